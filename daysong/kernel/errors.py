@@ -1,15 +1,15 @@
 """The tree of expected errors, and the vendor error that says whether trying again can help.
 
-    DaysongError
-    ├── ExpectedError            a caller can understand and act on it: code, message, HTTP status
-    │   ├── Unauthorized         nobody is signed in
-    │   ├── Forbidden            somebody else's
-    │   └── …                    each room's own, next to the rule that raises it
-    ├── ArgumentValidationError  the arguments do not fit the function; names the field
-    ├── FunctionNotFound         no such function for this caller
-    ├── WrongFunctionKind        a mutation asked for as a query, and the like
-    ├── TooBusy                  a transaction lost too many races in a row
-    └── VendorError              a vendor refused, failed or was unreachable
+DaysongError
+├── ExpectedError            a caller can understand and act on it: code, message, HTTP status
+│   ├── Unauthorized         nobody is signed in
+│   ├── Forbidden            somebody else's
+│   └── …                    each room's own, next to the rule that raises it
+├── ArgumentValidationError  the arguments do not fit the function; names the field
+├── FunctionNotFound         no such function for this caller
+├── WrongFunctionKind        a mutation asked for as a query, and the like
+├── TooBusy                  a transaction lost too many races in a row
+└── VendorError              a vendor refused, failed or was unreachable
 """
 
 from __future__ import annotations

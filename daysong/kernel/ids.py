@@ -39,6 +39,11 @@ class RandomId(TypedId):
         """A fresh unguessable id."""
         return cls(f"{cls.prefix}_{_base32(secrets.randbits(130))}")
 
+    @classmethod
+    def of(cls, digest: bytes) -> Self:
+        """The id of a digest of at least 17 bytes: always the same for the same one."""
+        return cls(f"{cls.prefix}_{_base32(int.from_bytes(digest[:17], 'big') & (1 << 130) - 1)}")
+
 
 def _base32(value: int) -> str:
     return "".join(ALPHABET[value >> 5 * place & 31] for place in reversed(range(LENGTH)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -37,8 +38,11 @@ def request_scope(identifier: str) -> Iterator[None]:
         _request_id.reset(token)
 
 
-def configure(*, readable: bool, level: int = logging.INFO) -> None:
-    """Set up logging for a process: lines for people in development, JSON lines otherwise."""
+def configure(*, readable: bool, quiet: bool = False) -> None:
+    """Set up logging for a process: lines for people in development, JSON lines otherwise.
+
+    `quiet` leaves out what is not at least a warning.
+    """
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=False) if readable else structlog.processors.JSONRenderer()
     )
@@ -49,7 +53,7 @@ def configure(*, readable: bool, level: int = logging.INFO) -> None:
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if quiet else logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(),
         cache_logger_on_first_use=True,
     )
@@ -60,3 +64,12 @@ def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
     """A logger that writes structured lines; `name` says which part speaks."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(part=name)
     return logger
+
+
+def describe(error: BaseException) -> str:
+    """What failed and where, without the exception's text, which may quote what a person wrote."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    where = " < ".join(
+        f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in reversed(frames)
+    )
+    return f"{type(error).__name__} in {where}" if where else type(error).__name__

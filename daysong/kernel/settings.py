@@ -1,7 +1,7 @@
 """Settings: typed, grouped by subject, read once at start and passed in.
 
 Every setting is an environment variable; `NAME_FILE` may name a file that holds the value instead (secrets on disk).
-A secret has no default. In development the sandbox stands in for the vendors and fills in their addresses and keys.
+A secret has no default. In development the sandbox may stand in for the vendors and fill in their addresses and keys.
 """
 
 from __future__ import annotations
@@ -9,14 +9,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from daysong.kernel.errors import DaysongError
 
+# Where Suno's files have been seen to come from; a name that starts with `*.` stands for all below it.
+SUNO_FILE_HOSTS = ("musicfile.api.box", "cdn1.suno.ai", "cdn2.suno.ai", "audiopipe.suno.ai")
+
+MIN_SECRET = 16
+YES = frozenset({"1", "true", "yes", "on"})
+NO = frozenset({"", "0", "false", "no", "off"})
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A setting that is missing or wrong, and what it is for."""
+
+    name: str
+    what: str
+
 
 class SettingsError(DaysongError):
-    """A setting is missing or wrong; the text says which, and what it is for."""
+    """Settings that keep a process from starting; names each."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(f"{problem.name}: {problem.what}" for problem in problems))
+        self.problems = problems
 
 
 class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +52,7 @@ class SunoSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str
     base_url: str = "https://api.sunoapi.org"
     model: str = "V5"
-    file_hosts: tuple[str, ...] = ()
+    file_hosts: tuple[str, ...] = SUNO_FILE_HOSTS
 
 
 class ClerkSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,3 +84,116 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def production(self) -> bool:
         """Whether this is the real thing: no sandbox, no test mode, no error texts for strangers."""
         return self.environment == "production"
+
+    @property
+    def trusted_origins(self) -> tuple[str, ...]:
+        """Origins files may be fetched from although they are not public: a vendor's stand-in, in development."""
+        if self.production:
+            return ()
+        address = urlsplit(self.suno.base_url)
+        return (f"{address.scheme}://{address.netloc}",)
+
+
+class _Reader:
+    """Reads named values, and collects what is missing or wrong instead of stopping at the first."""
+
+    def __init__(self, environ: Mapping[str, str], defaults: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._defaults = defaults
+        self.problems: list[Problem] = []
+
+    def optional(self, name: str) -> str | None:
+        """The value of `name`, of the file `NAME_FILE` names, or of the defaults; None without any."""
+        if value := self._environ.get(name, "").strip():
+            return value
+        if file := self._environ.get(f"{name}_FILE", "").strip():
+            try:
+                return Path(file).read_text(encoding="utf-8").strip() or None
+            except (OSError, UnicodeDecodeError) as error:
+                self.problems.append(Problem(f"{name}_FILE", f"cannot be read: {type(error).__name__}"))
+        return self._defaults.get(name)
+
+    def required(self, name: str, what: str) -> str:
+        """The value of `name`; a problem when there is none."""
+        value = self.optional(name)
+        if value is None and not any(problem.name == f"{name}_FILE" for problem in self.problems):
+            self.problems.append(Problem(name, f"missing: {what}"))
+        return value or ""
+
+    def url(self, name: str, default: str | None, what: str) -> str:
+        """An http(s) address without a slash at its end."""
+        value = (self.optional(name) or default or self.required(name, what)).rstrip("/")
+        if value and urlsplit(value).scheme not in {"http", "https"}:
+            self.problems.append(Problem(name, "must start with https:// or http://"))
+        return value
+
+    def flag(self, name: str) -> bool:
+        """A yes or no."""
+        value = (self.optional(name) or "").lower()
+        if value not in YES | NO:
+            self.problems.append(Problem(name, "must be 1 or 0"))
+        return value in YES
+
+
+def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> tuple[Settings, list[Problem]]:
+    """The settings, and all that is missing or wrong with them. Settings with problems are good only for a report."""
+    reader = _Reader(environ, defaults or {})
+    environment = reader.optional("DAYSONG_ENV") or "development"
+    if environment not in {"development", "production"}:
+        reader.problems.append(Problem("DAYSONG_ENV", "must be development or production"))
+    production = environment == "production"
+    site_url = reader.url("SITE_URL", None, "the public address of this server, which vendors call back")
+    data_dir = Path(reader.optional("DAYSONG_DATA_DIR") or ".daysong").absolute()
+    jwks_file = reader.optional("CLERK_JWKS_FILE")
+    hosts = tuple(name.strip() for name in (reader.optional("SUNO_FILE_HOSTS") or "").split(",") if name.strip())
+    settings = Settings(
+        environment="production" if production else "development",
+        test_mode=reader.flag("DAYSONG_TEST"),
+        data_dir=data_dir,
+        database_url=reader.optional("DATABASE_URL"),
+        site_url=site_url,
+        share_base_url=reader.url("SHARE_BASE_URL", site_url, "the address share links start with"),
+        storage_url=reader.optional("STORAGE_URL") or str(data_dir / "files"),
+        admin_key=reader.required("DAYSONG_ADMIN_KEY", "the key for internal functions; any long random text"),
+        openai=OpenAISettings(
+            api_key=reader.required("OPENAI_API_KEY", "writes the lyrics"),
+            base_url=reader.url("OPENAI_BASE_URL", "https://api.openai.com/v1", ""),
+            model=reader.optional("OPENAI_MODEL") or "gpt-5.4-mini",
+        ),
+        suno=SunoSettings(
+            api_key=reader.required("SUNO_API_KEY", "makes the tracks"),
+            base_url=reader.url("SUNO_BASE_URL", "https://api.sunoapi.org", ""),
+            model=reader.optional("SUNO_MODEL") or "V5",
+            file_hosts=SUNO_FILE_HOSTS + hosts,
+        ),
+        clerk=ClerkSettings(
+            issuer=reader.url("CLERK_FRONTEND_API_URL", None, "who signs people in: the issuer of their tokens"),
+            jwks_file=Path(jwks_file) if jwks_file else None,
+            secret_key=reader.optional("CLERK_SECRET_KEY"),
+            base_url=reader.url("CLERK_BASE_URL", "https://api.clerk.com", ""),
+            webhook_signing_secret=reader.optional("CLERK_WEBHOOK_SIGNING_SECRET"),
+        ),
+    )
+    if production:
+        _check_production(settings, reader.problems)
+    return settings, reader.problems
+
+
+def _check_production(settings: Settings, problems: list[Problem]) -> None:
+    if settings.database_url is None:
+        problems.append(Problem("DATABASE_URL", "missing: production does not run on the embedded PostgreSQL"))
+    if settings.test_mode:
+        problems.append(Problem("DAYSONG_TEST", "is not for production"))
+    if settings.admin_key and len(settings.admin_key) < MIN_SECRET:
+        problems.append(Problem("DAYSONG_ADMIN_KEY", f"must have at least {MIN_SECRET} characters"))
+    for name, url in (("SITE_URL", settings.site_url), ("SHARE_BASE_URL", settings.share_base_url)):
+        if url and not url.startswith("https://"):
+            problems.append(Problem(name, "must be https in production"))
+
+
+def load(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> Settings:
+    """The settings; SettingsError naming all that is missing or wrong."""
+    settings, problems = read(environ, defaults)
+    if problems:
+        raise SettingsError(problems)
+    return settings

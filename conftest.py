@@ -1,0 +1,94 @@
+"""What every test of the package may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from daysong.kernel import testing
+from daysong.kernel.embedded import EmbeddedPostgres
+from daysong.testing import Person, World
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "database: needs PostgreSQL; tests that ask for a database have it by themselves"
+    )
+    if not hasattr(config, "workerinput"):
+        testing.begin_run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        testing.end_run()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "database_server" in getattr(item, "fixturenames", ()):
+            item.add_marker("database")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio, as the service does."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[EmbeddedPostgres]:
+    """The run's PostgreSQL, shared by all workers."""
+    with testing.server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def own_database(database_server: EmbeddedPostgres) -> Iterator[testing.OwnDatabase]:
+    """This worker's database, migrated."""
+    with testing.own_database(database_server) as database:
+        yield database
+
+
+@pytest.fixture
+def database_url(own_database: testing.OwnDatabase) -> str:
+    """The DSN of a migrated database without rows. What a test commits stays for a look until the next one asks."""
+    own_database.empty()
+    return own_database.url
+
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    """The whole app with its sandbox, at noon."""
+    async with World(database_url, tmp_path, NOW) as whole:
+        yield whole
+
+
+@pytest.fixture
+async def alice(world: World) -> Person:
+    """Alice, who owns things."""
+    return await world.person("alice")
+
+
+@pytest.fixture
+async def bob(world: World) -> Person:
+    """Bob, who has an account of his own."""
+    return await world.person("bob")
+
+
+@pytest.fixture
+async def charlie(world: World) -> Person:
+    """Charlie, a stranger."""
+    return await world.person("charlie")
+
+
+@pytest.fixture
+def nobody(world: World) -> Person:
+    """Somebody who is not signed in."""
+    return Person(world, {})

@@ -1,0 +1,146 @@
+"""The composition root: lists the rooms, connects vendors, clock and database. Production and tests both start here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import httpx2
+from litestar import Litestar
+from litestar.types import ASGIApp
+
+from daysong.features.diaries import functions as diaries
+from daysong.features.music import playback
+from daysong.features.sharing import functions as sharing
+from daysong.features.subscriptions import accounts
+from daysong.kernel import migrations
+from daysong.kernel.clock import Clock, MovableClock, SystemClock
+from daysong.kernel.context import Caller
+from daysong.kernel.database import Database
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.jobs import Queue
+from daysong.kernel.registry import Registry, Room
+from daysong.kernel.runtime import Runtime
+from daysong.kernel.settings import Settings
+from daysong.kernel.worker import Worker
+from daysong.transport import http, schedule, test_mode
+from daysong.transport.webhooks import suno as suno_webhook
+from daysong.vendors.clerk import TokenVerifier
+from daysong.vendors.http import FileFetcher
+from daysong.vendors.openai import LyricsWriter, OpenAI
+from daysong.vendors.storage import FileStore
+from daysong.vendors.suno import SongMaker, Suno
+from daysong.workflows import diary_to_song, song_delivery, song_files
+
+ROOMS: tuple[Room, ...] = (
+    accounts.room,
+    diaries.room,
+    playback.room,
+    sharing.room,
+    diary_to_song.music,
+    diary_to_song.music_actions,
+    song_delivery.music,
+    song_files.music,
+    suno_webhook.room,
+    schedule.room,
+)
+
+
+class App:
+    """A whole daysong: `runtime` runs functions, `worker` runs jobs, `asgi` answers HTTP."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        mounts: Mapping[str, ASGIApp] | None = None,
+    ) -> None:
+        """Connect everything; nothing is opened yet.
+
+        `transport` takes the place of the network towards the vendors, `mounts` are other ASGI apps by path prefix.
+        """
+        if settings.database_url is None:
+            raise DaysongError("an app needs a database")
+        clock = clock or SystemClock()
+        self.settings = settings
+        self.clock = clock
+        self.database = Database(settings.database_url)
+        self.files = FileStore(settings.storage_url)
+        self._openai = OpenAI(settings.openai, transport=transport, clock=clock)
+        self._suno = Suno(settings.suno, transport=transport, clock=clock)
+        self._fetcher = FileFetcher(
+            hosts=settings.suno.file_hosts,
+            allowed_origins=settings.trusted_origins,
+            transport=transport,
+            clock=clock,
+        )
+        self._verifier = TokenVerifier(settings.clerk, transport=transport)
+        registry = Registry(ROOMS)
+        self.runtime = Runtime(
+            settings=settings,
+            registry=registry,
+            database=self.database,
+            queue=Queue(registry, self.database),
+            clock=clock,
+            services={
+                LyricsWriter: self._openai,
+                SongMaker: self._suno,
+                FileFetcher: self._fetcher,
+                FileStore: self.files,
+            },
+        )
+        self.worker = Worker(self.runtime, schedule.TIMETABLE)
+        self.asgi: Litestar = http.create(
+            self.runtime,
+            verifier=self._verifier,
+            files=self.files,
+            webhooks=suno_webhook.routes(self.runtime),
+            mounts=mounts,
+            pending_migrations=self._pending_migrations,
+            test_controls=test_mode.Controls(reset=self._reset, drain=self._drain),
+            on_startup=[self.open],
+            on_shutdown=[self.close],
+        )
+        self._users = 0
+
+    async def open(self) -> None:
+        """Connect to the database. The server and the worker of one process may both ask; the first one does."""
+        self._users += 1
+        if self._users == 1:
+            await self.database.open()
+
+    async def close(self) -> None:
+        """Let go of the database and the vendors, when the last one asks."""
+        self._users -= 1
+        if self._users == 0:
+            await self.database.close()
+            for client in (self._openai, self._suno, self._fetcher, self._verifier):
+                await client.close()
+
+    async def call(self, name: str, args: Mapping[str, Any] | None = None, *, caller: Caller) -> Any:
+        """Call a function as the wire would: checked arguments in, its result object out. Raises its errors."""
+        function = self.runtime.registry.find(name, caller)
+        return await self.runtime.call(function, function.parse(dict(args or {})), caller)
+
+    async def _pending_migrations(self) -> list[str]:
+        return await migrations.pending(self.settings.database_url or "", migrations.FOLDER)
+
+    async def _reset(self) -> None:
+        await self.database.empty()
+
+    async def _drain(self, until: datetime | None) -> int:
+        return await self.worker.drain(until=until, clock=MovableClock(self.clock.now()))
+
+
+def build(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    transport: httpx2.AsyncBaseTransport | None = None,
+    mounts: Mapping[str, ASGIApp] | None = None,
+) -> App:
+    """The app for these settings; see App."""
+    return App(settings, clock=clock, transport=transport, mounts=mounts)

@@ -1,0 +1,228 @@
+"""daysong serve | work | dev | demo | migrate | doctor | call | jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import granian
+import httpx2
+import msgspec
+from cyclopts import App as CommandLine
+from cyclopts import Parameter
+from granian.constants import Interfaces
+from rich.console import Console
+from rich.table import Table
+
+from daysong import app as composition
+from daysong.commands import demo as demo_command
+from daysong.commands import dev as dev_command
+from daysong.commands import doctor as doctor_command
+from daysong.commands import surroundings
+from daysong.kernel import logs, migrations, values
+from daysong.kernel.context import SYSTEM, Caller
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.settings import Settings
+from daysong.sandbox.app import Sandbox
+
+command_line = CommandLine(name="daysong", help="A diary entry becomes a song: the backend.", version_flags=[])
+jobs = CommandLine(name="jobs", help="Scheduled runs of functions.")
+command_line.command(jobs)
+
+DATA_DIR = Path(".daysong")
+DEFAULT_PORT = 8000
+
+DataDir = Annotated[Path, Parameter(env_var="DAYSONG_DATA_DIR", help="Where database and files are kept.")]
+Port = Annotated[int, Parameter(help="Where to listen; 0 for any free port.")]
+
+
+@command_line.command
+def dev(*, port: Port = DEFAULT_PORT, data_dir: DataDir = DATA_DIR, sandbox: bool = True) -> None:
+    """Run everything in one process: server, worker, PostgreSQL, and the vendors' sandbox (unless --no-sandbox)."""
+    asyncio.run(
+        dev_command.dev(port=port or surroundings.free_port(), data_dir=data_dir.absolute(), sandbox=sandbox)
+    )  # fmt: skip
+
+
+@command_line.command
+def demo(
+    entry: str = demo_command.ENTRY,
+    *,
+    port: Port = DEFAULT_PORT,
+    data_dir: DataDir = DATA_DIR,
+    exit_: Annotated[bool, Parameter(name="--exit", negative=(), help="Leave when the song is there.")] = False,
+) -> None:
+    """Make a song of a diary entry and show each stage. Needs no keys and no network."""
+    port = port or surroundings.free_port()
+    asyncio.run(demo_command.demo(entry=entry, port=port, data_dir=data_dir.absolute(), leave=exit_))
+
+
+@command_line.command
+def serve(*, port: Port = DEFAULT_PORT, host: str = "127.0.0.1", processes: int = 1) -> None:
+    """Serve HTTP. Any number of machines may, on one database; it must have been migrated."""
+    asyncio.run(_check_migrated(_configured()))
+    granian.Granian(
+        "daysong.cli:application",
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        workers=processes,
+        factory=True,
+        log_access=False,
+    ).serve()
+
+
+def application() -> Any:
+    """The ASGI app of one server process, for Granian."""
+    configured = _configured()
+    logs.configure(readable=not configured.production)
+    return composition.build(configured).asgi
+
+
+@command_line.command
+def work() -> None:
+    """Run jobs and crons. Any number of machines may, on one database."""
+    configured = _configured()
+    logs.configure(readable=not configured.production)
+    asyncio.run(_work(configured))
+
+
+async def _work(configured: Settings) -> None:
+    await _check_migrated(configured)
+    stop = dev_command.until_asked_to_stop()
+    app = composition.build(configured)
+    await app.open()
+    working = asyncio.create_task(app.worker.run_forever(configured.database_url or ""))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await app.worker.stop()
+        await working
+    finally:
+        stopping.cancel()
+        await app.close()
+
+
+@command_line.command
+def migrate(*, data_dir: DataDir = DATA_DIR) -> None:
+    """Bring the database's schema up to date."""
+
+    async def run() -> None:
+        url = os.environ.get("DATABASE_URL")
+        if url:
+            applied = await migrations.migrate(url, migrations.FOLDER)
+            _say("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+            return
+        async with surroundings.database(_local(data_dir), migrate=True):
+            _say("the embedded database is up to date")
+
+    asyncio.run(run())
+
+
+@command_line.command
+def doctor(*, data_dir: DataDir = DATA_DIR) -> None:
+    """Say what is missing and what works."""
+    if not asyncio.run(doctor_command.doctor(os.environ, data_dir.absolute())):
+        sys.exit(1)
+
+
+@command_line.command
+def call(
+    name: str,
+    arguments: str = "{}",
+    *,
+    acting_as: Annotated[str | None, Parameter(name="--as", help="A Clerk user id to act as.")] = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Call any function, internal ones too: daysong call users:ensureCurrentUser '{}' --as user_2abc."""
+
+    async def run(app: composition.App) -> None:
+        caller = SYSTEM if acting_as is None else Caller(subject=acting_as, is_admin=True)
+        result = await app.call(name, values.decode(json.loads(arguments)), caller=caller)
+        if isinstance(result, list | msgspec.Struct):
+            result = msgspec.to_builtins(result)
+        _say(json.dumps(values.encode(result, "json"), indent=2, ensure_ascii=False))
+
+    _with_app(data_dir, run)
+
+
+@jobs.command(name="list")
+def list_jobs(*, status: str | None = None, limit: int = 50, data_dir: DataDir = DATA_DIR) -> None:
+    """The newest jobs; --status dead shows those that were given up."""
+
+    async def run(app: composition.App) -> None:
+        table = Table("id", "function", "status", "due", "starts", "failures", "last error")
+        for row in await app.runtime.queue.list(status, limit):
+            table.add_row(
+                row["id"], row["function"], row["status"], row["due_at"].isoformat(timespec="seconds"),
+                str(row["starts"]), str(row["failures"]), row["last_error"] or "",
+            )  # fmt: skip
+        Console().print(table)
+
+    _with_app(data_dir, run)
+
+
+@jobs.command
+def retry(job_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
+    """Give a dead job another life."""
+
+    async def run(app: composition.App) -> None:
+        if not await app.runtime.queue.retry(job_id, app.clock.now()):
+            raise DaysongError("there is no dead job of that id")
+        _say("queued again")
+
+    _with_app(data_dir, run)
+
+
+def _with_app(data_dir: Path, use: Any) -> None:
+    async def run() -> None:
+        logs.configure(readable=True, quiet=True)
+        async with surroundings.database(_local(data_dir), migrate=False) as configured:
+            app = composition.build(configured)
+            await app.open()
+            try:
+                await use(app)
+            finally:
+                await app.close()
+
+    asyncio.run(run())
+
+
+def _configured() -> Settings:
+    """The settings of a process that serves or works; it runs only with all of them, and on a database of its own."""
+    configured = surroundings.load(os.environ)
+    if configured.database_url is None:
+        raise DaysongError("DATABASE_URL: missing. `daysong dev` runs on an embedded database; this command does not.")
+    return configured
+
+
+def _local(data_dir: Path) -> Settings:
+    """The settings of a command on this machine: those of a development installation where none are given."""
+    data_dir = data_dir.absolute()
+    defaults = surroundings.local_defaults(data_dir, DEFAULT_PORT)
+    vendors = Sandbox(defaults["SITE_URL"], data_dir=data_dir, http=httpx2.AsyncClient())
+    return surroundings.load(os.environ, defaults | surroundings.with_sandbox(vendors, os.environ))
+
+
+async def _check_migrated(configured: Settings) -> None:
+    if waiting := await migrations.pending(configured.database_url or "", migrations.FOLDER):
+        raise DaysongError(f"The database lacks {', '.join(waiting)}: run `daysong migrate` first.")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> None:
+    """Run the command line; an expected error is told in words, without a traceback."""
+    try:
+        command_line()
+    except DaysongError as error:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,151 @@
+"""`script/demo`: a diary entry becomes a song, before your eyes, through the front door."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import soundfile
+from rich.console import Console
+from rich.panel import Panel
+
+from daysong.app import App
+from daysong.commands import dev, surroundings
+from daysong.commands.surroundings import PortTaken
+from daysong.kernel import logs
+from daysong.kernel.errors import DaysongError
+
+ENTRY = "I walked home in the rain and called my sister"
+WITHIN = 80.0
+STAGES = {
+    "queued": "The entry is saved, the song is in line",
+    "writing": "The lyrics are being written",
+    "composing": "Two tracks are being composed",
+    "ready": "The tracks are delivered",
+}
+
+
+class DemoFailed(DaysongError):
+    """The demo did not end in a song."""
+
+
+async def demo(*, entry: str, port: int, data_dir: Path, leave: bool) -> None:
+    """Start everything, make the song, show it; then keep serving until Ctrl-C, unless `leave`."""
+    console = Console(highlight=False)
+    logs.configure(readable=True, quiet=True)
+    try:
+        surroundings.check_port(port)
+    except PortTaken:
+        console.print(f"Port {port} is taken by another program; using a free one.")
+        port = surroundings.free_port()
+    stop = dev.until_asked_to_stop()
+
+    def tell(text: str) -> None:
+        console.print(f"[dim]•[/] {text}")
+
+    async with dev.running(port=port, data_dir=data_dir, sandbox=True, tell=tell) as app:
+        tell(f"daysong ready on {app.settings.site_url}")
+        making = asyncio.create_task(_make_song(app, entry, data_dir, console))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({making, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not making.done():
+            making.cancel()
+            return
+        making.result()
+        if not leave:
+            console.print("\nStill serving. Press Ctrl-C to stop.")
+            await stopping
+        stopping.cancel()
+
+
+async def _make_song(app: App, entry: str, data_dir: Path, console: Console) -> None:
+    async with httpx2.AsyncClient(base_url=app.settings.site_url, timeout=30, trust_env=False) as http:
+        person = Person(http, app.settings.admin_key)
+        await person.sign_in()
+        console.print("[dim]•[/] Signed in as a new person")
+        started = await person.call("action", "music:startDiaryMusicGeneration", {"content": entry})
+        if not started["success"]:
+            raise DemoFailed(started["reason"])
+        async with asyncio.timeout(WITHIN):
+            await _follow(person, started["diaryId"], console)
+            song = await _kept_song(person, console)
+        console.print(Panel(song["lyric"], title=song["title"], expand=False))
+        audio = await _saved_audio(http, song, data_dir)
+        shared = await person.call("mutation", "sharing:createShareLink", {"musicId": song["_id"]})
+        page = await http.get(shared["shareUrl"])
+        if page.status_code != httpx2.codes.OK:
+            raise DemoFailed(f"the share page answered {page.status_code}")
+        console.print(f"Audio       {audio}", soft_wrap=True)
+        console.print(f"Share link  {shared['shareUrl']} (answers {page.status_code})", soft_wrap=True)
+
+
+class Person:
+    """Somebody with an app: signs in and calls functions over HTTP."""
+
+    def __init__(self, http: httpx2.AsyncClient, admin_key: str) -> None:
+        self._http = http
+        self._admin_key = admin_key
+        self._token = ""
+
+    async def sign_in(self) -> None:
+        """Become a new person, as Clerk would say."""
+        sub = f"user_demo{secrets.token_hex(8)}"
+        who = {"sub": sub, "email": f"{sub}@example.test", "name": "Demo", "ttl": 3600}
+        self._token = (await self._http.post("/sandbox/clerk/sign-in", json=who)).raise_for_status().json()["jwt"]
+        await self.call("mutation", "users:ensureCurrentUser", {})
+
+    async def call(self, kind: str, path: str, args: dict[str, Any], *, admin: bool = False) -> Any:
+        """The value a function returns; DemoFailed with its message otherwise."""
+        authorization = f"Convex {self._admin_key}" if admin else f"Bearer {self._token}"
+        answer = await self._http.post(
+            f"/api/{kind}",
+            json={"path": path, "args": args, "format": "json"},
+            headers={"Authorization": authorization},
+        )
+        said = answer.raise_for_status().json()
+        if said["status"] != "success":
+            raise DemoFailed(f"{path}: {said['errorMessage']}")
+        return said["value"]
+
+
+async def _follow(person: Person, diary_id: str, console: Console) -> None:
+    shown: list[str] = []
+    while True:
+        progress = await person.call("query", "music:generationProgress", {"diaryId": diary_id}, admin=True)
+        # A stage may pass between two looks; each is shown, since each happened.
+        stages = list(STAGES)
+        if progress["stage"] not in STAGES:
+            raise DemoFailed(progress.get("reason", "the song failed"))
+        for stage in stages[: stages.index(progress["stage"]) + 1]:
+            if stage not in shown:
+                shown.append(stage)
+                console.print(f"[dim]•[/] {STAGES[stage]}")
+        if progress["stage"] == "ready":
+            return
+        await asyncio.sleep(0.2)
+
+
+async def _kept_song(person: Person, console: Console) -> dict[str, Any]:
+    while True:
+        song: dict[str, Any] = (await person.call("query", "music:listPlaylistMusic", {}))[0]
+        if "lyricWithTime" in song and "/media/" in song.get("audioUrl", ""):
+            words = len(song["lyricWithTime"]["alignedWords"])
+            console.print(f"[dim]•[/] {words} words are timed to the music; audio and cover are in our own storage")
+            return song
+        await asyncio.sleep(0.2)
+
+
+async def _saved_audio(http: httpx2.AsyncClient, song: dict[str, Any], data_dir: Path) -> str:
+    answer = (await http.get(song["audioUrl"])).raise_for_status()
+    with soundfile.SoundFile(io.BytesIO(answer.content)) as sound:
+        seconds, kind = sound.frames / sound.samplerate, sound.format.lower()
+    name = re.sub(r"[^\w-]+", "-", song["title"]).strip("-").lower()[:60] or "song"
+    file = data_dir / "demo" / f"{name}.{'ogg' if kind == 'ogg' else 'mp3'}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(answer.content)
+    return f"{file} ({seconds:.1f} s)"

@@ -1,0 +1,116 @@
+"""`daysong dev`: server, worker, embedded PostgreSQL and the vendors' sandbox in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx2
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from daysong import app as composition
+from daysong.app import App
+from daysong.commands import surroundings
+from daysong.kernel import logs
+from daysong.kernel.errors import DaysongError
+from daysong.sandbox.app import Pace, Sandbox
+
+READY_WITHIN = 60.0
+# As Suno would, only sooner.
+PACE = Pace(text=0.5, first=1.5, complete=2.5)
+
+Tell = Callable[[str], None]
+
+
+class NotReady(DaysongError):
+    """A part of the system did not come up."""
+
+
+@asynccontextmanager
+async def running(*, port: int, data_dir: Path, sandbox: bool, tell: Tell) -> AsyncIterator[App]:
+    """A whole daysong, ready on `port` of this machine; everything is taken down again at the end."""
+    surroundings.check_port(port)
+    origin = f"http://{surroundings.HOST}:{port}"
+    environ = os.environ
+    async with AsyncExitStack() as stack:
+        defaults = surroundings.local_defaults(data_dir, port)
+        mounts = {}
+        if sandbox:
+            callbacks = await stack.enter_async_context(httpx2.AsyncClient(timeout=15, trust_env=False))
+            vendors = Sandbox(origin, data_dir=data_dir, pace=PACE, http=callbacks)
+            stack.push_async_callback(vendors.close)
+            mounts = {"/sandbox": vendors.asgi}
+            defaults |= surroundings.with_sandbox(vendors, environ)
+        configured = surroundings.load({**environ, "DAYSONG_DATA_DIR": str(data_dir)}, defaults)
+        if configured.production:
+            raise NotReady("daysong dev is not for production; use daysong serve and daysong work.")
+        tell("starting PostgreSQL" if configured.database_url is None else "connecting to PostgreSQL")
+        configured = await stack.enter_async_context(surroundings.database(configured, migrate=True))
+        app = composition.build(configured, mounts=mounts)
+        await app.open()
+        stack.push_async_callback(app.close)
+        tell("starting the server and the worker")
+        server = Server(
+            app.asgi, address=surroundings.HOST, port=port, interface=Interfaces.ASGI, log_enabled=False
+        )  # fmt: skip
+        serving = asyncio.create_task(server.serve())
+        working = asyncio.create_task(app.worker.run_forever(configured.database_url or ""))
+
+        async def take_down() -> None:
+            await app.worker.stop()
+            server.stop()
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(serving, working, return_exceptions=True)
+
+        stack.push_async_callback(take_down)
+        await _until_ready(origin, app, serving, working)
+        yield app
+
+
+async def _until_ready(origin: str, app: App, *parts: asyncio.Task[None]) -> None:
+    ready = asyncio.create_task(_answers(origin, app))
+    try:
+        done, _ = await asyncio.wait({ready, *parts}, timeout=READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ready.cancel()
+    if ready not in done:
+        raise NotReady("daysong did not get ready; the log above says more.")
+    ready.result()
+
+
+async def _answers(origin: str, app: App) -> None:
+    await app.worker.ready.wait()
+    async with httpx2.AsyncClient(base_url=origin, trust_env=False) as http:
+        while True:
+            with suppress(httpx2.TransportError):
+                if (await http.get("/readyz")).status_code == httpx2.codes.OK:
+                    return
+            await asyncio.sleep(0.05)
+
+
+def until_asked_to_stop() -> asyncio.Event:
+    """An event that Ctrl-C and a polite kill set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def dev(*, port: int, data_dir: Path, sandbox: bool) -> None:
+    """Run until Ctrl-C or a kill."""
+    logs.configure(readable=True)
+    stop = until_asked_to_stop()
+    async with running(port=port, data_dir=data_dir, sandbox=sandbox, tell=_say):
+        _say(f"daysong ready on http://{surroundings.HOST}:{port}")
+        await stop.wait()
+        _say("stopping")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,102 @@
+"""What a command needs around it: settings with the sandbox's filled in, and a database that is up and migrated."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from daysong.kernel import embedded, migrations, settings
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.settings import Settings
+from daysong.sandbox.app import Sandbox
+
+HOST = "127.0.0.1"
+
+
+class PortTaken(DaysongError):
+    """Another program listens on the port."""
+
+
+def check_port(port: int) -> None:
+    """PortTaken when nobody can listen on `port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise PortTaken(f"Port {port} is taken. Choose another with --port.") from error
+
+
+def free_port() -> int:
+    """A port nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def local_admin_key(data_dir: Path) -> str:
+    """The admin key of a development installation: made once, readable by its owner alone."""
+    file = data_dir / "admin-key"
+    if not file.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            out.write(secrets.token_urlsafe(32))
+    return file.read_text().strip()
+
+
+def with_sandbox(sandbox: Sandbox, environ: Mapping[str, str]) -> dict[str, str]:
+    """Settings the sandbox fills in: for each vendor whose key is not set, its own address and key."""
+    openai, suno, clerk = sandbox.openai_settings(), sandbox.suno_settings(), sandbox.clerk_settings()
+    filled: dict[str, str] = {}
+    if not (environ.get("OPENAI_API_KEY") or environ.get("OPENAI_API_KEY_FILE")):
+        filled |= {"OPENAI_API_KEY": openai.api_key, "OPENAI_BASE_URL": openai.base_url}
+    if not (environ.get("SUNO_API_KEY") or environ.get("SUNO_API_KEY_FILE")):
+        filled |= {"SUNO_API_KEY": suno.api_key, "SUNO_BASE_URL": suno.base_url}
+    if not environ.get("CLERK_FRONTEND_API_URL"):
+        filled |= {
+            "CLERK_FRONTEND_API_URL": clerk.issuer,
+            "CLERK_BASE_URL": clerk.base_url,
+            "CLERK_SECRET_KEY": clerk.secret_key or "",
+            "CLERK_WEBHOOK_SIGNING_SECRET": clerk.webhook_signing_secret or "",
+        }
+    return {name: value for name, value in filled.items() if value}
+
+
+def local_defaults(data_dir: Path, port: int) -> dict[str, str]:
+    """What a development installation need not be told."""
+    return {
+        "SITE_URL": f"http://{HOST}:{port}",
+        "DAYSONG_ADMIN_KEY": local_admin_key(data_dir),
+        "DAYSONG_DATA_DIR": str(data_dir),
+    }
+
+
+@asynccontextmanager
+async def database(configured: Settings, *, migrate: bool) -> AsyncIterator[Settings]:
+    """The settings with a database that is up: the configured one, or the embedded one for as long as this lasts."""
+    if configured.database_url is not None:
+        if migrate:
+            await migrations.migrate(configured.database_url, migrations.FOLDER)
+        yield configured
+        return
+    server = await asyncio.to_thread(embedded.start, configured.data_dir)
+    try:
+        # Nobody else looks after the embedded database, so it is always brought up to date.
+        await migrations.migrate(server.url, migrations.FOLDER)
+        yield msgspec.structs.replace(configured, database_url=server.url)
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+def load(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process; SettingsError names all that is missing or wrong."""
+    return settings.load(environ, defaults)

@@ -1,0 +1,40 @@
+"""What a diary entry may be."""
+
+from __future__ import annotations
+
+from daysong.kernel.errors import ExpectedError
+
+MAX_CONTENT = 50_000
+
+
+class DiaryIsEmpty(ExpectedError):
+    """Nothing but space was written."""
+
+    code = "diary_is_empty"
+    default_message = "Content cannot be empty"
+
+
+class DiaryTooLong(ExpectedError):
+    """More than 50,000 characters."""
+
+    code = "diary_too_long"
+    status = 413
+    default_message = "Content is too long"
+
+
+class DiaryNotFound(ExpectedError):
+    """No such entry."""
+
+    code = "diary_not_found"
+    status = 404
+    default_message = "Diary not found"
+
+
+def checked(content: str) -> str:
+    """The content without surrounding space, if it can be an entry."""
+    content = content.strip()
+    if not content:
+        raise DiaryIsEmpty
+    if len(content) > MAX_CONTENT:
+        raise DiaryTooLong
+    return content

@@ -1,0 +1,110 @@
+"""Rows of `diaries`, and an entry as apps see it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from daysong.features.diaries.rules import DiaryNotFound
+from daysong.features.links import media_url
+from daysong.kernel.clock import to_ms
+from daysong.kernel.database import Transaction
+from daysong.kernel.errors import Forbidden
+from daysong.kernel.ids import DiaryId, UserId
+from daysong.kernel.registry import Result, given
+from daysong.kernel.settings import Settings
+
+
+class PrimaryMusic(Result):
+    """The song shown with an entry."""
+
+    id: str = msgspec.field(name="_id")
+    status: str
+    title: str | UnsetType = UNSET
+    image_url: str | UnsetType = UNSET
+    audio_url: str | UnsetType = UNSET
+    duration: float | UnsetType = UNSET
+    lyric: str | UnsetType = UNSET
+    lyric_with_time: Any = UNSET
+
+
+class Diary(Result):
+    """An entry as apps see it; times in ms since the epoch."""
+
+    id: str = msgspec.field(name="_id")
+    creation_time: float = msgspec.field(name="_creationTime")
+    user_id: str
+    content: str
+    date: float
+    updated_at: float
+    title: str | UnsetType = UNSET
+    primary_music_id: str | UnsetType = UNSET
+    primary_music: PrimaryMusic | UnsetType = UNSET
+
+
+# A soft-deleted song is not served with its entry.
+DIARY_SQL = """
+    select d.id, d.created_at, d.user_id, d.title, d.content, d.date, d.updated_at,
+           m.id as music_id, m.status, m.title as music_title, m.image_url, m.image_file_id, m.audio_url, m.stream_url,
+           m.audio_file_id, m.duration, m.lyric, m.lyric_with_time
+    from diaries d
+    join users u on u.id = d.user_id and u.clerk_id = $1 and u.deleted_at is null
+    left join music m on m.id = d.primary_music_id and m.deleted_at is null"""
+
+
+def shown(row: asyncpg.Record, settings: Settings) -> Diary:
+    """The entry of a row of DIARY_SQL."""
+    return Diary(
+        id=row["id"],
+        creation_time=to_ms(row["created_at"]),
+        user_id=row["user_id"],
+        content=row["content"],
+        date=to_ms(row["date"]),
+        updated_at=to_ms(row["updated_at"]),
+        title=given(row["title"]),
+        primary_music_id=given(row["music_id"]),
+        primary_music=UNSET if row["music_id"] is None else _primary_music(row, settings),
+    )
+
+
+def _primary_music(row: asyncpg.Record, settings: Settings) -> PrimaryMusic:
+    return PrimaryMusic(
+        id=row["music_id"],
+        status=row["status"],
+        title=given(row["music_title"]),
+        image_url=given(media_url(settings, row["image_file_id"], row["image_url"])),
+        audio_url=given(media_url(settings, row["audio_file_id"], row["audio_url"] or row["stream_url"])),
+        duration=given(row["duration"]),
+        lyric=given(row["lyric"]),
+        lyric_with_time=given(row["lyric_with_time"]),
+    )
+
+
+async def insert(db: Transaction, owner: UserId, content: str, now: datetime) -> DiaryId:
+    """A new entry, dated now."""
+    diary_id = DiaryId.new(now)
+    await db.execute(
+        """insert into diaries (id, user_id, content, date, created_at, updated_at) values ($1, $2, $3, $4, $4, $4)""",
+        diary_id, owner, content, now,
+    )  # fmt: skip
+    return diary_id
+
+
+async def check_owner(db: Transaction, diary_id: str, owner: UserId) -> None:
+    """DiaryNotFound when there is no such entry, Forbidden when it is another's."""
+    found = await db.fetchval("select user_id from diaries where id = $1", diary_id)
+    if found is None:
+        raise DiaryNotFound
+    if found != owner:
+        raise Forbidden
+
+
+async def update(db: Transaction, diary_id: str, content: str, now: datetime) -> None:
+    """New content; the version counts on."""
+    await db.execute(
+        "update diaries set content = $2, updated_at = $3, version = version + 1 where id = $1", diary_id, content, now
+    )

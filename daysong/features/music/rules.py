@@ -1,0 +1,49 @@
+"""A generation's life: which step may follow which, how long each may take, and what makes up a track."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Literal
+
+Status = Literal["queued", "writing", "composing", "ready", "failed", "canceled"]
+
+# A status moves along these steps and no others; the last three are final.
+STEPS: Mapping[Status, frozenset[Status]] = {
+    "queued": frozenset({"writing", "failed", "canceled"}),
+    "writing": frozenset({"composing", "failed", "canceled"}),
+    "composing": frozenset({"ready", "failed", "canceled"}),
+    "ready": frozenset(),
+    "failed": frozenset(),
+    "canceled": frozenset(),
+}
+
+TRACKS_PER_SONG = 2  # Suno always makes two.
+
+# Suno's files are there after two to three minutes; past that, the callback may be lost.
+POLL_AFTER = timedelta(minutes=3)
+FIRST_POLL_PAUSE = timedelta(seconds=30)
+LONGEST_POLL_PAUSE = timedelta(minutes=5)
+COMPOSING_DEADLINE = timedelta(minutes=30)
+# Longer than all tries of the writing job together: only a job that was lost runs into it.
+WRITING_DEADLINE = timedelta(hours=1)
+
+
+def may_step(present: Status, following: Status) -> bool:
+    """Whether a generation in status `present` may move to `following`."""
+    return following in STEPS[present]
+
+
+def is_final(status: Status) -> bool:
+    """Whether nothing will change the status any more."""
+    return not STEPS[status]
+
+
+def poll_pause(polls: int) -> timedelta:
+    """How long to wait for the next look at Suno after that many: half a minute, then ever longer, up to five."""
+    return min(LONGEST_POLL_PAUSE, FIRST_POLL_PAUSE * 1.5 ** min(polls, 20))
+
+
+def is_overdue(composing_since: datetime, now: datetime) -> bool:
+    """Whether Suno has had all the time it gets."""
+    return now - composing_since >= COMPOSING_DEADLINE

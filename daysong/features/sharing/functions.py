@@ -1,0 +1,117 @@
+"""Share links: make one, and what a stranger sees behind it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import asyncpg
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from daysong.features.links import media_url, share_url
+from daysong.features.sharing.rules import DeletedMusic, MusicNotFound, MusicNotReady, NotYoursToShare, new_share_id
+from daysong.features.subscriptions import accounts
+from daysong.kernel.clock import to_ms
+from daysong.kernel.context import MutationContext, QueryContext
+from daysong.kernel.ids import ShareRowId, UserId
+from daysong.kernel.registry import Args, IdText, Result, Room, given
+
+room = Room("sharing")
+
+UNTITLED = "Untitled Track"
+
+
+class CreateShareLink(Args):
+    """Which track."""
+
+    music_id: IdText
+
+
+class ShareLink(Result):
+    """The link's id and its address."""
+
+    share_id: str
+    share_url: str
+
+
+class GetSharedMusic(Args):
+    """The id from the link."""
+
+    share_id: Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class NothingShared(Result):
+    """There is nothing behind this link, or not any more."""
+
+    found: bool = False
+
+
+class SharedMusic(Result):
+    """What a stranger sees: the song, never the diary, nor who its owner is to us."""
+
+    found: bool
+    title: str
+    created_at: float
+    is_owner: bool
+    image_url: str | UnsetType = UNSET
+    audio_url: str | UnsetType = UNSET
+    lyric: str | UnsetType = UNSET
+    lyric_with_time: Any = UNSET
+    duration: float | UnsetType = UNSET
+
+
+@room.mutation(public=True)
+async def create_share_link(ctx: MutationContext, args: CreateShareLink) -> ShareLink:
+    """A link to a finished track of the caller's: the same one each time, made public again if it was private."""
+    owner = await accounts.of_caller(ctx)
+    track = await ctx.db.fetchrow("select user_id, status, deleted_at from music where id = $1", args.music_id)
+    _check_shareable(track, owner)
+    share_id = await ctx.db.fetchval(
+        "update shared_music set is_private = false, updated_at = $2 where music_id = $1 returning share_id",
+        args.music_id, ctx.now,
+    )  # fmt: skip
+    while share_id is None:
+        # Nothing is inserted when the id is taken; then another is drawn.
+        share_id = await ctx.db.fetchval(
+            """insert into shared_music (id, share_id, user_id, music_id, created_at, updated_at)
+               values ($1, $2, $3, $4, $5, $5) on conflict (share_id) do nothing returning share_id""",
+            ShareRowId.new(ctx.now), new_share_id(), owner, args.music_id, ctx.now,
+        )  # fmt: skip
+    return ShareLink(share_id=share_id, share_url=share_url(ctx.settings, share_id))
+
+
+def _check_shareable(track: asyncpg.Record | None, owner: UserId) -> None:
+    if track is None:
+        raise MusicNotFound
+    if track["user_id"] != owner:
+        raise NotYoursToShare
+    if track["deleted_at"] is not None:
+        raise DeletedMusic
+    if track["status"] != "ready":
+        raise MusicNotReady
+
+
+@room.query(public=True, reads=("shared_music", "music", "users"))
+async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMusic | NothingShared:
+    """The song behind a link, for anybody."""
+    row = await ctx.db.fetchrow(
+        """select m.*, u.clerk_id
+           from shared_music s
+           join music m on m.id = s.music_id and m.deleted_at is null and m.status = 'ready'
+           join users u on u.id = s.user_id and u.deleted_at is null
+           where s.share_id = $1 and not s.is_private""",
+        args.share_id,
+    )
+    if row is None:
+        return NothingShared()
+    return SharedMusic(
+        found=True,
+        title=row["title"] or UNTITLED,
+        created_at=to_ms(row["created_at"]),
+        is_owner=ctx.caller.subject == row["clerk_id"],
+        image_url=given(media_url(ctx.settings, row["image_file_id"], row["image_url"])),
+        audio_url=given(media_url(ctx.settings, row["audio_file_id"], row["audio_url"])),
+        lyric=given(row["lyric"]),
+        lyric_with_time=given(row["lyric_with_time"]),
+        duration=given(row["duration"]),
+    )

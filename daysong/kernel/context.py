@@ -1,0 +1,138 @@
+"""What each kind of function may touch.
+
+A query reads; a mutation reads, writes and schedules, in one transaction; an action talks to vendors and reaches
+data only through queries and mutations. `now` is fixed for the whole call, `caller` comes from a verified token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import msgspec
+
+from daysong.kernel.clock import Clock
+from daysong.kernel.errors import Unauthorized
+from daysong.kernel.settings import Settings
+
+if TYPE_CHECKING:
+    from daysong.kernel.database import Reader, Transaction
+
+A = TypeVar("A", bound=msgspec.Struct)
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is calling, as a verified token, the admin key or the job runner says.
+
+    subject     the Clerk user id, or None when nobody is signed in
+    attributes  the token's identity claims under their Convex names
+    is_admin    holds the admin key (perhaps acting as a user), or is the job runner
+    """
+
+    subject: str | None = None
+    token_identifier: str | None = None
+    email: str | None = None
+    name: str | None = None
+    attributes: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    is_admin: bool = False
+
+    @property
+    def signed_in(self) -> str:
+        """The Clerk user id; Unauthorized when nobody is signed in."""
+        if self.subject is None:
+            raise Unauthorized
+        return self.subject
+
+
+ANONYMOUS = Caller()
+SYSTEM = Caller(is_admin=True)
+
+
+class Scheduler(Protocol):
+    """Puts a function on the job queue, in the transaction it is given."""
+
+    async def schedule(
+        self, tx: Transaction, handler: Callable[..., Awaitable[Any]], args: msgspec.Struct, *,
+        due_at: datetime, delay: timedelta, key: str | None,
+    ) -> None: ...  # fmt: skip
+
+
+class Runner(Protocol):
+    """Runs registered functions by handler."""
+
+    async def run_query(
+        self, handler: Callable[..., Awaitable[Any]], args: Any, caller: Caller, clock: Clock
+    ) -> Any: ...  # fmt: skip
+
+    async def run_mutation(
+        self, handler: Callable[..., Awaitable[Any]], args: Any, caller: Caller, clock: Clock
+    ) -> Any: ...
+
+
+class QueryContext:
+    """What a query may touch: one SQL statement (or a snapshot), the time, the caller, the settings."""
+
+    def __init__(self, *, db: Reader, now: datetime, caller: Caller, settings: Settings) -> None:
+        self.db = db
+        self.now = now
+        self.caller = caller
+        self.settings = settings
+
+
+class MutationContext:
+    """What a mutation may touch: its transaction, and jobs that exist if and only if it commits."""
+
+    def __init__(
+        self, *, db: Transaction, now: datetime, caller: Caller, settings: Settings, scheduler: Scheduler
+    ) -> None:
+        self.db = db
+        self.now = now
+        self.caller = caller
+        self.settings = settings
+        self._scheduler = scheduler
+
+    async def schedule(
+        self,
+        handler: Callable[..., Awaitable[R]],
+        args: msgspec.Struct,
+        *,
+        delay: timedelta = timedelta(0),
+        key: str | None = None,
+    ) -> None:
+        """Run `handler` as a job once this transaction has committed and `delay` has passed.
+
+        With a `key`, only the first job of that key is made, for as long as its row is kept (over a week).
+        """
+        await self._scheduler.schedule(self.db, handler, args, due_at=self.now + delay, delay=delay, key=key)
+
+
+class ActionContext:
+    """What an action may touch: vendors, and data through queries and mutations."""
+
+    def __init__(
+        self, *, clock: Clock, caller: Caller, settings: Settings, runner: Runner, services: Mapping[type, Any]
+    ) -> None:
+        self.now = clock.now()
+        self.caller = caller
+        self.settings = settings
+        self._clock = clock
+        self._runner = runner
+        self._services = services
+
+    def vendor(self, kind: type[S]) -> S:
+        """The vendor client of that class, as the app was built with."""
+        client: S = self._services[kind]
+        return client
+
+    async def run_query(self, handler: Callable[[QueryContext, A], Awaitable[R]], args: A) -> R:
+        """Run a query as this action's caller."""
+        result: R = await self._runner.run_query(handler, args, self.caller, self._clock)
+        return result
+
+    async def run_mutation(self, handler: Callable[[MutationContext, A], Awaitable[R]], args: A) -> R:
+        """Run a mutation, in a transaction of its own, as this action's caller."""
+        result: R = await self._runner.run_mutation(handler, args, self.caller, self._clock)
+        return result

@@ -1,0 +1,149 @@
+"""The database: a pool, SERIALIZABLE transactions that are run again when they lose a race, one-statement queries."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeVar
+
+import asyncpg
+import msgspec
+
+from daysong.kernel.errors import DaysongError, TooBusy
+
+T = TypeVar("T")
+
+MAX_ATTEMPTS = 12
+STATEMENT_TIMEOUT = "30s"
+
+
+class SecondStatement(DaysongError):
+    """A query without `snapshot=True` ran a second statement, which might see another moment than the first."""
+
+
+class Reader(Protocol):
+    """Runs SELECTs."""
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]: ...
+    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None: ...
+    async def fetchval(self, sql: str, *args: Any) -> Any: ...
+
+
+class Transaction(Reader, Protocol):
+    """Runs any statement, inside one transaction."""
+
+    async def execute(self, sql: str, *args: Any) -> str: ...
+
+
+class OneStatement:
+    """A reader good for a single statement, which needs no transaction block to see one moment."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._used = False
+
+    def _use(self) -> None:
+        if self._used:
+            raise SecondStatement("a query runs one statement; declare snapshot=True for more")
+        self._used = True
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        """All rows."""
+        self._use()
+        rows: list[asyncpg.Record] = await self._pool.fetch(sql, *args)
+        return rows
+
+    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
+        """The first row, or None."""
+        self._use()
+        return await self._pool.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        """The first column of the first row, or None."""
+        self._use()
+        return await self._pool.fetchval(sql, *args)
+
+
+def _to_json(value: Any) -> str:
+    # Text is JSON already: pgqueuer, which shares these connections, hands it over so. We store no bare strings.
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode)
+
+
+class Database:
+    """A pool of connections to one PostgreSQL."""
+
+    def __init__(self, url: str, *, max_connections: int = 20) -> None:
+        self._url = url
+        self._max_connections = max_connections
+        self._pool: asyncpg.Pool | None = None
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """The open pool."""
+        if self._pool is None:
+            raise DaysongError("the database is not open")
+        return self._pool
+
+    async def open(self) -> None:
+        """Connect; OSError or asyncpg.PostgresError when the server cannot be reached."""
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=1,
+            max_size=self._max_connections,
+            init=_prepare,
+            server_settings={"application_name": "daysong", "statement_timeout": STATEMENT_TIMEOUT, "timezone": "UTC"},
+        )
+
+    async def close(self) -> None:
+        """Let go of all connections; those still at work are waited for, not longer than ten seconds."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            await asyncio.wait_for(pool.close(), timeout=10)
+        except TimeoutError:
+            pool.terminate()
+
+    async def empty(self) -> None:
+        """Delete every row of every table, except what migrations keep. For tests and test mode."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            tables = await connection.fetch(
+                """select quote_ident(relname) as name from pg_class
+                   where relnamespace = 'public'::regnamespace and relkind = 'r' and relname <> 'schema_migrations'"""
+            )
+            await connection.execute(f"truncate {', '.join(row['name'] for row in tables)} cascade")
+
+    def one_statement(self) -> OneStatement:
+        """A reader for a query that needs only one statement."""
+        return OneStatement(self.pool)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Reader]:
+        """A reader whose statements all see the same moment."""
+        async with (
+            self.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
+
+    async def mutate(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` in a SERIALIZABLE transaction; again, from the start, when it lost a race to another.
+
+        Raises TooBusy when it keeps losing. `work` may run several times and must not do anything that a rollback
+        does not undo.
+        """
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                async with self.pool.acquire() as connection, connection.transaction(isolation="serializable"):
+                    return await work(connection)
+            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+                # Full jitter: losers of one race must not meet again at the same moment.
+                await asyncio.sleep(random.uniform(0, min(0.5, 0.005 * 2**attempt)))  # noqa: S311
+        raise TooBusy("Too many changes to the same data at once. Please try again.")

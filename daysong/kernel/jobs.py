@@ -1,0 +1,231 @@
+"""Functions as jobs, on pgqueuer.
+
+Every job has a row of ours in `jobs`, and a ticket: pgqueuer only carries `<job id>:<ticket>` to a worker when it is
+due. Whoever changes the ticket takes the job; a queue row with an old ticket is dropped. So a job is never lost with
+its queue row, a crash-looping job is counted before it runs, and failed jobs stay to be read and tried again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import msgspec
+from croniter import croniter
+from pgqueuer.adapters.persistence.queries import Queries
+
+from daysong.kernel import logs
+from daysong.kernel.database import Database, Transaction
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.ids import JobId
+from daysong.kernel.registry import Kind, Registry
+
+ENTRYPOINT = "daysong"
+RESCUE_AFTER = timedelta(minutes=1)
+KEEP_FINISHED = timedelta(days=8)
+
+
+@dataclass(frozen=True)
+class Cron:
+    """A line of the timetable: run `handler` without arguments whenever `expression` (cron, UTC) says so."""
+
+    name: str
+    expression: str
+    handler: Callable[..., Awaitable[Any]]
+
+    def latest_tick(self, now: datetime) -> datetime:
+        """The last moment at or before `now` when it was due."""
+        tick: datetime = croniter(self.expression, now + timedelta(microseconds=1)).get_prev(datetime)
+        return tick
+
+    def next_tick(self, now: datetime) -> datetime:
+        """The first moment after `now` when it will be due."""
+        tick: datetime = croniter(self.expression, now).get_next(datetime)
+        return tick
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A job as it was claimed."""
+
+    id: str
+    ticket: str
+    function: str
+    args: Any
+    starts: int
+    failures: int
+    request_id: str
+
+
+COLUMNS = "id, ticket, function, args, starts, failures, request_id"
+
+
+class Queue:
+    """The jobs of an app: schedule, claim, settle, rescue, list."""
+
+    def __init__(self, registry: Registry, database: Database) -> None:
+        self._registry = registry
+        self._database = database
+
+    async def schedule(
+        self,
+        tx: Transaction,
+        handler: Callable[..., Awaitable[Any]],
+        args: msgspec.Struct,
+        *,
+        due_at: datetime,
+        delay: timedelta,
+        key: str | None,
+    ) -> None:
+        """Add a job in the transaction `tx`; nothing happens when a job of the same `key` exists."""
+        function = self._registry.of(handler)
+        if function.kind is Kind.QUERY:
+            raise DaysongError(f"{function.identifier} is a query, and makes no job")
+        job_id, ticket = JobId.new(due_at), new_ticket()
+        inserted = await tx.fetchval(
+            """insert into jobs (id, ticket, function, args, due_at, unique_key, request_id)
+               values ($1, $2, $3, $4, $5, $6, $7) on conflict (unique_key) do nothing returning id""",
+            job_id, ticket, function.identifier, msgspec.to_builtins(args), due_at, key, logs.request_id(),
+        )  # fmt: skip
+        if inserted:
+            await enqueue(tx, job_id, ticket, delay)
+
+    async def claim(self, ticket: str, now: datetime) -> Job | None:
+        """Take the job that `ticket` (`<job id>:<ticket>`) is good for; None if it was taken, done or cancelled.
+
+        Counts the start before the job runs, so that one that kills its worker is noticed.
+        """
+        job_id, _, secret = ticket.partition(":")
+        return _job(
+            await self._database.pool.fetchrow(
+                f"""update jobs set status = 'running', starts = starts + 1, started_at = $3
+                    where id = $1 and ticket = $2 and status in ('queued', 'running') returning {COLUMNS}""",  # noqa: S608
+                job_id, secret, now,
+            )
+        )  # fmt: skip
+
+    async def take_due(self, until: datetime, now: datetime) -> tuple[Job, datetime] | None:
+        """Take the earliest queued job due at or before `until`, whatever the queue thinks of the time: for drains."""
+        row = await self._database.pool.fetchrow(
+            f"""update jobs set status = 'running', starts = starts + 1, ticket = $2, started_at = greatest($3, due_at)
+                where id = (select id from jobs where status = 'queued' and due_at <= $1
+                            order by due_at, id limit 1 for update skip locked)
+                returning {COLUMNS}, due_at""",  # noqa: S608
+            until, new_ticket(), now,
+        )  # fmt: skip
+        job = _job(row)
+        return (job, row["due_at"]) if job and row else None
+
+    async def mark_done(self, tx: Transaction, job: Job, now: datetime) -> None:
+        """The job has run; part of the transaction of what it did, where it is a mutation."""
+        await tx.execute(
+            "update jobs set status = 'done', finished_at = $2, last_error = null where id = $1", job.id, now
+        )
+
+    async def put_back(self, tx: Transaction, job: Job, *, due_at: datetime, delay: timedelta, error: str) -> None:
+        """The job failed and is tried again at `due_at`."""
+        ticket = new_ticket()
+        await tx.execute(
+            """update jobs set status = 'queued', ticket = $2, failures = failures + 1, starts = 0, due_at = $3,
+               last_error = $4 where id = $1""",
+            job.id, ticket, due_at, error,
+        )  # fmt: skip
+        await enqueue(tx, job.id, ticket, delay)
+
+    async def bury(self, tx: Transaction, job: Job, now: datetime, error: str) -> None:
+        """The job will not be tried again by itself. It stays, to be listed and retried by hand."""
+        await tx.execute(
+            """update jobs set status = 'dead', finished_at = $2, failures = failures + 1, last_error = $3
+               where id = $1""",
+            job.id, now, error,
+        )  # fmt: skip
+
+    async def retry(self, job_id: str, now: datetime) -> bool:
+        """Give a dead job a new life; False when there is no such dead job."""
+
+        async def work(tx: Transaction) -> bool:
+            ticket = new_ticket()
+            found = await tx.fetchval(
+                """update jobs set status = 'queued', ticket = $2, starts = 0, failures = 0, due_at = $3,
+                   finished_at = null where id = $1 and status = 'dead' returning id""",
+                job_id, ticket, now,
+            )  # fmt: skip
+            if found:
+                await enqueue(tx, job_id, ticket, timedelta(0))
+            return found is not None
+
+        return await self._database.mutate(work)
+
+    async def rescue(self, now: datetime) -> int:
+        """Queue again the jobs whose queue row is gone (a worker stopped in mid-flight); how many there were."""
+
+        async def work(tx: Transaction) -> int:
+            lost = await tx.fetch(
+                """select id from jobs j
+                   where status in ('queued', 'running') and greatest(due_at, started_at) < $1
+                     and not exists (select from pgqueuer q where q.dedupe_key = j.id || ':' || j.ticket
+                                     and q.status in ('queued', 'picked'))
+                   order by due_at limit 500 for update skip locked""",
+                now - RESCUE_AFTER,
+            )
+            for row in lost:
+                ticket = new_ticket()
+                await tx.execute("update jobs set status = 'queued', ticket = $2 where id = $1", row["id"], ticket)
+                await enqueue(tx, row["id"], ticket, timedelta(0))
+            return len(lost)
+
+        return await self._database.mutate(work)
+
+    async def tick(self, cron: Cron, tick: datetime, args: msgspec.Struct) -> None:
+        """Schedule one run of a cron; the key makes it one, however many workers notice the time."""
+
+        async def work(tx: Transaction) -> None:
+            key = f"{cron.name}@{tick.isoformat()}"
+            await self.schedule(tx, cron.handler, args, due_at=tick, delay=timedelta(0), key=key)
+
+        await self._database.mutate(work)
+
+    async def pending(self) -> int:
+        """How many jobs are queued or running."""
+        count: int = await self._database.pool.fetchval(
+            "select count(*) from jobs where status in ('queued', 'running')"
+        )
+        return count
+
+    async def list(self, status: str | None, limit: int) -> Sequence[asyncpg.Record]:
+        """The newest jobs, of one status if given: id, function, status, due_at, starts, failures, last_error."""
+        rows: list[asyncpg.Record] = await self._database.pool.fetch(
+            """select id, function, status, due_at, starts, failures, last_error from jobs
+               where $1::text is null or status = $1 order by due_at desc limit $2""",
+            status, limit,
+        )  # fmt: skip
+        return rows
+
+
+def new_ticket() -> str:
+    """What makes one queue row good for one try of a job."""
+    return secrets.token_hex(8)
+
+
+async def enqueue(tx: Transaction, job_id: str, ticket: str, delay: timedelta) -> None:
+    """Add the queue row; `delay` counts from the database's clock, which is what workers wait by."""
+    carried = f"{job_id}:{ticket}"
+    queries = Queries.from_asyncpg_connection(tx)
+    await queries.enqueue(
+        ENTRYPOINT, carried.encode(), execute_after=max(delay, timedelta(0)), dedupe_key=carried
+    )  # fmt: skip
+
+
+async def purge_finished(tx: Transaction, now: datetime) -> None:
+    """Forget jobs finished over a week ago, and what pgqueuer noted of them."""
+    await tx.execute("delete from jobs where status = 'done' and finished_at < $1", now - KEEP_FINISHED)
+    await tx.execute("delete from pgqueuer_log where created < $1", now - KEEP_FINISHED)
+
+
+def _job(row: asyncpg.Record | None) -> Job | None:
+    if row is None:
+        return None
+    return Job(*(row[name] for name in COLUMNS.split(", ")))

@@ -1,0 +1,263 @@
+"""The function registry: rooms publish queries, mutations and actions, and callers find them by name.
+
+A registered function stays a plain function. The registry is a value built at start from the list of rooms.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import typing
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from daysong.kernel import values
+from daysong.kernel.context import ActionContext, Caller, MutationContext, QueryContext
+from daysong.kernel.errors import ArgumentValidationError, DaysongError, FunctionNotFound, WrongFunctionKind
+
+A = TypeVar("A", bound=msgspec.Struct)
+R = TypeVar("R")
+T = TypeVar("T")
+Handler = Callable[..., Awaitable[Any]]
+
+
+class Args(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Base of all argument types: camelCase on the wire, unknown fields refused."""
+
+
+# An id as an argument: any short text; whether it exists is the function's question.
+IdText = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class NoArgs(Args):
+    """The arguments of a function that takes none."""
+
+
+class Result(msgspec.Struct, rename="camel"):
+    """Base of all result types: camelCase on the wire; a field left UNSET is left out."""
+
+
+def given(value: T | None) -> T | msgspec.UnsetType:
+    """A value for an optional field of a result: None becomes UNSET, so that the field is left out."""
+    return msgspec.UNSET if value is None else value
+
+
+class Kind(enum.Enum):
+    """What a function may do; see the contexts."""
+
+    QUERY = "Query"
+    MUTATION = "Mutation"
+    ACTION = "Action"
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often and how patiently a job is tried again after a failure that may pass."""
+
+    attempts: int = 8
+    first: timedelta = timedelta(seconds=2)
+    longest: timedelta = timedelta(minutes=5)
+
+    def delay(self, failures: int, *, retry_after: float | None, jitter: float) -> timedelta | None:
+        """How long to wait after that many failures, or None to give up.
+
+        Doubles from `first` to `longest`; `jitter` in 0..1 takes up to half of it off, so that jobs that failed
+        together do not come back together. A vendor's own `retry_after` (seconds) is the least we wait.
+        """
+        if failures >= self.attempts:
+            return None
+        doubled: timedelta = self.first * 2 ** min(failures - 1, 20)
+        backoff = min(doubled, self.longest) * (1 - jitter / 2)
+        return max(backoff, timedelta(seconds=retry_after or 0))
+
+
+NO_RETRY = Retry(attempts=1)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A registered function and all that was declared about it."""
+
+    identifier: str
+    kind: Kind
+    public: bool
+    handler: Handler
+    args_type: type[msgspec.Struct]
+    result_type: Any
+    reads: tuple[str, ...]
+    snapshot: bool
+    retry: Retry
+    on_exhausted: Handler | None
+    accepted_as: frozenset[Kind]
+
+    def parse(self, raw: Any) -> Any:
+        """The typed arguments, or ArgumentValidationError naming the field. Takes decoded wire values."""
+        try:
+            return msgspec.convert(values.for_arguments(raw), self.args_type)
+        except values.UnstorableText as error:
+            raise ArgumentValidationError(explain(f"Text contains a NUL character - at `${error}`")) from None
+        except msgspec.ValidationError as error:
+            raise ArgumentValidationError(explain(str(error))) from None
+
+
+def explain(message: str) -> str:
+    """A validation failure in the words the Convex clients' users know."""
+    text, _, path = message.partition(" - at ")
+    where = path.strip("`").removeprefix("$") or "."
+    if found := re.fullmatch(r"Object missing required field `(.+)`", text):
+        return f"ArgumentValidationError: Object is missing the required field `{found[1]}`.\nPath: {where}"
+    if found := re.fullmatch(r"Object contains unknown field `(.+)`", text, re.DOTALL):
+        return (
+            f"ArgumentValidationError: Object contains extra field `{found[1][:100]}` that is not in the validator."
+            f"\nPath: {where}"
+        )
+    return f"ArgumentValidationError: Value does not match validator.\nPath: {where}\n{text}"
+
+
+class Room:
+    """A named set of functions. Two files may fill one name, as long as no function is published twice."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.functions: list[Function] = []
+
+    def query(
+        self, *, public: bool = False, reads: tuple[str, ...] = (), snapshot: bool = False
+    ) -> Callable[[Callable[[QueryContext, A], Awaitable[R]]], Callable[[QueryContext, A], Awaitable[R]]]:
+        """Publish a query: one SQL statement, or with `snapshot` several that see one moment.
+
+        `reads` names the tables whose changes may change its result.
+        """
+
+        def publish(handler: Callable[[QueryContext, A], Awaitable[R]]) -> Callable[[QueryContext, A], Awaitable[R]]:
+            self._add(Kind.QUERY, handler, public=public, reads=reads, snapshot=snapshot)
+            return handler
+
+        return publish
+
+    def mutation(
+        self, *, public: bool = False, retry: Retry = Retry()
+    ) -> Callable[[Callable[[MutationContext, A], Awaitable[R]]], Callable[[MutationContext, A], Awaitable[R]]]:
+        """Publish a mutation: one SERIALIZABLE transaction, run again when it loses a race."""
+
+        def publish(
+            handler: Callable[[MutationContext, A], Awaitable[R]],
+        ) -> Callable[[MutationContext, A], Awaitable[R]]:
+            self._add(Kind.MUTATION, handler, public=public, retry=retry)
+            return handler
+
+        return publish
+
+    def action(
+        self,
+        *,
+        public: bool = False,
+        retry: Retry = Retry(),
+        on_exhausted: Callable[[MutationContext, A], Awaitable[Any]] | None = None,
+        also_as_mutation: bool = False,
+    ) -> Callable[[Callable[[ActionContext, A], Awaitable[R]]], Callable[[ActionContext, A], Awaitable[R]]]:
+        """Publish an action: may wait for vendors, and reaches data through queries and mutations.
+
+        As a job it is tried again by `retry`; when that is used up, `on_exhausted` runs with the same arguments in
+        the transaction that marks the job dead. `also_as_mutation` lets clients that call it a mutation through.
+        """
+
+        def publish(handler: Callable[[ActionContext, A], Awaitable[R]]) -> Callable[[ActionContext, A], Awaitable[R]]:
+            self._add(
+                Kind.ACTION,
+                handler,
+                public=public,
+                retry=retry,
+                on_exhausted=on_exhausted,
+                accepted_as=frozenset({Kind.MUTATION}) if also_as_mutation else frozenset(),
+            )
+            return handler
+
+        return publish
+
+    def _add(
+        self,
+        kind: Kind,
+        handler: Handler,
+        *,
+        public: bool,
+        reads: tuple[str, ...] = (),
+        snapshot: bool = False,
+        retry: Retry = Retry(),
+        on_exhausted: Handler | None = None,
+        accepted_as: frozenset[Kind] = frozenset(),
+    ) -> None:
+        hints = typing.get_type_hints(handler)
+        self.functions.append(
+            Function(
+                identifier=f"{self.name}:{camel(handler.__name__)}",
+                kind=kind,
+                public=public,
+                handler=handler,
+                args_type=hints["args"],
+                result_type=hints["return"],
+                reads=reads,
+                snapshot=snapshot,
+                retry=retry,
+                on_exhausted=on_exhausted,
+                accepted_as=accepted_as | {kind},
+            )
+        )
+
+
+def camel(name: str) -> str:
+    """`create_diary` as the clients write it: `createDiary`."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def canonical(path: str) -> str:
+    """A function path as the registry has it: `.js` dropped from the module, no export means `default`."""
+    module, colon, export = path.rpartition(":")
+    if not colon:
+        module, export = path, "default"
+    return f"{module.removesuffix('.js')}:{export}"
+
+
+class Registry:
+    """All functions of an app, by name and by handler. Refuses two of one name."""
+
+    def __init__(self, rooms: Iterable[Room]) -> None:
+        self._by_name: dict[str, Function] = {}
+        self._by_handler: dict[Handler, Function] = {}
+        for room in rooms:
+            for function in room.functions:
+                if function.identifier in self._by_name:
+                    raise DaysongError(f"{function.identifier} is published twice")
+                self._by_name[function.identifier] = function
+                self._by_handler[function.handler] = function
+
+    def __iter__(self) -> Iterator[Function]:
+        return iter(sorted(self._by_name.values(), key=lambda function: function.identifier))
+
+    def of(self, handler: Handler) -> Function:
+        """What was declared about a handler; KeyError if its room is not part of this app."""
+        return self._by_handler[handler]
+
+    def named(self, identifier: str) -> Function | None:
+        """The function of that exact name, public or not."""
+        return self._by_name.get(identifier)
+
+    def find(self, path: str, caller: Caller, kind: Kind | None = None) -> Function:
+        """The function `caller` may call under that path, as `kind` if one is asked for.
+
+        FunctionNotFound alike for what does not exist and for what is internal; WrongFunctionKind otherwise.
+        """
+        identifier = canonical(path)
+        function = self._by_name.get(identifier)
+        if function is None or not (function.public or caller.is_admin):
+            raise FunctionNotFound(f"Could not find public function for '{identifier}'.")
+        if kind is not None and kind not in function.accepted_as:
+            raise WrongFunctionKind(
+                f"Trying to execute {identifier} as {kind.value}, but it is defined as {function.kind.value}."
+            )
+        return function

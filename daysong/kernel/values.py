@@ -1,0 +1,132 @@
+"""The wire's value encoding: Convex values as JSON, in the exact form and in the readable one.
+
+`convex_encoded_json` is exact: every JSON number is a float, and four kinds of value travel in an object with one
+`$…` key: `$integer` (64-bit), `$float` (NaN, infinities, -0), `$bytes`. `json` is for people: lossy and readable.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from daysong.kernel.errors import DaysongError
+
+Format = Literal["convex_encoded_json", "json"]
+
+INT64_BYTES = 8
+MAX_NESTING = 64
+MAX_FIELD_NAME = 1024
+
+
+class MalformedValue(DaysongError):
+    """JSON that is no Convex value; the text says where it went wrong."""
+
+
+class Int64(int):
+    """A 64-bit integer, which the clients keep apart from ordinary (floating) numbers."""
+
+
+def decode(value: Any, *, depth: int = 0) -> Any:
+    """The Python value of encoded JSON: None, bool, str, float, Int64, bytes, list or dict; or MalformedValue."""
+    if depth > MAX_NESTING:
+        raise MalformedValue(f"nested deeper than {MAX_NESTING} levels")
+    match value:
+        case None | bool() | str():
+            return value
+        case int() | float():
+            return float(value)
+        case list():
+            return [decode(item, depth=depth + 1) for item in value]
+        case dict() if len(value) == 1 and next(iter(value)).startswith("$"):
+            return _decode_wrapper(*next(iter(value.items())))
+        case dict():
+            return {_field_name(name): decode(item, depth=depth + 1) for name, item in value.items()}
+    raise MalformedValue(f"{type(value).__name__} is no JSON value")
+
+
+def _field_name(name: str) -> str:
+    if name.startswith("$") or len(name) > MAX_FIELD_NAME or not all(" " <= letter <= "~" for letter in name):
+        raise MalformedValue(f"{name[:40]!r} cannot be a field name")
+    return name
+
+
+def _decode_wrapper(key: str, payload: Any) -> Any:
+    if key not in {"$integer", "$float", "$bytes"} or not isinstance(payload, str):
+        raise MalformedValue(f"{key[:40]!r} is no value encoding")
+    try:
+        raw = base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedValue(f"{key} is not base64") from error
+    if key == "$bytes":
+        return raw
+    if len(raw) != INT64_BYTES:
+        raise MalformedValue(f"{key} needs {INT64_BYTES} bytes, not {len(raw)}")
+    if key == "$integer":
+        return Int64(int.from_bytes(raw, "little", signed=True))
+    number: float = struct.unpack("<d", raw)[0]
+    if not _needs_wrapper(number):
+        raise MalformedValue("$float is only for NaN, infinities and -0")
+    return number
+
+
+def _needs_wrapper(number: float) -> bool:
+    return not math.isfinite(number) or (number == 0 and math.copysign(1, number) < 0)
+
+
+def encode(value: Any, form: Format = "convex_encoded_json") -> Any:
+    """JSON-ready form of a result. Numbers become floats, since a client of ours refuses JSON integers."""
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return str(value)
+        case Int64():
+            if form == "json":
+                return str(int(value))
+            return {"$integer": base64.b64encode(value.to_bytes(INT64_BYTES, "little", signed=True)).decode()}
+        case int() | float():
+            return _encode_float(float(value), form)
+        case bytes():
+            text = base64.b64encode(value).decode()
+            return text if form == "json" else {"$bytes": text}
+        case list() | tuple():
+            return [encode(item, form) for item in value]
+        case Mapping():
+            return {name: encode(item, form) for name, item in value.items()}
+        case msgspec.Struct():
+            return encode(msgspec.to_builtins(value, builtin_types=(bytes,)), form)
+    raise TypeError(f"a function returned a {type(value).__name__}, which has no form on the wire")
+
+
+def _encode_float(number: float, form: Format) -> Any:
+    if form == "json":
+        if math.isnan(number):
+            return "NaN"
+        return number if math.isfinite(number) else ("Infinity" if number > 0 else "-Infinity")
+    if _needs_wrapper(number):
+        return {"$float": base64.b64encode(struct.pack("<d", number)).decode()}
+    return number
+
+
+class UnstorableText(DaysongError):
+    """Text with a NUL character, which PostgreSQL cannot keep. Its text is the path, such as `.content`."""
+
+
+def for_arguments(value: Any, path: str = "") -> Any:
+    """Decoded values as arguments: whole floats as ints, so that an `int` accepts what JSON calls 5.0; no NUL."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case str() if "\0" in value:
+            raise UnstorableText(path)
+        case list():
+            return [for_arguments(item, f"{path}[{place}]") for place, item in enumerate(value)]
+        case dict():
+            return {name: for_arguments(item, f"{path}.{name}") for name, item in value.items()}
+    return value

@@ -1,0 +1,91 @@
+"""The sandbox: vendors that run here, so that everything can be tried without a key and without the network.
+
+It is one ASGI app, mounted at `/sandbox`, and the real vendor clients are pointed at it by settings. What a vendor was
+asked is at `GET /sandbox/<vendor>/log`; how to make it misbehave is in `faults.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx2
+
+from daysong.kernel.clock import Clock, SystemClock
+from daysong.kernel.settings import ClerkSettings, OpenAISettings, SunoSettings
+from daysong.sandbox import clerk, openai, suno
+from daysong.sandbox.composer import compose
+from daysong.sandbox.suno_callbacks import Pace
+from daysong.sandbox.suno_tasks import Compose
+from daysong.sandbox.vendor import Answer, Receive, Scope, Send, Vendor, break_off, read_call, send_answer
+
+PREFIX = "/sandbox/"
+
+__all__ = ["Pace", "Sandbox"]
+
+
+class Sandbox:
+    """All vendors on one origin.
+
+    origin    where the app is reached, such as `http://127.0.0.1:8000`; it is written into the links it hands out
+    data_dir  keeps signing keys, audio and covers over a restart
+    pace      songs are delivered by themselves at this pace; without one, `settle()` delivers
+    http      posts the callbacks
+    compose   makes the recordings; `hum` from `hum.py` spares tests the seconds that a song takes to compute
+    """
+
+    def __init__(
+        self,
+        origin: str,
+        *,
+        data_dir: Path,
+        pace: Pace | None = None,
+        http: httpx2.AsyncClient,
+        clock: Clock | None = None,
+        compose: Compose = compose,
+    ) -> None:
+        self.origin = origin.rstrip("/")
+        clock = clock or SystemClock()
+        data_dir = data_dir / "sandbox"
+        self.openai = openai.SandboxOpenAI(clock)
+        self.suno = suno.SandboxSuno(clock, self.origin, data_dir, pace=pace, http=http, compose=compose)
+        self.clerk = clerk.SandboxClerk(clock, self.origin, data_dir)
+        self._vendors: dict[str, Vendor] = {each.name: each for each in (self.openai, self.suno, self.clerk)}
+
+    def openai_settings(self) -> OpenAISettings:
+        """Settings that make the real client write its lyrics here."""
+        return OpenAISettings(api_key=openai.API_KEY, base_url=f"{self.origin}{PREFIX}openai/v1", model=openai.MODEL)
+
+    def suno_settings(self) -> SunoSettings:
+        """Settings that make the real client order its songs here; files come from this origin alone."""
+        return SunoSettings(api_key=suno.API_KEY, base_url=self.suno.base_url)
+
+    def clerk_settings(self) -> ClerkSettings:
+        """Settings that make this the place where people sign in."""
+        return ClerkSettings(
+            issuer=self.clerk.issuer, secret_key=clerk.SECRET_KEY, base_url=f"{self.origin}{PREFIX}clerk"
+        )
+
+    async def settle(self) -> None:
+        """Deliver everything that is outstanding, at once."""
+        await self.suno.settle()
+
+    async def close(self) -> None:
+        """Stop delivering by itself."""
+        await self.suno.close()
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI app; the path may begin with `/sandbox` or, mounted, come without it."""
+        if scope["type"] != "http":
+            return
+        name, _, rest = scope["path"].removeprefix(PREFIX).lstrip("/").partition("/")
+        vendor = self._vendors.get(name)
+        if vendor is None:
+            await send_answer(send, Answer(404, b'{"error":"no such vendor"}'))
+            return
+        call = await read_call(scope, receive, f"/{rest}")
+        try:
+            answer = await vendor.handle(call)
+        except httpx2.RemoteProtocolError:
+            await break_off(send)
+            raise
+        await send_answer(send, answer, with_body=call.method != "HEAD")

@@ -1,0 +1,90 @@
+"""How a sandboxed vendor can be told to misbehave: `POST /sandbox/<vendor>/faults` with one JSON object.
+
+A new object replaces the one before; `{}` or DELETE makes the vendor well again. Anything not in this table is refused
+with 400, so that a misspelt fault never passes for a good vendor.
+
+    every vendor
+      path            only calls whose path contains this (default: every call of the vendor's API, no files)
+      times           only the next so many of those calls; without it, until cleared
+      latency         seconds to wait before answering
+      status          answer with this HTTP status, in the vendor's own form, and do nothing
+      code            the error code in the answer's body: "insufficient_quota" (OpenAI), 455 (Suno, by HTTP 200)
+      retryAfter      a Retry-After header on that answer, in seconds
+      hang            do what was asked, and never answer: only the caller's time limit ends it
+      drop            do what was asked, and break the connection in place of an answer
+      answer          answer with HTTP 200 in a way the caller cannot use:
+                        every vendor  garbage (no JSON)
+                        OpenAI        refusal, content_filter, truncated, empty, empty_choices, bad_json, wrong_shape,
+                                      empty_lyric
+    Suno, for songs that are delivered while the fault is on (`path` and `times` do not apply)
+      callbacks       lost (none are sent), duplicated (each twice), reordered (last stage first),
+                      malformed (no JSON), no_audio (complete without any audio link)
+      callbackCode    the song fails with this code: an error callback, and a failed task
+      tracks          only so many tracks, 1 or 2
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+HttpError = Annotated[int, msgspec.Meta(ge=300, le=599)]
+
+
+class Faults(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """What any vendor can be told to do wrong."""
+
+    path: str | None = None
+    times: Count | None = None
+    latency: Seconds = 0.0
+    status: HttpError | None = None
+    code: int | str | None = None
+    retry_after: Seconds | None = None
+    hang: bool = False
+    drop: bool = False
+    answer: str | None = None
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a call is answered with an error, and nothing done."""
+        return self.status is not None or self.code is not None
+
+
+class OpenAIFaults(Faults):
+    """What OpenAI can be told to do wrong."""
+
+    code: str | None = None
+    answer: (
+        Literal[
+            "garbage",
+            "refusal",
+            "content_filter",
+            "truncated",
+            "empty",
+            "empty_choices",
+            "bad_json",
+            "wrong_shape",
+            "empty_lyric",
+        ]
+        | None
+    ) = None
+
+
+class SunoFaults(Faults):
+    """What Suno can be told to do wrong."""
+
+    code: int | None = None
+    answer: Literal["garbage"] | None = None
+    callbacks: Literal["lost", "duplicated", "reordered", "malformed", "no_audio"] | None = None
+    callback_code: Annotated[int, msgspec.Meta(ge=201, le=599)] | None = None
+    tracks: Literal[1, 2] = 2
+
+
+class ClerkFaults(Faults):
+    """What Clerk can be told to do wrong."""
+
+    code: str | None = None
+    answer: Literal["garbage"] | None = None

@@ -1,0 +1,35 @@
+"""A hummed second in place of a song, for tests that do not listen: real MP3, the words timed evenly over it."""
+
+from __future__ import annotations
+
+import functools
+from io import BytesIO
+
+import numpy as np
+import soundfile
+
+from daysong.sandbox.composer import Recording, SungWord
+
+RATE = 22_050
+SECONDS = 1.0
+
+
+def hum(*, title: str, lyrics: str, style: str, take: int, seed: str) -> Recording:  # noqa: ARG001 - compose's signature
+    """A recording in a millisecond; the two takes differ in pitch."""
+    words = lyrics.split()
+    step = SECONDS / max(1, len(words))
+    return Recording(
+        audio=_tone(220.0 * (1 + take)),
+        content_type="audio/mpeg",
+        duration=SECONDS,
+        words=tuple(SungWord(f"{word} ", place * step, (place + 1) * step) for place, word in enumerate(words)),
+        waveform=(0.5, 1.0, 0.5),
+    )
+
+
+@functools.cache
+def _tone(pitch: float) -> bytes:
+    file = BytesIO()
+    moments = np.arange(int(RATE * SECONDS)) / RATE
+    soundfile.write(file, 0.2 * np.sin(2 * np.pi * pitch * moments), RATE, format="MP3", subtype="MPEG_LAYER_III")
+    return file.getvalue()

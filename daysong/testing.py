@@ -1,0 +1,171 @@
+"""A whole daysong in a test: the real app on a real database, with the vendors' sandbox, in one process.
+
+Nothing is faked but the network between the parts: the vendor clients, the callbacks and the people all speak HTTP to
+ASGI apps. The clock stands still until a test moves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from daysong import app as composition
+from daysong.commands import surroundings
+from daysong.kernel import settings
+from daysong.kernel.clock import MovableClock
+from daysong.kernel.settings import Settings
+from daysong.sandbox.app import Sandbox
+
+ORIGIN = "http://daysong.test"
+ADMIN_KEY = "an-admin-key-for-tests"
+
+
+class FunctionError(Exception):
+    """What a client is told when a function fails: the message, and the data of an expected failure."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__(answer["errorMessage"])
+        self.data: dict[str, Any] | None = answer.get("errorData")
+
+    @property
+    def code(self) -> str | None:
+        """The code of an expected failure."""
+        return self.data["code"] if self.data else None
+
+
+class World:
+    """An app and everything around it; see the fixtures `world`, `alice`, `bob`, `charlie` and `nobody`.
+
+    With a `port`, it is served there too, so that other processes can be part of it.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        data_dir: Path,
+        now: datetime,
+        environ: dict[str, str] | None = None,
+        port: int | None = None,
+    ) -> None:
+        self.origin = f"http://127.0.0.1:{port}" if port else ORIGIN
+        self._port = port
+        self.clock = MovableClock(now)
+        self._transport = None if port else httpx2.ASGITransport(app=self._serve)
+        self.http = httpx2.AsyncClient(transport=self._transport, base_url=self.origin, trust_env=False)
+        self.sandbox = Sandbox(self.origin, data_dir=data_dir, http=self.http, clock=self.clock)
+        self.settings = self._settings(database_url, data_dir, environ or {})
+        self.app = composition.build(
+            self.settings, clock=self.clock, transport=self._transport, mounts={"/sandbox": self.sandbox.asgi}
+        )
+        self.db = self.app.database
+
+    def _settings(self, database_url: str, data_dir: Path, environ: dict[str, str]) -> Settings:
+        given = {
+            "DATABASE_URL": database_url,
+            "DAYSONG_DATA_DIR": str(data_dir),
+            "DAYSONG_ADMIN_KEY": ADMIN_KEY,
+            "DAYSONG_TEST": "1",
+            "SITE_URL": self.origin,
+        }
+        return settings.load(given | environ, surroundings.with_sandbox(self.sandbox, environ))
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app.asgi(scope, receive, send)
+
+    async def __aenter__(self) -> World:
+        await self.app.open()
+        if self._port:
+            self._server = Server(
+                self._serve, address="127.0.0.1", port=self._port, interface=Interfaces.ASGINL, log_enabled=False
+            )
+            self._serving = asyncio.create_task(self._server.serve())
+            async with asyncio.timeout(20):
+                while not await self._answers():
+                    await asyncio.sleep(0.02)
+        return self
+
+    async def _answers(self) -> bool:
+        try:
+            return (await self.http.get("/healthz")).is_success
+        except httpx2.TransportError:
+            return False
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._port:
+            self._server.stop()
+            await self._serving
+        await self.http.aclose()
+        await self.sandbox.close()
+        await self.app.close()
+
+    async def person(self, name: str) -> Person:
+        """Somebody with that name, signed in and known."""
+        who = {"sub": f"user_{name}", "email": f"{name}@example.test", "name": name.title(), "ttl": 365 * 86400}
+        token = (await self.http.post("/sandbox/clerk/sign-in", json=who)).raise_for_status().json()["jwt"]
+        person = Person(self, {"Authorization": f"Bearer {token}"})
+        await person.mutation("users:ensureCurrentUser")
+        return person
+
+    async def fault(self, vendor: str, **faults: Any) -> None:
+        """Tell a vendor to misbehave; without faults, to be well again."""
+        (await self.http.post(f"/sandbox/{vendor}/faults", json=faults)).raise_for_status()
+
+    async def asked(self, vendor: str, path: str = "") -> list[dict[str, Any]]:
+        """What a vendor was asked, oldest first: method, path, body, time."""
+        calls = (await self.http.get(f"/sandbox/{vendor}/log")).raise_for_status().json()
+        return [call for call in calls if path in call["path"]]
+
+    async def settle(self) -> None:
+        """Run all due jobs and let the vendors deliver, until nothing is left to do now."""
+        while await self.app.worker.drain(until=None, clock=self.clock):
+            await self.sandbox.settle()
+
+    async def pass_time(self, by: timedelta) -> None:
+        """Let time pass: every job and every cron on the way runs at its moment, then the vendors deliver."""
+        await self.app.worker.drain(until=self.clock.now() + by, clock=self.clock)
+        await self.sandbox.settle()
+        await self.settle()
+
+
+class Person:
+    """Somebody with an app: calls functions over HTTP with their own authorization."""
+
+    def __init__(self, world: World, headers: dict[str, str]) -> None:
+        self._world = world
+        self.headers = headers
+
+    async def query(self, path: str, **args: Any) -> Any:
+        """The value of a query; FunctionError when it fails."""
+        return await self.call("query", path, args)
+
+    async def mutation(self, path: str, **args: Any) -> Any:
+        """The value of a mutation; FunctionError when it fails."""
+        return await self.call("mutation", path, args)
+
+    async def action(self, path: str, **args: Any) -> Any:
+        """The value of an action; FunctionError when it fails."""
+        return await self.call("action", path, args)
+
+    async def call(self, kind: str, path: str, args: Any) -> Any:
+        """The value of a function called as `kind`; FunctionError when it fails."""
+        answer = await self._world.http.post(
+            f"/api/{kind}",
+            json={"path": path, "args": args, "format": "json"},
+            headers=self.headers,
+        )
+        said = answer.raise_for_status().json()
+        if said["status"] != "success":
+            raise FunctionError(said)
+        return said["value"]
+
+    async def song(self, content: str = "I walked home in the rain and called my sister", **more: Any) -> Any:
+        """A finished song of a new entry, as the playlist shows it."""
+        await self.action("music:startDiaryMusicGeneration", content=content, **more)
+        await self._world.settle()
+        return (await self.query("music:listPlaylistMusic"))[0]

@@ -1,0 +1,276 @@
+"""The functions over HTTP, as the Convex clients call them and as anybody can with plain JSON.
+
+A function that ran answers 200, whether it returned or failed, since clients read a failure's text only from there.
+A request refused before that answers 4xx with `{code, message}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.enums import MediaType
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.types import Scope
+
+from daysong.kernel import values
+from daysong.kernel.clock import Clock, to_ms
+from daysong.kernel.context import Caller, QueryContext
+from daysong.kernel.registry import Kind
+from daysong.kernel.runtime import Runtime
+from daysong.transport import calls
+from daysong.transport.access import note
+from daysong.transport.auth import Authenticator
+from daysong.transport.calls import Failure, Success
+from daysong.transport.refusals import Refused
+
+MAX_BODY = 16 * 1024 * 1024
+MAX_BATCH = 100
+FORMATS = ("json", "convex_encoded_json")
+
+# A clock for one call of that caller, if the request asks for one and may.
+ClockFor = Callable[[Scope, Caller], Clock | None]
+
+
+class Call(msgspec.Struct, rename="camel"):
+    """The body of a call."""
+
+    path: str
+    args: Any = msgspec.field(default_factory=dict)
+    format: str | None = None
+    component_path: str | None = None
+
+
+class CallAt(Call):
+    """The body of a query as of a moment."""
+
+    ts: str = ""
+
+
+class Run(msgspec.Struct):
+    """The body of a call whose function stands in the address."""
+
+    args: Any = msgspec.field(default_factory=dict)
+    format: str | None = None
+
+
+class Batch(msgspec.Struct):
+    """The body of several queries."""
+
+    queries: list[Call]
+
+
+_call = msgspec.json.Decoder(Call)
+_call_at = msgspec.json.Decoder(CallAt)
+_run = msgspec.json.Decoder(Run)
+_batch = msgspec.json.Decoder(Batch)
+_anything = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class FunctionsApi:
+    """The endpoints under /api."""
+
+    def __init__(self, runtime: Runtime, authenticator: Authenticator, *, clock_for: ClockFor | None = None) -> None:
+        self._runtime = runtime
+        self._authenticator = authenticator
+        self._clock_for = clock_for
+
+    async def _caller(self, request: AnyRequest) -> tuple[Caller, Clock | None]:
+        caller = await self._authenticator.caller(request.scope, self._runtime.clock.now())
+        return caller, self._clock_for(request.scope, caller) if self._clock_for else None
+
+    async def call(self, request: AnyRequest, kind: Kind | None) -> Response[bytes]:
+        """Run the function named in the body, as `kind` if one is asked for."""
+        caller, clock = await self._caller(request)
+        body = _decoded(_call, await request.body())
+        return await self._answer(request, _root(body), body.args, body.format, caller, kind, clock)
+
+    async def run(self, request: AnyRequest, path: str) -> Response[bytes]:
+        """Run the function named in the address: `<module>/<function>`."""
+        caller, clock = await self._caller(request)
+        raw = await request.body()
+        body = _decoded(_run, raw) if raw else Run()
+        module, slash, name = path.strip("/").rpartition("/")
+        identifier = f"{module}:{name}" if slash else name
+        return await self._answer(request, identifier, body.args, body.format, caller, None, clock)
+
+    async def query_in_address(
+        self, request: AnyRequest, path: str, args: str | None, form: str | None
+    ) -> Response[bytes]:
+        """Run a query named in the address, arguments as JSON beside it."""
+        caller, clock = await self._caller(request)
+        given = _decoded(_anything, args.encode()) if args else {}
+        response = await self._answer(request, path, given, form, caller, Kind.QUERY, clock)
+        response.headers["Cache-Control"] = "private, no-store"
+        return response
+
+    async def query_at(self, request: AnyRequest) -> Response[bytes]:
+        """Run a query as of a moment. Any earlier moment is answered with the newest, which holds it."""
+        caller, clock = await self._caller(request)
+        body = _decoded(_call_at, await request.body())
+        try:
+            moment = base64.b64decode(body.ts, validate=True)
+        except (binascii.Error, ValueError):
+            moment = b""
+        if len(moment) != values.INT64_BYTES:
+            raise Refused(400, "BadTimestamp", "ts must be base64 of 8 bytes")
+        return await self._answer(request, _root(body), body.args, body.format, caller, Kind.QUERY, clock)
+
+    async def batch(self, request: AnyRequest) -> Response[bytes]:
+        """Run several queries, all on one state of the data."""
+        caller, clock = await self._caller(request)
+        queries = _decoded(_batch, await request.body()).queries
+        if len(queries) > MAX_BATCH:
+            raise Refused(400, "TooManyQueries", f"at most {MAX_BATCH} queries at once")
+        asked = [(_root(query), _arguments(query.args), _format(query.format)) for query in queries]
+        runtime = self._runtime
+        now = (clock or runtime.clock).now()
+        results: list[dict[str, Any]] = []
+        async with runtime.database.snapshot() as db:
+            context = QueryContext(db=db, now=now, caller=caller, settings=runtime.settings)
+            for path, args, form in asked:
+                function = None
+                ended: Success | Failure
+                try:
+                    function = runtime.registry.find(path, caller, Kind.QUERY)
+                    ended = Success(await function.handler(context, function.parse(args)), function)
+                except Exception as error:  # noqa: BLE001 - one query's failure is its own answer
+                    ended = calls.failure(error, function, production=runtime.settings.production)
+                results.append(self._told(ended, form))
+        note(request.scope, kind="Query", queries=len(asked))
+        return _json({"results": results})
+
+    async def _answer(
+        self,
+        request: AnyRequest,
+        path: str,
+        raw_args: Any,
+        raw_format: str | None,
+        caller: Caller,
+        kind: Kind | None,
+        clock: Clock | None,
+    ) -> Response[bytes]:
+        form = _format(raw_format)
+        ended = await calls.call(self._runtime, path, _arguments(raw_args), caller, kind=kind, clock=clock)
+        if ended.function is not None:
+            note(request.scope, function=ended.function.identifier, kind=ended.function.kind.value)
+        note(request.scope, outcome=ended.outcome if isinstance(ended, Failure) else "success")
+        return _json(self._told(ended, form))
+
+    def _told(self, ended: Success | Failure, form: values.Format) -> dict[str, Any]:
+        if isinstance(ended, Success):
+            try:
+                return {"status": "success", "value": values.encode(ended.value, form), "logLines": []}
+            except (TypeError, OverflowError) as error:
+                ended = calls.failure(error, ended.function, production=self._runtime.settings.production)
+        told: dict[str, Any] = {"status": "error", "errorMessage": ended.message, "logLines": []}
+        if ended.data is not None:
+            told["errorData"] = values.encode(ended.data, form)
+        return told
+
+    def timestamp(self) -> Response[bytes]:
+        """The newest moment, in nanoseconds since the epoch."""
+        moment = int(to_ms(self._runtime.clock.now()) * 1000) * 1000
+        return _json({"ts": base64.b64encode(moment.to_bytes(8, "little")).decode()})
+
+
+def handlers(api: FunctionsApi) -> list[HTTPRouteHandler]:
+    """The routes."""
+
+    @post("/api/query", status_code=200)
+    async def query(request: AnyRequest) -> Response[bytes]:
+        return await api.call(request, Kind.QUERY)
+
+    @post("/api/mutation", status_code=200)
+    async def mutation(request: AnyRequest) -> Response[bytes]:
+        return await api.call(request, Kind.MUTATION)
+
+    @post("/api/action", status_code=200)
+    async def action(request: AnyRequest) -> Response[bytes]:
+        return await api.call(request, Kind.ACTION)
+
+    @post("/api/function", status_code=200)
+    async def function(request: AnyRequest) -> Response[bytes]:
+        return await api.call(request, None)
+
+    @post("/api/run/{function_path:path}", status_code=200)
+    async def run(request: AnyRequest, function_path: FromPath[Path]) -> Response[bytes]:
+        return await api.run(request, function_path.as_posix())
+
+    @get("/api/query")
+    async def query_in_address(
+        request: AnyRequest,
+        path: FromQuery[str],
+        args: FromQuery[str | None] = None,
+        form: Annotated[str | None, QueryParameter(name="format")] = None,
+    ) -> Response[bytes]:
+        return await api.query_in_address(request, path, args, form)
+
+    @post("/api/query_batch", status_code=200)
+    async def batch(request: AnyRequest) -> Response[bytes]:
+        return await api.batch(request)
+
+    @post("/api/query_ts", status_code=200, sync_to_thread=False)
+    def timestamp() -> Response[bytes]:
+        return api.timestamp()
+
+    @post("/api/query_at_ts", status_code=200)
+    async def query_at(request: AnyRequest) -> Response[bytes]:
+        return await api.query_at(request)
+
+    return [query, mutation, action, function, run, query_in_address, batch, timestamp, query_at]
+
+
+def _json(content: Any) -> Response[bytes]:
+    return Response(_encode(content), media_type=MediaType.JSON)
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Refused(400, "BadRequest", f"The request does not fit: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused(400, "BadJsonBody", f"The request is not valid JSON: {error}") from None
+    except RecursionError:
+        raise Refused(400, "BadJsonBody", "The request is nested too deeply") from None
+
+
+def _root(body: Call) -> str:
+    if body.component_path:
+        raise Refused(400, "BadComponentPath", "There are no components here")
+    return body.path
+
+
+def _format(name: str | None) -> values.Format:
+    if name is None:
+        return "json"
+    if name not in FORMATS:
+        raise Refused(400, "BadFormat", f"format must be one of {', '.join(FORMATS)}")
+    return cast("values.Format", name)
+
+
+def _arguments(raw: Any) -> Any:
+    """The one object of arguments, decoded: clients send it bare or as the only element of an array."""
+    if isinstance(raw, list) and len(raw) <= 1:
+        raw = raw[0] if raw else {}
+    if not isinstance(raw, dict):
+        raise Refused(400, "BadArguments", "args must be an object, or an array of one object")
+    try:
+        decoded = values.decode(raw)
+    except values.MalformedValue as error:
+        raise Refused(400, "BadValue", f"args: {error}") from None
+    except OverflowError:
+        raise Refused(400, "BadValue", "args: a number is out of range") from None
+    if not isinstance(decoded, dict):
+        raise Refused(400, "BadArguments", "args must be an object")
+    return decoded

@@ -1,0 +1,95 @@
+"""Everything that answers HTTP, put together into one ASGI app."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from litestar import Litestar
+from litestar.plugins.prometheus import PrometheusController
+from litestar.types import ASGIApp, ControllerRouterHandler, LifespanHook, Receive, Scope, Send
+
+from daysong.kernel.runtime import Runtime
+from daysong.transport import functions_api, health, media, openapi, refusals, testmode
+from daysong.transport.access import Access
+from daysong.transport.auth import Authenticator
+from daysong.transport.cors import Cors
+from daysong.transport.pages import docs, share
+from daysong.vendors.clerk import TokenVerifier
+from daysong.vendors.storage import FileStore
+
+
+class Mounts:
+    """ASGI middleware: hands whole path prefixes to other apps, which see the paths without the prefix."""
+
+    def __init__(self, app: ASGIApp, mounts: Mapping[str, ASGIApp]) -> None:
+        self._app = app
+        self._mounts = {prefix.rstrip("/"): mounted for prefix, mounted in mounts.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request or a connection."""
+        path = scope["path"]
+        for prefix, mounted in self._mounts.items():
+            if path == prefix or path.startswith(f"{prefix}/"):
+                outer = cast("dict[str, Any]", scope)
+                outer["path_template"] = prefix
+                inner = {
+                    **outer,
+                    "path": path[len(prefix) :] or "/",
+                    "raw_path": outer.get("raw_path", b"")[len(prefix) :] or b"/",
+                }
+                await mounted(cast("Scope", inner), receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def create(
+    runtime: Runtime,
+    *,
+    verifier: TokenVerifier,
+    files: FileStore,
+    webhooks: Sequence[ControllerRouterHandler] = (),
+    routes: Sequence[ControllerRouterHandler] = (),
+    mounts: Mapping[str, ASGIApp] | None = None,
+    pending_migrations: health.PendingMigrations | None = None,
+    test_controls: testmode.Controls | None = None,
+    on_startup: Sequence[LifespanHook] = (),
+    on_shutdown: Sequence[LifespanHook] = (),
+) -> Litestar:
+    """The app: functions, their documentation, media, share pages, health, metrics, and what is handed in.
+
+    webhooks, routes    further Litestar handlers (the socket's among them)
+    mounts              other ASGI apps by path prefix
+    pending_migrations  names the migrations still to be applied; with any, /readyz says no
+    test_controls       what test mode's routes do; without effect unless settings turn test mode on
+    """
+    settings = runtime.settings
+    authenticator = Authenticator(verifier, settings.admin_key)
+    testing = settings.test_mode and not settings.production
+    api = functions_api.FunctionsApi(runtime, authenticator, clock_for=testmode.clock_for if testing else None)
+    app = Litestar(
+        route_handlers=[
+            *functions_api.handlers(api),
+            *openapi.handlers(runtime.registry, settings),
+            *docs.handlers(runtime.registry),
+            *media.handlers(runtime.database, files),
+            *share.handlers(runtime),
+            *health.handlers(runtime, pending_migrations),
+            PrometheusController,
+            *(testmode.handlers(authenticator, runtime.clock, test_controls) if testing and test_controls else ()),
+            *webhooks,
+            *routes,
+        ],
+        exception_handlers=refusals.HANDLERS,
+        request_max_body_size=functions_api.MAX_BODY,
+        # Our own document has every function's exact types; Litestar's would have its handlers'.
+        openapi_config=None,
+        # Litestar would log tracebacks, whose texts may quote what people wrote.
+        logging_config=None,
+        debug=False,
+        on_startup=on_startup,
+        on_shutdown=on_shutdown,
+    )
+    # Around the router rather than among its middleware, which does not see what no route matched.
+    app.asgi_handler = Access(Cors(Mounts(app.asgi_handler, mounts or {})))
+    return app

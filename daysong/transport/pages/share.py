@@ -1,0 +1,158 @@
+"""/share/<shareId>: a shared song for anybody, to read and to hear. Plain HTML; nothing in it needs a script."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from urllib.parse import urlsplit
+
+import msgspec
+from litestar import Response, get
+from litestar.enums import MediaType
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+
+from daysong.kernel.clock import from_ms
+from daysong.kernel.context import ANONYMOUS
+from daysong.kernel.runtime import Runtime
+from daysong.transport import calls
+from daysong.transport.pages.assets import page
+from daysong.transport.refusals import Refused
+
+QUERY = "sharing:getSharedMusic"
+LONGEST_ID = 64
+UNTITLED = "Untitled Track"
+
+
+class Shared(msgspec.Struct, rename="camel"):
+    """What the page shows of a shared song."""
+
+    title: str = UNTITLED
+    image_url: str | None = None
+    audio_url: str | None = None
+    lyric: str | None = None
+    duration: float | None = None
+    created_at: float | None = None
+    user_name: str | None = None
+
+
+def handlers(runtime: Runtime) -> list[HTTPRouteHandler]:
+    """/share/<shareId>."""
+    settings = runtime.settings
+    # The covers and tracks of a vendor are served from wherever it likes until ours are there.
+    media_from = f"'self' https: {_origin(settings.site_url)}"
+
+    @get("/share/{share_id:str}")
+    async def share(share_id: FromPath[str]) -> Response[str]:
+        song = await _find(runtime, share_id)
+        if song is None:
+            content, meta, title, status = NOTHING, "", "No song here", 404
+        else:
+            address = f"{settings.share_base_url}/share/{share_id}"
+            content, meta, title, status = _song(song), _meta(song, address), escape(song.title), 200
+        body, headers = page("share", media_from=media_from, TITLE=title, META=meta, CONTENT=content)
+        # Always asked for anew: a link can be taken back.
+        headers["Cache-Control"] = "private, no-store"
+        return Response(body, status_code=status, media_type=MediaType.HTML, headers=headers)
+
+    return [share]
+
+
+async def _find(runtime: Runtime, share_id: str) -> Shared | None:
+    if len(share_id) > LONGEST_ID or "\0" in share_id:
+        return None
+    ended = await calls.call(runtime, QUERY, {"shareId": share_id}, ANONYMOUS)
+    if isinstance(ended, calls.Failure):
+        if ended.outcome == "failed":
+            raise Refused(503, "ShareUnavailable", "The song cannot be shown right now.")
+        return None
+    found = msgspec.to_builtins(ended.value)
+    return msgspec.convert(found, Shared) if found["found"] else None
+
+
+NOTHING = """<main class="nothing">
+<h1>There is no song here</h1>
+<p class="about">The link may be mistyped, or the song is no longer shared.</p>
+</main>"""
+
+
+def _song(song: Shared) -> str:
+    title = escape(song.title)
+    cover, audio = _web_address(song.image_url), _web_address(song.audio_url)
+    picture = (
+        f'<img class="cover" src="{escape(cover)}" alt="" width="320" height="320">'
+        if cover
+        else '<div class="no-cover" aria-hidden="true"></div>'
+    )
+    player = (
+        f'<audio controls preload="metadata" src="{escape(audio)}" aria-label="{title}"></audio>'
+        if audio
+        else '<p class="waiting">The recording is not available right now.</p>'
+    )
+    return f"""<main>
+<article class="song">
+{picture}
+<h1 dir="auto">{title}</h1>
+<p class="about" dir="auto">{_about(song)}</p>
+{player}
+</article>
+{_lyrics(song.lyric)}
+<footer>Made with daysong, from a day in a diary.</footer>
+</main>"""
+
+
+def _about(song: Shared) -> str:
+    facts = []
+    if song.user_name:
+        facts.append(f"Shared by {escape(song.user_name)}")
+    if song.created_at is not None:
+        day = from_ms(song.created_at)
+        facts.append(f'<time datetime="{day:%Y-%m-%d}">{day.day} {day:%B %Y}</time>')
+    if song.duration:
+        minutes, seconds = divmod(round(song.duration), 60)
+        facts.append(f"{minutes}:{seconds:02}")
+    return " · ".join(facts)
+
+
+def _lyrics(lyric: str | None) -> str:
+    """The words by stanza; a line that is a tag such as [Chorus] becomes the stanza's label."""
+    if not lyric or not lyric.strip():
+        return ""
+    stanzas = re.split(r"\n[ \t]*\n", lyric.strip().replace("\r\n", "\n"))
+    shown = "\n".join(f"<p>{_stanza(stanza)}</p>" for stanza in stanzas if stanza.strip())
+    return f'<section class="lyrics" aria-labelledby="words" dir="auto"><h2 id="words">Lyrics</h2>\n{shown}\n</section>'
+
+
+def _stanza(stanza: str) -> str:
+    html, fresh = "", True
+    for line in stanza.strip().split("\n"):
+        if tag := re.fullmatch(r"\s*\[([^\[\]]+)\]\s*", line):
+            html, fresh = f'{html}<span class="section">{escape(tag[1])}</span>', True
+        else:
+            html, fresh = f"{html}{'' if fresh else '<br>'}{escape(line.strip())}", False
+    return html
+
+
+def _meta(song: Shared, address: str) -> str:
+    """What other places show of the link."""
+    told = {
+        "og:type": "music.song",
+        "og:site_name": "daysong",
+        "og:title": song.title,
+        "og:url": address,
+        "og:description": f"A song{f' by {song.user_name}' if song.user_name else ''}, made from a day in a diary.",
+        "og:image": _web_address(song.image_url),
+        "og:audio": _web_address(song.audio_url),
+        "music:duration": str(round(song.duration)) if song.duration else None,
+    }
+    lines = [f'<meta property="{name}" content="{escape(text)}">' for name, text in told.items() if text]
+    return "\n".join([*lines, '<meta name="twitter:card" content="summary">'])
+
+
+def _web_address(url: str | None) -> str | None:
+    return url if url and urlsplit(url).scheme in {"http", "https"} else None
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

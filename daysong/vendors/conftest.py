@@ -1,0 +1,87 @@
+"""Recorded vendor answers, played by an in-process ASGI app to the real clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+Message = MutableMapping[str, Any]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request a client sent."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The decoded body."""
+        return json.loads(self.body)
+
+
+class Answerer:
+    """Gives one answer to every request, or several in turn, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self.answers: list[tuple[int, bytes, dict[str, str]]] = []
+
+    @property
+    def transport(self) -> httpx2.ASGITransport:
+        """What a client uses in place of the network."""
+        return httpx2.ASGITransport(self._app)
+
+    def will_answer(self, status: int, body: bytes | Path | object, headers: dict[str, str] | None = None) -> None:
+        """Append an answer: a fixture file, bytes, or anything to be sent as JSON. The last one is repeated."""
+        if isinstance(body, Path):
+            content = body.read_bytes()
+        else:
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.answers.append((status, content, {"content-type": "application/json"} | (headers or {})))
+
+    async def _app(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        body = b""
+        while (message := await receive())["more_body"]:
+            body += message["body"]
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        self.asked.append(Asked(scope["method"], scope["path"], scope["query_string"].decode(), headers, body))
+        status, content, told = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        encoded = [(name.encode(), value.encode()) for name, value in told.items()]
+        await send({"type": "http.response.start", "status": status, "headers": encoded})
+        await send({"type": "http.response.body", "body": content})
+
+
+@pytest.fixture
+def answerer() -> Answerer:
+    """A vendor that says what it is told to say."""
+    return Answerer()
+
+
+def fixture(name: str) -> Path:
+    """A recorded answer, such as `suno/generate-200.json`."""
+    path = FIXTURES / name
+    assert path.is_file(), name
+    return path
+
+
+def fixtures(folder: str, pattern: str) -> list[str]:
+    """The names of the recorded answers that match, without their ending."""
+    found = sorted(path.stem for path in (FIXTURES / folder).glob(f"{pattern}.json"))
+    assert found, pattern
+    return found

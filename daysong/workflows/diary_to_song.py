@@ -1,0 +1,247 @@
+"""From a diary entry to a song: save, charge, write lyrics, ask Suno, deliver.
+
+    startDiaryMusicGeneration   one transaction: diary, charge, generation (queued), job
+    requestSunoGeneration       the job: lyrics (writing) → noted that Suno is asked → task and tracks (composing)
+    a callback, or a poll       tracks with audio (ready), or failed with the charge given back
+    song_files                  timed words, and our own copies of audio and cover
+
+Every step is its own transaction and looks at what is there before it acts, so the job may be killed anywhere and run
+again. The one thing that cannot be undone or looked up is asking Suno, which is why it is noted before it is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from daysong.features.diaries import functions as diaries
+from daysong.features.music import generations
+from daysong.features.subscriptions import accounts, usage
+from daysong.kernel import logs
+from daysong.kernel.context import ActionContext, MutationContext
+from daysong.kernel.errors import VendorError
+from daysong.kernel.ids import DiaryId
+from daysong.kernel.registry import Args, IdText, Result, Retry, Room
+from daysong.vendors.openai import Lyrics, LyricsWriter, final_style
+from daysong.vendors.suno import SongMaker
+from daysong.workflows import song_delivery
+from daysong.workflows.song_delivery import OneGeneration
+
+log = logs.get_logger("songs")
+
+music = Room("music")
+music_actions = Room("musicActions")
+
+LIMIT_REACHED = "You have used all your songs of this period."
+IN_PROGRESS = "A song is already being made from this entry."
+GAVE_UP = "The song could not be made this time. It was not counted."
+
+
+class StartGeneration(Args):
+    """What was written, which entry it replaces if any, and how the song should sound."""
+
+    content: str
+    diary_id: IdText | UnsetType = UNSET
+    style: Annotated[str, msgspec.Meta(max_length=500)] | UnsetType = UNSET
+
+
+class Started(Result):
+    """The saved entry, and whether a song is on its way."""
+
+    diary_id: str
+    success: bool
+    code: Literal["USAGE_LIMIT_REACHED", "ALREADY_IN_PROGRESS"] | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    remaining_quota: float | UnsetType = UNSET
+
+
+class Assignment(Result):
+    """What is to be done for a generation that has not reached Suno yet."""
+
+    diary: str
+    style_hint: str | None
+    person: str
+    lyrics: Lyrics | None
+    callback_secret: str
+    asked: bool
+
+
+class WrittenLyrics(Args):
+    """The lyrics of a generation."""
+
+    generation_id: IdText
+    lyrics: Lyrics
+
+
+class PendingTracks(Args):
+    """The task Suno gave a generation; none when its answer was lost."""
+
+    generation_id: IdText
+    task_id: str | None = None
+
+
+@music.action(public=True, also_as_mutation=True)
+async def start_diary_music_generation(ctx: ActionContext, args: StartGeneration) -> Started:
+    """Save the entry and set out to make a song of it.
+
+    The entry is saved also when no song can be made: then `code` says why. Errors as for writing an entry.
+    """
+    return await ctx.run_mutation(begin_generation, args)
+
+
+@music.mutation()
+async def begin_generation(ctx: MutationContext, args: StartGeneration) -> Started:
+    """Entry, charge, generation and job in one transaction."""
+    owner = await accounts.of_caller(ctx)
+    diary_id = await diaries.save(ctx, owner, args.content, args.diary_id or None)
+    if await generations.live_for(ctx.db, diary_id):
+        return await _refused(ctx, owner, diary_id, "ALREADY_IN_PROGRESS", IN_PROGRESS)
+    charge_id = await usage.charge(ctx.db, owner, ctx.now)
+    if charge_id is None:
+        return await _refused(ctx, owner, diary_id, "USAGE_LIMIT_REACHED", LIMIT_REACHED)
+    hint = (args.style or "").strip() or None
+    generation_id = await generations.insert(
+        ctx.db, owner=owner, diary_id=diary_id, charge_id=charge_id, style_hint=hint, now=ctx.now
+    )
+    await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id))
+    quota = await usage.quota_of(ctx.db, owner, ctx.now)
+    return Started(diary_id=diary_id, success=True, remaining_quota=quota.remaining)
+
+
+async def _refused(
+    ctx: MutationContext, owner: Any, diary_id: DiaryId, code: Literal["USAGE_LIMIT_REACHED", "ALREADY_IN_PROGRESS"],
+    reason: str,
+) -> Started:  # fmt: skip
+    quota = await usage.quota_of(ctx.db, owner, ctx.now)
+    return Started(diary_id=diary_id, success=False, code=code, reason=reason, remaining_quota=quota.remaining)
+
+
+@music.mutation()
+async def give_up(ctx: MutationContext, args: OneGeneration) -> None:
+    """No more tries: the generation fails and its charge is given back."""
+    await generations.fail(ctx.db, args.generation_id, code="exhausted", reason=GAVE_UP, now=ctx.now)
+
+
+@music_actions.action(retry=Retry(attempts=8), on_exhausted=give_up)
+async def request_suno_generation(ctx: ActionContext, args: OneGeneration) -> None:
+    """Write the lyrics and ask Suno for the song. A job; safe to be killed anywhere and to run twice."""
+    work = await ctx.run_mutation(take_up, args)
+    if work is None:
+        return
+    try:
+        lyrics = work.lyrics or await _written(ctx, args, work)
+        await _ask_suno(ctx, args, work, lyrics)
+    except VendorError as error:
+        if not error.permanent:
+            raise
+        log.warning("song failed", generation=args.generation_id, code=error.code)
+        await ctx.run_mutation(
+            fail_generation, Failure(generation_id=args.generation_id, code=error.code, reason=error.reason)
+        )
+
+
+async def _written(ctx: ActionContext, args: OneGeneration, work: Assignment) -> Lyrics:
+    writer: LyricsWriter = ctx.vendor(LyricsWriter)  # type: ignore[type-abstract]  # looked up by its interface
+    lyrics = await writer.write_lyrics(diary=work.diary, style_hint=work.style_hint, person=work.person)
+    lyrics = msgspec.structs.replace(lyrics, style=final_style(lyrics, work.style_hint))
+    await ctx.run_mutation(save_lyrics, WrittenLyrics(generation_id=args.generation_id, lyrics=lyrics))
+    return lyrics
+
+
+async def _ask_suno(ctx: ActionContext, args: OneGeneration, work: Assignment, lyrics: Lyrics) -> None:
+    if work.asked or not await ctx.run_mutation(note_asked, args):
+        # An earlier try asked, and its answer was lost: its callback will tell the task, or the deadline refunds.
+        await ctx.run_mutation(create_pending_music_records, PendingTracks(generation_id=args.generation_id))
+        return
+    maker: SongMaker = ctx.vendor(SongMaker)  # type: ignore[type-abstract]  # looked up by its interface
+    callback_url = f"{ctx.settings.site_url}/http/suno-webhook/{args.generation_id}/{work.callback_secret}"
+    try:
+        task_id = await maker.generate(
+            lyric=lyrics.lyric, style=lyrics.style, title=lyrics.title, callback_url=callback_url
+        )
+    except VendorError as error:
+        if error.ambiguous:
+            log.warning("suno's answer was lost", generation=args.generation_id, code=error.code)
+            await ctx.run_mutation(create_pending_music_records, PendingTracks(generation_id=args.generation_id))
+            return
+        await ctx.run_mutation(note_refused, args)
+        raise
+    await ctx.run_mutation(
+        create_pending_music_records, PendingTracks(generation_id=args.generation_id, task_id=task_id)
+    )
+
+
+@music.mutation()
+async def take_up(ctx: MutationContext, args: OneGeneration) -> Assignment | None:
+    """Begin or go on with the writing; None when there is nothing left to do here."""
+    row = await generations.locked(ctx.db, args.generation_id)
+    if row is None or row["status"] not in {"queued", "writing"}:
+        return None
+    await generations.step(ctx.db, args.generation_id, "writing", ctx.now)
+    diary = await ctx.db.fetchval("select content from diaries where id = $1", row["diary_id"])
+    written = row["lyric"] is not None
+    return Assignment(
+        diary=diary,
+        style_hint=row["style_hint"],
+        # A stable id that tells the vendor nothing about who it is.
+        person=hashlib.sha256(row["user_id"].encode()).hexdigest(),
+        lyrics=Lyrics(row["lyric"], row["mood"], row["style"], row["title"]) if written else None,
+        callback_secret=row["callback_secret"],
+        asked=row["asked_at"] is not None,
+    )
+
+
+@music.mutation()
+async def save_lyrics(ctx: MutationContext, args: WrittenLyrics) -> None:
+    """Keep the lyrics, so that another try does not pay for them again."""
+    written = args.lyrics
+    await ctx.db.execute(
+        """update generations set lyric = $2, mood = $3, style = $4, title = $5, updated_at = $6
+           where id = $1 and status = 'writing' and asked_at is null""",
+        args.generation_id, written.lyric, written.mood, written.style, written.title, ctx.now,
+    )  # fmt: skip
+
+
+@music.mutation()
+async def note_asked(ctx: MutationContext, args: OneGeneration) -> bool:
+    """Note that Suno is about to be asked; False when that was noted before, and it must not be asked again."""
+    noted = await ctx.db.fetchval(
+        """update generations set asked_at = $2, updated_at = $2
+           where id = $1 and status = 'writing' and asked_at is null returning id""",
+        args.generation_id, ctx.now,
+    )  # fmt: skip
+    return noted is not None
+
+
+@music.mutation()
+async def note_refused(ctx: MutationContext, args: OneGeneration) -> None:
+    """Suno certainly did not take the song: it may be asked again."""
+    await ctx.db.execute(
+        "update generations set asked_at = null, updated_at = $2 where id = $1 and status = 'writing'",
+        args.generation_id, ctx.now,
+    )  # fmt: skip
+
+
+@music.mutation()
+async def create_pending_music_records(ctx: MutationContext, args: PendingTracks) -> None:
+    """Suno is composing: remember its task, and show the two tracks as pending."""
+    row = await generations.locked(ctx.db, args.generation_id)
+    if row is not None:
+        await song_delivery.adopt_task(ctx, row, args.task_id)
+
+
+class Failure(Args):
+    """Which generation failed, why for us (code), and why for its person (reason)."""
+
+    generation_id: IdText
+    code: str
+    reason: str
+
+
+@music.mutation()
+async def fail_generation(ctx: MutationContext, args: Failure) -> None:
+    """End a generation in failure and give its charge back, unless it has ended already."""
+    await generations.fail(ctx.db, args.generation_id, code=args.code, reason=args.reason, now=ctx.now)

@@ -1,0 +1,225 @@
+"""What Suno delivers: tasks taken on, tracks completed, failures; by callback, or by asking when none came."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from daysong.features.music import generations, rules
+from daysong.kernel import logs
+from daysong.kernel.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.registry import Args, IdText, NoArgs, Retry, Room
+from daysong.vendors.suno import SongMaker
+from daysong.vendors.suno_answers import SunoCallback, SunoTrack, failure_reason, parse_tracks
+from daysong.workflows import song_files
+from daysong.workflows.song_files import OneTrack
+
+log = logs.get_logger("songs")
+
+music = Room("music")
+
+TOO_LATE = "The song took too long. It was not counted."
+
+
+class OneGeneration(Args):
+    """Which generation."""
+
+    generation_id: IdText
+
+
+class CompletedTask(Args):
+    """A finished task and its tracks, each as Suno sent it."""
+
+    task_id: str
+    tracks: list[dict[str, Any]]
+
+
+async def adopt_task(ctx: MutationContext, generation: asyncpg.Record, task_id: str | None) -> bool:
+    """Suno is at work on a generation: take it to composing, with pending tracks and its task if that is known.
+
+    False, and nothing changes, when the generation has ended, was never asked for, or has another task.
+    """
+    if generation["asked_at"] is None or generation["task_id"] not in {None, task_id or generation["task_id"]}:
+        return False
+    if generation["status"] == "writing":
+        await generations.step(ctx.db, generation["id"], "composing", ctx.now)
+    elif generation["status"] != "composing":
+        return False
+    if task_id is not None and generation["task_id"] is None:
+        await ctx.db.execute(
+            """update generations set task_id = $2
+               where id = $1 and not exists (select from generations where task_id = $2)""",
+            generation["id"], task_id,
+        )  # fmt: skip
+    await generations.make_tracks(ctx.db, generation, ctx.now)
+    return True
+
+
+async def on_callback(ctx: MutationContext, generation_id: str, callback: SunoCallback) -> str:
+    """Apply a callback whose secret was right; says in a word what came of it.
+
+    Stages come in any order and any number: a final status stays, and early news never overwrites late news.
+    """
+    generation = await generations.locked(ctx.db, generation_id)
+    if generation is None:
+        return "generation is gone"
+    if not await adopt_task(ctx, generation, callback.task_id):
+        return "ignored"
+    match callback.stage:
+        case "error":
+            await _fail(ctx, generation_id, callback.code, callback.reason)
+            return "failed"
+        case "complete" if any(track.audio_url for track in callback.tracks):
+            await complete(ctx, generation_id, callback.tracks)
+            return "completed"
+        case _:
+            await _tell_early(ctx, generation_id, callback.tracks)
+            return "noted"
+
+
+async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoTrack, ...]) -> bool:
+    """The tracks are there: ready, the missing ones failed, and what follows is scheduled. False if it had ended."""
+    if not await generations.step(ctx.db, generation_id, "ready", ctx.now):
+        return False
+    # Tracks with audio first: the diary's song is track 0, and must play.
+    playable = [track for track in tracks if track.audio_url]
+    rows = await ctx.db.fetch("select id from music where generation_id = $1 order by music_index", generation_id)
+    for row, track in zip(rows, playable, strict=False):
+        await ctx.db.execute(
+            """update music set status = 'ready', title = coalesce($2, title), lyric = coalesce($3, lyric),
+                 duration = $4, audio_id = $5, audio_url = $6, stream_url = $7, image_url = $8, metadata = $9,
+                 updated_at = $10
+               where id = $1""",
+            row["id"], track.title or None, track.lyric or None, track.duration, track.audio_id or None,
+            track.audio_url, track.stream_url, track.image_url, track.raw, ctx.now,
+        )  # fmt: skip
+        await ctx.schedule(song_files.keep_files, OneTrack(music_id=row["id"]))
+        if track.audio_id:
+            await ctx.schedule(song_files.fetch_timed_lyrics, OneTrack(music_id=row["id"]))
+    for row in rows[len(playable) :]:
+        await ctx.db.execute("update music set status = 'failed', updated_at = $2 where id = $1", row["id"], ctx.now)
+    return True
+
+
+async def _tell_early(ctx: MutationContext, generation_id: str, tracks: tuple[SunoTrack, ...]) -> None:
+    rows = await ctx.db.fetch(
+        "select id from music where generation_id = $1 and status = 'pending' order by music_index", generation_id
+    )
+    for row, track in zip(rows, tracks, strict=False):
+        await ctx.db.execute(
+            """update music set title = coalesce($2, title), lyric = coalesce($3, lyric),
+                 stream_url = coalesce($4, stream_url), image_url = coalesce($5, image_url),
+                 audio_url = coalesce($6, audio_url), updated_at = $7
+               where id = $1""",
+            row["id"], track.title or None, track.lyric or None, track.stream_url, track.image_url,
+            track.audio_url, ctx.now,
+        )  # fmt: skip
+
+
+async def _fail(ctx: MutationContext, generation_id: str, code: int | None, reason: str) -> None:
+    await generations.fail(
+        ctx.db, generation_id, code=f"suno_{code or 'failed'}", reason=reason or failure_reason(code), now=ctx.now
+    )
+
+
+@music.mutation()
+async def complete_suno_task(ctx: MutationContext, args: CompletedTask) -> None:
+    """Complete a task by its id, with tracks as Suno sends them; nothing happens to one that has ended."""
+    generation_id = await ctx.db.fetchval("select id from generations where task_id = $1", args.task_id)
+    tracks = parse_tracks(args.tracks)
+    if generation_id is not None and any(track.audio_url for track in tracks):
+        await complete(ctx, generation_id, tracks)
+
+
+class PolledTask(Args):
+    """What Suno said of a generation's task."""
+
+    generation_id: IdText
+    state: str
+    tracks: list[dict[str, Any]]
+    code: int | None
+    reason: str
+
+
+@music.mutation()
+async def apply_poll(ctx: MutationContext, args: PolledTask) -> None:
+    """Complete or fail a generation by what Suno says of it; past the deadline, no news is a failure too."""
+    generation = await generations.locked(ctx.db, args.generation_id)
+    if generation is None or generation["status"] != "composing":
+        return
+    tracks = parse_tracks(args.tracks)
+    if args.state == "done" and any(track.audio_url for track in tracks):
+        await complete(ctx, args.generation_id, tracks)
+    elif args.state == "failed":
+        await _fail(ctx, args.generation_id, args.code, args.reason)
+    elif rules.is_overdue(generation["composing_since"], ctx.now):
+        await generations.fail(ctx.db, args.generation_id, code="too_late", reason=TOO_LATE, now=ctx.now)
+
+
+@music.mutation()
+async def fail_if_overdue(ctx: MutationContext, args: OneGeneration) -> None:
+    """Suno could not be asked; past the deadline that ends the generation."""
+    nothing_known = PolledTask(generation_id=args.generation_id, state="unknown", tracks=[], code=None, reason="")
+    await apply_poll(ctx, nothing_known)
+
+
+@music.action(retry=Retry(attempts=3), on_exhausted=fail_if_overdue)
+async def poll_suno_task(ctx: ActionContext, args: OneGeneration) -> None:
+    """Ask Suno how a generation's task stands, since its callback may be lost."""
+    task_id = await ctx.run_query(task_to_poll, args)
+    if task_id is None:
+        return
+    maker: SongMaker = ctx.vendor(SongMaker)  # type: ignore[type-abstract]  # looked up by its interface
+    task = await maker.task(task_id)
+    log.info("suno was asked", generation=args.generation_id, state=task.state, status=task.status)
+    await ctx.run_mutation(
+        apply_poll,
+        PolledTask(
+            generation_id=args.generation_id,
+            state=task.state,
+            tracks=[track.raw for track in task.tracks],
+            code=task.code,
+            reason=task.reason,
+        ),
+    )
+
+
+@music.query()
+async def task_to_poll(ctx: QueryContext, args: OneGeneration) -> str | None:
+    """The task of a generation that is still composing."""
+    task_id: str | None = await ctx.db.fetchval(
+        "select task_id from generations where id = $1 and status = 'composing'", args.generation_id
+    )
+    return task_id
+
+
+@music.mutation()
+async def sweep_generations(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
+    """Look after songs nobody has heard of for too long, so that none stays pending for ever."""
+    for generation_id in await generations.overdue_writing(ctx.db, ctx.now - rules.WRITING_DEADLINE):
+        await generations.fail(ctx.db, generation_id, code="too_late", reason=TOO_LATE, now=ctx.now)
+    for row in await generations.due_for_poll(ctx.db, ctx.now, rules.POLL_AFTER):
+        one = OneGeneration(generation_id=row["id"])
+        if row["task_id"] is None:
+            # The answer to our request was lost, and no callback has told the task: there is nothing to ask for.
+            await fail_if_overdue(ctx, one)
+            continue
+        await ctx.schedule(poll_suno_task, one, key=f"poll {row['id']} {row['polls']}")
+        await _next_poll(ctx, row["id"], row["polls"] + 1, rules.poll_pause(row["polls"]))
+
+
+async def _next_poll(ctx: MutationContext, generation_id: str, polls: int, pause: timedelta) -> None:
+    await ctx.db.execute(
+        "update generations set polls = $2, next_poll_at = $3 where id = $1", generation_id, polls, ctx.now + pause
+    )
+
+
+@music.query()
+async def callback_secret(ctx: QueryContext, args: OneGeneration) -> str | None:
+    """The secret in the callback address of a generation."""
+    secret: str | None = await ctx.db.fetchval(
+        "select callback_secret from generations where id = $1", args.generation_id
+    )
+    return secret

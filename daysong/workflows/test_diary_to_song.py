@@ -1,0 +1,212 @@
+"""From a diary entry to a song, through the front door and with real callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from datetime import timedelta
+
+import httpx2
+import pytest
+import soundfile
+
+from daysong.features.subscriptions.rules import PLANS
+from daysong.testing import FunctionError, Person, World
+
+pytestmark = pytest.mark.anyio
+
+RAIN = "I walked home in the rain and called my sister"
+
+
+async def used(world: World) -> int:
+    """Charges that were not given back."""
+    count: int = await world.db.pool.fetchval(
+        "select count(*) from usage_charges c where not exists (select from usage_refunds r where r.charge_id = c.id)"
+    )
+    return count
+
+
+async def test_a_diary_entry_becomes_a_song_that_plays(world: World, alice: Person) -> None:
+    """The whole way: entry, lyrics, two tracks, timed words, own copies, playlist, share page, audio."""
+    started = await alice.action("music:startDiaryMusicGeneration", content=RAIN)
+    assert started["success"]
+    assert started["remainingQuota"] == PLANS["free"].songs - 1
+    await world.settle()
+
+    diary = await alice.query("diaries:getDiary", diaryId=started["diaryId"])
+    assert diary["content"] == RAIN
+    assert diary["primaryMusic"]["status"] == "ready"
+    [song] = await alice.query("music:listPlaylistMusic")
+    assert song["_id"] == diary["primaryMusicId"]
+    assert song["diaryContent"] == RAIN
+    assert song["audioUrl"].startswith("http://daysong.test/media/file_")
+    assert song["imageUrl"].startswith("http://daysong.test/media/file_")
+
+    words = song["lyricWithTime"]["alignedWords"]
+    assert all(0 <= word["startS"] <= word["endS"] <= song["duration"] for word in words)
+    assert "".join(word["word"] for word in words).split() == song["lyric"].split()
+
+    audio = await world.http.get(song["audioUrl"], headers={"Range": "bytes=0-"})
+    assert audio.status_code == httpx2.codes.PARTIAL_CONTENT
+    with soundfile.SoundFile(io.BytesIO(audio.content)) as sound:
+        assert sound.frames / sound.samplerate == pytest.approx(song["duration"], abs=0.2)
+        assert sound.frames / sound.samplerate >= 30
+
+    shared = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
+    page = await world.http.get(shared["shareUrl"])
+    assert page.status_code == httpx2.codes.OK
+    assert song["audioUrl"] in page.text
+    assert RAIN not in page.text
+    assert await world.app.runtime.queue.pending() == 0
+
+
+async def test_both_tracks_are_kept_and_only_the_first_is_listed(world: World, alice: Person) -> None:
+    """Suno makes two takes; the playlist shows one."""
+    await alice.song()
+    rows = await world.db.pool.fetch("select status, audio_file_id, audio_id from music order by music_index")
+    assert [row["status"] for row in rows] == ["ready", "ready"]
+    assert rows[0]["audio_file_id"] != rows[1]["audio_file_id"]
+    assert len(await alice.query("music:listPlaylistMusic")) == 1
+
+
+async def test_the_song_can_be_started_as_a_mutation_too(world: World, alice: Person) -> None:
+    """F27: an app that calls it through useMutation generates songs as well."""
+    started = await alice.mutation("music:startDiaryMusicGeneration", content=RAIN)
+    assert started["success"]
+
+
+async def test_f26_the_entry_shows_its_song_as_soon_as_suno_is_at_work(world: World, alice: Person) -> None:
+    """A pending song is visible on its diary entry, title and lyrics included."""
+    started = await alice.action("music:startDiaryMusicGeneration", content=RAIN)
+    await world.app.worker.drain(until=None, clock=world.clock)
+    diary = await alice.query("diaries:getDiary", diaryId=started["diaryId"])
+    assert diary["primaryMusic"]["status"] == "pending"
+    assert diary["primaryMusic"]["lyric"]
+    assert "audioUrl" not in diary["primaryMusic"]
+
+
+async def test_f19_many_starts_at_once_for_one_entry_are_one_song_and_one_charge(world: World, alice: Person) -> None:
+    """Whoever presses five times quickly pays once."""
+    diary = await alice.mutation("diaries:createDiary", content=RAIN)
+    starts = await asyncio.gather(
+        *(
+            alice.action("music:startDiaryMusicGeneration", content=f"{RAIN} {take}", diaryId=diary["_id"])
+            for take in range(5)
+        )
+    )
+    assert sorted(start.get("code", "started") for start in starts) == ["ALREADY_IN_PROGRESS"] * 4 + ["started"]
+    assert await used(world) == 1
+    await world.settle()
+    assert len(await world.asked("suno", "/generate")) == 1 + 2  # the song, and the timing of both tracks
+
+
+async def test_starting_again_while_a_song_is_made_keeps_the_entry_and_costs_nothing(
+    world: World, alice: Person
+) -> None:
+    """The text is saved, the answer says why there is no second song."""
+    first = await alice.action("music:startDiaryMusicGeneration", content=RAIN)
+    again = await alice.action("music:startDiaryMusicGeneration", content="Sunshine", diaryId=first["diaryId"])
+    assert (again["success"], again["code"]) == (False, "ALREADY_IN_PROGRESS")
+    assert again["reason"]
+    assert (await alice.query("diaries:getDiary", diaryId=first["diaryId"]))["content"] == "Sunshine"
+    assert await used(world) == 1
+
+
+async def test_a_finished_entry_can_get_another_song(world: World, alice: Person) -> None:
+    """A second generation replaces the entry's song and is charged."""
+    await alice.song()
+    [diary] = await alice.query("diaries:listDiaries")
+    await alice.song("Now the sun is out", diaryId=diary["_id"])
+    [after] = await alice.query("diaries:listDiaries")
+    assert after["primaryMusicId"] != diary["primaryMusicId"]
+    assert after["primaryMusic"]["status"] == "ready"
+    assert await used(world) == 2
+
+
+async def test_the_free_plan_ends_after_five_songs_and_the_entry_is_kept(world: World, alice: Person) -> None:
+    """The sixth start saves the entry and says that the limit is reached."""
+    for number in range(PLANS["free"].songs):
+        assert (await alice.action("music:startDiaryMusicGeneration", content=f"Day {number}"))["success"]
+    refused = await alice.action("music:startDiaryMusicGeneration", content="Day six")
+    assert (refused["success"], refused["code"], refused["remainingQuota"]) == (False, "USAGE_LIMIT_REACHED", 0)
+    assert (await alice.query("diaries:getDiary", diaryId=refused["diaryId"]))["content"] == "Day six"
+    await world.pass_time(PLANS["free"].period)
+    assert (await alice.action("music:startDiaryMusicGeneration", content="A new month"))["success"]
+
+
+async def test_many_starts_at_once_never_go_past_the_limit(world: World, alice: Person) -> None:
+    """With one song left, of twenty starts at once exactly one succeeds."""
+    for number in range(PLANS["free"].songs - 1):
+        await alice.action("music:startDiaryMusicGeneration", content=f"Day {number}")
+    starts = await asyncio.gather(
+        *(alice.action("music:startDiaryMusicGeneration", content=f"Hour {number}") for number in range(20))
+    )
+    assert sum(start["success"] for start in starts) == 1
+    assert await used(world) == PLANS["free"].songs
+
+
+async def test_a_style_hint_is_kept_word_for_word(world: World, alice: Person) -> None:
+    """What the writer asked for reaches Suno as it was typed."""
+    await alice.action("music:startDiaryMusicGeneration", content=RAIN, style="70s Bossa-Nova, ♀ voice")
+    await world.settle()
+    [asked, *_] = await world.asked("suno", "/generate")
+    assert "70s Bossa-Nova, ♀ voice" in asked["body"]["style"]
+
+
+async def test_sad_and_happy_entries_sound_different(world: World, alice: Person) -> None:
+    """The mood of the entry reaches the style Suno is asked for."""
+    await alice.action("music:startDiaryMusicGeneration", content="I cried at the funeral. I miss grandma so much.")
+    await alice.action("music:startDiaryMusicGeneration", content="We won! I danced and laughed all night, so happy!")
+    await world.settle()
+    styles = [call["body"]["style"] for call in await world.asked("suno", "/generate") if "style" in call["body"]]
+    assert styles[0] != styles[1]
+
+
+async def test_bob_cannot_make_a_song_of_alices_entry(world: World, alice: Person, bob: Person) -> None:
+    """Another's entry is Forbidden, and nothing is changed or charged."""
+    diary = await alice.mutation("diaries:createDiary", content=RAIN)
+    with pytest.raises(FunctionError) as refused:
+        await bob.action("music:startDiaryMusicGeneration", content="Mine now", diaryId=diary["_id"])
+    assert refused.value.code == "forbidden"
+    assert (await alice.query("diaries:getDiary", diaryId=diary["_id"]))["content"] == RAIN
+    assert await used(world) == 0
+
+
+async def test_nobody_signed_in_is_unauthorized(world: World, nobody: Person) -> None:
+    """Making songs needs an account."""
+    with pytest.raises(FunctionError) as refused:
+        await nobody.action("music:startDiaryMusicGeneration", content=RAIN)
+    assert refused.value.code == "unauthorized"
+
+
+async def test_f22_a_diary_gone_in_mid_generation_stops_quietly(world: World, alice: Person) -> None:
+    """Jobs and callbacks of an entry that no longer exists end without an error."""
+    await alice.action("music:startDiaryMusicGeneration", content=RAIN)
+    await world.app.worker.drain(until=None, clock=world.clock)
+    await world.db.pool.execute("delete from diaries")
+    await world.settle()
+    assert await world.db.pool.fetchval("select count(*) from jobs where status <> 'done'") == 0
+    assert await world.db.pool.fetchval("select count(*) from music") == 0
+
+
+async def test_one_request_id_runs_from_the_request_to_the_vendor_call(world: World, alice: Person) -> None:
+    """The id a client sees in X-Request-Id is what OpenAI and Suno are told."""
+    answer = await world.http.post(
+        "/api/action",
+        json={"path": "music:startDiaryMusicGeneration", "args": {"content": RAIN}, "format": "json"},
+        headers=alice.headers,
+    )
+    await world.settle()
+    jobs = await world.db.pool.fetch("select distinct request_id from jobs where function like 'musicActions:%'")
+    assert [job["request_id"] for job in jobs] == [answer.headers["X-Request-Id"]]
+
+
+async def test_timed_words_and_files_come_later_when_suno_is_slow_with_them(world: World, alice: Person) -> None:
+    """The song is ready at once; what needs another try is tried again."""
+    await world.fault("suno", path="timestamped", status=503, times=3)
+    await alice.song()
+    [song] = await alice.query("music:listPlaylistMusic")
+    assert song["status"] == "ready"
+    await world.pass_time(timedelta(minutes=10))
+    [song] = await alice.query("music:listPlaylistMusic")
+    assert song["lyricWithTime"]["alignedWords"]

@@ -1,0 +1,213 @@
+"""What can go wrong on the way to a song, and that each ends in a song or in exactly one refund."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from daysong.testing import Person, World
+
+pytestmark = pytest.mark.anyio
+
+RAIN = "I walked home in the rain and called my sister"
+
+
+async def outcome(world: World) -> dict[str, Any]:
+    """How the only generation stands, and how often its charge was given back."""
+    row = await world.db.pool.fetchrow(
+        """select g.status, g.failure_code, g.failure_reason,
+                  (select count(*) from usage_refunds r where r.charge_id = g.charge_id) as refunds,
+                  array(select m.status from music m where m.generation_id = g.id order by music_index) as tracks
+           from generations g"""
+    )
+    assert row is not None
+    return dict(row)
+
+
+async def start(alice: Person) -> None:
+    """Ask for a song."""
+    assert (await alice.action("music:startDiaryMusicGeneration", content=RAIN))["success"]
+
+
+async def assert_refunded_once(world: World, alice: Person) -> None:
+    """The song failed, its person is told why in words, the charge is back, and stays so however long we wait."""
+    await world.pass_time(timedelta(hours=2))
+    ended = await outcome(world)
+    assert (ended["status"], ended["refunds"]) == ("failed", 1)
+    assert ended["failure_reason"].endswith(".")
+    assert "pending" not in ended["tracks"]
+    await world.pass_time(timedelta(hours=2))
+    assert await outcome(world) == ended
+    assert (await alice.action("music:startDiaryMusicGeneration", content="Again"))["remainingQuota"] == 4
+
+
+async def assert_ready(world: World) -> None:
+    """The song is there, charged and not given back."""
+    ended = await outcome(world)
+    assert (ended["status"], ended["refunds"], ended["tracks"]) == ("ready", 0, ["ready", "ready"])
+
+
+@pytest.mark.parametrize("answer", ["refusal", "content_filter"])
+async def test_a_refused_entry_is_refunded_at_once(world: World, alice: Person, answer: str) -> None:
+    """OpenAI will not write about it: trying again cannot help, and is not tried."""
+    await world.fault("openai", answer=answer)
+    await start(alice)
+    await world.settle()
+    assert (await outcome(world))["refunds"] == 1
+    assert len(await world.asked("openai", "chat")) == 1
+    await world.fault("openai")
+    await assert_refunded_once(world, alice)
+
+
+@pytest.mark.parametrize("answer", ["truncated", "empty", "empty_choices", "bad_json", "wrong_shape", "garbage"])
+async def test_an_unusable_answer_is_asked_for_again(world: World, alice: Person, answer: str) -> None:
+    """A cut-off or garbled answer once is no failure."""
+    await world.fault("openai", answer=answer, times=2)
+    await start(alice)
+    await world.pass_time(timedelta(minutes=1))
+    await assert_ready(world)
+
+
+@pytest.mark.parametrize("answer", ["truncated", "garbage"])
+async def test_an_answer_that_stays_unusable_is_refunded(world: World, alice: Person, answer: str) -> None:
+    """After the last try the charge is given back."""
+    await world.fault("openai", answer=answer)
+    await start(alice)
+    await world.pass_time(timedelta(minutes=30))
+    await world.fault("openai")
+    await assert_refunded_once(world, alice)
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "invalid_api_key"), (429, "insufficient_quota"), (404, "model")])
+async def test_openais_permanent_errors_are_refunded(world: World, alice: Person, status: int, code: str) -> None:
+    """A key, a model or an account that does not work fails the song at once."""
+    await world.fault("openai", status=status, code=code)
+    await start(alice)
+    await world.settle()
+    await world.fault("openai")
+    await assert_refunded_once(world, alice)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_openais_passing_errors_are_tried_again(world: World, alice: Person, status: int) -> None:
+    """Busy or broken for a moment is no failure."""
+    await world.fault("openai", status=status, times=2)
+    await start(alice)
+    await world.pass_time(timedelta(minutes=1))
+    await assert_ready(world)
+
+
+@pytest.mark.parametrize("code", [400, 401, 404, 413, 429])
+async def test_sunos_permanent_codes_are_refunded_and_not_asked_again(world: World, alice: Person, code: int) -> None:
+    """Blocked words, a bad key, no credits: one request, one refund."""
+    await world.fault("suno", code=code, path="generate", times=1)
+    await start(alice)
+    await world.settle()
+    assert len(await world.asked("suno", "/generate")) == 1
+    await assert_refunded_once(world, alice)
+
+
+@pytest.mark.parametrize("code", [405, 430, 455])
+async def test_sunos_passing_codes_are_tried_again_later(world: World, alice: Person, code: int) -> None:
+    """Too many requests, or maintenance: the same song is asked for again, and charged once."""
+    await world.fault("suno", code=code, path="generate", times=2)
+    await start(alice)
+    await world.pass_time(timedelta(minutes=20))
+    await assert_ready(world)
+
+
+async def test_a_rate_limited_suno_is_left_alone_for_as_long_as_it_says(world: World, alice: Person) -> None:
+    """430 asks for ten seconds."""
+    await world.fault("suno", code=430, path="generate", times=1)
+    await start(alice)
+    await world.settle()
+    await world.pass_time(timedelta(seconds=9))
+    assert len(await world.asked("suno", "/generate")) == 1
+    await world.pass_time(timedelta(seconds=10))
+    await assert_ready(world)
+
+
+@pytest.mark.parametrize("fault", [{"drop": True}, {"code": 500}, {"answer": "garbage"}, {"status": 502}])
+async def test_f20_a_lost_answer_never_buys_a_second_song(world: World, alice: Person, fault: dict[str, Any]) -> None:
+    """Suno may or may not have accepted: it is not asked again, and without a callback the charge is given back."""
+    await world.fault("suno", path="generate", times=1, **fault)
+    await world.fault("suno", path="generate", times=1, callbacks="lost", **fault)
+    await start(alice)
+    await world.pass_time(timedelta(minutes=29))
+    assert (await outcome(world))["status"] == "composing"
+    await assert_refunded_once(world, alice)
+    generate = [call for call in await world.asked("suno", "/generate") if "callBackUrl" in call["body"]]
+    assert len(generate) == 1 + 1  # the first song's, and the one asked for at the end
+
+
+async def test_f20_the_callback_of_a_lost_answer_still_brings_the_song(world: World, alice: Person) -> None:
+    """Suno accepted, its answer was lost: the callback tells the task, and the song is delivered."""
+    await world.fault("suno", path="generate", times=1, drop=True)
+    await start(alice)
+    await world.settle()
+    await world.settle()
+    await assert_ready(world)
+    assert await world.db.pool.fetchval("select task_id is not null from generations")
+
+
+@pytest.mark.parametrize("code", [400, 408, 413, 451, 500, 501, 531])
+async def test_f15_an_error_callback_fails_the_song_and_refunds_once(world: World, alice: Person, code: int) -> None:
+    """Suno could not make it: no pending for ever, no credit kept."""
+    await world.fault("suno", callbackCode=code)
+    await start(alice)
+    await world.settle()
+    await world.fault("suno")
+    await assert_refunded_once(world, alice)
+
+
+@pytest.mark.parametrize("callbacks", ["lost", "malformed", "no_audio"])
+async def test_f16_a_lost_callback_is_made_up_for_by_asking(world: World, alice: Person, callbacks: str) -> None:
+    """After three minutes the sweeper asks Suno itself."""
+    await world.fault("suno", callbacks=callbacks)
+    await start(alice)
+    await world.settle()
+    assert (await outcome(world))["status"] == "composing"
+    await world.fault("suno")
+    await world.pass_time(timedelta(minutes=4, seconds=30))
+    await assert_ready(world)
+
+
+@pytest.mark.parametrize("callbacks", ["duplicated", "reordered"])
+async def test_callbacks_twice_or_in_the_wrong_order_make_one_song(world: World, alice: Person, callbacks: str) -> None:
+    """Repeats and late stages change nothing."""
+    await world.fault("suno", callbacks=callbacks)
+    await start(alice)
+    await world.settle()
+    await assert_ready(world)
+    assert await world.db.pool.fetchval("select count(*) from music") == 2
+    assert await world.db.pool.fetchval("select count(*) from files") == 4
+
+
+async def test_f16_a_song_suno_never_finishes_is_refunded_after_half_an_hour(world: World, alice: Person) -> None:
+    """No callback and no answer: the deadline ends it, and nothing older than that is pending."""
+    await world.fault("suno", callbacks="lost", path="record-info", status=500)
+    await start(alice)
+    await world.pass_time(timedelta(minutes=29))
+    assert (await outcome(world))["status"] == "composing"
+    await world.pass_time(timedelta(minutes=4))
+    assert (await outcome(world))["status"] == "failed"
+    await world.fault("suno")
+    await assert_refunded_once(world, alice)
+
+
+async def test_f18_fewer_tracks_than_expected_still_make_a_song(world: World, alice: Person) -> None:
+    """One track came: it is the song, the other row has failed."""
+    await world.fault("suno", tracks=1)
+    await start(alice)
+    await world.settle()
+    ended = await outcome(world)
+    assert (ended["status"], ended["refunds"], ended["tracks"]) == ("ready", 0, ["ready", "failed"])
+
+
+async def test_f21_a_song_whose_job_was_lost_is_refunded(world: World, alice: Person) -> None:
+    """Even without its job row a generation does not stay for ever."""
+    await start(alice)
+    await world.db.pool.execute("delete from jobs")
+    await assert_refunded_once(world, alice)
