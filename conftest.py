@@ -10,7 +10,7 @@ import pytest
 
 from daysong.kernel import testing
 from daysong.kernel.embedded import EmbeddedPostgres
-from daysong.testing import Person, World
+from rehearsal.world import Person, World
 
 
 def pytest_configure(config: pytest.Config) -> None:

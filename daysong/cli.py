@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import granian
 import httpx2
-import msgspec
 from cyclopts import App as CommandLine
 from cyclopts import Parameter
 from granian.constants import Interfaces
@@ -143,8 +142,6 @@ def call(
     async def run(app: composition.App) -> None:
         caller = SYSTEM if acting_as is None else Caller(subject=acting_as, is_admin=True)
         result = await app.call(name, values.decode(json.loads(arguments)), caller=caller)
-        if isinstance(result, list | msgspec.Struct):
-            result = msgspec.to_builtins(result)
         _say(json.dumps(values.encode(result, "json"), indent=2, ensure_ascii=False))
 
     _with_app(data_dir, run)

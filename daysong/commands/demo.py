@@ -71,9 +71,12 @@ async def _make_song(app: App, entry: str, data_dir: Path, console: Console) -> 
         started = await person.call("action", "music:startDiaryMusicGeneration", {"content": entry})
         if not started["success"]:
             raise DemoFailed(started["reason"])
-        async with asyncio.timeout(WITHIN):
-            await _follow(person, started["diaryId"], console)
-            song = await _kept_song(person, console)
+        try:
+            async with asyncio.timeout(WITHIN):
+                await _follow(person, started["diaryId"], console)
+                song = await _kept_song(person, console)
+        except TimeoutError:
+            raise DemoFailed(f"there was no song within {WITHIN:.0f} seconds; the log above says more") from None
         console.print(Panel(song["lyric"], title=song["title"], expand=False))
         audio = await _saved_audio(http, song, data_dir)
         shared = await person.call("mutation", "sharing:createShareLink", {"musicId": song["_id"]})

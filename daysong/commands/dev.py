@@ -8,10 +8,12 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import httpx2
 from granian.constants import Interfaces
 from granian.server.embed import Server
+from litestar.types import ASGIApp
 
 from daysong import app as composition
 from daysong.app import App
@@ -39,12 +41,12 @@ async def running(*, port: int, data_dir: Path, sandbox: bool, tell: Tell) -> As
     environ = os.environ
     async with AsyncExitStack() as stack:
         defaults = surroundings.local_defaults(data_dir, port)
-        mounts = {}
+        mounts: dict[str, ASGIApp] = {}
         if sandbox:
             callbacks = await stack.enter_async_context(httpx2.AsyncClient(timeout=15, trust_env=False))
             vendors = Sandbox(origin, data_dir=data_dir, pace=PACE, http=callbacks)
             stack.push_async_callback(vendors.close)
-            mounts = {"/sandbox": vendors.asgi}
+            mounts["/sandbox"] = cast("ASGIApp", vendors.asgi)
             defaults |= surroundings.with_sandbox(vendors, environ)
         configured = surroundings.load({**environ, "DAYSONG_DATA_DIR": str(data_dir)}, defaults)
         if configured.production:
@@ -63,7 +65,7 @@ async def running(*, port: int, data_dir: Path, sandbox: bool, tell: Tell) -> As
 
         async def take_down() -> None:
             await app.worker.stop()
-            server.stop()
+            server.stop()  # type: ignore[no-untyped-call]
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(serving, working, return_exceptions=True)
 

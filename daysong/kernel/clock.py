@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -48,4 +49,6 @@ def to_ms(moment: datetime) -> float:
 
 def from_ms(milliseconds: float) -> datetime:
     """The aware UTC moment that many milliseconds after the epoch; OverflowError when it is no date."""
+    if not math.isfinite(milliseconds):
+        raise OverflowError("not a number of milliseconds")
     return EPOCH + timedelta(milliseconds=milliseconds)

@@ -18,7 +18,7 @@ import msgspec
 from croniter import croniter
 from pgqueuer.adapters.persistence.queries import Queries
 
-from daysong.kernel import logs
+from daysong.kernel import logs, values
 from daysong.kernel.database import Database, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import JobId
@@ -88,7 +88,7 @@ class Queue:
         inserted = await tx.fetchval(
             """insert into jobs (id, ticket, function, args, due_at, unique_key, request_id)
                values ($1, $2, $3, $4, $5, $6, $7) on conflict (unique_key) do nothing returning id""",
-            job_id, ticket, function.identifier, msgspec.to_builtins(args), due_at, key, logs.request_id(),
+            job_id, ticket, function.identifier, values.plain(args), due_at, key, logs.request_id(),
         )  # fmt: skip
         if inserted:
             await enqueue(tx, job_id, ticket, delay)

@@ -62,7 +62,7 @@ def configure(*, readable: bool, quiet: bool = False) -> None:
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
     """A logger that writes structured lines; `name` says which part speaks."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(part=name)
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
     return logger
 
 

@@ -22,6 +22,7 @@ from daysong.kernel.errors import ArgumentValidationError, DaysongError, Functio
 A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R")
 T = TypeVar("T")
+LONGEST_RETRY_AFTER = 24 * 3600.0
 Handler = Callable[..., Awaitable[Any]]
 
 
@@ -66,13 +67,13 @@ class Retry:
         """How long to wait after that many failures, or None to give up.
 
         Doubles from `first` to `longest`; `jitter` in 0..1 takes up to half of it off, so that jobs that failed
-        together do not come back together. A vendor's own `retry_after` (seconds) is the least we wait.
+        together do not come back together. A vendor's own `retry_after` (seconds) is the least we wait, up to a day.
         """
         if failures >= self.attempts:
             return None
         doubled: timedelta = self.first * 2 ** min(failures - 1, 20)
         backoff = min(doubled, self.longest) * (1 - jitter / 2)
-        return max(backoff, timedelta(seconds=retry_after or 0))
+        return max(backoff, timedelta(seconds=min(retry_after or 0, LONGEST_RETRY_AFTER)))
 
 
 NO_RETRY = Retry(attempts=1)

@@ -10,7 +10,7 @@ import base64
 import binascii
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -22,6 +22,7 @@ Format = Literal["convex_encoded_json", "json"]
 INT64_BYTES = 8
 MAX_NESTING = 64
 MAX_FIELD_NAME = 1024
+MAX_EXACT = 2**53
 
 
 class MalformedValue(DaysongError):
@@ -40,7 +41,7 @@ def decode(value: Any, *, depth: int = 0) -> Any:
         case None | bool() | str():
             return value
         case int() | float():
-            return float(value)
+            return _float(value)
         case list():
             return [decode(item, depth=depth + 1) for item in value]
         case dict() if len(value) == 1 and next(iter(value)).startswith("$"):
@@ -48,6 +49,16 @@ def decode(value: Any, *, depth: int = 0) -> Any:
         case dict():
             return {_field_name(name): decode(item, depth=depth + 1) for name, item in value.items()}
     raise MalformedValue(f"{type(value).__name__} is no JSON value")
+
+
+def _float(value: float) -> float:
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise MalformedValue("a number is too large, or none at all")
+    return number
 
 
 def _field_name(name: str) -> str:
@@ -85,7 +96,7 @@ def encode(value: Any, form: Format = "convex_encoded_json") -> Any:
         case None | bool():
             return value
         case str():
-            return str(value)
+            return str.__str__(value)
         case Int64():
             if form == "json":
                 return str(int(value))
@@ -100,8 +111,26 @@ def encode(value: Any, form: Format = "convex_encoded_json") -> Any:
         case Mapping():
             return {name: encode(item, form) for name, item in value.items()}
         case msgspec.Struct():
-            return encode(msgspec.to_builtins(value, builtin_types=(bytes,)), form)
-    raise TypeError(f"a function returned a {type(value).__name__}, which has no form on the wire")
+            # 64-bit integers are no plain values: they get their form here, and keep it.
+            return encode(plain(value, lambda number: encode(number, form)), form)
+    raise _formless(value)
+
+
+def plain(value: msgspec.Struct, int64: Callable[[Int64], Any] = int) -> Any:
+    """A struct as dicts, lists, texts and numbers, under its fields' names on the wire; our typed ids become texts."""
+
+    def other(part: Any) -> Any:
+        if isinstance(part, Int64):
+            return int64(part)
+        if isinstance(part, str):
+            return str.__str__(part)
+        raise _formless(part)
+
+    return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=other)
+
+
+def _formless(value: Any) -> TypeError:
+    return TypeError(f"a {type(value).__name__} has no form on the wire")
 
 
 def _encode_float(number: float, form: Format) -> Any:
@@ -119,9 +148,12 @@ class UnstorableText(DaysongError):
 
 
 def for_arguments(value: Any, path: str = "") -> Any:
-    """Decoded values as arguments: whole floats as ints, so that an `int` accepts what JSON calls 5.0; no NUL."""
+    """Decoded values as arguments: whole floats as ints, so that an `int` accepts what JSON calls 5.0; no NUL.
+
+    Past 2^53 a float no longer says which integer is meant, and stays one.
+    """
     match value:
-        case float() if value.is_integer():
+        case float() if value.is_integer() and abs(value) <= MAX_EXACT:
             return int(value)
         case str() if "\0" in value:
             raise UnstorableText(path)

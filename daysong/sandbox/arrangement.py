@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from daysong.sandbox.harmony import Chord, around, harmonise
+from daysong.sandbox.harmony import Chord, around, closest, harmonise
 from daysong.sandbox.lyrics import Kind
 from daysong.sandbox.melody import Note, write_melody
 from daysong.sandbox.mood import Beat, Character, Figure, Instrument
@@ -103,16 +103,16 @@ def arrange(plan: Plan, character: Character, take: int, dice: Random) -> Score:
     lines = [
         Line("voice", tuple(sung), 1.2, 0.0),
         Line("voice", tuple(_thirds_below(plan, tunes, chords)), 0.5, 0.45),
-        Line(soloist, tuple([*_opening(plan, chords, centre + 5), *played]), 0.8, 0.2),
+        Line(soloist, (*_opening(plan, chords, centre + 5), *played), 0.8, 0.2),
         Line(first, tuple(_chords(parts, _fingered(chords, first), plan, character)), 0.5, -0.35),
         Line("strings", tuple(_pad(parts, chords, plan, character)), 0.3, 0.3),
         Line("bass", tuple(_bass(parts, chords, plan, character)), 0.75, 0.0),
     ]
     hits = tuple(_drums(parts, plan, character, dice))
     brightness = min(max(character.brightness + (-0.08 if take % 2 else 0.04), 0.0), 1.0)
-    # Never above 0.85, so that the codec's ripple cannot reach full scale.
+    # Never above 0.78, so that the codec's ripple cannot reach full scale.
     return Score(
-        plan, brightness, 0.55 + 0.3 * character.energy, high, tuple(line for line in lines if line.notes), hits
+        plan, brightness, 0.52 + 0.26 * character.energy, high, tuple(line for line in lines if line.notes), hits
     )
 
 
@@ -142,10 +142,8 @@ def _thirds_below(plan: Plan, tunes: Sequence[Sequence[Note]], chords: Sequence[
             continue
         for note in tune:
             chord = chords[min(int(note.start // plan.meter), len(chords) - 1)]
-            scale = sorted(around(step, note.pitch - 3.4) for step in chord.scale)
-            third = min(scale, key=lambda pitch, note=note: abs(note.pitch - 3.4 - pitch))  # type: ignore[misc]
-            if note.length >= 1:
-                third = chord.nearest(note.pitch - 3.6)
+            # A held note has to agree with the chord; a passing one only with the key.
+            third = closest(chord.tones if note.length >= 1 else chord.scale, note.pitch - 3.5)
             if third < note.pitch:
                 yield msgspec.structs.replace(note, pitch=third, velocity=note.velocity * 0.9)
 
@@ -214,31 +212,31 @@ def _bass(parts: Sequence[Part], chords: Sequence[Chord], plan: Plan, character:
         else:
             following = around(chords[min(bar + 1, len(chords) - 1)].root, 40)
             approach = following + (2 if following + 2 <= root else -1 if (following - 1) % 12 in chord.scale else -2)
-            for place, length, pitch in ((0, 1.4, root), (1.5, 0.45, root), (2, 1.4, fifth), (3.5, 0.45, approach)):
-                yield Note(start + place, length, pitch, loud * (1.0 if place == 0 else 0.85))
+            for offset, length, pitch in ((0.0, 1.4, root), (1.5, 0.45, root), (2, 1.4, fifth), (3.5, 0.45, approach)):
+                yield Note(start + offset, length, pitch, loud * (1.0 if offset == 0 else 0.85))
 
 
 def _drums(parts: Sequence[Part], plan: Plan, character: Character, dice: Random) -> Iterator[Hit]:
     patterns = BEATS[character.beat]
-    if not patterns:
-        return
-    for bar, part in enumerate(parts):
+    silent = plan.passages[0].first_bar // 2
+    for bar, part in enumerate(parts[:-1] if patterns else ()):
         start = float(bar * plan.meter)
-        arrives = part in {"chorus", "break"} and parts[bar - 1] != part
-        if character.energy > 0.45 and (arrives or bar == plan.bars - 1):
-            yield Hit(start, "crash", 0.6)
-        if bar == plan.bars - 1:
-            yield Hit(start, "kick", 0.8)
-            return
-        if part == "intro" and bar < plan.passages[0].first_bar // 2:
-            continue
         leads_on = character.energy > 0.5 and parts[bar + 1] != part
-        for drum, pattern in patterns.items():
-            for place, mark in enumerate(pattern[: plan.meter * 4]):
-                late = leads_on and place >= (plan.meter - 1) * 4
-                if mark == "x" and not (late and drum in {"snare", "rim", "clap"}):
-                    accent = 1.0 if place % 4 == 0 else 0.75
-                    yield Hit(start + place / 4, drum, FULLNESS[part] * accent * dice.uniform(0.88, 1.0))
-        if leads_on:
+        if character.energy > 0.45 and part in {"chorus", "break"} and parts[bar - 1] != part:
+            yield Hit(start, "crash", 0.6)
+        if bar >= silent:
+            stop = (plan.meter - 1) * 4 if leads_on else plan.meter * 4
+            yield from _bar_of(patterns, start, stop, FULLNESS[part], dice)
+        if leads_on:  # a roll in the last beat announces what comes
             for place in range(4):
                 yield Hit(start + plan.meter - 1 + place / 4, "snare", 0.4 + 0.12 * place)
+    if patterns:
+        yield Hit(float((plan.bars - 1) * plan.meter), "kick", 0.8)
+
+
+def _bar_of(patterns: dict[Drum, str], start: float, stop: int, loud: float, dice: Random) -> Iterator[Hit]:
+    for drum, pattern in patterns.items():
+        for place, mark in enumerate(pattern[:stop]):
+            if mark == "x":
+                accent = 1.0 if place % 4 == 0 else 0.75
+                yield Hit(start + place / 4, drum, loud * accent * dice.uniform(0.88, 1.0))

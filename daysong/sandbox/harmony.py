@@ -1,4 +1,4 @@
-"""Chords: a progression for each kind of section, a cadence at its end, and voicings that move as little as they can."""
+"""Chords: a progression for each kind of section, a cadence at its end, voicings that move as little as they can."""
 
 from __future__ import annotations
 
@@ -48,12 +48,17 @@ class Chord(msgspec.Struct, frozen=True):
 
     def nearest(self, pitch: float) -> int:
         """The chord tone closest to `pitch`."""
-        return min((around(tone, pitch) for tone in self.tones), key=lambda each: abs(each - pitch))
+        return closest(self.tones, pitch)
 
 
 def around(pitch_class: int, pitch: float) -> int:
     """The pitch of that class closest to `pitch`."""
     return pitch_class + 12 * round((pitch - pitch_class) / 12)
+
+
+def closest(pitch_classes: Sequence[int], pitch: float) -> int:
+    """The pitch closest to `pitch` of all that belong to one of the classes."""
+    return min((around(each, pitch) for each in pitch_classes), key=lambda found: abs(found - pitch))
 
 
 def harmonise(plan: Plan, character: Character, tonic: int, dice: Random) -> tuple[Chord, ...]:
@@ -93,7 +98,7 @@ def _voiced(chords: Sequence[Chord]) -> tuple[Chord, ...]:
     voiced: list[Chord] = []
     before: tuple[int, ...] = ()
     for chord in chords:
-        before = min(_inversions(chord.tones), key=lambda voicing: _effort(voicing, before))  # noqa: B023 - used at once
+        before = min(_inversions(chord.tones), key=lambda voicing: _effort(voicing, before))
         voiced.append(msgspec.structs.replace(chord, voicing=before))
     return tuple(voiced)
 

@@ -65,7 +65,7 @@ def render(score: Score) -> Samples:
     dry += _echo(room)
     fade = int(RING * RATE / 2)
     dry[:, -fade:] *= np.linspace(1, 0, fade, dtype=np.float32) ** 2
-    return _mastered(dry, score.loudness).T
+    return np.ascontiguousarray(_mastered(dry, score.loudness).T)
 
 
 def frequency(pitch: float) -> float:
@@ -107,7 +107,7 @@ def _table(strengths: NDArray[np.float64]) -> Samples:
     spectrum = np.zeros(TABLE // 2 + 1, np.complex128)
     spectrum[1 : len(strengths) + 1] = -1j * strengths
     wave = np.fft.irfft(spectrum)
-    return (wave / np.sqrt(np.mean(wave**2)) * 0.25).astype(np.float32)
+    return np.asarray(wave / np.sqrt(np.mean(wave**2)) * 0.25, np.float32)
 
 
 def _harmonics(pitch: float, highest: float = 12_000.0) -> NDArray[np.float64]:
@@ -135,7 +135,7 @@ def _pluck(timbre: Timbre, pitch: int, held: float, brightness: float) -> Sample
         sound *= np.exp(time * np.float32(-1 / decay))
     if timbre.detune:
         sound += body[(np.arange(count) * (step * (1 + timbre.detune))).astype(np.int64) + 999 & (TABLE - 1)]
-    return sound * _envelope(count, timbre.attack, timbre.release) * np.float32(timbre.gain)
+    return np.asarray(sound * _envelope(count, timbre.attack, timbre.release) * timbre.gain, np.float32)
 
 
 def _envelope(count: int, attack: float, release: float) -> Samples:
@@ -157,10 +157,10 @@ def _sing(note: Note, held: float, before: Note | None, score: Score) -> Samples
     phase = np.cumsum(np.exp2(bend / 12), dtype=np.float64) * (frequency(note.pitch) * TABLE / RATE)
     sound = _vowel(note.vowel or "a", note.pitch, score)[phase.astype(np.int64) & (TABLE - 1)]
     breath = min(int(0.045 * RATE), count)
-    sound[:breath] += _noise(count)[:breath] * np.hanning(breath).astype(np.float32) * np.float32(0.02)
+    sound[:breath] += _noise(breath) * np.hanning(breath).astype(np.float32) * np.float32(0.02)
     # A held note swells a little and then lets go.
     swell = 0.85 + 0.15 * np.minimum(time / 0.25, 1) - 0.12 * np.clip((time - 0.8) / 1.5, 0, 1)
-    return (sound * swell * _envelope(count, 0.03 if before else 0.06, release)).astype(np.float32)
+    return np.asarray(sound * swell * _envelope(count, 0.03 if before else 0.06, release), np.float32)
 
 
 def _vowel(vowel: str, pitch: int, score: Score) -> Samples:
@@ -193,7 +193,7 @@ def _drum(score: Score, dry: Samples, room: Samples) -> None:
 def _kick() -> Samples:
     time = np.arange(int(0.32 * RATE), dtype=np.float32) / np.float32(RATE)
     phase = 2 * np.pi * (48 * time - 110 / 38 * np.exp(-38 * time))
-    return (np.sin(phase - phase[0]) * np.exp(-time * 11) * np.minimum(time * 800, 1)).astype(np.float32)
+    return np.asarray(np.sin(phase - phase[0]) * np.exp(-time * 11) * np.minimum(time * 800, 1), np.float32)
 
 
 def _rattle(length: float, decay: float, *, tone: float = 0.0, attack: float = 0.001) -> Samples:
@@ -203,7 +203,7 @@ def _rattle(length: float, decay: float, *, tone: float = 0.0, attack: float = 0
     if tone:
         sound += np.sin(2 * np.pi * tone * time).astype(np.float32) * np.exp(-time * 25).astype(np.float32)
     fade = np.minimum((length - time) * 50, 1)
-    return (sound * np.exp(-time / decay) * np.minimum(time / attack, 1) * fade).astype(np.float32)
+    return np.asarray(sound * np.exp(-time / decay) * np.minimum(time / attack, 1) * fade, np.float32)
 
 
 DRUMS: dict[Drum, Callable[[], Samples]] = {

@@ -105,7 +105,7 @@ class VendorClient(httpx2.AsyncClient):
             vendor=self._vendor,
             method=request.method,
             # The path of a stored file is all it takes to read it, so that only its host is written down.
-            path=request.url.host if self._private_paths else request.url.path,
+            path=request.headers.get("host") if self._private_paths else request.url.path,
             status=outcome,
             ms=round((time.perf_counter() - started) * 1000),
         )

@@ -215,7 +215,7 @@ def _unusable(code: str) -> VendorError:
 def final_style(lyrics: Lyrics, hint: str | None) -> str:
     """Suno's style text: the person's hint word for word, then mood and style tags as far as 1000 characters reach."""
     parts = [hint] if hint and hint.strip() else []
-    known = {part.strip().lower() for part in parts}
+    known = {tag.strip().lower() for part in parts for tag in part.split(",")}
     length = sum(map(len, parts))
     for tag in (tag.strip() for text in (lyrics.mood, lyrics.style) for tag in text.split(",")):
         if not tag or tag.lower() in known:

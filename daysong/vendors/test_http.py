@@ -395,7 +395,7 @@ async def test_the_checked_host_name_is_what_tls_is_asked_for(answerer: Answerer
     class Peeking(httpx2.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             seen.append(request)
-            return httpx2.Response(200, content=b"song")
+            return httpx2.Response(200, stream=httpx2.ByteStream(b"song"))
 
     async def resolve(_host: str, _port: int) -> list[str]:
         return ["2606:2800:220:1::1"]

@@ -72,7 +72,7 @@ async def file_sources(ctx: QueryContext, args: OneTrack) -> Source | None:
            where m.id = $1 and m.status = 'ready' and m.deleted_at is null""",
         args.music_id,
     )
-    return None if row is None else msgspec.convert(dict(row), Source, from_attributes=False)
+    return None if row is None else Source(**row)
 
 
 @music.action(retry=Retry(attempts=10, first=timedelta(seconds=5)))

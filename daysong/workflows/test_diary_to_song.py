@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from daysong.features.subscriptions.rules import PLANS
-from daysong.testing import FunctionError, Person, World
+from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from datetime import UTC, datetime, timedelta
@@ -11,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from daysong.commands.surroundings import free_port, with_sandbox
 from daysong.kernel.worker import Worker
-from daysong.testing import ADMIN_KEY, World
-from daysong.workflows import mortal_worker
+from rehearsal import mortal_worker
+from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -24,16 +22,8 @@ BOUNDARIES = range(1, 14)
 
 async def killed_at(world: World, boundary: int) -> bool:
     """Run a worker process that is to die at that boundary; whether it did."""
-    environ = {
-        **os.environ,
-        **with_sandbox(world.sandbox, {}),
-        "DATABASE_URL": world.settings.database_url or "",
-        "DAYSONG_DATA_DIR": str(world.settings.data_dir),
-        "DAYSONG_ADMIN_KEY": ADMIN_KEY,
-        "SITE_URL": world.origin,
-    }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", mortal_worker.__name__, str(boundary), env=environ,
+        sys.executable, "-m", mortal_worker.__name__, str(boundary), env=world.environ(),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     code = await asyncio.wait_for(process.wait(), 60)
@@ -71,9 +61,7 @@ async def test_a_worker_killed_between_any_two_steps_loses_nothing(database_url:
                 started["diaryId"],
             )
             assert row is not None
-            asked = [
-                call for call in await world.asked("suno", "/generate") if f"day {boundary}" in str(call["body"])
-            ]
+            asked = [call for call in await world.asked("suno", "/generate") if f"day {boundary}" in str(call["body"])]
             outcomes[boundary] = (died, row["status"], row["refunds"], len(asked))
             if not died:
                 break

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from daysong.testing import Person, World
+from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
 

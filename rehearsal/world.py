@@ -7,20 +7,25 @@ ASGI apps. The clock stands still until a test moves it.
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 from granian.constants import Interfaces
 from granian.server.embed import Server
+from litestar.types import ASGIApp
 
 from daysong import app as composition
 from daysong.commands import surroundings
+from daysong.commands.surroundings import free_port
 from daysong.kernel import settings
 from daysong.kernel.clock import MovableClock
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
+
+__all__ = ["ADMIN_KEY", "FunctionError", "Person", "World", "free_port"]
 
 ORIGIN = "http://daysong.test"
 ADMIN_KEY = "an-admin-key-for-tests"
@@ -61,7 +66,7 @@ class World:
         self.sandbox = Sandbox(self.origin, data_dir=data_dir, http=self.http, clock=self.clock)
         self.settings = self._settings(database_url, data_dir, environ or {})
         self.app = composition.build(
-            self.settings, clock=self.clock, transport=self._transport, mounts={"/sandbox": self.sandbox.asgi}
+            self.settings, clock=self.clock, transport=self._transport, mounts={"/sandbox": cast("ASGIApp", self.sandbox.asgi)}
         )
         self.db = self.app.database
 
@@ -74,6 +79,17 @@ class World:
             "SITE_URL": self.origin,
         }
         return settings.load(given | environ, surroundings.with_sandbox(self.sandbox, environ))
+
+    def environ(self) -> dict[str, str]:
+        """The environment for another process that is part of this world; needs a `port`."""
+        return {
+            **os.environ,
+            **surroundings.with_sandbox(self.sandbox, {}),
+            "DATABASE_URL": self.settings.database_url or "",
+            "DAYSONG_DATA_DIR": str(self.settings.data_dir),
+            "DAYSONG_ADMIN_KEY": ADMIN_KEY,
+            "SITE_URL": self.origin,
+        }
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         await self.app.asgi(scope, receive, send)
@@ -98,7 +114,7 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         if self._port:
-            self._server.stop()
+            self._server.stop()  # type: ignore[no-untyped-call]
             await self._serving
         await self.http.aclose()
         await self.sandbox.close()

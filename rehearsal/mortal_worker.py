@@ -1,6 +1,6 @@
 """A worker process that kills itself with SIGKILL at one boundary between two steps of a job, for a test.
 
-    python -m daysong.workflows.mortal_worker <boundary>
+    python -m rehearsal.mortal_worker <boundary>
 
 Settings come from the environment. A boundary lies before and after every transaction and every vendor call of the job
 that makes a song. Exit code SURVIVED says that the job ended before that boundary was reached.
@@ -81,8 +81,8 @@ async def main(boundary: int) -> None:
     fate = Fate(boundary)
     # The steps of an action are its transactions and its vendors' calls: both are what the context hands out.
     run_mutation, vendor = ActionContext.run_mutation, ActionContext.vendor
-    ActionContext.run_mutation = fate.around(run_mutation)  # type: ignore[method-assign]
-    ActionContext.vendor = lambda self, kind: Vendor(vendor(self, kind), fate)  # type: ignore[method-assign, assignment]
+    setattr(ActionContext, "run_mutation", fate.around(run_mutation))  # noqa: B010 - to a type checker, a method is final
+    setattr(ActionContext, "vendor", lambda self, kind: Vendor(vendor(self, kind), fate))  # noqa: B010
     app = composition.build(settings.load(os.environ))
     await app.open()
     worker = MortalWorker(app.runtime, ())

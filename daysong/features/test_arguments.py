@@ -1,0 +1,116 @@
+"""Bad input to every public function: a clear error that names the field, and an unchanged database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from daysong.app import ROOMS
+from daysong.kernel.registry import Function, Registry
+from rehearsal.world import FunctionError, Person, World
+
+pytestmark = pytest.mark.anyio
+
+PUBLIC = [function for function in Registry(ROOMS) if function.public]
+LONG = "x" * 60_000
+
+
+def fields(function: Function) -> dict[str, msgspec.inspect.Field]:
+    """The arguments of a function by their names on the wire."""
+    described = msgspec.inspect.type_info(function.args_type)
+    assert isinstance(described, msgspec.inspect.StructType)
+    return {field.encode_name: field for field in described.fields}
+
+
+def valid(function: Function) -> dict[str, Any]:
+    """Arguments of the right shape, which name nothing that exists."""
+    return {name: "something" for name, field in fields(function).items() if field.required}
+
+
+def bad_inputs() -> list[Any]:
+    """Every function with every way of getting one field wrong: what is sent, and which field the error must name."""
+    cases = []
+    for function in PUBLIC:
+        cases.append((function, {**valid(function), "surprise": 1.0}, "surprise", "an extra field"))
+        for name, field in fields(function).items():
+            wrong = {**valid(function), name: {"not": "this"}}
+            cases.append((function, wrong, name, f"{name} of the wrong type"))
+            cases.append((function, {**valid(function), name: None}, name, f"{name} as null"))
+            cases.append((function, {**valid(function), name: "a\0b"}, name, f"{name} with a NUL"))
+            if field.required:
+                missing = {key: value for key, value in valid(function).items() if key != name}
+                cases.append((function, missing, name, f"{name} missing"))
+            if name != "content":
+                cases.append((function, {**valid(function), name: LONG}, name, f"{name} too long"))
+            if name.endswith("Id") and name != "shareId":
+                cases.append((function, {**valid(function), name: ""}, name, f"{name} empty"))
+    return [
+        pytest.param(function, args, field, id=f"{function.identifier} {what}") for function, args, field, what in cases
+    ]
+
+
+async def rows(world: World) -> Any:
+    """How many rows each table has, and the newest change."""
+    return await world.db.pool.fetchrow(
+        """select (select count(*) from users), (select count(*) from diaries), (select count(*) from generations),
+                  (select count(*) from usage_charges), (select count(*) from shared_music), (select count(*) from jobs),
+                  (select max(updated_at) from users), (select max(updated_at) from diaries)"""
+    )
+
+
+@pytest.mark.parametrize(("function", "args", "field"), bad_inputs())
+async def test_wrong_arguments_are_refused_by_name(
+    world: World, alice: Person, function: Function, args: dict[str, Any], field: str
+) -> None:
+    """Missing, extra, null, of the wrong type, too long, empty, unstorable."""
+    before = await rows(world)
+    with pytest.raises(FunctionError) as refused:
+        await alice.call(function.kind.value.lower(), function.identifier, args)
+    assert "ArgumentValidationError" in str(refused.value)
+    assert field in str(refused.value)
+    assert refused.value.data is None
+    assert await rows(world) == before
+
+
+@pytest.mark.parametrize("args", [[], "text", 5.0, None, [{}, {}]], ids=repr)
+@pytest.mark.parametrize("function", PUBLIC, ids=lambda function: function.identifier)
+async def test_arguments_that_are_no_object_are_refused(
+    world: World, alice: Person, function: Function, args: Any
+) -> None:
+    """The request or the function says no; nothing is written."""
+    before = await rows(world)
+    answer = await world.http.post(
+        f"/api/{function.kind.value.lower()}",
+        json={"path": function.identifier, "args": args, "format": "json"},
+        headers=alice.headers,
+    )
+    assert answer.status_code == 400 or answer.json()["status"] == "error"
+    assert await rows(world) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        ("", "diary_is_empty", "Content cannot be empty"),
+        (" \n\t ", "diary_is_empty", "Content cannot be empty"),
+        ("x" * 50_001, "diary_too_long", "Content is too long"),
+    ],
+    ids=["empty", "space", "too long"],
+)
+async def test_f61_an_entry_must_say_something_and_end_somewhere(
+    world: World, alice: Person, content: str, code: str, message: str
+) -> None:
+    """Empty and endless entries are refused wherever an entry is written."""
+    diary = await alice.mutation("diaries:createDiary", content="Rain")
+    before = await rows(world)
+    for kind, path, more in (
+        ("mutation", "diaries:createDiary", {}),
+        ("mutation", "diaries:updateDiary", {"diaryId": diary["_id"]}),
+        ("action", "music:startDiaryMusicGeneration", {}),
+    ):
+        with pytest.raises(FunctionError) as refused:
+            await alice.call(kind, path, {"content": content, **more})
+        assert refused.value.data == {"code": code, "message": message}
+    assert await rows(world) == before

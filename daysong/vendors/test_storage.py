@@ -1,0 +1,103 @@
+"""Stored files come back whole or in part, and are never half there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from daysong.kernel.errors import VendorError
+from daysong.vendors.storage import CHUNK, FileMissing, FileStore
+
+pytestmark = pytest.mark.anyio
+
+SONG = bytes(range(256)) * 3000
+
+
+@pytest.fixture(params=["folder", "url", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
+    """The same store in a folder, at a file URL, and at a URL of another kind."""
+    places = {"folder": str(tmp_path / "new" / "files"), "url": f"file://{tmp_path}/files", "memory": "memory:///"}
+    return FileStore(places[request.param])
+
+
+async def contents(store: FileStore, key: str, start: int = 0, end: int | None = None) -> bytes:
+    return b"".join([chunk async for chunk in store.read(key, start, end)])
+
+
+async def test_a_file_comes_back_as_it_was_put(store: FileStore) -> None:
+    """With its size, in chunks that are not too large."""
+    await store.put("file_1", SONG, "audio/mpeg")
+    assert await store.size("file_1") == len(SONG)
+    chunks = [chunk async for chunk in store.read("file_1")]
+    assert b"".join(chunks) == SONG
+    assert all(isinstance(chunk, bytes) for chunk in chunks)
+    assert len(chunks) > 1 or CHUNK >= len(SONG)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0, 1), (10, 300_000), (len(SONG) - 1, len(SONG)), (5, 5), (9, 3), (len(SONG) - 2, len(SONG) + 50), (700, None)],
+)
+async def test_a_range_is_what_a_slice_would_be(store: FileStore, start: int, end: int | None) -> None:
+    """From start up to but without end, as far as there is anything."""
+    await store.put("file_1", SONG, "audio/mpeg")
+    assert await contents(store, "file_1", start, end) == SONG[start:end]
+
+
+async def test_a_range_past_the_end_is_empty(store: FileStore) -> None:
+    """Like a slice."""
+    await store.put("file_1", b"abc", "audio/mpeg")
+    assert await contents(store, "file_1", 3, 9) == b""
+    assert await contents(store, "file_1", 99, 100) == b""
+
+
+async def test_a_file_is_replaced_and_removed(store: FileStore) -> None:
+    """Removing what is not there is no error."""
+    await store.put("file_1", b"one", "image/png")
+    await store.put("file_1", b"two", "image/png")
+    assert await contents(store, "file_1") == b"two"
+    await store.delete(["file_0", "file_1", "file_1"])
+    await store.delete([])
+    with pytest.raises(FileMissing, match="file_1"):
+        await store.size("file_1")
+
+
+async def test_a_missing_file_is_named(store: FileStore) -> None:
+    """By its key, for size and for every range."""
+    for attempt in (store.size("file_9"), contents(store, "file_9"), contents(store, "file_9", 0, 5)):
+        with pytest.raises(FileMissing, match="file_9"):
+            await attempt
+
+
+async def test_an_empty_file_is_a_file(store: FileStore) -> None:
+    """Of no bytes."""
+    await store.put("file_1", b"", "image/png")
+    assert await store.size("file_1") == 0
+    assert await contents(store, "file_1") == b""
+
+
+@pytest.mark.parametrize("key", ["../outside", "a/../../outside"])
+async def test_no_key_leads_out_of_the_folder(tmp_path: Path, key: str) -> None:
+    """Whatever it looks like."""
+    store = FileStore(tmp_path / "files")
+    with pytest.raises(ValueError, match="path"):
+        await store.put(key, b"x", "image/png")
+    assert not (tmp_path / "outside").exists()
+
+
+async def test_a_folder_keeps_whole_files_alone(tmp_path: Path) -> None:
+    """No temporary file is left beside the stored one."""
+    store = FileStore(tmp_path)
+    await store.put("file_1", SONG, "audio/mpeg")
+    assert os.listdir(tmp_path) == ["file_1"]  # noqa: PTH208
+
+
+async def test_a_store_that_fails_is_a_vendor_that_failed(tmp_path: Path) -> None:
+    """Worth another try."""
+    store = FileStore(tmp_path)
+    (tmp_path / "taken").write_bytes(b"a file where a folder should be")
+    with pytest.raises(VendorError) as caught:
+        await store.put("taken/file_1", b"x", "image/png")
+    assert not caught.value.permanent
