@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 MAX_ATTEMPTS = 12
 STATEMENT_TIMEOUT = "30s"
+COMMAND_TIMEOUT = 40.0  # seconds until we give up on a server that does not even say that time is up
 
 
 class SecondStatement(DaysongError):
@@ -68,12 +69,27 @@ class OneStatement:
 
 def _to_json(value: Any) -> str:
     # Text is JSON already: pgqueuer, which shares these connections, hands it over so. We store no bare strings.
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str.__str__).decode()
 
 
 async def _prepare(connection: asyncpg.Connection) -> None:
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode)
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc] - asyncpg has no types
+    def get_reset_query(self) -> str:
+        # Nothing we do outlives its transaction (no SET, no LISTEN), so the pool need not ask the server to forget it:
+        # that would be a round trip for every query.
+        return ""
+
+
+async def close_pool(pool: asyncpg.Pool) -> None:
+    """Close all connections; those still at work are waited for, not longer than ten seconds."""
+    try:
+        await asyncio.wait_for(pool.close(), timeout=10)
+    except TimeoutError:
+        pool.terminate()
 
 
 class Database:
@@ -97,19 +113,23 @@ class Database:
             self._url,
             min_size=1,
             max_size=self._max_connections,
+            connection_class=_Connection,
             init=_prepare,
-            server_settings={"application_name": "daysong", "statement_timeout": STATEMENT_TIMEOUT, "timezone": "UTC"},
+            command_timeout=COMMAND_TIMEOUT,
+            server_settings={
+                "application_name": "daysong",
+                "statement_timeout": STATEMENT_TIMEOUT,
+                # A process that froze or vanished in the middle of a transaction must not hold its locks for ever.
+                "idle_in_transaction_session_timeout": STATEMENT_TIMEOUT,
+                "timezone": "UTC",
+            },
         )
 
     async def close(self) -> None:
         """Let go of all connections; those still at work are waited for, not longer than ten seconds."""
         pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        try:
-            await asyncio.wait_for(pool.close(), timeout=10)
-        except TimeoutError:
-            pool.terminate()
+        if pool is not None:
+            await close_pool(pool)
 
     async def empty(self) -> None:
         """Delete every row of every table, except what migrations keep. For tests and test mode."""

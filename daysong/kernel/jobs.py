@@ -3,6 +3,9 @@
 Every job has a row of ours in `jobs`, and a ticket: pgqueuer only carries `<job id>:<ticket>` to a worker when it is
 due. Whoever changes the ticket takes the job; a queue row with an old ticket is dropped. So a job is never lost with
 its queue row, a crash-looping job is counted before it runs, and failed jobs stay to be read and tried again.
+
+A worker that stalls may be thought dead, and its job be started again elsewhere. Both may end it: the first to say done
+is believed, and a failure only of the latest start; whoever comes too late is told so and changes nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +30,12 @@ from daysong.kernel.registry import Kind, Registry
 ENTRYPOINT = "daysong"
 RESCUE_AFTER = timedelta(minutes=1)
 KEEP_FINISHED = timedelta(days=8)
+KEEP_QUEUE_LOG = timedelta(days=1)
+PURGE_AT_ONCE = 5000
+
+
+class Superseded(DaysongError):
+    """The job was ended or taken over by another worker, or given up: what this one did in its name is undone."""
 
 
 @dataclass(frozen=True)
@@ -120,28 +129,43 @@ class Queue:
         return (job, row["due_at"]) if job and row else None
 
     async def mark_done(self, tx: Transaction, job: Job, now: datetime) -> None:
-        """The job has run; part of the transaction of what it did, where it is a mutation."""
-        await tx.execute(
-            "update jobs set status = 'done', finished_at = $2, last_error = null where id = $1", job.id, now
-        )
-
-    async def put_back(self, tx: Transaction, job: Job, *, due_at: datetime, delay: timedelta, error: str) -> None:
-        """The job failed and is tried again at `due_at`."""
-        ticket = new_ticket()
-        await tx.execute(
-            """update jobs set status = 'queued', ticket = $2, failures = failures + 1, starts = 0, due_at = $3,
-               last_error = $4 where id = $1""",
-            job.id, ticket, due_at, error,
+        """The job has run; part of the transaction of what it did, where it is a mutation. May raise Superseded."""
+        ended = await tx.fetchval(
+            """update jobs set status = 'done', finished_at = $3, last_error = null
+               where id = $1 and ticket = $2 and status = 'running' returning id""",
+            job.id, job.ticket, now,
         )  # fmt: skip
+        _check(ended)
+
+    async def put_back(
+        self, tx: Transaction, job: Job, *, failures: int, due_at: datetime, delay: timedelta, error: str | None
+    ) -> None:
+        """The job has failed that often and is tried again at `due_at`. May raise Superseded.
+
+        Without an `error` the last one stays to be read.
+        """
+        ticket = new_ticket()
+        ended = await tx.fetchval(
+            """update jobs set status = 'queued', ticket = $4, failures = $5, starts = 0, due_at = $6,
+               last_error = coalesce($7, last_error)
+               where id = $1 and ticket = $2 and starts = $3 and status = 'running' returning id""",
+            job.id, job.ticket, job.starts, ticket, failures, due_at, error,
+        )  # fmt: skip
+        _check(ended)
         await enqueue(tx, job.id, ticket, delay)
 
-    async def bury(self, tx: Transaction, job: Job, now: datetime, error: str) -> None:
-        """The job will not be tried again by itself. It stays, to be listed and retried by hand."""
-        await tx.execute(
-            """update jobs set status = 'dead', finished_at = $2, failures = failures + 1, last_error = $3
-               where id = $1""",
-            job.id, now, error,
+    async def bury(self, tx: Transaction, job: Job, now: datetime, error: str | None) -> None:
+        """The job will not be tried again by itself. It stays, to be listed and retried by hand. May raise Superseded.
+
+        Without an `error` the last one stays to be read.
+        """
+        ended = await tx.fetchval(
+            """update jobs set status = 'dead', finished_at = $4, failures = failures + 1,
+               last_error = coalesce($5, last_error)
+               where id = $1 and ticket = $2 and starts = $3 and status = 'running' returning id""",
+            job.id, job.ticket, job.starts, now, error,
         )  # fmt: skip
+        _check(ended)
 
     async def retry(self, job_id: str, now: datetime) -> bool:
         """Give a dead job a new life; False when there is no such dead job."""
@@ -165,7 +189,7 @@ class Queue:
         async def work(tx: Transaction) -> int:
             lost = await tx.fetch(
                 """select id from jobs j
-                   where status in ('queued', 'running') and greatest(due_at, started_at) < $1
+                   where status in ('queued', 'running') and due_at < $1 and coalesce(started_at < $1, true)
                      and not exists (select from pgqueuer q where q.dedupe_key = j.id || ':' || j.ticket
                                      and q.status in ('queued', 'picked'))
                    order by due_at limit 500 for update skip locked""",
@@ -220,9 +244,25 @@ async def enqueue(tx: Transaction, job_id: str, ticket: str, delay: timedelta) -
 
 
 async def purge_finished(tx: Transaction, now: datetime) -> None:
-    """Forget jobs finished over a week ago, and what pgqueuer noted of them."""
-    await tx.execute("delete from jobs where status = 'done' and finished_at < $1", now - KEEP_FINISHED)
-    await tx.execute("delete from pgqueuer_log where created < $1", now - KEEP_FINISHED)
+    """Forget jobs finished over a week ago, and what pgqueuer noted of any job, which only we could read."""
+    # In bites, since a statement may not take longer than half a minute.
+    for statement, before in (
+        (
+            "delete from jobs where id in (select id from jobs where status = 'done' and finished_at < $1 limit $2)",
+            now - KEEP_FINISHED,
+        ),
+        (
+            "delete from pgqueuer_log where id in (select id from pgqueuer_log where created < $1 limit $2)",
+            now - KEEP_QUEUE_LOG,
+        ),
+    ):
+        while await tx.execute(statement, before, PURGE_AT_ONCE) == f"DELETE {PURGE_AT_ONCE}":
+            pass
+
+
+def _check(ended: str | None) -> None:
+    if ended is None:
+        raise Superseded("another worker has ended the job or taken it over")
 
 
 def _job(row: asyncpg.Record | None) -> Job | None:

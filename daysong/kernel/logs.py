@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import structlog
 
@@ -52,12 +53,25 @@ def configure(*, readable: bool, quiet: bool = False) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, structlog.processors.ExceptionRenderer(_describe_info), renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if quiet else logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _Formatter(logging.Formatter):
+    """For what libraries log: an exception is described, as in our own lines."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return describe(ei[1])
+
+
+def _describe_info(info: Any) -> str:
+    return describe(info[1])
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:

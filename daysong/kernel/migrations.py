@@ -164,7 +164,7 @@ async def _alone(connection: asyncpg.Connection) -> AsyncIterator[None]:
     """One process at a time, by a lock that goes with the connection."""
     # Asked for again and again: a session that waits inside PostgreSQL holds up those that wait for all others, as
     # building an index concurrently does.
-    while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - another process's
+    while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):
         await asyncio.sleep(0.1)
     try:
         yield

@@ -116,16 +116,22 @@ class _Reader:
     def required(self, name: str, what: str) -> str:
         """The value of `name`; a problem when there is none."""
         value = self.optional(name)
-        if value is None and not any(problem.name == f"{name}_FILE" for problem in self.problems):
-            self.problems.append(Problem(name, f"missing: {what}"))
+        if value is None:
+            self._missing(name, what)
         return value or ""
+
+    def _missing(self, name: str, what: str) -> None:
+        if not any(problem.name == f"{name}_FILE" for problem in self.problems):
+            self.problems.append(Problem(name, f"missing: {what}"))
 
     def url(self, name: str, default: str | None, what: str) -> str:
         """An http(s) address without a slash at its end."""
-        value = (self.optional(name) or default or self.required(name, what)).rstrip("/")
-        if value and urlsplit(value).scheme not in {"http", "https"}:
+        value = self.optional(name)
+        if value is None and default is None:
+            self._missing(name, what)
+        if value is not None and not _is_web_address(value):
             self.problems.append(Problem(name, "must start with https:// or http://"))
-        return value
+        return (value or default or "").rstrip("/")
 
     def flag(self, name: str) -> bool:
         """A yes or no."""
@@ -133,6 +139,14 @@ class _Reader:
         if value not in YES | NO:
             self.problems.append(Problem(name, "must be 1 or 0"))
         return value in YES
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+    except ValueError:
+        return False
+    return address.scheme in {"http", "https"} and bool(address.hostname)
 
 
 def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> tuple[Settings, list[Problem]]:

@@ -11,21 +11,29 @@ import asyncpg
 import msgspec
 from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.core.qm import QueueManager
+from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job as QueueRow
 
 from daysong.kernel import logs
 from daysong.kernel.clock import Clock, MovableClock
 from daysong.kernel.context import SYSTEM
-from daysong.kernel.database import Transaction
+from daysong.kernel.database import Transaction, close_pool
 from daysong.kernel.errors import DaysongError, ExpectedError, VendorError
-from daysong.kernel.jobs import ENTRYPOINT, Cron, Job
+from daysong.kernel.jobs import ENTRYPOINT, Cron, Job, Superseded
 from daysong.kernel.registry import Function, Kind, NoArgs, Retry
 from daysong.kernel.runtime import Runtime
 
 MAX_STARTS = 5
 HEARTBEAT = timedelta(seconds=30)
 GRACE = timedelta(seconds=20)
+# Most jobs wait for a vendor, so there may be more of them than connections; further ones are left to other workers.
+AT_ONCE = 50
 LONGEST_RESTART_PAUSE = 30.0
+# How soon a job is delivered again whose outcome could not be stored.
+UNSETTLED_PAUSE = timedelta(seconds=5)
+COMMAND_TIMEOUT = 30.0
+# The run of a tick longer ago is not made up for: the row that says whether it has run may be purged.
+OLDEST_TICK = timedelta(days=7)
 
 log = logs.get_logger("worker")
 
@@ -34,14 +42,32 @@ class KilledTooOften(DaysongError):
     """The job's worker died several times in a row while it ran."""
 
 
+class UsedUp(DaysongError):
+    """All attempts have failed; only what is to follow on that is still to be done."""
+
+
 class Worker:
     """Runs the jobs of an app, and its crons. Any number of workers may share one database."""
 
-    def __init__(self, runtime: Runtime, timetable: Sequence[Cron], *, heartbeat: timedelta = HEARTBEAT) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        timetable: Sequence[Cron],
+        *,
+        heartbeat: timedelta = HEARTBEAT,
+        grace: timedelta = GRACE,
+        at_once: int = AT_ONCE,
+    ) -> None:
+        """A worker that runs up to `at_once` (at least 20) jobs at a time.
+
+        A dead worker's jobs are taken over after `heartbeat`; `grace` is what running jobs get when it stops.
+        """
         self._runtime = runtime
         self._queue = runtime.queue
         self._timetable = timetable
         self._heartbeat = heartbeat
+        self._grace = grace
+        self._at_once = at_once
         self._manager: QueueManager | None = None
         self._stopping = asyncio.Event()
         self.ready = asyncio.Event()
@@ -55,10 +81,10 @@ class Worker:
                 started = asyncio.get_running_loop().time()
                 try:
                     await self._work(database_url)
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DaysongError, RuntimeError) as error:
+                except Exception as error:  # noqa: BLE001 - whatever it was, jobs wait for a worker
                     # A worker that ran well for a while starts its pauses anew.
                     ran = asyncio.get_running_loop().time() - started
-                    failures = 1 if ran > LONGEST_RESTART_PAUSE else failures + 1
+                    failures = 0 if ran > LONGEST_RESTART_PAUSE else min(failures + 1, 10)
                     pause = min(LONGEST_RESTART_PAUSE, 0.5 * 2**failures) * random.uniform(0.5, 1)  # noqa: S311
                     log.warning("worker restarts", error=logs.describe(error), pause=round(pause, 1))
                     await self._wait(pause)
@@ -74,47 +100,84 @@ class Worker:
 
     async def _work(self, database_url: str) -> None:
         # A pool of its own: heartbeats must get through when jobs hold every other connection.
-        async with asyncpg.create_pool(database_url, min_size=2, max_size=4) as pool:
-            manager = QueueManager(Queries.from_asyncpg_pool(pool))
-            manager.entrypoint(ENTRYPOINT, on_failure="hold")(self._on_queue_row)
-            self._manager = manager
-            running = asyncio.create_task(
-                manager.run(heartbeat_timeout=self._heartbeat, dequeue_timeout=self._heartbeat / 2)
+        pool = await asyncpg.create_pool(database_url, min_size=2, max_size=4, command_timeout=COMMAND_TIMEOUT)
+        try:
+            await self._work_with(pool)
+        finally:
+            await close_pool(pool)
+
+    async def _work_with(self, pool: asyncpg.Pool) -> None:
+        manager = QueueManager(Queries.from_asyncpg_pool(pool))
+        # Queue rows are gone when they have been handled: what became of a job is written in `jobs`.
+        manager.entrypoint(ENTRYPOINT, on_failure="delete")(self._on_queue_row)
+        self._manager = manager
+        running = asyncio.create_task(
+            manager.run(
+                heartbeat_timeout=self._heartbeat,
+                dequeue_timeout=self._heartbeat / 2,
+                max_concurrent_tasks=self._at_once,
+                # Without its listener it would only look every `dequeue_timeout`; we start it anew instead.
+                shutdown_on_listener_failure=True,
+                # Nobody reads pgqueuer's statistics, so none are made.
+                log_aggregation_interval=timedelta(0),
             )
-            self.ready.set()
-            stopping = asyncio.create_task(self._stopping.wait())
-            try:
-                await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                manager.shutdown.set()
-                await asyncio.wait_for(running, GRACE.total_seconds())
-            except TimeoutError:
-                log.warning("jobs still running were left for another worker")
-            finally:
-                stopping.cancel()
-                self._manager = None
+        )
+        stopping = asyncio.create_task(self._stopping.wait())
+        self.ready.set()
+        try:
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            manager.shutdown.set()
+            await asyncio.wait({running}, timeout=self._grace.total_seconds())
+            if not running.done():
+                log.warning("jobs still running are left for another worker")
+        finally:
+            stopping.cancel()
+            self._manager = None
+            # The first cancellation ends the loop, which then waits for its jobs; the next one reaches them.
+            while not running.done():
+                running.cancel()
+                await asyncio.wait({running}, timeout=1)
+        if not running.cancelled():
+            running.result()
 
     async def _on_queue_row(self, row: QueueRow) -> None:
-        job = await self._queue.claim((row.payload or b"").decode(), self._runtime.clock.now())
-        if job is not None:
-            await self.run(job, self._runtime.clock)
+        try:
+            job = await self._queue.claim((row.payload or b"").decode(), self._runtime.clock.now())
+            if job is not None:
+                await self.run(job, self._runtime.clock)
+        except asyncio.CancelledError:
+            again = timedelta(0)  # out of time: another worker may have it at once
+        except Exception as error:  # noqa: BLE001 - the database could not be told what became of the job
+            again = UNSETTLED_PAUSE
+            log.error("job unsettled", error=logs.describe(error))  # noqa: TRY400 - its text may quote a person
+        else:
+            return
+        # Raised here and not above, so that no other error's text comes with it: pgqueuer writes all of it down.
+        raise RetryRequested(again, "the job did not come to an end here")
 
     async def run(self, job: Job, clock: Clock) -> None:
         """Run a claimed job and settle it: done, to be tried again, or dead."""
         with logs.request_scope(job.request_id or logs.new_request_id()):
             function = self._runtime.registry.named(job.function)
-            if function is None:
-                # Another version's job: leave it to a worker that knows it.
-                await self._after_failure(job, None, DaysongError("unknown function"), clock)
-                return
             try:
-                await self._run(job, function, clock)
-                log.info("job done", job=job.id, function=job.function)
-            except Exception as error:  # noqa: BLE001 - a job's failure is an outcome, to be stored
-                await self._after_failure(job, function, error, clock)
+                try:
+                    await self._run(job, function, clock)
+                    log.info("job done", job=job.id, function=job.function)
+                except Superseded:
+                    raise
+                except Exception as error:  # noqa: BLE001 - a job's failure is an outcome, to be stored
+                    await self._after_failure(job, function, error, clock)
+            except Superseded:
+                log.info("job ended elsewhere", job=job.id, function=job.function)
 
-    async def _run(self, job: Job, function: Function, clock: Clock) -> None:
+    async def _run(self, job: Job, function: Function | None, clock: Clock) -> None:
+        if function is None:
+            # Another version's job: it goes back, for a worker that knows it.
+            raise DaysongError("unknown function")
         if job.starts > MAX_STARTS:
             raise KilledTooOften(f"started {job.starts - 1} times without an end")
+        if job.failures >= function.retry.attempts:
+            raise UsedUp
         args = msgspec.convert(job.args, function.args_type)
 
         async def mark_done(tx: Transaction) -> None:
@@ -128,43 +191,60 @@ class Worker:
             await self._runtime.database.mutate(mark_done)
 
     async def _after_failure(self, job: Job, function: Function | None, error: Exception, clock: Clock) -> None:
-        told = f"{type(error).__name__}: {error}" if isinstance(error, DaysongError) else logs.describe(error)
-        final = isinstance(error, ExpectedError | KilledTooOften) or (
+        told = _told(error)
+        final = isinstance(error, ExpectedError | KilledTooOften | UsedUp) or (
             isinstance(error, VendorError) and error.permanent
-        )  # fmt: skip
+        )
         retry = function.retry if function else Retry()
         retry_after = error.retry_after if isinstance(error, VendorError) else None
-        delay = None if final else retry.delay(
-            job.failures + 1, retry_after=retry_after, jitter=random.random()  # noqa: S311
-        )  # fmt: skip
-        now = clock.now()
+        failures = job.failures + 1
+        delay = None if final else retry.delay(failures, retry_after=retry_after, jitter=random.random())  # noqa: S311
         if delay is not None:
             log.warning("job failed, to be tried again", job=job.id, function=job.function, error=logs.describe(error))
-
-            async def put_back(tx: Transaction) -> None:
-                await self._queue.put_back(tx, job, due_at=now + delay, delay=delay, error=told[:500])
-
-            await self._runtime.database.mutate(put_back)
+            await self._put_back(job, clock, failures=failures, delay=delay, error=told)
             return
-        log.error("job dead", job=job.id, function=job.function, error=logs.describe(error))
+        try:
+            await self._bury(job, function, told, clock)
+            log.error("job dead", job=job.id, function=job.function, error=logs.describe(error))
+        except Superseded:
+            raise
+        except Exception as another:  # noqa: BLE001 - a job that cannot be buried must not run for ever
+            log.error("what follows a dead job failed", job=job.id, error=logs.describe(another))  # noqa: TRY400
+            if failures >= retry.attempts + MAX_STARTS:
+                await self._bury(job, None, told, clock)
+                return
+            # Its attempts count as used up, so that only what is to follow is tried again.
+            used_up = max(failures, retry.attempts)
+            await self._put_back(job, clock, failures=used_up, delay=retry.longest, error=told)
 
+    async def _bury(self, job: Job, function: Function | None, told: str | None, clock: Clock) -> None:
         async def bury(tx: Transaction) -> None:
-            await self._queue.bury(tx, job, now, told[:500])
+            await self._queue.bury(tx, job, clock.now(), told)
 
-        if function is not None and function.on_exhausted is not None:
+        if function is None or function.on_exhausted is None:
+            await self._runtime.database.mutate(bury)
+        else:
             args = msgspec.convert(job.args, function.args_type)
             await self._runtime.mutate(function.on_exhausted, args, SYSTEM, clock, afterwards=bury)
-        else:
-            await self._runtime.database.mutate(bury)
+
+    async def _put_back(self, job: Job, clock: Clock, *, failures: int, delay: timedelta, error: str | None) -> None:
+        due_at = clock.now() + delay
+
+        async def put_back(tx: Transaction) -> None:
+            await self._queue.put_back(tx, job, failures=failures, due_at=due_at, delay=delay, error=error)
+
+        await self._runtime.database.mutate(put_back)
 
     async def _tick_forever(self) -> None:
         while not self._stopping.is_set():
             now = self._runtime.clock.now()
             try:
                 for cron in self._timetable:
-                    await self._queue.tick(cron, cron.latest_tick(now), NoArgs())
+                    tick = cron.latest_tick(now)
+                    if now - tick < OLDEST_TICK:
+                        await self._queue.tick(cron, tick, NoArgs())
                 await self._queue.rescue(now)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DaysongError) as error:
+            except Exception as error:  # noqa: BLE001 - the next minute is another try
                 log.warning("a tick was missed", error=logs.describe(error))
             await self._wait(60 - now.second + random.uniform(0, 0.5))  # noqa: S311
 
@@ -203,3 +283,10 @@ class Worker:
             else:
                 clock.move_to(end)
                 return ran
+
+
+def _told(error: Exception) -> str | None:
+    # What is stored to be read: our own words; of other errors only what and where, since their text may quote people.
+    if isinstance(error, UsedUp):
+        return None
+    return (f"{type(error).__name__}: {error}" if isinstance(error, DaysongError) else logs.describe(error))[:500]

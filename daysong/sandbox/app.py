@@ -82,7 +82,8 @@ class Sandbox:
         if vendor is None:
             await send_answer(send, Answer(404, b'{"error":"no such vendor"}'))
             return
-        call = await read_call(scope, receive, f"/{rest}")
+        # A router that mounts apps may add a slash to the path.
+        call = await read_call(scope, receive, f"/{rest.rstrip('/')}")
         try:
             answer = await vendor.handle(call)
         except httpx2.RemoteProtocolError:

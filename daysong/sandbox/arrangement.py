@@ -90,12 +90,13 @@ def arrange(plan: Plan, character: Character, take: int, dice: Random) -> Score:
     """A score for the plan; another take has another key, another singer and other players."""
     tonic = (dice.randrange(6) + 6 * (take % 2)) % 12
     high = {"high": True, "low": False, None: take % 2 == 0}[character.voice]
-    centre = around(tonic, 64 if high else 57) + dice.choice((2, 4))
+    centre = (65 if high else 57) + dice.choice((-1, 0, 1)) - (1 if character.valence < 0 else 0)
     chords = harmonise(plan, character, tonic, dice)
-    tunes = write_melody(plan, chords, centre - (1 if character.valence < 0 else 0), dice)
-    sung = [note for passage, tune in zip(plan.passages, tunes, strict=True) for note in tune if _is_sung(passage)]
-    played = [note for passage, tune in zip(plan.passages, tunes, strict=True) for note in tune
-              if not _is_sung(passage)]  # fmt: skip
+    tunes = write_melody(plan, chords, centre, dice)
+    sung: list[Note] = []
+    played = list(_opening(plan, chords, 69))
+    for passage, tune in zip(plan.passages, tunes, strict=True):
+        (sung if _is_sung(passage) else played).extend(tune)
     players = character.instruments
     first, second = players[take % len(players)], players[(take + 1) % len(players)]
     soloist: Player = second if second in {"guitar", "bells", "synth", "electric piano"} else "piano"
@@ -103,16 +104,19 @@ def arrange(plan: Plan, character: Character, take: int, dice: Random) -> Score:
     lines = [
         Line("voice", tuple(sung), 1.2, 0.0),
         Line("voice", tuple(_thirds_below(plan, tunes, chords)), 0.5, 0.45),
-        Line(soloist, (*_opening(plan, chords, centre + 5), *played), 0.8, 0.2),
+        Line(soloist, tuple(played), 0.8, 0.2),
         Line(first, tuple(_chords(parts, _fingered(chords, first), plan, character)), 0.5, -0.35),
         Line("strings", tuple(_pad(parts, chords, plan, character)), 0.3, 0.3),
         Line("bass", tuple(_bass(parts, chords, plan, character)), 0.75, 0.0),
     ]
     hits = tuple(_drums(parts, plan, character, dice))
-    brightness = min(max(character.brightness + (-0.08 if take % 2 else 0.04), 0.0), 1.0)
-    # Never above 0.78, so that the codec's ripple cannot reach full scale.
     return Score(
-        plan, brightness, 0.52 + 0.26 * character.energy, high, tuple(line for line in lines if line.notes), hits
+        plan=plan,
+        brightness=min(max(character.brightness + (-0.08 if take % 2 else 0.04), 0.0), 1.0),
+        loudness=0.52 + 0.26 * character.energy,  # at most 0.78: the codec adds ripple, which must not reach full scale
+        high_voice=high,
+        lines=tuple(line for line in lines if line.notes),
+        hits=hits,
     )
 
 

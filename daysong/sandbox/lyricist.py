@@ -21,7 +21,7 @@ LONGEST_TITLE = 48
 WORDLESS = ["La la la", "Oh oh oh"]  # sung in every language
 
 # Addresses and numbers are nobody's to sing.
-_PRIVATE = re.compile(r"https?://\S+|\S+@\S+\.\S+|\+?\d[\d\s().-]{6,}\d")
+_PRIVATE = re.compile(r"https?://\S*[^\s.,;:!?)]|[^\s@]+@[^\s@]+\.\w+|\+?\d[\d\s().-]{6,}\d")
 _REMOVED = "\x00"
 _SENTENCE_ENDS = re.compile(r"[.!?…;:\n\r\t。！？；：।؟•*#\"“”„«»()\[\]{}<>|=_~`^\\/]+|\s[-–—]+\s")
 _BREATHS = re.compile(r"[,，、،]\s*|\s+(?=(?:and|but|because|then|while|when|until|so)\s)", re.IGNORECASE)

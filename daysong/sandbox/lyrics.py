@@ -112,8 +112,8 @@ def vowels_of(text: str) -> tuple[str, ...]:
     word = without_tags(text).lower()
     plain = "".join(letter for letter in unicodedata.normalize("NFKD", word) if not unicodedata.combining(letter))
     spelled = plain.translate(SOUNDS_LIKE)
-    if len(spelled) > 3 and re.search(r"[^aeioul]e$", spelled.rstrip(".,;:!?'\"")):
-        spelled = spelled.rstrip(".,;:!?'\"")[:-1]  # the silent e of "time"
+    if len(spelled) > 3 and re.search(r"(?:[^aeioul]|[aeiou]l)e$", spelled.rstrip(".,;:!?'\"")):
+        spelled = spelled.rstrip(".,;:!?'\"")[:-1]  # the silent e of "time" and "smile", not that of "little"
     vowels = [group[0][0] for group in VOWELS.finditer(spelled)]
     if not vowels:
         vowels = list(_vowels_by_name(word))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -74,9 +75,9 @@ def frequency(pitch: float) -> float:
 
 
 def _play(line: Line, score: Score, dry: Samples, room: Samples) -> None:
-    left, right = np.cos((line.pan + 1) * np.pi / 4), np.sin((line.pan + 1) * np.pi / 4)
+    left, right = _ears(line.pan)
     wet = 0.3 if line.player in {"voice", "strings"} else 0.05 if line.player == "bass" else 0.18
-    made: dict[tuple[int, int, str], Samples] = {}
+    made: dict[tuple[int, int], Samples] = {}
     before: Note | None = None
     for note in line.notes:
         start, end = score.plan.seconds(note.start), score.plan.seconds(note.start + note.length)
@@ -85,11 +86,16 @@ def _play(line: Line, score: Score, dry: Samples, room: Samples) -> None:
             before = note
         else:
             # Lengths are rounded so that a chord that comes back is not computed again.
-            key = (note.pitch, round((end - start) * 40), "")
+            key = (note.pitch, round((end - start) * 40))
             if key not in made:
                 made[key] = _pluck(TIMBRES[line.player], note.pitch, key[1] / 40, score.brightness)
             sound = made[key]
         _add(sound, int(start * RATE), line.gain * note.velocity, left, right, wet, dry, room)
+
+
+def _ears(pan: float) -> tuple[float, float]:
+    """How much of a sound each ear gets, together always the same power."""
+    return math.cos((pan + 1) * math.pi / 4), math.sin((pan + 1) * math.pi / 4)
 
 
 def _add(
@@ -183,8 +189,7 @@ def _drum(score: Score, dry: Samples, room: Samples) -> None:
     made = {drum: DRUMS[drum]() * np.float32(DRUM_GAINS[drum]) for drum in {hit.drum for hit in score.hits}}
     colour = 0.6 + 0.5 * score.brightness
     for hit in score.hits:
-        pan = {"hat": 0.25, "shaker": -0.3, "crash": -0.2}.get(hit.drum, 0.0)
-        left, right = np.cos((pan + 1) * np.pi / 4), np.sin((pan + 1) * np.pi / 4)
+        left, right = _ears(DRUM_PLACES.get(hit.drum, 0.0))
         wet = 0.02 if hit.drum == "kick" else 0.12
         start = int(score.plan.seconds(hit.start) * RATE)
         _add(made[hit.drum], start, hit.velocity * colour, left, right, wet, dry, room)
@@ -216,6 +221,7 @@ DRUMS: dict[Drum, Callable[[], Samples]] = {
     "clap": partial(_rattle, 0.22, 0.05, attack=0.004),
     "crash": partial(_rattle, 1.6, 0.45, attack=0.002),
 }
+DRUM_PLACES: dict[Drum, float] = {"hat": 0.25, "shaker": -0.3, "crash": -0.2}
 DRUM_GAINS: dict[Drum, float] = {
     "kick": 0.75, "snare": 0.34, "rim": 0.16, "hat": 0.14, "shaker": 0.1, "brush": 0.12, "clap": 0.3, "crash": 0.2,
 }  # fmt: skip

@@ -13,7 +13,6 @@ from daysong.sandbox.lyrics import Kind, Section, Word, read_lyrics
 from daysong.sandbox.mood import Character
 
 SHORTEST, USUAL, LONGEST = 34.0, 58.0, 176.0  # seconds of music, before the last chord has died away
-SYLLABLE = 0.4  # seconds a singer likes to give one
 INSTRUMENTAL = (Section("verse", ()), Section("chorus", ()), Section("verse", ()), Section("chorus", ()))
 
 
@@ -74,38 +73,41 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan_song(lyrics: str, character: Character, dice: Random) -> Plan:
     """Lay lyrics on bars: two bars a line if that makes a song of ordinary length, closer together if not."""
-    sections = read_lyrics(lyrics)
-    tempo, meter = character.tempo, character.meter
-    bar = meter * 60 / tempo
-    intro = 4 if bar < 1.6 else 2
-    outro = 2
-    room = int(LONGEST / bar) - intro - outro
-    roomy = [_lengths(section, meter, roomy=True) for section in sections]
-    close = [_lengths(section, meter, roomy=False) for section in sections]
-    if not sections:
-        sections, lengths = INSTRUMENTAL, [[2, 2, 2, 2]] * len(INSTRUMENTAL)
-        lengths = lengths[: max(2, round(SHORTEST * 1.2 / bar / 8))]
-    elif (sum(map(sum, roomy)) + intro + outro) * bar <= USUAL:
-        lengths = roomy
-    elif sum(map(sum, close)) <= room:
-        lengths = close
-        # A long text is sung a little faster, as people do, before it is allowed to become a long song.
-        tempo *= min(max((sum(map(sum, close)) + intro + outro) * bar / USUAL, 1.0), 1.12)
-    else:
-        sections = _crowded(sections, room)
-        lengths = [[1] * len(section.lines) for section in sections]
-    entries = {
-        kind: dice.choice((0.0, 0.0, 0.5, 1.0)) for kind in get_args(Kind)
-    }  # where in a line the first word falls
+    meter = character.meter
+    bar = meter * 60 / character.tempo
+    intro, outro = (4 if bar < 1.6 else 2), 2
+    sections, lengths = _fitted(read_lyrics(lyrics), meter, bar, margin=intro + outro)
+    # A long text is sung a little faster, as people do, before it is allowed to become a long song.
+    tempo = character.tempo * min(max((sum(map(sum, lengths)) + intro + outro) * bar / USUAL, 1.0), 1.18)
+    pace = min(max((0.62 - 0.25 * character.energy) * tempo / 60, 0.5), 1.0)
+    entries = {kind: dice.choice((0.0, 0.0, 0.5, 1.0)) for kind in get_args(Kind)}
     passages: list[Passage] = []
     next_bar = intro
-    for section, bars in zip(sections, lengths, strict=False):
-        passages.append(_passage(section, bars, next_bar, tempo, meter, entries[section.kind]))
+    for section, bars in zip(sections, lengths, strict=True):
+        passages.append(_passage(section, bars, next_bar, meter, pace, entries[section.kind]))
         next_bar += sum(bars)
     while (next_bar + outro) * meter * 60 / tempo < SHORTEST:  # the instruments take the tune up again
-        passages.append(_passage(Section("break", ()), [2, 2], next_bar, tempo, meter, entries["break"]))
+        passages.append(_passage(Section("break", ()), [2, 2], next_bar, meter, pace, entries["break"]))
         next_bar += 4
     return Plan(tempo, meter, character.swing, next_bar + outro, tuple(passages))
+
+
+def _fitted(
+    sections: tuple[Section, ...], meter: int, bar: float, margin: int
+) -> tuple[tuple[Section, ...], list[list[int]]]:
+    """The sections to play, and for each the bars of its lines."""
+    if not sections:
+        count = max(2, round(SHORTEST * 1.2 / bar / 8))
+        return INSTRUMENTAL[:count], [[2, 2, 2, 2] for _ in INSTRUMENTAL[:count]]
+    roomy = [_lengths(section, meter, roomy=True) for section in sections]
+    if (sum(map(sum, roomy)) + margin) * bar <= USUAL:
+        return sections, roomy
+    close = [_lengths(section, meter, roomy=False) for section in sections]
+    room = int(LONGEST / bar) - margin
+    if sum(map(sum, close)) <= room:
+        return sections, close
+    sections = _crowded(sections, room)
+    return sections, [[1] * len(section.lines) for section in sections]
 
 
 def _lengths(section: Section, meter: int, *, roomy: bool) -> list[int]:
@@ -134,20 +136,21 @@ def _crowded(sections: Sequence[Section], room: int) -> tuple[Section, ...]:
     return tuple(Section(kind, tuple(lines)) for kind, lines in merged)
 
 
-def _passage(section: Section, bars: Sequence[int], first_bar: int, tempo: float, meter: int, entry: float) -> Passage:
+def _passage(section: Section, bars: Sequence[int], first_bar: int, meter: int, pace: float, entry: float) -> Passage:
     starts = [0, *accumulate(bars)][:-1]
     lines = section.lines or tuple(() for _ in bars)
     phrases = [
-        _phrase(line, (first_bar + start) * meter, length * meter, entry, tempo, 7 - number % 2)
+        _phrase(line, (first_bar + start) * meter, length * meter, entry, pace, 7 - number % 2)
         for number, (line, start, length) in enumerate(zip(lines, starts, bars, strict=True))
     ]
     return Passage(section.kind, first_bar, sum(bars), tuple(phrases))
 
 
-def _phrase(words: tuple[Word, ...], start: float, length: float, entry: float, tempo: float, freely: int) -> Phrase:
+def _phrase(words: tuple[Word, ...], start: float, length: float, entry: float, pace: float, freely: int) -> Phrase:
+    """The syllables of one line, `pace` beats each where there is room; `entry` is the rest before the first."""
     count = sum(len(word.vowels) for word in words) or freely
     breath = 0.5 if length > count / 2 else 0.25
-    wanted = count * min(max(round(SYLLABLE * tempo / 60 * 2) / 2, 0.5), 1.0)
+    wanted = round(count * pace * 2) / 2
     entry = entry if entry + wanted + 1.0 <= length else 0.0
     # The last syllable is held: it alone gets the beat that the span leaves free.
     span = min(wanted, length - entry - (1.0 if count < length else breath))

@@ -126,7 +126,7 @@ class FunctionsApi:
         return await self._answer(request, _root(body), body.args, body.format, caller, Kind.QUERY, clock)
 
     async def batch(self, request: AnyRequest) -> Response[bytes]:
-        """Run several queries, all on one state of the data."""
+        """Run several queries, all on one state of the data. After one that PostgreSQL fails, the rest fail too."""
         caller, clock = await self._caller(request)
         queries = _decoded(_batch, await request.body()).queries
         if len(queries) > MAX_BATCH:

@@ -1,4 +1,4 @@
-"""Whether this process is up, whether it can serve, and what it has been doing."""
+"""Whether this process is up, and whether it can serve."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Mounts:
                 inner = {
                     **outer,
                     "path": path[len(prefix) :] or "/",
-                    "raw_path": outer.get("raw_path", b"")[len(prefix) :] or b"/",
+                    "raw_path": (outer.get("raw_path") or b"")[len(prefix) :] or b"/",
                 }
                 await mounted(cast("Scope", inner), receive, send)
                 return

@@ -43,6 +43,9 @@ def _by_litestar(_: Request[Any, Any, Any], error: HTTPException) -> Response[An
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", error=logs.describe(error.__cause__ or error))
         return answer(status, _code(status), status.phrase, error.headers)
+    # Its phrase is another in later versions of Python.
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return answer(status, "PayloadTooLarge", "The body is too large", error.headers)
     return answer(status, _code(status), error.detail, error.headers)
 
 

@@ -1,9 +1,11 @@
-"""Recorded vendor answers, played by an in-process ASGI app to the real clients."""
+"""Recorded vendor answers, played to the real clients by an in-process ASGI app or by a server on this machine."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 FIXTURES = Path(__file__).parent / "fixtures"
 
 Message = MutableMapping[str, Any]
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -65,6 +68,14 @@ class Answerer:
         encoded = [(name.encode(), value.encode()) for name, value in told.items()]
         await send({"type": "http.response.start", "status": status, "headers": encoded})
         await send({"type": "http.response.body", "body": content})
+
+
+@asynccontextmanager
+async def listening(talk: Talk) -> AsyncIterator[str]:
+    """A server on this machine that treats each connection with `talk`; its address."""
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from daysong.vendors.suno_answers import (
 from daysong.vendors.text import fit, fit_tags
 
 __all__ = [
+    "FILE_HOSTS",
     "AlignedWord",
     "MalformedCallback",
     "SongMaker",
@@ -44,6 +45,8 @@ __all__ = [
     "parse_callback",
 ]
 
+# Where its files have been seen to lie; for SunoSettings.file_hosts.
+FILE_HOSTS = ("musicfile.api.box", "cdn1.suno.ai", "cdn2.suno.ai", "audiopipe.suno.ai")
 OK = 200
 MAX_TITLE = 80
 _FIRST_SERVER_ERROR = 500

@@ -81,19 +81,19 @@ def _shape(schema: dict[str, Any]) -> str:
         case "array" if isinstance(schema.get("items"), dict):
             return f"list of {_shape(schema['items'])}"
         case str() as plain:
-            limits = ", ".join(f"{words} {schema[key]}" for key, words in _LIMITS.items() if key in schema)
+            limits = ", ".join(words.format(schema[key]) for key, words in _LIMITS.items() if key in schema)
             return escape(f"{plain} ({limits})" if limits else plain)
     return "anything"
 
 
 _LIMITS = {
-    "minLength": "at least",
-    "maxLength": "at most",
-    "minimum": "from",
-    "exclusiveMinimum": "above",
-    "maximum": "to",
-    "exclusiveMaximum": "below",
-    "pattern": "matching",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minimum": "from {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "up to {}",
+    "exclusiveMaximum": "below {}",
+    "pattern": "matching {}",
 }
 
 

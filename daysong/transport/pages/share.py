@@ -17,7 +17,6 @@ from daysong.kernel.context import ANONYMOUS
 from daysong.kernel.runtime import Runtime
 from daysong.transport import calls
 from daysong.transport.pages.assets import page
-from daysong.transport.refusals import Refused
 
 QUERY = "sharing:getSharedMusic"
 LONGEST_ID = 64
@@ -45,11 +44,12 @@ def handlers(runtime: Runtime) -> list[HTTPRouteHandler]:
     @get("/share/{share_id:str}")
     async def share(share_id: FromPath[str]) -> Response[str]:
         song = await _find(runtime, share_id)
-        if song is None:
-            content, meta, title, status = NOTHING, "", "No song here", 404
+        if isinstance(song, Shared):
+            meta = _meta(song, f"{settings.share_base_url}/share/{share_id}")
+            title, content, status = escape(song.title), _song(song), 200
         else:
-            address = f"{settings.share_base_url}/share/{share_id}"
-            content, meta, title, status = _song(song), _meta(song, address), escape(song.title), 200
+            meta, status = "", 404 if song is NOTHING else 503
+            title, content = song
         body, headers = page("share", media_from=media_from, TITLE=title, META=meta, CONTENT=content)
         # Always asked for anew: a link can be taken back.
         headers["Cache-Control"] = "private, no-store"
@@ -58,22 +58,23 @@ def handlers(runtime: Runtime) -> list[HTTPRouteHandler]:
     return [share]
 
 
-async def _find(runtime: Runtime, share_id: str) -> Shared | None:
+def _notice(heading: str, text: str) -> tuple[str, str]:
+    """The title and the content of a page without a song."""
+    return heading, f'<main class="nothing">\n<h1>{heading}</h1>\n<p class="about">{text}</p>\n</main>'
+
+
+NOTHING = _notice("There is no song here", "The link may be mistyped, or the song is no longer shared.")
+TROUBLE = _notice("The song cannot be shown right now", "Please try again in a little while.")
+
+
+async def _find(runtime: Runtime, share_id: str) -> Shared | tuple[str, str]:
     if len(share_id) > LONGEST_ID or "\0" in share_id:
-        return None
+        return NOTHING
     ended = await calls.call(runtime, QUERY, {"shareId": share_id}, ANONYMOUS)
     if isinstance(ended, calls.Failure):
-        if ended.outcome == "failed":
-            raise Refused(503, "ShareUnavailable", "The song cannot be shown right now.")
-        return None
+        return TROUBLE if ended.outcome == "failed" else NOTHING
     found = msgspec.to_builtins(ended.value)
-    return msgspec.convert(found, Shared) if found["found"] else None
-
-
-NOTHING = """<main class="nothing">
-<h1>There is no song here</h1>
-<p class="about">The link may be mistyped, or the song is no longer shared.</p>
-</main>"""
+    return msgspec.convert(found, Shared) if found["found"] else NOTHING
 
 
 def _song(song: Shared) -> str:
@@ -92,8 +93,8 @@ def _song(song: Shared) -> str:
     return f"""<main>
 <article class="song">
 {picture}
-<h1 dir="auto">{title}</h1>
-<p class="about" dir="auto">{_about(song)}</p>
+<h1 dir="auto" lang="">{title}</h1>
+<p class="about">{_about(song)}</p>
 {player}
 </article>
 {_lyrics(song.lyric)}
@@ -104,7 +105,7 @@ def _song(song: Shared) -> str:
 def _about(song: Shared) -> str:
     facts = []
     if song.user_name:
-        facts.append(f"Shared by {escape(song.user_name)}")
+        facts.append(f"Shared by <bdi>{escape(song.user_name)}</bdi>")
     if song.created_at is not None:
         day = from_ms(song.created_at)
         facts.append(f'<time datetime="{day:%Y-%m-%d}">{day.day} {day:%B %Y}</time>')
@@ -115,19 +116,27 @@ def _about(song: Shared) -> str:
 
 
 def _lyrics(lyric: str | None) -> str:
-    """The words by stanza; a line that is a tag such as [Chorus] becomes the stanza's label."""
+    """The words by stanza; a line that is a tag such as [Chorus] becomes the stanza's label.
+
+    They may be in any language, and run in its direction, whatever that of the label.
+    """
     if not lyric or not lyric.strip():
         return ""
     stanzas = re.split(r"\n[ \t]*\n", lyric.strip().replace("\r\n", "\n"))
-    shown = "\n".join(f"<p>{_stanza(stanza)}</p>" for stanza in stanzas if stanza.strip())
-    return f'<section class="lyrics" aria-labelledby="words" dir="auto"><h2 id="words">Lyrics</h2>\n{shown}\n</section>'
+    shown = "\n".join(f'<p dir="auto">{_stanza(stanza)}</p>' for stanza in stanzas if stanza.strip())
+    return f"""<section class="lyrics" aria-labelledby="words">
+<h2 id="words">Lyrics</h2>
+<div lang="">
+{shown}
+</div>
+</section>"""
 
 
 def _stanza(stanza: str) -> str:
     html, fresh = "", True
     for line in stanza.strip().split("\n"):
         if tag := re.fullmatch(r"\s*\[([^\[\]]+)\]\s*", line):
-            html, fresh = f'{html}<span class="section">{escape(tag[1])}</span>', True
+            html, fresh = f'{html}<span class="section" dir="auto">{escape(tag[1])}</span>', True
         else:
             html, fresh = f"{html}{'' if fresh else '<br>'}{escape(line.strip())}", False
     return html

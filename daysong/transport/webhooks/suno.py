@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
+from typing import Any
 
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from daysong.kernel import logs
 from daysong.kernel.context import SYSTEM, MutationContext
@@ -47,7 +49,9 @@ def routes(runtime: Runtime) -> list[HTTPRouteHandler]:
         request_max_body_size=MAX_BODY,
         include_in_schema=False,
     )
-    async def callback(request: Request, generation_id: str, secret: str) -> Response[dict[str, str]]:  # type: ignore[type-arg]
+    async def callback(
+        request: Request, generation_id: FromPath[str], secret: FromPath[str]
+    ) -> Response[dict[str, str]]:  # type: ignore[type-arg]
         expected = None
         if len(generation_id) <= MAX_ID and "\0" not in generation_id:
             expected = await runtime.run_query(

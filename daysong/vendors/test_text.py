@@ -1,0 +1,39 @@
+"""Text is cut where it hurts least, and cleaned for the database."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daysong.vendors.text import clean, fit, fit_tags, storable
+
+
+@given(st.text(), st.integers(min_value=1, max_value=60))
+def test_fitted_text_is_a_beginning_within_the_limit(text: str, limit: int) -> None:
+    """Text that fits is untouched; cut text is shorter than the limit and a beginning of what it was."""
+    fitted = fit(text, limit)
+    assert len(fitted) <= limit
+    assert text.startswith(fitted)
+    assert len(text) > limit or fitted == text
+
+
+@given(st.lists(st.text("abcdefg", min_size=1, max_size=9), min_size=1), st.integers(min_value=20, max_value=60))
+def test_fitted_text_ends_with_a_whole_word(words: list[str], limit: int) -> None:
+    """A cut falls between words when there are any, and after a line when there is one near."""
+    fitted = fit(" ".join(words), limit)
+    assert words[: len(fitted.split())] == fitted.split()
+    assert fit("one two\nthree four\nfive six", 20) == "one two\nthree four"
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=9), min_size=1), st.integers(min_value=10, max_value=60))
+def test_fitted_tags_are_whole_tags(tags: list[str], limit: int) -> None:
+    """Of a style, whole tags are dropped from the end."""
+    fitted = fit_tags(", ".join(tags), limit)
+    assert len(fitted) <= limit
+    assert fitted.split(", ") == tags[: len(fitted.split(", "))]
+
+
+def test_vendor_text_is_cleaned_for_the_database() -> None:
+    """Control characters go, line ends become plain, and no NUL is left anywhere in a JSON value."""
+    assert clean(" a\r\nb\rc\x00\x07 ") == "a\nb\nc"
+    assert storable({"a\x00": ["\x00b", {"c": 1, "d": None}]}) == {"a": ["b", {"c": 1, "d": None}]}
