@@ -24,7 +24,7 @@ from daysong.kernel.registry import Registry, Room
 from daysong.kernel.runtime import Runtime
 from daysong.kernel.settings import Settings
 from daysong.kernel.worker import Worker
-from daysong.transport import http, schedule, test_mode
+from daysong.transport import http, schedule, testing_mode
 from daysong.transport.webhooks import suno as suno_webhook
 from daysong.vendors.clerk import TokenVerifier
 from daysong.vendors.http import FileFetcher
@@ -100,7 +100,7 @@ class App:
             webhooks=suno_webhook.routes(self.runtime),
             mounts=mounts,
             pending_migrations=self._pending_migrations,
-            test_controls=test_mode.Controls(reset=self._reset, drain=self._drain),
+            test_controls=testing_mode.Controls(reset=self._reset, drain=self._drain),
             on_startup=[self.open],
             on_shutdown=[self.close],
         )

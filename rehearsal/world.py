@@ -24,6 +24,8 @@ from daysong.kernel import settings
 from daysong.kernel.clock import MovableClock
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
+from daysong.sandbox.hum import hum
+from daysong.sandbox.suno_tasks import Compose
 
 __all__ = ["ADMIN_KEY", "FunctionError", "Person", "World", "free_port"]
 
@@ -47,7 +49,8 @@ class FunctionError(Exception):
 class World:
     """An app and everything around it; see the fixtures `world`, `alice`, `bob`, `charlie` and `nobody`.
 
-    With a `port`, it is served there too, so that other processes can be part of it.
+    With a `port`, it is served there too, so that other processes can be part of it. Suno hums, which takes no time,
+    unless it is given a composer.
     """
 
     def __init__(
@@ -57,16 +60,20 @@ class World:
         now: datetime,
         environ: dict[str, str] | None = None,
         port: int | None = None,
+        compose: Compose = hum,
     ) -> None:
         self.origin = f"http://127.0.0.1:{port}" if port else ORIGIN
         self._port = port
         self.clock = MovableClock(now)
         self._transport = None if port else httpx2.ASGITransport(app=self._serve)
         self.http = httpx2.AsyncClient(transport=self._transport, base_url=self.origin, trust_env=False)
-        self.sandbox = Sandbox(self.origin, data_dir=data_dir, http=self.http, clock=self.clock)
+        self.sandbox = Sandbox(self.origin, data_dir=data_dir, http=self.http, clock=self.clock, compose=compose)
         self.settings = self._settings(database_url, data_dir, environ or {})
         self.app = composition.build(
-            self.settings, clock=self.clock, transport=self._transport, mounts={"/sandbox": cast("ASGIApp", self.sandbox.asgi)}
+            self.settings,
+            clock=self.clock,
+            transport=self._transport,
+            mounts={"/sandbox": cast("ASGIApp", self.sandbox.asgi)},
         )
         self.db = self.app.database
 

@@ -55,8 +55,9 @@ async def rows(world: World) -> Any:
     """How many rows each table has, and the newest change."""
     return await world.db.pool.fetchrow(
         """select (select count(*) from users), (select count(*) from diaries), (select count(*) from generations),
-                  (select count(*) from usage_charges), (select count(*) from shared_music), (select count(*) from jobs),
-                  (select max(updated_at) from users), (select max(updated_at) from diaries)"""
+                  (select count(*) from usage_charges), (select count(*) from shared_music),
+                  (select count(*) from jobs), (select max(updated_at) from users),
+                  (select max(updated_at) from diaries)"""
     )
 
 

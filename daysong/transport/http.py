@@ -10,7 +10,7 @@ from litestar.plugins.prometheus import PrometheusController
 from litestar.types import ASGIApp, ControllerRouterHandler, LifespanHook, Receive, Scope, Send
 
 from daysong.kernel.runtime import Runtime
-from daysong.transport import functions_api, health, media, openapi, refusals, test_mode
+from daysong.transport import functions_api, health, media, openapi, refusals, testing_mode
 from daysong.transport.access import Access
 from daysong.transport.auth import Authenticator
 from daysong.transport.cors import Cors
@@ -52,7 +52,7 @@ def create(
     routes: Sequence[ControllerRouterHandler] = (),
     mounts: Mapping[str, ASGIApp] | None = None,
     pending_migrations: health.PendingMigrations | None = None,
-    test_controls: test_mode.Controls | None = None,
+    test_controls: testing_mode.Controls | None = None,
     on_startup: Sequence[LifespanHook] = (),
     on_shutdown: Sequence[LifespanHook] = (),
 ) -> Litestar:
@@ -66,7 +66,7 @@ def create(
     settings = runtime.settings
     authenticator = Authenticator(verifier, settings.admin_key)
     testing = settings.test_mode and not settings.production
-    api = functions_api.FunctionsApi(runtime, authenticator, clock_for=test_mode.clock_for if testing else None)
+    api = functions_api.FunctionsApi(runtime, authenticator, clock_for=testing_mode.clock_for if testing else None)
     app = Litestar(
         route_handlers=[
             *functions_api.handlers(api),
@@ -76,7 +76,7 @@ def create(
             *share.handlers(runtime),
             *health.handlers(runtime, pending_migrations),
             PrometheusController,
-            *(test_mode.handlers(authenticator, runtime.clock, test_controls) if testing and test_controls else ()),
+            *(testing_mode.handlers(authenticator, runtime.clock, test_controls) if testing and test_controls else ()),
             *webhooks,
             *routes,
         ],

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import io
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx2
 import pytest
 import soundfile
 
 from daysong.features.subscriptions.rules import PLANS
+from daysong.sandbox.composer import compose
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio
@@ -26,8 +28,13 @@ async def used(world: World) -> int:
     return count
 
 
-async def test_a_diary_entry_becomes_a_song_that_plays(world: World, alice: Person) -> None:
-    """The whole way: entry, lyrics, two tracks, timed words, own copies, playlist, share page, audio."""
+async def test_a_diary_entry_becomes_a_song_that_plays(database_url: str, tmp_path: Path) -> None:
+    """The whole way: entry, lyrics, two composed tracks, timed words, own copies, playlist, share page, audio."""
+    async with World(database_url, tmp_path, datetime(2026, 11, 23, tzinfo=UTC), compose=compose) as world:
+        await _from_diary_to_song(world, await world.person("alice"))
+
+
+async def _from_diary_to_song(world: World, alice: Person) -> None:
     started = await alice.action("music:startDiaryMusicGeneration", content=RAIN)
     assert started["success"]
     assert started["remainingQuota"] == PLANS["free"].songs - 1
@@ -130,7 +137,7 @@ async def test_the_free_plan_ends_after_five_songs_and_the_entry_is_kept(world: 
     refused = await alice.action("music:startDiaryMusicGeneration", content="Day six")
     assert (refused["success"], refused["code"], refused["remainingQuota"]) == (False, "USAGE_LIMIT_REACHED", 0)
     assert (await alice.query("diaries:getDiary", diaryId=refused["diaryId"]))["content"] == "Day six"
-    await world.pass_time(PLANS["free"].period)
+    world.clock.forward(PLANS["free"].period)
     assert (await alice.action("music:startDiaryMusicGeneration", content="A new month"))["success"]
 
 

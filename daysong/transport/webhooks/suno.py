@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-from typing import Any
 
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler

@@ -208,7 +208,7 @@ async def test_a_malformed_callback_is_told_what_is_wrong_and_not_stored(
 async def test_a_callback_over_one_mebibyte_is_too_large(world: World, composing: Composing) -> None:
     """413, and nothing is stored."""
     answer = await world.http.post(composing.url, content=b" " * (MAX_BODY + 1))
-    assert answer.status_code == httpx2.codes.REQUEST_ENTITY_TOO_LARGE
+    assert answer.status_code == httpx2.codes.CONTENT_TOO_LARGE
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
 
 

@@ -9,7 +9,7 @@ import pytest
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.registry import NoArgs, Room
-from daysong.transport import test_mode
+from daysong.transport import testing_mode
 from daysong.transport.conftest import ISSUER, NOW, App, MakeApp, Token, admin, bearer
 
 pytestmark = pytest.mark.anyio
@@ -53,8 +53,8 @@ class Noted:
         return 7
 
     @property
-    def controls(self) -> test_mode.Controls:
-        return test_mode.Controls(reset=self.reset, drain=self.drain)
+    def controls(self) -> testing_mode.Controls:
+        return testing_mode.Controls(reset=self.reset, drain=self.drain)
 
 
 @pytest.fixture

@@ -1,0 +1,147 @@
+"""A kernel on a real database for the tests of the kernel: small rooms, a clock moved by hand, two tables to write to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+
+from daysong.kernel.clock import Clock, MovableClock
+from daysong.kernel.context import SYSTEM, Caller
+from daysong.kernel.database import Database
+from daysong.kernel.jobs import Cron, Job, Queue
+from daysong.kernel.registry import Handler, NoArgs, Registry, Room
+from daysong.kernel.runtime import Runtime
+from daysong.kernel.settings import Settings, load
+from daysong.kernel.worker import Worker
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+PATIENCE = 20  # seconds a test waits for what must happen
+
+TABLES = """
+create table tally (name text primary key, count integer not null);
+create table notes (id bigint generated always as identity primary key, text text not null);
+"""
+
+
+def settings() -> Settings:
+    """Settings as `load` would have them."""
+    return load(
+        {
+            "SITE_URL": "https://daysong.test",
+            "DAYSONG_ADMIN_KEY": "an-admin-key-for-tests",
+            "OPENAI_API_KEY": "none",
+            "SUNO_API_KEY": "none",
+            "CLERK_FRONTEND_API_URL": "https://clerk.daysong.test",
+        }
+    )
+
+
+class Kernel:
+    """A whole kernel: what it is made of, and short ways to ask and look."""
+
+    def __init__(
+        self,
+        url: str,
+        *rooms: Room,
+        clock: Clock | None = None,
+        services: Mapping[type, Any] | None = None,
+        max_connections: int = 20,
+    ) -> None:
+        self.url = url
+        self.clock = MovableClock(NOW)
+        self.registry = Registry(rooms)
+        self.database = Database(url, max_connections=max_connections)
+        self.queue = Queue(self.registry, self.database)
+        self.runtime = Runtime(
+            settings=settings(),
+            registry=self.registry,
+            database=self.database,
+            queue=self.queue,
+            clock=clock or self.clock,
+            services=services or {},
+        )
+
+    def worker(self, *timetable: Cron, **options: Any) -> Worker:
+        """A worker of this kernel."""
+        return Worker(self.runtime, timetable, **options)
+
+    async def call(self, handler: Handler, args: msgspec.Struct | None = None, *, caller: Caller = SYSTEM) -> Any:
+        """Call a function as its transport would."""
+        return await self.runtime.call(self.registry.of(handler), args or NoArgs(), caller)
+
+    async def drain(self, *timetable: Cron, until: datetime | None = None) -> int:
+        """Run what is due, and the crons on the way when `until` is given; moves the clock."""
+        return await self.worker(*timetable).drain(until=until, clock=self.clock)
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        """Rows, as they are committed."""
+        return await self.database.pool.fetch(sql, *args)  # type: ignore[no-any-return]
+
+    async def value(self, sql: str, *args: Any) -> Any:
+        """One value, as it is committed."""
+        return await self.database.pool.fetchval(sql, *args)
+
+    async def notes(self) -> list[str]:
+        """What functions have noted, in the order of their notes."""
+        return [row["text"] for row in await self.fetch("select text from notes order by id")]
+
+    async def job(self) -> asyncpg.Record:
+        """The only job there is."""
+        (row,) = await self.fetch("select * from jobs")
+        return row
+
+    async def ticket(self) -> str:
+        """What the queue row of the only job carries."""
+        return str(await self.value("select id || ':' || ticket from jobs"))
+
+    async def claim(self) -> Job:
+        """Take the only job as a worker does that got its queue row."""
+        job = await self.queue.claim(await self.ticket(), self.clock.now())
+        assert job is not None
+        return job
+
+    async def until(self, sql: str, *args: Any) -> None:
+        """Wait until a statement answers true, not longer than a test may take."""
+        await until(lambda: self.value(sql, *args))
+
+
+async def until(condition: Callable[[], Awaitable[Any]]) -> None:
+    """Wait until a condition holds that other tasks or processes bring about."""
+    async with asyncio.timeout(PATIENCE):
+        while not await condition():  # noqa: ASYNC110 - it holds in the database, which has no event for it
+            await asyncio.sleep(0.02)
+
+
+MakeKernel = Callable[..., Awaitable[Kernel]]
+
+
+@pytest.fixture
+async def make_kernel(anyio_backend: str, database_url: str) -> AsyncIterator[MakeKernel]:
+    """Builds a kernel of some rooms: `await make_kernel(room)`; options go to Kernel. All share one database."""
+    async with AsyncExitStack() as stack:
+        connection = await asyncpg.connect(database_url)
+        stack.push_async_callback(connection.close)
+        await connection.execute("drop table if exists tally, notes;" + TABLES)
+        stack.push_async_callback(connection.execute, "drop table tally, notes")
+
+        async def make(*rooms: Room, **options: Any) -> Kernel:
+            kernel = Kernel(database_url, *rooms, **options)
+            await kernel.database.open()
+            stack.push_async_callback(kernel.database.close)
+            return kernel
+
+        yield make
+
+
+@pytest.fixture
+def closed_port(tmp_path: Path) -> Sequence[str]:
+    """An address nobody answers at."""
+    return [f"postgresql:///nothing?host={tmp_path}"]
