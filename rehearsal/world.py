@@ -22,15 +22,22 @@ from daysong.commands import surroundings
 from daysong.commands.surroundings import free_port
 from daysong.kernel import settings
 from daysong.kernel.clock import MovableClock
+from daysong.kernel.registry import Function, Registry
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
+from daysong.sandbox.composer import compose
 from daysong.sandbox.hum import hum
 from daysong.sandbox.suno_tasks import Compose
 
-__all__ = ["ADMIN_KEY", "FunctionError", "Person", "World", "free_port"]
+__all__ = ["ADMIN_KEY", "FunctionError", "Person", "World", "compose", "free_port", "public_functions"]
 
 ORIGIN = "http://daysong.test"
 ADMIN_KEY = "an-admin-key-for-tests"
+
+
+def public_functions() -> list[Function]:
+    """Every function anybody may call, by name."""
+    return [function for function in Registry(composition.ROOMS) if function.public]
 
 
 class FunctionError(Exception):
@@ -146,13 +153,13 @@ class World:
 
     async def settle(self) -> None:
         """Run all due jobs and let the vendors deliver, until nothing is left to do now."""
+        await self.sandbox.settle()
         while await self.app.worker.drain(until=None, clock=self.clock):
             await self.sandbox.settle()
 
     async def pass_time(self, by: timedelta) -> None:
         """Let time pass: every job and every cron on the way runs at its moment, then the vendors deliver."""
         await self.app.worker.drain(until=self.clock.now() + by, clock=self.clock)
-        await self.sandbox.settle()
         await self.settle()
 
 

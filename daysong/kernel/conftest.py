@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -139,9 +138,3 @@ async def make_kernel(anyio_backend: str, database_url: str) -> AsyncIterator[Ma
             return kernel
 
         yield make
-
-
-@pytest.fixture
-def closed_port(tmp_path: Path) -> Sequence[str]:
-    """An address nobody answers at."""
-    return [f"postgresql:///nothing?host={tmp_path}"]

@@ -100,7 +100,13 @@ class Worker:
 
     async def _work(self, database_url: str) -> None:
         # A pool of its own: heartbeats must get through when jobs hold every other connection.
-        pool = await asyncpg.create_pool(database_url, min_size=2, max_size=4, command_timeout=COMMAND_TIMEOUT)
+        pool = await asyncpg.create_pool(
+            database_url,
+            min_size=2,
+            max_size=4,
+            command_timeout=COMMAND_TIMEOUT,
+            server_settings={"application_name": "daysong worker", "timezone": "UTC"},
+        )
         try:
             await self._work_with(pool)
         finally:

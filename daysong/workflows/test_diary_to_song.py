@@ -12,8 +12,7 @@ import pytest
 import soundfile
 
 from daysong.features.subscriptions.rules import PLANS
-from daysong.sandbox.composer import compose
-from rehearsal.world import FunctionError, Person, World
+from rehearsal.world import FunctionError, Person, World, compose
 
 pytestmark = pytest.mark.anyio
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from typing import Any
 
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
@@ -49,8 +50,8 @@ def routes(runtime: Runtime) -> list[HTTPRouteHandler]:
         include_in_schema=False,
     )
     async def callback(
-        request: Request, generation_id: FromPath[str], secret: FromPath[str]
-    ) -> Response[dict[str, str]]:  # type: ignore[type-arg]
+        request: Request[Any, Any, Any], generation_id: FromPath[str], secret: FromPath[str]
+    ) -> Response[dict[str, str]]:
         expected = None
         if len(generation_id) <= MAX_ID and "\0" not in generation_id:
             expected = await runtime.run_query(
