@@ -1,4 +1,4 @@
-"""A kernel on a real database for the tests of the kernel: small rooms, a clock moved by hand, two tables to write to."""
+"""A kernel on a real database for its tests: small rooms, a clock moved by hand, two tables to write to."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Kernel:
 async def until(condition: Callable[[], Awaitable[Any]]) -> None:
     """Wait until a condition holds that other tasks or processes bring about."""
     async with asyncio.timeout(PATIENCE):
-        while not await condition():  # noqa: ASYNC110 - it holds in the database, which has no event for it
+        while not await condition():
             await asyncio.sleep(0.02)
 
 

@@ -19,6 +19,9 @@ MAX_ATTEMPTS = 12
 STATEMENT_TIMEOUT = "30s"
 COMMAND_TIMEOUT = 40.0  # seconds until we give up on a server that does not even say that time is up
 
+# How asyncpg tells, by circumstance, that a connection is of no more use.
+BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError)
+
 
 class SecondStatement(DaysongError):
     """A query without `snapshot=True` ran a second statement, which might see another moment than the first."""
@@ -77,7 +80,7 @@ async def _prepare(connection: asyncpg.Connection) -> None:
         await connection.set_type_codec(kind, schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode)
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc] - asyncpg has no types
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
     def get_reset_query(self) -> str:
         # Nothing we do outlives its transaction (no SET, no LISTEN), so the pool need not ask the server to forget it:
         # that would be a round trip for every query.
@@ -160,10 +163,19 @@ class Database:
         does not undo.
         """
         for attempt in range(MAX_ATTEMPTS):
+            connected = begun = False
             try:
-                async with self.pool.acquire() as connection, connection.transaction(isolation="serializable"):
-                    return await work(connection)
+                async with self.pool.acquire() as connection:
+                    connected = True
+                    async with connection.transaction(isolation="serializable"):
+                        begun = True
+                        return await work(connection)
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-                # Full jitter: losers of one race must not meet again at the same moment.
-                await asyncio.sleep(random.uniform(0, min(0.5, 0.005 * 2**attempt)))  # noqa: S311
+                pass
+            except BROKEN:
+                # The server closed this connection while it lay in the pool. Nothing was done yet: another will do.
+                if begun or not connected:
+                    raise
+            # Full jitter: losers of one race must not meet again at the same moment.
+            await asyncio.sleep(random.uniform(0, min(0.5, 0.005 * 2**attempt)))  # noqa: S311
         raise TooBusy("Too many changes to the same data at once. Please try again.")

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -67,11 +68,11 @@ class _Formatter(logging.Formatter):
     """For what libraries log: an exception is described, as in our own lines."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        return describe(ei[1])
+        return _describe_info(ei)
 
 
-def _describe_info(info: Any) -> str:
-    return describe(info[1])
+def _describe_info(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> str:
+    return describe(exc_info[1])
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:

@@ -12,6 +12,7 @@ from daysong.kernel.conftest import Kernel, MakeKernel
 from daysong.kernel.context import MutationContext, QueryContext
 from daysong.kernel.database import Database, SecondStatement, Transaction
 from daysong.kernel.errors import DaysongError, TooBusy
+from daysong.kernel.ids import DiaryId
 from daysong.kernel.registry import Args, NoArgs, Room
 
 pytestmark = pytest.mark.anyio
@@ -127,7 +128,7 @@ async def test_a_race_between_rows_is_lost_too(kernel: Kernel) -> None:
 
 
 async def test_a_name_looked_up_first_is_taken_once(kernel: Kernel) -> None:
-    """Looking first and inserting then is enough: who comes second is told that the name is taken, not that it failed."""
+    """Looking first and inserting then is enough: who comes second learns that it is taken, and does not fail."""
     taken = await asyncio.gather(*[kernel.call(register, Named(name="alice")) for _ in range(8)])
     assert sorted(taken) == [False] * 7 + [True]
 
@@ -280,7 +281,8 @@ async def test_connections_lost_are_replaced(kernel: Kernel) -> None:
 
 async def test_json_comes_back_as_it_was_stored(kernel: Kernel) -> None:
     """jsonb columns take and give Python values, typed ids among them."""
-    for value in ({"a": [1, 2.5, None, "text", True]}, [], {}):
+    values: list[Any] = [{"a": [1, 2.5, None, "text", True]}, [], {}, {"id": DiaryId("diary_1")}]
+    for value in values:
         assert await kernel.value("select $1::jsonb", value) == value
 
 

@@ -108,7 +108,7 @@ async def test_a_query_makes_no_job(kernel: Kernel) -> None:
 
 
 async def test_claiming_counts_the_start(kernel: Kernel) -> None:
-    """Before it runs, so that a job that kills its worker is noticed; and it can be taken again, as after such a death."""
+    """Before it runs, so that a job that kills its worker is noticed; after such a death it can be taken again."""
     await kernel.call(post, FOR_ALICE)
     job = await kernel.claim()
     assert (job.function, job.args["to"], job.starts, job.failures) == ("letters:deliver", "alice", 1, 0)

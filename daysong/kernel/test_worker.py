@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
@@ -402,7 +401,7 @@ async def test_a_job_runs_as_soon_as_its_transaction_is_committed(kernel: Kernel
 
 
 async def test_workers_share_jobs(make_kernel: MakeKernel) -> None:
-    """Forty jobs that wait for each other need both workers, of which each takes no more than twenty; none runs twice."""
+    """Forty jobs that wait for each other need both workers, each of which takes only twenty; none runs twice."""
     together = asyncio.Barrier(40)
 
     class Waiting(Vendor):
@@ -458,7 +457,7 @@ async def work_and_hang(url: str) -> None:
 
     class Hanging(Vendor):
         async def ask(self, text: str, now: datetime) -> None:  # noqa: ARG002 - never answers
-            print("begun", flush=True)  # noqa: T201
+            print("begun", flush=True)
             await asyncio.Event().wait()
 
     kernel = Kernel(url, room, services={Vendor: Hanging()})
@@ -485,45 +484,63 @@ async def test_a_killed_workers_job_is_finished_by_another(kernel: Kernel, vendo
     assert len(vendor.asked) == len(await kernel.notes()) == 1
 
 
-async def disconnect(kernel: Kernel) -> None:
-    """What a restart of the server does to those who are connected."""
+@pytest.fixture
+async def outsider(kernel: Kernel) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that is none of the kernel's, to cut those off and to look on."""
     connection = await asyncpg.connect(kernel.url)
-    await connection.execute(
-        """select pg_terminate_backend(pid) from pg_stat_activity
-           where datname = current_database() and application_name like 'daysong%'"""
-    )
+    yield connection
     await connection.close()
 
 
-async def test_a_worker_survives_the_loss_of_its_connections(kernel: Kernel, vendor: Vendor) -> None:
-    """In the middle of a job: the job comes to its end once, and others follow."""
+DISCONNECT = """select pg_terminate_backend(pid) from pg_stat_activity
+                where datname = current_database() and application_name like 'daysong%'"""
+
+
+async def test_a_worker_survives_the_loss_of_its_connections(
+    kernel: Kernel, vendor: Vendor, outsider: asyncpg.Connection
+) -> None:
+    """As when the server restarts, in the middle of a job: it comes to its end once, and others follow."""
     vendor.may_answer.clear()
-    worker = kernel.worker(heartbeat=HEARTBEAT)
-    async with working(worker, url=kernel.url):
+    async with working(kernel.worker(heartbeat=HEARTBEAT), url=kernel.url):
         await kernel.call(plan_question, Text(text="la?"))
+        await kernel.call(plan_note, Text(text="after", delay=timedelta(seconds=0.5)))
         async with asyncio.timeout(5):
             await vendor.busy.wait()
-        await disconnect(kernel)
+        await outsider.execute(DISCONNECT)
         vendor.may_answer.set()
-        await kernel.call(plan_note, Text(text="after"))
-        await kernel.until("select count(*) = 2 and bool_and(status = 'done') from jobs")
-        await kernel.until("select count(*) = 0 from pgqueuer")
-    assert len(await kernel.notes()) == 2
+        await until(lambda: outsider.fetchval(ALL_DONE))
+        await until(lambda: outsider.fetchval("select count(*) = 0 from pgqueuer"))
+    assert await outsider.fetchval("select count(*) from notes") == 2
 
 
-async def test_a_mutation_cut_off_in_the_middle_happens_once(kernel: Kernel) -> None:
-    """The server goes away while it waits for a lock: nothing of it is left, and it is run again."""
-    async with working(kernel.worker(heartbeat=HEARTBEAT), url=kernel.url):
-        blocker = await asyncpg.connect(kernel.url)
-        async with blocker.transaction():
-            await blocker.execute("lock table notes")
+async def test_a_worker_that_went_deaf_listens_anew(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all connections only that is lost by which it is told of new jobs: soon it has another."""
+    monkeypatch.setattr(worker_module, "LISTENER_CHECK", timedelta(seconds=0.2))
+    listeners = """from pg_stat_activity where datname = current_database()
+                   and application_name = 'daysong worker' and query ilike 'listen %'"""
+    async with working(kernel.worker(), url=kernel.url):
+        await kernel.until(f"select count(*) = 1 {listeners}")
+        (lost,) = await kernel.fetch(f"select pid, pg_terminate_backend(pid) {listeners}")
+        await kernel.until(f"select count(*) = 1 {listeners} and pid <> $1", lost["pid"])
+        async with asyncio.timeout(5):
             await kernel.call(plan_note, Text(text="la"))
-            blocked = "select count(*) > 0 from pg_stat_activity where wait_event_type = 'Lock'"
-            await until(lambda: blocker.fetchval(blocked))
-            await disconnect(kernel)
-        await blocker.close()
-        await kernel.until(ALL_DONE)
-    assert len(await kernel.notes()) == 1
+            await kernel.until(ALL_DONE)
+
+
+async def test_a_mutation_cut_off_in_the_middle_happens_once(
+    kernel: Kernel, outsider: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server goes away while it waits for a lock: nothing of it is left, and it is run again."""
+    monkeypatch.setattr(worker_module, "UNSETTLED_PAUSE", 0.2)
+    async with working(kernel.worker(heartbeat=HEARTBEAT), url=kernel.url):
+        async with outsider.transaction():
+            await outsider.execute("lock table notes")
+            await kernel.call(plan_note, Text(text="la"))
+            blocked = "select count(*) > 0 from pg_locks where relation = 'notes'::regclass and not granted"
+            await until(lambda: outsider.fetchval(blocked))
+            await outsider.execute(DISCONNECT)
+        await until(lambda: outsider.fetchval(ALL_DONE))
+    assert await outsider.fetchval("select count(*) from notes") == 1
 
 
 async def test_a_worker_waits_for_a_database_that_is_not_there(kernel: Kernel, tmp_path: Path) -> None:
@@ -584,7 +601,7 @@ async def test_a_job_that_cannot_be_settled_is_delivered_again(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The database refuses to be told: the job runs when it listens again, and nobody's words are written anywhere."""
-    monkeypatch.setattr(worker_module, "UNSETTLED_PAUSE", timedelta(seconds=0.2))
+    monkeypatch.setattr(worker_module, "UNSETTLED_PAUSE", 0.2)
     await kernel.database.pool.execute(
         f"""create function refuse() returns trigger language plpgsql as
             $$ begin raise exception '{DIARY}'; end $$;
@@ -592,7 +609,7 @@ async def test_a_job_that_cannot_be_settled_is_delivered_again(
             execute function refuse()"""
     )
     try:
-        async with working(kernel.worker(), url=kernel.url):
+        async with working(kernel.worker(heartbeat=HEARTBEAT), url=kernel.url):
             await kernel.call(plan_note, Text(text="la"))
             await kernel.until("select count(*) > 0 from pgqueuer_log where traceback is not null")
             await kernel.database.pool.execute("drop trigger refusing on jobs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -29,9 +30,10 @@ GRACE = timedelta(seconds=20)
 # Most jobs wait for a vendor, so there may be more of them than connections; further ones are left to other workers.
 AT_ONCE = 50
 LONGEST_RESTART_PAUSE = 30.0
-# How soon a job is delivered again whose outcome could not be stored.
-UNSETTLED_PAUSE = timedelta(seconds=5)
+# Until a job is delivered again whose outcome could not be stored.
+UNSETTLED_PAUSE = 5.0
 COMMAND_TIMEOUT = 30.0
+LISTENER_CHECK = timedelta(seconds=10)
 # The run of a tick longer ago is not made up for: the row that says whether it has run may be purged.
 OLDEST_TICK = timedelta(days=7)
 
@@ -122,29 +124,32 @@ class Worker:
                 heartbeat_timeout=self._heartbeat,
                 dequeue_timeout=self._heartbeat / 2,
                 max_concurrent_tasks=self._at_once,
-                # Without its listener it would only look every `dequeue_timeout`; we start it anew instead.
-                shutdown_on_listener_failure=True,
                 # Nobody reads pgqueuer's statistics, so none are made.
                 log_aggregation_interval=timedelta(0),
             )
         )
         stopping = asyncio.create_task(self._stopping.wait())
+        listening = asyncio.create_task(_check_listener(manager))
         self.ready.set()
         try:
-            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({running, stopping, listening}, return_when=asyncio.FIRST_COMPLETED)
             manager.shutdown.set()
+            # Before a restart running jobs have all the time they need; before a stop they have not.
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({running}, timeout=self._grace.total_seconds())
             if not running.done():
                 log.warning("jobs still running are left for another worker")
         finally:
             stopping.cancel()
+            listening.cancel()
             self._manager = None
             # The first cancellation ends the loop, which then waits for its jobs; the next one reaches them.
             while not running.done():
                 running.cancel()
                 await asyncio.wait({running}, timeout=1)
-        if not running.cancelled():
-            running.result()
+        for task in (running, listening):
+            if task.done() and not task.cancelled():
+                task.result()
 
     async def _on_queue_row(self, row: QueueRow) -> None:
         try:
@@ -152,14 +157,16 @@ class Worker:
             if job is not None:
                 await self.run(job, self._runtime.clock)
         except asyncio.CancelledError:
-            again = timedelta(0)  # out of time: another worker may have it at once
+            pass  # out of time: another worker may have it
         except Exception as error:  # noqa: BLE001 - the database could not be told what became of the job
-            again = UNSETTLED_PAUSE
             log.error("job unsettled", error=logs.describe(error))  # noqa: TRY400 - its text may quote a person
+            # A database that went away is given time to come back, so that the queue row can be put back into it.
+            with suppress(asyncio.CancelledError):
+                await self._wait(UNSETTLED_PAUSE)
         else:
             return
         # Raised here and not above, so that no other error's text comes with it: pgqueuer writes all of it down.
-        raise RetryRequested(again, "the job did not come to an end here")
+        raise RetryRequested(timedelta(0), "the job did not come to an end here")
 
     async def run(self, job: Job, clock: Clock) -> None:
         """Run a claimed job and settle it: done, to be tried again, or dead."""
@@ -289,6 +296,14 @@ class Worker:
             else:
                 clock.move_to(end)
                 return ran
+
+
+async def _check_listener(manager: QueueManager) -> None:
+    """Ends with an error when notifications no longer arrive: without them the queue is looked at only now and then."""
+    # Not pgqueuer's own check: that may ask before it listens, and then takes itself for deaf.
+    while True:
+        await asyncio.sleep(LISTENER_CHECK.total_seconds())
+        await manager.listener_healthy(LISTENER_CHECK)
 
 
 def _told(error: Exception) -> str | None:
