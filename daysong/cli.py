@@ -15,14 +15,13 @@ from cyclopts import App as CommandLine
 from cyclopts import Parameter
 from granian.constants import Interfaces
 from rich.console import Console
-from rich.table import Table
 
 from daysong import app as composition
 from daysong.commands import demo as demo_command
 from daysong.commands import dev as dev_command
 from daysong.commands import doctor as doctor_command
 from daysong.commands import surroundings
-from daysong.kernel import logs, migrations, values
+from daysong.kernel import logs, migrations, settings, values
 from daysong.kernel.context import SYSTEM, Caller
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
@@ -33,14 +32,13 @@ jobs = CommandLine(name="jobs", help="Scheduled runs of functions.")
 command_line.command(jobs)
 
 DATA_DIR = Path(".daysong")
-DEFAULT_PORT = 8000
 
 DataDir = Annotated[Path, Parameter(env_var="DAYSONG_DATA_DIR", help="Where database and files are kept.")]
 Port = Annotated[int, Parameter(help="Where to listen; 0 for any free port.")]
 
 
 @command_line.command
-def dev(*, port: Port = DEFAULT_PORT, data_dir: DataDir = DATA_DIR, sandbox: bool = True) -> None:
+def dev(*, port: Port = surroundings.DEFAULT_PORT, data_dir: DataDir = DATA_DIR, sandbox: bool = True) -> None:
     """Run everything in one process: server, worker, PostgreSQL, and the vendors' sandbox (unless --no-sandbox)."""
     asyncio.run(
         dev_command.dev(port=port or surroundings.free_port(), data_dir=data_dir.absolute(), sandbox=sandbox)
@@ -51,7 +49,7 @@ def dev(*, port: Port = DEFAULT_PORT, data_dir: DataDir = DATA_DIR, sandbox: boo
 def demo(
     entry: str = demo_command.ENTRY,
     *,
-    port: Port = DEFAULT_PORT,
+    port: Port = surroundings.DEFAULT_PORT,
     data_dir: DataDir = DATA_DIR,
     exit_: Annotated[bool, Parameter(name="--exit", negative=(), help="Leave when the song is there.")] = False,
 ) -> None:
@@ -61,7 +59,7 @@ def demo(
 
 
 @command_line.command
-def serve(*, port: Port = DEFAULT_PORT, host: str = "127.0.0.1", processes: int = 1) -> None:
+def serve(*, port: Port = surroundings.DEFAULT_PORT, host: str = "127.0.0.1", processes: int = 1) -> None:
     """Serve HTTP. Any number of machines may, on one database; it must have been migrated."""
     asyncio.run(_check_migrated(_configured()))
     granian.Granian(
@@ -111,9 +109,9 @@ def migrate(*, data_dir: DataDir = DATA_DIR) -> None:
     """Bring the database's schema up to date."""
 
     async def run() -> None:
-        url = os.environ.get("DATABASE_URL")
-        if url:
-            applied = await migrations.migrate(url, migrations.FOLDER)
+        configured, _ = settings.read(os.environ)
+        if configured.database_url:
+            applied = await migrations.migrate(configured.database_url, migrations.FOLDER)
             _say("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
             return
         async with surroundings.database(_local(data_dir), migrate=True):
@@ -152,13 +150,11 @@ def list_jobs(*, status: str | None = None, limit: int = 50, data_dir: DataDir =
     """The newest jobs; --status dead shows those that were given up."""
 
     async def run(app: composition.App) -> None:
-        table = Table("id", "function", "status", "due", "starts", "failures", "last error")
         for row in await app.runtime.queue.list(status, limit):
-            table.add_row(
-                row["id"], row["function"], row["status"], row["due_at"].isoformat(timespec="seconds"),
-                str(row["starts"]), str(row["failures"]), row["last_error"] or "",
-            )  # fmt: skip
-        Console().print(table)
+            due = row["due_at"].isoformat(timespec="seconds")
+            _say(f"{row['id']}  {row['status']:7}  due {due}  failures {row['failures']}  {row['function']}")
+            if row["last_error"]:
+                _say(f"    {row['last_error']}")
 
     _with_app(data_dir, run)
 
@@ -200,7 +196,7 @@ def _configured() -> Settings:
 def _local(data_dir: Path) -> Settings:
     """The settings of a command on this machine: those of a development installation where none are given."""
     data_dir = data_dir.absolute()
-    defaults = surroundings.local_defaults(data_dir, DEFAULT_PORT)
+    defaults = surroundings.local_defaults(data_dir, surroundings.remembered_origin(data_dir))
     vendors = Sandbox(defaults["SITE_URL"], data_dir=data_dir, http=httpx2.AsyncClient())
     return surroundings.load(os.environ, defaults | surroundings.with_sandbox(vendors, os.environ))
 

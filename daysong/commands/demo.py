@@ -48,13 +48,15 @@ async def demo(*, entry: str, port: int, data_dir: Path, leave: bool) -> None:
     def tell(text: str) -> None:
         console.print(f"[dim]•[/] {text}")
 
-    async with dev.running(port=port, data_dir=data_dir, sandbox=True, tell=tell) as app:
+    # An empty environment: a demo never spends somebody's keys, nor writes to their database.
+    async with dev.running(port=port, data_dir=data_dir, sandbox=True, tell=tell, environ={}) as app:
         tell(f"daysong ready on {app.settings.site_url}")
         making = asyncio.create_task(_make_song(app, entry, data_dir, console))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({making, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not making.done():
             making.cancel()
+            tell("stopping")
             return
         making.result()
         if not leave:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import cast
@@ -34,13 +34,14 @@ class NotReady(DaysongError):
 
 
 @asynccontextmanager
-async def running(*, port: int, data_dir: Path, sandbox: bool, tell: Tell) -> AsyncIterator[App]:
+async def running(
+    *, port: int, data_dir: Path, sandbox: bool, tell: Tell, environ: Mapping[str, str]
+) -> AsyncIterator[App]:
     """A whole daysong, ready on `port` of this machine; everything is taken down again at the end."""
     surroundings.check_port(port)
     origin = f"http://{surroundings.HOST}:{port}"
-    environ = os.environ
     async with AsyncExitStack() as stack:
-        defaults = surroundings.local_defaults(data_dir, port)
+        defaults = surroundings.local_defaults(data_dir, origin)
         mounts: dict[str, ASGIApp] = {}
         if sandbox:
             callbacks = await stack.enter_async_context(httpx2.AsyncClient(timeout=15, trust_env=False))
@@ -71,6 +72,7 @@ async def running(*, port: int, data_dir: Path, sandbox: bool, tell: Tell) -> As
 
         stack.push_async_callback(take_down)
         await _until_ready(origin, app, serving, working)
+        surroundings.remember_origin(data_dir, origin)
         yield app
 
 
@@ -108,7 +110,7 @@ async def dev(*, port: int, data_dir: Path, sandbox: bool) -> None:
     """Run until Ctrl-C or a kill."""
     logs.configure(readable=True)
     stop = until_asked_to_stop()
-    async with running(port=port, data_dir=data_dir, sandbox=sandbox, tell=_say):
+    async with running(port=port, data_dir=data_dir, sandbox=sandbox, tell=_say, environ=os.environ):
         _say(f"daysong ready on http://{surroundings.HOST}:{port}")
         await stop.wait()
         _say("stopping")

@@ -18,6 +18,8 @@ from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
 
 HOST = "127.0.0.1"
+DEFAULT_PORT = 8000
+ORIGIN_FILE = "origin"
 
 
 class PortTaken(DaysongError):
@@ -42,9 +44,9 @@ def free_port() -> int:
         return port
 
 
-def local_admin_key(data_dir: Path) -> str:
-    """The admin key of a development installation: made once, readable by its owner alone."""
-    file = data_dir / "admin-key"
+def local_key(data_dir: Path, name: str) -> str:
+    """A key of a development installation: made once, readable by its owner alone."""
+    file = data_dir / name
     if not file.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
@@ -71,11 +73,23 @@ def with_sandbox(sandbox: Sandbox, environ: Mapping[str, str]) -> dict[str, str]
     return {name: value for name, value in filled.items() if value}
 
 
-def local_defaults(data_dir: Path, port: int) -> dict[str, str]:
+def remember_origin(data_dir: Path, origin: str) -> None:
+    """Note where this installation was served last, for commands that hand out addresses."""
+    (data_dir / ORIGIN_FILE).write_text(origin)
+
+
+def remembered_origin(data_dir: Path) -> str:
+    """Where this installation was served last."""
+    file = data_dir / ORIGIN_FILE
+    return file.read_text().strip() if file.exists() else f"http://{HOST}:{DEFAULT_PORT}"
+
+
+def local_defaults(data_dir: Path, origin: str) -> dict[str, str]:
     """What a development installation need not be told."""
     return {
-        "SITE_URL": f"http://{HOST}:{port}",
-        "DAYSONG_ADMIN_KEY": local_admin_key(data_dir),
+        "SITE_URL": origin,
+        "DAYSONG_ADMIN_KEY": local_key(data_dir, "admin-key"),
+        "DAYSONG_HASH_KEY": local_key(data_dir, "hash-key"),
         "DAYSONG_DATA_DIR": str(data_dir),
     }
 
