@@ -2,8 +2,8 @@
 
     script/bench [--seconds 3] [--connections 16]
 
-Starts PostgreSQL and one `daysong serve` of its own, with a library of entries and songs. Machines are noisy and differ,
-so look at the ratios: each line is compared with the bare route of the same run.
+Starts PostgreSQL and one `daysong serve` of its own, with a library of entries and songs. Machines differ and are
+noisy, so look at the ratios: each line is compared with the bare route of the same run.
 """
 
 from __future__ import annotations
