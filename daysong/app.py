@@ -13,7 +13,11 @@ from litestar.types import ASGIApp
 from daysong.features.diaries import functions as diaries
 from daysong.features.music import playback
 from daysong.features.sharing import functions as sharing
-from daysong.features.subscriptions import accounts
+from daysong.features.sharing import own_shares
+from daysong.features.sharing import views as share_views
+from daysong.features.subscriptions import accounts, reconciliation, revenuecat_billing
+from daysong.features.subscriptions import functions as subscriptions
+from daysong.features.users import functions as users
 from daysong.kernel import migrations
 from daysong.kernel.clock import Clock, MovableClock, SystemClock
 from daysong.kernel.context import Caller
@@ -25,24 +29,47 @@ from daysong.kernel.runtime import Runtime
 from daysong.kernel.settings import Settings
 from daysong.kernel.worker import Worker
 from daysong.transport import http, schedule, testing_mode
+from daysong.transport.webhooks import clerk as clerk_webhook
+from daysong.transport.webhooks import revenuecat as revenuecat_webhook
 from daysong.transport.webhooks import suno as suno_webhook
-from daysong.vendors.clerk import TokenVerifier
+from daysong.vendors.clerk import ClerkUsers, TokenVerifier
 from daysong.vendors.http import FileFetcher
 from daysong.vendors.openai import LyricsWriter, OpenAI
+from daysong.vendors.revenuecat import RevenueCat, Subscribers
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno import SongMaker, Suno
-from daysong.workflows import diary_to_song, song_delivery, song_files
+from daysong.workflows import (
+    account_deletion,
+    diary_removal,
+    diary_to_song,
+    orphan_files,
+    song_delivery,
+    song_files,
+)
 
 ROOMS: tuple[Room, ...] = (
+    users.room,
     accounts.room,
+    subscriptions.billing,
+    subscriptions.room,
+    revenuecat_billing.room,
+    reconciliation.room,
+    account_deletion.room,
     diaries.room,
     playback.room,
     sharing.room,
+    own_shares.room,
+    share_views.room,
+    diary_removal.diaries,
+    diary_removal.music_actions,
     diary_to_song.music,
     diary_to_song.music_actions,
     song_delivery.music,
     song_files.music,
+    orphan_files.room,
+    revenuecat_webhook.room,
     suno_webhook.room,
+    clerk_webhook.room,
     schedule.room,
 )
 
@@ -78,6 +105,8 @@ class App:
             clock=clock,
         )
         self._verifier = TokenVerifier(settings.clerk, transport=transport)
+        self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock)
+        self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock)
         registry = Registry(ROOMS)
         self.runtime = Runtime(
             settings=settings,
@@ -90,6 +119,8 @@ class App:
                 SongMaker: self._suno,
                 FileFetcher: self._fetcher,
                 FileStore: self.files,
+                ClerkUsers: self._clerk_users,
+                Subscribers: self._revenuecat,
             },
         )
         self.worker = Worker(self.runtime, schedule.TIMETABLE)
@@ -97,7 +128,11 @@ class App:
             self.runtime,
             verifier=self._verifier,
             files=self.files,
-            webhooks=suno_webhook.routes(self.runtime),
+            webhooks=[
+                *clerk_webhook.routes(self.runtime),
+                *revenuecat_webhook.routes(self.runtime),
+                *suno_webhook.routes(self.runtime),
+            ],
             mounts=mounts,
             pending_migrations=self._pending_migrations,
             test_controls=testing_mode.Controls(reset=self._reset, drain=self._drain),
@@ -117,7 +152,9 @@ class App:
         self._users -= 1
         if self._users == 0:
             await self.database.close()
-            for client in (self._openai, self._suno, self._fetcher, self._verifier):
+            for client in (
+                self._openai, self._suno, self._fetcher, self._verifier, self._clerk_users, self._revenuecat,
+            ):  # fmt: skip
                 await client.close()
 
     async def call(self, name: str, args: Mapping[str, Any] | None = None, *, caller: Caller) -> Any:

@@ -1,4 +1,4 @@
-"""daysong serve | work | dev | demo | migrate | doctor | call | jobs."""
+"""daysong serve | work | dev | demo | migrate | doctor | call | functions | jobs | webhooks."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ from daysong import app as composition
 from daysong.commands import demo as demo_command
 from daysong.commands import dev as dev_command
 from daysong.commands import doctor as doctor_command
+from daysong.commands import functions as functions_command
 from daysong.commands import surroundings
+from daysong.commands import webhooks as webhooks_command
 from daysong.kernel import logs, migrations, settings, values
 from daysong.kernel.context import SYSTEM, Caller
 from daysong.kernel.errors import DaysongError
+from daysong.kernel.registry import Registry
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
 
 command_line = CommandLine(name="daysong", help="A diary entry becomes a song: the backend.", version_flags=[])
 jobs = CommandLine(name="jobs", help="Scheduled runs of functions.")
 command_line.command(jobs)
+webhooks = CommandLine(name="webhooks", help="What vendors have told us, and what became of it.")
+command_line.command(webhooks)
 
 DATA_DIR = Path(".daysong")
 
@@ -145,6 +150,12 @@ def call(
     _with_app(data_dir, run)
 
 
+@command_line.command
+def functions() -> None:
+    """Describe every function, as docs/FUNCTIONS.md does: daysong functions > docs/FUNCTIONS.md."""
+    sys.stdout.write(functions_command.document(Registry(composition.ROOMS)))
+
+
 @jobs.command(name="list")
 def list_jobs(*, status: str | None = None, limit: int = 50, data_dir: DataDir = DATA_DIR) -> None:
     """The newest jobs; --status dead shows those that were given up."""
@@ -169,6 +180,33 @@ def retry(job_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
         _say("queued again")
 
     _with_app(data_dir, run)
+
+
+@webhooks.command(name="list")
+def list_webhooks(
+    *,
+    status: Annotated[str | None, Parameter(help="waiting, handled, dead or stranded.")] = None,
+    vendor: str | None = None,
+    limit: int = 50,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """The newest events; --status dead shows those whose handling was given up."""
+    _with_app(
+        data_dir,
+        lambda app: webhooks_command.list_events(app, _say, vendor=vendor, status=status, limit=limit),
+    )
+
+
+@webhooks.command
+def show(event_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
+    """All of one event. What the vendor sent may be private."""
+    _with_app(data_dir, lambda app: webhooks_command.show_event(app, _say, event_id))
+
+
+@webhooks.command
+def replay(event_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
+    """Have an event handled anew, by a worker."""
+    _with_app(data_dir, lambda app: webhooks_command.replay_event(app, _say, event_id))
 
 
 def _with_app(data_dir: Path, use: Any) -> None:

@@ -22,17 +22,20 @@ from daysong.commands import surroundings
 from daysong.commands.surroundings import free_port
 from daysong.kernel import settings
 from daysong.kernel.clock import MovableClock
+from daysong.kernel.context import Caller
 from daysong.kernel.registry import Function, Registry
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
 from daysong.sandbox.composer import compose
 from daysong.sandbox.hum import hum
 from daysong.sandbox.suno_tasks import Compose
+from daysong.transport.viewers import viewer_of
 
-__all__ = ["ADMIN_KEY", "FunctionError", "Person", "World", "compose", "free_port", "public_functions"]
+__all__ = ["ADMIN_KEY", "FunctionError", "Person", "World", "compose", "free_port", "public_functions", "viewer_of"]
 
 ORIGIN = "http://daysong.test"
 ADMIN_KEY = "an-admin-key-for-tests"
+HASH_KEY = "a-hash-key-for-tests"
 
 
 def public_functions() -> list[Function]:
@@ -89,6 +92,7 @@ class World:
             "DATABASE_URL": database_url,
             "DAYSONG_DATA_DIR": str(data_dir),
             "DAYSONG_ADMIN_KEY": ADMIN_KEY,
+            "DAYSONG_HASH_KEY": HASH_KEY,
             "DAYSONG_TEST": "1",
             "SITE_URL": self.origin,
         }
@@ -102,6 +106,7 @@ class World:
             "DATABASE_URL": self.settings.database_url or "",
             "DAYSONG_DATA_DIR": str(self.settings.data_dir),
             "DAYSONG_ADMIN_KEY": ADMIN_KEY,
+            "DAYSONG_HASH_KEY": HASH_KEY,
             "SITE_URL": self.origin,
         }
 
@@ -142,6 +147,14 @@ class World:
         await person.mutation("users:ensureCurrentUser")
         return person
 
+    def acting_as(self, clerk_id: str, email: str | None = None, name: str | None = None) -> Caller:
+        """The caller of an admin who acts as that Clerk user."""
+        return Caller(subject=clerk_id, email=email, name=name, is_admin=True)
+
+    async def steer(self, vendor: str, what: str, **how: Any) -> Any:
+        """Have something happen at a vendor."""
+        return (await self.http.post(f"/sandbox/{vendor}/{what}", json=how)).raise_for_status().json()
+
     async def fault(self, vendor: str, **faults: Any) -> None:
         """Tell a vendor to misbehave; without faults, to be well again."""
         (await self.http.post(f"/sandbox/{vendor}/faults", json=faults)).raise_for_status()
@@ -150,6 +163,11 @@ class World:
         """What a vendor was asked, oldest first: method, path, body, time."""
         calls = (await self.http.get(f"/sandbox/{vendor}/log")).raise_for_status().json()
         return [call for call in calls if path in call["path"]]
+
+    async def buys(self, act: str, who: str, **more: Any) -> None:
+        """Something happens at RevenueCat, such as `purchase` or `cancel`; its webhooks go out when all is settled."""
+        details = {"appUserId": who, **more}
+        (await self.http.post(f"/sandbox/revenuecat/{act}", json=details)).raise_for_status()
 
     async def settle(self) -> None:
         """Run all due jobs and let the vendors deliver, until nothing is left to do now."""

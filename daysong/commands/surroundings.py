@@ -70,6 +70,15 @@ def with_sandbox(sandbox: Sandbox, environ: Mapping[str, str]) -> dict[str, str]
             "CLERK_SECRET_KEY": clerk.secret_key or "",
             "CLERK_WEBHOOK_SIGNING_SECRET": clerk.webhook_signing_secret or "",
         }
+    if not (environ.get("REVENUECAT_API_KEY") or environ.get("REVENUECAT_API_KEY_FILE")):
+        revenuecat = sandbox.revenuecat_settings()
+        filled |= {
+            "REVENUECAT_API_KEY": revenuecat.api_key or "",
+            "REVENUECAT_BASE_URL": revenuecat.base_url,
+            "REVENUECAT_PROJECT_ID": revenuecat.project_id or "",
+            "REVENUECAT_WEBHOOK_SECRET": revenuecat.webhook_secret or "",
+            "REVENUECAT_WEBHOOK_HMAC_SECRET": revenuecat.webhook_hmac_secret or "",
+        }
     return {name: value for name, value in filled.items() if value}
 
 

@@ -25,7 +25,21 @@ def fields(function: Function) -> dict[str, msgspec.inspect.Field]:
 
 def valid(function: Function) -> dict[str, Any]:
     """Arguments of the right shape, which name nothing that exists."""
-    return {name: "something" for name, field in fields(function).items() if field.required}
+    return {name: example(field.type) for name, field in fields(function).items() if field.required}
+
+
+def example(kind: msgspec.inspect.Type) -> Any:
+    """A value of a field's type."""
+    match kind:
+        case msgspec.inspect.BoolType():
+            return True
+        case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
+            return 1.0
+        case msgspec.inspect.ListType():
+            return []
+        case msgspec.inspect.LiteralType():
+            return kind.values[0]
+    return "something"
 
 
 def bad_inputs() -> list[Any]:

@@ -36,6 +36,7 @@ def settings() -> Settings:
         {
             "SITE_URL": "https://daysong.test",
             "DAYSONG_ADMIN_KEY": "an-admin-key-for-tests",
+            "DAYSONG_HASH_KEY": "a-hash-key-for-tests",
             "OPENAI_API_KEY": "none",
             "SUNO_API_KEY": "none",
             "CLERK_FRONTEND_API_URL": "https://clerk.daysong.test",

@@ -30,6 +30,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     subject     the Clerk user id, or None when nobody is signed in
     attributes  the token's identity claims under their Convex names
     is_admin    holds the admin key (perhaps acting as a user), or is the job runner
+    viewer      tells callers apart who are not signed in: opaque, the same for one address through one day; "" unknown
+    issued_at   when the token was made; of one person, the next token differs in it
     """
 
     subject: str | None = None
@@ -38,6 +40,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     attributes: Mapping[str, Any] = msgspec.field(default_factory=dict)
     is_admin: bool = False
+    viewer: str = ""
+    issued_at: datetime | None = None
 
     @property
     def signed_in(self) -> str:

@@ -87,6 +87,20 @@ class SubscriptionId(TypedId):
     prefix = "sub"
 
 
+class SubscriptionLogId(TypedId):
+    """A change to what somebody may use."""
+
+    __slots__ = ()
+    prefix = "sublog"
+
+
+class ParkedCustomerId(TypedId):
+    """A customer of RevenueCat's who is nobody here yet."""
+
+    __slots__ = ()
+    prefix = "parked"
+
+
 class ChargeId(TypedId):
     """One generation taken from a quota."""
 

@@ -6,9 +6,11 @@ A secret has no default. In development the sandbox may stand in for the vendors
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,6 +23,7 @@ SUNO_FILE_HOSTS = ("musicfile.api.box", "cdn1.suno.ai", "cdn2.suno.ai", "audiopi
 MIN_SECRET = 16
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"", "0", "false", "no", "off"})
+TIERS = ("free", "weekly", "monthly", "yearly")
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -65,6 +68,23 @@ class ClerkSettings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_signing_secret: str | None = None
 
 
+class RevenueCatSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Who knows what people have bought. Without a key it is never asked, and its webhooks alone are believed.
+
+    webhook_secret        the Authorization value it sends with webhooks
+    webhook_hmac_secret   what it signs them with, if it does
+    products              products and the plans they are, besides those known already
+    """
+
+    api_key: str | None = None
+    base_url: str = "https://api.revenuecat.com"
+    project_id: str | None = None
+    webhook_secret: str | None = None
+    webhook_hmac_secret: str | None = None
+    accept_sandbox: bool = False
+    products: dict[str, Literal["free", "weekly", "monthly", "yearly"]] = {}
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a process is told at start."""
 
@@ -76,9 +96,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     share_base_url: str
     storage_url: str
     admin_key: str
+    # Keys the hashes of people who have deleted their account; another key forgets them.
+    hash_key: str
     openai: OpenAISettings
     suno: SunoSettings
     clerk: ClerkSettings
+    revenuecat: RevenueCatSettings = RevenueCatSettings()
 
     @property
     def production(self) -> bool:
@@ -133,6 +156,31 @@ class _Reader:
             self.problems.append(Problem(name, "must start with https:// or http://"))
         return (value or default or "").rstrip("/")
 
+    def signing_secret(self, name: str) -> str | None:
+        """The secret of an endpoint as Svix shows it: base64, perhaps after `whsec_`."""
+        value = self.optional(name)
+        if value is not None:
+            encoded = value.removeprefix("whsec_").rstrip("=")
+            try:
+                key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+            except (binascii.Error, ValueError):
+                key = b""
+            if not key:
+                self.problems.append(Problem(name, "must be the endpoint's signing secret, whsec_…"))
+        return value
+
+    def products(self, name: str) -> dict[str, Any]:
+        """Products and their plans: `product=plan`, with commas between them."""
+        found: dict[str, Any] = {}
+        for entry in (self.optional(name) or "").split(","):
+            product, _, tier = (part.strip() for part in entry.rpartition("="))
+            if product and tier in TIERS:
+                found[product] = tier
+            elif entry.strip():
+                self.problems.append(Problem(name, f"must be product=plan,…, a plan being one of {', '.join(TIERS)}"))
+                break
+        return found
+
     def flag(self, name: str) -> bool:
         """A yes or no."""
         value = (self.optional(name) or "").lower()
@@ -169,6 +217,7 @@ def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) 
         share_base_url=reader.url("SHARE_BASE_URL", site_url, "the address share links start with"),
         storage_url=reader.optional("STORAGE_URL") or str(data_dir / "files"),
         admin_key=reader.required("DAYSONG_ADMIN_KEY", "the key for internal functions; any long random text"),
+        hash_key=reader.required("DAYSONG_HASH_KEY", "keys the hashes of deleted accounts; any long random text"),
         openai=OpenAISettings(
             api_key=reader.required("OPENAI_API_KEY", "writes the lyrics"),
             base_url=reader.url("OPENAI_BASE_URL", "https://api.openai.com/v1", ""),
@@ -185,7 +234,16 @@ def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) 
             jwks_file=Path(jwks_file) if jwks_file else None,
             secret_key=reader.optional("CLERK_SECRET_KEY"),
             base_url=reader.url("CLERK_BASE_URL", "https://api.clerk.com", ""),
-            webhook_signing_secret=reader.optional("CLERK_WEBHOOK_SIGNING_SECRET"),
+            webhook_signing_secret=reader.signing_secret("CLERK_WEBHOOK_SIGNING_SECRET"),
+        ),
+        revenuecat=RevenueCatSettings(
+            api_key=reader.optional("REVENUECAT_API_KEY"),
+            base_url=reader.url("REVENUECAT_BASE_URL", "https://api.revenuecat.com", ""),
+            project_id=reader.optional("REVENUECAT_PROJECT_ID"),
+            webhook_secret=reader.optional("REVENUECAT_WEBHOOK_SECRET"),
+            webhook_hmac_secret=reader.optional("REVENUECAT_WEBHOOK_HMAC_SECRET"),
+            accept_sandbox=reader.flag("ACCEPT_SANDBOX"),
+            products=reader.products("REVENUECAT_PRODUCTS"),
         ),
     )
     if production:
@@ -198,8 +256,18 @@ def _check_production(settings: Settings, problems: list[Problem]) -> None:
         problems.append(Problem("DATABASE_URL", "missing: production does not run on the embedded PostgreSQL"))
     if settings.test_mode:
         problems.append(Problem("DAYSONG_TEST", "is not for production"))
-    if settings.admin_key and len(settings.admin_key) < MIN_SECRET:
-        problems.append(Problem("DAYSONG_ADMIN_KEY", f"must have at least {MIN_SECRET} characters"))
+    for name, secret in (("DAYSONG_ADMIN_KEY", settings.admin_key), ("DAYSONG_HASH_KEY", settings.hash_key)):
+        if secret and len(secret) < MIN_SECRET:
+            problems.append(Problem(name, f"must have at least {MIN_SECRET} characters"))
+    for name, value, what in (
+        ("CLERK_SECRET_KEY", settings.clerk.secret_key, "deletes people's sign-ins with their accounts"),
+        ("CLERK_WEBHOOK_SIGNING_SECRET", settings.clerk.webhook_signing_secret, "proves that a webhook is Clerk's"),
+        ("REVENUECAT_API_KEY", settings.revenuecat.api_key, "asks what people have bought"),
+        ("REVENUECAT_PROJECT_ID", settings.revenuecat.project_id, "names the project at RevenueCat"),
+        ("REVENUECAT_WEBHOOK_SECRET", settings.revenuecat.webhook_secret, "proves that a webhook is RevenueCat's"),
+    ):
+        if value is None:
+            problems.append(Problem(name, f"missing: {what}"))
     for name, url in (("SITE_URL", settings.site_url), ("SHARE_BASE_URL", settings.share_base_url)):
         if url and not url.startswith("https://"):
             problems.append(Problem(name, "must be https in production"))

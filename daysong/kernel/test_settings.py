@@ -10,6 +10,7 @@ from daysong.kernel.settings import SettingsError, load
 NEEDED = {
     "SITE_URL": "https://daysong.test",
     "DAYSONG_ADMIN_KEY": "a-long-admin-key",
+    "DAYSONG_HASH_KEY": "a-long-hash-key-too",
     "OPENAI_API_KEY": "openai-key",
     "SUNO_API_KEY": "suno-key",
     "CLERK_FRONTEND_API_URL": "https://clerk.daysong.test",
@@ -17,8 +18,11 @@ NEEDED = {
 PRODUCTION = NEEDED | {
     "DAYSONG_ENV": "production",
     "DATABASE_URL": "postgresql://daysong",
-    "CLERK_WEBHOOK_SIGNING_SECRET": "whsec_x",
+    "CLERK_WEBHOOK_SIGNING_SECRET": "whsec_c2VjcmV0",
     "CLERK_SECRET_KEY": "sk_x",
+    "REVENUECAT_API_KEY": "sk_y",
+    "REVENUECAT_PROJECT_ID": "proj_x",
+    "REVENUECAT_WEBHOOK_SECRET": "a-webhook-secret",
 }
 
 
@@ -54,7 +58,7 @@ def test_what_is_needed_is_enough() -> None:
 
 def test_no_secret_has_a_default() -> None:
     """Every key is asked for by name, or is not there."""
-    for name in ("DAYSONG_ADMIN_KEY", "OPENAI_API_KEY", "SUNO_API_KEY"):
+    for name in ("DAYSONG_ADMIN_KEY", "DAYSONG_HASH_KEY", "OPENAI_API_KEY", "SUNO_API_KEY"):
         assert set(problems({key: value for key, value in NEEDED.items() if key != name})) == {name}
 
 
@@ -114,6 +118,12 @@ def test_addresses_are_checked() -> None:
     assert load(NEEDED | {"SITE_URL": "https://daysong.test//"}).site_url == "https://daysong.test"
 
 
+@pytest.mark.parametrize("secret", ["whsec_", "whsec_x", "whsec_no+base64?", "a secret", "whsec_é"])
+def test_a_signing_secret_must_be_one(secret: str) -> None:
+    """A secret copied badly would refuse every webhook: it is noticed at the start."""
+    assert set(problems(NEEDED | {"CLERK_WEBHOOK_SIGNING_SECRET": secret})) == {"CLERK_WEBHOOK_SIGNING_SECRET"}
+
+
 @pytest.mark.parametrize(("text", "meaning"), [("1", True), ("TRUE", True), ("on", True), ("0", False), ("No", False)])
 def test_a_flag_is_a_yes_or_a_no(text: str, meaning: bool) -> None:
     """In the usual spellings; anything else is a mistake and not a no."""
@@ -139,6 +149,9 @@ def test_production_with_all_it_needs_starts() -> None:
         ({"DATABASE_URL": ""}, "DATABASE_URL"),
         ({"DAYSONG_TEST": "1"}, "DAYSONG_TEST"),
         ({"DAYSONG_ADMIN_KEY": "short"}, "DAYSONG_ADMIN_KEY"),
+        ({"DAYSONG_HASH_KEY": "short"}, "DAYSONG_HASH_KEY"),
+        ({"CLERK_SECRET_KEY": ""}, "CLERK_SECRET_KEY"),
+        ({"CLERK_WEBHOOK_SIGNING_SECRET": ""}, "CLERK_WEBHOOK_SIGNING_SECRET"),
         ({"SITE_URL": "http://daysong.test", "SHARE_BASE_URL": "https://daysong.test"}, "SITE_URL"),
         ({"SHARE_BASE_URL": "http://daysong.test"}, "SHARE_BASE_URL"),
     ],

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx2
 
 from daysong.kernel.clock import Clock, SystemClock
-from daysong.kernel.settings import ClerkSettings, OpenAISettings, SunoSettings
-from daysong.sandbox import clerk, openai, suno
+from daysong.kernel.settings import ClerkSettings, OpenAISettings, RevenueCatSettings, SunoSettings
+from daysong.sandbox import clerk, clerk_webhooks, openai, revenuecat, revenuecat_webhooks, suno
 from daysong.sandbox.composer import compose
 from daysong.sandbox.suno_callbacks import Pace
 from daysong.sandbox.suno_tasks import Compose
@@ -48,8 +48,11 @@ class Sandbox:
         data_dir = data_dir / "sandbox"
         self.openai = openai.SandboxOpenAI(clock)
         self.suno = suno.SandboxSuno(clock, self.origin, data_dir, pace=pace, http=http, compose=compose)
-        self.clerk = clerk.SandboxClerk(clock, self.origin, data_dir)
-        self._vendors: dict[str, Vendor] = {each.name: each for each in (self.openai, self.suno, self.clerk)}
+        self.clerk = clerk.SandboxClerk(clock, self.origin, data_dir, http=http, live=pace is not None)
+        self.revenuecat = revenuecat.SandboxRevenueCat(clock, self.origin, http=http, live=pace is not None)
+        self._vendors: dict[str, Vendor] = {
+            each.name: each for each in (self.openai, self.suno, self.clerk, self.revenuecat)
+        }
 
     def openai_settings(self) -> OpenAISettings:
         """Settings that make the real client write its lyrics here."""
@@ -62,16 +65,33 @@ class Sandbox:
     def clerk_settings(self) -> ClerkSettings:
         """Settings that make this the place where people sign in."""
         return ClerkSettings(
-            issuer=self.clerk.issuer, secret_key=clerk.SECRET_KEY, base_url=f"{self.origin}{PREFIX}clerk"
+            issuer=self.clerk.issuer,
+            secret_key=clerk.SECRET_KEY,
+            base_url=f"{self.origin}{PREFIX}clerk",
+            webhook_signing_secret=clerk_webhooks.SIGNING_SECRET,
+        )
+
+    def revenuecat_settings(self) -> RevenueCatSettings:
+        """Settings that make this the place where people buy."""
+        return RevenueCatSettings(
+            api_key=revenuecat.API_KEY,
+            base_url=f"{self.origin}{PREFIX}revenuecat",
+            project_id=revenuecat.PROJECT,
+            webhook_secret=revenuecat_webhooks.SECRET,
+            webhook_hmac_secret=revenuecat_webhooks.HMAC_SECRET,
         )
 
     async def settle(self) -> None:
         """Deliver everything that is outstanding, at once."""
         await self.suno.settle()
+        await self.revenuecat.webhooks.settle()
+        await self.clerk.webhooks.settle()
 
     async def close(self) -> None:
         """Stop delivering by itself."""
         await self.suno.close()
+        await self.revenuecat.webhooks.close()
+        await self.clerk.webhooks.close()
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI app; the path may begin with `/sandbox` or, mounted, come without it."""

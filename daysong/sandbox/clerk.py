@@ -1,16 +1,26 @@
-"""Clerk, running here: signing keys that outlive a restart, session tokens, and the deletion of people.
+"""Clerk, running here: signing keys that outlive a restart, session tokens, people, and webhooks about them.
 
 Besides Clerk's own API:
 
     POST /sandbox/clerk/sign-in      {sub, email?, name?, ttl?, claims?} → {jwt}: a token of the template "convex" for
-                                     `ttl` seconds (an hour); `claims` are laid over it, null takes one away
+                                     `ttl` seconds (an hour); `claims` are laid over it, null takes one away. Somebody
+                                     new is made
+    POST /sandbox/clerk/sign-out     {sub}: ends the session
+    POST /sandbox/clerk/update       {sub, email?, name?, phone?, banned?}: what is not given stays, null takes away
+    POST /sandbox/clerk/delete       {sub}: deletes somebody, as they themselves or a dashboard would
     POST /sandbox/clerk/rotate-keys  {keep_old?} → {kid}: sign with a new key; the old ones stay known unless `keep_old`
                                      is false
+    POST /sandbox/clerk/webhooks     {automatic}: whether all this is told to the app by webhooks (in `daysong dev` it
+                                     is); without, update and delete tell of it at once, and the rest goes untold
+    GET  /sandbox/clerk/webhooks     → every webhook there was, and how it was answered
+    POST /sandbox/clerk/send         {type, data} → sends this webhook now
+    POST /sandbox/clerk/redeliver    {svixId?} → sends one, or all there were, once more
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 from datetime import UTC, datetime
@@ -18,6 +28,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from urllib.parse import unquote
 
+import httpx2
 import jwt
 import msgspec
 from cryptography.hazmat.primitives import serialization
@@ -25,6 +36,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from jwt.algorithms import RSAAlgorithm
 
 from daysong.kernel.clock import Clock
+from daysong.sandbox.clerk_people import Person
+from daysong.sandbox.clerk_webhooks import Webhooks
 from daysong.sandbox.faults import ClerkFaults, Faults
 from daysong.sandbox.vendor import Answer, Call, Vendor, reply
 
@@ -49,6 +62,22 @@ class Rotate(msgspec.Struct, forbid_unknown_fields=True):
     keep_old: bool = True
 
 
+class OneSub(msgspec.Struct, forbid_unknown_fields=True):
+    """Who."""
+
+    sub: str
+
+
+class Update(msgspec.Struct, forbid_unknown_fields=True):
+    """What changes about somebody."""
+
+    sub: str
+    email: str | msgspec.UnsetType | None = msgspec.UNSET
+    name: str | msgspec.UnsetType | None = msgspec.UNSET
+    phone: str | msgspec.UnsetType | None = msgspec.UNSET
+    banned: bool | msgspec.UnsetType = msgspec.UNSET
+
+
 class StoredKey(msgspec.Struct):
     """A private signing key and its id."""
 
@@ -62,15 +91,21 @@ class SandboxClerk(Vendor):
     name: ClassVar[str] = "clerk"
     fault_type: ClassVar[type[Faults]] = ClerkFaults
 
-    def __init__(self, clock: Clock, origin: str, data_dir: Path) -> None:
+    faults: ClerkFaults
+
+    def __init__(
+        self, clock: Clock, origin: str, data_dir: Path, *, http: httpx2.AsyncClient, live: bool = False
+    ) -> None:
         super().__init__(clock)
+        self.webhooks = Webhooks(clock, http, origin, live=live, faults=lambda: self.faults)
         self.issuer = f"{origin}/sandbox/clerk"
         self._origin = origin
         self._file = data_dir / KEYS_FILE
         self._keys = self._stored() or [_new_key()]
         self._private = {key.kid: _private(key) for key in self._keys}
         self._save()
-        self.users: set[str] = set()
+        self.users: dict[str, Person] = {}
+        self._gone: dict[str, float] = {}
 
     async def serve(self, call: Call, faults: Faults) -> Answer:  # noqa: ARG002 - every fault is dealt with by Vendor
         """The key set, and the deletion of a user."""
@@ -88,9 +123,15 @@ class SandboxClerk(Vendor):
                     return reply({"jwt": self.sign_in(msgspec.json.decode(call.body, type=SignIn))})
                 case "POST", "/rotate-keys":
                     return reply({"kid": self.rotate_keys(msgspec.json.decode(call.body or b"{}", type=Rotate))})
+                case "POST", "/sign-out":
+                    return self._sign_out(msgspec.json.decode(call.body, type=OneSub).sub)
+                case "POST", "/update":
+                    return await self._update(msgspec.json.decode(call.body, type=Update))
+                case "POST", "/delete":
+                    return await self._delete_by_hand(msgspec.json.decode(call.body, type=OneSub).sub)
+            return await self.webhooks.control(call)
         except msgspec.DecodeError as error:
             return reply({"error": str(error)}, 400)
-        return None
 
     def error(self, status: int | None, code: int | str | None) -> tuple[int, Any]:
         """A list of errors, as the Backend API has it."""
@@ -99,14 +140,15 @@ class SandboxClerk(Vendor):
 
     def sign_in(self, who: SignIn) -> str:
         """A session token of the template "convex" for `who`."""
-        self.users.add(who.sub)
         now = self.clock.now()
+        self._known(who, now)
         issued = int(now.timestamp())
         given, _, family = (who.name or "").partition(" ")
         claims: dict[str, Any] = {
             "azp": self._origin,
             "exp": issued + who.ttl,
-            "iat": issued,
+            # To the millisecond, and after the deletion of somebody who is made anew: so the tokens can be told apart.
+            "iat": max(math.ceil(now.timestamp() * 1000), self._gone.get(who.sub, 0) + 1) / 1000,
             "iss": self.issuer,
             "nbf": issued - NOT_BEFORE_SKEW,
             "sub": who.sub,
@@ -142,8 +184,57 @@ class SandboxClerk(Vendor):
         user = unquote(call.path.removeprefix("/v1/users/"))
         if user not in self.users:
             return _errors(404, "resource_not_found", "not found")
-        self.users.remove(user)
-        return reply({"object": "user", "id": user, "deleted": True})
+        return reply(self._deleted(user, tell=True))
+
+    def _known(self, who: SignIn, now: datetime) -> None:
+        person = self.users.get(who.sub)
+        if person is None:
+            person = self.users[who.sub] = Person.new(who.sub, who.email, who.name, now)
+            self.webhooks.tell("user.created", person.as_user())
+        if person.session is None:
+            person.session = f"sess_{secrets.token_hex(12)}"
+            self.webhooks.tell("session.created", person.as_session("active", now))
+
+    def _sign_out(self, sub: str) -> Answer:
+        person = self.users.get(sub)
+        if person is None or person.session is None:
+            return _errors(404, "resource_not_found", "not found")
+        self.webhooks.tell("session.ended", person.as_session("ended", self.clock.now()))
+        person.session = None
+        return reply({})
+
+    async def _update(self, change: Update) -> Answer:
+        person = self.users.get(change.sub)
+        if person is None:
+            return _errors(404, "resource_not_found", "not found")
+        for field in ("email", "name", "phone", "banned"):
+            value = getattr(change, field)
+            if value is not msgspec.UNSET:
+                setattr(person, field, value)
+        person.touch(self.clock.now())
+        return await self._told("user.updated", person.as_user())
+
+    async def _delete_by_hand(self, sub: str) -> Answer:
+        if sub not in self.users:
+            return _errors(404, "resource_not_found", "not found")
+        return await self._told("user.deleted", self._deleted(sub, tell=False))
+
+    def _deleted(self, sub: str, *, tell: bool) -> dict[str, Any]:
+        now = self.clock.now()
+        person = self.users.pop(sub)
+        self._gone[sub] = math.ceil(now.timestamp() * 1000)
+        if person.session is not None:
+            self.webhooks.tell("session.removed", person.as_session("removed", now))
+        gone = {"object": "user", "id": sub, "deleted": True}
+        if tell:
+            self.webhooks.tell("user.deleted", gone)
+        return gone
+
+    async def _told(self, kind: str, data: dict[str, Any]) -> Answer:
+        if self.webhooks.automatic:
+            self.webhooks.tell(kind, data)
+            return reply({})
+        return reply(await self.webhooks.send(kind, data))
 
     def _stored(self) -> list[StoredKey]:
         try:

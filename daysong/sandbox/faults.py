@@ -21,6 +21,12 @@ with 400, so that a misspelt fault never passes for a good vendor.
                       malformed (no JSON), no_audio (complete without any audio link)
       callbackCode    the song fails with this code: an error callback, and a failed task
       tracks          only so many tracks, 1 or 2
+    Clerk, for webhooks sent while the fault is on (`path` and `times` do not apply)
+      webhooks        lost (none are sent), duplicated (each twice), reordered (the last first),
+                      bad_signature (signed with another secret)
+    RevenueCat, for webhooks that come up (lost) or are sent (the others) while the fault is on
+      webhooks        lost (never sent), duplicated (each twice), shuffled (each twice, in any order),
+                      bad_signature (signed with another secret)
 """
 
 from __future__ import annotations
@@ -88,3 +94,12 @@ class ClerkFaults(Faults):
 
     code: str | None = None
     answer: Literal["garbage"] | None = None
+    webhooks: Literal["lost", "duplicated", "reordered", "bad_signature"] | None = None
+
+
+class RevenueCatFaults(Faults):
+    """What RevenueCat can be told to do wrong."""
+
+    code: str | None = None
+    answer: Literal["garbage"] | None = None
+    webhooks: Literal["lost", "duplicated", "shuffled", "bad_signature"] | None = None

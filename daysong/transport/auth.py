@@ -17,9 +17,10 @@ import msgspec
 from litestar.types import Scope
 
 from daysong.kernel import logs
-from daysong.kernel.context import ANONYMOUS, Caller
+from daysong.kernel.context import Caller
 from daysong.kernel.errors import VendorError
 from daysong.transport.refusals import Refused
+from daysong.transport.viewers import viewer_of
 from daysong.vendors.clerk import InvalidToken, TokenVerifier
 
 LONGEST_HEADER = 20_000
@@ -41,16 +42,17 @@ class Authenticator:
     def __init__(self, verifier: TokenVerifier, admin_key: str) -> None:
         self._verifier = verifier
         self._admin_key = _digest(_without_prefix(admin_key)) if admin_key else None
+        self._viewers_secret = admin_key
 
     async def caller(self, scope: Scope, now: datetime) -> Caller:
-        """Who sent this HTTP request, by its Authorization header; ANONYMOUS without one.
+        """Who sent this HTTP request, by its Authorization header; without one, a viewer.
 
         Refused (401) for a header or token that is no good, (403) for a wrong admin key, (503) when tokens cannot be
         verified for now.
         """
         found = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
         if not found:
-            return ANONYMOUS
+            return Caller(viewer=viewer_of(scope, now, self._viewers_secret))
         if len(found) > 1 or len(found[0]) > LONGEST_HEADER:
             raise _invalid("more than one Authorization header, or one that is too long")
         scheme, _, credentials = found[0].decode("latin-1").strip().partition(" ")
@@ -78,6 +80,7 @@ class Authenticator:
                 email=identity.email,
                 name=identity.name,
                 attributes=identity.attributes,
+                issued_at=identity.issued_at,
             ),
             identity.expires_at,
         )

@@ -122,6 +122,7 @@ def app_settings(jwks_file: Path, data_dir: Path, *, production: bool, test_mode
             "DATABASE_URL": "postgresql://elsewhere",
             "DAYSONG_DATA_DIR": str(data_dir),
             "DAYSONG_ADMIN_KEY": ADMIN_KEY,
+            "DAYSONG_HASH_KEY": "a-hash-key-for-tests",
             "SITE_URL": "https://daysong.test",
             "OPENAI_API_KEY": "none",
             "SUNO_API_KEY": "none",
@@ -129,6 +130,9 @@ def app_settings(jwks_file: Path, data_dir: Path, *, production: bool, test_mode
             "CLERK_JWKS_FILE": str(jwks_file),
             "CLERK_WEBHOOK_SIGNING_SECRET": "none",
             "CLERK_SECRET_KEY": "none",
+            "REVENUECAT_API_KEY": "none",
+            "REVENUECAT_PROJECT_ID": "none",
+            "REVENUECAT_WEBHOOK_SECRET": "none",
         }
     )
     return replaced(settings, test_mode=test_mode)

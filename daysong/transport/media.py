@@ -20,6 +20,14 @@ from daysong.transport.refusals import Refused
 from daysong.vendors.storage import FileMissing, FileStore
 
 A_YEAR = 31_536_000
+# What its person deleted is served no more, neither a song nor anything of an account.
+SERVED_SQL = """
+    select f.content_type, f.size from files f
+    where f.id = $1
+      and not exists (select from users u where u.id = f.user_id and u.deleted_at is not null)
+      and not exists (select from music m
+                      where m.deleted_at is not null and $1 in (m.audio_file_id, m.image_file_id))"""
+
 LONGEST_ID = 64
 # What a browser may show by itself; anything else is only ever saved.
 SHOWN = ("audio/", "image/", "video/")
@@ -82,7 +90,7 @@ def handlers(database: Database, files: FileStore) -> list[HTTPRouteHandler]:
 async def _serve(scope: HTTPScope, send: Send, file_id: str, database: Database, files: FileStore) -> None:
     row = None
     if len(file_id) <= LONGEST_ID and "\0" not in file_id:
-        row = await database.pool.fetchrow("select content_type, size from files where id = $1", file_id)
+        row = await database.pool.fetchrow(SERVED_SQL, file_id)
     if row is None:
         await _plain(send, 404, "Not Found")
         return

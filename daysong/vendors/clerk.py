@@ -75,6 +75,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     email: str | None
     name: str | None
     expires_at: datetime
+    issued_at: datetime | None = None
     attributes: dict[str, Any]
 
 
@@ -175,6 +176,7 @@ class TokenVerifier:
                 email=_text(claims.get("email")),
                 name=_text(claims.get("name")),
                 expires_at=expires_at,
+                issued_at=_moment(claims.get("iat")),
                 attributes=_attributes(claims, self._issuer, subject),
             ),
             _moment(not_before),

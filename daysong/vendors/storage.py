@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import obstore
 from obstore.exceptions import BaseError
@@ -12,6 +15,9 @@ from obstore.store import LocalStore, from_url
 from daysong.kernel.errors import DaysongError, VendorError
 
 CHUNK = 256 * 1024
+PAGE = 1000
+# A bucket takes some 30 ms for each.
+DELETED_AT_ONCE = 16
 
 
 class FileMissing(DaysongError):
@@ -20,6 +26,13 @@ class FileMissing(DaysongError):
     def __init__(self, key: str) -> None:
         super().__init__(f"No stored file {key!r}")
         self.key = key
+
+
+class StoredFile(NamedTuple):
+    """A file that is there, and since when."""
+
+    key: str
+    stored_at: datetime
 
 
 class FileStore:
@@ -75,13 +88,26 @@ class FileStore:
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Remove the files; one that is not there is removed."""
-        for key in keys:
-            try:
-                await obstore.delete_async(self._store, key)
-            except FileNotFoundError:
-                continue
-            except BaseError as error:
-                raise _failure(error) from error
+        room = asyncio.Semaphore(DELETED_AT_ONCE)
+
+        async def delete(key: str) -> None:
+            async with room:
+                try:
+                    await obstore.delete_async(self._store, key)
+                except FileNotFoundError:
+                    return
+                except BaseError as error:
+                    raise _failure(error) from error
+
+        await asyncio.gather(*map(delete, keys))
+
+    async def list(self) -> AsyncIterator[Sequence[StoredFile]]:
+        """All files there are, a thousand at a time, in no order."""
+        try:
+            async for page in obstore.list(self._store, chunk_size=PAGE):
+                yield [StoredFile(file["path"], file["last_modified"]) for file in page]
+        except BaseError as error:
+            raise _failure(error) from error
 
 
 def _failure(error: Exception) -> VendorError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,20 @@ async def test_a_range_is_what_a_slice_would_be(store: FileStore, start: int, en
     """From start up to but without end, as far as there is anything."""
     await store.put("file_1", SONG, "audio/mpeg")
     assert await contents(store, "file_1", start, end) == SONG[start:end]
+
+
+async def test_all_files_are_listed_page_by_page(store: FileStore) -> None:
+    """Each once, with the time it was stored at; and many are deleted at once, those that are not there too."""
+    keys = {f"file_{number}" for number in range(1100)}
+    for key in keys:
+        await store.put(key, b"la", "audio/mpeg")
+    before = datetime.now(UTC)
+    found = [file async for page in store.list() for file in page]
+    assert {file.key for file in found} == keys
+    assert len(found) == len(keys)
+    assert all(before - timedelta(minutes=5) < file.stored_at <= before for file in found)
+    await store.delete([*keys, "file_nothing"])
+    assert [page async for page in store.list() if page] == []
 
 
 async def test_a_range_past_the_end_is_empty(store: FileStore) -> None:

@@ -19,7 +19,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.diaries import functions as diaries
 from daysong.features.music import generations
-from daysong.features.subscriptions import accounts, usage
+from daysong.features.subscriptions import accounts, revenuecat_billing, usage
 from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.errors import VendorError
@@ -89,6 +89,7 @@ async def start_diary_music_generation(ctx: ActionContext, args: StartGeneration
 
     The entry is saved also when no song can be made: then `code` says why. Errors as for writing an entry.
     """
+    await revenuecat_billing.refresh_if_stale(ctx)
     return await ctx.run_mutation(begin_generation, args)
 
 

@@ -1,18 +1,25 @@
-"""Diary entries: write, change, list, read."""
+"""Diary entries: write, change, list, read. Deleting one takes its songs along: workflows/diary_removal.py."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Annotated
+
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from daysong.features.diaries import rules, store
-from daysong.features.diaries.store import DIARY_SQL, Diary
+from daysong.features.diaries.store import DIARY_SQL, PAGE_SQL, Diary
+from daysong.features.pages import PageArgs, Place, place_of
 from daysong.features.subscriptions import accounts
-from daysong.kernel.clock import to_ms
+from daysong.kernel.clock import from_ms, to_ms
 from daysong.kernel.context import MutationContext, QueryContext
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room
 
 room = Room("diaries")
+
+LAST_MOMENT = to_ms(datetime(9999, 1, 1, tzinfo=UTC))
 
 
 class CreateDiary(Args):
@@ -45,6 +52,22 @@ class GetDiary(Args):
     """Which entry."""
 
     diary_id: IdText
+
+
+class CreateDiaryInternal(Args):
+    """An entry in somebody's name: `date` in ms, now without; `call_session_id` of the call it was told in."""
+
+    user_id: IdText
+    content: str
+    date: Annotated[float, msgspec.Meta(ge=0, le=LAST_MOMENT)] | UnsetType = UNSET
+    call_session_id: IdText | UnsetType = UNSET
+
+
+class DiaryPage(Result):
+    """Entries, newest date first, without the timing of their words; `next_cursor` when there are older ones."""
+
+    page: list[Diary]
+    next_cursor: str | None
 
 
 async def save(ctx: MutationContext, owner: UserId, content: str, diary_id: str | None) -> DiaryId:
@@ -82,9 +105,41 @@ async def list_diaries(ctx: QueryContext, args: NoArgs) -> list[Diary]:  # noqa:
 
 
 @room.query(public=True, reads=("diaries", "music", "users"))
+async def page_diaries(ctx: QueryContext, args: PageArgs) -> DiaryPage:
+    """The caller's entries page by page, newest date first; a page costs the same however many there are."""
+    place = place_of(args.cursor, DiaryId)
+    if ctx.caller.subject is None:
+        return DiaryPage(page=[], next_cursor=None)
+    rows = await ctx.db.fetch(PAGE_SQL, ctx.caller.subject, *place, args.limit + 1)
+    shown = rows[: args.limit]
+    return DiaryPage(
+        page=[store.shown(row, ctx.settings) for row in shown],
+        next_cursor=Place(shown[-1]["date"], shown[-1]["id"]).cursor() if len(rows) > args.limit else None,
+    )
+
+
+@room.query(public=True, reads=("diaries", "music", "users"))
 async def get_diary(ctx: QueryContext, args: GetDiary) -> Diary | None:
     """One entry of the caller; another's looks exactly like one that does not exist."""
     if ctx.caller.subject is None:
         return None
     row = await ctx.db.fetchrow(f"{DIARY_SQL} where d.id = $2", ctx.caller.subject, args.diary_id)
     return store.shown(row, ctx.settings) if row else None
+
+
+@room.mutation()
+async def create_diary_internal(ctx: MutationContext, args: CreateDiaryInternal) -> Created:
+    """Save an entry for somebody, of a call or otherwise. Of one call session there is one entry: the first stays."""
+    owner = await ctx.db.fetchval("select id from users where id = $1 and deleted_at is null", args.user_id)
+    if owner is None:
+        raise rules.WriterNotFound
+    date = ctx.now if args.date is UNSET else from_ms(args.date)
+    diary_id = await store.insert_of_call(
+        ctx.db,
+        UserId(owner),
+        rules.checked(args.content),
+        date=date,
+        call_session_id=args.call_session_id or None,
+        now=ctx.now,
+    )
+    return Created(id=diary_id)

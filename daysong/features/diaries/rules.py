@@ -30,6 +30,14 @@ class DiaryNotFound(ExpectedError):
     default_message = "Diary not found"
 
 
+class WriterNotFound(ExpectedError):
+    """The account an entry is for is not there, or is deleted."""
+
+    code = "user_not_found"
+    status = 404
+    default_message = "User not found"
+
+
 def checked(content: str) -> str:
     """The content without surrounding space, if it can be an entry."""
     content = content.strip()

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.diaries.rules import DiaryNotFound
 from daysong.features.links import media_url
+from daysong.features.pages import LARGEST_PAGE
 from daysong.kernel.clock import to_ms
 from daysong.kernel.database import Transaction
 from daysong.kernel.errors import Forbidden
@@ -46,18 +47,30 @@ class Diary(Result):
     primary_music: PrimaryMusic | UnsetType = UNSET
 
 
-# A soft-deleted song is not served with its entry.
-DIARY_SQL = """
-    select d.id, d.created_at, d.user_id, d.title, d.content, d.date, d.updated_at,
+COLUMNS = """d.id, d.created_at, d.user_id, d.title, d.content, d.date, d.updated_at,
            m.id as music_id, m.status, m.title as music_title, m.image_url, m.image_file_id, m.audio_url, m.stream_url,
-           m.audio_file_id, m.duration, m.lyric, m.lyric_with_time
+           m.audio_file_id, m.duration, m.lyric"""
+
+# A soft-deleted song is not served with its entry.
+DIARY_SQL = f"""
+    select {COLUMNS}, m.lyric_with_time
     from diaries d
     join users u on u.id = d.user_id and u.clerk_id = $1 and u.deleted_at is null
-    left join music m on m.id = d.primary_music_id and m.deleted_at is null"""
+    left join music m on m.id = d.primary_music_id and m.deleted_at is null"""  # noqa: S608 - a constant
+
+# Entries of a person older than a place ($2, $3). The owner is looked up beforehand, and the inner limit is a constant:
+# both let PostgreSQL walk the index from the place on and stop, whatever it thinks of how many rows there are.
+PAGE_SQL = f"""
+    select {COLUMNS}
+    from (select * from diaries
+          where user_id = (select id from users where clerk_id = $1 and deleted_at is null) and (date, id) < ($2, $3)
+          order by date desc, id desc limit {LARGEST_PAGE + 1}) d
+    left join music m on m.id = d.primary_music_id and m.deleted_at is null
+    order by d.date desc, d.id desc limit $4"""  # noqa: S608 - constants
 
 
 def shown(row: asyncpg.Record, settings: Settings) -> Diary:
-    """The entry of a row of DIARY_SQL."""
+    """The entry of a row of DIARY_SQL or PAGE_SQL."""
     return Diary(
         id=row["id"],
         creation_time=to_ms(row["created_at"]),
@@ -80,7 +93,7 @@ def _primary_music(row: asyncpg.Record, settings: Settings) -> PrimaryMusic:
         audio_url=given(media_url(settings, row["audio_file_id"], row["audio_url"] or row["stream_url"])),
         duration=given(row["duration"]),
         lyric=given(row["lyric"]),
-        lyric_with_time=given(row["lyric_with_time"]),
+        lyric_with_time=given(row.get("lyric_with_time")),
     )
 
 
@@ -92,6 +105,23 @@ async def insert(db: Transaction, owner: UserId, content: str, now: datetime) ->
         diary_id, owner, content, now,
     )  # fmt: skip
     return diary_id
+
+
+async def insert_of_call(
+    db: Transaction, owner: UserId, content: str, *, date: datetime, call_session_id: str | None, now: datetime
+) -> DiaryId:
+    """A new entry of that date; of a call session there is only one, and asking again gives it back."""
+    inserted = await db.fetchval(
+        """insert into diaries (id, user_id, content, date, call_session_id, created_at, updated_at)
+           values ($1, $2, $3, $4, $5, $6, $6) on conflict (call_session_id) do nothing returning id""",
+        DiaryId.new(now), owner, content, date, call_session_id, now,
+    )  # fmt: skip
+    if inserted is None:
+        found = await db.fetchrow("select id, user_id from diaries where call_session_id = $1", call_session_id)
+        if found is None or found["user_id"] != owner:
+            raise Forbidden
+        inserted = found["id"]
+    return DiaryId(inserted)
 
 
 async def check_owner(db: Transaction, diary_id: str, owner: UserId) -> None:

@@ -72,6 +72,21 @@ async def fail(db: Transaction, generation_id: str, *, code: str, reason: str, n
     return True
 
 
+async def cancel_of(db: Transaction, diary_id: str, *, reason: str, now: datetime) -> None:
+    """Stop whatever is being made of an entry, and give its charge back; nothing to do when nothing is."""
+    canceled = await db.fetch(
+        """update generations set status = 'canceled', updated_at = $2
+           where diary_id = $1 and status in ('queued', 'writing', 'composing') returning id, charge_id""",
+        diary_id, now,
+    )  # fmt: skip
+    for row in canceled:
+        await db.execute(
+            "update music set status = 'failed', updated_at = $2 where generation_id = $1 and status = 'pending'",
+            row["id"], now,
+        )  # fmt: skip
+        await usage.refund(db, row["charge_id"], reason, now)
+
+
 async def make_tracks(db: Transaction, generation: asyncpg.Record, now: datetime) -> None:
     """The pending tracks of a generation, and the first of them as the diary's song; those there already stay."""
     for index in range(TRACKS_PER_SONG):
@@ -89,8 +104,8 @@ async def make_tracks(db: Transaction, generation: asyncpg.Record, now: datetime
            from music m
            where m.generation_id = $1 and m.music_index = 0 and d.id = m.diary_id
              and d.primary_music_id is distinct from m.id
-             and not exists (select from generations later where later.diary_id = d.id and later.id > $1)""",
-        generation["id"], now,
+             and not exists (select from generations later where later.diary_id = d.id and later.created_at > $3)""",
+        generation["id"], now, generation["created_at"],
     )  # fmt: skip
 
 

@@ -1,16 +1,22 @@
-"""The playlist: a person's songs, newest first."""
+"""The playlist: a person's songs, newest first; one track with all there is to it; a track put out of sight."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.links import media_url
+from daysong.features.music import rules
+from daysong.features.pages import LARGEST_PAGE, PageArgs, Place, place_of
+from daysong.features.subscriptions import accounts
 from daysong.kernel.clock import to_ms
-from daysong.kernel.context import QueryContext
+from daysong.kernel.context import MutationContext, QueryContext
+from daysong.kernel.ids import MusicId
 from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room, given
+from daysong.kernel.settings import Settings
 
 room = Room("music")
 
@@ -35,13 +41,91 @@ class PlaylistItem(Result):
     diary_title: str | UnsetType = UNSET
 
 
-PLAYLIST_SQL = """
-    select m.*, d.date as diary_date, d.content as diary_content, d.title as diary_title
+class OneDiary(Args):
+    """Which diary entry."""
+
+    diary_id: IdText
+
+
+class Progress(Result):
+    """How far the making of a song has come; `reason` is there when it failed."""
+
+    stage: str
+    updated_at: float
+    reason: str | UnsetType = UNSET
+
+
+class OneMusic(Args):
+    """Which track."""
+
+    music_id: IdText
+
+
+class Track(PlaylistItem, kw_only=True):
+    """A track with the timing of its words, and how its making stands."""
+
+    progress: Progress
+
+
+class PlaylistPage(Result):
+    """Songs, newest first, without the timing of their words; `next_cursor` when there are older ones."""
+
+    page: list[PlaylistItem]
+    next_cursor: str | None
+
+
+COLUMNS = """m.id, m.created_at, m.updated_at, m.status, m.diary_id, m.title, m.image_url, m.image_file_id,
+           m.audio_url, m.stream_url, m.audio_file_id, m.duration, m.lyric,
+           d.date as diary_date, d.content as diary_content, d.title as diary_title"""
+
+PLAYLIST_SQL = f"""
+    select {COLUMNS}, m.lyric_with_time
     from music m
     join users u on u.id = m.user_id and u.clerk_id = $1 and u.deleted_at is null
     left join diaries d on d.id = m.diary_id
     where m.music_index = 0 and m.deleted_at is null
-    order by m.created_at desc, m.id desc"""
+    order by m.created_at desc, m.id desc"""  # noqa: S608 - a constant
+
+# Songs of a person older than a place ($2, $3), in the form that walks the index; see diaries/store.py.
+PAGE_SQL = f"""
+    select {COLUMNS}
+    from (select * from music
+          where user_id = (select id from users where clerk_id = $1 and deleted_at is null)
+            and music_index = 0 and deleted_at is null and (created_at, id) < ($2, $3)
+          order by created_at desc, id desc limit {LARGEST_PAGE + 1}) m
+    left join diaries d on d.id = m.diary_id
+    order by m.created_at desc, m.id desc limit $4"""  # noqa: S608 - constants
+
+# Any track that is there, the second of a song too.
+TRACK_SQL = f"""
+    select {COLUMNS}, m.lyric_with_time,
+           g.status as stage, g.updated_at as progressed_at, g.failure_reason
+    from music m
+    join users u on u.id = m.user_id and u.clerk_id = $1 and u.deleted_at is null
+    join generations g on g.id = m.generation_id
+    left join diaries d on d.id = m.diary_id
+    where m.id = $2 and m.deleted_at is null"""  # noqa: S608 - a constant
+
+
+def _fields(row: asyncpg.Record, settings: Settings) -> dict[str, Any]:
+    """The fields of a track, from a row of one of the statements above."""
+    return {
+        "id": row["id"],
+        "creation_time": to_ms(row["created_at"]),
+        "status": row["status"],
+        "created_at": to_ms(row["created_at"]),
+        "updated_at": to_ms(row["updated_at"]),
+        "diary_id": given(row["diary_id"]),
+        "title": given(row["title"]),
+        "image_url": given(media_url(settings, row["image_file_id"], row["image_url"])),
+        "audio_url": given(media_url(settings, row["audio_file_id"], row["audio_url"] or row["stream_url"])),
+        "duration": given(row["duration"]),
+        "lyric": given(row["lyric"]),
+        "lyric_with_time": given(row.get("lyric_with_time")),
+        "diary_date": UNSET if row["diary_date"] is None else to_ms(row["diary_date"]),
+        "diary_content": given(row["diary_content"]),
+        "diary_title": given(row["diary_title"]),
+    }
 
 
 @room.query(public=True, reads=("music", "diaries", "users"))
@@ -50,40 +134,47 @@ async def list_playlist_music(ctx: QueryContext, args: NoArgs) -> list[PlaylistI
     if ctx.caller.subject is None:
         return []
     rows = await ctx.db.fetch(PLAYLIST_SQL, ctx.caller.subject)
-    return [
-        PlaylistItem(
-            id=row["id"],
-            creation_time=to_ms(row["created_at"]),
-            status=row["status"],
-            created_at=to_ms(row["created_at"]),
-            updated_at=to_ms(row["updated_at"]),
-            diary_id=given(row["diary_id"]),
-            title=given(row["title"]),
-            image_url=given(media_url(ctx.settings, row["image_file_id"], row["image_url"])),
-            audio_url=given(media_url(ctx.settings, row["audio_file_id"], row["audio_url"] or row["stream_url"])),
-            duration=given(row["duration"]),
-            lyric=given(row["lyric"]),
-            lyric_with_time=given(row["lyric_with_time"]),
-            diary_date=UNSET if row["diary_date"] is None else to_ms(row["diary_date"]),
-            diary_content=given(row["diary_content"]),
-            diary_title=given(row["diary_title"]),
-        )
-        for row in rows
-    ]
+    return [PlaylistItem(**_fields(row, ctx.settings)) for row in rows]
 
 
-class OneDiary(Args):
-    """Which diary entry."""
+@room.query(public=True, reads=("music", "diaries", "users"))
+async def page_playlist(ctx: QueryContext, args: PageArgs) -> PlaylistPage:
+    """The caller's songs page by page, newest first; a page costs the same however many there are."""
+    place = place_of(args.cursor, MusicId)
+    if ctx.caller.subject is None:
+        return PlaylistPage(page=[], next_cursor=None)
+    rows = await ctx.db.fetch(PAGE_SQL, ctx.caller.subject, *place, args.limit + 1)
+    shown = rows[: args.limit]
+    return PlaylistPage(
+        page=[PlaylistItem(**_fields(row, ctx.settings)) for row in shown],
+        next_cursor=Place(shown[-1]["created_at"], shown[-1]["id"]).cursor() if len(rows) > args.limit else None,
+    )
 
-    diary_id: IdText
+
+@room.query(public=True, reads=("music", "diaries", "generations", "users"))
+async def get_music(ctx: QueryContext, args: OneMusic) -> Track | None:
+    """One track of the caller with all there is to it; another's looks exactly like one that does not exist."""
+    if ctx.caller.subject is None:
+        return None
+    row = await ctx.db.fetchrow(TRACK_SQL, ctx.caller.subject, args.music_id)
+    if row is None:
+        return None
+    progress = Progress(
+        stage=row["stage"], updated_at=to_ms(row["progressed_at"]), reason=given(row["failure_reason"])
+    )  # fmt: skip
+    return Track(progress=progress, **_fields(row, ctx.settings))
 
 
-class Progress(Result):
-    """How far the newest song of an entry has come; `reason` is there when it failed."""
-
-    stage: str
-    updated_at: float
-    reason: str | UnsetType = UNSET
+@room.mutation(public=True)
+async def soft_delete_music(ctx: MutationContext, args: OneMusic) -> None:
+    """Put a track out of sight: playlist, entry and share page do without it. MusicNotFound also for another's."""
+    owner = await accounts.of_caller(ctx)
+    track = await ctx.db.fetchrow("select user_id, deleted_at from music where id = $1", args.music_id)
+    if track is None or track["user_id"] != owner:
+        raise rules.MusicNotFound
+    if track["deleted_at"] is not None:
+        raise rules.MusicAlreadyDeleted
+    await ctx.db.execute("update music set deleted_at = $2, updated_at = $2 where id = $1", args.music_id, ctx.now)
 
 
 @room.query(reads=("generations",))

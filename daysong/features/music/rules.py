@@ -1,10 +1,12 @@
-"""A generation's life: which step may follow which, how long each may take, and what makes up a track."""
+"""A generation's life: which step may follow which, how long each may take; and what can be wrong with a track."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Literal
+
+from daysong.kernel.errors import ExpectedError
 
 Status = Literal["queued", "writing", "composing", "ready", "failed", "canceled"]
 
@@ -27,6 +29,22 @@ LONGEST_POLL_PAUSE = timedelta(minutes=5)
 COMPOSING_DEADLINE = timedelta(minutes=30)
 # Longer than all tries of the writing job together: only a job that was lost runs into it.
 WRITING_DEADLINE = timedelta(hours=1)
+
+
+class MusicNotFound(ExpectedError):
+    """No such track."""
+
+    code = "music_not_found"
+    status = 404
+    default_message = "Music not found"
+
+
+class MusicAlreadyDeleted(ExpectedError):
+    """The track was deleted before."""
+
+    code = "music_already_deleted"
+    status = 409
+    default_message = "Music already deleted"
 
 
 def may_step(present: Status, following: Status) -> bool:

@@ -1,4 +1,4 @@
-"""Share links: make one, and what a stranger sees behind it."""
+"""Share links: make one, and what a stranger sees behind it. What owners do with theirs: own_shares.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.links import media_url, share_url
-from daysong.features.sharing.rules import DeletedMusic, MusicNotFound, MusicNotReady, NotYoursToShare, new_share_id
+from daysong.features.music.rules import MusicNotFound
+from daysong.features.sharing.rules import DeletedMusic, MusicNotReady, NotYoursToShare, new_share_id
 from daysong.features.subscriptions import accounts
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import MutationContext, QueryContext
@@ -62,7 +63,10 @@ class SharedMusic(Result):
 
 @room.mutation(public=True)
 async def create_share_link(ctx: MutationContext, args: CreateShareLink) -> ShareLink:
-    """A link to a finished track of the caller's: the same one each time, made public again if it was private."""
+    """A link to a finished track of the caller's: the same one each time, made public again if it was private.
+
+    Once revoked, a new one is made.
+    """
     owner = await accounts.of_caller(ctx)
     track = await ctx.db.fetchrow("select user_id, status, deleted_at from music where id = $1", args.music_id)
     _check_shareable(track, owner)
@@ -71,10 +75,11 @@ async def create_share_link(ctx: MutationContext, args: CreateShareLink) -> Shar
         args.music_id, ctx.now,
     )  # fmt: skip
     while share_id is None:
-        # Nothing is inserted when the id is taken; then another is drawn.
+        # Nothing is inserted when the id is taken; then another is drawn. Of two at once for one track, the later to
+        # come loses its race, is run again, and finds the other's link.
         share_id = await ctx.db.fetchval(
             """insert into shared_music (id, share_id, user_id, music_id, created_at, updated_at)
-               values ($1, $2, $3, $4, $5, $5) on conflict (share_id) do nothing returning share_id""",
+               values ($1, $2, $3, $4, $5, $5) on conflict do nothing returning share_id""",
             ShareRowId.new(ctx.now), new_share_id(), owner, args.music_id, ctx.now,
         )  # fmt: skip
     return ShareLink(share_id=share_id, share_url=share_url(ctx.settings, share_id))

@@ -11,14 +11,6 @@ ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 LENGTH = 10
 
 
-class MusicNotFound(ExpectedError):
-    """No such track."""
-
-    code = "music_not_found"
-    status = 404
-    default_message = "Music not found"
-
-
 class NotYoursToShare(ExpectedError):
     """The track is another person's."""
 
@@ -40,6 +32,14 @@ class MusicNotReady(ExpectedError):
     code = "music_not_ready"
     status = 409
     default_message = "Music is not ready to be shared"
+
+
+class ShareNotFound(ExpectedError):
+    """No such share of the caller; another's looks exactly like one that does not exist."""
+
+    code = "share_not_found"
+    status = 404
+    default_message = "Share not found"
 
 
 def new_share_id() -> str:

@@ -1,14 +1,25 @@
-"""An account is a user with a plan: both are made together, on first sight of a signed-in person."""
+"""An account is a user with a plan: both are made together, on first sight of a person."""
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
 from daysong.features.subscriptions import usage
+from daysong.features.subscriptions.rules import LONGEST_PERIOD
+from daysong.features.subscriptions.status import READS, SubscriptionOfProfile, status_columns, status_of
 from daysong.features.users import store as users
-from daysong.kernel.context import MutationContext
-from daysong.kernel.ids import UserId
-from daysong.kernel.registry import NoArgs, Result, Room
+from daysong.features.users import tombstones
+from daysong.features.users.store import Account, ToldByClerk
+from daysong.kernel.context import MutationContext, QueryContext
+from daysong.kernel.ids import ChargeId, UserId
+from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room, given
 
 room = Room("users")
+
+ShortText = Annotated[str, msgspec.Meta(max_length=500)]
 
 
 class EnsuredUser(Result):
@@ -17,14 +28,105 @@ class EnsuredUser(Result):
     user_id: str
 
 
+class CreateUser(Args):
+    """Somebody Clerk knows."""
+
+    clerk_id: IdText
+    email: ShortText | UnsetType = UNSET
+    name: ShortText | UnsetType = UNSET
+    tags: Annotated[list[ShortText], msgspec.Meta(max_length=100)] | UnsetType = UNSET
+
+
+class ProfileOfUser(Result):
+    """Who somebody is."""
+
+    id: str = msgspec.field(name="_id")
+    name: str | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+
+
+class Profile(Result):
+    """All there is to show about an account. `call_settings` is null until there are any."""
+
+    user: ProfileOfUser
+    subscription: SubscriptionOfProfile | None
+    call_settings: Any = None
+
+
 async def of_caller(ctx: MutationContext) -> UserId:
     """The caller's account, complete with a plan; Unauthorized when nobody is signed in or the account is deleted."""
-    user_id = await users.of_caller(ctx.db, ctx.caller, ctx.now)
-    await usage.open_free_plan(ctx.db, user_id, ctx.now)
-    return user_id
+    return await _complete(ctx, ctx.caller.signed_in, ctx.caller.email, await users.of_caller(ctx))
+
+
+async def of_clerk_user(ctx: MutationContext, clerk_id: str, *, email: str | None, name: str | None) -> UserId:
+    """That Clerk user's account, complete with a plan, made or brought up to date; Unauthorized when it is deleted."""
+    return await _complete(ctx, clerk_id, email, await users.upsert(ctx, clerk_id, email=email, name=name))
+
+
+async def hear(ctx: MutationContext, told: ToldByClerk) -> str:
+    """Apply what Clerk told of somebody, unless newer things are known; says in a word what came of it."""
+    account, outcome = await users.hear(ctx, told)
+    if account is not None:
+        await _complete(ctx, told.clerk_id, told.email, account)
+    return outcome
+
+
+async def _complete(ctx: MutationContext, clerk_id: str, email: str | None, account: Account) -> UserId:
+    await usage.open_free_plan(ctx.db, account.user_id, ctx.now)
+    if account.is_new or account.email_is_new:
+        await _go_on_with_usage(ctx, clerk_id, email, account)
+    return account.user_id
+
+
+async def _go_on_with_usage(ctx: MutationContext, clerk_id: str, email: str | None, account: Account) -> None:
+    """Count what the person's deleted accounts have used, in the period it was used in: no refill by deleting."""
+    inherited = await tombstones.inherit(ctx, clerk_id, email)
+    if inherited is None:
+        return
+    charged_at = ctx.now
+    # A new account goes on with the period; where something else decides about periods, it counts in the present one.
+    if account.is_new and await ctx.db.fetchval(
+        "update subscriptions set last_reset_at = $2 where user_id = $1 and counted_at is null returning true",
+        account.user_id, inherited.since,
+    ):  # fmt: skip
+        charged_at = inherited.since
+    await ctx.db.execute(
+        "insert into usage_charges (id, user_id, charged_at) select unnest($1::text[]), $2, $3",
+        [ChargeId.new(charged_at) for _ in range(inherited.used)], account.user_id, charged_at,
+    )  # fmt: skip
 
 
 @room.mutation(public=True)
 async def ensure_current_user(ctx: MutationContext, args: NoArgs) -> EnsuredUser:  # noqa: ARG001
     """Make sure the signed-in person has an account with a plan, and that its e-mail and name are up to date."""
     return EnsuredUser(user_id=await of_caller(ctx))
+
+
+@room.query(public=True, reads=("users", *READS))
+async def get_user_profile(ctx: QueryContext, args: NoArgs) -> Profile | None:  # noqa: ARG001
+    """The caller and how their subscription stands; None for nobody, and for somebody without an account."""
+    if ctx.caller.subject is None:
+        return None
+    row = await ctx.db.fetchrow(
+        f"""select u.id as account_id, u.name, u.email, {status_columns("$2")}
+            from users u left join subscriptions s on s.user_id = u.id
+            where u.clerk_id = $1 and u.deleted_at is null""",  # noqa: S608 - constants
+        ctx.caller.subject, ctx.now - LONGEST_PERIOD,
+    )  # fmt: skip
+    if row is None:
+        return None
+    return Profile(
+        user=ProfileOfUser(id=row["account_id"], name=given(row["name"]), email=given(row["email"])),
+        subscription=status_of(row, ctx.now),
+    )
+
+
+@room.mutation()
+async def create_user(ctx: MutationContext, args: CreateUser) -> EnsuredUser:
+    """An account with a plan for that Clerk user: made, or brought up to date. Unauthorized when it is deleted."""
+    user_id = await of_clerk_user(ctx, args.clerk_id, email=args.email or None, name=args.name or None)
+    if args.tags is not UNSET:
+        await ctx.db.execute(
+            "update users set tags = $2, updated_at = $3 where id = $1 and tags <> $2", user_id, args.tags, ctx.now
+        )
+    return EnsuredUser(user_id=user_id)

@@ -1,42 +1,102 @@
-"""Plans, periods and quotas: pure rules, no database and no clock."""
+"""Plans, products, periods and quotas: pure rules, no database and no clock.
+
+Periods are counted from the account's `last_reset_at`, whole periods of the plan at a time, and never begin "now". A
+change of plan gives nothing back by itself: what counted a moment before it goes on counting until the old period or
+the first one of the new plan ends, whichever comes first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 Tier = Literal["free", "weekly", "monthly", "yearly"]
+Status = Literal["active", "in_grace", "canceled", "expired"]
+
+FREE_PRODUCT = "free-tier"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a tier grants: `songs` in each `period`."""
+    """What a tier grants: `songs` in each `period`. It is sold as `sold_songs` in `sold_days` for `price` dollars."""
 
     songs: int
     period: timedelta
+    sold_songs: int
+    sold_days: int
+    price: float
 
 
-# A yearly plan is 1,200 songs, granted a twelfth (rounded up) every thirty days.
+# From the least to the most. A year's 1,200 songs are granted a twelfth (rounded up) every thirty days.
 PLANS: dict[Tier, Plan] = {
-    "free": Plan(songs=5, period=timedelta(days=30)),
-    "weekly": Plan(songs=20, period=timedelta(days=7)),
-    "monthly": Plan(songs=90, period=timedelta(days=30)),
-    "yearly": Plan(songs=100, period=timedelta(days=30)),
+    "free": Plan(songs=5, period=timedelta(days=30), sold_songs=5, sold_days=30, price=0.0),
+    "weekly": Plan(songs=20, period=timedelta(days=7), sold_songs=20, sold_days=7, price=3.99),
+    "monthly": Plan(songs=90, period=timedelta(days=30), sold_songs=90, sold_days=30, price=9.99),
+    "yearly": Plan(songs=-(-1200 // 12), period=timedelta(days=30), sold_songs=1200, sold_days=365, price=99.99),
 }
+RANK: dict[Tier, int] = {tier: rank for rank, tier in enumerate(PLANS)}
 
 # No period is longer, so charges older than this can be left out of any count.
 LONGEST_PERIOD = max(plan.period for plan in PLANS.values())
 
+# Which product of a store is which plan; REVENUECAT_PRODUCTS adds to it.
+PRODUCTS: dict[str, Tier] = {
+    FREE_PRODUCT: "free",
+    "eveokee_premium_weekly": "weekly",
+    "eveokee_premium_monthly": "monthly",
+    "eveokee_premium_annual": "yearly",
+    "eveokee_premium:eveokee-premium-weekly": "weekly",
+    "eveokee_premium:eveokee-premium-monthly": "monthly",
+    "eveokee_premium:eveokee-premium-annual": "yearly",
+}
+# RevenueCat names a grant from its dashboard after the entitlement and how long it lasts: rc_promo_premium_monthly.
+PROMOTION = "rc_promo_"
+
+# What the apps call a store; any other goes by its own name in lower case.
+PLATFORMS = {"APP_STORE": "app_store", "PLAY_STORE": "play_store", "STRIPE": "stripe", "RC_BILLING": "stripe"}
+
+
+def tier_of(product: str, products: Mapping[str, Tier]) -> Tier | None:
+    """The plan a product stands for; None when nobody has said. A promotion may be named without its duration."""
+    if product in products:
+        return products[product]
+    if product.startswith(PROMOTION):
+        return products.get(product.rpartition("_")[0])
+    return None
+
+
+def platform_of(store: str) -> str:
+    """The store as the apps know it."""
+    return PLATFORMS.get(store, store.lower())
+
+
+@dataclass(frozen=True)
+class Span:
+    """A tier that somebody has until a moment, or for ever."""
+
+    tier: Tier
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """As of `at`, charges counted that were made since `since`, and they were to do so until `until`."""
+
+    since: datetime
+    until: datetime
+    at: datetime
+
 
 @dataclass(frozen=True)
 class Standing:
-    """A subscription as it is stored."""
+    """What decides about a quota: what was bought, what was agreed, and from when periods are counted."""
 
-    tier: Tier
+    spans: tuple[Span, ...]
     custom_music_limit: int | None
     last_reset_at: datetime
+    counted: Counted | None = None
 
 
 @dataclass(frozen=True)
@@ -55,20 +115,49 @@ class Quota:
         return max(0, self.limit - self.used)
 
 
+def tier_at(spans: Iterable[Span], moment: datetime) -> Tier:
+    """The best tier somebody has at that moment; free without any."""
+    held: list[Tier] = [span.tier for span in spans if span.until is None or moment < span.until]
+    return max(held, key=RANK.__getitem__, default="free")
+
+
 def current_period(anchor: datetime, period: timedelta, now: datetime) -> tuple[datetime, datetime]:
     """Start and end of the period `now` is in. Periods are counted from `anchor`, so they never drift."""
     start = anchor + (now - anchor) // period * period
     return start, start + period
 
 
+def counting(standing: Standing, now: datetime) -> Counted:
+    """Since when charges count at `now`, and until when they do.
+
+    Follows the plan from where it was last written down through every end of something bought. Whoever changes what is
+    bought writes the answer down first, so that the change gives nothing back.
+    """
+    anchor = standing.last_reset_at
+    before = standing.counted or Counted(anchor, anchor, anchor)
+    now = max(now, before.at)
+    since, until = before.since, before.until
+    ends = sorted({span.until for span in standing.spans if span.until and before.at < span.until <= now})
+    for begin, end in zip([before.at, *ends], [*ends, now], strict=True):
+        period = PLANS[tier_at(standing.spans, begin)].period
+        start, finish = current_period(anchor, period, begin)
+        if since < start and begin < until:
+            until = min(until, finish)
+        else:
+            since, until = start, finish
+        if end >= until:
+            since, until = current_period(anchor, period, end)
+    return Counted(since, until, now)
+
+
 def quota(standing: Standing, charges: Iterable[datetime], now: datetime) -> Quota:
     """The one answer to how much is used and left. `charges` are those not refunded."""
-    plan = PLANS[standing.tier]
-    start, end = current_period(standing.last_reset_at, plan.period, now)
+    tier = tier_at(standing.spans, now)
+    counted = counting(standing, now)
     return Quota(
-        tier=standing.tier,
-        used=sum(1 for charged_at in charges if start <= charged_at < end),
-        limit=plan.songs if standing.custom_music_limit is None else standing.custom_music_limit,
-        period_start=start,
-        period_end=end,
+        tier=tier,
+        used=sum(1 for charged_at in charges if counted.since <= charged_at < counted.until),
+        limit=PLANS[tier].songs if standing.custom_music_limit is None else standing.custom_music_limit,
+        period_start=counted.since,
+        period_end=counted.until,
     )

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from daysong.features.subscriptions.rules import LONGEST_PERIOD, Quota, Standing, quota
+from daysong.features.subscriptions import store
+from daysong.features.subscriptions.rules import LONGEST_PERIOD, Quota
+from daysong.features.subscriptions.status import quota_of_row, status_columns
 from daysong.kernel.database import Reader, Transaction
 from daysong.kernel.errors import DaysongError
-from daysong.kernel.ids import ChargeId, SubscriptionId, UserId
+from daysong.kernel.ids import ChargeId, UserId
 
 # One statement: the plan and the charges that may still count.
-STANDING_SQL = """
-    select s.tier, s.custom_music_limit, s.last_reset_at,
-           array(select c.charged_at from usage_charges c
-                 where c.user_id = s.user_id and c.charged_at > $2
-                   and not exists (select from usage_refunds r where r.charge_id = c.id)) as charges
-    from subscriptions s where s.user_id = $1"""
+STANDING_SQL = f"select {status_columns('$2')} from subscriptions s where s.user_id = $1"  # noqa: S608
 
 
 async def open_free_plan(db: Transaction, user_id: UserId, now: datetime) -> None:
-    """Put a new account on the free plan; one that has a plan keeps it."""
+    """Put a new account on the free plan, or on what was bought for it before; one that has a plan keeps it."""
     if await db.fetchval("select true from subscriptions where user_id = $1", user_id):
         return
-    await db.execute(
-        """insert into subscriptions (id, user_id, last_reset_at, created_at, updated_at) values ($1, $2, $3, $3, $3)
-           on conflict (user_id) do nothing""",
-        SubscriptionId.new(now), user_id, now,
-    )  # fmt: skip
+    await store.insert(db, user_id, now)
 
 
 async def quota_of(db: Reader, user_id: UserId, now: datetime) -> Quota:
@@ -34,22 +27,24 @@ async def quota_of(db: Reader, user_id: UserId, now: datetime) -> Quota:
     row = await db.fetchrow(STANDING_SQL, user_id, now - LONGEST_PERIOD)
     if row is None:
         raise DaysongError("an account without a plan")
-    standing = Standing(
-        tier=row["tier"], custom_music_limit=row["custom_music_limit"], last_reset_at=row["last_reset_at"]
-    )
-    return quota(standing, row["charges"], now)
+    return quota_of_row(row, now)
 
 
-async def charge(db: Transaction, user_id: UserId, now: datetime) -> ChargeId | None:
+async def charge(db: Transaction, user_id: UserId, now: datetime, *, held: bool = True) -> ChargeId | None:
     """Take one song from the quota; None when nothing is left.
 
-    The plan's row is locked first: of many at once, each sees what the one before it took.
+    Of many at once, whoever did not see what the one before it took is run again. They come to that one after the
+    other, by the lock on the plan's row, which of 200 at once loses far fewer races than a write to the row would; and
+    who finds nothing left waits for nobody. Without `held`, `release` may give it back.
     """
-    await db.execute("select from subscriptions where user_id = $1 for update", user_id)
     if (await quota_of(db, user_id, now)).remaining == 0:
         return None
+    await db.execute("select from subscriptions where user_id = $1 for update", user_id)
     charge_id = ChargeId.new(now)
-    await db.execute("insert into usage_charges (id, user_id, charged_at) values ($1, $2, $3)", charge_id, user_id, now)
+    await db.execute(
+        "insert into usage_charges (id, user_id, charged_at, held) values ($1, $2, $3, $4)",
+        charge_id, user_id, now, held,
+    )  # fmt: skip
     return charge_id
 
 
@@ -60,3 +55,18 @@ async def refund(db: Transaction, charge_id: str, reason: str, now: datetime) ->
            on conflict (charge_id) do nothing""",
         charge_id, reason, now,
     )  # fmt: skip
+
+
+async def release(db: Transaction, user_id: UserId, reason: str, now: datetime) -> bool:
+    """Give back the newest charge that no song holds; False when there is none."""
+    charge_id = await db.fetchval(
+        """select c.id from usage_charges c
+           where c.user_id = $1 and not c.held
+             and not exists (select from usage_refunds r where r.charge_id = c.id)
+           order by c.charged_at desc, c.id desc limit 1""",
+        user_id,
+    )
+    if charge_id is None:
+        return False
+    await refund(db, charge_id, reason, now)
+    return True

@@ -3,38 +3,103 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
-from daysong.kernel.context import Caller
-from daysong.kernel.database import Transaction
+from daysong.features.users import tombstones
+from daysong.kernel.context import Caller, MutationContext
 from daysong.kernel.errors import Unauthorized
 from daysong.kernel.ids import UserId
 
 
-async def upsert(db: Transaction, clerk_id: str, *, email: str | None, name: str | None, now: datetime) -> UserId:
+class Account(NamedTuple):
+    """An account, and what is new about it."""
+
+    user_id: UserId
+    is_new: bool = False
+    email_is_new: bool = False
+
+
+class ToldByClerk(NamedTuple):
+    """What a webhook told of somebody: when Clerk changed it, and when Clerk said so."""
+
+    clerk_id: str
+    email: str | None
+    name: str | None
+    changed_at: datetime
+    said_at: datetime
+
+
+async def upsert(
+    ctx: MutationContext, clerk_id: str, *, email: str | None, name: str | None, by: Caller | None = None
+) -> Account:
     """The account of that Clerk user, made if it is new, brought up to date if e-mail or name changed.
 
     Writes only when something changed, so that ordinary calls do not contend for the row. Safe against another
     transaction making the same account: one of the two is run again and finds it. Unauthorized when it is deleted.
+
+    With `by`, this is what somebody's token says: nothing changes when Clerk has told of changes made since, and a
+    token left over from a deleted account is refused as well.
     """
-    row = await db.fetchrow("select id, email, name, deleted_at from users where clerk_id = $1", clerk_id)
+    row = await ctx.db.fetchrow("select id, email, name, deleted_at, told_at from users where clerk_id = $1", clerk_id)
     if row is None:
-        user_id = UserId.new(now)
-        await db.execute(
-            """insert into users (id, clerk_id, email, name, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)
-               on conflict (clerk_id) do nothing""",
-            user_id, clerk_id, email, name, now,
-        )  # fmt: skip
-        return user_id
+        if by is not None and await tombstones.bars(ctx, by):
+            raise Unauthorized
+        return await _insert(ctx, clerk_id, email=email, name=name)
     if row["deleted_at"] is not None:
         raise Unauthorized
-    if (email and email != row["email"]) or (name and name != row["name"]):
-        await db.execute(
-            "update users set email = coalesce($2, email), name = coalesce($3, name), updated_at = $4 where id = $1",
-            row["id"], email, name, now,
-        )  # fmt: skip
-    return UserId(row["id"])
+    outdated = (
+        by is not None and by.issued_at is not None and row["told_at"] is not None and by.issued_at < row["told_at"]
+    )
+    new_email, new_name = (email or row["email"], name or row["name"])
+    if outdated or (new_email, new_name) == (row["email"], row["name"]):
+        return Account(UserId(row["id"]))
+    await ctx.db.execute(
+        "update users set email = $2, name = $3, updated_at = $4 where id = $1",
+        row["id"], new_email, new_name, ctx.now,
+    )  # fmt: skip
+    return Account(UserId(row["id"]), email_is_new=new_email != row["email"])
 
 
-async def of_caller(db: Transaction, caller: Caller, now: datetime) -> UserId:
-    """The signed-in caller's account, made on first sight; Unauthorized when nobody is signed in."""
-    return await upsert(db, caller.signed_in, email=caller.email, name=caller.name, now=now)
+async def _insert(ctx: MutationContext, clerk_id: str, *, email: str | None, name: str | None) -> Account:
+    user_id = UserId.new(ctx.now)
+    await ctx.db.execute(
+        """insert into users (id, clerk_id, email, name, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)
+           on conflict (clerk_id) do nothing""",
+        user_id, clerk_id, email, name, ctx.now,
+    )  # fmt: skip
+    return Account(user_id, is_new=True, email_is_new=email is not None)
+
+
+async def of_caller(ctx: MutationContext) -> Account:
+    """The signed-in caller's account, made on first sight.
+
+    Unauthorized when nobody is signed in, when the account is deleted, and for a token left over from a deleted one.
+    """
+    return await upsert(ctx, ctx.caller.signed_in, email=ctx.caller.email, name=ctx.caller.name, by=ctx.caller)
+
+
+async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None, str]:
+    """Apply what Clerk told of somebody, if it is news; the account, and in a word what came of it.
+
+    A deleted account stays deleted, whatever is told of it and in whatever order.
+    """
+    row = await ctx.db.fetchrow(
+        "select id, email, deleted_at, told_at, told_in from users where clerk_id = $1 for update", told.clerk_id
+    )
+    if row is None:
+        if await tombstones.deleted_at(ctx, told.clerk_id) is not None:
+            return None, "account is deleted"
+        account = await _insert(ctx, told.clerk_id, email=told.email, name=told.name)
+    else:
+        account = Account(UserId(row["id"]), email_is_new=told.email is not None and told.email != row["email"])
+        if row["deleted_at"] is not None:
+            return None, "account is deleted"
+        if row["told_at"] is not None and (told.changed_at, told.said_at) <= (row["told_at"], row["told_in"]):
+            return account, "nothing new"
+    await ctx.db.execute(
+        """update users set email = $2, name = $3, told_at = $4, told_in = $5,
+             updated_at = case when (email, name) is distinct from ($2, $3) then $6 else updated_at end
+           where id = $1""",
+        account.user_id, told.email, told.name, told.changed_at, told.said_at, ctx.now,
+    )  # fmt: skip
+    return account, "created" if account.is_new else "updated"

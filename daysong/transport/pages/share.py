@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import re
 from html import escape
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from litestar import Response, get
+from litestar import Request, Response, get
+from litestar.background_tasks import BackgroundTask
 from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from daysong.kernel.clock import from_ms
-from daysong.kernel.context import ANONYMOUS
+from daysong.kernel.context import Caller
 from daysong.kernel.runtime import Runtime
 from daysong.transport import calls
 from daysong.transport.pages.assets import page
+from daysong.transport.viewers import viewer_of
 
 QUERY = "sharing:getSharedMusic"
+VIEW = "sharing:recordShareView"
+# Who fetches a page without anybody looking at it: programs that search, or show what is behind a link.
+PROGRAMS = re.compile(r"bot\b|crawl|spider|slurp|preview|facebookexternalhit|whatsapp|embedly", re.IGNORECASE)
+AHEAD = re.compile(r"prefetch|prerender|preview", re.IGNORECASE)
 LONGEST_ID = 64
 UNTITLED = "Untitled Track"
 
@@ -42,9 +49,14 @@ def handlers(runtime: Runtime) -> list[HTTPRouteHandler]:
     media_from = f"'self' https: {_origin(settings.site_url)}"
 
     @get("/share/{share_id:str}")
-    async def share(share_id: FromPath[str]) -> Response[str]:
-        song = await _find(runtime, share_id)
+    async def share(request: Request[Any, Any, Any], share_id: FromPath[str]) -> Response[str]:
+        viewer = Caller(viewer=viewer_of(request.scope, runtime.clock.now(), settings.admin_key))
+        song = await _find(runtime, share_id, viewer)
+        counting = None
         if isinstance(song, Shared):
+            if _is_looked_at(request):
+                # After the answer: whoever wants to hear the song does not wait for being counted.
+                counting = BackgroundTask(calls.call, runtime, VIEW, {"shareId": share_id}, viewer)
             meta = _meta(song, f"{settings.share_base_url}/share/{share_id}")
             title, content, status = escape(song.title), _song(song), 200
         else:
@@ -53,7 +65,7 @@ def handlers(runtime: Runtime) -> list[HTTPRouteHandler]:
         body, headers = page("share", media_from=media_from, TITLE=title, META=meta, CONTENT=content)
         # Always asked for anew: a link can be taken back.
         headers["Cache-Control"] = "private, no-store"
-        return Response(body, status_code=status, media_type=MediaType.HTML, headers=headers)
+        return Response(body, status_code=status, media_type=MediaType.HTML, headers=headers, background=counting)
 
     return [share]
 
@@ -67,10 +79,17 @@ NOTHING = _notice("There is no song here", "The link may be mistyped, or the son
 TROUBLE = _notice("The song cannot be shown right now", "Please try again in a little while.")
 
 
-async def _find(runtime: Runtime, share_id: str) -> Shared | tuple[str, str]:
+def _is_looked_at(request: Request[Any, Any, Any]) -> bool:
+    """Whether a person is about to see the page, as far as its request tells."""
+    headers = request.headers
+    ahead = " ".join(headers.get(name, "") for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"))
+    return request.method == "GET" and not (AHEAD.search(ahead) or PROGRAMS.search(headers.get("user-agent", "")))
+
+
+async def _find(runtime: Runtime, share_id: str, viewer: Caller) -> Shared | tuple[str, str]:
     if len(share_id) > LONGEST_ID or "\0" in share_id:
         return NOTHING
-    ended = await calls.call(runtime, QUERY, {"shareId": share_id}, ANONYMOUS)
+    ended = await calls.call(runtime, QUERY, {"shareId": share_id}, viewer)
     if isinstance(ended, calls.Failure):
         return TROUBLE if ended.outcome == "failed" else NOTHING
     found = msgspec.to_builtins(ended.value)

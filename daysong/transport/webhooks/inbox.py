@@ -1,18 +1,41 @@
-"""The webhook inbox: what a vendor sent is stored and its handling scheduled, in one transaction, before we say 200."""
+"""The webhook inbox: what a vendor sent is stored and its handling scheduled, in one transaction, before we say 200.
+
+An event is handled by a job of its own, which retries. One whose job was given up stays as a dead letter, to be listed
+and replayed (`daysong webhooks`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
+import asyncpg
+
 from daysong.kernel.context import SYSTEM, MutationContext
-from daysong.kernel.database import Transaction
+from daysong.kernel.database import Reader, Transaction
+from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import EventId
 from daysong.kernel.registry import Args, IdText
 from daysong.kernel.runtime import Runtime
 
 # Litestar answers 413 to a larger one.
 MAX_BODY = 1024 * 1024
+# How long a handled event is kept.
+KEPT = timedelta(days=30)
+FORGOTTEN_AT_ONCE = 500
+
+STATUSES = ("waiting", "handled", "dead", "stranded")
+
+# An event with the latest job that was to handle it. Stranded: yet to be handled, and no job there to do it.
+STATUS_SQL = """
+    select e.*, j.last_error, coalesce(j.failures, 0) as failures,
+           case when e.handled_at is not null then 'handled'
+                when j.status in ('queued', 'running') then 'waiting'
+                when j.status = 'dead' then 'dead'
+                else 'stranded' end as status
+    from webhook_events e
+    left join jobs j on j.unique_key = 'event ' || e.id || ' ' || e.replays"""
 
 
 class OneEvent(Args):
@@ -22,34 +45,55 @@ class OneEvent(Args):
 
 
 class Event(Args):
-    """A vendor's event, as it is stored. `subject` is what it is about on our side, where that is known already."""
+    """A vendor's event, as it is stored.
+
+    subject  what it is about on our side, where that is known already
+    about    further ids it mentions, ours or the vendor's: with any of these, or the subject, it is erased
+    """
 
     vendor: str
     event_id: str
     type: str
     body: str
     subject: str | None = None
+    about: tuple[str, ...] = ()
+
+
+class NoSuchEvent(DaysongError):
+    """There is no such event in the inbox, or nothing that could be done with it."""
 
 
 Handler = Callable[[MutationContext, OneEvent], Awaitable[Any]]
 
 
-async def receive(runtime: Runtime, event: Event, handler: Handler) -> bool:
-    """Store an event whose sender was verified, and schedule `handler`; False for one we have already."""
+async def receive(runtime: Runtime, event: Event, handler: Handler | None, *, outcome: str = "noted") -> bool:
+    """Store an event whose sender was verified, and schedule `handler`; False for one we have already.
+
+    Without a handler the event counts as handled, with that outcome.
+    """
 
     async def store(ctx: MutationContext, event: Event) -> bool:
         identifier = EventId.new(ctx.now)
+        about = dict.fromkeys([event.subject, *event.about] if event.subject else event.about)
         inserted = await ctx.db.fetchval(
-            """insert into webhook_events (id, vendor, event_id, type, subject, body, received_at)
-               values ($1, $2, $3, $4, $5, $6, $7) on conflict (vendor, event_id) do nothing returning id""",
-            identifier, event.vendor, event.event_id, event.type, event.subject, event.body, ctx.now,
+            """insert into webhook_events
+                 (id, vendor, event_id, type, subject, about, body, received_at, handler, handled_at, outcome)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+               on conflict (vendor, event_id) do nothing returning id""",
+            identifier, event.vendor, event.event_id, event.type, event.subject, list(about), event.body, ctx.now,
+            runtime.registry.of(handler).identifier if handler else None,
+            None if handler else ctx.now, None if handler else outcome,
         )  # fmt: skip
-        if inserted:
-            await ctx.schedule(handler, OneEvent(event_id=identifier))
+        if inserted and handler:
+            await _schedule(ctx, handler, identifier, replays=0)
         return inserted is not None
 
     stored: bool = await runtime.mutate(store, event, SYSTEM, runtime.clock)
     return stored
+
+
+async def _schedule(ctx: MutationContext, handler: Handler, event_id: str, *, replays: int) -> None:
+    await ctx.schedule(handler, OneEvent(event_id=event_id), key=f"event {event_id} {replays}")
 
 
 async def opened(db: Transaction, args: OneEvent) -> Any:
@@ -62,3 +106,68 @@ async def close(ctx: MutationContext, args: OneEvent, outcome: str) -> None:
     await ctx.db.execute(
         "update webhook_events set handled_at = $2, outcome = $3 where id = $1", args.event_id, ctx.now, outcome
     )
+
+
+async def strip(ctx: MutationContext, args: OneEvent) -> None:
+    """Keep of an event only that there was one: what it says is about somebody whose data is gone."""
+    await ctx.db.execute(
+        "update webhook_events set subject = null, about = '{}', body = '{}', handler = null where id = $1",
+        args.event_id,
+    )
+
+
+async def listed(db: Reader, *, vendor: str | None, status: str | None, limit: int) -> Sequence[asyncpg.Record]:
+    """The newest events, of one vendor or status if given: the columns of STATUS_SQL."""
+    return await db.fetch(
+        f"""select * from ({STATUS_SQL}) e
+            where ($1::text is null or vendor = $1)
+              and ($2::text is null or status = $2 and ($2 = 'handled' or handled_at is null))
+            order by received_at desc, id desc limit $3""",  # noqa: S608 - a constant
+        vendor, status, limit,
+    )  # fmt: skip
+
+
+async def one(db: Reader, event_id: str) -> asyncpg.Record:
+    """An event with all that is known of it; NoSuchEvent."""
+    row = await db.fetchrow(f"{STATUS_SQL} where e.id = $1", event_id)
+    if row is None:
+        raise NoSuchEvent(f"There is no event {event_id} in the inbox.")
+    return row
+
+
+async def replay(runtime: Runtime, event_id: str) -> bool:
+    """Give an event to its handler anew; False when a job is at it already. NoSuchEvent when nothing handles it.
+
+    Handlers look at what is there before they act, so an event that was handled may be handled again.
+    """
+
+    async def again(ctx: MutationContext, args: OneEvent) -> bool:
+        row = await one(ctx.db, args.event_id)
+        if row["status"] == "waiting":
+            return False
+        function = runtime.registry.named(row["handler"]) if row["handler"] else None
+        if function is None:
+            raise NoSuchEvent(f"Nothing handles an event of the type {row['type']}.")
+        # The new job takes the place of one that was given up.
+        await ctx.db.execute(
+            "delete from jobs where unique_key = $1 and status = 'dead'", f"event {args.event_id} {row['replays']}"
+        )
+        replays: int = await ctx.db.fetchval(
+            """update webhook_events set handled_at = null, outcome = null, replays = replays + 1
+               where id = $1 returning replays""",
+            args.event_id,
+        )
+        await _schedule(ctx, function.handler, args.event_id, replays=replays)
+        return True
+
+    begun: bool = await runtime.mutate(again, OneEvent(event_id=event_id), SYSTEM, runtime.clock)
+    return begun
+
+
+async def forget(ctx: MutationContext) -> bool:
+    """Remove some of the events handled long ago; whether there are others."""
+    done = await ctx.db.execute(
+        "delete from webhook_events where id in (select id from webhook_events where handled_at < $1 limit $2)",
+        ctx.now - KEPT, FORGOTTEN_AT_ONCE,
+    )  # fmt: skip
+    return done == f"DELETE {FORGOTTEN_AT_ONCE}"

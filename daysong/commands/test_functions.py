@@ -1,0 +1,133 @@
+"""docs/FUNCTIONS.md, and which functions anybody may call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from daysong import app as composition
+from daysong.commands.functions import document
+from daysong.kernel.context import MutationContext, QueryContext
+from daysong.kernel.registry import Args, IdText, NoArgs, Registry, Result, Room, given
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "FUNCTIONS.md"
+
+# The public functions, and no others. Q query, M mutation, A action.
+PUBLIC = """
+users: ensureCurrentUser M, getUserProfile Q, deleteAccount M
+diaries: createDiary M, updateDiary M, deleteDiary M, listDiaries Q, pageDiaries Q, getDiary Q
+music: startDiaryMusicGeneration A, listPlaylistMusic Q, pagePlaylist Q, getMusic Q, softDeleteMusic M
+sharing: createShareLink M, getSharedMusic Q, recordShareView M, listSharedMusic Q, setSharePrivacy M,
+         toggleSharePrivacy M, revokeShare M
+billing: getPlans Q, getCurrentUserStatus Q
+usage: getCurrentUserUsage Q, canCurrentUserGenerateMusic Q, checkUsageWithReconciliation A,
+       recordCurrentUserMusicGeneration M
+callSettings: upsertCallSettings M, sendTestCall M
+callJobs: getCallJobs Q, getCallJobStats Q, getCallSessions Q, getDashboardStats Q
+"""
+
+# Agreed on and still to be written. A name goes from here the moment its function is there.
+NOT_YET = {
+    "callSettings:upsertCallSettings",
+    "callSettings:sendTestCall",
+    "callJobs:getCallJobs",
+    "callJobs:getCallJobStats",
+    "callJobs:getCallSessions",
+    "callJobs:getDashboardStats",
+}
+
+
+def agreed() -> dict[str, str]:
+    """The functions of PUBLIC by name, with their kinds."""
+    found = {}
+    for line in PUBLIC.replace(",\n", ",").strip().splitlines():
+        module, _, listed = line.partition(":")
+        for each in listed.split(","):
+            name, kind = each.split()
+            found[f"{module}:{name}"] = {"Q": "Query", "M": "Mutation", "A": "Action"}[kind]
+    return found
+
+
+def test_f10_the_public_functions_are_those_agreed_on_and_no_others() -> None:
+    """Whatever else is registered is internal."""
+    there = {function.identifier: function.kind.value for function in Registry(composition.ROOMS) if function.public}
+    assert there == {name: kind for name, kind in agreed().items() if name not in NOT_YET}
+
+
+def test_what_is_there_is_no_longer_awaited() -> None:
+    """NOT_YET only shrinks, and has no name that nobody agreed on."""
+    there = {function.identifier for function in Registry(composition.ROOMS)}
+    assert there & NOT_YET == set()
+    assert agreed().keys() >= NOT_YET
+
+
+def test_the_document_is_what_is_registered() -> None:
+    """If this fails: `daysong functions > docs/FUNCTIONS.md`."""
+    written = DOCUMENT.read_text(encoding="utf-8")
+    assert written == document(Registry(composition.ROOMS)), "run: daysong functions > docs/FUNCTIONS.md"
+
+
+room = Room("garden")
+
+
+class Plant(Args):
+    """What to plant."""
+
+    bed_id: IdText
+    seeds: list[str]
+    depth: float = 2.5
+    water: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class Bed(Result):
+    """A bed.
+
+    With more to say.
+    """
+
+    id: str = msgspec.field(name="_id")
+    grown: bool = False
+    plants: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    beside: Bed | None = None
+
+
+class Nothing(Result):
+    """No bed."""
+
+    reason: str
+
+
+@room.mutation()
+async def plant(ctx: MutationContext, args: Plant) -> Bed:
+    """Plant something
+    in a bed.
+
+    And more.
+    """
+    return Bed(id="bed", plants=given(None))
+
+
+@room.query(public=True)
+async def beds(ctx: QueryContext, args: NoArgs) -> list[Bed] | Nothing | None:
+    """All beds."""
+    return None
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "## garden\n\n### garden:beds\n\nPublic query. All beds.\n\n- takes nothing\n",
+        "- takes nothing\n- gives `[Bed] | Nothing | null`\n",
+        "### garden:plant\n\nInternal mutation. Plant something in a bed.\n\n",
+        "- takes `bedId: id, seeds: [string], depth?: number = 2.5, water?: boolean`\n- gives `Bed`\n",
+        "### Bed\n\nA bed.\n\n- `_id: string`\n- `grown: boolean = false`\n- `plants?: {string: integer}`\n",
+        "- `beside: Bed | null`\n",
+        "### Nothing\n\nNo bed.\n\n- `reason: string`\n",
+    ],
+)
+def test_a_function_is_described_by_what_it_takes_and_gives(expected: Any) -> None:
+    """Public ones first; the first paragraph of the docstring; what may be left out and what is meant then."""
+    assert expected in document(Registry([room]))

@@ -1,0 +1,125 @@
+"""Diary entries: their versions, and those that are made of calls."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from daysong.features.diaries.rules import DiaryIsEmpty, DiaryTooLong, WriterNotFound
+from daysong.kernel.clock import to_ms
+from daysong.kernel.context import SYSTEM
+from daysong.kernel.errors import ArgumentValidationError, Forbidden
+from rehearsal.world import FunctionError, Person, World
+
+pytestmark = pytest.mark.anyio
+
+
+async def id_of(person: Person) -> str:
+    """The account of somebody."""
+    return str((await person.mutation("users:ensureCurrentUser"))["userId"])
+
+
+async def internal(world: World, **args: Any) -> str:
+    """Make an entry as a workflow does."""
+    created = await world.app.call("diaries:createDiaryInternal", args, caller=SYSTEM)
+    return str(created.id)
+
+
+async def test_an_entry_of_a_call_is_made_once(world: World, alice: Person) -> None:
+    """The report of a call may be delivered twice, with other words: the first entry stays."""
+    owner = await id_of(alice)
+    first = await internal(world, userId=owner, content=" Rain ", callSessionId="session_1")
+    assert await internal(world, userId=owner, content="Other words", callSessionId="session_1") == first
+    assert await internal(world, userId=owner, content="Sun", callSessionId="session_2") != first
+    assert {diary["content"] for diary in await alice.query("diaries:listDiaries")} == {"Rain", "Sun"}
+
+
+async def test_f37_deliveries_at_once_are_one_entry(world: World, alice: Person) -> None:
+    """Five workers hand in the same call; all are told of the same entry."""
+    owner = await id_of(alice)
+    made = await asyncio.gather(
+        *(internal(world, userId=owner, content=f"Rain {n}", callSessionId="session_1") for n in range(5))
+    )
+    assert len(set(made)) == 1
+    assert len(await alice.query("diaries:listDiaries")) == 1
+
+
+async def test_entries_without_a_call_are_made_each_time(world: World, alice: Person) -> None:
+    """Nothing but a call session says that two are the same."""
+    owner = await id_of(alice)
+    assert await internal(world, userId=owner, content="Rain") != await internal(world, userId=owner, content="Rain")
+
+
+async def test_an_entry_may_be_of_another_day(world: World, alice: Person) -> None:
+    """It is listed by its date, and was made now."""
+    owner, day = await id_of(alice), datetime(2026, 11, 20, 19, 30, tzinfo=UTC)
+    await internal(world, userId=owner, content="Today")
+    await internal(world, userId=owner, content="Then", date=to_ms(day))
+    newest, older = await alice.query("diaries:listDiaries")
+    assert (newest["content"], newest["date"]) == ("Today", to_ms(world.clock.now()))
+    assert (older["date"], older["_creationTime"]) == (to_ms(day), to_ms(world.clock.now()))
+
+
+@pytest.mark.parametrize("date", [-1, 1e300, float("nan"), "now"])
+async def test_a_date_that_is_none_is_refused(world: World, alice: Person, date: Any) -> None:
+    """The error names the field."""
+    with pytest.raises(ArgumentValidationError, match="date"):
+        await internal(world, userId=await id_of(alice), content="Rain", date=date)
+
+
+async def test_f61_an_entry_of_a_call_must_say_something_and_end_somewhere(world: World, alice: Person) -> None:
+    """The same bounds hold wherever an entry is written."""
+    owner = await id_of(alice)
+    with pytest.raises(DiaryIsEmpty):
+        await internal(world, userId=owner, content=" \n")
+    with pytest.raises(DiaryTooLong):
+        await internal(world, userId=owner, content="x" * 50_001)
+    assert await alice.query("diaries:listDiaries") == []
+
+
+async def test_entries_are_only_for_accounts_that_are_there(world: World, alice: Person, bob: Person) -> None:
+    """Nobody, somebody deleted, or a call of another: no entry."""
+    alices, bobs = await id_of(alice), await id_of(bob)
+    with pytest.raises(WriterNotFound, match="User not found"):
+        await internal(world, userId="user_nobody", content="Rain")
+    await internal(world, userId=alices, content="Rain", callSessionId="session_1")
+    with pytest.raises(Forbidden):
+        await internal(world, userId=bobs, content="Mine", callSessionId="session_1")
+    await world.db.pool.execute("update users set deleted_at = $1 where id = $2", world.clock.now(), alices)
+    with pytest.raises(WriterNotFound):
+        await internal(world, userId=alices, content="Rain")
+    assert await world.db.pool.fetchval("select count(*) from diaries") == 1
+
+
+async def test_making_entries_for_others_is_not_public(alice: Person) -> None:
+    """An app cannot write into an account by its id."""
+    with pytest.raises(FunctionError, match="Could not find public function"):
+        await alice.mutation("diaries:createDiaryInternal", userId="x", content="Rain")
+
+
+async def test_f62_every_change_counts_the_version_on(world: World, alice: Person, bob: Person) -> None:
+    """Two changes at once are both counted, one after the other; a refused one is not."""
+    diary = await alice.mutation("diaries:createDiary", content="Rain")
+    assert await version(world) == 1
+    world.clock.forward(timedelta(minutes=1))
+    updated = await alice.mutation("diaries:updateDiary", diaryId=diary["_id"], content="Sun")
+    assert updated == {"_id": diary["_id"], "updatedAt": to_ms(world.clock.now())}
+    assert await version(world) == 2
+    await asyncio.gather(
+        *(alice.mutation("diaries:updateDiary", diaryId=diary["_id"], content=f"Sun {n}") for n in range(4))
+    )
+    assert await version(world) == 6
+    with pytest.raises(FunctionError, match="Forbidden"):
+        await bob.mutation("diaries:updateDiary", diaryId=diary["_id"], content="Mine")
+    with pytest.raises(FunctionError, match="Content cannot be empty"):
+        await alice.mutation("diaries:updateDiary", diaryId=diary["_id"], content=" ")
+    assert await version(world) == 6
+
+
+async def version(world: World) -> int:
+    """Of the only entry."""
+    counted: int = await world.db.pool.fetchval("select version from diaries")
+    return counted

@@ -1,0 +1,139 @@
+"""What owners do with their shares: see them, close and open them, take them back."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from daysong.features.links import media_url, share_url
+from daysong.features.sharing.rules import ShareNotFound
+from daysong.features.subscriptions import accounts
+from daysong.kernel.clock import to_ms
+from daysong.kernel.context import MutationContext, QueryContext
+from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room, given
+
+room = Room("sharing")
+
+
+class OneShare(Args):
+    """Which share: its row, not the id in the link."""
+
+    shared_music_id: IdText
+
+
+class SetSharePrivacy(OneShare):
+    """Which share, and how it is to be."""
+
+    is_private: bool
+
+
+class Privacy(Result):
+    """How the share is now."""
+
+    is_private: bool
+
+
+class OwnSharedTrack(Result):
+    """The track behind a share."""
+
+    id: str = msgspec.field(name="_id")
+    status: str
+    title: str | UnsetType = UNSET
+    image_url: str | UnsetType = UNSET
+    audio_url: str | UnsetType = UNSET
+    duration: float | UnsetType = UNSET
+    diary_id: str | UnsetType = UNSET
+
+
+class OwnShare(Result):
+    """A share as its owner sees it; `view_count` counts each viewer once a day."""
+
+    id: str = msgspec.field(name="_id")
+    creation_time: float = msgspec.field(name="_creationTime")
+    share_id: str
+    share_url: str
+    is_private: bool
+    view_count: int
+    created_at: float
+    updated_at: float
+    music: OwnSharedTrack
+
+
+@room.query(public=True, reads=("shared_music", "share_views", "share_viewers", "music", "users"))
+async def list_shared_music(ctx: QueryContext, args: NoArgs) -> list[OwnShare]:  # noqa: ARG001
+    """The caller's shares, newest first, private ones among them; without those of deleted songs. Nobody has none."""
+    if ctx.caller.subject is None:
+        return []
+    rows = await ctx.db.fetch(
+        """select s.id, s.share_id, s.is_private, s.created_at, s.updated_at,
+                  coalesce(v.views, 0) + (select count(*) from share_viewers w where w.share_row_id = s.id) as views,
+                  m.id as music_id, m.status, m.title, m.image_url, m.image_file_id, m.audio_url, m.audio_file_id,
+                  m.duration, m.diary_id
+           from shared_music s
+           join users u on u.id = s.user_id and u.clerk_id = $1 and u.deleted_at is null
+           join music m on m.id = s.music_id and m.deleted_at is null
+           left join share_views v on v.share_row_id = s.id
+           order by s.created_at desc, s.id desc""",
+        ctx.caller.subject,
+    )
+    return [
+        OwnShare(
+            id=row["id"],
+            creation_time=to_ms(row["created_at"]),
+            share_id=row["share_id"],
+            share_url=share_url(ctx.settings, row["share_id"]),
+            is_private=row["is_private"],
+            view_count=row["views"],
+            created_at=to_ms(row["created_at"]),
+            updated_at=to_ms(row["updated_at"]),
+            music=OwnSharedTrack(
+                id=row["music_id"],
+                status=row["status"],
+                title=given(row["title"]),
+                image_url=given(media_url(ctx.settings, row["image_file_id"], row["image_url"])),
+                audio_url=given(media_url(ctx.settings, row["audio_file_id"], row["audio_url"])),
+                duration=given(row["duration"]),
+                diary_id=given(row["diary_id"]),
+            ),
+        )
+        for row in rows
+    ]
+
+
+@room.mutation(public=True)
+async def set_share_privacy(ctx: MutationContext, args: SetSharePrivacy) -> Privacy:
+    """Close a link, or open it again; the same however often it is asked. ShareNotFound also for another's."""
+    await _check_owner(ctx, args)
+    await ctx.db.execute(
+        "update shared_music set is_private = $2, updated_at = $3 where id = $1 and is_private <> $2",
+        args.shared_music_id, args.is_private, ctx.now,
+    )  # fmt: skip
+    return Privacy(is_private=args.is_private)
+
+
+@room.mutation(public=True)
+async def toggle_share_privacy(ctx: MutationContext, args: OneShare) -> Privacy:
+    """Close an open link or open a closed one. Asked once more it turns back: setSharePrivacy does not."""
+    await _check_owner(ctx, args)
+    is_private = await ctx.db.fetchval(
+        "update shared_music set is_private = not is_private, updated_at = $2 where id = $1 returning is_private",
+        args.shared_music_id, ctx.now,
+    )  # fmt: skip
+    return Privacy(is_private=is_private)
+
+
+@room.mutation(public=True)
+async def revoke_share(ctx: MutationContext, args: OneShare) -> None:
+    """Take a link back for good; gone already is fine. Sharing the song again makes another link, counted from 0."""
+    owner = await accounts.of_caller(ctx)
+    # With the row goes the id, which nobody will draw again: there are 5 × 10^17.
+    found = await ctx.db.fetchval("select user_id from shared_music where id = $1", args.shared_music_id)
+    if found not in {None, owner}:
+        raise ShareNotFound
+    await ctx.db.execute("delete from shared_music where id = $1", args.shared_music_id)
+
+
+async def _check_owner(ctx: MutationContext, args: OneShare) -> None:
+    owner = await accounts.of_caller(ctx)
+    if await ctx.db.fetchval("select user_id from shared_music where id = $1", args.shared_music_id) != owner:
+        raise ShareNotFound

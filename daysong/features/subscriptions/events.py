@@ -1,0 +1,322 @@
+"""What each RevenueCat event does to what a customer has: one row for each type, and no database and no clock.
+
+RevenueCat advises to ask again after every event and to keep its answer, and so we do (`revenuecat_billing.py`). These
+rules count while it cannot be asked, and for customers who are not ours yet. Events are kept until the next answer and
+applied in the order they were made, so that it makes no difference in which order, or how often, they arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from daysong.features.subscriptions.holdings import Holdings, Line, Lines, Told, line_name, store_of
+from daysong.features.subscriptions.rules import Tier, tier_of
+from daysong.kernel.clock import from_ms
+from daysong.vendors.revenuecat_events import SANDBOX, BillingEvent
+
+LONGEST_GRANT = int(timedelta(hours=24) / timedelta(milliseconds=1))
+# Where RevenueCat is never asked, older events are summed up; none is redelivered after so many newer ones.
+MOST_EVENTS = 60
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the settings say: which product is which plan, and whether purchases in a store's sandbox count."""
+
+    products: Mapping[str, Tier]
+    accept_sandbox: bool = False
+
+
+Change = dict[str, Any]
+
+
+def _bought(event: BillingEvent) -> Change | None:
+    # Only a purchase that is no subscription has no end; anything else without one is left to RevenueCat's answer.
+    if event.expires_at is None:
+        return None
+    return _until(event.expires_at) | {"renews": True, "trouble": False, "resumes_at": None}
+
+
+def _bought_once(event: BillingEvent) -> Change | None:
+    return _until(event.expires_at) | {"renews": False} if event.unlocks else None
+
+
+def _extended(event: BillingEvent) -> Change | None:
+    return None if event.expires_at is None else _until(event.expires_at)
+
+
+def _unpaid(event: BillingEvent) -> Change:
+    ended = event.at if event.expires_at is None else event.expires_at
+    return _until(ended, event.grace_until) | {"trouble": True}
+
+
+def _ended(event: BillingEvent) -> Change:
+    ended = event.at if event.expires_at is None else min(event.at, event.expires_at)
+    return _until(ended) | {"renews": False}
+
+
+def _cancelled(event: BillingEvent) -> Change:
+    match event.reason:
+        case "CUSTOMER_SUPPORT":  # a refund
+            return _until(event.at if event.expires_at is None else event.expires_at)
+        case "BILLING_ERROR":
+            return {"trouble": True}
+    return {"renews": False}
+
+
+def _granted(event: BillingEvent) -> Change:
+    longest = event.at + LONGEST_GRANT
+    return _until(longest if event.expires_at is None else min(longest, event.expires_at)) | {"renews": False}
+
+
+def _will_renew(event: BillingEvent) -> Change:
+    return {"renews": True, "trouble": False, "resumes_at": _moment(event.resumes_at)}
+
+
+def _nothing(event: BillingEvent) -> None:  # noqa: ARG001 - one of many that look at the event
+    return None
+
+
+def _until(expires: int | None, grace: int | None = None) -> Change:
+    return {"expires_at": _moment(expires), "grace_until": _moment(grace)}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table.
+
+    change  what becomes of the line; None leaves it
+    line    which line that is: the store's subscription, a purchase of its own, or a temporary grant
+    buys    whether the event's product is what the line holds from then on
+    closes  whether it puts an end to a temporary grant of its transaction
+    rank    which of two events made at one moment comes first: the lesser
+    asks    whether RevenueCat is asked how things stand
+    """
+
+    change: Callable[[BillingEvent], Change | None] = _nothing
+    line: str = "subscription"
+    buys: bool = False
+    closes: bool = False
+    rank: int = 1
+    asks: bool = True
+
+
+_QUIET = Rule(asks=False)
+_ASK = Rule()
+
+EVENTS: dict[str, Rule] = {
+    "INITIAL_PURCHASE": Rule(_bought, buys=True, closes=True, rank=0),
+    "RENEWAL": Rule(_bought, buys=True, closes=True, rank=0),
+    "NON_RENEWING_PURCHASE": Rule(_bought_once, line="once", buys=True, rank=0),
+    "TEMPORARY_ENTITLEMENT_GRANT": Rule(_granted, line="grant", buys=True, rank=0),
+    "SUBSCRIPTION_EXTENDED": Rule(_extended),
+    "REFUND_REVERSED": Rule(_extended),
+    "UNCANCELLATION": Rule(_will_renew),
+    # Paid is paid: it is good until it ends. Only a refund ends it, and one of the latest period alone.
+    "CANCELLATION": Rule(_cancelled, rank=3),
+    "BILLING_ISSUE": Rule(_unpaid, rank=2),
+    # Of a pause to come. When it comes, that is an EXPIRATION, and its end a RENEWAL.
+    "SUBSCRIPTION_PAUSED": Rule(_will_renew),
+    "EXPIRATION": Rule(_ended, closes=True, rank=4),
+    # For information: the new product comes with a RENEWAL or an INITIAL_PURCHASE, at once or when the period ends.
+    "PRODUCT_CHANGE": _ASK,
+    # Of two customers: see `_transfer`.
+    "TRANSFER": Rule(rank=5),
+    "SUBSCRIBER_ALIAS": _ASK,
+    "PURCHASE_REDEEMED": _ASK,
+    "PRICE_INCREASE_CONSENT_REQUIRED": _ASK,
+    "PRICE_INCREASE_CONSENT_APPROVED": _ASK,
+    "VIRTUAL_CURRENCY_TRANSACTION": _ASK,
+    "EXPERIMENT_ENROLLMENT": _ASK,
+    "TEST": _QUIET,
+    "INVOICE_ISSUANCE": _QUIET,
+}
+
+
+def rule_of(kind: str) -> Rule:
+    """The row of an event type. Of one nobody has seen before we know nothing, and ask."""
+    # Every look at a paywall is an event: asking each time would use up what RevenueCat lets us ask.
+    return _QUIET if kind.startswith("PAYWALL_") else EVENTS.get(kind, _ASK)
+
+
+def counts(event: BillingEvent, policy: Policy) -> bool:
+    """Whether the event is from an environment that counts here."""
+    return policy.accept_sandbox or event.environment != SANDBOX
+
+
+def changes_anything(event: BillingEvent) -> bool:
+    """Whether the event itself could make a difference to what a customer has."""
+    return event.type == "TRANSFER" or rule_of(event.type).change is not _nothing
+
+
+def _moment(ms: int | None) -> datetime | None:
+    return None if ms is None else from_ms(ms)
+
+
+def _store(event: BillingEvent) -> str:
+    return line_name(event.environment, event.store or "UNKNOWN")
+
+
+def apply(lines: Lines, event: BillingEvent, policy: Policy) -> Lines:
+    """A customer's lines after one more event of theirs, later than all before."""
+    rule, change = rule_of(event.type), rule_of(event.type).change(event)
+    after = dict(lines)
+    granted = after.pop(_grant(event), None) if rule.closes else None
+    if change is None or (granted is not None and not rule.buys):
+        return after
+    name, period = _line_name(event, rule), _period(event)
+    line = after.get(name)
+    sets_end = "expires_at" in change
+    if line is None:
+        if not sets_end:
+            return after  # nothing is known yet of what was cancelled or is to pause
+        line = Line(period, "", None, None)
+    if period < line.period:
+        return after  # nothing said of an older period touches a newer one
+    if rule.buys or not line.product or (sets_end and period > line.period):
+        product = event.product_id or line.product
+        line = msgspec.structs.replace(line, product=product, tier=tier_of(product, policy.products))
+    after[name] = msgspec.structs.replace(line, period=period, **change)
+    return after
+
+
+def _grant(event: BillingEvent) -> str:
+    return f"{_store(event)}/grant {event.transaction_id}"
+
+
+def _line_name(event: BillingEvent, rule: Rule) -> str:
+    if rule.line == "grant":
+        return _grant(event)
+    # A purchase without an end is no subscription, and neither is what is refunded without one.
+    if rule.line == "once" or (event.type == "CANCELLATION" and event.expires_at is None):
+        return f"{_store(event)}/{event.product_id}"
+    return _store(event)
+
+
+def _period(event: BillingEvent) -> int:
+    """When the billing period began that an event speaks of."""
+    # A renewal may be told of before its period begins. What does not say when it began, began before it ended.
+    if event.purchased_at is not None:
+        return min(event.purchased_at, event.at)
+    return event.at if event.expires_at is None else min(event.expires_at, event.at)
+
+
+@dataclass(frozen=True)
+class Book:
+    """Several customers: what each has, and which app user ids are whose."""
+
+    customers: Mapping[str, Holdings]
+    names: Mapping[str, str]
+
+    def named(self, app_user_ids: Iterable[str]) -> str | None:
+        """The customer known by the first of these ids that anybody is known by."""
+        return next((self.names[each] for each in app_user_ids if each in self.names), None)
+
+
+def deliver(book: Book, event: BillingEvent, policy: Policy) -> Book:
+    """The book after an event, whomever in it the event is about.
+
+    Whoever is named in a transfer that somebody in the book knows of must be in it too: see `others`.
+    """
+    if not (counts(event, policy) and changes_anything(event)):
+        return book
+    if event.type == "TRANSFER":
+        about = {book.names[each] for each in (*event.transferred_from, *event.transferred_to) if each in book.names}
+    else:
+        about = {name for name in [book.named(event.app_user_ids)] if name is not None}
+    return recounted(
+        replace(
+            book,
+            customers={
+                name: _with(holdings, event, policy) if name in about else holdings
+                for name, holdings in book.customers.items()
+            },
+        ),
+        policy,
+    )
+
+
+def others(holdings: Holdings) -> set[str]:
+    """The app user ids whose customers are needed to work out what this one has."""
+    return {
+        each
+        for event in holdings.told.events
+        if event.type == "TRANSFER"
+        for each in (*event.transferred_from, *event.transferred_to)
+    }
+
+
+def _with(holdings: Holdings, event: BillingEvent, policy: Policy) -> Holdings:
+    """The holdings with the event put where it belongs, unless it is there, or RevenueCat's answer had it."""
+    told = holdings.told
+    known = holdings.verified_at is not None and event.at <= holdings.verified_at
+    if known or any(each.id == event.id for each in told.events):
+        return holdings
+    # Whose it is is settled, and need not be kept.
+    kept = msgspec.structs.replace(event, app_user_id=None, original_app_user_id=None, aliases=())
+    events = sorted((*told.events, kept), key=_order)
+    answered = told.answered
+    while len(events) > MOST_EVENTS and events[0].type != "TRANSFER":
+        answered = apply(answered, events.pop(0), policy)
+    return msgspec.structs.replace(holdings, told=Told(answered, tuple(events)))
+
+
+def _order(event: BillingEvent) -> tuple[int, int, str]:
+    return event.at, rule_of(event.type).rank, event.id
+
+
+def recounted(book: Book, policy: Policy) -> Book:
+    """The book with everybody's lines worked out anew: RevenueCat's answers, then the events since, in their order."""
+    lines = {name: holdings.told.answered for name, holdings in book.customers.items()}
+    told: dict[str, tuple[BillingEvent, list[str]]] = {}
+    for name, holdings in book.customers.items():
+        for event in holdings.told.events:
+            told.setdefault(event.id, (event, []))[1].append(name)
+    for event, names in sorted(told.values(), key=lambda each: _order(each[0])):
+        if event.type == "TRANSFER":
+            _transfer(lines, event, names, book)
+        else:
+            for name in names:
+                lines[name] = apply(lines[name], event, policy)
+    return replace(
+        book,
+        customers={
+            name: msgspec.structs.replace(holdings, lines=lines[name]) for name, holdings in book.customers.items()
+        },
+    )
+
+
+def _transfer(lines: dict[str, Lines], event: BillingEvent, names: list[str], book: Book) -> None:
+    """Move what the event's store has sold from its old customers to the new one.
+
+    `names` are those who were asked about before the transfer; in the answers about others it is done already.
+    """
+    to, store = book.named(event.transferred_to), _store(event)
+    sources = {book.names[each] for each in event.transferred_from if each in book.names}
+    for source in sorted((sources - {to}) & set(names)):
+        taken = {name: line for name, line in lines[source].items() if store_of(name) == store}
+        lines[source] = {name: line for name, line in lines[source].items() if name not in taken}
+        if to in names and to is not None:
+            lines[to] = newer_of(lines[to], taken)
+
+
+def newer_of(own: Lines, more: Lines) -> Lines:
+    """Two customers' lines put together; of one store the one that speaks of the later period, or else our own."""
+    return own | {name: line for name, line in more.items() if name not in own or own[name].period < line.period}
+
+
+def united(one: Holdings, other: Holdings) -> Holdings:
+    """What two customers have who turn out to be one, to be recounted; `one` stays verified."""
+    answered = other.told.answered
+    events = {event.id: event for event in (*one.told.events, *other.told.events)}
+    if one.verified_at is not None:
+        # The answer may have been about `one` alone: what was bought as `other` is added to it.
+        answered = other.lines
+        events = {name: event for name, event in events.items() if event.at > one.verified_at}
+    told = Told(newer_of(one.told.answered, answered), tuple(sorted(events.values(), key=_order)))
+    return msgspec.structs.replace(one, lines=newer_of(one.lines, other.lines), told=told)

@@ -1,0 +1,242 @@
+"""Plans, how the caller stands, and what is left to use: the rooms `billing` and `usage`."""
+
+from __future__ import annotations
+
+import asyncpg
+from msgspec import UNSET, UnsetType
+
+from daysong.features.subscriptions import accounts, revenuecat_billing, usage
+from daysong.features.subscriptions.revenuecat_billing import OneUser, UserNotFound
+from daysong.features.subscriptions.rules import LONGEST_PERIOD, PLANS, Quota
+from daysong.features.subscriptions.status import (
+    READS,
+    SubscriptionStatus,
+    quota_of_row,
+    status_columns,
+    status_of,
+)
+from daysong.kernel.clock import to_ms
+from daysong.kernel.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.errors import Unauthorized
+from daysong.kernel.ids import UserId
+from daysong.kernel.registry import NoArgs, Result, Room
+
+billing = Room("billing")
+room = Room("usage")
+
+LIMIT_REACHED = "You have used all your songs of this period."
+
+
+class PlanOffered(Result):
+    """A plan as it is sold; `price` in US dollars."""
+
+    tier: str
+    music_limit: float
+    period_days: float | None
+    price: float
+
+
+class CurrentUsage(Result):
+    """What is used and left, and when the period begins and ends (ms)."""
+
+    tier: str
+    music_generations_used: float
+    music_limit: float
+    remaining_quota: float
+    period_start: float
+    period_end: float
+
+
+class Allowance(Result):
+    """Whether a song can be made, and the numbers behind it."""
+
+    can_generate: bool
+    tier: str
+    current_usage: float
+    limit: float
+    remaining_quota: float
+
+
+class CheckedAllowance(Allowance):
+    """The same; `reconciled` when what was bought is known as RevenueCat had it within the last quarter of an hour."""
+
+    reconciled: bool
+
+
+class Snapshot(Allowance):
+    """The same, and the period they are of (ms)."""
+
+    period_start: float
+    period_end: float
+
+
+class Recorded(Result):
+    """Whether a song was counted, or given back, and what is left after that."""
+
+    success: bool
+    current_usage: float
+    limit: float
+    remaining_quota: float
+    tier: str
+    code: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class OpenedSubscription(Result):
+    """The subscription of an account."""
+
+    subscription_id: str
+
+
+CURRENT_SQL = f"""select {status_columns("$2")} from users u left join subscriptions s on s.user_id = u.id
+                  where u.clerk_id = $1 and u.deleted_at is null"""  # noqa: S608 - no part of it is anybody's words
+
+
+async def _current(ctx: QueryContext) -> asyncpg.Record | None:
+    """The caller's subscription; None for nobody, and for who has none yet."""
+    if ctx.caller.subject is None:
+        return None
+    row = await ctx.db.fetchrow(CURRENT_SQL, ctx.caller.subject, ctx.now - LONGEST_PERIOD)
+    return row if row is not None and row["subscription_id"] is not None else None
+
+
+def _snapshot(quota: Quota) -> Snapshot:
+    return Snapshot(
+        can_generate=quota.remaining > 0,
+        tier=quota.tier,
+        current_usage=quota.used,
+        limit=quota.limit,
+        remaining_quota=quota.remaining,
+        period_start=to_ms(quota.period_start),
+        period_end=to_ms(quota.period_end),
+    )
+
+
+@billing.query(public=True)
+async def get_plans(ctx: QueryContext, args: NoArgs) -> list[PlanOffered]:  # noqa: ARG001
+    """The plans there are, from the least to the most."""
+    return [
+        PlanOffered(tier=tier, music_limit=plan.sold_songs, period_days=plan.sold_days, price=plan.price)
+        for tier, plan in PLANS.items()
+    ]
+
+
+@billing.query(public=True, reads=("users", *READS))
+async def get_current_user_status(ctx: QueryContext, args: NoArgs) -> SubscriptionStatus | None:  # noqa: ARG001
+    """How the caller's subscription stands; None for nobody."""
+    row = await _current(ctx)
+    found = None if row is None else status_of(row, ctx.now)
+    if found is None:
+        return None
+    return SubscriptionStatus(**{name: getattr(found, name) for name in SubscriptionStatus.__struct_fields__})
+
+
+@billing.mutation()
+async def create_free_subscription(ctx: MutationContext, args: OneUser) -> OpenedSubscription:
+    """Make sure that an account has a subscription; the one it has stays as it is."""
+    if not await ctx.db.fetchval("select true from users where id = $1", args.user_id):
+        raise UserNotFound
+    await usage.open_free_plan(ctx.db, UserId(args.user_id), ctx.now)
+    return OpenedSubscription(
+        subscription_id=await ctx.db.fetchval("select id from subscriptions where user_id = $1", args.user_id)
+    )
+
+
+@room.query(public=True, reads=("users", *READS))
+async def get_current_user_usage(ctx: QueryContext, args: NoArgs) -> CurrentUsage | None:  # noqa: ARG001
+    """What the caller has used and has left; None for nobody."""
+    row = await _current(ctx)
+    if row is None:
+        return None
+    quota = quota_of_row(row, ctx.now)
+    return CurrentUsage(
+        tier=quota.tier,
+        music_generations_used=quota.used,
+        music_limit=quota.limit,
+        remaining_quota=quota.remaining,
+        period_start=to_ms(quota.period_start),
+        period_end=to_ms(quota.period_end),
+    )
+
+
+@room.query(public=True, reads=("users", *READS))
+async def can_current_user_generate_music(ctx: QueryContext, args: NoArgs) -> Allowance:  # noqa: ARG001
+    """Whether the caller has a song left; nobody has none."""
+    row = await _current(ctx)
+    if row is None:
+        return Allowance(can_generate=False, tier="free", current_usage=0, limit=0, remaining_quota=0)
+    return _allowance(_snapshot(quota_of_row(row, ctx.now)))
+
+
+def _allowance(found: Snapshot) -> Allowance:
+    return Allowance(**{name: getattr(found, name) for name in Allowance.__struct_fields__})
+
+
+@room.query(reads=READS)
+async def get_usage_snapshot(ctx: QueryContext, args: OneUser) -> Snapshot | None:
+    """What an account has used and has left; None when there is none."""
+    row = await ctx.db.fetchrow(usage.STANDING_SQL, args.user_id, ctx.now - LONGEST_PERIOD)
+    return None if row is None else _snapshot(quota_of_row(row, ctx.now))
+
+
+@room.action(public=True)
+async def check_usage_with_reconciliation(ctx: ActionContext, args: NoArgs) -> CheckedAllowance:
+    """What the caller has left, RevenueCat asked first when it was not for a quarter of an hour.
+
+    Unauthorized for nobody, UserNotFound for who has no account.
+    """
+    if ctx.caller.subject is None:
+        raise Unauthorized
+    if await ctx.run_query(revenuecat_billing.current_person, args) is None:
+        raise UserNotFound
+    fresh = await revenuecat_billing.refresh_if_stale(ctx)
+    allowed = await ctx.run_query(can_current_user_generate_music, args)
+    return CheckedAllowance(reconciled=fresh, **{name: getattr(allowed, name) for name in Allowance.__struct_fields__})
+
+
+@room.mutation(public=True)
+async def record_current_user_music_generation(ctx: MutationContext, args: NoArgs) -> Recorded:  # noqa: ARG001
+    """Count a song of the caller's, if there is one left."""
+    return await _record(ctx, await accounts.of_caller(ctx))
+
+
+@room.mutation()
+async def record_music_generation(ctx: MutationContext, args: OneUser) -> Recorded:
+    """Count a song of an account, if there is one left."""
+    return await _record(ctx, await _existing(ctx, args))
+
+
+async def _record(ctx: MutationContext, user_id: UserId) -> Recorded:
+    charged = await usage.charge(ctx.db, user_id, ctx.now, held=False)
+    if charged is not None:
+        return await _recorded(ctx, user_id, success=True)
+    return await _recorded(ctx, user_id, success=False, code="USAGE_LIMIT_REACHED", reason=LIMIT_REACHED)
+
+
+@room.mutation()
+async def decrement_music_generation(ctx: MutationContext, args: OneUser) -> Recorded:
+    """Give back the song that was recorded last, once; what a song in the making holds is not given back here."""
+    user_id = await _existing(ctx, args)
+    released = await usage.release(ctx.db, user_id, "decremented", ctx.now)
+    return await _recorded(ctx, user_id, success=released)
+
+
+async def _existing(ctx: MutationContext, args: OneUser) -> UserId:
+    if not await ctx.db.fetchval("select true from subscriptions where user_id = $1", args.user_id):
+        raise UserNotFound
+    return UserId(args.user_id)
+
+
+async def _recorded(
+    ctx: MutationContext,
+    user_id: UserId,
+    *,
+    success: bool,
+    code: str | UnsetType = UNSET,
+    reason: str | UnsetType = UNSET,
+) -> Recorded:
+    quota = await usage.quota_of(ctx.db, user_id, ctx.now)
+    return Recorded(
+        success=success, code=code, reason=reason, current_usage=quota.used, limit=quota.limit,
+        remaining_quota=quota.remaining, tier=quota.tier,
+    )  # fmt: skip

@@ -1,0 +1,137 @@
+"""What a customer has bought, as far as RevenueCat has told us: pure, no database and no clock.
+
+There is a line for each environment and store: a customer has one subscription in a store, and what they buy next
+there takes its place. Of several stores, the best plan counts.
+
+    access = now < max(expires_at, grace_until), and nothing else grants or takes it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from math import inf
+
+import msgspec
+
+from daysong.features.subscriptions.rules import FREE_PRODUCT, RANK, Span, Status, Tier, platform_of
+from daysong.vendors.revenuecat_events import BillingEvent
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One store's subscription, or a purchase of its own.
+
+    period      when the billing period began that this speaks of (ms)
+    tier        the plan the product stands for; None when nobody has said which
+    expires_at  None for never
+    renews      whether it goes on by itself when the period ends, as far as anybody knows
+    trouble     the last payment failed
+    resumes_at  it is to pause, until then
+    """
+
+    period: int
+    product: str
+    tier: Tier | None
+    expires_at: datetime | None
+    grace_until: datetime | None = None
+    renews: bool = True
+    trouble: bool = False
+    resumes_at: datetime | None = None
+
+    @property
+    def until(self) -> datetime | None:
+        """When access ends; None for never."""
+        if self.expires_at is None or self.grace_until is None:
+            return self.expires_at
+        return max(self.expires_at, self.grace_until)
+
+    def gives_access(self, now: datetime) -> bool:
+        """Whether it is good at `now`."""
+        return self.until is None or now < self.until
+
+
+Lines = dict[str, Line]
+
+
+class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What RevenueCat answered when it was asked last, and the events since, in the order they were made."""
+
+    answered: Lines = {}
+    events: tuple[BillingEvent, ...] = ()
+
+
+class Holdings(msgspec.Struct, frozen=True):
+    """Everything a customer has: `lines` is how it stands, `told` is how we know.
+
+    verified_at  when RevenueCat was asked last (ms)
+    """
+
+    lines: Lines = {}
+    told: Told = Told()
+    verified_at: int | None = None
+
+
+NOTHING = Holdings()
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """How a customer stands at a moment; `tier` is what they may use, so free once everything has ended."""
+
+    tier: Tier
+    product_id: str
+    status: Status
+    platform: str | None = None
+    expires_at: datetime | None = None
+    grace_until: datetime | None = None
+
+
+def line_name(environment: str, store: str, *more: str) -> str:
+    """The name of a line; `more` sets a purchase of its own apart from the store's subscription."""
+    return "/".join((environment, store.replace("/", "_"), *more))
+
+
+def store_of(name: str) -> str:
+    """The environment and store of a line."""
+    return "/".join(name.split("/", 2)[:2])
+
+
+def plans(lines: Lines) -> Iterator[tuple[str, Line, Tier]]:
+    """The lines that are, or were, worth a plan."""
+    for name, line in lines.items():
+        if line.tier is not None and line.tier != "free":
+            yield name, line, line.tier
+
+
+def spans(lines: Lines) -> tuple[Span, ...]:
+    """Which tiers are had until when."""
+    return tuple(Span(tier, line.until) for _, line, tier in plans(lines))
+
+
+def summary(lines: Lines, now: datetime) -> Summary:
+    """How things stand: by the best plan that is good now, else by the one that ended last."""
+
+    def merit(each: tuple[str, Line, Tier]) -> tuple[int, float, str]:
+        name, line, tier = each
+        good = RANK[tier] if line.gives_access(now) else 0
+        # Names break ties, so that the answer does not depend on any order.
+        return good, inf if line.until is None else line.until.timestamp(), name
+
+    best = max(plans(lines), key=merit, default=None)
+    if best is None:
+        return Summary("free", FREE_PRODUCT, "active")
+    name, line, tier = best
+    status: Status = "active"
+    if not line.gives_access(now):
+        status = "expired"
+    elif line.expires_at is not None and line.expires_at <= now:
+        status = "in_grace"
+    elif not line.renews:
+        status = "canceled"
+    return Summary(
+        tier="free" if status == "expired" else tier,
+        product_id=line.product,
+        status=status,
+        platform=platform_of(name.split("/")[1]),
+        expires_at=line.expires_at,
+        grace_until=line.grace_until,
+    )

@@ -1,0 +1,174 @@
+"""Every night: everybody RevenueCat was not asked about for a while, those first who were asked about longest ago.
+
+Page by page, each a job of its own that makes the next one: it may be killed anywhere and goes on where it was, and
+somebody about whom RevenueCat has no answer does not keep it from the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+import msgspec
+
+from daysong.features.subscriptions.revenuecat_billing import (
+    AnswerOfSubscription,
+    Person,
+    ask,
+    reconcile_single_subscription,
+)
+from daysong.kernel import logs
+from daysong.kernel.clock import from_ms, to_ms
+from daysong.kernel.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.errors import VendorError
+from daysong.kernel.registry import Args, NoArgs, Result, Retry, Room
+from daysong.vendors.revenuecat import Subscribers
+
+room = Room("revenueCatBilling")
+log = logs.get_logger("billing")
+
+# Less than a day, so that whoever was asked about late in one night is due again in the next.
+STALE = timedelta(hours=12)
+# RevenueCat lets us ask 480 times a minute, and somebody may take two questions: 100 people every 30 seconds are 400 at
+# most, whatever else there is to ask left aside.
+PAGE = 100
+PAUSE = timedelta(seconds=30)
+AT_ONCE = 4
+KEEP_PARKED = timedelta(days=400)
+# Not about the customer: the key is no good, or there were too many questions.
+GENERAL = frozenset({"http_401", "http_403", "http_429", "not_configured"})
+
+
+class Cursor(Args):
+    """Where a page begins: after that time of verification (none: never verified) and that subscription."""
+
+    verified_at: float | None = None
+    subscription_id: str = ""
+
+
+class StaleOnes(Args):
+    """Which subscriptions: verified before that moment (12 hours ago), after the cursor."""
+
+    before: float | None = None
+    after: Cursor = msgspec.field(default_factory=Cursor)
+    limit: int = PAGE
+
+
+class StaleSubscription(Result):
+    """A subscription to be verified."""
+
+    subscription_id: str
+    user_id: str
+    clerk_id: str
+    verified_at: float | None
+
+
+class StalePage(Args):
+    """A page of a night's work; without a beginning, its first."""
+
+    started_at: float | None = None
+    after: Cursor = msgspec.field(default_factory=Cursor)
+
+
+@room.query(reads=("subscriptions", "users"))
+async def get_stale_subscriptions(ctx: QueryContext, args: StaleOnes) -> list[StaleSubscription]:
+    """Subscriptions RevenueCat was not asked about since, the longest ago first."""
+    before = ctx.now - STALE if args.before is None else from_ms(args.before)
+    after = None if args.after.verified_at is None else from_ms(args.after.verified_at)
+    rows = await ctx.db.fetch(
+        """select s.id, s.user_id, u.clerk_id, s.verified_at
+           from subscriptions s join users u on u.id = s.user_id
+           where coalesce(s.verified_at, '-infinity') < $1 and u.deleted_at is null
+             and (coalesce(s.verified_at, '-infinity'), s.id) > (coalesce($2::timestamptz, '-infinity'), $3)
+           order by coalesce(s.verified_at, '-infinity'), s.id limit $4""",
+        before, after, args.after.subscription_id, args.limit,
+    )  # fmt: skip
+    return [
+        StaleSubscription(
+            subscription_id=row["id"],
+            user_id=row["user_id"],
+            clerk_id=row["clerk_id"],
+            verified_at=_ms(row["verified_at"]),
+        )
+        for row in rows
+    ]
+
+
+def _ms(moment: datetime | None) -> float | None:
+    return None if moment is None else to_ms(moment)
+
+
+@room.action(retry=Retry(attempts=10, first=timedelta(seconds=10), longest=timedelta(minutes=30)))
+async def reconcile_stale_subscriptions(ctx: ActionContext, args: StalePage) -> None:
+    """Ask about a page of people, and make the job of the next page. A job; safe to run twice."""
+    source: Subscribers = ctx.vendor(Subscribers)  # type: ignore[type-abstract]  # looked up by its interface
+    if not source.configured:
+        return
+    started_at = args.started_at or to_ms(ctx.now)
+    if args.started_at is None:
+        await ctx.run_mutation(forget_parked_customers, NoArgs())
+    before = started_at - STALE / timedelta(milliseconds=1)
+    page = await ctx.run_query(get_stale_subscriptions, StaleOnes(before=before, after=args.after, limit=PAGE))
+    failures = await _verify(ctx, page)
+    if failure := _not_theirs(failures, len(page)):
+        raise failure
+    if len(page) == PAGE:
+        last = page[-1]
+        after = Cursor(verified_at=last.verified_at, subscription_id=last.subscription_id)
+        await ctx.run_mutation(go_on, StalePage(started_at=started_at, after=after))
+
+
+def _not_theirs(failures: list[VendorError], people: int) -> VendorError | None:
+    """A failure that is not about somebody in particular: one that says so, or one that everybody had and may pass."""
+    everybody = len(failures) == people
+    return next(
+        (each for each in failures if each.code in GENERAL or (everybody and not each.permanent)),
+        None,
+    )
+
+
+async def _verify(ctx: ActionContext, page: list[StaleSubscription]) -> list[VendorError]:
+    """Ask about each and store the answers; what went wrong. After a failure that is not about one of them, no more."""
+    gate = asyncio.Semaphore(AT_ONCE)
+    failures: list[VendorError] = []
+
+    async def verify(stale: StaleSubscription) -> None:
+        async with gate:
+            if any(failure.code in GENERAL for failure in failures):
+                return
+            try:
+                person = Person(stale.user_id, stale.clerk_id, stale.verified_at)
+                answer = await ask(ctx, person)
+            except VendorError as error:
+                failures.append(error)
+                return
+            await ctx.run_mutation(
+                reconcile_single_subscription,
+                AnswerOfSubscription(
+                    subscription_id=stale.subscription_id, asked_at=answer.asked_at, customer=answer.customer
+                ),
+            )
+
+    running = [asyncio.create_task(verify(stale)) for stale in page]
+    try:
+        await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    if failures:
+        log.warning("some could not be verified", failed=len(failures), of=len(page), first=str(failures[0]))
+    return failures
+
+
+@room.mutation()
+async def go_on(ctx: MutationContext, args: StalePage) -> None:
+    """The job of the next page, once."""
+    key = f"{room.name} {args.started_at} {args.after.subscription_id}"
+    await ctx.schedule(reconcile_stale_subscriptions, args, delay=PAUSE, key=key)
+
+
+@room.mutation()
+async def forget_parked_customers(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
+    """Forget customers of whom nothing was heard for over a year, and who have never been anybody here."""
+    await ctx.db.execute("delete from parked_customers where updated_at < $1", ctx.now - KEEP_PARKED)

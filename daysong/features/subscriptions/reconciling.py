@@ -1,0 +1,99 @@
+"""What RevenueCat's own answer about a customer makes of what we knew: pure, and always right.
+
+It converges both ways: what we have missed is there, and what has ended without our hearing of it has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import msgspec
+
+from daysong.features.subscriptions.events import Book, Policy, recounted
+from daysong.features.subscriptions.holdings import Holdings, Line, Lines, Told, line_name
+from daysong.features.subscriptions.rules import tier_of
+from daysong.kernel.clock import from_ms
+from daysong.vendors.revenuecat_answers import Customer, Purchase
+from daysong.vendors.revenuecat_events import SANDBOX
+
+# An answer may grant access and leave open until when. Everybody is asked about again within this time.
+UNTIL_ASKED_AGAIN = timedelta(days=2)
+
+
+def reconciled(book: Book, name: str, customer: Customer | None, asked_at: int, policy: Policy) -> Book:
+    """The book after RevenueCat's answer about one in it, asked for at that moment (ms).
+
+    None is its answer when it knows of no such customer. An answer older than the last one changes nothing.
+    """
+    holdings = book.customers[name]
+    if holdings.verified_at is not None and asked_at < holdings.verified_at:
+        return book
+    lines = _answered(customer or Customer(), holdings.lines, asked_at, policy)
+    for line_of, line in holdings.lines.items():
+        # What is no longer spoken of has ended, and is remembered as that.
+        if line_of not in lines and "/grant " not in line_of and _counts(line_of.split("/")[0], policy):
+            lines[line_of] = _ended(line, asked_at)
+    later = tuple(event for event in holdings.told.events if event.at > asked_at)
+    customers = {**book.customers, name: Holdings(lines, Told(lines, later), asked_at)}
+    return recounted(replace(book, customers=customers), policy)
+
+
+def _counts(environment: str, policy: Policy) -> bool:
+    return policy.accept_sandbox or environment != SANDBOX
+
+
+def _answered(customer: Customer, known: Lines, asked_at: int, policy: Policy) -> Lines:
+    lines: Lines = {}
+    for purchase in sorted(customer.purchases, key=_merit, reverse=True):
+        if not _counts(purchase.environment, policy):
+            continue
+        name = line_name(purchase.environment, purchase.store)
+        if not purchase.recurring:
+            name = line_name(purchase.environment, purchase.store, purchase.product)
+        elif name in lines:
+            # A second subscription in one store counts as long as it is good, and events do not speak of it.
+            if not purchase.gives_access:
+                continue
+            name = line_name(purchase.environment, purchase.store, purchase.id)
+        lines[name] = _line(purchase, known.get(name), asked_at, policy)
+    return lines
+
+
+def _merit(purchase: Purchase) -> tuple[bool, int, float, str]:
+    """Of a store's subscriptions, the one that is good and newest is the one events will speak of."""
+    return purchase.gives_access, purchase.period_began, purchase.ends_at or 0, purchase.id
+
+
+def _line(purchase: Purchase, known: Line | None, asked_at: int, policy: Policy) -> Line:
+    now = from_ms(asked_at)
+    ends, grace = _moment(purchase.ends_at), _moment(purchase.grace_until)
+    # When something ended that the answer does not date: at the latest now, or when we knew it had.
+    ended = known.expires_at if known and known.expires_at and known.expires_at <= now else now
+    if not purchase.gives_access:
+        ends, grace = (ends if ends and ends <= now else ended), None
+    elif grace is not None and (ends is None or ends >= grace):
+        ends = min(ended, grace)  # all that is told is when the grace period ends
+    if purchase.gives_access and ends is not None and max(ends, grace or ends) <= now:
+        grace = now + UNTIL_ASKED_AGAIN
+    return Line(
+        period=min(purchase.period_began, asked_at),
+        product=purchase.product,
+        tier=tier_of(purchase.product, policy.products),
+        expires_at=ends,
+        grace_until=grace,
+        renews=purchase.renews,
+        trouble=purchase.trouble,
+        resumes_at=_moment(purchase.resumes_at),
+    )
+
+
+def _ended(line: Line, asked_at: int) -> Line:
+    now = from_ms(asked_at)
+    if not line.gives_access(now):
+        return line
+    return msgspec.structs.replace(line, expires_at=now, grace_until=None, renews=False)
+
+
+def _moment(ms: int | None) -> datetime | None:
+    return None if ms is None else from_ms(ms)

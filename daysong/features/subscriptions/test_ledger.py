@@ -1,0 +1,225 @@
+"""The ledger: never more than was granted, nothing lost, nothing given twice, whatever happens at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from daysong.features.subscriptions import usage
+from daysong.features.subscriptions.rules import PLANS, Counted, Span, Standing, Tier, counting, current_period, quota
+from daysong.kernel.database import Database, Transaction
+from daysong.kernel.ids import ChargeId, UserId
+
+BEGIN = datetime(2026, 11, 23, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+TIERS: tuple[Tier, ...] = ("free", "weekly", "monthly", "yearly")
+
+moments = st.integers(0, 120 * 24 * 60).map(lambda minutes: BEGIN + timedelta(minutes=minutes))
+
+
+class Account:
+    """A ledger in memory, kept as the rows are: the counting is written down before what is bought changes."""
+
+    def __init__(self) -> None:
+        self.standing = Standing((), None, BEGIN)
+        self.charges: list[datetime] = []
+        self.refunded: list[datetime] = []
+        self.now = BEGIN
+
+    @property
+    def used(self) -> int:
+        """What counts now."""
+        return quota(self.standing, self.charges, self.now).used
+
+    def buy(self, spans: tuple[Span, ...]) -> None:
+        """Hold these from now on, and nothing else."""
+        if spans != self.standing.spans:
+            self.standing = replace(self.standing, spans=spans, counted=counting(self.standing, self.now))
+
+    def charge(self) -> bool:
+        """Take one, if there is one."""
+        if quota(self.standing, self.charges, self.now).remaining == 0:
+            return False
+        self.charges.append(self.now)
+        return True
+
+
+step = st.one_of(
+    st.tuples(st.just("wait"), st.integers(1, 12 * 24 * 60)),
+    st.tuples(st.just("charge"), st.integers(1, 120)),
+    st.tuples(st.just("refund"), st.integers(0, 200)),
+    st.tuples(st.just("buy"), st.tuples(st.sampled_from(TIERS[1:]), st.integers(1, 60))),
+    st.tuples(st.just("stop"), st.none()),
+    st.tuples(st.just("limit"), st.one_of(st.none(), st.integers(0, 50))),
+)
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(step, max_size=25))
+def test_a_change_of_plan_never_gives_anything_back(steps: list[tuple[str, Any]]) -> None:
+    """Buying, losing and changing plans leaves what is used as it is; used is never negative, nor above the limit
+    when something is taken; and it begins anew only where a period of the plan begins.
+    """  # fmt: skip
+    account = Account()
+    for kind, value in steps:
+        before = account.used
+        match kind:
+            case "wait":
+                account.now += timedelta(minutes=value)
+            case "charge":
+                for _ in range(value):
+                    if not account.charge():
+                        break
+                    found = quota(account.standing, account.charges, account.now)
+                    assert 0 < found.used <= found.limit
+            case "refund" if account.charges:
+                given_back = account.charges.pop(value % len(account.charges))
+                account.refunded.append(given_back)
+                assert account.used in {before, before - 1}
+            case "buy":
+                tier, days = value
+                account.buy((Span(tier, account.now + days * DAY),))
+                assert account.used == before or account.used > before
+            case "stop":
+                account.buy(())
+                assert account.used >= before
+            case "limit":
+                account.standing = replace(account.standing, custom_music_limit=value)
+                assert account.used == before
+        found = quota(account.standing, account.charges, account.now)
+        assert found.used >= 0
+        assert found.remaining >= 0
+        assert found.period_start <= account.now < found.period_end
+        assert found.period_end - found.period_start <= timedelta(days=30)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(TIERS), st.lists(moments, max_size=60), moments)
+def test_without_a_change_of_plan_periods_are_whole_and_counted_from_the_beginning(
+    tier: Tier, charges: list[datetime], now: datetime
+) -> None:
+    """The plain rule: the period that began a whole number of periods after the account, and what was taken in it."""
+    standing = Standing((Span(tier, None),), None, BEGIN)
+    found = quota(standing, charges, now)
+    start, end = current_period(BEGIN, PLANS[tier].period, now)
+    assert (found.period_start, found.period_end) == (start, end)
+    assert found.used == sum(start <= charge < end for charge in charges)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(TIERS), st.integers(1, 9000)), min_size=1, max_size=12), moments)
+def test_what_counts_does_not_depend_on_how_often_it_is_written_down(
+    spans: list[tuple[Tier, int]], look: datetime
+) -> None:
+    """Writing the counting down in between changes nothing."""
+    standing = Standing(
+        tuple(Span(tier, BEGIN + timedelta(minutes=minutes * 15)) for tier, minutes in spans), None, BEGIN
+    )
+    written = standing
+    for hours in range(0, int((look - BEGIN) / timedelta(hours=1)), 31):
+        written = replace(written, counted=counting(written, BEGIN + timedelta(hours=hours)))
+    one, other = counting(standing, look), counting(written, look)
+    assert (one.since, one.until) == (other.since, other.until)
+
+
+def test_going_back_and_forth_between_plans_gives_nothing() -> None:
+    """Ninety songs used, and then a week and a month and a week bought: only the week that begins anew gives songs."""
+    account = Account()
+    account.buy((Span("monthly", None),))
+    account.charges = [BEGIN + DAY] * 90
+    for day in (20, 20.1, 20.2, 20.9):
+        account.now = BEGIN + day * DAY
+        for tier in ("weekly", "monthly", "yearly", "free", "weekly"):
+            account.buy(() if tier == "free" else (Span(tier, None),))
+            assert account.used == 90, (day, tier)
+    account.now = BEGIN + 21 * DAY
+    assert quota(account.standing, account.charges, account.now).remaining == 20
+    account.buy((Span("monthly", None),))
+    assert quota(account.standing, account.charges, account.now).remaining == 0
+    account.now = BEGIN + 30 * DAY
+    assert quota(account.standing, account.charges, account.now).remaining == 90
+
+
+def test_a_week_bought_on_the_free_plan_is_a_week_from_the_next_one_on() -> None:
+    """What the free plan had used counts in the first week, and not in those after it."""
+    account = Account()
+    account.charges = [BEGIN + DAY] * 5
+    account.now = BEGIN + 16 * DAY
+    account.buy((Span("weekly", None),))
+    found = quota(account.standing, account.charges, account.now)
+    assert (found.used, found.remaining, found.period_end) == (5, 15, BEGIN + 21 * DAY)
+    account.now = BEGIN + 21 * DAY
+    assert quota(account.standing, account.charges, account.now).remaining == 20
+
+
+def test_the_end_of_a_plan_needs_nobody_to_notice_it() -> None:
+    """A week that ends in the middle of the free period leaves what it used there."""
+    account = Account()
+    account.buy((Span("weekly", BEGIN + 7 * DAY),))
+    account.charges = [BEGIN + DAY] * 20
+    account.now = BEGIN + 8 * DAY
+    found = quota(account.standing, account.charges, account.now)
+    assert (found.tier, found.used, found.limit, found.period_end) == ("free", 20, 5, BEGIN + 30 * DAY)
+
+
+def test_a_custom_limit_wins_over_any_plan() -> None:
+    """Also a limit of nothing."""
+    for limit in (0, 7, 500):
+        standing = Standing((Span("yearly", None),), limit, BEGIN, Counted(BEGIN, BEGIN + 30 * DAY, BEGIN))
+        assert quota(standing, [], BEGIN).limit == limit
+
+
+# On a real database.
+
+
+async def new_account(db: Database, name: str = "ledger") -> UserId:
+    """An account on the free plan."""
+
+    async def work(tx: Transaction) -> UserId:
+        user_id = UserId.new(BEGIN)
+        await tx.execute(
+            "insert into users (id, clerk_id, created_at, updated_at) values ($1, $2, $3, $3)", user_id, name, BEGIN
+        )
+        await usage.open_free_plan(tx, user_id, BEGIN)
+        return user_id
+
+    return await db.mutate(work)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("limit", "starts"), [(1, 200), (7, 100), (60, 60)])
+async def test_many_charges_at_once_take_what_there_is_and_not_one_more(
+    database_url: str, limit: int, starts: int
+) -> None:
+    """Two hundred starts for one song left, on twenty connections: one has it, the others are told, none fails."""
+    db = Database(database_url)
+    await db.open()
+    try:
+        user_id = await new_account(db)
+        await db.pool.execute("update subscriptions set custom_music_limit = $1", limit)
+
+        async def start(number: int) -> ChargeId | None:
+            async def work(tx: Transaction) -> ChargeId | None:
+                # A start reads and writes other things before it comes to the charge.
+                await tx.fetchval("select clerk_id from users where id = $1", user_id)
+                await tx.execute(
+                    """insert into diaries (id, user_id, content, date, created_at, updated_at)
+                       values ($1, $2, 'x', $3, $3, $3)""",
+                    f"diary_{number}", user_id, BEGIN,
+                )  # fmt: skip
+                return await usage.charge(tx, user_id, BEGIN)
+
+            return await db.mutate(work)
+
+        charged = await asyncio.gather(*(start(number) for number in range(starts)))
+        assert sum(each is not None for each in charged) == limit
+        assert await db.pool.fetchval("select count(*) from usage_charges") == limit
+        assert await db.pool.fetchval("select count(*) from diaries") == starts
+    finally:
+        await db.close()

@@ -1,0 +1,228 @@
+"""Every night everybody is asked about once, whoever fails and whatever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daysong.features.subscriptions import reconciliation, revenuecat_billing
+from daysong.features.subscriptions.revenuecat_billing import Answer
+from daysong.features.subscriptions.revenuecat_billing import Person as Subscriber
+from daysong.kernel.clock import from_ms
+from rehearsal.billing import MONTHLY, admin_of, happens, status
+from rehearsal.world import FunctionError, Person, World
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime(2026, 11, 23, 23, 59, tzinfo=UTC)
+MANY = 70
+PAGE = 20
+
+# Number n was verified n hours before noon, and every tenth never.
+FILL = """
+    with numbers as (select n from generate_series(1, $1::int) n),
+         made as (
+             insert into users (id, clerk_id, created_at, updated_at)
+             select 'user_' || n, 'clerk_' || n, $2, $2 from numbers returning id)
+    insert into subscriptions (id, user_id, last_reset_at, verified_at, created_at, updated_at)
+    select 'sub_' || id, id, $2, case when n % 10 > 0 then $2 - (n + 12) * interval '1 hour' end, $2, $2
+    from numbers join made on id = 'user_' || n"""
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all, so that keys are made once."""
+    return tmp_path_factory.mktemp("world")
+
+
+@pytest.fixture
+async def world(database_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """The whole app just before midnight, with many people in it and small pages."""
+    monkeypatch.setattr(reconciliation, "PAGE", PAGE)
+    async with World(database_url, data_dir, NOW) as whole:
+        await whole.db.pool.execute(FILL, MANY, NOW)
+        yield whole
+
+
+async def night(world: World) -> None:
+    """Midnight and some minutes after it."""
+    await world.pass_time(timedelta(minutes=6))
+
+
+async def unverified(world: World) -> set[str]:
+    """Who was not asked about tonight."""
+    rows = await world.db.pool.fetch(
+        "select user_id from subscriptions where verified_at is null or verified_at < $1", NOW
+    )
+    return {row["user_id"] for row in rows}
+
+
+async def questions(world: World) -> Counter[str]:
+    """How often RevenueCat was asked about whom."""
+    return Counter(call["path"].split("/")[5] for call in await world.asked("revenuecat", "/subscriptions"))
+
+
+async def test_f52_everybody_is_asked_about_and_nobody_holds_up_the_others(world: World) -> None:
+    """Some cannot be asked about, night after night: everybody else is, those asked about longest ago first."""
+    await world.fault("revenuecat", path="clerk_7", status=400)  # 7 and 70
+    await night(world)
+    assert await unverified(world) == {"user_7", "user_70"}
+    asked = [call["path"].split("/")[5] for call in await world.asked("revenuecat", "/subscriptions")]
+    order = [name for name in dict.fromkeys(asked) if name.startswith("clerk_")]
+    assert len(order) == MANY
+    never = {f"clerk_{n}" for n in range(10, MANY + 1, 10)}
+    assert set(order[: len(never)]) == never
+    hours = [int(name.removeprefix("clerk_")) for name in order[len(never) :]]
+    assert hours == sorted(hours, reverse=True)
+    assert max((await questions(world)).values()) == 1
+
+    await world.http.delete("/sandbox/revenuecat/log")
+    world.clock.move_to(NOW + timedelta(days=1))
+    await night(world)
+    assert await unverified(world) == {"user_7", "user_70"}
+    assert sum((await questions(world)).values()) >= MANY
+    await world.fault("revenuecat")
+    world.clock.move_to(NOW + timedelta(days=2))
+    await night(world)
+    assert await unverified(world) == set()
+
+
+async def test_f52_using_songs_is_no_verification(world: World) -> None:
+    """Only RevenueCat's answer is: whoever is active is asked about as well."""
+    alice = await world.person("alice")
+    for _ in range(3):
+        assert (await alice.mutation("usage:recordCurrentUserMusicGeneration"))["success"]
+    assert await world.db.pool.fetchval("select verified_at from subscriptions s join users u on u.id = s.user_id "
+                                        "where clerk_id = 'user_alice'") is None  # fmt: skip
+    await world.fault("revenuecat", webhooks="lost")
+    await happens(world, "purchase", productId=MONTHLY)
+    await night(world)
+    assert (await status(alice))["tier"] == "monthly"
+
+
+async def test_the_night_goes_on_where_it_was_killed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of every page: nobody is left out, and who had an answer is not asked about again."""
+    real, asked, answered = revenuecat_billing.ask, 0, Counter[str]()
+
+    async def ask(ctx: Any, person: Subscriber) -> Answer:
+        nonlocal asked
+        asked += 1
+        if asked % 11 == 0:
+            raise asyncio.CancelledError
+        answered[person.user_id] += 1
+        return await real(ctx, person)
+
+    monkeypatch.setattr(reconciliation, "ask", ask)
+    for _ in range(12):
+        try:
+            await world.pass_time(timedelta(minutes=1))
+        except asyncio.CancelledError:
+            # The worker is gone in the middle of its work; another one is given the job.
+            await world.db.pool.execute("update jobs set status = 'queued' where status = 'running'")
+    assert await unverified(world) == set()
+    assert len(answered) == MANY
+    # Those in flight when a worker was killed are asked about again.
+    assert sum(count > 1 for count in answered.values()) <= asked // 11 * reconciliation.AT_ONCE
+
+
+async def test_a_night_with_too_many_questions_waits_and_goes_on(world: World) -> None:
+    """429 with a time to wait: no more questions until then, and nobody is asked about again who had an answer."""
+    await world.fault("revenuecat", path="clerk_3", times=1, status=429, retryAfter=60)
+    await world.app.worker.drain(until=NOW + timedelta(minutes=1), clock=world.clock)
+    before = sum((await questions(world)).values())
+    assert before < MANY
+    await world.app.worker.drain(until=NOW + timedelta(minutes=1, seconds=59), clock=world.clock)
+    assert sum((await questions(world)).values()) == before
+    await world.pass_time(timedelta(minutes=6))
+    assert await unverified(world) == set()
+    asked = await questions(world)
+    assert sum(count - 1 for count in asked.values()) <= 1
+
+
+@pytest.mark.parametrize("faults", [{"status": 503}, {"status": 401}])
+async def test_a_night_without_revenuecat_is_made_up_for(world: World, faults: dict[str, Any]) -> None:
+    """Everything fails: one page is tried, not all; what may pass is tried again until it has."""
+    await world.fault("revenuecat", **faults)
+    await world.app.worker.drain(until=NOW + timedelta(minutes=1), clock=world.clock)
+    assert 0 < sum((await questions(world)).values()) <= PAGE
+    assert len(await unverified(world)) == MANY
+    await world.fault("revenuecat")
+    await world.pass_time(timedelta(minutes=5))
+    assert await unverified(world) == (set() if faults["status"] == 503 else {f"user_{n}" for n in range(1, MANY + 1)})
+
+
+async def test_few_are_asked_about_at_once_and_a_page_waits_for_the_one_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RevenueCat's limit on questions is for everything we ask."""
+    real, running, most = revenuecat_billing.ask, 0, 0
+
+    async def ask(ctx: Any, person: Subscriber) -> Answer:
+        nonlocal running, most
+        running, most = running + 1, max(most, running + 1)
+        try:
+            await asyncio.sleep(0)
+            return await real(ctx, person)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(reconciliation, "ask", ask)
+    await night(world)
+    assert 1 < most <= reconciliation.AT_ONCE
+    times = Counter(call["time"] for call in await world.asked("revenuecat", "clerk_"))
+    assert len(times) == 4
+    assert min(later - sooner for sooner, later in zip(sorted(times), sorted(times)[1:], strict=False)) >= 30_000
+    # Two questions for each of a full page leave room under 480 a minute.
+    assert 100 * 2 * 60 / reconciliation.PAUSE.total_seconds() <= 480
+
+
+async def test_what_is_asked_by_hand(world: World) -> None:
+    """The internal functions, one by one."""
+    admin = admin_of(world)
+    stale = await admin.query("revenueCatBilling:getStaleSubscriptions", limit=3)
+    assert [each["verifiedAt"] for each in stale] == [None, None, None]
+    last = stale[-1]
+    following = await admin.query(
+        "revenueCatBilling:getStaleSubscriptions",
+        after={"verifiedAt": last["verifiedAt"], "subscriptionId": last["subscriptionId"]},
+        limit=100,
+    )
+    assert len(following) == MANY - 3
+    await world.buys("purchase", "clerk_5", productId=MONTHLY)
+    assert await admin.action("revenueCatBilling:reconcileSubscription", userId="user_5") == {"changed": True}
+    assert await admin.action("revenueCatBilling:reconcileSubscription", userId="user_5") == {"changed": False}
+    later = int(world.clock.now().timestamp() * 1000) + 1
+    world.clock.forward(timedelta(seconds=1))
+    data = {"askedAt": later, "customer": {"purchases": []}}
+    assert await admin.mutation("revenueCatBilling:reconcileSingleSubscription", subscriptionId="sub_user_5", **data)
+    row = await world.db.pool.fetchrow("select status, verified_at from subscriptions where user_id = 'user_5'")
+    assert row is not None
+    assert (row["status"], row["verified_at"]) == ("expired", from_ms(later))
+    assert not (await admin.mutation("revenueCatBilling:reconcileSubscriptionWithData", userId="user_5", **data))[
+        "changed"
+    ]
+    for kind, path, args in (
+        ("action", "reconcileSubscription", {"userId": "user_0"}),
+        ("mutation", "reconcileSubscriptionWithData", {"userId": "user_0", **data}),
+        ("mutation", "reconcileSingleSubscription", {"subscriptionId": "sub_0", **data}),
+    ):
+        with pytest.raises(FunctionError, match="User not found"):
+            await admin.call(kind, f"revenueCatBilling:{path}", args)
+
+
+async def test_strangers_call_none_of_it(world: World) -> None:
+    """Deciding who has paid is nobody's but ours."""
+    alice: Person = await world.person("alice")
+    for kind, path in (
+        ("mutation", "updateSubscriptionFromWebhook"), ("action", "reconcileSubscription"),
+        ("mutation", "reconcileSubscriptionWithData"), ("mutation", "reconcileSingleSubscription"),
+        ("query", "getStaleSubscriptions"), ("action", "reconcileStaleSubscriptions"),
+    ):  # fmt: skip
+        with pytest.raises(FunctionError, match="Could not find"):
+            await alice.call(kind, f"revenueCatBilling:{path}", {})

@@ -1,0 +1,214 @@
+"""Who may do what: every public function, called by everybody there is, with Alice's things for arguments."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import httpx2
+import msgspec
+import pytest
+
+from daysong.kernel.registry import Function, Kind
+from rehearsal import library
+from rehearsal.library import Song
+from rehearsal.world import Person, World, public_functions
+
+pytestmark = pytest.mark.anyio
+
+# How a call may end, besides with an expected error of some code.
+ANSWER = "an answer"
+EMPTY = "nothing"  # null, an empty list or page, or {found: false}
+UNAUTHORIZED = "unauthorized"
+
+
+class Ends(NamedTuple):
+    """How a function ends for whom."""
+
+    nobody: str
+    stranger: str
+    owner: str = ANSWER
+
+
+OWN_THINGS = Ends(nobody=EMPTY, stranger=EMPTY)  # of whoever calls; Bob has none
+OWN_STATE = Ends(nobody=EMPTY, stranger=ANSWER)
+ANYBODY = Ends(nobody=ANSWER, stranger=ANSWER)
+ACCOUNT = Ends(nobody=UNAUTHORIZED, stranger=ANSWER)
+OWN_CALLS = Ends(nobody=UNAUTHORIZED, stranger=EMPTY, owner=EMPTY)
+
+
+def owner_only(refusal: str, owner: str = ANSWER) -> Ends:
+    """Of a function that changes a thing named in its arguments."""
+    return Ends(nobody=UNAUTHORIZED, stranger=refusal, owner=owner)
+
+
+EXPECTED: dict[str, Ends] = {
+    "users:ensureCurrentUser": ACCOUNT,
+    "users:getUserProfile": OWN_STATE,
+    "users:deleteAccount": ACCOUNT,
+    "diaries:createDiary": ACCOUNT,
+    "diaries:updateDiary": owner_only("forbidden"),
+    "diaries:deleteDiary": owner_only("forbidden", owner=EMPTY),
+    "diaries:listDiaries": OWN_THINGS,
+    "diaries:pageDiaries": OWN_THINGS,
+    "diaries:getDiary": OWN_THINGS,
+    "music:startDiaryMusicGeneration": owner_only("forbidden"),
+    "music:listPlaylistMusic": OWN_THINGS,
+    "music:pagePlaylist": OWN_THINGS,
+    "music:getMusic": OWN_THINGS,
+    "music:softDeleteMusic": owner_only("music_not_found", owner=EMPTY),
+    "sharing:createShareLink": owner_only("not_authorized_to_share"),
+    "sharing:getSharedMusic": ANYBODY,
+    "sharing:recordShareView": Ends(nobody=EMPTY, stranger=EMPTY, owner=EMPTY),
+    "sharing:listSharedMusic": OWN_THINGS,
+    "sharing:setSharePrivacy": owner_only("share_not_found"),
+    "sharing:toggleSharePrivacy": owner_only("share_not_found"),
+    "sharing:revokeShare": owner_only("share_not_found", owner=EMPTY),
+    "billing:getPlans": ANYBODY,
+    "billing:getCurrentUserStatus": OWN_STATE,
+    "usage:getCurrentUserUsage": OWN_STATE,
+    "usage:canCurrentUserGenerateMusic": ANYBODY,
+    "usage:checkUsageWithReconciliation": ACCOUNT,
+    "usage:recordCurrentUserMusicGeneration": ACCOUNT,
+    "callSettings:upsertCallSettings": ACCOUNT,
+    "callJobs:getCallJobs": OWN_CALLS,
+    "callJobs:getCallJobStats": Ends(nobody=UNAUTHORIZED, stranger=ANSWER),
+    "callJobs:getCallSessions": OWN_CALLS,
+    "callJobs:getDashboardStats": Ends(nobody=UNAUTHORIZED, stranger=ANSWER),
+}
+# Of a deleted account, where that is not the same as for nobody: its link stops resolving, too.
+GONE = {"sharing:getSharedMusic": EMPTY, "usage:checkUsageWithReconciliation": "user_not_found"}
+# Whose views are counted is written down with the share; it changes nothing else.
+COUNTED = {"share_viewers"}
+
+# Those first that only read, and last the one that ends an account.
+FUNCTIONS = sorted(
+    public_functions(), key=lambda function: (function.identifier == "users:deleteAccount", function.kind != Kind.QUERY)
+)
+
+
+class Library(NamedTuple):
+    """What Alice has: a song that she shares, one that she does not, and all that must reach nobody else."""
+
+    owner: str
+    shared: Song
+    private: Song
+    arguments: dict[str, Any]
+    secrets: list[str]
+
+
+@pytest.fixture
+async def alices(world: World, alice: Person) -> Library:
+    """Alice's library."""
+    shared, private = await library.fill(world, "alice", 2)
+    link = await alice.mutation("sharing:createShareLink", musicId=shared.music_id)
+    [share] = await alice.query("sharing:listSharedMusic")
+    owner = (await alice.mutation("users:ensureCurrentUser"))["userId"]
+    return Library(
+        owner=owner,
+        shared=shared,
+        private=private,
+        arguments={
+            "diaryId": shared.diary_id,
+            "musicId": shared.music_id,
+            "shareId": link["shareId"],
+            "sharedMusicId": share["_id"],
+            "isPrivate": True,
+            "content": "Somebody was here",
+            "phoneE164": "+12125550123",
+            "timezone": "America/New_York",
+            "timeOfDay": "19:30",
+            "cadence": "daily",
+            "active": True,
+        },
+        secrets=["Secret thought", "user_alice", "alice@example.test", owner, shared.diary_id, *private, "Song 2"],
+    )
+
+
+def arguments(function: Function, alices: Library) -> dict[str, Any]:
+    """The call that means Alice's things; `diaryId` is named also where it need not be."""
+    described = msgspec.inspect.type_info(function.args_type)
+    assert isinstance(described, msgspec.inspect.StructType)
+    return {
+        field.encode_name: alices.arguments[field.encode_name]
+        for field in described.fields
+        if field.required or field.encode_name == "diaryId"
+    }
+
+
+async def call(world: World, function: Function, args: dict[str, Any], headers: dict[str, str]) -> httpx2.Response:
+    """The answer to a call, whatever it is."""
+    body = {"path": function.identifier, "args": args, "format": "json"}
+    return await world.http.post(f"/api/{function.kind.value.lower()}", json=body, headers=headers)
+
+
+def end(answer: httpx2.Response) -> str:
+    """How a call ended: ANSWER, EMPTY, or the code of an expected error."""
+    assert answer.status_code == httpx2.codes.OK, answer.text
+    said = answer.json()
+    if said["status"] == "error":
+        return str(said["errorData"]["code"])
+    empty = said["value"] in (None, [], {"page": [], "nextCursor": None}, {"found": False})
+    return EMPTY if empty else ANSWER
+
+
+async def assert_ends(world: World, function: Function, alices: Library, who: Person, expected: str) -> None:
+    """The call ends as expected, tells nothing of Alice's, and leaves all of hers as it was."""
+    before = await library.digests(world, alices.owner)
+    answer = await call(world, function, arguments(function, alices), who.headers)
+    assert end(answer) == expected
+    assert not [secret for secret in alices.secrets if secret in answer.text]
+    after = await library.digests(world, alices.owner)
+    assert {table for table in after if after[table] != before[table]} <= COUNTED
+
+
+async def test_nobody_reaches_nothing_of_alices(
+    world: World, alices: Library, nobody: Person, subtests: pytest.Subtests
+) -> None:
+    """Without a token: what is everybody's, and nothing else."""
+    for function in FUNCTIONS:
+        with subtests.test(function.identifier):
+            await assert_ends(world, function, alices, nobody, EXPECTED[function.identifier].nobody)
+
+
+async def test_bob_reaches_nothing_of_alices(
+    world: World, alices: Library, bob: Person, subtests: pytest.Subtests
+) -> None:
+    """With an account of his own: what is his and what is everybody's."""
+    for function in FUNCTIONS:
+        with subtests.test(function.identifier):
+            await assert_ends(world, function, alices, bob, EXPECTED[function.identifier].stranger)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.identifier)
+async def test_alice_may(world: World, alices: Library, alice: Person, function: Function) -> None:
+    """The owner is answered: what is refused to others is not refused to all."""
+    answer = await call(world, function, arguments(function, alices), alice.headers)
+    assert end(answer) == EXPECTED[function.identifier].owner
+
+
+async def test_a_deleted_account_reaches_nothing_of_what_was_its(
+    world: World, alices: Library, alice: Person, subtests: pytest.Subtests
+) -> None:
+    """Its token still verifies, and is nobody's."""
+    await world.db.pool.execute("update users set deleted_at = $1 where id = $2", world.clock.now(), alices.owner)
+    for function in FUNCTIONS:
+        with subtests.test(function.identifier):
+            expected = GONE.get(function.identifier, EXPECTED[function.identifier].nobody)
+            await assert_ends(world, function, alices, alice, expected)
+
+
+async def test_an_expired_token_is_refused_before_anything_happens(
+    world: World, alices: Library, subtests: pytest.Subtests
+) -> None:
+    """HTTP 401 for the whole request: it is not taken for nobody's."""
+    signed_in = await world.http.post("/sandbox/clerk/sign-in", json={"sub": "user_alice", "ttl": 60})
+    headers = {"Authorization": f"Bearer {signed_in.json()['jwt']}"}
+    world.clock.forward(timedelta(minutes=10))
+    before = await library.digests(world)
+    for function in FUNCTIONS:
+        with subtests.test(function.identifier):
+            answer = await call(world, function, arguments(function, alices), headers)
+            assert (answer.status_code, answer.json()["code"]) == (401, "InvalidAuthHeader")
+            assert not [secret for secret in alices.secrets if secret in answer.text]
+    assert await library.digests(world) == before

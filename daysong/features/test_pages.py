@@ -1,0 +1,197 @@
+"""Long lists: their pages give every row once and cost the same at every place; a whole list is one statement."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from daysong.features.diaries import functions as diaries
+from daysong.features.diaries import store
+from daysong.features.music import playback
+from daysong.features.pages import NEWEST, InvalidCursor, Place, place_of
+from daysong.kernel.context import Caller, QueryContext
+from daysong.kernel.ids import DiaryId, MusicId
+from daysong.kernel.registry import Handler, NoArgs
+from rehearsal import library
+from rehearsal.world import FunctionError, Person, World
+
+pytestmark = pytest.mark.anyio
+
+LISTS = {"diaries:pageDiaries": "diaries:listDiaries", "music:pagePlaylist": "music:listPlaylistMusic"}
+MANY = 10_000
+
+
+async def pages(person: Person, path: str, **args: Any) -> list[list[Any]]:
+    """All pages of a list."""
+    found = [await person.query(path, **args)]
+    while cursor := found[-1]["nextCursor"]:
+        found.append(await person.query(path, **(args | {"cursor": cursor})))
+    return [each["page"] for each in found]
+
+
+def without_timing(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a list as it stands on a page."""
+    song = {key: value for key, value in row.items() if key != "lyricWithTime"}
+    return song | ({"primaryMusic": without_timing(song["primaryMusic"])} if "primaryMusic" in song else {})
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("limit", [1, 4, 5, 6])
+async def test_the_pages_of_a_list_are_the_list(
+    world: World, alice: Person, bob: Person, path: str, limit: int
+) -> None:
+    """In its order, every row once, none of anybody else's; only the timing of the words is left out."""
+    await library.fill(world, "alice", 5)
+    await library.fill(world, "bob", 2)
+    found = await pages(alice, path, limit=limit)
+    assert [len(page) for page in found] == {1: [1] * 5, 4: [4, 1], 5: [5], 6: [5]}[limit]
+    listed = await alice.query(LISTS[path])
+    assert [row for page in found for row in page] == [without_timing(row) for row in listed]
+    assert "lyricWithTime" in str(listed)
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_a_page_has_twenty_rows_unless_told_otherwise(world: World, alice: Person, path: str) -> None:
+    """And never more than a hundred."""
+    await library.fill(world, "alice", 102)
+    assert [len(page) for page in await pages(alice, path)] == [20, 20, 20, 20, 20, 2]
+    assert [len(page) for page in await pages(alice, path, limit=100)] == [100, 2]
+    for limit in (0, 101, 1.5, -1):
+        with pytest.raises(FunctionError, match="limit"):
+            await alice.query(path, limit=limit)
+
+
+async def test_entries_of_one_moment_are_not_lost_between_pages(world: World, alice: Person) -> None:
+    """Where the time cannot tell rows apart, their ids do."""
+    written = {(await alice.mutation("diaries:createDiary", content=f"Note {n}"))["_id"] for n in range(7)}
+    found = await pages(alice, "diaries:pageDiaries", limit=2)
+    assert {row["_id"] for page in found for row in page} == written
+    assert sum(len(page) for page in found) == 7
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_what_is_written_meanwhile_moves_nothing(world: World, alice: Person, path: str) -> None:
+    """The next page goes on where the last one ended, whatever came or went before it."""
+    await library.fill(world, "alice", 4)
+    first = await alice.query(path, limit=2)
+    await alice.mutation("diaries:createDiary", content="New at the top")
+    await alice.mutation("diaries:deleteDiary", diaryId=first["page"][0].get("diaryId", first["page"][0]["_id"]))
+    await alice.mutation("diaries:deleteDiary", diaryId=first["page"][1].get("diaryId", first["page"][1]["_id"]))
+    second = await alice.query(path, limit=2, cursor=first["nextCursor"])
+    listed = await alice.query(LISTS[path])
+    assert second["page"] == [without_timing(row) for row in listed[-2:]]
+    assert second["nextCursor"] is None
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_nobody_has_an_empty_page(nobody: Person, path: str) -> None:
+    """Without an account there is nothing to list."""
+    assert await nobody.query(path) == {"page": [], "nextCursor": None}
+
+
+A_DIARY, A_SONG = DiaryId(f"diary_{'0' * 26}"), MusicId(f"music_{'0' * 26}")
+
+
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+MALFORMED = [
+    "", "x", "nonsense", "ÄÖÜ", "====", "a b", encoded(""), encoded("5"), encoded(f"x:{A_DIARY}"),
+    encoded(f"5:{A_SONG}"), encoded(f"5:{A_DIARY}0"), encoded("5:diary_"), encoded(f"05:{A_DIARY}"),
+    encoded(f"5:{A_DIARY}\n"), encoded(f"{'9' * 18}:{A_DIARY}"), encoded(f"-{'9' * 18}:{A_DIARY}"),
+    encoded(f"5:{A_DIARY}") + "=", encoded(f"5:{A_DIARY}") + "\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cursor", MALFORMED, ids=repr)
+def test_what_is_no_cursor_is_refused(cursor: str) -> None:
+    """Only what a page of the same list has handed out, to the letter."""
+    with pytest.raises(InvalidCursor):
+        place_of(cursor, DiaryId)
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_f60_a_malformed_cursor_is_a_clear_error(alice: Person, path: str) -> None:
+    """It does not begin again from the top, as if nothing were wrong."""
+    with pytest.raises(FunctionError) as refused:
+        await alice.query(path, cursor=encoded(f"5:user_{'0' * 26}"))
+    assert refused.value.code == "invalid_cursor"
+
+
+@pytest.mark.parametrize("microseconds", [-1, 0, 1, 999_999, 86_400_000_001])
+def test_a_cursor_keeps_its_place_to_the_microsecond(microseconds: int) -> None:
+    """What PostgreSQL knows of a time, no less."""
+    place = Place(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds), str(A_DIARY))
+    assert place_of(place.cursor(), DiaryId) == place
+
+
+@pytest.fixture
+async def crowd(world: World, alice: Person, bob: Person) -> World:
+    """Alice has 10,000 songs, Bob a few, and many others have an account."""
+    await library.fill(world, "alice", MANY, timing={})
+    await library.fill(world, "bob", 20)
+    await library.crowd(world, 2_000)
+    return world
+
+
+async def test_f60_pages_of_a_large_library_cost_the_same_at_every_place(crowd: World, alice: Person) -> None:
+    """Index scans alone, no sorting, no row read in vain: at the top, in the middle, for a small library."""
+    middle = (crowd.clock.now() - timedelta(hours=MANY // 2)).isoformat()
+    for sql in (store.PAGE_SQL, playback.PAGE_SQL):
+        for generic in (False, True):
+            types = sql.replace("$2, $3", "$2::timestamptz, $3::text")
+            for who, moment in (
+                ("alice", NEWEST.moment.isoformat()),
+                ("alice", middle),
+                ("bob", NEWEST.moment.isoformat()),
+            ):
+                args = (f"'user_{who}'", f"'{moment}'", "''", "21")
+                root = await library.plan(crowd, types, args, generic=generic)
+                assert_cheap(root, rows=21 if who == "alice" else 20)
+    first = await alice.query("diaries:pageDiaries", limit=100)
+    assert len((await alice.query("diaries:pageDiaries", limit=100, cursor=first["nextCursor"]))["page"]) == 100
+
+
+def assert_cheap(root: dict[str, Any], rows: int) -> None:
+    """Each row of the page is found once by an index, and so is its companion; nothing else is touched."""
+    assert root["Actual Rows"] == rows
+    for node in library.nodes(root):
+        assert "Sort" not in node["Node Type"], node["Node Type"]
+        if "Scan" in node["Node Type"] and node["Node Type"] != "Subquery Scan":
+            assert node["Node Type"] in {"Index Scan", "Index Only Scan"}, node
+            assert node["Actual Rows"] * node["Actual Loops"] <= rows
+            assert node.get("Rows Removed by Filter", 0) == 0
+    # An index descent is a few blocks, and each row lies in one; far from 10,000 rows' worth.
+    assert root["Shared Hit Blocks"] + root["Shared Read Blocks"] <= 12 * rows
+
+
+@pytest.mark.parametrize(
+    ("handler", "columns"),
+    [(diaries.list_diaries, "primary_music"), (playback.list_playlist_music, "lyric_with_time")],
+    ids=["listDiaries", "listPlaylistMusic"],
+)
+async def test_f60_a_whole_list_is_one_statement(world: World, alice: Person, handler: Handler, columns: str) -> None:
+    """Whether there are three songs or three hundred: counted where the statements leave for PostgreSQL."""
+    for size in (3, 300):
+        await world.db.empty()
+        await alice.mutation("users:ensureCurrentUser")
+        await library.fill(world, "alice", size)
+        sent: list[str] = []
+        async with world.db.pool.acquire() as connection:
+            with connection.query_logger(lambda query, sent=sent: sent.append(query.query)):
+                found = await handler(
+                    QueryContext(
+                        db=connection,
+                        now=world.clock.now(),
+                        caller=Caller(subject="user_alice"),
+                        settings=world.settings,
+                    ),
+                    NoArgs(),
+                )
+        assert len(found) == size
+        assert all(getattr(row, columns) for row in found)
+        assert len(sent) == 1

@@ -1,0 +1,60 @@
+"""People, for other parts of the service."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from daysong.kernel.clock import to_ms
+from daysong.kernel.context import QueryContext
+from daysong.kernel.registry import Args, IdText, Result, Room, given
+
+room = Room("users")
+
+
+class User(Result):
+    """A person with an account."""
+
+    id: str = msgspec.field(name="_id")
+    creation_time: float = msgspec.field(name="_creationTime")
+    clerk_id: str
+    email: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    tags: list[str] | UnsetType = UNSET
+
+
+class OneUser(Args):
+    """Which account."""
+
+    user_id: IdText
+
+
+class OneClerkUser(Args):
+    """Which Clerk user."""
+
+    clerk_id: IdText
+
+
+@room.query(reads=("users",))
+async def get_user_by_id(ctx: QueryContext, args: OneUser) -> User | None:
+    """The person with that account; None when there is none, or it is deleted."""
+    row = await ctx.db.fetchrow("select * from users where id = $1 and deleted_at is null", args.user_id)
+    if row is None:
+        return None
+    return User(
+        id=row["id"],
+        creation_time=to_ms(row["created_at"]),
+        clerk_id=row["clerk_id"],
+        email=given(row["email"]),
+        name=given(row["name"]),
+        tags=row["tags"] or UNSET,
+    )
+
+
+@room.query(reads=("users",))
+async def get_user_id_by_clerk_id(ctx: QueryContext, args: OneClerkUser) -> str | None:
+    """The account of that Clerk user; None when there is none, or it is deleted."""
+    user_id: str | None = await ctx.db.fetchval(
+        "select id from users where clerk_id = $1 and deleted_at is null", args.clerk_id
+    )
+    return user_id

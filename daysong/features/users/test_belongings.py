@@ -1,0 +1,100 @@
+"""What belongs to a person is worked out from the schema: also of tables that are made tomorrow."""
+
+from __future__ import annotations
+
+import json
+
+import asyncpg
+import pytest
+
+from daysong.features.users import belongings
+from rehearsal.belongings import schema
+from rehearsal.world import World
+
+pytestmark = pytest.mark.anyio
+
+# Columns that name a person although their table has no reference to `users`, and how they are erased all the same.
+ERASED_OTHERWISE = {
+    # Goes with the whole event, which lists whom it is about.
+    "webhook_events.subject",
+    # Bought under ids that are nobody's here; erased with the first of them that is.
+    "parked_customers.app_user_ids",
+    # Keyed hashes: they are there to outlast the account.
+    "tombstones.clerk_hash",
+    "tombstones.email_hash",
+}
+TELLING = ("user", "owner", "person", "clerk", "email", "phone", "caller", "customer", "subject")
+
+
+async def test_every_table_with_people_in_it_is_found(world: World) -> None:
+    """Directly, through another table, and through several; those that refer come before those referred to."""
+    names = [table.name for table in belongings.tables(await schema(world.db.pool))]
+    assert {"diaries", "music", "files", "generations", "subscriptions", "usage_charges", "shared_music"} <= set(names)
+    # Its only reference is to a charge.
+    assert names.index("usage_refunds") < names.index("usage_charges")
+    assert names.index("shared_music") < names.index("music") < names.index("generations") < names.index("diaries")
+    direct = await world.db.pool.fetch(
+        "select conrelid::regclass::text as name from pg_constraint where confrelid = 'users'::regclass"
+    )
+    assert {row["name"] for row in direct} <= set(names)
+
+
+async def test_a_new_table_is_found_without_being_told(world: World) -> None:
+    """Also one that belongs to somebody only through something of theirs, and one with an odd reference."""
+    connection = await asyncpg.connect(world.settings.database_url)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(
+            """create table "Odd one" (id text primary key, clerk text references users (clerk_id) on delete set null);
+               create table photos (id text primary key, diary_id text not null references diaries on delete cascade);
+               create table labels (photo_id text references photos on delete cascade, id text primary key);
+               create table covers (id text primary key, photo_id text references photos on delete set null);
+               create table news (id text primary key, about text[] not null);
+               create index on news using gin (about)"""
+        )
+        await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=json.loads)
+        found = await connection.fetchval(belongings.SCHEMA_SQL)
+    finally:
+        await transaction.rollback()
+        await connection.close()
+    tables = {table.name: table for table in belongings.tables(found)}
+    order = list(tables)
+    assert order.index("labels") < order.index("photos") < order.index("diaries")
+    assert tables['"Odd one"'].conditions == ("(t.clerk) in (select clerk_id from users where id = $1)",)
+    # It would only lose the reference, and is nobody's.
+    assert "covers" not in tables
+    assert [table.name for table in belongings.mentioning(found) if table.name == "news"] == ["news"]
+
+
+async def test_no_column_names_a_person_behind_the_schemas_back(world: World) -> None:
+    """A table with people in it has a foreign key to them, or stands in the list above."""
+    found = await schema(world.db.pool)
+    known = {belongings.PEOPLE, *(table.name for table in belongings.tables(found))}
+    rows = await world.db.pool.fetch(
+        """select relname as table, attname as column from pg_attribute join pg_class on pg_class.oid = attrelid
+           where relkind in ('r', 'p') and relnamespace = current_schema()::regnamespace and attnum > 0
+             and not attisdropped and relname not like 'pgqueuer%'"""
+    )
+    strangers = {
+        f"{row['table']}.{row['column']}"
+        for row in rows
+        if row["table"] not in known and any(word in row["column"] for word in TELLING)
+    }
+    assert strangers == ERASED_OTHERWISE
+
+
+async def test_every_reference_to_what_people_own_is_indexed(world: World) -> None:
+    """Otherwise each row erased would read all of the table that might refer to it."""
+    found = await schema(world.db.pool)
+    owned = {belongings.PEOPLE, *(table.name for table in belongings.tables(found))}
+    unindexed = []
+    for key in belongings.foreign_keys(found):
+        leads = await world.db.pool.fetchval(
+            """select exists (select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+                              where indrelid = $1::regclass and attname = $2 and indpred is null)""",
+            key.child, key.columns[0],
+        )  # fmt: skip
+        if key.parent in owned and not leads:
+            unindexed.append(f"{key.child} ({', '.join(key.columns)})")
+    assert unindexed == []

@@ -1,0 +1,100 @@
+"""What is left of deleted accounts: keyed hashes, and usage for the account the same person opens next."""
+
+from __future__ import annotations
+
+import hmac
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from daysong.kernel.context import Caller, MutationContext
+from daysong.kernel.settings import Settings
+
+# Far longer than a vendor goes on telling of somebody who is gone.
+KEPT = timedelta(days=366)
+FORGOTTEN_AT_ONCE = 500
+
+
+class Usage(NamedTuple):
+    """Songs used in a period."""
+
+    used: int
+    period_start: datetime
+    period_end: datetime
+
+
+class Inheritance(NamedTuple):
+    """Songs used by accounts this person has deleted, in periods that are not over, and when the first one began."""
+
+    used: int
+    since: datetime
+
+
+def clerk_hash(settings: Settings, clerk_id: str) -> bytes:
+    """The hash a Clerk user is recognised by."""
+    return _hash(settings, "clerk", clerk_id)
+
+
+def email_hash(settings: Settings, email: str) -> bytes:
+    """The hash an e-mail address is recognised by, however it is capitalised."""
+    return _hash(settings, "email", email.strip().lower())
+
+
+def _hash(settings: Settings, kind: str, text: str) -> bytes:
+    return hmac.digest(settings.hash_key.encode(), f"{kind}:{text}".encode(), "sha256")
+
+
+async def put_up(ctx: MutationContext, clerk_id: str, email: str | None, usage: Usage | None) -> None:
+    """Remember that this person's account was deleted, and what it had used; a second time adds nothing."""
+    used, start, end = usage or (0, None, None)
+    await ctx.db.execute(
+        """insert into tombstones (clerk_hash, email_hash, deleted_at, used, period_start, period_end)
+           values ($1, $2, $3, $4, $5, $6)
+           on conflict (clerk_hash) do update
+             set email_hash = coalesce(excluded.email_hash, tombstones.email_hash), deleted_at = excluded.deleted_at,
+                 used = greatest(excluded.used, case when tombstones.period_end > $3 then tombstones.used else 0 end),
+                 period_start = coalesce(excluded.period_start, tombstones.period_start),
+                 period_end = coalesce(excluded.period_end, tombstones.period_end)""",
+        clerk_hash(ctx.settings, clerk_id), None if email is None else email_hash(ctx.settings, email), ctx.now,
+        used, start, end,
+    )  # fmt: skip
+
+
+async def deleted_at(ctx: MutationContext, clerk_id: str) -> datetime | None:
+    """When this person's account was deleted; None when none was."""
+    moment: datetime | None = await ctx.db.fetchval(
+        "select deleted_at from tombstones where clerk_hash = $1", clerk_hash(ctx.settings, clerk_id)
+    )
+    return moment
+
+
+async def bars(ctx: MutationContext, caller: Caller) -> bool:
+    """Whether the caller's token is one of an account that was deleted since it was made.
+
+    A deleted person has no new tokens, unless Clerk knows them again: then they are welcome.
+    """
+    if caller.subject is None or caller.is_admin:
+        return False
+    deleted = await deleted_at(ctx, caller.subject)
+    return deleted is not None and (caller.issued_at is None or caller.issued_at <= deleted)
+
+
+async def inherit(ctx: MutationContext, clerk_id: str, email: str | None) -> Inheritance | None:
+    """Take over what this person's deleted accounts have used; from now on it is counted in the caller's account."""
+    rows = await ctx.db.fetch(
+        """update tombstones set used = 0
+           where (clerk_hash = $1 or email_hash = $2) and used > 0 and period_end > $3
+           returning old.used, period_start""",
+        clerk_hash(ctx.settings, clerk_id), None if email is None else email_hash(ctx.settings, email), ctx.now,
+    )  # fmt: skip
+    if not rows:
+        return None
+    return Inheritance(sum(row["used"] for row in rows), min(row["period_start"] for row in rows))
+
+
+async def forget(ctx: MutationContext) -> bool:
+    """Remove some of the tombstones that nobody needs any more; whether there are others."""
+    done = await ctx.db.execute(
+        "delete from tombstones where clerk_hash in (select clerk_hash from tombstones where deleted_at < $1 limit $2)",
+        ctx.now - KEPT, FORGOTTEN_AT_ONCE,
+    )  # fmt: skip
+    return done == f"DELETE {FORGOTTEN_AT_ONCE}"

@@ -1,0 +1,77 @@
+"""RevenueCat's webhooks: a purchase, a renewal, an end. They come in any order, repeatedly, late, or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+
+from daysong.features.subscriptions import revenuecat_billing
+from daysong.kernel import logs
+from daysong.kernel.context import MutationContext
+from daysong.kernel.registry import Room
+from daysong.kernel.runtime import Runtime
+from daysong.transport.webhooks import inbox
+from daysong.transport.webhooks.inbox import MAX_BODY, Event, OneEvent
+from daysong.vendors.revenuecat_events import (
+    SIGNATURE_HEADER,
+    BillingEvent,
+    MalformedEvent,
+    UnsignedEvent,
+    check_authorization,
+    check_signature,
+    kept_of,
+    parse_event,
+)
+
+room = Room("webhooks")
+log = logs.get_logger("webhooks")
+
+
+@room.mutation()
+async def handle_revenuecat_event(ctx: MutationContext, args: OneEvent) -> None:
+    """See to a stored event, once."""
+    row = await inbox.opened(ctx.db, args)
+    if row is None:
+        return
+    outcome = await revenuecat_billing.on_event(ctx, parse_event(row["body"].encode()))
+    await inbox.close(ctx, args, outcome)
+    if outcome == revenuecat_billing.GONE:
+        await inbox.strip(ctx, args)
+
+
+def routes(runtime: Runtime) -> list[HTTPRouteHandler]:
+    """The route RevenueCat calls."""
+    settings = runtime.settings.revenuecat
+
+    @post("/http/revenuecat-webhook", status_code=200, request_max_body_size=MAX_BODY, include_in_schema=False)
+    async def receive(request: Request[Any, Any, Any]) -> Response[dict[str, str]]:
+        if settings.webhook_secret is None:
+            return _answer(503, "NotConfigured", "REVENUECAT_WEBHOOK_SECRET is not set")
+        try:
+            check_authorization(request.headers.get("Authorization"), settings.webhook_secret)
+            body = await request.body()
+            if settings.webhook_hmac_secret is not None:
+                signature = request.headers.get(SIGNATURE_HEADER)
+                check_signature(signature, body, settings.webhook_hmac_secret, runtime.clock.now())
+            event = parse_event(body)
+        except UnsignedEvent as error:
+            log.warning("revenuecat's webhook refused", reason=error.message)
+            return _answer(401, "Unauthorized", error.message)
+        except MalformedEvent as error:
+            return _answer(400, "MalformedEvent", error.message)
+        new = await inbox.receive(runtime, _stored(event, body), handle_revenuecat_event)
+        log.info("revenuecat told", type=event.type, new=new)
+        return _answer(200, "OK", "Thank you")
+
+    return [receive]
+
+
+def _stored(event: BillingEvent, body: bytes) -> Event:
+    about = (*event.app_user_ids, *event.transferred_from, *event.transferred_to)
+    return Event(vendor="revenuecat", event_id=event.id, type=event.type, body=kept_of(body), about=about)
+
+
+def _answer(status: int, code: str, message: str) -> Response[dict[str, str]]:
+    return Response({"code": code, "message": message}, status_code=status)

@@ -1,0 +1,150 @@
+"""The inbox: events that could not be handled are seen and handled anew; old ones are forgotten."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from daysong.features.subscriptions import accounts
+from daysong.kernel.context import SYSTEM
+from daysong.kernel.registry import NoArgs
+from daysong.transport import schedule
+from daysong.transport.webhooks import clerk as clerk_webhook
+from daysong.transport.webhooks import inbox
+from daysong.transport.webhooks.inbox import Event, NoSuchEvent
+from rehearsal.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+async def statuses(world: World) -> list[str]:
+    """How the events stand, the newest first."""
+    return [row["status"] for row in await inbox.listed(world.db.pool, vendor=None, status=None, limit=50)]
+
+
+async def received(world: World, number: int = 1, body: str | None = None) -> str:
+    """An event of Clerk's that nothing has handled yet; its id."""
+    body = body or f'{{"type":"user.created","data":{{"id":"user_{number}"}},"timestamp":1795161600000}}'
+    event = Event(vendor="clerk", event_id=f"msg_{number}", type="user.created", body=body, subject=f"user_{number}")
+    assert await inbox.receive(world.app.runtime, event, clerk_webhook.handle_clerk_event)
+    found: str = await world.db.pool.fetchval("select id from webhook_events where event_id = $1", event.event_id)
+    return found
+
+
+async def drain(world: World, until: timedelta | None = None) -> None:
+    """Run what is due."""
+    await world.app.worker.drain(until=None if until is None else world.clock.now() + until, clock=world.clock)
+
+
+async def the_nightly_run(world: World) -> None:
+    """It is half past three, the next time."""
+    world.clock.forward((timedelta(hours=27, minutes=29) - since_midnight(world)) % timedelta(days=1))
+    await world.pass_time(timedelta(minutes=2))
+
+
+def since_midnight(world: World) -> timedelta:
+    """How long today has lasted."""
+    now = world.clock.now()
+    return now - now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+async def test_an_event_waits_and_is_handled(world: World) -> None:
+    """Both can be seen."""
+    await received(world)
+    assert await statuses(world) == ["waiting"]
+    await drain(world)
+    assert await statuses(world) == ["handled"]
+    assert await world.db.pool.fetchval("select clerk_id from users") == "user_1"
+
+
+async def test_a_dead_letter_is_seen_and_replayed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handling fails until its tries are used up; once the reason is gone, it is handled by hand, once."""
+    event_id = await received(world)
+    real = accounts.hear
+
+    async def broken(*_: Any) -> str:
+        raise OSError("the moon is in the way")
+
+    monkeypatch.setattr(accounts, "hear", broken)
+    await drain(world, timedelta(hours=2))
+    [row] = await inbox.listed(world.db.pool, vendor="clerk", status="dead", limit=10)
+    assert row["id"] == event_id
+    assert row["failures"] == 8
+    assert row["last_error"].startswith("OSError in broken")
+
+    monkeypatch.setattr(accounts, "hear", real)
+    assert await inbox.replay(world.app.runtime, event_id)
+    assert await statuses(world) == ["waiting"]
+    assert not await inbox.replay(world.app.runtime, event_id)
+    await drain(world)
+    assert await statuses(world) == ["handled"]
+    assert await world.db.pool.fetchval("select count(*) from users") == 1
+    assert await world.db.pool.fetchval("select count(*) from jobs where status = 'dead'") == 0
+
+
+async def test_replaying_a_handled_event_changes_nothing(world: World) -> None:
+    """Handlers look at what is there before they act."""
+    event_id = await received(world)
+    await drain(world)
+    before = dict(await world.db.pool.fetchrow("select * from users"))
+    for _ in range(3):
+        assert await inbox.replay(world.app.runtime, event_id)
+        await drain(world)
+    assert dict(await world.db.pool.fetchrow("select * from users")) == before
+    row = await inbox.one(world.db.pool, event_id)
+    assert (row["status"], row["outcome"], row["replays"]) == ("handled", "nothing new", 3)
+
+
+async def test_an_event_whose_job_is_gone_is_stranded_and_can_be_replayed(world: World) -> None:
+    """Should not happen; if it does, it shows."""
+    event_id = await received(world)
+    await world.db.pool.execute("delete from jobs")
+    assert await statuses(world) == ["stranded"]
+    assert await inbox.replay(world.app.runtime, event_id)
+    await drain(world)
+    assert await statuses(world) == ["handled"]
+
+
+async def test_what_nothing_handles_cannot_be_replayed(world: World) -> None:
+    """Neither an event that was only noted, nor one that does not exist."""
+    noted = Event(vendor="clerk", event_id="msg_1", type="moon.risen", body="{}")
+    assert await inbox.receive(world.app.runtime, noted, None, outcome="not used")
+    [row] = await inbox.listed(world.db.pool, vendor=None, status="handled", limit=10)
+    for event_id in (row["id"], "event_nothing"):
+        with pytest.raises(NoSuchEvent):
+            await inbox.replay(world.app.runtime, event_id)
+
+
+async def test_events_are_forgotten_thirty_days_after_they_were_handled(world: World) -> None:
+    """What is yet to be handled stays; so does everything younger. By the cron, in small bites."""
+    await received(world, 1)
+    await drain(world)
+    await world.db.pool.execute(
+        """insert into webhook_events (id, vendor, event_id, type, body, received_at, handled_at)
+           select 'old ' || n, 'suno', 'old ' || n, 'text', '', $1, $1 from generate_series(1, 1200) n""",
+        world.clock.now() - timedelta(days=31),
+    )
+    await world.db.pool.execute(
+        """insert into webhook_events (id, vendor, event_id, type, body, received_at)
+           values ('unhandled', 'suno', 'unhandled', 'text', '', $1)""",
+        world.clock.now() - timedelta(days=300),
+    )
+    await the_nightly_run(world)
+    left = await world.db.pool.fetch("select id from webhook_events order by received_at")
+    assert len(left) == 2
+    assert left[0]["id"] == "unhandled"
+    await world.db.pool.execute("update webhook_events set handled_at = $1", world.clock.now() - timedelta(days=40))
+    await world.app.runtime.mutate(schedule.forget_handled_events, NoArgs(), SYSTEM, world.clock)
+    assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
+
+
+async def test_tombstones_are_forgotten_after_a_year(world: World) -> None:
+    """And not before."""
+    await (await world.person("alice")).mutation("users:deleteAccount")
+    await the_nightly_run(world)
+    assert await world.db.pool.fetchval("select count(*) from tombstones") == 1
+    world.clock.forward(timedelta(days=366) - timedelta(minutes=2))
+    await the_nightly_run(world)
+    assert await world.db.pool.fetchval("select count(*) from tombstones") == 0

@@ -1,0 +1,153 @@
+"""Clerk's webhooks: whether Clerk sent one (Svix signs them), and what it says of whom.
+
+Only `user.*` events are read. Of any other, such as an e-mail with a one-time code in it, not more is kept than its
+type and id.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeGuard
+
+import msgspec
+from standardwebhooks import Webhook
+
+from daysong.kernel.clock import EPOCH, from_ms
+from daysong.kernel.errors import DaysongError
+from daysong.vendors.text import clean
+
+TOLERANCE = timedelta(minutes=5)
+LONGEST_ID = 200
+LONGEST_TEXT = 500
+# Before this many, a timestamp is one in seconds: Clerk's documentation has both.
+EARLIEST_MS = 1e12
+USED = frozenset({"user.created", "user.updated", "user.deleted"})
+
+
+class MalformedEvent(DaysongError):
+    """The request is none of Clerk's webhooks; `message` names what is wrong."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        super().__init__(message)
+
+
+class UnsignedEvent(DaysongError):
+    """The signature is wrong, or too old or too new to be taken for a fresh one; `message` says which."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        super().__init__(message)
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A Clerk user, as far as we look; `changed_at` is when Clerk last changed anything about them."""
+
+    clerk_id: str
+    email: str | None
+    name: str | None
+    changed_at: datetime
+
+
+class ClerkEvent(msgspec.Struct, frozen=True):
+    """A webhook's content. `clerk_id` and `person` are those of `user.*` events; `kept` is what may be stored."""
+
+    type: str
+    said_at: datetime
+    clerk_id: str | None
+    person: Person | None
+    kept: str
+
+
+def check_signature(webhook: Webhook, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
+    """The id of a message that Clerk signed, the same on every delivery. UnsignedEvent; MalformedEvent.
+
+    Times are judged by `now`, which is why the signature is compared here and not by standardwebhooks.
+    """
+    message_id, timestamp, signatures = (headers.get(f"svix-{name}", "") for name in ("id", "timestamp", "signature"))
+    if not (message_id and timestamp and signatures):
+        raise UnsignedEvent("svix-id, svix-timestamp or svix-signature is missing")
+    if len(message_id) > LONGEST_ID or not re.fullmatch(r"[!-~]+", message_id):
+        raise MalformedEvent("svix-id is not one")
+    if not re.fullmatch(r"[0-9]{1,11}", timestamp):
+        raise MalformedEvent("svix-timestamp is not a number of seconds")
+    sent_at = EPOCH + timedelta(seconds=int(timestamp))
+    if abs(now - sent_at) > TOLERANCE:
+        raise UnsignedEvent("svix-timestamp is more than 5 minutes away from now")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise MalformedEvent("the body is not UTF-8") from None
+    expected = webhook.sign(message_id, sent_at.astimezone(UTC), text).encode()
+    # Several while a secret is being replaced; every one is compared, so that the time taken tells nothing.
+    matches = [hmac.compare_digest(expected, one.encode("latin-1", "replace")) for one in signatures.split(" ")]
+    if not any(matches):
+        raise UnsignedEvent("no signature in svix-signature matches")
+    return message_id
+
+
+def parse_event(body: bytes, received_at: datetime) -> ClerkEvent:
+    """What a webhook says; MalformedEvent naming what is wrong. Fields nobody has seen before are no matter."""
+    try:
+        found = msgspec.json.decode(body)
+        text = body.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedEvent("the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise MalformedEvent("the body is not an object")
+    kind, data = found.get("type"), found.get("data")
+    if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9_.]{1,100}", kind):
+        raise MalformedEvent("`type` is not an event's name")
+    if not isinstance(data, dict):
+        raise MalformedEvent("`data` is not an object")
+    said_at = _moment(found.get("timestamp")) or received_at
+    if kind not in USED:
+        return ClerkEvent(kind, said_at, None, None, _type_and_id(kind, data))
+    clerk_id = data.get("id")
+    if kind == "user.deleted":
+        if clerk_id is not None and not _is_id(clerk_id):
+            raise MalformedEvent("`data.id` is not an id")
+        return ClerkEvent(kind, said_at, clerk_id, None, text)
+    if not _is_id(clerk_id):
+        raise MalformedEvent("`data.id` is missing or not an id")
+    changed_at = _moment(data.get("updated_at")) or _moment(data.get("created_at")) or said_at
+    person = Person(clerk_id, _primary_email(data), _full_name(data), changed_at)
+    return ClerkEvent(kind, said_at, clerk_id, person, text)
+
+
+def _type_and_id(kind: str, data: dict[str, Any]) -> str:
+    identifier = data.get("id")
+    kept = {"type": kind, "data": {"id": identifier} if _is_id(identifier) else {}}
+    return msgspec.json.encode(kept).decode()
+
+
+def _is_id(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(re.fullmatch(r"[!-~]+", value)) and len(value) <= LONGEST_ID
+
+
+def _primary_email(data: dict[str, Any]) -> str | None:
+    primary, entries = data.get("primary_email_address_id"), data.get("email_addresses")
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and primary is not None and entry.get("id") == primary:
+            return _text(entry.get("email_address"))
+    return None
+
+
+def _full_name(data: dict[str, Any]) -> str | None:
+    return " ".join(filter(None, (_text(data.get("first_name")), _text(data.get("last_name"))))) or None
+
+
+def _text(value: Any) -> str | None:
+    return clean(value)[:LONGEST_TEXT] or None if isinstance(value, str) else None
+
+
+def _moment(value: Any) -> datetime | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return from_ms(value * 1000 if value < EARLIEST_MS else value)
+    except OverflowError:
+        return None

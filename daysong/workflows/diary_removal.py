@@ -1,0 +1,73 @@
+"""A diary entry goes, and with it all that was made of it: songs, shares, stored files, a song in the making."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from daysong.features.diaries import store
+from daysong.features.diaries.rules import DiaryNotFound
+from daysong.features.music import generations
+from daysong.features.subscriptions import accounts
+from daysong.kernel.context import ActionContext, MutationContext
+from daysong.kernel.database import Transaction
+from daysong.kernel.registry import Args, IdText, Retry, Room
+from daysong.vendors.storage import FileStore
+from daysong.workflows.song_files import file_id_of
+
+diaries = Room("diaries")
+music_actions = Room("musicActions")
+
+# A copy that was on its way to the storage when its entry went is there after the first removal, but before this one.
+LATE_COPIES = timedelta(hours=1)
+
+
+class DeleteDiary(Args):
+    """Which entry."""
+
+    diary_id: IdText
+
+
+class StoredFiles(Args):
+    """Files in our storage, by id."""
+
+    file_ids: list[str]
+
+
+@diaries.mutation(public=True)
+async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
+    """Delete an entry and all that was made of it; gone already is fine, Forbidden when it is another's.
+
+    A song in the making is canceled and given back to the quota; finished ones were used.
+    """
+    owner = await accounts.of_caller(ctx)
+    try:
+        await store.check_owner(ctx.db, args.diary_id, owner)
+    except DiaryNotFound:
+        return
+    await generations.cancel_of(ctx.db, args.diary_id, reason="diary_deleted", now=ctx.now)
+    file_ids = await _files_of(ctx.db, args.diary_id)
+    await ctx.db.execute("delete from diaries where id = $1", args.diary_id)
+    await ctx.db.execute("delete from files where id = any($1)", file_ids)
+    if file_ids:
+        await ctx.schedule(remove_stored_files, StoredFiles(file_ids=file_ids))
+        await ctx.schedule(remove_stored_files, StoredFiles(file_ids=file_ids), delay=LATE_COPIES)
+
+
+async def _files_of(db: Transaction, diary_id: str) -> list[str]:
+    """The files of an entry's tracks: those that are recorded, and those whose copying may be under way."""
+    tracks = await db.fetch(
+        """select m.id, m.audio_file_id, m.image_file_id, g.callback_secret
+           from music m join generations g on g.id = m.generation_id where g.diary_id = $1""",
+        diary_id,
+    )
+    recorded = {track[column] for track in tracks for column in ("audio_file_id", "image_file_id")} - {None}
+    expected = {
+        str(file_id_of(track["callback_secret"], track["id"], kind)) for track in tracks for kind in ("audio", "image")
+    }
+    return sorted(recorded | expected)
+
+
+@music_actions.action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)))
+async def remove_stored_files(ctx: ActionContext, args: StoredFiles) -> None:
+    """Remove files from our storage. A job; what is not there any more is removed."""
+    await ctx.vendor(FileStore).delete(args.file_ids)

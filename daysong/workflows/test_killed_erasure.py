@@ -1,0 +1,86 @@
+"""A person with ten thousand songs leaves, and the worker that erases them is killed in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from daysong.kernel.worker import Worker
+from rehearsal import library
+from rehearsal.belongings import fill_every_table, traces
+from rehearsal.world import World, free_port
+
+pytestmark = pytest.mark.anyio
+
+ENTRIES = 10_000
+REAL_FILES = 300
+NEVER = 60
+
+
+async def tracks(world: World) -> int:
+    """How many there are."""
+    count: int = await world.db.pool.fetchval("select count(*) from music")
+    return count
+
+
+async def kill_in_the_middle(world: World) -> None:
+    """Run `daysong work` in a process of its own, and end it without any warning when half of the tracks are gone."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "from daysong.cli import main; main()", "work", env=world.environ(),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(NEVER):
+            while await tracks(world) > ENTRIES:
+                await asyncio.sleep(0.01)
+    finally:
+        process.kill()
+    assert await process.wait() == -signal.SIGKILL
+
+
+async def let_another_worker_finish(world: World) -> None:
+    """A second worker notices the missing heartbeat, and goes on."""
+    worker = Worker(world.app.runtime, (), heartbeat=timedelta(seconds=1))
+    working = asyncio.create_task(worker.run_forever(world.settings.database_url or ""))
+    async with asyncio.timeout(NEVER):
+        while await world.app.runtime.queue.pending():
+            await asyncio.sleep(0.05)
+    await worker.stop()
+    await working
+
+
+@pytest.mark.timeout(200)
+async def test_f04_ten_thousand_songs_are_erased_although_the_worker_is_killed(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Not a row of any table and not a file is left; what is another's stays."""
+    async with World(database_url, tmp_path, datetime.now(UTC), port=free_port()) as world:
+        alice, bob = await world.person("alice"), await world.person("bob")
+        pool = world.db.pool
+        whose = await pool.fetchval("select id from users where clerk_id = 'user_alice'")
+        songs = await library.fill(world, "alice", ENTRIES, timing=None)
+        await fill_every_table(pool, whose)
+        for song in songs[:REAL_FILES]:
+            await world.app.files.put(song.file_id, b"la la la", "audio/mpeg")
+        his = await bob.song()
+        answer = await alice.mutation("users:deleteAccount")
+        assert answer["success"]
+
+        await kill_in_the_middle(world)
+        left = await tracks(world)
+        assert 2 < left < 2 * ENTRIES
+        assert await pool.fetchval("select count(*) from diaries") > ENTRIES
+        await let_another_worker_finish(world)
+
+        needles = [whose, "user_alice", "alice@example.test", "Secret thought", songs[0].diary_id, songs[-1].music_id]
+        assert await traces(pool, needles) == {}
+        files = {file.key async for page in world.app.files.list() for file in page}
+        assert files == {row["id"] for row in await pool.fetch("select id from files")}
+        assert len(files) == 4
+        assert "user_alice" not in world.sandbox.clerk.users
+        assert [one["_id"] for one in await bob.query("music:listPlaylistMusic")] == [his["_id"]]

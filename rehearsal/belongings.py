@@ -1,0 +1,105 @@
+"""Rows of somebody in every table there is, worked out from the schema, and what is left of them anywhere."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from daysong.features.sharing.rules import new_share_id
+from daysong.features.users import belongings
+
+# What a column has to hold that its type does not tell.
+FITTING: Mapping[tuple[str, str], Callable[[], Any]] = {
+    ("generations", "status"): lambda: "canceled",
+    ("music", "status"): lambda: "ready",
+    ("shared_music", "share_id"): new_share_id,
+}
+MOMENT = datetime(2026, 11, 1, tzinfo=UTC)
+
+COLUMNS_SQL = """
+    select attname as name, atttypid::regtype::text as type,
+           attnotnull and not atthasdef and attidentity = '' as needed,
+           exists (select from pg_index where indrelid = attrelid and indisunique and indnkeyatts = 1
+                   and indkey[0] = attnum) as is_unique
+    from pg_attribute where attrelid = $1::regclass and attnum > 0 and not attisdropped order by attnum"""
+
+_numbers = itertools.count(1)
+
+
+async def schema(db: asyncpg.Pool) -> Any:
+    """What there is to know of the tables."""
+    return await db.fetchval(belongings.SCHEMA_SQL)
+
+
+async def fill_every_table(db: asyncpg.Pool, user_id: str) -> dict[str, dict[str, Any]]:
+    """Give somebody a row in each table that has rows of people; the rows, by table."""
+    found = await schema(db)
+    keys = belongings.foreign_keys(found)
+    rows: dict[str, dict[str, Any]] = {
+        "users": dict(await db.fetchrow("select * from users where id = $1", user_id) or {})
+    }
+    for table in reversed(belongings.tables(found)):
+        wanted: dict[str, Any] = {}
+        for column in await db.fetch(COLUMNS_SQL, table.name):
+            name = column["name"]
+            reference = next((key for key in keys if key.child == table.name and name in key.columns), None)
+            if reference is not None and reference.parent in rows:
+                wanted[name] = rows[reference.parent][reference.targets[reference.columns.index(name)]]
+            elif (table.name, name) in FITTING:
+                wanted[name] = FITTING[table.name, name]()
+            elif reference is None and (column["needed"] or column["is_unique"]):
+                wanted[name] = _value(column["type"], name)
+        rows[table.name] = await _insert(db, table.name, wanted)
+    return rows
+
+
+def _value(kind: str, name: str) -> Any:
+    number = next(_numbers)
+    values: dict[str, Any] = {
+        "text": f"{name} {number}",
+        "text[]": [f"{name} {number}"],
+        "integer": number,
+        "bigint": number,
+        "double precision": float(number),
+        "boolean": False,
+        "timestamp with time zone": MOMENT,
+        "date": MOMENT.date(),
+        "jsonb": {},
+        "bytea": str(number).encode(),
+    }
+    assert kind in values, f"{name} is of the type {kind}: add an example of one here"
+    return values[kind]
+
+
+async def _insert(db: asyncpg.Pool, table: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    names = ", ".join(f'"{name}"' for name in wanted)
+    places = ", ".join(f"${place}" for place in range(1, len(wanted) + 1))
+    known = await db.fetchrow(
+        f"insert into {table} ({names}) values ({places}) on conflict do nothing returning *",  # noqa: S608 - from the catalog
+        *wanted.values(),
+    )
+    if known is None:
+        # A table with one row for each user has that row already.
+        known = await db.fetchrow(f"select * from {table} where user_id = $1", wanted["user_id"])  # noqa: S608
+    assert known is not None, table
+    return dict(known)
+
+
+async def traces(db: asyncpg.Pool, needles: Iterable[str]) -> dict[str, int]:
+    """In which tables of the database, whosever they are, any of these texts stands, and in how many rows."""
+    patterns = [f"%{needle}%" for needle in needles]
+    tables = await db.fetch(
+        """select quote_ident(relname) as name from pg_class
+           where relkind in ('r', 'p') and relnamespace = current_schema()::regnamespace order by 1"""
+    )
+    found = {}
+    for table in tables:
+        sql = f"select count(*) from {table['name']} t where t::text ilike any($1)"  # noqa: S608 - from the catalog
+        count = await db.fetchval(sql, patterns)
+        if count:
+            found[table["name"]] = count
+    return found

@@ -1,0 +1,157 @@
+"""A whole journey with words that cannot be mistaken, for a test that looks for them in what is logged.
+
+    python -m rehearsal.canary <file>
+
+Logs go where they go in production. The file gets, as JSON, every text that no line of them may hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from standardwebhooks import Webhook
+
+from daysong.features.diaries import store as diaries
+from daysong.kernel import logs
+from daysong.kernel.worker import Worker
+from daysong.sandbox import clerk, openai, suno
+from daysong.sandbox.clerk_webhooks import SIGNING_SECRET
+from daysong.workflows import song_delivery
+from rehearsal.world import ADMIN_KEY, HASH_KEY, FunctionError, Person, World
+
+# Recognisable, and in no dictionary.
+DIARY = "Zwitscherlinchen sat on the windowsill of my kitchen"
+CHANGED = "Piepmatzowitsch flew away over the harbour"
+NAME = "Kanaria Vogelsang"
+EMAIL = "kanaria.vogelsang@canary.example"
+PHONE = "+12125550147"
+CODE = "739146"
+LEAK = "Trillerkehlchen"
+
+NEEDLES = ["witscherlinchen", "windowsill", "iepmatzowitsch", "ogelsang", "canary.example", "2125550147", CODE, LEAK]
+SECRETS = [ADMIN_KEY, HASH_KEY, SIGNING_SECRET, openai.API_KEY, suno.API_KEY, clerk.SECRET_KEY]
+
+
+class Quoting(Exception):
+    """A failure whose text quotes what somebody wrote, as those of a database or a parser do."""
+
+
+async def tried(call: Any) -> None:
+    """Whatever comes of it."""
+    try:
+        await call
+    except FunctionError:
+        return
+
+
+async def journey(world: World) -> list[str]:
+    """Everything that can happen to a song and its person, well and badly; the texts that must not be logged."""
+    await world.steer("clerk", "webhooks", automatic=True)
+    token = (await world.steer("clerk", "sign-in", sub="user_kanaria", email=EMAIL, name=NAME))["jwt"]
+    person = Person(world, {"Authorization": f"Bearer {token}"})
+    await world.settle()
+    await person.mutation("users:ensureCurrentUser")
+    await world.steer("clerk", "update", sub="user_kanaria", phone=PHONE)
+    await world.steer("clerk", "send", type="sms.created", data={"id": "sms_1", "message": f"{CODE} is your code"})
+    song = await person.song(DIARY, style=f"calm, {LEAK}")
+    await person.mutation("diaries:updateDiary", diaryId=song["diaryId"], content=CHANGED)
+    link = await person.mutation("sharing:createShareLink", musicId=song["_id"])
+    for path in (f"/share/{link['shareId']}", f"/media/{song['audioUrl'].rpartition('/')[2]}", f"/nothing/{LEAK}"):
+        await world.http.get(path, params={"q": LEAK})
+    secret = await world.db.pool.fetchrow("select callback_secret, lyric from generations")
+    assert secret is not None
+    await failures(world, person)
+    await bad_requests(world, token)
+    await working(world, person)
+    await person.mutation("users:deleteAccount")
+    await world.settle()
+    told = [token, secret["callback_secret"], link["shareId"], *secret["lyric"].split("\n")]
+    return [*NEEDLES, *SECRETS, *(text.strip() for text in told if len(text) > 9)]  # noqa: PLR2004 - a word of it may be
+
+
+async def failures(world: World, person: Person) -> None:
+    """Vendors fail, and so do we, in words that quote somebody."""
+    for vendor, fault in (
+        ("openai", {"status": 400, "code": "invalid_prompt"}),
+        ("openai", {"answer": "refusal"}),
+        ("openai", {"answer": "bad_json"}),
+        ("openai", {"status": 500, "times": 1}),
+        ("suno", {"status": 500, "times": 1}),
+        ("suno", {"callbackCode": 400}),
+        ("suno", {"callbacks": "malformed"}),
+        ("clerk", {"webhooks": "bad_signature"}),
+    ):
+        await world.fault(vendor, **fault)
+        await tried(person.action("music:startDiaryMusicGeneration", content=f"{DIARY} {vendor} {fault}"))
+        await world.steer("clerk", "update", sub="user_kanaria", name=NAME)
+        await world.settle()
+        await world.fault(vendor)
+        await world.db.pool.execute("delete from usage_charges")
+    with mock.patch.object(diaries, "insert", side_effect=Quoting(f"Failing row contains ({DIARY})")):
+        await tried(person.mutation("diaries:createDiary", content=DIARY))
+    with mock.patch.object(song_delivery, "complete", side_effect=Quoting(f"lyric: {LEAK}")):
+        await tried(person.action("music:startDiaryMusicGeneration", content=DIARY))
+        await world.settle()
+        # Until it is given up.
+        await world.pass_time(timedelta(minutes=6))
+
+
+async def bad_requests(world: World, token: str) -> None:
+    """Requests that are refused, each with something private in every place there is."""
+    for headers in ({"Authorization": f"Bearer {token[:-6]}{CODE}"}, {"Authorization": f"Convex {LEAK}"}, {}):
+        for body in ({"path": "diaries:createDiary", "args": {LEAK: DIARY}}, {"path": LEAK, "args": {}}, [LEAK], LEAK):
+            await world.http.post("/api/mutation", json=body, headers=headers)
+        await world.http.get("/api/query", params={"path": f"users:{LEAK}", "args": json.dumps({LEAK: DIARY})})
+    event = json.dumps({"type": "user.created", "data": {"id": "user_x", "first_name": LEAK}, "email": EMAIL})
+    for path in ("clerk", "suno", "revenuecat", "vapi", f"suno-webhook/{LEAK}/{LEAK}"):
+        address = f"/http/{path}" if "/" in path else f"/http/{path}-webhook"
+        for content in (event, event[:-1], f"{LEAK}"):
+            now = world.clock.now()
+            await world.http.post(
+                address,
+                content=content,
+                headers={
+                    "svix-id": f"msg_{len(content)}",
+                    "svix-timestamp": str(int(now.timestamp())),
+                    "svix-signature": Webhook(SIGNING_SECRET).sign(f"msg_{len(content)}", now, content),
+                    "authorization": f"Bearer {LEAK}",
+                    "x-vapi-secret": LEAK,
+                },
+            )
+    await world.settle()
+
+
+async def working(world: World, person: Person) -> None:
+    """The real worker runs a job that fails, quoting."""
+    worker = Worker(world.app.runtime, ())
+    with mock.patch.object(song_delivery, "adopt_task", side_effect=Quoting(LEAK)):
+        await tried(person.action("music:startDiaryMusicGeneration", content=DIARY))
+        running = asyncio.create_task(worker.run_forever(world.settings.database_url or ""))
+        async with asyncio.timeout(20):
+            while not await world.db.pool.fetchval(
+                "select count(*) from jobs where failures > 0 and status = 'queued'"
+            ):
+                await asyncio.sleep(0.02)
+        await worker.stop()
+        await running
+    await world.pass_time(timedelta(minutes=1))
+
+
+async def main() -> list[str]:
+    """Run the journey, logging as production does."""
+    logs.configure(readable=False)
+    with tempfile.TemporaryDirectory() as folder:
+        async with World(os.environ["DATABASE_URL"], Path(folder), datetime.now(UTC)) as world:
+            return await journey(world)
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(json.dumps(asyncio.run(main())))

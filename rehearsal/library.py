@@ -1,0 +1,114 @@
+"""A library of finished songs put straight into the database, for tests that need many, or need them fast."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from rehearsal.world import World
+
+# The timing of some 180 words: what makes a song large.
+TIMED = {
+    "alignedWords": [{"word": f"word{n} ", "startS": n / 2, "endS": n / 2 + 0.4, "palign": 0.0} for n in range(180)],
+    "waveformData": [0.1] * 50,
+    "hootCer": 0.0,
+}
+
+# $1 whose (Clerk id), $2 how many, $3 now, $4 the timing. Entry number n is n hours old.
+FILL = """
+with who as (select id from users where clerk_id = $1),
+     songs as materialized (
+         select who.id as owner, n, substr(md5($1 || n), 1, 26) as name,
+                $3::timestamptz - n * interval '1 hour' as moment
+         from who, generate_series(1, $2::int) n),
+     charged as (insert into usage_charges (id, user_id, charged_at)
+                 select 'charge_' || name, owner, moment from songs),
+     written as (insert into diaries (id, user_id, content, date, created_at, updated_at)
+                 select 'diary_' || name, owner, 'Secret thought ' || n || ' of ' || $1, moment, moment, moment
+                 from songs),
+     made as (insert into generations (id, user_id, diary_id, charge_id, status, callback_secret, asked_at, task_id,
+                                       created_at, updated_at)
+              select 'gen_' || name, owner, 'diary_' || name, 'charge_' || name, 'ready', 'secret', moment,
+                     'task ' || name, moment, moment from songs),
+     kept as (insert into files (id, user_id, content_type, size, created_at)
+              select 'file_' || name, owner, 'audio/mpeg', 1000, moment from songs)
+insert into music (id, user_id, diary_id, generation_id, music_index, status, title, lyric, lyric_with_time, duration,
+                   audio_id, audio_file_id, created_at, updated_at)
+select 'music_' || case i when 0 then name else substr(md5(name), 1, 26) end, owner, 'diary_' || name, 'gen_' || name,
+       i, 'ready', 'Song ' || n, 'Words of ' || n, $4, 180.5, 'audio ' || name, 'file_' || name, moment, moment
+from songs, generate_series(0, 1) i"""
+
+
+class Song(NamedTuple):
+    """One song of a library, by its ids."""
+
+    diary_id: str
+    music_id: str
+    file_id: str
+
+
+async def fill(world: World, person: str, size: int, timing: Any = TIMED) -> list[Song]:
+    """Give somebody finished songs of that many entries, two tracks each, an hour apart, the newest an hour old."""
+    whose = f"user_{person}"
+    await world.db.pool.execute(FILL, whose, size, world.clock.now(), timing)
+    await world.db.pool.execute(
+        """update diaries d set primary_music_id = m.id from music m
+           where m.diary_id = d.id and m.music_index = 0 and d.primary_music_id is null"""
+    )
+    rows = await world.db.pool.fetch(
+        """select m.diary_id, m.id as music_id, m.audio_file_id as file_id
+           from music m join users u on u.id = m.user_id
+           where u.clerk_id = $1 and m.music_index = 0 order by m.created_at desc""",
+        whose,
+    )
+    return [Song(*row) for row in rows]
+
+
+async def crowd(world: World, size: int) -> None:
+    """Accounts of that many more people, and PostgreSQL knows how much there is, as it finds out by itself in time."""
+    await world.db.pool.execute(
+        """insert into users (id, clerk_id, created_at, updated_at)
+           select 'user_' || n, 'crowd_' || n, $2, $2 from generate_series(1, $1::int) n""",
+        size, world.clock.now(),
+    )  # fmt: skip
+    await world.db.pool.execute("analyze")
+
+
+async def digests(world: World, owner: str | None = None) -> dict[str, str]:
+    """What each table holds, as a digest of its rows: of all of them, or of those that are this person's."""
+    tables = await world.db.pool.fetch(
+        """select relname as name, case relname when 'users' then 'id' else attname end as owned_by
+           from pg_class c left join pg_attribute on attrelid = c.oid and attname = 'user_id'
+           where relnamespace = 'public'::regnamespace and relkind = 'r'"""
+    )
+    found = {}
+    for name, owned_by in tables:
+        whose = "true" if owner is None else f"{owned_by} = '{owner}'"
+        if owner is None or owned_by:
+            found[name] = await world.db.pool.fetchval(
+                f"select md5(string_agg(t::text, '|' order by t::text)) from {name} t where {whose}"  # noqa: S608
+            )
+    return found
+
+
+async def plan(world: World, sql: str, args: tuple[str, ...], *, generic: bool) -> dict[str, Any]:
+    """How PostgreSQL ran a statement: EXPLAIN ANALYZE, planned for these arguments (SQL literals) or for any."""
+    async with world.db.pool.acquire() as connection, connection.transaction():
+        await connection.execute(f"set local plan_cache_mode = force_{'generic' if generic else 'custom'}_plan")
+        await connection.execute(f"prepare looked_at as {sql}")
+        try:
+            [row] = await connection.fetch(
+                f"explain (analyze, buffers, format json) execute looked_at ({', '.join(args)})"
+            )
+        finally:
+            await connection.execute("deallocate looked_at")
+    found: Any = row[0]
+    [explained] = msgspec.json.decode(found) if isinstance(found, str) else found
+    root: dict[str, Any] = explained["Plan"]
+    return root
+
+
+def nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """A plan's nodes, flat."""
+    return [node, *(inner for child in node.get("Plans", ()) for inner in nodes(child))]

@@ -1,0 +1,301 @@
+"""What a store knows of two subscribers, kept apart from everything the service does: the oracle of its tests.
+
+It is told what happens and can say, at any moment from then on, which plan somebody has. It also words the webhooks
+RevenueCat would send of it, and RevenueCat's answer when asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypothesis import strategies as st
+
+MINUTE = 60_000
+DAY = 86_400_000
+BEST_LAST = ("free", "weekly", "monthly", "yearly")
+PRODUCTS = {
+    "eveokee_premium_weekly": ("weekly", 7),
+    "eveokee_premium_monthly": ("monthly", 30),
+    "eveokee_premium_annual": ("yearly", 365),
+}
+STORES = ("APP_STORE", "PLAY_STORE")
+PEOPLE = ("user_alice", "user_bob")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that happens `after` so many ms; what an act has no use for is left aside."""
+
+    act: str
+    after: int
+    who: str = PEOPLE[0]
+    store: str = STORES[0]
+    product: str = "eveokee_premium_monthly"
+    days: int | None = None
+
+
+@dataclass(frozen=True)
+class Sold:
+    """A subscription of a store; times in ms."""
+
+    product: str
+    began: int
+    ends: int
+    paid: int
+    transaction: str
+    grace: int = 0
+    goes_on: bool = True
+    unpaid: bool = False
+    planned: str | None = None
+
+    @property
+    def last(self) -> int:
+        """When access ends."""
+        return max(self.ends, self.grace)
+
+
+@dataclass
+class Store:
+    """What was sold to whom, and what was told of it."""
+
+    now: int
+    sold: dict[tuple[str, str], Sold] = field(default_factory=dict)
+    granted: dict[tuple[str, str], tuple[str, str, int]] = field(default_factory=dict)
+    earlier: dict[tuple[str, str], list[Sold]] = field(default_factory=dict)
+    told: list[dict[str, Any]] = field(default_factory=list)
+    _step: Step = field(default_factory=lambda: Step("", 0))
+
+    def tier(self, who: str, moment: int) -> str:
+        """The best plan somebody has at a moment, if nothing else happens until then."""
+        had = [
+            PRODUCTS[sold.product][0] for (owner, _), sold in self.sold.items() if owner == who and moment < sold.last
+        ]
+        had += [
+            PRODUCTS[product][0]
+            for (owner, _), (product, _, until) in self.granted.items()
+            if owner == who and moment < until
+        ]
+        return max(had, key=BEST_LAST.index, default="free")
+
+    def turning_points(self) -> list[int]:
+        """The moments at which somebody's plan ends by itself."""
+        return [sold.last for sold in self.sold.values()] + [until for _, _, until in self.granted.values()]
+
+    def happens(self, step: Step) -> bool:
+        """Let it happen, if it can; whether it could."""
+        before, self.now, self._step = self.now, self.now + step.after, step
+        sold = self.sold.get(self._mine)
+        act = getattr(self, f"_{step.act.replace('-', '_')}")
+        takes_sold = step.act not in {"purchase", "grant", "grant-ends", "noise"}
+        could: bool = sold is not None and act(sold) if takes_sold else act()
+        if not could:
+            self.now = before
+        return could
+
+    @property
+    def _mine(self) -> tuple[str, str]:
+        return self._step.who, self._step.store
+
+    def _purchase(self) -> bool:
+        ends = self.now + PRODUCTS[self._step.product][1] * DAY
+        transaction = f"tx{len(self.told)}"
+        if self._mine in self.granted and self.granted[self._mine][0] == self._step.product:
+            # The store is back, and has validated what it had granted.
+            transaction = self.granted.pop(self._mine)[1]
+        self._put(Sold(self._step.product, self.now, ends, ends, transaction))
+        self._tell("INITIAL_PURCHASE")
+        return True
+
+    def _grant(self) -> bool:
+        if self._mine in self.granted:
+            return False
+        transaction, until = f"tx{len(self.told)}", self.now + DAY
+        self.granted[self._mine] = (self._step.product, transaction, until)
+        self.told.append(
+            {
+                "app_user_id": self._step.who, "entitlement_ids": ["premium"], "event_timestamp_ms": self.now,
+                "expiration_at_ms": until, "id": f"event {len(self.told)}", "product_id": self._step.product,
+                "purchased_at_ms": self.now, "store": self._step.store, "transaction_id": transaction,
+                "type": "TEMPORARY_ENTITLEMENT_GRANT",
+            }
+        )  # fmt: skip
+        return True
+
+    def _grant_ends(self) -> bool:
+        """The store is back, and has refused what it had granted."""
+        product, transaction, until = self.granted.get(self._mine, ("", "", 0))
+        if self.now >= until:
+            return False
+        del self.granted[self._mine]
+        refused = Sold(product, until - DAY, self.now, self.now, transaction)
+        self._tell("EXPIRATION", refused, expiration_reason="UNKNOWN")
+        return True
+
+    def _renew(self, sold: Sold) -> bool:
+        product = sold.planned or sold.product
+        # Paid early, the next period is added to this one.
+        begins = sold.ends if self.now < sold.ends and not sold.grace else self.now
+        ends = begins + PRODUCTS[product][1] * DAY
+        self._put(Sold(product, self.now, ends, ends, sold.transaction))
+        self._tell("RENEWAL")
+        return True
+
+    def _cancel(self, sold: Sold) -> bool:
+        self.sold[self._mine] = replace(sold, goes_on=False)
+        self._tell("CANCELLATION", cancel_reason="UNSUBSCRIBE")
+        return True
+
+    def _uncancel(self, sold: Sold) -> bool:
+        self.sold[self._mine] = replace(sold, goes_on=True)
+        self._tell("UNCANCELLATION")
+        return True
+
+    def _billing_issue(self, sold: Sold) -> bool:
+        if self.now >= sold.ends or not sold.goes_on:
+            return False
+        grace = self.now + self._step.days * DAY if self._step.days else 0
+        self.sold[self._mine] = replace(sold, ends=self.now, grace=grace, unpaid=True)
+        self._tell("BILLING_ISSUE", grace_period_expiration_at_ms=grace or None)
+        self._tell("CANCELLATION", cancel_reason="BILLING_ERROR")
+        return True
+
+    def _expire(self, sold: Sold) -> bool:
+        self.sold[self._mine] = replace(sold, ends=min(sold.ends, self.now), grace=0, goes_on=False)
+        self._tell("EXPIRATION", expiration_reason="UNKNOWN")
+        return True
+
+    def _refund(self, sold: Sold) -> bool:
+        self.sold[self._mine] = replace(sold, ends=self.now, grace=0)
+        self._tell("CANCELLATION", cancel_reason="CUSTOMER_SUPPORT", price=-9.99)
+        return True
+
+    def _reverse_refund(self, sold: Sold) -> bool:
+        self.sold[self._mine] = replace(sold, ends=sold.paid, grace=0)
+        self._tell("REFUND_REVERSED")
+        return True
+
+    def _extend(self, sold: Sold) -> bool:
+        if sold.grace:
+            return False
+        ends = sold.ends + (self._step.days or 7) * DAY
+        self.sold[self._mine] = replace(sold, ends=ends, paid=ends, grace=0)
+        self._tell("SUBSCRIPTION_EXTENDED")
+        return True
+
+    def _change_later(self, sold: Sold) -> bool:
+        self._tell("PRODUCT_CHANGE", new_product_id=self._step.product)
+        self.sold[self._mine] = replace(sold, planned=self._step.product)
+        return True
+
+    def _change_now(self, sold: Sold) -> bool:
+        self._tell("PRODUCT_CHANGE", new_product_id=self._step.product)
+        if self._step.store == "PLAY_STORE":
+            return self._purchase()
+        return self._renew(replace(sold, planned=self._step.product, ends=self.now, grace=0))
+
+    def _pause(self, sold: Sold) -> bool:
+        self._tell("SUBSCRIPTION_PAUSED", auto_resume_at_ms=sold.ends + 30 * DAY)
+        return True
+
+    def _transfer(self, _: Sold) -> bool:
+        other = next(each for each in PEOPLE if each != self._step.who)
+        theirs = (other, self._step.store)
+        if theirs in self.sold or theirs in self.granted or self._mine in self.granted:
+            return False
+        self.sold[theirs] = self.sold.pop(self._mine)
+        self.earlier[theirs] = self.earlier.pop(self._mine, [])
+        self.told.append(
+            {
+                "environment": "PRODUCTION", "event_timestamp_ms": self.now, "id": f"event {len(self.told)}",
+                "store": self._step.store, "type": "TRANSFER",
+                "transferred_from": [self._step.who], "transferred_to": [other],
+            }
+        )  # fmt: skip
+        return True
+
+    def _noise(self) -> bool:
+        """Events that must not change anything."""
+        yearly = Sold("eveokee_premium_annual", self.now, self.now + 365 * DAY, 0, "sandbox")
+        for environment, kind in (
+            ("SANDBOX", "INITIAL_PURCHASE"), ("PRODUCTION", "TEST"), ("PRODUCTION", "INVOICE_ISSUANCE"),
+            ("PRODUCTION", "SOMETHING_NEW"), ("PRODUCTION", "EXPERIMENT_ENROLLMENT"),
+        ):  # fmt: skip
+            self._tell(kind, yearly, environment=environment)
+        for old in self.earlier.get(self._mine, ()):
+            # Of a period long over, and only heard of now.
+            self._tell("EXPIRATION", old, expiration_reason="BILLING_ERROR")
+            self._tell("CANCELLATION", old, cancel_reason="CUSTOMER_SUPPORT", price=-9.99)
+        return True
+
+    def _put(self, sold: Sold) -> None:
+        if self._mine in self.sold:
+            self.earlier.setdefault(self._mine, []).append(self.sold[self._mine])
+        self.sold[self._mine] = sold
+
+    def _tell(self, kind: str, sold: Sold | None = None, **more: Any) -> None:
+        (who, store), sold = self._mine, sold or self.sold[self._mine]
+        self.told.append(
+            {
+                "aliases": [who], "app_user_id": who, "entitlement_ids": ["premium"],
+                "environment": "PRODUCTION", "event_timestamp_ms": self.now, "expiration_at_ms": sold.ends,
+                "id": f"event {len(self.told)}", "original_app_user_id": who, "product_id": sold.product,
+                "purchased_at_ms": sold.began, "store": store, "transaction_id": sold.transaction, "type": kind,
+            }
+            | more
+        )  # fmt: skip
+
+    def answer(self, who: str) -> list[dict[str, Any]]:
+        """RevenueCat's subscriptions of somebody, as its API words them, but with the store's names of products."""
+        items = [self._item(store, sold) for (owner, store), sold in self.sold.items() if owner == who]
+        for (owner, store), (product, transaction, until) in self.granted.items():
+            if owner == who:
+                items.append(self._item(store, Sold(product, until - DAY, until, until, transaction)))
+        items += [
+            self._item(store, old) | {"id": f"old {place}"}
+            for (owner, store), sold in self.earlier.items()
+            if owner == who
+            for place, old in enumerate(sold)
+            if old.last < self.now
+        ]
+        items.append(
+            self._item("APP_STORE", Sold("eveokee_premium_annual", self.now, self.now + DAY, 0, "sandbox"))
+            | {"environment": "sandbox"}
+        )
+        return items
+
+    def _item(self, store: str, sold: Sold) -> dict[str, Any]:
+        good = self.now < sold.last
+        in_grace = sold.ends <= self.now < sold.grace
+        status = "in_grace_period" if in_grace else "active" if good else "expired"
+        return {
+            "id": f"sub {store} {sold.transaction}", "product_id": sold.product, "store": store.lower(),
+            "environment": "production", "gives_access": good, "status": status,
+            "auto_renewal_status": "will_renew" if sold.goes_on else "will_not_renew",
+            "current_period_starts_at": sold.began,
+            "current_period_ends_at": sold.grace if in_grace else sold.ends,
+            "ends_at": None if sold.goes_on and good else sold.ends, "starts_at": sold.began,
+        }  # fmt: skip
+
+
+ACTS = (
+    "purchase", "renew", "cancel", "uncancel", "billing-issue", "expire", "refund", "reverse-refund", "extend",
+    "change-later", "change-now", "pause", "transfer", "noise",
+)  # fmt: skip
+
+
+def histories(
+    *, acts: tuple[str, ...] = (*ACTS, "grant", "grant-ends"), longest: int = 10
+) -> st.SearchStrategy[list[Step]]:
+    """What may happen to two subscribers; it begins with a purchase."""
+    step = st.builds(
+        Step,
+        act=st.sampled_from(acts),
+        after=st.one_of(st.integers(1, MINUTE), st.integers(MINUTE, DAY), st.integers(DAY, 40 * DAY)),
+        who=st.sampled_from((PEOPLE[0], PEOPLE[0], PEOPLE[1])),
+        store=st.sampled_from((STORES[0], STORES[0], STORES[1])),
+        product=st.sampled_from(sorted(PRODUCTS)),
+        days=st.one_of(st.none(), st.integers(1, 16)),
+    )
+    first = st.builds(Step, act=st.just("purchase"), after=st.just(1), product=st.sampled_from(sorted(PRODUCTS)))
+    return st.builds(lambda first, rest: [first, *rest], first, st.lists(step, max_size=longest))
