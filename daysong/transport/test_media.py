@@ -11,6 +11,7 @@ from daysong.kernel.ids import FileId, UserId
 from daysong.transport.conftest import NOW, App, MakeApp
 from daysong.transport.media import OutOfRange, Span, requested_span
 from daysong.vendors.storage import FileStore
+from rehearsal.world import Person, World
 
 SOUND = bytes(range(256)) * 4000  # more than one chunk of the store
 
@@ -200,3 +201,11 @@ def test_any_header_gives_a_part_that_lies_within_the_file_or_none(header: str, 
         except OutOfRange:
             continue
         assert span is None or 0 <= span.start < span.end <= size
+
+
+async def test_f11_nothing_can_be_uploaded(world: World, alice: Person) -> None:
+    """Files come from vendors alone: there is no address that takes one from a person."""
+    for path in ("/api/storage/upload", "/media/file_00000000000000000000000000"):
+        answer = await world.http.post(path, content=b"mine", headers=alice.headers)
+        assert answer.status_code in {404, 405}
+    assert await world.db.pool.fetchval("select count(*) from files") == 0

@@ -66,7 +66,7 @@ async def _from_diary_to_song(world: World, alice: Person) -> None:
     assert await world.app.runtime.queue.pending() == 0
 
 
-async def test_both_tracks_are_kept_and_only_the_first_is_listed(world: World, alice: Person) -> None:
+async def test_f23_both_tracks_are_kept_and_only_the_first_is_listed(world: World, alice: Person) -> None:
     """Suno makes two takes; the playlist shows one."""
     await alice.song()
     rows = await world.db.pool.fetch("select status, audio_file_id, audio_id from music order by music_index")
@@ -75,8 +75,8 @@ async def test_both_tracks_are_kept_and_only_the_first_is_listed(world: World, a
     assert len(await alice.query("music:listPlaylistMusic")) == 1
 
 
-async def test_the_song_can_be_started_as_a_mutation_too(world: World, alice: Person) -> None:
-    """F27: an app that calls it through useMutation generates songs as well."""
+async def test_f27_the_song_can_be_started_as_a_mutation_too(world: World, alice: Person) -> None:
+    """An app that calls it through useMutation generates songs as well."""
     started = await alice.mutation("music:startDiaryMusicGeneration", content=RAIN)
     assert started["success"]
 
@@ -207,7 +207,7 @@ async def test_one_request_id_runs_from_the_request_to_the_vendor_call(world: Wo
     assert [job["request_id"] for job in jobs] == [answer.headers["X-Request-Id"]]
 
 
-async def test_timed_words_and_files_come_later_when_suno_is_slow_with_them(world: World, alice: Person) -> None:
+async def test_f24_timed_words_and_files_come_later_when_suno_is_slow_with_them(world: World, alice: Person) -> None:
     """The song is ready at once; what needs another try is tried again."""
     await world.fault("suno", path="timestamped", status=503, times=3)
     await alice.song()

@@ -1,0 +1,42 @@
+"""Internal functions that others count on by name: there for the admin key, and for nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from rehearsal.world import ADMIN_KEY, FunctionError, Person, World
+
+pytestmark = pytest.mark.anyio
+
+INTERNAL = {
+    "users:createUser": "mutation",
+    "users:getUserById": "query",
+    "users:getUserIdByClerkId": "query",
+    "diaries:createDiaryInternal": "mutation",
+    "music:createPendingMusicRecords": "mutation",
+    "music:completeSunoTask": "mutation",
+    "musicActions:requestSunoGeneration": "action",
+    "billing:createFreeSubscription": "mutation",
+    "usage:recordMusicGeneration": "mutation",
+    "usage:decrementMusicGeneration": "mutation",
+    "usage:getUsageSnapshot": "query",
+    "revenueCatBilling:updateSubscriptionFromWebhook": "mutation",
+    "revenueCatBilling:reconcileSubscription": "action",
+    "revenueCatBilling:reconcileSubscriptionWithData": "mutation",
+    "revenueCatBilling:reconcileSingleSubscription": "mutation",
+    "revenueCatBilling:getStaleSubscriptions": "query",
+    "revenueCatBilling:reconcileStaleSubscriptions": "action",
+}
+
+
+@pytest.mark.parametrize(("path", "kind"), INTERNAL.items())
+async def test_internal_functions_are_there_for_the_admin_key_alone(
+    world: World, alice: Person, nobody: Person, path: str, kind: str
+) -> None:
+    """To a person it does not exist; with the admin key it is found, and says what is wrong with its arguments."""
+    for person in (alice, nobody):
+        with pytest.raises(FunctionError, match="Could not find public function"):
+            await person.call(kind, path, {"surprise": 1})
+    admin = Person(world, {"Authorization": f"Convex {ADMIN_KEY}"})
+    with pytest.raises(FunctionError, match="ArgumentValidationError: .*`surprise`"):
+        await admin.call(kind, path, {"surprise": 1})
