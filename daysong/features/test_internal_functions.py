@@ -38,5 +38,5 @@ async def test_internal_functions_are_there_for_the_admin_key_alone(
         with pytest.raises(FunctionError, match="Could not find public function"):
             await person.call(kind, path, {"surprise": 1})
     admin = Person(world, {"Authorization": f"Convex {ADMIN_KEY}"})
-    with pytest.raises(FunctionError, match="ArgumentValidationError: .*`surprise`"):
+    with pytest.raises(FunctionError, match=r"ArgumentValidationError: .*`surprise`"):
         await admin.call(kind, path, {"surprise": 1})

@@ -203,6 +203,7 @@ def test_any_header_gives_a_part_that_lies_within_the_file_or_none(header: str, 
         assert span is None or 0 <= span.start < span.end <= size
 
 
+@pytest.mark.anyio
 async def test_f11_nothing_can_be_uploaded(world: World, alice: Person) -> None:
     """Files come from vendors alone: there is no address that takes one from a person."""
     for path in ("/api/storage/upload", "/media/file_00000000000000000000000000"):
