@@ -1,7 +1,10 @@
 """Every night: everybody RevenueCat was not asked about for a while, those first who were asked about longest ago.
 
-Page by page, each a job of its own that makes the next one: it may be killed anywhere and goes on where it was, and
-somebody about whom RevenueCat has no answer does not keep it from the others.
+    reconcileStaleSubscriptions   finds where the next page ends, makes its job, and a job to go on after it
+    verifyPage                    asks about everybody on a page
+
+Both may be killed anywhere and go on where they were. Somebody about whom RevenueCat has no answer does not hold up the
+others, nor does a page that fails.
 """
 
 from __future__ import annotations
@@ -47,10 +50,11 @@ class Cursor(Args):
 
 
 class StaleOnes(Args):
-    """Which subscriptions: verified before that moment (12 hours ago), after the cursor."""
+    """Which subscriptions: verified before that moment (12 hours ago), after the one cursor and up to the other."""
 
     before: float | None = None
     after: Cursor = msgspec.field(default_factory=Cursor)
+    upto: Cursor | None = None
     limit: int = PAGE
 
 
@@ -63,25 +67,36 @@ class StaleSubscription(Result):
     verified_at: float | None
 
 
-class StalePage(Args):
-    """A page of a night's work; without a beginning, its first."""
+class Night(Args):
+    """A night's work from the cursor on; without a beginning, all of it."""
 
     started_at: float | None = None
     after: Cursor = msgspec.field(default_factory=Cursor)
+
+
+class Page(Args):
+    """A page of it, and whether there is more after it."""
+
+    started_at: float
+    after: Cursor
+    upto: Cursor
+    more: bool
 
 
 @room.query(reads=("subscriptions", "users"))
 async def get_stale_subscriptions(ctx: QueryContext, args: StaleOnes) -> list[StaleSubscription]:
     """Subscriptions RevenueCat was not asked about since, the longest ago first."""
     before = ctx.now - STALE if args.before is None else from_ms(args.before)
-    after = None if args.after.verified_at is None else from_ms(args.after.verified_at)
+    upto = args.upto or Cursor()
     rows = await ctx.db.fetch(
         """select s.id, s.user_id, u.clerk_id, s.verified_at
            from subscriptions s join users u on u.id = s.user_id
            where coalesce(s.verified_at, '-infinity') < $1 and u.deleted_at is null
              and (coalesce(s.verified_at, '-infinity'), s.id) > (coalesce($2::timestamptz, '-infinity'), $3)
-           order by coalesce(s.verified_at, '-infinity'), s.id limit $4""",
-        before, after, args.after.subscription_id, args.limit,
+             and ($4 = ''
+                  or (coalesce(s.verified_at, '-infinity'), s.id) <= (coalesce($5::timestamptz, '-infinity'), $4))
+           order by coalesce(s.verified_at, '-infinity'), s.id limit $6""",
+        before, _moment(args.after), args.after.subscription_id, upto.subscription_id, _moment(upto), args.limit,
     )  # fmt: skip
     return [
         StaleSubscription(
@@ -94,28 +109,54 @@ async def get_stale_subscriptions(ctx: QueryContext, args: StaleOnes) -> list[St
     ]
 
 
+def _moment(cursor: Cursor) -> datetime | None:
+    return None if cursor.verified_at is None else from_ms(cursor.verified_at)
+
+
 def _ms(moment: datetime | None) -> float | None:
     return None if moment is None else to_ms(moment)
 
 
-@room.action(retry=Retry(attempts=10, first=timedelta(seconds=10), longest=timedelta(minutes=30)))
-async def reconcile_stale_subscriptions(ctx: ActionContext, args: StalePage) -> None:
-    """Ask about a page of people, and make the job of the next page. A job; safe to run twice."""
+@room.action()
+async def reconcile_stale_subscriptions(ctx: ActionContext, args: Night) -> None:
+    """Make the job of the next page, and the one that goes on after it. A job; safe to run twice."""
     source: Subscribers = ctx.vendor(Subscribers)  # type: ignore[type-abstract]  # looked up by its interface
     if not source.configured:
         return
     started_at = args.started_at or to_ms(ctx.now)
     if args.started_at is None:
         await ctx.run_mutation(forget_parked_customers, NoArgs())
-    before = started_at - STALE / timedelta(milliseconds=1)
-    page = await ctx.run_query(get_stale_subscriptions, StaleOnes(before=before, after=args.after, limit=PAGE))
+    page = await ctx.run_query(get_stale_subscriptions, _stale(started_at, args.after))
+    if page:
+        upto = Cursor(verified_at=page[-1].verified_at, subscription_id=page[-1].subscription_id)
+        found = Page(started_at=started_at, after=args.after, upto=upto, more=len(page) == PAGE)
+        await ctx.run_mutation(go_on, found)
+
+
+def _stale(started_at: float, after: Cursor, upto: Cursor | None = None) -> StaleOnes:
+    return StaleOnes(before=started_at - STALE / timedelta(milliseconds=1), after=after, upto=upto, limit=PAGE)
+
+
+@room.mutation()
+async def go_on(ctx: MutationContext, args: Page) -> None:
+    """The job of this page at once, and a while later the one that finds the next: each once."""
+    key = f"{room.name} {args.started_at} {args.upto.subscription_id}"
+    await ctx.schedule(verify_page, args, key=f"{key} page")
+    if args.more:
+        following = Night(started_at=args.started_at, after=args.upto)
+        await ctx.schedule(reconcile_stale_subscriptions, following, delay=PAUSE, key=f"{key} next")
+
+
+@room.action(retry=Retry(attempts=10, first=timedelta(seconds=10), longest=timedelta(minutes=30)))
+async def verify_page(ctx: ActionContext, args: Page) -> None:
+    """Ask about everybody on a page who was not asked about yet. A job; safe to run twice."""
+    page = await ctx.run_query(get_stale_subscriptions, _stale(args.started_at, args.after, args.upto))
     failures = await _verify(ctx, page)
-    if failure := _not_theirs(failures, len(page)):
+    failure = _not_theirs(failures, len(page))
+    if failure is not None and failure.permanent:
+        log.error("RevenueCat cannot be asked", code=failure.code)  # the next night is another try
+    elif failure is not None:
         raise failure
-    if len(page) == PAGE:
-        last = page[-1]
-        after = Cursor(verified_at=last.verified_at, subscription_id=last.subscription_id)
-        await ctx.run_mutation(go_on, StalePage(started_at=started_at, after=after))
 
 
 def _not_theirs(failures: list[VendorError], people: int) -> VendorError | None:
@@ -159,13 +200,6 @@ async def _verify(ctx: ActionContext, page: list[StaleSubscription]) -> list[Ven
     if failures:
         log.warning("some could not be verified", failed=len(failures), of=len(page), first=str(failures[0]))
     return failures
-
-
-@room.mutation()
-async def go_on(ctx: MutationContext, args: StalePage) -> None:
-    """The job of the next page, once."""
-    key = f"{room.name} {args.started_at} {args.after.subscription_id}"
-    await ctx.schedule(reconcile_stale_subscriptions, args, delay=PAUSE, key=key)
 
 
 @room.mutation()

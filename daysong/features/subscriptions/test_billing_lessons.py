@@ -200,6 +200,7 @@ async def test_f51_a_grace_period_ends_by_itself_and_free_people_do_not_expire(
     assert await brief(alice) == ("free", "expired", 5)
     for _ in range(2):
         await admin.action("revenueCatBilling:reconcileStaleSubscriptions")
+        await world.settle()
         world.clock.forward(timedelta(days=1))
     assert await brief(bob) == ("free", "active", 5)
     assert await world.db.pool.fetchval("select count(*) from subscription_log where tier = 'free'") <= 1

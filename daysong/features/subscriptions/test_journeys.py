@@ -143,6 +143,7 @@ async def test_every_webhook_lost(database_url: str, data_dir: Path, seed: int) 
                     assert (await person.action("usage:checkUsageWithReconciliation"))["reconciled"]
             else:
                 await admin_of(world).action("revenueCatBilling:reconcileStaleSubscriptions")
+                await world.settle()
             await life.assert_agree()
 
 

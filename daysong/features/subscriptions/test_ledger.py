@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daysong.features.subscriptions import usage
+from daysong.features.subscriptions import store, usage
+from daysong.features.subscriptions.holdings import Holdings, Line
 from daysong.features.subscriptions.rules import PLANS, Counted, Span, Standing, Tier, counting, current_period, quota
+from daysong.kernel.clock import to_ms
 from daysong.kernel.database import Database, Transaction
 from daysong.kernel.ids import ChargeId, UserId
 
@@ -223,3 +226,65 @@ async def test_many_charges_at_once_take_what_there_is_and_not_one_more(
         assert await db.pool.fetchval("select count(*) from diaries") == starts
     finally:
         await db.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(10))
+async def test_the_ledger_holds_in_any_weather(database_url: str, seed: int) -> None:
+    """Charges and refunds many at once, plans that come and go, limits agreed and dropped, time that passes."""
+    dice, db = random.Random(seed), Database(database_url)  # noqa: S311 - the same weather each time
+    await db.open()
+    try:
+        user_id, now = await new_account(db), BEGIN
+        for _ in range(14):
+            now += timedelta(minutes=dice.choice((1, 600, 5_000, 20_000)))
+            before = await usage.quota_of(db.one_statement(), user_id, now)
+            acts = [
+                dice.choice(("charge", "charge", "charge", "refund", "release")) for _ in range(dice.randint(1, 12))
+            ]
+            done = await asyncio.gather(*(_act(db, user_id, act, now, dice.random()) for act in acts))
+            after = await usage.quota_of(db.one_statement(), user_id, now)
+            charged, asked = sum(done), acts.count("charge")
+            given_back = len(acts) - asked
+            assert charged == asked if asked <= before.remaining else charged >= before.remaining
+            assert charged <= before.remaining + given_back
+            assert 0 <= after.used <= max(before.used, after.limit)
+            assert before.used + charged - given_back <= after.used <= before.used + charged
+            await _change_plan(db, user_id, dice, now)
+            assert (await usage.quota_of(db.one_statement(), user_id, now)).used >= after.used
+        charges, refunds, free = await db.pool.fetchrow(
+            """select (select count(*) from usage_charges), (select count(*) from usage_refunds),
+                      (select count(*) from usage_refunds r left join usage_charges c on c.id = r.charge_id
+                       where c.id is null)"""
+        )
+        assert (free, refunds <= charges) == (0, True)
+    finally:
+        await db.close()
+
+
+async def _act(db: Database, user_id: UserId, act: str, now: datetime, luck: float) -> bool:
+    async def work(tx: Transaction) -> bool:
+        if act == "charge":
+            return await usage.charge(tx, user_id, now, held=luck < 0.5) is not None
+        if act == "release":
+            await usage.release(tx, user_id, "test", now)
+            return False
+        charges = await tx.fetch("select id from usage_charges order by id")
+        if charges:
+            await usage.refund(tx, charges[int(luck * len(charges))]["id"], "test", now)
+        return False
+
+    return await db.mutate(work)
+
+
+async def _change_plan(db: Database, user_id: UserId, dice: random.Random, now: datetime) -> None:
+    tier, ends = dice.choice(TIERS), now + timedelta(days=dice.randint(1, 40))
+    line = Line(int(to_ms(now)), "product", tier, ends)
+    holdings = Holdings() if tier == "free" else Holdings(lines={"PRODUCTION/APP_STORE": line})
+    limit = dice.choice((None, None, None, 0, 3, 30))
+
+    async def work(tx: Transaction) -> None:
+        await store.save(tx, user_id, holdings, event_type="test", event_id=None, now=now)
+        await tx.execute("update subscriptions set custom_music_limit = $1", limit)
+
+    await db.mutate(work)
