@@ -136,6 +136,24 @@ def test_a_flag_that_is_neither_is_a_mistake() -> None:
     assert set(problems(NEEDED | {"DAYSONG_ENV": "staging"})) == {"DAYSONG_ENV"}
 
 
+def test_products_are_pairs_of_a_product_and_a_plan() -> None:
+    """A product of Google's has a colon in it; a plan nobody has heard of is a mistake."""
+    text = " eveokee:base-1 = weekly, rc_promo_premium=monthly ,"
+    assert load(NEEDED | {"REVENUECAT_PRODUCTS": text}).revenuecat.products == {
+        "eveokee:base-1": "weekly", "rc_promo_premium": "monthly",
+    }  # fmt: skip
+    for wrong in ("a=daily", "weekly", "=weekly", "a=weekly,b"):
+        assert set(problems(NEEDED | {"REVENUECAT_PRODUCTS": wrong})) == {"REVENUECAT_PRODUCTS"}
+
+
+@pytest.mark.parametrize("name", ["REVENUECAT_API_KEY", "REVENUECAT_PROJECT_ID", "REVENUECAT_WEBHOOK_SECRET"])
+def test_production_needs_revenuecat(name: str) -> None:
+    """Development does without."""
+    without = {key: value for key, value in PRODUCTION.items() if key != name}
+    assert set(problems(without)) == {name}
+    assert load(NEEDED).revenuecat.api_key is None
+
+
 def test_production_with_all_it_needs_starts() -> None:
     """And trusts no address that is not public."""
     loaded = load(PRODUCTION)

@@ -32,9 +32,9 @@ log = logs.get_logger("billing")
 
 # Less than a day, so that whoever was asked about late in one night is due again in the next.
 STALE = timedelta(hours=12)
-# RevenueCat lets us ask 480 times a minute, and somebody may take two questions: 100 people every 30 seconds are 400 at
-# most, whatever else there is to ask left aside.
-PAGE = 100
+# RevenueCat lets us ask 480 times a minute, and somebody may take three questions: 75 people every 30 seconds are 450
+# at most, and hardly ever.
+PAGE = 75
 PAUSE = timedelta(seconds=30)
 AT_ONCE = 4
 KEEP_PARKED = timedelta(days=400)

@@ -24,12 +24,13 @@ UNTIL_ASKED_AGAIN = timedelta(days=2)
 def reconciled(book: Book, name: str, customer: Customer | None, asked_at: int, policy: Policy) -> Book:
     """The book after RevenueCat's answer about one in it, asked for at that moment (ms).
 
-    None is its answer when it knows of no such customer. An answer older than the last one changes nothing.
+    An answer older than the last one changes nothing. None is its answer when it knows of no such customer: of somebody
+    it has told of, that is a customer deleted there, or a wrong project asked. What they have is good until it ends.
     """
     holdings = book.customers[name]
     if holdings.verified_at is not None and asked_at < holdings.verified_at:
         return book
-    lines = _answered(customer or Customer(), holdings.lines, asked_at, policy)
+    lines = dict(holdings.lines) if customer is None else _answered(customer, holdings.lines, asked_at, policy)
     for line_of, line in holdings.lines.items():
         # What is no longer spoken of has ended, and is remembered as that.
         if line_of not in lines and "/grant " not in line_of and _counts(line_of.split("/")[0], policy):

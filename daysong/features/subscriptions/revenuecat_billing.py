@@ -147,12 +147,16 @@ def _ids(event: BillingEvent) -> tuple[str, ...]:
 
 
 async def ask(ctx: ActionContext, person: Person) -> Answer:
-    """RevenueCat's answer about somebody, who may have bought as the Clerk user or as the account; may raise."""
+    """RevenueCat's answer about somebody, who may have bought as the Clerk user, as the account, or as both; may raise.
+
+    Other ids we know are aliases of these: RevenueCat takes them for one.
+    """
     source: Subscribers = ctx.vendor(Subscribers)  # type: ignore[type-abstract]  # looked up by its interface
     asked_at = int(to_ms(ctx.now))
-    customer = await source.customer(person.clerk_id)
-    if customer is None:
-        customer = await source.customer(person.user_id)
+    found = await asyncio.gather(source.customer(person.clerk_id), source.customer(person.user_id))
+    known = [customer for customer in found if customer is not None]
+    purchases = {(each.id, each.product, each.store): each for customer in known for each in customer.purchases}
+    customer = Customer(tuple(purchases.values())) if known else None
     return Answer(user_id=person.user_id, asked_at=asked_at, customer=customer)
 
 

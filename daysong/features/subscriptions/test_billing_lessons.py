@@ -292,6 +292,9 @@ async def test_f55_an_unknown_customer_is_matched_when_an_alias_arrives(
     await happens(world, "cancel", ANONYMOUS)
     assert (await status(alice))["status"] == "canceled"
     bob = await world.person("bob")
+    await happens(world, "purchase", "user_bob", productId=YEARLY, store="PLAY_STORE")
+    await happens(world, "expire", "user_bob", store="PLAY_STORE")
+    world.clock.forward(timedelta(minutes=1))
     bobs = await world.db.pool.fetchval("select id from users where clerk_id = 'user_bob'")
     await happens(world, "purchase", bobs, productId=WEEKLY)
     assert (await status(bob))["tier"] == "weekly"
