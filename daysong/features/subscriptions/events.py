@@ -312,10 +312,11 @@ def newer_of(own: Lines, more: Lines) -> Lines:
 
 def united(one: Holdings, other: Holdings) -> Holdings:
     """What two customers have who turn out to be one, to be recounted; `one` stays verified."""
-    answered, late = other.told.answered, other.told.events
+    answered = other.told.answered
+    events = {event.id: event for event in (*one.told.events, *other.told.events)}
     if one.verified_at is not None:
         # The answer may have been about `one` alone: what was bought as `other` is added to it.
-        answered, late = other.lines, tuple(event for event in late if event.at > one.verified_at)
-    events = {event.id: event for event in (*one.told.events, *late)}
+        answered = other.lines
+        events = {name: event for name, event in events.items() if event.at > one.verified_at}
     told = Told(newer_of(one.told.answered, answered), tuple(sorted(events.values(), key=_order)))
     return msgspec.structs.replace(one, lines=newer_of(one.lines, other.lines), told=told)
