@@ -302,21 +302,21 @@ def _transfer(lines: dict[str, Lines], event: BillingEvent, names: list[str], bo
         taken = {name: line for name, line in lines[source].items() if store_of(name) == store}
         lines[source] = {name: line for name, line in lines[source].items() if name not in taken}
         if to in names and to is not None:
-            lines[to] = newer_of(lines[to], taken)
+            # Of the same period it is the same subscription, perhaps come back: where it is now, it is good.
+            lines[to] = newer_of(taken, lines[to])
 
 
 def newer_of(own: Lines, more: Lines) -> Lines:
-    """Two customers' lines put together; of one store the one that speaks of the later period, or else our own."""
+    """Two customers' lines put together; of one store the one that speaks of the later period, or else the former's."""
     return own | {name: line for name, line in more.items() if name not in own or own[name].period < line.period}
 
 
 def united(one: Holdings, other: Holdings) -> Holdings:
     """What two customers have who turn out to be one, to be recounted; `one` stays verified."""
-    answered = other.told.answered
-    events = {event.id: event for event in (*one.told.events, *other.told.events)}
+    answered, late = other.told.answered, other.told.events
     if one.verified_at is not None:
         # The answer may have been about `one` alone: what was bought as `other` is added to it.
-        answered = other.lines
-        events = {name: event for name, event in events.items() if event.at > one.verified_at}
+        answered, late = other.lines, tuple(event for event in late if event.at > one.verified_at)
+    events = {event.id: event for event in (*one.told.events, *late)}
     told = Told(newer_of(one.told.answered, answered), tuple(sorted(events.values(), key=_order)))
     return msgspec.structs.replace(one, lines=newer_of(one.lines, other.lines), told=told)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from daysong.features.subscriptions.events import Book, Policy, recounted
+from daysong.features.subscriptions.events import Book, Policy, apply, recounted
 from daysong.features.subscriptions.holdings import Holdings, Line, Lines, Told, line_name
 from daysong.features.subscriptions.rules import tier_of
 from daysong.kernel.clock import from_ms
@@ -30,14 +30,29 @@ def reconciled(book: Book, name: str, customer: Customer | None, asked_at: int, 
     holdings = book.customers[name]
     if holdings.verified_at is not None and asked_at < holdings.verified_at:
         return book
-    lines = dict(holdings.lines) if customer is None else _answered(customer, holdings.lines, asked_at, policy)
-    for line_of, line in holdings.lines.items():
+    if customer is None:
+        unchanged = msgspec.structs.replace(holdings, verified_at=asked_at)
+        return replace(book, customers={**book.customers, name: unchanged})
+    known = _known(holdings, asked_at, policy)
+    lines = _answered(customer, known, asked_at, policy)
+    for line_of, line in known.items():
         # What is no longer spoken of has ended, and is remembered as that.
         if line_of not in lines and "/grant " not in line_of and _counts(line_of.split("/")[0], policy):
             lines[line_of] = _ended(line, asked_at)
     later = tuple(event for event in holdings.told.events if event.at > asked_at)
     customers = {**book.customers, name: Holdings(lines, Told(lines, later), asked_at)}
     return recounted(replace(book, customers=customers), policy)
+
+
+def _known(holdings: Holdings, asked_at: int, policy: Policy) -> Lines:
+    """What was known of when RevenueCat was asked: what it told of later is not in its answer, and has not ended."""
+    if all(event.at <= asked_at for event in holdings.told.events):
+        return holdings.lines
+    lines = holdings.told.answered
+    for event in holdings.told.events:
+        if event.at <= asked_at:
+            lines = apply(lines, event, policy)
+    return lines
 
 
 def _counts(environment: str, policy: Policy) -> bool:

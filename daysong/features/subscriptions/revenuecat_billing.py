@@ -134,6 +134,8 @@ async def refresh_from_webhook(ctx: ActionContext, args: Heard) -> None:
     due = [person for person in people if person.verified_at is None or person.verified_at <= args.received_at]
     outcomes = await asyncio.gather(*(ask(ctx, person) for person in due), return_exceptions=True)
     answers = tuple(each for each in outcomes if isinstance(each, Answer))
+    if args.event.type == "TRANSFER" and len(answers) < len(due):
+        answers = ()  # what one side has lost is known to be the other's only while neither has an answer of its own
     await ctx.run_mutation(update_subscription_from_webhook, WebhookUpdate(event=args.event, answers=answers))
     for failure in outcomes:
         if isinstance(failure, VendorError) and failure.permanent:

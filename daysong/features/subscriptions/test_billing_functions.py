@@ -108,6 +108,25 @@ async def test_revenuecat_being_down_keeps_nobody_from_a_song(
     assert (await alice.action("music:startDiaryMusicGeneration", content="Rain"))["success"]
 
 
+@pytest.mark.parametrize("unanswered", ["user_alice", "user_bob"])
+async def test_a_transfer_about_which_half_is_answered_is_whole(
+    world: World, alice: Person, bob: Person, unanswered: str
+) -> None:
+    """Nobody has it twice, and nobody has lost it."""
+    await world.buys("purchase", "user_alice", productId="eveokee_premium_monthly")
+    await world.settle()
+    world.clock.forward(timedelta(hours=1))
+    await world.fault("revenuecat", path=unanswered, status=503)
+    await world.buys("transfer", "user_alice", to="user_bob")
+    await world.settle()
+    for _ in range(2):
+        tiers = [(await person.query("billing:getCurrentUserStatus"))["tier"] for person in (alice, bob)]
+        assert tiers == ["free", "monthly"]
+        await world.fault("revenuecat")
+        world.clock.forward(timedelta(minutes=5))
+        await world.settle()
+
+
 async def test_revenuecat_is_asked_once_in_a_quarter_of_an_hour(world: World, alice: Person) -> None:
     """And not while what is known is fresh."""
     await alice.action("usage:checkUsageWithReconciliation")

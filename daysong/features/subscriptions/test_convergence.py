@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable
+from itertools import permutations
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daysong.features.subscriptions.events import Book, Policy, deliver, united
-from daysong.features.subscriptions.holdings import NOTHING, Holdings, spans
+from daysong.features.subscriptions.events import Book, Policy, deliver, newer_of, united
+from daysong.features.subscriptions.holdings import NOTHING, Holdings, Line, spans
 from daysong.features.subscriptions.reconciling import reconciled
 from daysong.features.subscriptions.rules import PRODUCTS, tier_at
 from daysong.kernel.clock import from_ms
@@ -43,10 +44,7 @@ def heard(book: Book, told: Iterable[dict[str, Any]]) -> Book:
 
 def asked(book: Book, store: Store) -> Book:
     """The book after RevenueCat was asked about everybody."""
-    for name in PEOPLE:
-        items = [subscription_v2(item, item["product_id"]) for item in store.answer(name)]
-        book = reconciled(book, name, Customer(tuple(items)), store.now, POLICY)
-    return book
+    return answered(book, store.now, {name: store.answer(name) for name in PEOPLE})
 
 
 def lived(history: list[Step]) -> Store:
@@ -97,37 +95,43 @@ def test_asking_alone_reaches_the_truth_when_every_webhook_is_lost(history: list
 @SOME
 @given(histories(acts=ACTS), st.randoms(use_true_random=False))
 def test_answers_and_late_webhooks_together_tell_the_truth(history: list[Step], dice: random.Random) -> None:
-    """RevenueCat answers in the middle, webhooks from before and after arrive later, shuffled and repeated."""
+    """RevenueCat answers in the middle; of the webhooks from before some are lost and some late, and all are mixed."""
     book, store = empty_book(), Store(BEGIN)
     asked_after = dice.randrange(len(history))
-    late: list[dict[str, Any]] = []
+    before = 0
     for place, step in enumerate(history):
         store.happens(step)
         if place == asked_after:
-            early = dice.sample(store.told, dice.randint(0, len(store.told)))
-            book = asked(heard(book, early), store)
-            late = list(store.told)
-    late = store.told + late
+            before = len(store.told)
+            book = asked(heard(book, dice.sample(store.told, dice.randint(0, before))), store)
+    late = store.told[before:] + dice.sample(store.told[:before], dice.randint(0, before))
     dice.shuffle(late)
     assert_agree(heard(book, late), store)
 
 
 @SOME
 @given(histories(acts=ACTS), st.randoms(use_true_random=False))
-def test_an_older_answer_never_replaces_a_newer_one(history: list[Step], dice: random.Random) -> None:
-    """Of several questions in flight the one asked last counts, whichever is answered last; events stay as they are."""
+def test_an_older_answer_never_replaces_anything_newer(history: list[Step], dice: random.Random) -> None:
+    """Of several questions the one asked last counts, whichever is answered last; and what was told since stays."""
     store, answers = Store(BEGIN), []
     for step in history:
         store.happens(step)
         answers.append((store.now, {name: store.answer(name) for name in PEOPLE}))
-    newest = answers[-1]
+    late = dice.choice(answers)
     dice.shuffle(answers)
-    book = heard(empty_book(), store.told)
-    for asked_at, answer in [*answers, newest]:
-        for name in PEOPLE:
-            items = [subscription_v2(item, item["product_id"]) for item in answer[name]]
-            book = reconciled(book, name, Customer(tuple(items)), asked_at, POLICY)
+    book = empty_book()
+    for asked_at, answer in answers:
+        book = answered(book, asked_at, answer)
     assert_agree(book, store)
+    assert_agree(answered(heard(empty_book(), store.told), *late), store)
+
+
+def answered(book: Book, asked_at: int, answer: dict[str, list[dict[str, Any]]]) -> Book:
+    """The book after RevenueCat's answer about everybody."""
+    for name in PEOPLE:
+        items = [subscription_v2(item, item["product_id"]) for item in answer[name]]
+        book = reconciled(book, name, Customer(tuple(items)), asked_at, POLICY)
+    return book
 
 
 @SOME
@@ -159,3 +163,29 @@ def test_f51_a_free_person_stays_free(answer: Customer | None) -> None:
     """Nothing to find at RevenueCat is not an end of anything."""
     book = reconciled(empty_book(), PEOPLE[0], answer, BEGIN, POLICY)
     assert book.customers[PEOPLE[0]] == Holdings(verified_at=BEGIN)
+
+
+def test_of_one_moment_the_end_comes_last() -> None:
+    """Bought, unpaid and expired in the same millisecond, whatever their ids and the order they come in."""
+    common = {
+        "app_user_id": PEOPLE[0], "event_timestamp_ms": BEGIN, "purchased_at_ms": BEGIN, "store": "APP_STORE",
+        "product_id": "eveokee_premium_monthly", "expiration_at_ms": BEGIN + 30 * DAY,
+    }  # fmt: skip
+    told = [
+        common | {"id": "c", "type": "INITIAL_PURCHASE"},
+        common | {"id": "b", "type": "BILLING_ISSUE", "grace_period_expiration_at_ms": BEGIN + 40 * DAY},
+        common | {"id": "a", "type": "EXPIRATION"},
+    ]
+    for order in permutations(told):
+        lines = heard(empty_book(), order).customers[PEOPLE[0]].lines
+        assert tier_at(spans(lines), from_ms(BEGIN)) == "free"
+
+
+def test_of_two_subscriptions_in_one_store_the_newer_stays() -> None:
+    """When two customers turn out to be one, or one gets what was another's; of the same period, the former's."""
+    old, new = (Line(period, "a product", "monthly", None) for period in (1, 2))
+    same = Line(2, "another", "monthly", None)
+    for own, more, stays in ((old, new, new), (new, old, new), (new, same, new)):
+        assert newer_of({"PRODUCTION/APP_STORE": own}, {"PRODUCTION/APP_STORE": more}) == {
+            "PRODUCTION/APP_STORE": stays
+        }
