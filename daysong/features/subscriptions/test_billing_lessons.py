@@ -219,6 +219,8 @@ async def test_f53_everybody_who_asks_is_told_the_same_numbers(world: World, ali
             used = await alice.query("usage:getCurrentUserUsage")
             can = await alice.query("usage:canCurrentUserGenerateMusic")
             inside = await admin.query("usage:getUsageSnapshot", userId=user_id)
+            profile = (await alice.query("users:getUserProfile"))["subscription"]
+            assert {name: profile[name] for name in shown} == shown
             checked = await alice.action("usage:checkUsageWithReconciliation")
             quota = await usage.quota_of(world.db.one_statement(), UserId(user_id), world.clock.now())
             assert {
