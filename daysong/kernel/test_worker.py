@@ -14,7 +14,7 @@ import pytest
 from daysong.kernel import logs
 from daysong.kernel import worker as worker_module
 from daysong.kernel.clock import SystemClock
-from daysong.kernel.conftest import NOW, Kernel, MakeKernel, until
+from daysong.kernel.conftest import NOW, PATIENCE, Kernel, MakeKernel, until
 from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.errors import ExpectedError, VendorError
 from daysong.kernel.jobs import Cron
@@ -504,7 +504,7 @@ async def test_a_worker_survives_the_loss_of_its_connections(
     async with working(kernel.worker(heartbeat=HEARTBEAT), url=kernel.url):
         await kernel.call(plan_question, Text(text="la?"))
         await kernel.call(plan_note, Text(text="after", delay=timedelta(seconds=0.5)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await vendor.busy.wait()
         await outsider.execute(DISCONNECT)
         vendor.may_answer.set()
@@ -522,7 +522,7 @@ async def test_a_worker_that_went_deaf_listens_anew(kernel: Kernel, monkeypatch:
         await kernel.until(f"select count(*) = 1 {listeners}")
         (lost,) = await kernel.fetch(f"select pid, pg_terminate_backend(pid) {listeners}")
         await kernel.until(f"select count(*) = 1 {listeners} and pid <> $1", lost["pid"])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await kernel.call(plan_note, Text(text="la"))
             await kernel.until(ALL_DONE)
 
@@ -547,7 +547,7 @@ async def test_a_worker_waits_for_a_database_that_is_not_there(kernel: Kernel, t
     """It tries again with pauses, and can be stopped in one."""
     nowhere = f"postgresql:///nothing?host={tmp_path}"
     worker = kernel.worker()
-    async with asyncio.timeout(5), working(worker, url=nowhere) as (task,):
+    async with asyncio.timeout(PATIENCE), working(worker, url=nowhere) as (task,):
         await asyncio.wait({task}, timeout=0.2)
         assert not task.done()
 
@@ -558,7 +558,7 @@ async def test_stopping_waits_for_running_jobs(kernel: Kernel, vendor: Vendor) -
     worker = kernel.worker()
     async with working(worker, url=kernel.url) as (task,):
         await kernel.call(plan_question, Text(text="la?"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await vendor.busy.wait()
         await worker.stop()
         await kernel.call(plan_note, Text(text="for another"))
@@ -574,11 +574,11 @@ async def test_jobs_that_outlast_a_stop_are_handed_on(kernel: Kernel, vendor: Ve
     vendor.may_answer.clear()
     await kernel.call(plan_question, Text(text="la?"))
     async with working(kernel.worker(grace=timedelta(seconds=0.1)), url=kernel.url):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await vendor.busy.wait()
     assert await kernel.value("select status from pgqueuer") == "queued"
     vendor.may_answer.set()
-    async with asyncio.timeout(5), working(kernel.worker(), url=kernel.url):
+    async with asyncio.timeout(PATIENCE), working(kernel.worker(), url=kernel.url):
         await kernel.until(ALL_DONE)
     assert len(vendor.asked) == 2
     assert len(await kernel.notes()) == 1
