@@ -10,6 +10,7 @@ import pytest
 
 from daysong.kernel import testing
 from daysong.kernel.embedded import EmbeddedPostgres
+from rehearsal.billing import admin_of
 from rehearsal.world import Person, World
 
 
@@ -64,9 +65,15 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+def data_dir(tmp_path: Path) -> Path:
+    """Where a world keeps its files and its sandbox's keys; a folder's own conftest may make it last longer."""
+    return tmp_path
+
+
+@pytest.fixture
+async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
     """The whole app with its sandbox, at noon."""
-    async with World(database_url, tmp_path, NOW) as whole:
+    async with World(database_url, data_dir, NOW) as whole:
         yield whole
 
 
@@ -92,3 +99,9 @@ async def charlie(world: World) -> Person:
 def nobody(world: World) -> Person:
     """Somebody who is not signed in."""
     return Person(world, {})
+
+
+@pytest.fixture
+def admin(world: World) -> Person:
+    """Whoever holds the admin key."""
+    return admin_of(world)

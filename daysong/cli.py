@@ -225,7 +225,7 @@ def _with_app(data_dir: Path, use: Any) -> None:
 
 def _configured() -> Settings:
     """The settings of a process that serves or works; it runs only with all of them, and on a database of its own."""
-    configured = surroundings.load(os.environ)
+    configured = settings.load(os.environ)
     if configured.database_url is None:
         raise DaysongError("DATABASE_URL: missing. `daysong dev` runs on an embedded database; this command does not.")
     return configured
@@ -236,7 +236,7 @@ def _local(data_dir: Path) -> Settings:
     data_dir = data_dir.absolute()
     defaults = surroundings.local_defaults(data_dir, surroundings.remembered_origin(data_dir))
     vendors = Sandbox(defaults["SITE_URL"], data_dir=data_dir, http=httpx2.AsyncClient())
-    return surroundings.load(os.environ, defaults | surroundings.with_sandbox(vendors, os.environ))
+    return settings.load(os.environ, defaults | surroundings.with_sandbox(vendors, os.environ))
 
 
 async def _check_migrated(configured: Settings) -> None:

@@ -18,7 +18,7 @@ from litestar.types import ASGIApp
 from daysong import app as composition
 from daysong.app import App
 from daysong.commands import surroundings
-from daysong.kernel import logs
+from daysong.kernel import logs, settings
 from daysong.kernel.errors import DaysongError
 from daysong.sandbox.app import Pace, Sandbox
 
@@ -49,7 +49,7 @@ async def running(
             stack.push_async_callback(vendors.close)
             mounts["/sandbox"] = cast("ASGIApp", vendors.asgi)
             defaults |= surroundings.with_sandbox(vendors, environ)
-        configured = surroundings.load({**environ, "DAYSONG_DATA_DIR": str(data_dir)}, defaults)
+        configured = settings.load({**environ, "DAYSONG_DATA_DIR": str(data_dir)}, defaults)
         if configured.production:
             raise NotReady("daysong dev is not for production; use daysong serve and daysong work.")
         tell("starting PostgreSQL" if configured.database_url is None else "connecting to PostgreSQL")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from daysong.kernel import embedded, migrations, settings
+from daysong.kernel import embedded, migrations
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
@@ -118,8 +118,3 @@ async def database(configured: Settings, *, migrate: bool) -> AsyncIterator[Sett
         yield msgspec.structs.replace(configured, database_url=server.url)
     finally:
         await asyncio.to_thread(server.stop)
-
-
-def load(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process; SettingsError names all that is missing or wrong."""
-    return settings.load(environ, defaults)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rehearsal.world import ADMIN_KEY, FunctionError, Person, World
+from rehearsal.world import FunctionError, Person
 
 pytestmark = pytest.mark.anyio
 
@@ -31,12 +31,11 @@ INTERNAL = {
 
 @pytest.mark.parametrize(("path", "kind"), INTERNAL.items())
 async def test_internal_functions_are_there_for_the_admin_key_alone(
-    world: World, alice: Person, nobody: Person, path: str, kind: str
+    alice: Person, nobody: Person, admin: Person, path: str, kind: str
 ) -> None:
     """To a person it does not exist; with the admin key it is found, and says what is wrong with its arguments."""
     for person in (alice, nobody):
         with pytest.raises(FunctionError, match="Could not find public function"):
             await person.call(kind, path, {"surprise": 1})
-    admin = Person(world, {"Authorization": f"Convex {ADMIN_KEY}"})
     with pytest.raises(FunctionError, match=r"ArgumentValidationError: .*`surprise`"):
         await admin.call(kind, path, {"surprise": 1})

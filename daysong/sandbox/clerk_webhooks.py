@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import secrets
 from collections.abc import Callable
@@ -13,16 +12,13 @@ import msgspec
 from standardwebhooks import Webhook
 
 from daysong.kernel.clock import Clock, to_ms
-from daysong.kernel.errors import VendorError
 from daysong.sandbox.faults import ClerkFaults
+from daysong.sandbox.sender import Sender
 from daysong.sandbox.vendor import Answer, Call, reply
 
 SIGNING_SECRET = "whsec_" + base64.b64encode(b"the sandbox's, worth nothing elsewhere").decode()
 SOMEBODY_ELSES = "whsec_" + base64.b64encode(b"not the sandbox's").decode()
 PATH = "/http/clerk-webhook"
-TRIES = 3
-DEADLINE = 15.0
-RETRY_PAUSE = 0.5
 
 
 class Message(msgspec.Struct, rename="camel"):
@@ -53,24 +49,22 @@ class Redeliver(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     svix_id: str | None = None
 
 
-class Webhooks:
-    """Sends messages to the app: by itself as they come up when `live`, else when `settle` is called.
+class Webhooks(Sender[Message]):
+    """Clerk's messages to the app.
 
     automatic  whether what happens at Clerk is told; else only what is sent by hand
     """
 
+    tries = 3
+    deadline = 15.0
+
     def __init__(
         self, clock: Clock, http: httpx2.AsyncClient, origin: str, *, live: bool, faults: Callable[[], ClerkFaults]
     ) -> None:
+        super().__init__(http, f"{origin}{PATH}", live=live)
         self._clock = clock
-        self._http = http
-        self._url = f"{origin}{PATH}"
-        self._live = live
         self._faults = faults
         self.automatic = live
-        self.messages: list[Message] = []
-        self._outstanding: list[Message] = []
-        self._sending: set[asyncio.Task[None]] = set()
 
     async def control(self, call: Call) -> Answer | None:
         """Answer a call by which webhooks are steered; None when it is none."""
@@ -91,13 +85,7 @@ class Webhooks:
         """Something happened at Clerk."""
         if not self.automatic or self._faults().webhooks == "lost":
             return
-        message = self._message(kind, data)
-        if not self._live:
-            self._outstanding.append(message)
-            return
-        sending = asyncio.create_task(self._deliver(message))
-        self._sending.add(sending)
-        sending.add_done_callback(self._sending.discard)
+        self._enqueue(self._message(kind, data))
 
     async def send(self, kind: str, data: dict[str, Any]) -> Message:
         """Tell of something now, whether it happened or not."""
@@ -112,22 +100,13 @@ class Webhooks:
             await self._deliver(message)
         return chosen
 
-    async def settle(self) -> None:
-        """Deliver what is outstanding."""
-        outstanding, self._outstanding = self._outstanding, []
-        faults = self._faults()
-        if faults.webhooks == "reordered":
-            outstanding.reverse()
-        for message in outstanding:
-            for _ in range(2 if faults.webhooks == "duplicated" else 1):
-                await self._deliver(message)
-        await asyncio.gather(*self._sending)
-
-    async def close(self) -> None:
-        """Stop sending."""
-        for sending in list(self._sending):
-            sending.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
+    def _deliveries(self, outstanding: list[Message]) -> list[Message]:
+        match self._faults().webhooks:
+            case "reordered":
+                return outstanding[::-1]
+            case "duplicated":
+                return [message for message in outstanding for _ in range(2)]
+        return outstanding
 
     def _message(self, kind: str, data: dict[str, Any]) -> Message:
         envelope = {
@@ -142,23 +121,13 @@ class Webhooks:
         self.messages.append(message)
         return message
 
-    async def _deliver(self, message: Message) -> None:
-        for attempt in range(TRIES):
-            if attempt and self._live:
-                await asyncio.sleep(RETRY_PAUSE)
-            try:
-                async with asyncio.timeout(DEADLINE):
-                    answer = await self._http.post(self._url, content=message.body, headers=self._signed(message))
-                message.status = answer.status_code
-            except (httpx2.RequestError, httpx2.InvalidURL, VendorError, TimeoutError):
-                message.status = None
-            if message.status is not None and message.status < httpx2.codes.MULTIPLE_CHOICES:
-                return
+    def _is_taken(self, status: int) -> bool:
+        return status < httpx2.codes.MULTIPLE_CHOICES
 
-    def _signed(self, message: Message) -> dict[str, str]:
+    def _signed(self, message: Message) -> tuple[bytes, dict[str, str]]:
         now = self._clock.now()
         secret = SOMEBODY_ELSES if self._faults().webhooks == "bad_signature" else SIGNING_SECRET
-        return {
+        return message.body.encode(), {
             "content-type": "application/json",
             "svix-id": message.svix_id,
             "svix-timestamp": str(int(now.timestamp())),

@@ -17,6 +17,7 @@ from typing import Any
 
 import asyncpg
 
+from daysong.features.music.rules import LIVE
 from daysong.features.subscriptions import accounts, usage
 from daysong.features.users import belongings, tombstones
 from daysong.features.users.belongings import Table
@@ -105,8 +106,8 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
     )
     await ctx.db.execute(
         """update generations set status = 'canceled', updated_at = $2
-           where user_id = $1 and status in ('queued', 'writing', 'composing')""",
-        user_id, ctx.now,
+           where user_id = $1 and status = any($3)""",
+        user_id, ctx.now, LIVE,
     )  # fmt: skip
     await _schedule_run(ctx, erasure_id, "1")
 

@@ -12,7 +12,7 @@ again. The one thing that cannot be undone or looked up is asking Suno, which is
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -23,7 +23,7 @@ from daysong.features.subscriptions import accounts, revenuecat_billing, usage
 from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.errors import VendorError
-from daysong.kernel.ids import DiaryId
+from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.vendors.openai import Lyrics, LyricsWriter, final_style
 from daysong.vendors.suno import SongMaker
@@ -113,7 +113,7 @@ async def begin_generation(ctx: MutationContext, args: StartGeneration) -> Start
 
 
 async def _refused(
-    ctx: MutationContext, owner: Any, diary_id: DiaryId, code: Literal["USAGE_LIMIT_REACHED", "ALREADY_IN_PROGRESS"],
+    ctx: MutationContext, owner: UserId, diary_id: DiaryId, code: Literal["USAGE_LIMIT_REACHED", "ALREADY_IN_PROGRESS"],
     reason: str,
 ) -> Started:  # fmt: skip
     quota = await usage.quota_of(ctx.db, owner, ctx.now)

@@ -8,13 +8,13 @@ from typing import Any
 import asyncpg
 
 from daysong.features.music import generations, rules
+from daysong.features.music.playback import OneMusic
 from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.registry import Args, IdText, NoArgs, Retry, Room
 from daysong.vendors.suno import SongMaker
 from daysong.vendors.suno_answers import SunoCallback, SunoTrack, failure_reason, parse_tracks
 from daysong.workflows import song_files
-from daysong.workflows.song_files import OneTrack
 
 log = logs.get_logger("songs")
 
@@ -95,9 +95,9 @@ async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoT
             row["id"], track.title or None, track.lyric or None, track.duration, track.audio_id or None,
             track.audio_url, track.stream_url, track.image_url, track.raw, ctx.now,
         )  # fmt: skip
-        await ctx.schedule(song_files.keep_files, OneTrack(music_id=row["id"]))
+        await ctx.schedule(song_files.keep_files, OneMusic(music_id=row["id"]))
         if track.audio_id:
-            await ctx.schedule(song_files.fetch_timed_lyrics, OneTrack(music_id=row["id"]))
+            await ctx.schedule(song_files.fetch_timed_lyrics, OneMusic(music_id=row["id"]))
     for row in rows[len(playable) :]:
         await ctx.db.execute("update music set status = 'failed', updated_at = $2 where id = $1", row["id"], ctx.now)
     return True

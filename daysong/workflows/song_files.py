@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import msgspec
 
+from daysong.features.music.playback import OneMusic
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import VendorError
 from daysong.kernel.ids import FileId
@@ -25,12 +26,6 @@ MAX_AUDIO = 64 * 1024 * 1024
 MAX_COVER = 12 * 1024 * 1024
 AUDIO_TYPES = ("audio/", "application/octet-stream")
 COVER_TYPES = ("image/",)
-
-
-class OneTrack(Args):
-    """Which track."""
-
-    music_id: IdText
 
 
 class Source(Result):
@@ -63,7 +58,7 @@ class KeptFile(Args):
 
 
 @music.query()
-async def file_sources(ctx: QueryContext, args: OneTrack) -> Source | None:
+async def file_sources(ctx: QueryContext, args: OneMusic) -> Source | None:
     """What is known of a ready track's files; None when the track is gone."""
     row = await ctx.db.fetchrow(
         """select g.task_id, m.audio_id, m.audio_url, m.image_url, m.audio_file_id, m.image_file_id,
@@ -76,7 +71,7 @@ async def file_sources(ctx: QueryContext, args: OneTrack) -> Source | None:
 
 
 @music.action(retry=Retry(attempts=10, first=timedelta(seconds=5)))
-async def fetch_timed_lyrics(ctx: ActionContext, args: OneTrack) -> None:
+async def fetch_timed_lyrics(ctx: ActionContext, args: OneMusic) -> None:
     """Time the words of a track to its music. A job; a track of which Suno has no timing stays without."""
     source = await ctx.run_query(file_sources, args)
     if source is None or source.task_id is None or source.audio_id is None:
@@ -99,7 +94,7 @@ async def save_timed_lyrics(ctx: MutationContext, args: TimedWords) -> None:
 
 
 @music.action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)))
-async def keep_files(ctx: ActionContext, args: OneTrack) -> None:
+async def keep_files(ctx: ActionContext, args: OneMusic) -> None:
     """Copy a track's audio and cover into our own storage. A job; what is there already is not copied again."""
     source = await ctx.run_query(file_sources, args)
     if source is None:
@@ -111,7 +106,7 @@ async def keep_files(ctx: ActionContext, args: OneTrack) -> None:
 
 
 async def _keep(
-    ctx: ActionContext, args: OneTrack, source: Source, kind: str, url: str, max_bytes: int, types: tuple[str, ...]
+    ctx: ActionContext, args: OneMusic, source: Source, kind: str, url: str, max_bytes: int, types: tuple[str, ...]
 ) -> None:
     found = await ctx.vendor(FileFetcher).fetch(url, max_bytes=max_bytes, content_types=types)
     file_id = file_id_of(source.secret, args.music_id, kind)

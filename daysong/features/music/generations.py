@@ -6,11 +6,12 @@ Every function here is part of its caller's transaction, and safe to run again.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import asyncpg
 
-from daysong.features.music.rules import STEPS, TRACKS_PER_SONG, Status
+from daysong.features.music.rules import LIVE, STEPS, TRACKS_PER_SONG, Status
 from daysong.features.subscriptions import usage
 from daysong.kernel.database import Transaction
 from daysong.kernel.ids import ChargeId, GenerationId, MusicId, UserId
@@ -18,9 +19,7 @@ from daysong.kernel.ids import ChargeId, GenerationId, MusicId, UserId
 
 async def live_for(db: Transaction, diary_id: str) -> bool:
     """Whether a song is being made of that entry."""
-    found = await db.fetchval(
-        "select true from generations where diary_id = $1 and status in ('queued', 'writing', 'composing')", diary_id
-    )
+    found = await db.fetchval("select true from generations where diary_id = $1 and status = any($2)", diary_id, LIVE)
     return found is not None
 
 
@@ -57,29 +56,28 @@ async def step(db: Transaction, generation_id: str, to: Status, now: datetime) -
 
 async def fail(db: Transaction, generation_id: str, *, code: str, reason: str, now: datetime) -> bool:
     """End in failure and give the charge back; False, and nothing changes, when it had ended already."""
-    charge_id = await db.fetchval(
+    failed = await db.fetch(
         """update generations set status = 'failed', failure_code = $2, failure_reason = $3, updated_at = $4
-           where id = $1 and status in ('queued', 'writing', 'composing') returning charge_id""",
-        generation_id, code, reason, now,
+           where id = $1 and status = any($5) returning id, charge_id""",
+        generation_id, code, reason, now, LIVE,
     )  # fmt: skip
-    if charge_id is None:
-        return False
-    await db.execute(
-        "update music set status = 'failed', updated_at = $2 where generation_id = $1 and status = 'pending'",
-        generation_id, now,
-    )  # fmt: skip
-    await usage.refund(db, charge_id, code, now)
-    return True
+    await _give_back(db, failed, reason=code, now=now)
+    return bool(failed)
 
 
 async def cancel_of(db: Transaction, diary_id: str, *, reason: str, now: datetime) -> None:
     """Stop whatever is being made of an entry, and give its charge back; nothing to do when nothing is."""
     canceled = await db.fetch(
         """update generations set status = 'canceled', updated_at = $2
-           where diary_id = $1 and status in ('queued', 'writing', 'composing') returning id, charge_id""",
-        diary_id, now,
+           where diary_id = $1 and status = any($3) returning id, charge_id""",
+        diary_id, now, LIVE,
     )  # fmt: skip
-    for row in canceled:
+    await _give_back(db, canceled, reason=reason, now=now)
+
+
+async def _give_back(db: Transaction, ended: Iterable[asyncpg.Record], *, reason: str, now: datetime) -> None:
+    """What follows when generations end without a song: their tracks fail, their charges are given back."""
+    for row in ended:
         await db.execute(
             "update music set status = 'failed', updated_at = $2 where generation_id = $1 and status = 'pending'",
             row["id"], now,

@@ -20,6 +20,9 @@ STEPS: Mapping[Status, frozenset[Status]] = {
     "canceled": frozenset(),
 }
 
+# A generation in one of these is not over.
+LIVE = tuple(status for status, following in STEPS.items() if following)
+
 TRACKS_PER_SONG = 2  # Suno always makes two.
 
 # Suno's files are there after two to three minutes; past that, the callback may be lost.
@@ -45,16 +48,6 @@ class MusicAlreadyDeleted(ExpectedError):
     code = "music_already_deleted"
     status = 409
     default_message = "Music already deleted"
-
-
-def may_step(present: Status, following: Status) -> bool:
-    """Whether a generation in status `present` may move to `following`."""
-    return following in STEPS[present]
-
-
-def is_final(status: Status) -> bool:
-    """Whether nothing will change the status any more."""
-    return not STEPS[status]
 
 
 def poll_pause(polls: int) -> timedelta:

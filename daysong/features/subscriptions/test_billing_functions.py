@@ -5,39 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daysong.features.subscriptions import revenuecat_billing
-from rehearsal.billing import admin_of, use
+from rehearsal.billing import use
 from rehearsal.world import ADMIN_KEY, FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all, so that keys are made once."""
-    return tmp_path_factory.mktemp("world")
-
-
-@pytest.fixture
-async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
-    """The whole app, at noon."""
-    async with World(database_url, data_dir, NOW) as whole:
-        yield whole
-
-
-@pytest.fixture
-def admin(world: World) -> Person:
-    """Whoever holds the admin key."""
-    return admin_of(world)
 
 
 async def test_the_plans_are_those_that_are_sold(nobody: Person) -> None:

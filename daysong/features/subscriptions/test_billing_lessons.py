@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,32 +11,13 @@ import pytest
 from daysong.features.subscriptions import usage
 from daysong.kernel.clock import to_ms
 from daysong.kernel.ids import UserId
-from rehearsal.billing import ALICE, DOWN, MONTHLY, WEEKLY, YEARLY, admin_of, brief, happens, status, tell, use
+from rehearsal.billing import ALICE, DOWN, MONTHLY, WEEKLY, YEARLY, brief, happens, status, tell, use
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BOTH_WAYS = pytest.mark.parametrize("faults", [{}, DOWN], ids=["asked", "by events alone"])
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all, so that keys are made once."""
-    return tmp_path_factory.mktemp("world")
-
-
-@pytest.fixture
-async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
-    """The whole app, at noon."""
-    async with World(database_url, data_dir, NOW) as whole:
-        yield whole
-
-
-@pytest.fixture
-def admin(world: World) -> Person:
-    """Whoever holds the admin key."""
-    return admin_of(world)
 
 
 @BOTH_WAYS

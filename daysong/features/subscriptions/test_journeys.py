@@ -25,12 +25,6 @@ STEPS = 7
 SANDBOX_ACTS = {"change-now": "change-product", "change-later": "change-product"}
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all, so that keys are made once."""
-    return tmp_path_factory.mktemp("world")
-
-
 class Life:
     """A history of two people, lived at the sandbox and in the oracle alike."""
 

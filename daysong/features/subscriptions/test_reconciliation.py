@@ -35,12 +35,6 @@ FILL = """
     from numbers join made on id = 'user_' || n"""
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all, so that keys are made once."""
-    return tmp_path_factory.mktemp("world")
-
-
 @pytest.fixture
 async def world(database_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """The whole app just before midnight, with many people in it and small pages."""

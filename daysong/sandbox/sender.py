@@ -1,0 +1,88 @@
+"""Sending webhooks to the app, as vendors do: signed anew for each try, tried again when they are not taken."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+import httpx2
+
+from daysong.kernel.errors import VendorError
+
+RETRY_PAUSE = 0.5
+
+
+class Sent(Protocol):
+    """A webhook; `status` is what the last try was answered with, None when it was not answered."""
+
+    status: int | None
+
+
+M = TypeVar("M", bound=Sent)
+
+
+class Sender(ABC, Generic[M]):
+    """Delivers webhooks to one address: as they come up when `live`, else when `settle` is called.
+
+    tries     deliveries in all
+    deadline  seconds the address has to answer
+    """
+
+    tries: ClassVar[int]
+    deadline: ClassVar[float]
+
+    def __init__(self, http: httpx2.AsyncClient, url: str, *, live: bool) -> None:
+        self._http = http
+        self._url = url
+        self._live = live
+        self.messages: list[M] = []
+        self._outstanding: list[M] = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    @abstractmethod
+    def _signed(self, message: M) -> tuple[bytes, dict[str, str]]:
+        """Body and headers of a webhook, as of now."""
+
+    @abstractmethod
+    def _deliveries(self, outstanding: list[M]) -> list[M]:
+        """What is delivered in place of `outstanding`: with faults, twice or in another order."""
+
+    @abstractmethod
+    def _is_taken(self, status: int) -> bool:
+        """Whether the vendor takes an answer of that status for a yes."""
+
+    def _enqueue(self, message: M) -> None:
+        if not self._live:
+            self._outstanding.append(message)
+            return
+        sending = asyncio.create_task(self._deliver(message))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+
+    async def settle(self) -> None:
+        """Deliver what is outstanding."""
+        outstanding, self._outstanding = self._outstanding, []
+        for message in self._deliveries(outstanding):
+            await self._deliver(message)
+        await asyncio.gather(*self._sending)
+
+    async def close(self) -> None:
+        """Stop sending."""
+        for sending in list(self._sending):
+            sending.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+
+    async def _deliver(self, message: M) -> None:
+        for attempt in range(self.tries):
+            if attempt and self._live:
+                await asyncio.sleep(RETRY_PAUSE)
+            content, headers = self._signed(message)
+            try:
+                async with asyncio.timeout(self.deadline):
+                    answer = await self._http.post(self._url, content=content, headers=headers)
+                message.status = answer.status_code
+            except (httpx2.RequestError, httpx2.InvalidURL, VendorError, TimeoutError):
+                message.status = None
+            if message.status is not None and self._is_taken(message.status):
+                return
