@@ -12,11 +12,17 @@ import asyncpg
 from daysong.features.sharing.rules import new_share_id
 from daysong.features.users import belongings
 
+_numbers = itertools.count(1)
+
 # What a column has to hold that its type does not tell.
 FITTING: Mapping[tuple[str, str], Callable[[], Any]] = {
     ("generations", "status"): lambda: "canceled",
     ("music", "status"): lambda: "ready",
     ("shared_music", "share_id"): new_share_id,
+    ("call_settings", "phone_e164"): lambda: f"+1202555{next(_numbers):04}",
+    ("call_settings", "cadence"): lambda: "daily",
+    ("call_sessions", "direction"): lambda: "outbound",
+    ("call_sessions", "state"): lambda: "completed",
 }
 MOMENT = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -26,8 +32,6 @@ COLUMNS_SQL = """
            exists (select from pg_index where indrelid = attrelid and indisunique and indnkeyatts = 1
                    and indkey[0] = attnum) as is_unique
     from pg_attribute where attrelid = $1::regclass and attnum > 0 and not attisdropped order by attnum"""
-
-_numbers = itertools.count(1)
 
 
 async def schema(db: asyncpg.Pool) -> Any:
@@ -63,6 +67,7 @@ def _value(kind: str, name: str) -> Any:
         "text": f"{name} {number}",
         "text[]": [f"{name} {number}"],
         "integer": number,
+        "smallint": number % 127 + 1,
         "bigint": number,
         "double precision": float(number),
         "boolean": False,

@@ -143,6 +143,27 @@ class ShareRowId(TypedId):
     prefix = "share"
 
 
+class CallSettingsId(TypedId):
+    """When somebody wants to be called, and where."""
+
+    __slots__ = ()
+    prefix = "callset"
+
+
+class CallJobId(TypedId):
+    """A call that was due."""
+
+    __slots__ = ()
+    prefix = "call"
+
+
+class CallSessionId(TypedId):
+    """What was said in a call."""
+
+    __slots__ = ()
+    prefix = "talk"
+
+
 class EventId(TypedId):
     """A vendor's event in the webhook inbox."""
 

@@ -85,6 +85,27 @@ class RevenueCatSettings(msgspec.Struct, frozen=True, kw_only=True):
     products: dict[str, Literal["free", "weekly", "monthly", "yearly"]] = {}
 
 
+class VapiSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Who rings people up. Without a key, or without a line to call from, nobody is called.
+
+    phone_number_id        the line calls go out from
+    webhook_secret         what it sends with webhooks to prove that they are its own
+    credential_id          the name of that secret at VAPI: with it, VAPI sends the secret
+    max_concurrent_calls   calls in flight at once, over all processes
+    max_call_minutes       after which a talk is ended
+    latest_minutes         how late a call may be; a later one is missed
+    """
+
+    api_key: str | None = None
+    base_url: str = "https://api.vapi.ai"
+    phone_number_id: str | None = None
+    webhook_secret: str | None = None
+    credential_id: str | None = None
+    max_concurrent_calls: int = 10
+    max_call_minutes: int = 10
+    latest_minutes: int = 30
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a process is told at start."""
 
@@ -102,6 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     suno: SunoSettings
     clerk: ClerkSettings
     revenuecat: RevenueCatSettings = RevenueCatSettings()
+    vapi: VapiSettings = VapiSettings()
 
     @property
     def production(self) -> bool:
@@ -181,6 +203,14 @@ class _Reader:
                 break
         return found
 
+    def whole(self, name: str, default: int, *, least: int, most: int) -> int:
+        """A whole number within bounds."""
+        text = self.optional(name) or str(default)
+        if not text.isascii() or not text.isdecimal() or not least <= int(text) <= most:
+            self.problems.append(Problem(name, f"must be a whole number from {least} to {most}"))
+            return default
+        return int(text)
+
     def flag(self, name: str) -> bool:
         """A yes or no."""
         value = (self.optional(name) or "").lower()
@@ -245,6 +275,16 @@ def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) 
             accept_sandbox=reader.flag("ACCEPT_SANDBOX"),
             products=reader.products("REVENUECAT_PRODUCTS"),
         ),
+        vapi=VapiSettings(
+            api_key=reader.optional("VAPI_API_KEY"),
+            base_url=reader.url("VAPI_BASE_URL", "https://api.vapi.ai", ""),
+            phone_number_id=reader.optional("VAPI_PHONE_NUMBER_ID"),
+            webhook_secret=reader.optional("VAPI_WEBHOOK_SECRET"),
+            credential_id=reader.optional("VAPI_CREDENTIAL_ID"),
+            max_concurrent_calls=reader.whole("VAPI_MAX_CONCURRENT_CALLS", 10, least=1, most=10_000),
+            max_call_minutes=reader.whole("VAPI_MAX_CALL_MINUTES", 10, least=1, most=60),
+            latest_minutes=reader.whole("CALL_LATEST_MINUTES", 30, least=1, most=180),
+        ),
     )
     if production:
         _check_production(settings, reader.problems)
@@ -265,6 +305,10 @@ def _check_production(settings: Settings, problems: list[Problem]) -> None:
         ("REVENUECAT_API_KEY", settings.revenuecat.api_key, "asks what people have bought"),
         ("REVENUECAT_PROJECT_ID", settings.revenuecat.project_id, "names the project at RevenueCat"),
         ("REVENUECAT_WEBHOOK_SECRET", settings.revenuecat.webhook_secret, "proves that a webhook is RevenueCat's"),
+        ("VAPI_API_KEY", settings.vapi.api_key, "rings people up"),
+        ("VAPI_PHONE_NUMBER_ID", settings.vapi.phone_number_id, "the line people are called from"),
+        ("VAPI_WEBHOOK_SECRET", settings.vapi.webhook_secret, "proves that a webhook is VAPI's"),
+        ("VAPI_CREDENTIAL_ID", settings.vapi.credential_id, "makes VAPI send its secret with webhooks"),
     ):
         if value is None:
             problems.append(Problem(name, f"missing: {what}"))

@@ -23,6 +23,10 @@ PRODUCTION = NEEDED | {
     "REVENUECAT_API_KEY": "sk_y",
     "REVENUECAT_PROJECT_ID": "proj_x",
     "REVENUECAT_WEBHOOK_SECRET": "a-webhook-secret",
+    "VAPI_API_KEY": "a-vapi-key",
+    "VAPI_PHONE_NUMBER_ID": "a-line",
+    "VAPI_WEBHOOK_SECRET": "a-secret-of-vapi",
+    "VAPI_CREDENTIAL_ID": "a-credential",
 }
 
 
@@ -146,12 +150,32 @@ def test_products_are_pairs_of_a_product_and_a_plan() -> None:
         assert set(problems(NEEDED | {"REVENUECAT_PRODUCTS": wrong})) == {"REVENUECAT_PRODUCTS"}
 
 
-@pytest.mark.parametrize("name", ["REVENUECAT_API_KEY", "REVENUECAT_PROJECT_ID", "REVENUECAT_WEBHOOK_SECRET"])
-def test_production_needs_revenuecat(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "REVENUECAT_API_KEY",
+        "REVENUECAT_PROJECT_ID",
+        "REVENUECAT_WEBHOOK_SECRET",
+        "VAPI_API_KEY",
+        "VAPI_PHONE_NUMBER_ID",
+        "VAPI_WEBHOOK_SECRET",
+        "VAPI_CREDENTIAL_ID",
+    ],
+)
+def test_production_needs_revenuecat_and_vapi(name: str) -> None:
     """Development does without."""
     without = {key: value for key, value in PRODUCTION.items() if key != name}
     assert set(problems(without)) == {name}
     assert load(NEEDED).revenuecat.api_key is None
+    assert load(NEEDED).vapi.api_key is None
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many", "1.5", "10001"])
+def test_the_number_of_lines_is_a_whole_number(number: str) -> None:
+    """Ten without a word about it, as VAPI has it."""
+    assert load(NEEDED).vapi.max_concurrent_calls == 10
+    assert load(NEEDED | {"VAPI_MAX_CONCURRENT_CALLS": "3"}).vapi.max_concurrent_calls == 3
+    assert set(problems(NEEDED | {"VAPI_MAX_CONCURRENT_CALLS": number})) == {"VAPI_MAX_CONCURRENT_CALLS"}
 
 
 def test_production_with_all_it_needs_starts() -> None:

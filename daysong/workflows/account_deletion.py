@@ -95,7 +95,7 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
     # The address is not needed any more; everything else goes with the erasure.
     closed = await ctx.db.fetchrow(
         """update users set deleted_at = $2, updated_at = $2, erasure_id = $3, email = null, name = null, tags = '{}',
-             clerk_gone = clerk_gone or $4
+             verified_phones = '{}', clerk_gone = clerk_gone or $4
            where id = $1 and deleted_at is null returning clerk_id, old.email""",
         user_id, ctx.now, erasure_id, clerk_gone,
     )  # fmt: skip

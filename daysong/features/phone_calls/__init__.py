@@ -1,0 +1,1 @@
+"""PHONE CALLS: when people are called, the calls, and what was said."""
