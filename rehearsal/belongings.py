@@ -64,8 +64,8 @@ async def fill_every_table(db: asyncpg.Pool, user_id: str) -> dict[str, dict[str
 def _value(kind: str, name: str) -> Any:
     number = next(_numbers)
     values: dict[str, Any] = {
-        "text": f"{name} {number}",
-        "text[]": [f"{name} {number}"],
+        "text": f"{name} {number}.",  # the dot: else the first would be found in the tenth
+        "text[]": [f"{name} {number}."],
         "integer": number,
         "smallint": number % 127 + 1,
         "bigint": number,
