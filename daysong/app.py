@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 
 from daysong.features.diaries import functions as diaries
 from daysong.features.music import playback
+from daysong.features.phone_calls import dialing, inbound
 from daysong.features.sharing import functions as sharing
 from daysong.features.sharing import own_shares
 from daysong.features.sharing import views as share_views
@@ -32,6 +33,7 @@ from daysong.transport import http, schedule, testing_mode
 from daysong.transport.webhooks import clerk as clerk_webhook
 from daysong.transport.webhooks import revenuecat as revenuecat_webhook
 from daysong.transport.webhooks import suno as suno_webhook
+from daysong.transport.webhooks import vapi as vapi_webhook
 from daysong.vendors.clerk import ClerkUsers, TokenVerifier
 from daysong.vendors.http import FileFetcher
 from daysong.vendors.openai import LyricsWriter, OpenAI
@@ -40,6 +42,8 @@ from daysong.vendors.storage import FileStore
 from daysong.vendors.suno import SongMaker, Suno
 from daysong.workflows import (
     account_deletion,
+    call_reaper,
+    call_to_diary,
     diary_removal,
     diary_to_song,
     orphan_files,
@@ -67,6 +71,12 @@ ROOMS: tuple[Room, ...] = (
     song_delivery.music,
     song_files.music,
     orphan_files.room,
+    dialing.executor,
+    dialing.integration,
+    inbound.room,
+    call_to_diary.room,
+    call_reaper.room,
+    vapi_webhook.room,
     revenuecat_webhook.room,
     suno_webhook.room,
     clerk_webhook.room,
@@ -132,6 +142,7 @@ class App:
                 *clerk_webhook.routes(self.runtime),
                 *revenuecat_webhook.routes(self.runtime),
                 *suno_webhook.routes(self.runtime),
+                *vapi_webhook.routes(self.runtime),
             ],
             mounts=mounts,
             pending_migrations=self._pending_migrations,
