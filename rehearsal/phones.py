@@ -35,7 +35,7 @@ async def answers(world: World, how: str, number: str = ALICES, **more: Any) -> 
 
 async def rings(world: World) -> list[Any]:
     """Every time a phone rang: of which job, and at which number."""
-    found: list[Any] = (await world.http.get("/sandbox/vapi/rings")).raise_for_status().json()
+    found: list[Any] = (await world.http.get("/sandbox/vapi/rings")).raise_for_status().json()["rings"]
     return found
 
 

@@ -40,7 +40,7 @@ from daysong.kernel.ids import UserId
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.vendors.openai import Diarist
 from daysong.vendors.vapi import Telephone
-from daysong.vendors.vapi_reports import Message, Report, Turn
+from daysong.vendors.vapi_reports import CONSENT, Message, Report, Turn
 from daysong.workflows.diary_to_song import request_suno_generation
 from daysong.workflows.song_delivery import OneGeneration
 
@@ -144,9 +144,10 @@ async def _consent(
     ctx: MutationContext, whose: Whose, session_id: str, report: Report, *, answered: bool
 ) -> tuple[bool, str]:
     """Act on what the person said about being called; whether the talk may be kept, and why not."""
-    said = consent_of(report.structured) if answered else "unclear"
+    structured = report.structured if answered else {}
+    said = consent_of({CONSENT: structured.get(CONSENT)})
     holder = await consent.holder_of(ctx, whose.hashed, whose.user_id)
-    if answered and (said == "refused" or wants_no_calls(report.structured)):
+    if said == "refused" or wants_no_calls(structured):
         await consent.refuse(ctx, whose.hashed, holder)
         # Who had agreed, and only wants no more calls, keeps this last talk.
         return (whose.agreed and said != "refused"), "refused"
