@@ -172,26 +172,33 @@ class PhoneCall(msgspec.Struct):
             "type": "inboundPhoneCall" if self.inbound else "outboundPhoneCall",
             "cost": 0,
         }
-        plan = self.assistant.get("monitorPlan") or {}
-        monitor = {}
-        if plan.get("listenEnabled", True):
-            monitor["listenUrl"] = f"wss://monitor.vapi.example/{self.id}/listen"
-        if plan.get("controlEnabled", True):
-            monitor["controlUrl"] = f"https://monitor.vapi.example/{self.id}/control"
-        if monitor:
-            shown["monitor"] = monitor
-        provider_id = f"CA{self.id.replace('-', '')}"
-        shown |= {
-            "transport": {"provider": "twilio", "callSid": provider_id, "sbcCallSid": f"sbc-{self.id[:8]}"},
-            "phoneCallProvider": "twilio",
-            "phoneCallProviderId": provider_id,
-            "phoneCallTransport": "pstn",
-            "status": status,
-        }
+        shown |= self._line() if status != "scheduled" else {"phoneCallProvider": "twilio"}
+        shown |= {"phoneCallTransport": "pstn", "status": status}
         for name in ("assistant", "assistantId", "assistantOverrides", "name", "schedulePlan"):
             if name in self.asked:
                 shown[name] = self.asked[name]
         return shown | {"phoneNumberId": LINE, "customer": self.customer}
+
+    def _line(self) -> dict[str, Any]:
+        """How it is connected, and where it can be listened to."""
+        plan = self.assistant.get("monitorPlan") or {}
+        links = {
+            "listen": f"wss://monitor.vapi.example/{self.id}",
+            "control": f"https://monitor.vapi.example/{self.id}",
+        }
+        monitor = {f"{what}Url": f"{link}/{what}" for what, link in links.items() if plan.get(f"{what}Enabled", True)}
+        provider_id = f"CA{self.id.replace('-', '')}"
+        return {
+            **({"monitor": monitor} if monitor else {}),
+            "transport": {"provider": "twilio", "callSid": provider_id, "sbcCallSid": f"sbc-{self.id[:8]}"},
+            "phoneCallProvider": "twilio",
+            "phoneCallProviderId": provider_id,
+        }
+
+    @property
+    def blocked(self) -> bool:
+        """Whether there was no line for it."""
+        return self.limits is not None and bool(self.limits["concurrencyBlocked"])
 
     @property
     def customer(self) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class Exchange:
     def in_flight(self) -> int:
         """How many calls hold a line."""
         now = self._clock.now()
-        return sum(not call.over and not call.waits(now) for call in self.calls.values())
+        return sum(not (call.over or call.blocked or call.waits(now)) for call in self.calls.values())
 
     def counted(self) -> dict[str, Any]:
         """How often a phone rang: by job, by number, and each time."""
