@@ -44,6 +44,12 @@ create table call_jobs (
     attempts        smallint not null default 0,
     -- Set before VAPI is asked, cleared when it certainly refused: a lost answer must not ring twice.
     asked_at        timestamptz,
+    -- Not to be asked for before: after a refusal that may pass.
+    not_before      timestamptz,
+    -- The call is over, and its line free, though its report is still to come.
+    hung_up_at      timestamptz,
+    -- The report has come, or will not come any more.
+    reported_at     timestamptz,
     -- Which number was asked for, and whether its person had agreed by then.
     number_hash     bytea,
     with_consent    boolean,
@@ -64,7 +70,9 @@ create table call_jobs (
 create index call_jobs_by_user on call_jobs (user_id, scheduled_for desc, id desc);
 create index call_jobs_by_settings on call_jobs (settings_id);
 create index call_jobs_waiting on call_jobs (scheduled_for, id) where status = 'queued' and asked_at is null;
-create index call_jobs_in_flight on call_jobs (asked_at) where asked_at is not null and ended_at is null;
+create index call_jobs_on_a_line on call_jobs (asked_at)
+    where asked_at is not null and hung_up_at is null and ended_at is null;
+create index call_jobs_unreported on call_jobs (asked_at) where asked_at is not null and reported_at is null;
 
 -- Who holds this table's lock is the only one to take a line, or to plan calls: nobody counts what another is changing.
 create table call_lines ();
@@ -96,6 +104,7 @@ create table call_sessions (
 );
 
 create index call_sessions_by_user on call_sessions (user_id, created_at desc, id desc);
+create index call_sessions_unreported on call_sessions (created_at) where reported_at is null;
 create index call_sessions_by_job on call_sessions (call_job_id);
 create index call_sessions_by_diary on call_sessions (diary_id);
 
@@ -114,8 +123,6 @@ create table phone_numbers (
     dials         smallint not null default 0 check (dials >= 0),
     updated_at    timestamptz not null
 );
-
-create index phone_numbers_by_time on phone_numbers (updated_at);
 
 
 alter table users
