@@ -36,10 +36,11 @@ from daysong.transport.webhooks import suno as suno_webhook
 from daysong.transport.webhooks import vapi as vapi_webhook
 from daysong.vendors.clerk import ClerkUsers, TokenVerifier
 from daysong.vendors.http import FileFetcher
-from daysong.vendors.openai import LyricsWriter, OpenAI
+from daysong.vendors.openai import Diarist, LyricsWriter, OpenAI
 from daysong.vendors.revenuecat import RevenueCat, Subscribers
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno import SongMaker, Suno
+from daysong.vendors.vapi import Telephone, Vapi
 from daysong.workflows import (
     account_deletion,
     call_reaper,
@@ -117,6 +118,7 @@ class App:
         self._verifier = TokenVerifier(settings.clerk, transport=transport)
         self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock)
         self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock)
+        self._vapi = Vapi(settings.vapi, transport=transport, clock=clock)
         registry = Registry(ROOMS)
         self.runtime = Runtime(
             settings=settings,
@@ -126,11 +128,13 @@ class App:
             clock=clock,
             services={
                 LyricsWriter: self._openai,
+                Diarist: self._openai,
                 SongMaker: self._suno,
                 FileFetcher: self._fetcher,
                 FileStore: self.files,
                 ClerkUsers: self._clerk_users,
                 Subscribers: self._revenuecat,
+                Telephone: self._vapi,
             },
         )
         self.worker = Worker(self.runtime, schedule.TIMETABLE)
@@ -165,6 +169,7 @@ class App:
             await self.database.close()
             for client in (
                 self._openai, self._suno, self._fetcher, self._verifier, self._clerk_users, self._revenuecat,
+                self._vapi,
             ):  # fmt: skip
                 await client.close()
 
