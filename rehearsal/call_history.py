@@ -22,9 +22,9 @@ STATUSES = ("completed", "failed", "canceled", "started", "scheduled")
 JOBS = """
     insert into call_jobs (id, user_id, settings_id, scheduled_for, status, asked_at, number_hash, with_consent,
                            vapi_call_id, error_code, error_message, created_at, updated_at, ended_at)
-    select 'call_' || substr(md5($1 || $4 || n), 1, 26), u.id, s.id, $3::timestamptz - $5::interval - n * interval '1 hour', $4,
-           $3,
-           '\\x00', true, 'vapi ' || $1 || $4 || n, case when $4 in ('failed', 'canceled') then 'busy' end,
+    select 'call_' || substr(md5($1 || $4 || n), 1, 26), u.id, s.id,
+           $3::timestamptz - $5::interval - n * interval '1 hour', $4, $3, '\\x00', true,
+           'vapi ' || $1 || $4 || n, case when $4 in ('failed', 'canceled') then 'busy' end,
            case when $4 in ('failed', 'canceled') then 'The line was busy (' || n || ').' end, $3, $3,
            case when $4 in ('completed', 'failed', 'canceled') then $3 end
     from users u join call_settings s on s.user_id = u.id, generate_series(1, $2::int) n where u.clerk_id = $1"""
