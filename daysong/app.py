@@ -10,9 +10,12 @@ import httpx2
 from litestar import Litestar
 from litestar.types import ASGIApp
 
+from daysong.features import profile
 from daysong.features.diaries import functions as diaries
 from daysong.features.music import playback
 from daysong.features.phone_calls import dialing, inbound
+from daysong.features.phone_calls import history as call_history
+from daysong.features.phone_calls import settings as call_settings
 from daysong.features.sharing import functions as sharing
 from daysong.features.sharing import own_shares
 from daysong.features.sharing import views as share_views
@@ -55,6 +58,7 @@ from daysong.workflows import (
 ROOMS: tuple[Room, ...] = (
     users.room,
     accounts.room,
+    profile.room,
     subscriptions.billing,
     subscriptions.room,
     revenuecat_billing.room,
@@ -65,6 +69,8 @@ ROOMS: tuple[Room, ...] = (
     sharing.room,
     own_shares.room,
     share_views.room,
+    call_settings.room,
+    call_history.room,
     diary_removal.diaries,
     diary_removal.music_actions,
     diary_to_song.music,
