@@ -11,7 +11,7 @@ ZONES = ["America/New_York", "Europe/London", "Asia/Tokyo", "Australia/Sydney", 
 
 
 async def settle_due(db: asyncpg.Pool, people: int, due: datetime) -> None:
-    """That many people whose call is due at that moment, and again on a Sunday, in many zones; all have agreed to it."""
+    """That many people in many zones whose call is due at that moment, and then on a Sunday; all have agreed."""
     async with db.acquire() as connection, connection.transaction():
         await connection.execute("set local statement_timeout = 0")
         await connection.execute(
