@@ -243,7 +243,7 @@ async def save_call_diary(ctx: MutationContext, args: CallDiary) -> None:
         "update call_sessions set outcome = 'diary', diary_id = $2, updated_at = $3 where id = $1",
         args.session_id, diary_id, ctx.now,
     )  # fmt: skip
-    await sessions.merge_metadata(ctx, args.session_id, {"diaryId": diary_id})
+    await sessions.merge_metadata(ctx, args.session_id, {sessions.DIARY_ID: diary_id})
     await ctx.schedule(generate_music_for_call_diary, OneDiary(diary_id=diary_id), key=f"song of {diary_id}")
 
 
