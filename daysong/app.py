@@ -10,9 +10,12 @@ import httpx2
 from litestar import Litestar
 from litestar.types import ASGIApp
 
+from daysong.features import profile
 from daysong.features.diaries import functions as diaries
 from daysong.features.music import playback
 from daysong.features.phone_calls import dialing, inbound
+from daysong.features.phone_calls import history as call_history
+from daysong.features.phone_calls import settings as call_settings
 from daysong.features.sharing import functions as sharing
 from daysong.features.sharing import own_shares
 from daysong.features.sharing import views as share_views
@@ -36,10 +39,11 @@ from daysong.transport.webhooks import suno as suno_webhook
 from daysong.transport.webhooks import vapi as vapi_webhook
 from daysong.vendors.clerk import ClerkUsers, TokenVerifier
 from daysong.vendors.http import FileFetcher
-from daysong.vendors.openai import LyricsWriter, OpenAI
+from daysong.vendors.openai import Diarist, LyricsWriter, OpenAI
 from daysong.vendors.revenuecat import RevenueCat, Subscribers
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno import SongMaker, Suno
+from daysong.vendors.vapi import Telephone, Vapi
 from daysong.workflows import (
     account_deletion,
     call_reaper,
@@ -54,6 +58,7 @@ from daysong.workflows import (
 ROOMS: tuple[Room, ...] = (
     users.room,
     accounts.room,
+    profile.room,
     subscriptions.billing,
     subscriptions.room,
     revenuecat_billing.room,
@@ -64,6 +69,8 @@ ROOMS: tuple[Room, ...] = (
     sharing.room,
     own_shares.room,
     share_views.room,
+    call_settings.room,
+    call_history.room,
     diary_removal.diaries,
     diary_removal.music_actions,
     diary_to_song.music,
@@ -117,6 +124,7 @@ class App:
         self._verifier = TokenVerifier(settings.clerk, transport=transport)
         self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock)
         self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock)
+        self._vapi = Vapi(settings.vapi, transport=transport, clock=clock)
         registry = Registry(ROOMS)
         self.runtime = Runtime(
             settings=settings,
@@ -126,11 +134,13 @@ class App:
             clock=clock,
             services={
                 LyricsWriter: self._openai,
+                Diarist: self._openai,
                 SongMaker: self._suno,
                 FileFetcher: self._fetcher,
                 FileStore: self.files,
                 ClerkUsers: self._clerk_users,
                 Subscribers: self._revenuecat,
+                Telephone: self._vapi,
             },
         )
         self.worker = Worker(self.runtime, schedule.TIMETABLE)
@@ -165,6 +175,7 @@ class App:
             await self.database.close()
             for client in (
                 self._openai, self._suno, self._fetcher, self._verifier, self._clerk_users, self._revenuecat,
+                self._vapi,
             ):  # fmt: skip
                 await client.close()
 

@@ -29,16 +29,6 @@ callSettings: upsertCallSettings M, sendTestCall M
 callJobs: getCallJobs Q, getCallJobStats Q, getCallSessions Q, getDashboardStats Q
 """
 
-# Agreed on and still to be written. A name goes from here the moment its function is there.
-NOT_YET = {
-    "callSettings:upsertCallSettings",
-    "callSettings:sendTestCall",
-    "callJobs:getCallJobs",
-    "callJobs:getCallJobStats",
-    "callJobs:getCallSessions",
-    "callJobs:getDashboardStats",
-}
-
 
 def agreed() -> dict[str, str]:
     """The functions of PUBLIC by name, with their kinds."""
@@ -54,14 +44,7 @@ def agreed() -> dict[str, str]:
 def test_f10_the_public_functions_are_those_agreed_on_and_no_others() -> None:
     """Whatever else is registered is internal."""
     there = {function.identifier: function.kind.value for function in Registry(composition.ROOMS) if function.public}
-    assert there == {name: kind for name, kind in agreed().items() if name not in NOT_YET}
-
-
-def test_what_is_there_is_no_longer_awaited() -> None:
-    """NOT_YET only shrinks, and has no name that nobody agreed on."""
-    there = {function.identifier for function in Registry(composition.ROOMS)}
-    assert there & NOT_YET == set()
-    assert agreed().keys() >= NOT_YET
+    assert there == agreed()
 
 
 def test_the_document_is_what_is_registered() -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from daysong.kernel.registry import Function, Kind
-from rehearsal import library
+from rehearsal import call_history, library
 from rehearsal.library import Song
 from rehearsal.world import Person, World, public_functions
 
@@ -34,7 +34,7 @@ OWN_THINGS = Ends(nobody=EMPTY, stranger=EMPTY)  # of whoever calls; Bob has non
 OWN_STATE = Ends(nobody=EMPTY, stranger=ANSWER)
 ANYBODY = Ends(nobody=ANSWER, stranger=ANSWER)
 ACCOUNT = Ends(nobody=UNAUTHORIZED, stranger=ANSWER)
-OWN_CALLS = Ends(nobody=UNAUTHORIZED, stranger=EMPTY, owner=EMPTY)
+OWN_CALLS = Ends(nobody=UNAUTHORIZED, stranger=EMPTY)
 
 
 def owner_only(refusal: str, owner: str = ANSWER) -> Ends:
@@ -70,7 +70,8 @@ EXPECTED: dict[str, Ends] = {
     "usage:canCurrentUserGenerateMusic": ANYBODY,
     "usage:checkUsageWithReconciliation": ACCOUNT,
     "usage:recordCurrentUserMusicGeneration": ACCOUNT,
-    "callSettings:upsertCallSettings": ACCOUNT,
+    "callSettings:upsertCallSettings": owner_only("number_taken"),
+    "callSettings:sendTestCall": owner_only("call_settings_not_found"),
     "callJobs:getCallJobs": OWN_CALLS,
     "callJobs:getCallJobStats": Ends(nobody=UNAUTHORIZED, stranger=ANSWER),
     "callJobs:getCallSessions": OWN_CALLS,
@@ -88,7 +89,7 @@ FUNCTIONS = sorted(
 
 
 class Library(NamedTuple):
-    """What Alice has: a song that she shares, one that she does not, and all that must reach nobody else."""
+    """What Alice has: a song that she shares, one that she does not, a call, and all that must reach nobody else."""
 
     owner: str
     shared: Song
@@ -104,6 +105,9 @@ async def alices(world: World, alice: Person) -> Library:
     link = await alice.mutation("sharing:createShareLink", musicId=shared.music_id)
     [share] = await alice.query("sharing:listSharedMusic")
     owner = (await alice.mutation("users:ensureCurrentUser"))["userId"]
+    calls = await call_history.wants_calls(alice)
+    await call_history.had_calls(world, "alice", 2)
+    await call_history.has_talked(world, "alice", 2)
     return Library(
         owner=owner,
         shared=shared,
@@ -115,13 +119,24 @@ async def alices(world: World, alice: Person) -> Library:
             "sharedMusicId": share["_id"],
             "isPrivate": True,
             "content": "Somebody was here",
-            "phoneE164": "+12125550123",
+            "phoneE164": call_history.SETTINGS["phoneE164"],
             "timezone": "America/New_York",
             "timeOfDay": "19:30",
             "cadence": "daily",
             "active": True,
         },
-        secrets=["Secret thought", "user_alice", "alice@example.test", owner, shared.diary_id, *private, "Song 2"],
+        secrets=[
+            "Secret thought",
+            "user_alice",
+            "alice@example.test",
+            owner,
+            shared.diary_id,
+            *private,
+            "Song 2",
+            "Secret talk",
+            "+1202555",
+            calls["settingsId"],
+        ],
     )
 
 

@@ -26,6 +26,8 @@ INTERNAL = {
     "revenueCatBilling:reconcileSingleSubscription": "mutation",
     "revenueCatBilling:getStaleSubscriptions": "query",
     "revenueCatBilling:reconcileStaleSubscriptions": "action",
+    "callSettings:getActiveCallSettingsForExecutor": "mutation",
+    "callSettings:getCallSettingsById": "query",
 }
 
 

@@ -22,6 +22,7 @@ from daysong.vendors.text import clean
 TOLERANCE = timedelta(minutes=5)
 LONGEST_ID = 200
 LONGEST_TEXT = 500
+MOST_PHONES = 20
 # Before this many, a timestamp is one in seconds: Clerk's documentation has both.
 EARLIEST_MS = 1e12
 USED = frozenset({"user.created", "user.updated", "user.deleted"})
@@ -44,12 +45,16 @@ class UnsignedEvent(DaysongError):
 
 
 class Person(msgspec.Struct, frozen=True):
-    """A Clerk user, as far as we look; `changed_at` is when Clerk last changed anything about them."""
+    """A Clerk user, as far as we look; `changed_at` is when Clerk last changed anything about them.
+
+    phones  the numbers that Clerk has verified as theirs, in E.164
+    """
 
     clerk_id: str
     email: str | None
     name: str | None
     changed_at: datetime
+    phones: tuple[str, ...] = ()
 
 
 class ClerkEvent(msgspec.Struct, frozen=True):
@@ -114,7 +119,7 @@ def parse_event(body: bytes, received_at: datetime) -> ClerkEvent:
     if not _is_id(clerk_id):
         raise MalformedEvent("`data.id` is missing or not an id")
     changed_at = _moment(data.get("updated_at")) or _moment(data.get("created_at")) or said_at
-    person = Person(clerk_id, _primary_email(data), _full_name(data), changed_at)
+    person = Person(clerk_id, _primary_email(data), _full_name(data), changed_at, _verified_phones(data))
     return ClerkEvent(kind, said_at, clerk_id, person, text)
 
 
@@ -134,6 +139,21 @@ def _primary_email(data: dict[str, Any]) -> str | None:
         if isinstance(entry, dict) and primary is not None and entry.get("id") == primary:
             return _text(entry.get("email_address"))
     return None
+
+
+def _verified_phones(data: dict[str, Any]) -> tuple[str, ...]:
+    entries = data.get("phone_numbers")
+    found = [_verified_phone(entry) for entry in (entries if isinstance(entries, list) else ())]
+    return tuple(sorted({number for number in found if number is not None})[:MOST_PHONES])
+
+
+def _verified_phone(entry: Any) -> str | None:
+    if not isinstance(entry, dict):
+        return None
+    number, verification = entry.get("phone_number"), entry.get("verification")
+    is_verified = isinstance(verification, dict) and verification.get("status") == "verified"
+    is_number = isinstance(number, str) and re.fullmatch(r"\+[1-9][0-9]{1,14}", number) is not None
+    return number if is_verified and is_number else None
 
 
 def _full_name(data: dict[str, Any]) -> str | None:

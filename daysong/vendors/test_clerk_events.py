@@ -136,6 +136,61 @@ def test_somebody_may_have_neither_address_nor_name() -> None:
     assert (person.email, person.name) == (None, None)
 
 
+def with_phones(*entries: Any) -> tuple[str, ...]:
+    """The numbers that count of somebody with these."""
+    body = fixture("user-created")
+    body["data"]["phone_numbers"] = list(entries)
+    person = parse_event(json.dumps(body).encode(), NOW).person
+    assert person is not None
+    return person.phones
+
+
+def phone(number: Any, status: Any = "verified") -> dict[str, Any]:
+    """A number as Clerk tells of it."""
+    return {
+        "id": "idn_1", "object": "phone_number", "phone_number": number, "default_second_factor": False,
+        "reserved_for_second_factor": False, "linked_to": [],
+        "verification": {"status": status, "strategy": "phone_code"},
+    }  # fmt: skip
+
+
+def test_numbers_count_when_they_are_verified() -> None:
+    """All of them, not the primary one alone; each once."""
+    assert with_phones() == ()
+    assert with_phones(phone("+12025550123"), phone("+442079460123"), phone("+12025550123")) == (
+        "+12025550123", "+442079460123",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        phone("+12025550123", "unverified"), phone("+12025550123", "expired"), phone("+12025550123", None),
+        phone("+12025550123", True), phone("12025550123"), phone("+1 202 555 0123"), phone(12025550123), phone(None),
+        phone("+12025550123\n"), phone("+" + "1" * 30), {"phone_number": "+12025550123"},
+        {"phone_number": "+12025550123", "verification": "verified"}, "+12025550123", None, [],
+    ],
+)  # fmt: skip
+def test_a_number_that_proves_nothing_does_not_count(entry: Any) -> None:
+    """Unverified, or none; the rest of the event is as good."""
+    assert with_phones(entry, phone("+442079460123")) == ("+442079460123",)
+
+
+def test_nobody_has_endlessly_many_numbers() -> None:
+    """Twenty are enough."""
+    assert len(with_phones(*(phone(f"+12025550{number}") for number in range(100, 200)))) == 20
+
+
+@pytest.mark.parametrize("phones", [None, {}, "x", 5])
+def test_a_person_without_a_list_of_numbers_has_none(phones: Any) -> None:
+    """Whatever stands there instead."""
+    body = fixture("user-created")
+    body["data"]["phone_numbers"] = phones
+    event = parse_event(json.dumps(body).encode(), NOW)
+    assert event.person is not None
+    assert event.person.phones == ()
+
+
 def test_a_deletion_may_not_say_whose() -> None:
     """The id is optional by Clerk's schema."""
     assert read("user-deleted").clerk_id == CLERK_ID

@@ -80,12 +80,6 @@ class AskedCall(Result):
     asked_at: float
 
 
-@executor.action()
-async def process_call_job(ctx: ActionContext, args: OneCall) -> None:
-    """Place one call that is due. A job; safe to be killed anywhere and to run twice."""
-    await schedule_vapi_call(ctx, args)
-
-
 @integration.action()
 async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
     """Take a line, and ask VAPI for the call; does nothing when it may not be made, or not now."""
@@ -115,6 +109,12 @@ async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
         await ctx.run_mutation(note_refused, refusal)
         return
     await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=call_id))
+
+
+@executor.action()
+async def process_call_job(ctx: ActionContext, args: OneCall) -> None:
+    """Place one call that is due. A job; safe to be killed anywhere and to run twice."""
+    await schedule_vapi_call(ctx, args)
 
 
 @executor.mutation()

@@ -1,4 +1,4 @@
-"""A phone rings once for each call that is due, whatever VAPI or the network does; and never more at a time than lines."""
+"""A phone rings once for each call that is due, whatever VAPI or the network does; never more at a time than lines."""
 
 from __future__ import annotations
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.subscriptions import usage
-from daysong.features.subscriptions.rules import LONGEST_PERIOD
-from daysong.features.subscriptions.status import READS, SubscriptionOfProfile, status_columns, status_of
 from daysong.features.users import store as users
 from daysong.features.users import tombstones
 from daysong.features.users.store import Account, ToldByClerk
-from daysong.kernel.context import MutationContext, QueryContext
+from daysong.kernel.context import MutationContext
 from daysong.kernel.ids import ChargeId, UserId
-from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room, given
+from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room
 
 room = Room("users")
 
@@ -37,22 +35,6 @@ class CreateUser(Args):
     tags: Annotated[list[ShortText], msgspec.Meta(max_length=100)] | UnsetType = UNSET
 
 
-class ProfileOfUser(Result):
-    """Who somebody is."""
-
-    id: str = msgspec.field(name="_id")
-    name: str | UnsetType = UNSET
-    email: str | UnsetType = UNSET
-
-
-class Profile(Result):
-    """All there is to show about an account. `call_settings` is null until there are any."""
-
-    user: ProfileOfUser
-    subscription: SubscriptionOfProfile | None
-    call_settings: Any = None
-
-
 async def of_caller(ctx: MutationContext) -> UserId:
     """The caller's account, complete with a plan; Unauthorized when nobody is signed in or the account is deleted."""
     return await _complete(ctx, ctx.caller.signed_in, ctx.caller.email, await users.of_caller(ctx))
@@ -63,12 +45,12 @@ async def of_clerk_user(ctx: MutationContext, clerk_id: str, *, email: str | Non
     return await _complete(ctx, clerk_id, email, await users.upsert(ctx, clerk_id, email=email, name=name))
 
 
-async def hear(ctx: MutationContext, told: ToldByClerk) -> str:
-    """Apply what Clerk told of somebody, unless newer things are known; says in a word what came of it."""
+async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None, str]:
+    """Apply what Clerk told of somebody, unless newer things are known; the account, and in a word what came of it."""
     account, outcome = await users.hear(ctx, told)
     if account is not None:
         await _complete(ctx, told.clerk_id, told.email, account)
-    return outcome
+    return account, outcome
 
 
 async def _complete(ctx: MutationContext, clerk_id: str, email: str | None, account: Account) -> UserId:
@@ -100,25 +82,6 @@ async def _go_on_with_usage(ctx: MutationContext, clerk_id: str, email: str | No
 async def ensure_current_user(ctx: MutationContext, args: NoArgs) -> EnsuredUser:  # noqa: ARG001
     """Make sure the signed-in person has an account with a plan, and that its e-mail and name are up to date."""
     return EnsuredUser(user_id=await of_caller(ctx))
-
-
-@room.query(public=True, reads=("users", *READS))
-async def get_user_profile(ctx: QueryContext, args: NoArgs) -> Profile | None:  # noqa: ARG001
-    """The caller and how their subscription stands; None for nobody, and for somebody without an account."""
-    if ctx.caller.subject is None:
-        return None
-    row = await ctx.db.fetchrow(
-        f"""select u.id as account_id, u.name, u.email, {status_columns("$2")}
-            from users u left join subscriptions s on s.user_id = u.id
-            where u.clerk_id = $1 and u.deleted_at is null""",  # noqa: S608 - constants
-        ctx.caller.subject, ctx.now - LONGEST_PERIOD,
-    )  # fmt: skip
-    if row is None:
-        return None
-    return Profile(
-        user=ProfileOfUser(id=row["account_id"], name=given(row["name"]), email=given(row["email"])),
-        subscription=status_of(row, ctx.now),
-    )
 
 
 @room.mutation()

@@ -12,21 +12,23 @@ from daysong.kernel.ids import UserId
 
 
 class Account(NamedTuple):
-    """An account, and what is new about it."""
+    """An account, and what is new about it: `new_phones` are numbers that were not known to be theirs."""
 
     user_id: UserId
     is_new: bool = False
     email_is_new: bool = False
+    new_phones: tuple[str, ...] = ()
 
 
 class ToldByClerk(NamedTuple):
-    """What a webhook told of somebody: when Clerk changed it, and when Clerk said so."""
+    """What a webhook told of somebody: when Clerk changed it, and when Clerk said so. `phones` are verified."""
 
     clerk_id: str
     email: str | None
     name: str | None
     changed_at: datetime
     said_at: datetime
+    phones: tuple[str, ...] = ()
 
 
 async def upsert(
@@ -84,22 +86,25 @@ async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None,
     A deleted account stays deleted, whatever is told of it and in whatever order.
     """
     row = await ctx.db.fetchrow(
-        "select id, email, deleted_at, told_at, told_in from users where clerk_id = $1 for update", told.clerk_id
+        "select id, email, verified_phones, deleted_at, told_at, told_in from users where clerk_id = $1 for update",
+        told.clerk_id,
     )
     if row is None:
         if await tombstones.deleted_at(ctx, told.clerk_id) is not None:
             return None, "account is deleted"
         account = await _insert(ctx, told.clerk_id, email=told.email, name=told.name)
+        account = account._replace(new_phones=told.phones)
     else:
         account = Account(UserId(row["id"]), email_is_new=told.email is not None and told.email != row["email"])
         if row["deleted_at"] is not None:
             return None, "account is deleted"
         if row["told_at"] is not None and (told.changed_at, told.said_at) <= (row["told_at"], row["told_in"]):
             return account, "nothing new"
+        account = account._replace(new_phones=tuple(sorted(set(told.phones) - set(row["verified_phones"]))))
     await ctx.db.execute(
-        """update users set email = $2, name = $3, told_at = $4, told_in = $5,
+        """update users set email = $2, name = $3, told_at = $4, told_in = $5, verified_phones = $7,
              updated_at = case when (email, name) is distinct from ($2, $3) then $6 else updated_at end
            where id = $1""",
-        account.user_id, told.email, told.name, told.changed_at, told.said_at, ctx.now,
+        account.user_id, told.email, told.name, told.changed_at, told.said_at, ctx.now, list(told.phones),
     )  # fmt: skip
     return account, "created" if account.is_new else "updated"

@@ -8,6 +8,7 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 from standardwebhooks import Webhook
 
+from daysong.features.phone_calls import ownership
 from daysong.features.subscriptions import accounts
 from daysong.features.users.store import ToldByClerk
 from daysong.kernel import logs
@@ -51,9 +52,13 @@ async def _apply(ctx: MutationContext, event: ClerkEvent) -> str:
     if event.person is None:
         return await account_deletion.close_for_clerk(ctx, event.clerk_id)
     person = event.person
-    return await accounts.hear(
-        ctx, ToldByClerk(event.clerk_id, person.email, person.name, person.changed_at, event.said_at)
-    )
+    told = ToldByClerk(
+        event.clerk_id, person.email, person.name, person.changed_at, event.said_at, phones=person.phones
+    )  # fmt: skip
+    account, outcome = await accounts.hear(ctx, told)
+    if account is not None and account.new_phones:
+        await ownership.vouch(ctx, account.user_id, account.new_phones)
+    return outcome
 
 
 def routes(runtime: Runtime) -> list[HTTPRouteHandler]:

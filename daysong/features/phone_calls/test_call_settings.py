@@ -1,0 +1,441 @@
+"""When and where somebody is called, and whose a number is."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from daysong.features.phone_calls.numbers import number_hash
+from daysong.kernel.clock import to_ms
+from rehearsal.call_history import SETTINGS, wants_calls
+from rehearsal.world import FunctionError, Person, World
+
+pytestmark = pytest.mark.anyio
+
+NUMBER, OTHER = "+12025550123", "+442079460123"
+TONIGHT = datetime(2026, 11, 23, 19, 30, tzinfo=UTC)
+
+
+async def settings_of(person: Person) -> dict[str, Any]:
+    """Somebody's call settings, as their profile shows them."""
+    found: dict[str, Any] = (await person.query("users:getUserProfile"))["callSettings"]
+    return found
+
+
+async def standing(person: Person) -> tuple[Any, Any, bool]:
+    """Whether the person on somebody's number has agreed, why nobody is called, and whether a call is due."""
+    found = await settings_of(person)
+    return found["consent"], found.get("pausedReason"), "nextRunAtUTC" in found
+
+
+async def refused(person: Person, **more: Any) -> str | None:
+    """The code with which settings are refused."""
+    with pytest.raises(FunctionError) as error:
+        await wants_calls(person, **more)
+    return error.value.code
+
+
+async def verified(world: World, name: str, number: str | None = NUMBER) -> None:
+    """Clerk tells that a number is somebody's, verified; or with none, that it is not any more."""
+    world.clock.forward(timedelta(seconds=1))
+    await world.steer("clerk", "update", sub=f"user_{name}", phone=number)
+    await world.app.worker.drain(until=None, clock=world.clock)
+
+
+async def wants_none(world: World, number: str = NUMBER) -> None:
+    """The person on a number wants no calls."""
+    await world.db.pool.execute(
+        """insert into phone_numbers (number_hash, refused_at, updated_at) values ($1, $2, $2)
+           on conflict (number_hash) do update set refused_at = $2""",
+        number_hash(world.settings, number), world.clock.now(),
+    )  # fmt: skip
+
+
+async def was_tried(world: World, times: int, number: str = NUMBER) -> None:
+    """A number was called so often without consent."""
+    await world.db.pool.execute(
+        """insert into phone_numbers (number_hash, tries, last_try_at, last_try_on, updated_at)
+           values ($1, $2, $3, $4, $3)""",
+        number_hash(world.settings, number), times, world.clock.now(), world.clock.now().date(),
+    )  # fmt: skip
+
+
+async def agrees(world: World, name: str, consent: str = "granted") -> None:
+    """The person on somebody's number has agreed, or has said no."""
+    await world.db.pool.execute(
+        """update call_settings s set consent = $2, consent_at = $3, consent_session_id = 'talk_1',
+             paused_reason = case when $2 = 'refused' then 'refused' end,
+             active = $2 <> 'refused', next_run_at = case when $2 <> 'refused' then next_run_at end
+           from users u where u.id = s.user_id and u.clerk_id = $1""",
+        f"user_{name}", consent, world.clock.now(),
+    )  # fmt: skip
+
+
+async def test_settings_are_kept_and_shown_in_the_profile(world: World, alice: Person) -> None:
+    """With when the next call is due; nobody has agreed to it yet."""
+    assert await settings_of(alice) is None
+    saved = await wants_calls(alice)
+    assert saved == {"settingsId": saved["settingsId"], "updated": False}
+    assert await settings_of(alice) == {
+        "_id": saved["settingsId"],
+        "phoneE164": NUMBER,
+        "timezone": "Europe/London",
+        "timeOfDay": "19:30",
+        "cadence": "daily",
+        "active": True,
+        "language": "en",
+        "consent": "unknown",
+        "nextRunAtUTC": to_ms(TONIGHT),
+    }
+
+
+async def test_settings_are_changed_in_place(world: World, alice: Person) -> None:
+    """There is one set of them for an account."""
+    first = await wants_calls(alice)
+    second = await wants_calls(
+        alice, timezone="Asia/Kathmandu", timeOfDay="00:05", cadence="custom", daysOfWeek=[5, 1, 5], language="pt-BR"
+    )
+    assert second == {"settingsId": first["settingsId"], "updated": True}
+    found = await settings_of(alice)
+    assert (found["cadence"], found["daysOfWeek"], found["language"]) == ("custom", [1, 5], "pt-BR")
+    # Friday, five past midnight in Kathmandu; it is Monday evening there.
+    assert found["nextRunAtUTC"] == to_ms(datetime(2026, 11, 26, 18, 20, tzinfo=UTC))
+    assert await world.db.pool.fetchval("select count(*) from call_settings") == 1
+    await wants_calls(alice)
+    found = await settings_of(alice)
+    assert "daysOfWeek" not in found
+    assert found["language"] == "pt-BR", "what is not said stays"
+
+
+@pytest.mark.parametrize(
+    ("cadence", "due"),
+    [
+        ({"cadence": "daily"}, datetime(2026, 11, 23, 19, 30, tzinfo=UTC)),
+        ({"cadence": "weekdays"}, datetime(2026, 11, 23, 19, 30, tzinfo=UTC)),
+        ({"cadence": "weekends"}, datetime(2026, 11, 28, 19, 30, tzinfo=UTC)),
+        ({"cadence": "custom", "daysOfWeek": [0]}, datetime(2026, 11, 29, 19, 30, tzinfo=UTC)),
+        # Today's time has passed.
+        ({"cadence": "custom", "daysOfWeek": [1], "timeOfDay": "11:59"}, datetime(2026, 11, 30, 11, 59, tzinfo=UTC)),
+    ],
+)
+async def test_f29_the_next_call_is_due_on_a_chosen_day(alice: Person, cadence: Any, due: datetime) -> None:
+    """Saving after that day's time has passed is no failure."""
+    await wants_calls(alice, **cadence)
+    assert (await settings_of(alice))["nextRunAtUTC"] == to_ms(due)
+
+
+PHONE = ("invalid_phone_number", "Invalid phone number. Must be in E.164 format (e.g., +12125551234)")
+TIMEZONE = ("invalid_timezone", "Invalid timezone. Must be a valid IANA timezone (e.g., America/New_York)")
+TIME = ("invalid_time_of_day", "Invalid time of day. Must be in HH:MM format (24h)")
+CADENCE = (
+    "invalid_cadence",
+    "Invalid cadence configuration. Custom cadence requires daysOfWeek array with values 0-6",
+)
+LANGUAGE = ("invalid_language", "Invalid language. Must be a BCP 47 language tag (e.g., en or pt-BR)")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"phoneE164": "12125551234"}, PHONE),
+        ({"phoneE164": "+12"}, PHONE),
+        ({"phoneE164": "+19005551234"}, PHONE),
+        ({"phoneE164": "+18005551234"}, PHONE),
+        ({"phoneE164": ""}, PHONE),
+        ({"timezone": "EST"}, TIMEZONE),
+        ({"timezone": "PST"}, TIMEZONE),
+        ({"timezone": "Mars/Olympus"}, TIMEZONE),
+        ({"timezone": ""}, TIMEZONE),
+        ({"timeOfDay": "24:00"}, TIME),
+        ({"timeOfDay": "7:30"}, TIME),
+        ({"timeOfDay": "7:30 pm"}, TIME),
+        ({"cadence": "custom"}, CADENCE),
+        ({"cadence": "custom", "daysOfWeek": []}, CADENCE),
+        ({"cadence": "custom", "daysOfWeek": [7]}, CADENCE),
+        ({"cadence": "custom", "daysOfWeek": [1, -1]}, CADENCE),
+        ({"language": ""}, LANGUAGE),
+        ({"language": "english please"}, LANGUAGE),
+        ({"language": "en_US"}, LANGUAGE),
+        ({"language": "e"}, LANGUAGE),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_settings_is_refused(
+    world: World, alice: Person, wrong: dict[str, Any], error: tuple[str, str]
+) -> None:
+    """In the words the apps know, and nothing is written."""
+    with pytest.raises(FunctionError) as told:
+        await wants_calls(alice, **wrong)
+    assert told.value.data == {"code": error[0], "message": error[1]}
+    assert await world.db.pool.fetchval("select count(*) from call_settings") == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"cadence": "hourly"}, {"daysOfWeek": [1.5]}, {"daysOfWeek": "1"}, {"active": 1}, {"language": "e" * 36}],
+    ids=str,
+)  # fmt: skip
+async def test_what_is_of_the_wrong_kind_is_named(alice: Person, wrong: dict[str, Any]) -> None:
+    """As with every function."""
+    with pytest.raises(FunctionError, match="ArgumentValidationError") as told:
+        await wants_calls(alice, **wrong)
+    assert next(iter(wrong)) in str(told.value)
+
+
+async def test_nobody_has_no_settings(world: World, nobody: Person) -> None:
+    """Neither to save nor to be called by."""
+    assert await refused(nobody) == "unauthorized"
+    assert await refused(nobody, phoneE164="nonsense") == "unauthorized"
+    with pytest.raises(FunctionError, match="Unauthorized"):
+        await nobody.mutation("callSettings:sendTestCall")
+
+
+async def test_switched_off_nothing_is_due(alice: Person) -> None:
+    """Until it is switched on again."""
+    await wants_calls(alice)
+    await wants_calls(alice, active=False)
+    assert await standing(alice) == ("unknown", None, False)
+    await wants_calls(alice)
+    assert await standing(alice) == ("unknown", None, True)
+
+
+async def test_a_call_that_is_due_is_not_lost_by_saving_again(world: World, alice: Person) -> None:
+    """In the seconds before it is made; only another time or place moves it."""
+    await wants_calls(alice)
+    world.clock.move_to(TONIGHT + timedelta(seconds=20))
+    await wants_calls(alice, language="de")
+    assert (await settings_of(alice))["nextRunAtUTC"] == to_ms(TONIGHT)
+    await wants_calls(alice, timeOfDay="19:29")
+    assert (await settings_of(alice))["nextRunAtUTC"] == to_ms(TONIGHT + timedelta(hours=23, minutes=59))
+
+
+async def test_f41_a_number_belongs_to_one_account(world: World, alice: Person, bob: Person) -> None:
+    """Who comes second is told so; what they had stays."""
+    await wants_calls(alice)
+    await wants_calls(bob, phoneE164=OTHER)
+    assert await refused(bob) == "number_taken"
+    assert (await settings_of(bob))["phoneE164"] == OTHER
+    await wants_calls(alice, active=False)
+    assert await refused(bob) == "number_taken"
+    await wants_calls(alice, phoneE164="+12025550199")
+    assert (await wants_calls(bob))["updated"]
+    assert (await settings_of(bob))["phoneE164"] == NUMBER
+
+
+async def test_f41_of_many_at_once_one_gets_the_number(world: World) -> None:
+    """New settings and changed ones alike; the others are told, and nothing breaks."""
+    people = [await world.person(f"person{number}") for number in range(8)]
+    for number, person in enumerate(people[:4]):
+        await wants_calls(person, phoneE164=f"+1202555019{number}")
+    said = await asyncio.gather(*(wants_calls(person) for person in people), return_exceptions=True)
+    errors = [one for one in said if isinstance(one, BaseException)]
+    assert len(errors) == 7
+    assert {one.code if isinstance(one, FunctionError) else one for one in errors} == {"number_taken"}
+    assert await world.db.pool.fetchval("select count(*) from call_settings where phone_e164 = $1", NUMBER) == 1
+
+
+async def test_one_person_with_two_devices_has_one_set_of_settings(world: World, alice: Person) -> None:
+    """Saved at the same moment."""
+    saved = await asyncio.gather(*(wants_calls(alice, timeOfDay=f"19:3{number}") for number in range(6)))
+    assert len({one["settingsId"] for one in saved}) == 1
+    assert [one["updated"] for one in saved].count(False) == 1
+
+
+async def test_another_number_has_to_agree_anew(world: World, alice: Person) -> None:
+    """The same one does not; nor does it lose its consent by going another day."""
+    await wants_calls(alice)
+    await agrees(world, "alice")
+    await wants_calls(alice, timeOfDay="20:00", cadence="weekends")
+    assert await standing(alice) == ("granted", None, True)
+    row = await world.db.pool.fetchrow("select consent_session_id, consent_at from call_settings")
+    assert row is not None
+    assert tuple(row) == ("talk_1", world.clock.now())
+    await wants_calls(alice, phoneE164=OTHER)
+    assert await standing(alice) == ("unknown", None, True)
+    row = await world.db.pool.fetchrow("select consent_session_id, consent_at from call_settings")
+    assert row is not None
+    assert tuple(row) == (None, None)
+
+
+async def test_f32_a_number_that_wants_no_calls_gets_none(world: World, alice: Person, bob: Person) -> None:
+    """Of no account, whichever heard it."""
+    await wants_calls(alice)
+    await agrees(world, "alice", "refused")
+    await wants_none(world)
+    assert await refused(alice) == "number_refused"
+    assert await refused(alice, active=False) == "number_refused"
+    await wants_calls(alice, phoneE164=OTHER)
+    assert await standing(alice) == ("unknown", None, True)
+    assert await refused(bob) == "number_refused"
+
+
+async def test_f32_three_tries_and_no_more(world: World, alice: Person, bob: Person) -> None:
+    """Who saves the number again, or has it after somebody else, sees why nobody is called."""
+    await was_tried(world, 3)
+    for person in (alice, bob):
+        for _ in range(2):
+            await wants_calls(person)
+            assert await standing(person) == ("unknown", "no_consent", False)
+        await wants_calls(person, phoneE164=OTHER)
+        assert await standing(person) == ("unknown", None, True)
+        await wants_calls(person, phoneE164="+12025550199" if person is alice else "+12025550198")
+
+
+async def test_two_tries_leave_one(world: World, alice: Person) -> None:
+    """Nothing is paused before the third."""
+    await was_tried(world, 2)
+    await wants_calls(alice)
+    assert await standing(alice) == ("unknown", None, True)
+
+
+async def test_a_verified_number_needs_no_consent(world: World, alice: Person, bob: Person) -> None:
+    """Clerk says it is theirs: by a webhook, or in the token. An unverified one proves nothing."""
+    await verified(world, "alice")
+    await wants_calls(alice)
+    assert await standing(alice) == ("granted", None, True)
+    for claims, consent in (
+        ({"phone_number": OTHER, "phone_number_verified": False}, "unknown"),
+        ({"phone_number": "+442079460124", "phone_number_verified": True}, "unknown"),
+        ({"phone_number": OTHER, "phone_number_verified": "true"}, "unknown"),
+        ({"phone_number": OTHER, "phone_number_verified": True}, "granted"),
+    ):
+        signed_in = await world.steer("clerk", "sign-in", sub="user_bob", claims=claims)
+        await wants_calls(Person(world, {"Authorization": f"Bearer {signed_in['jwt']}"}), phoneE164=OTHER)
+        assert (await standing(bob))[0] == consent
+
+
+async def test_its_verified_owner_takes_a_number_from_who_has_no_consent(
+    world: World, alice: Person, bob: Person
+) -> None:
+    """Who loses it sees that, is called no more, and cannot take it back; with another number all is well again."""
+    await wants_calls(alice)
+    await verified(world, "bob")
+    await wants_calls(bob)
+    assert await standing(bob) == ("granted", None, True)
+    assert await standing(alice) == ("unknown", "number_lost", False)
+    assert await refused(alice) == "number_taken"
+    await wants_calls(alice, phoneE164=OTHER)
+    assert await standing(alice) == ("unknown", None, True)
+
+
+async def test_its_verified_owner_does_not_take_a_number_that_has_agreed(
+    world: World, alice: Person, bob: Person
+) -> None:
+    """Two people may share a telephone: who was asked first stays."""
+    await wants_calls(alice)
+    await agrees(world, "alice")
+    await verified(world, "bob")
+    assert await refused(bob) == "number_taken"
+    assert await standing(alice) == ("granted", None, True)
+
+
+async def test_a_lost_number_that_is_free_again_starts_anew(world: World, alice: Person, bob: Person) -> None:
+    """Nothing is left of the loss."""
+    await wants_calls(alice)
+    await verified(world, "bob")
+    await wants_calls(bob)
+    await wants_calls(bob, phoneE164=OTHER)
+    await wants_calls(alice)
+    assert await standing(alice) == ("unknown", None, True)
+    row = await world.db.pool.fetchrow("select lost_at from call_settings where phone_e164 = $1", NUMBER)
+    assert row is not None
+    assert row["lost_at"] is None
+
+
+async def test_only_its_verified_owner_takes_a_number_off_the_list(world: World, alice: Person, bob: Person) -> None:
+    """After that it may be called; also by who was refused before, once it is free."""
+    await wants_none(world)
+    await verified(world, "alice")
+    await wants_calls(alice)
+    assert await standing(alice) == ("granted", None, True)
+    row = await world.db.pool.fetchrow("select refused_at, tries from phone_numbers")
+    assert row is not None
+    assert tuple(row) == (None, 0)
+    await wants_calls(alice, phoneE164=OTHER)
+    await wants_calls(bob)
+    assert await standing(bob) == ("unknown", None, True)
+
+
+async def test_verifying_the_number_counts_as_agreeing(world: World, alice: Person) -> None:
+    """It is heard from Clerk, with nothing saved anew; also after three tries."""
+    await was_tried(world, 3)
+    await wants_calls(alice)
+    await verified(world, "alice", OTHER)
+    assert await standing(alice) == ("unknown", "no_consent", False)
+    await verified(world, "alice")
+    assert await standing(alice) == ("granted", None, True)
+    await verified(world, "alice", None)
+    assert await standing(alice) == ("granted", None, True)
+
+
+async def test_f32_verifying_the_number_switches_nothing_on(world: World, alice: Person) -> None:
+    """Who has said "stop calling me" is not called because they prove their number somewhere: they switch it on."""
+    await wants_calls(alice)
+    await agrees(world, "alice", "refused")
+    await wants_none(world)
+    await verified(world, "alice")
+    assert await standing(alice) == ("granted", None, False)
+    assert not (await settings_of(alice))["active"]
+    await wants_calls(alice)
+    assert await standing(alice) == ("granted", None, True)
+
+
+async def test_f32_what_was_verified_before_does_not_undo_a_refusal(world: World, alice: Person) -> None:
+    """Clerk tells of any change of a person; only a number that is new is a reason."""
+    await verified(world, "alice")
+    await wants_calls(alice)
+    await agrees(world, "alice", "refused")
+    await wants_none(world)
+    world.clock.forward(timedelta(seconds=1))
+    await world.steer("clerk", "update", sub="user_alice", name="Alice Ames")
+    await world.app.worker.drain(until=None, clock=world.clock)
+    assert await standing(alice) == ("refused", "refused", False)
+    assert await world.db.pool.fetchval("select count(*) from phone_numbers where refused_at is not null") == 1
+
+
+async def test_who_lost_a_number_and_verifies_it_has_it_again(world: World, alice: Person, bob: Person) -> None:
+    """Unless it has agreed to be called by the other, which a verified owner's counts as."""
+    await wants_calls(alice)
+    await verified(world, "bob")
+    await wants_calls(bob)
+    await verified(world, "alice")
+    assert await standing(alice) == ("unknown", "number_lost", False)
+    await world.db.pool.execute(
+        "update call_settings set consent = 'unknown', consent_at = null where consent = 'granted'"
+    )
+    await verified(world, "alice", None)
+    await verified(world, "alice")
+    assert await standing(alice) == ("granted", None, True)
+    assert await standing(bob) == ("unknown", "number_lost", False)
+
+
+async def test_executors_find_what_is_due(world: World, alice: Person, bob: Person, admin: Person) -> None:
+    """With all there is to know; what is not due, or switched off, is not among it."""
+    mine = await wants_calls(alice, cadence="custom", daysOfWeek=[1, 2])
+    await wants_calls(bob, phoneE164=OTHER, timeOfDay="19:31")
+    due = "callSettings:getActiveCallSettingsForExecutor"
+    assert await admin.mutation(due) == []
+    world.clock.move_to(TONIGHT)
+    [found] = await admin.mutation(due)
+    assert found == {
+        **await settings_of(alice),
+        "userId": (await alice.query("users:getUserProfile"))["user"]["_id"],
+        "localMinutes": 19 * 60 + 30,
+        "bydayMask": 0b0000110,
+        "_creationTime": found["_creationTime"],
+        "updatedAt": found["_creationTime"],
+    }
+    assert await admin.query("callSettings:getCallSettingsById", settingsId=mine["settingsId"]) == found
+    assert await admin.query("callSettings:getCallSettingsById", settingsId="callset_nothing") is None
+    world.clock.forward(timedelta(minutes=1))
+    assert len(await admin.mutation(due)) == 2
+    await wants_calls(alice, active=False, cadence="custom", daysOfWeek=[1, 2])
+    [left] = await admin.mutation(due)
+    assert left["phoneE164"] == OTHER
+
+
+def test_the_usual_settings_are_of_a_number_nobody_has() -> None:
+    """What tests save by default is one made up for films."""
+    assert SETTINGS["phoneE164"] == NUMBER

@@ -1,0 +1,54 @@
+"""The profile: all there is to show about an account, of several rooms, in one statement."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from daysong.features.phone_calls import settings as call_settings
+from daysong.features.phone_calls.settings import CallSettings
+from daysong.features.subscriptions.rules import LONGEST_PERIOD
+from daysong.features.subscriptions.status import READS, SubscriptionOfProfile, status_columns, status_of
+from daysong.kernel.context import QueryContext
+from daysong.kernel.registry import NoArgs, Result, Room, given
+
+room = Room("users")
+
+
+class ProfileOfUser(Result):
+    """Who somebody is."""
+
+    id: str = msgspec.field(name="_id")
+    name: str | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+
+
+class Profile(Result):
+    """All there is to show about an account. `call_settings` is null until there are any."""
+
+    user: ProfileOfUser
+    subscription: SubscriptionOfProfile | None
+    call_settings: CallSettings | None
+
+
+PROFILE_SQL = f"""
+    select u.id as account_id, u.name, u.email, {status_columns("$2")}, {call_settings.COLUMNS}
+    from users u
+    left join subscriptions s on s.user_id = u.id
+    left join call_settings c on c.user_id = u.id
+    where u.clerk_id = $1 and u.deleted_at is null"""  # noqa: S608 - constants
+
+
+@room.query(public=True, reads=("users", *READS, "call_settings"))
+async def get_user_profile(ctx: QueryContext, args: NoArgs) -> Profile | None:  # noqa: ARG001
+    """The caller, how their subscription stands, and when they are called; None for nobody and without an account."""
+    if ctx.caller.subject is None:
+        return None
+    row = await ctx.db.fetchrow(PROFILE_SQL, ctx.caller.subject, ctx.now - LONGEST_PERIOD)
+    if row is None:
+        return None
+    return Profile(
+        user=ProfileOfUser(id=row["account_id"], name=given(row["name"]), email=given(row["email"])),
+        subscription=status_of(row, ctx.now),
+        call_settings=call_settings.shown(row),
+    )
