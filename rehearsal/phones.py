@@ -39,8 +39,8 @@ async def rings(world: World) -> list[Any]:
     return found
 
 
-async def until_due(world: World, at: str = "20:00") -> None:
-    """It becomes that time, in UTC, on this day or the next, and what is due then is done.
+async def until_due(world: World, at: str = "20:00", *, longer: timedelta = timedelta(minutes=3)) -> None:
+    """It becomes that time, in UTC, on this day or the next, and a little later; what is due then is done.
 
     The hours before it pass in one step: what was due in them is done late.
     """
@@ -50,4 +50,5 @@ async def until_due(world: World, at: str = "20:00") -> None:
     await world.settle()
     world.clock.move_to((due if due > now else due + timedelta(days=1)) - timedelta(seconds=1))
     await world.pass_time(timedelta(seconds=1))
-    await world.pass_time(timedelta(minutes=3))
+    if longer:
+        await world.pass_time(longer)

@@ -120,7 +120,7 @@ async def test_f32_without_an_answer_it_is_one_try_a_day_and_three_in_all(
     await until_due(world, "20:30")
     assert len(await rings(world)) == 1, "there is no second try on the same day"
     for _ in range(4):
-        await until_due(world)
+        await until_due(world, "20:30")
     assert len(await rings(world)) == 3
     settings = await shown(alice)
     assert (settings["consent"], settings["pausedReason"]) == ("unknown", "no_consent")
