@@ -13,6 +13,7 @@ from litestar.types import ASGIApp
 from daysong.features import profile
 from daysong.features.diaries import functions as diaries
 from daysong.features.music import playback
+from daysong.features.phone_calls import dialing, inbound
 from daysong.features.phone_calls import history as call_history
 from daysong.features.phone_calls import settings as call_settings
 from daysong.features.sharing import functions as sharing
@@ -35,14 +36,18 @@ from daysong.transport import http, schedule, testing_mode
 from daysong.transport.webhooks import clerk as clerk_webhook
 from daysong.transport.webhooks import revenuecat as revenuecat_webhook
 from daysong.transport.webhooks import suno as suno_webhook
+from daysong.transport.webhooks import vapi as vapi_webhook
 from daysong.vendors.clerk import ClerkUsers, TokenVerifier
 from daysong.vendors.http import FileFetcher
-from daysong.vendors.openai import LyricsWriter, OpenAI
+from daysong.vendors.openai import Diarist, LyricsWriter, OpenAI
 from daysong.vendors.revenuecat import RevenueCat, Subscribers
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno import SongMaker, Suno
+from daysong.vendors.vapi import Telephone, Vapi
 from daysong.workflows import (
     account_deletion,
+    call_reaper,
+    call_to_diary,
     diary_removal,
     diary_to_song,
     orphan_files,
@@ -73,6 +78,12 @@ ROOMS: tuple[Room, ...] = (
     song_delivery.music,
     song_files.music,
     orphan_files.room,
+    dialing.executor,
+    dialing.integration,
+    inbound.room,
+    call_to_diary.room,
+    call_reaper.room,
+    vapi_webhook.room,
     revenuecat_webhook.room,
     suno_webhook.room,
     clerk_webhook.room,
@@ -113,6 +124,7 @@ class App:
         self._verifier = TokenVerifier(settings.clerk, transport=transport)
         self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock)
         self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock)
+        self._vapi = Vapi(settings.vapi, transport=transport, clock=clock)
         registry = Registry(ROOMS)
         self.runtime = Runtime(
             settings=settings,
@@ -122,11 +134,13 @@ class App:
             clock=clock,
             services={
                 LyricsWriter: self._openai,
+                Diarist: self._openai,
                 SongMaker: self._suno,
                 FileFetcher: self._fetcher,
                 FileStore: self.files,
                 ClerkUsers: self._clerk_users,
                 Subscribers: self._revenuecat,
+                Telephone: self._vapi,
             },
         )
         self.worker = Worker(self.runtime, schedule.TIMETABLE)
@@ -138,6 +152,7 @@ class App:
                 *clerk_webhook.routes(self.runtime),
                 *revenuecat_webhook.routes(self.runtime),
                 *suno_webhook.routes(self.runtime),
+                *vapi_webhook.routes(self.runtime),
             ],
             mounts=mounts,
             pending_migrations=self._pending_migrations,
@@ -160,6 +175,7 @@ class App:
             await self.database.close()
             for client in (
                 self._openai, self._suno, self._fetcher, self._verifier, self._clerk_users, self._revenuecat,
+                self._vapi,
             ):  # fmt: skip
                 await client.close()
 

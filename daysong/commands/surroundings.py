@@ -79,6 +79,15 @@ def with_sandbox(sandbox: Sandbox, environ: Mapping[str, str]) -> dict[str, str]
             "REVENUECAT_WEBHOOK_SECRET": revenuecat.webhook_secret or "",
             "REVENUECAT_WEBHOOK_HMAC_SECRET": revenuecat.webhook_hmac_secret or "",
         }
+    if not (environ.get("VAPI_API_KEY") or environ.get("VAPI_API_KEY_FILE")):
+        vapi = sandbox.vapi_settings()
+        filled |= {
+            "VAPI_API_KEY": vapi.api_key or "",
+            "VAPI_BASE_URL": vapi.base_url,
+            "VAPI_PHONE_NUMBER_ID": vapi.phone_number_id or "",
+            "VAPI_WEBHOOK_SECRET": vapi.webhook_secret or "",
+            "VAPI_CREDENTIAL_ID": vapi.credential_id or "",
+        }
     return {name: value for name, value in filled.items() if value}
 
 

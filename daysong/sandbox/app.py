@@ -11,8 +11,19 @@ from pathlib import Path
 import httpx2
 
 from daysong.kernel.clock import Clock, SystemClock
-from daysong.kernel.settings import ClerkSettings, OpenAISettings, RevenueCatSettings, SunoSettings
-from daysong.sandbox import clerk, clerk_webhooks, openai, revenuecat, revenuecat_webhooks, suno
+from daysong.kernel.settings import ClerkSettings, OpenAISettings, RevenueCatSettings, SunoSettings, VapiSettings
+from daysong.sandbox import (
+    clerk,
+    clerk_webhooks,
+    openai,
+    revenuecat,
+    revenuecat_webhooks,
+    suno,
+    vapi,
+    vapi_calls,
+    vapi_exchange,
+    vapi_webhooks,
+)
 from daysong.sandbox.composer import compose
 from daysong.sandbox.suno_callbacks import Pace
 from daysong.sandbox.suno_tasks import Compose
@@ -31,6 +42,7 @@ class Sandbox:
     pace      songs are delivered by themselves at this pace; without one, `settle()` delivers
     http      posts the callbacks
     compose   makes the recordings; `hum` from `hum.py` spares tests the seconds that a song takes to compute
+    calls     the pace at which phone calls live by themselves, if there is a pace at all
     """
 
     def __init__(
@@ -42,6 +54,7 @@ class Sandbox:
         http: httpx2.AsyncClient,
         clock: Clock | None = None,
         compose: Compose = compose,
+        calls: vapi_exchange.Pace | None = None,
     ) -> None:
         self.origin = origin.rstrip("/")
         clock = clock or SystemClock()
@@ -50,8 +63,11 @@ class Sandbox:
         self.suno = suno.SandboxSuno(clock, self.origin, data_dir, pace=pace, http=http, compose=compose)
         self.clerk = clerk.SandboxClerk(clock, self.origin, data_dir, http=http, live=pace is not None)
         self.revenuecat = revenuecat.SandboxRevenueCat(clock, self.origin, http=http, live=pace is not None)
+        self.vapi = vapi.SandboxVapi(
+            clock, self.origin, http=http, pace=None if pace is None else calls or vapi_exchange.Pace()
+        )
         self._vendors: dict[str, Vendor] = {
-            each.name: each for each in (self.openai, self.suno, self.clerk, self.revenuecat)
+            each.name: each for each in (self.openai, self.suno, self.clerk, self.revenuecat, self.vapi)
         }
 
     def openai_settings(self) -> OpenAISettings:
@@ -81,14 +97,26 @@ class Sandbox:
             webhook_hmac_secret=revenuecat_webhooks.HMAC_SECRET,
         )
 
+    def vapi_settings(self) -> VapiSettings:
+        """Settings that make this the telephone."""
+        return VapiSettings(
+            api_key=vapi.API_KEY,
+            base_url=self.vapi.base_url,
+            phone_number_id=vapi_calls.LINE,
+            webhook_secret=vapi_webhooks.SECRET,
+            credential_id=vapi_webhooks.CREDENTIAL,
+        )
+
     async def settle(self) -> None:
         """Deliver everything that is outstanding, at once."""
+        await self.vapi.exchange.settle()
         await self.suno.settle()
         await self.revenuecat.webhooks.settle()
         await self.clerk.webhooks.settle()
 
     async def close(self) -> None:
         """Stop delivering by itself."""
+        await self.vapi.exchange.close()
         await self.suno.close()
         await self.revenuecat.webhooks.close()
         await self.clerk.webhooks.close()

@@ -27,6 +27,14 @@ with 400, so that a misspelt fault never passes for a good vendor.
     RevenueCat, for webhooks that come up (lost) or are sent (the others) while the fault is on
       webhooks        lost (never sent), duplicated (each twice), shuffled (each twice, in any order),
                       bad_signature (signed with another secret)
+    VAPI, for calls and webhooks that come up while the fault is on (`path` and `times` do not apply)
+      webhooks        lost (never sent), duplicated (each three times), reordered (the report of a call before all else
+                      of it, and the rest backwards), early (a call is over and told of before POST /call is answered),
+                      bad_signature (another secret), malformed (no JSON)
+      analysis        of reports: missing (none, there or in GET /call), late (none there, but in GET /call),
+                      no_summary, no_evaluation, negative (found to be no success)
+      transcript      of reports: messages_only (no text, no summary), content_arrays (only messages, their words in
+                      `content` lists), openai_only (only messagesOpenAIFormatted), text_only (no messages)
 """
 
 from __future__ import annotations
@@ -103,3 +111,13 @@ class RevenueCatFaults(Faults):
     code: str | None = None
     answer: Literal["garbage"] | None = None
     webhooks: Literal["lost", "duplicated", "shuffled", "bad_signature"] | None = None
+
+
+class VapiFaults(Faults):
+    """What VAPI can be told to do wrong."""
+
+    code: str | None = None
+    answer: Literal["garbage"] | None = None
+    webhooks: Literal["lost", "duplicated", "reordered", "early", "bad_signature", "malformed"] | None = None
+    analysis: Literal["missing", "late", "no_summary", "no_evaluation", "negative"] | None = None
+    transcript: Literal["messages_only", "content_arrays", "openai_only", "text_only"] | None = None

@@ -21,7 +21,7 @@ LONGEST_TITLE = 48
 WORDLESS = ["La la la", "Oh oh oh"]  # sung in every language
 
 # Addresses and numbers are nobody's to sing.
-_PRIVATE = re.compile(r"https?://\S*[^\s.,;:!?)]|[^\s@]+@[^\s@]+\.\w+|\+?\d[\d\s().-]{6,}\d")
+PRIVATE = re.compile(r"https?://\S*[^\s.,;:!?)]|[^\s@]+@[^\s@]+\.\w+|\+?\d[\d\s().-]{6,}\d")
 _REMOVED = "\x00"
 _SENTENCE_ENDS = re.compile(r"[.!?…;:\n\r\t。！？；：।؟•*#\"“”„«»()\[\]{}<>|=_~`^\\/]+|\s[-–—]+\s")
 _BREATHS = re.compile(r"[,，、،]\s*|\s+(?=(?:and|but|because|then|while|when|until|so)\s)", re.IGNORECASE)
@@ -42,7 +42,7 @@ class Song(msgspec.Struct, frozen=True):
 
 def write_song(diary: str, style_hint: str | None = None) -> Song:
     """A song out of `diary`; its style begins with `style_hint`."""
-    text = _PRIVATE.sub(_REMOVED, diary).replace("’", "'")
+    text = PRIVATE.sub(_REMOVED, diary).replace("’", "'")
     seed = int.from_bytes(hashlib.sha256(diary.encode("utf-8", "replace")).digest()[:8], "big")
     mood = feeling_of(text)
     lines = _lines(text) or WORDLESS

@@ -1,4 +1,4 @@
-"""OpenAI, running here: chat completions with structured outputs, answered by the sandbox's lyricist."""
+"""OpenAI, running here: chat completions with structured outputs, answered by the sandbox's lyricist and diarist."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from daysong.kernel.clock import Clock
+from daysong.sandbox.diarist import write_diary
 from daysong.sandbox.faults import Faults, OpenAIFaults
-from daysong.sandbox.lyricist import Song, write_song
+from daysong.sandbox.lyricist import write_song
 from daysong.sandbox.vendor import Answer, Call, Vendor, reply
 
 API_KEY = "sk-sandbox"
@@ -78,7 +79,7 @@ class Refusal(Exception):
 
 
 class SandboxOpenAI(Vendor):
-    """Writes lyrics by rule instead of by model."""
+    """Writes lyrics and diaries by rule instead of by model."""
 
     name: ClassVar[str] = "openai"
     fault_type: ClassVar[type[Faults]] = OpenAIFaults
@@ -228,25 +229,32 @@ def _check_strict(name: str, schema: Any) -> None:
 
 
 def _content(asked: dict[str, Any]) -> str:
-    """The song, as an object with the properties that were asked for, or as plain text."""
+    """The song or the diary entry, as an object with the properties that were asked for, or as plain text."""
     said = [_text(message) for message in asked["messages"] if message["role"] == "user"]
     material = said[-1] if said else ""
-    diary, hint = material, None
     try:
         found = msgspec.json.decode(material)
     except msgspec.DecodeError:
         found = None
-    if isinstance(found, dict) and isinstance(found.get("diary"), str):
-        diary = found["diary"]
-        hint = found["style_hint"] if isinstance(found.get("style_hint"), str) else None
-    song = write_song(diary, hint)
+    text, fields = _written(found if isinstance(found, dict) else {}, material)
     described = (asked.get("response_format") or {}).get("json_schema")
-    return msgspec.json.encode(_filled(described["schema"], song)).decode() if described else song.lyric
+    if not described:
+        return text
+    wanted = described["schema"].get("properties", {})
+    return msgspec.json.encode({name: fields.get(name, "") for name in wanted}).decode()
 
 
-def _filled(schema: dict[str, Any], song: Song) -> dict[str, Any]:
-    known = {"lyrics": song.lyric, **msgspec.structs.asdict(song)}
-    return {name: known.get(name, "") for name in schema.get("properties", {})}
+def _written(found: dict[str, Any], material: str) -> tuple[str, dict[str, Any]]:
+    """What is written out of the material: its text, and the fields there are of it."""
+    if isinstance(talk := found.get("talk"), str):
+        entry = write_diary(talk)
+        return entry, {"diary": entry}
+    diary, hint = found.get("diary"), found.get("style_hint")
+    if isinstance(diary, str):
+        song = write_song(diary, hint if isinstance(hint, str) else None)
+    else:
+        song = write_song(material)
+    return song.lyric, {"lyrics": song.lyric, **msgspec.structs.asdict(song)}
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -23,10 +23,12 @@ M = TypeVar("M", bound=Sent)
 
 
 class Sender(ABC, Generic[M]):
-    """Delivers webhooks to one address: as they come up when `live`, else when `settle` is called.
+    """Delivers webhooks to an address: as they come up when `live`, else when `settle` is called.
 
     tries     deliveries in all
     deadline  seconds the address has to answer
+
+    A vendor that is told anew with each webhook where to and how overrides `_url_of`, `_tries_of`, `_deadline_of`.
     """
 
     tries: ClassVar[int]
@@ -52,13 +54,27 @@ class Sender(ABC, Generic[M]):
     def _is_taken(self, status: int) -> bool:
         """Whether the vendor takes an answer of that status for a yes."""
 
+    def _url_of(self, message: M) -> str:  # noqa: ARG002
+        return self._url
+
+    def _tries_of(self, message: M) -> int:  # noqa: ARG002
+        return self.tries
+
+    def _deadline_of(self, message: M) -> float:  # noqa: ARG002
+        return self.deadline
+
+    def _gives_up(self, message: M) -> bool:  # noqa: ARG002
+        """Whether a webhook that was not taken is left at that."""
+        return False
+
     def _enqueue(self, message: M) -> None:
         if not self._live:
             self._outstanding.append(message)
             return
-        sending = asyncio.create_task(self._deliver(message))
-        self._sending.add(sending)
-        sending.add_done_callback(self._sending.discard)
+        for each in self._deliveries([message]):
+            sending = asyncio.create_task(self._deliver(each))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
 
     async def settle(self) -> None:
         """Deliver what is outstanding."""
@@ -74,15 +90,15 @@ class Sender(ABC, Generic[M]):
         await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def _deliver(self, message: M) -> None:
-        for attempt in range(self.tries):
+        for attempt in range(self._tries_of(message)):
             if attempt and self._live:
                 await asyncio.sleep(RETRY_PAUSE)
             content, headers = self._signed(message)
             try:
-                async with asyncio.timeout(self.deadline):
-                    answer = await self._http.post(self._url, content=content, headers=headers)
+                async with asyncio.timeout(self._deadline_of(message)):
+                    answer = await self._http.post(self._url_of(message), content=content, headers=headers)
                 message.status = answer.status_code
             except (httpx2.RequestError, httpx2.InvalidURL, VendorError, TimeoutError):
                 message.status = None
-            if message.status is not None and self._is_taken(message.status):
+            if message.status is not None and (self._is_taken(message.status) or self._gives_up(message)):
                 return

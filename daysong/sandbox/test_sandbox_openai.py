@@ -28,6 +28,23 @@ async def test_a_diary_becomes_lyrics_and_the_same_diary_the_same_lyrics(world: 
     assert (await world.write("My exam was a disaster.")).lyric != lyrics.lyric
 
 
+async def test_a_talk_becomes_a_diary_entry_in_the_persons_own_words(world: World) -> None:
+    """Without the companion's, and without the yes to being called; the same talk is the same entry."""
+    talk = "Companion: Is that right?\nMe: Yes.\nCompanion: What stayed with you?\nMe: Two herons by the river."
+    entry = await world.openai.write_diary(talk=talk, language="en", person="p1")
+    assert entry == "Two herons by the river."
+    assert await world.openai.write_diary(talk=talk, language="en", person="p1") == entry
+
+
+@pytest.mark.parametrize("answer", ["refusal", "truncated", "wrong_shape", "empty", "garbage"])
+async def test_a_diarist_can_fail_like_a_lyricist(world: World, answer: str) -> None:
+    """Once, and then it is well again."""
+    await world.steer("openai/faults", {"times": 1, "answer": answer})
+    error = await failure(world.openai.write_diary(talk="Me: Two herons.", language="en", person="p1"))
+    assert error.permanent is (answer == "refusal")
+    assert await world.openai.write_diary(talk="Me: Two herons.", language="en", person="p1") == "Two herons."
+
+
 async def test_the_completion_has_the_shape_of_the_real_one(world: World) -> None:
     """Same keys, same kinds of values."""
     settings = world.sandbox.openai_settings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from daysong.features.phone_calls.planner import execute_scheduled_calls
 from daysong.features.sharing.views import tally_share_views
 from daysong.features.subscriptions.reconciliation import reconcile_stale_subscriptions
 from daysong.features.users import tombstones
@@ -10,6 +11,7 @@ from daysong.kernel.jobs import Cron, purge_finished
 from daysong.kernel.registry import NoArgs, Room
 from daysong.transport.webhooks import inbox
 from daysong.workflows.account_deletion import resume_erasures
+from daysong.workflows.call_reaper import reap_calls
 from daysong.workflows.orphan_files import remove_orphan_files
 from daysong.workflows.song_delivery import sweep_generations
 
@@ -48,6 +50,8 @@ async def forget_tombstones(ctx: MutationContext, args: NoArgs) -> bool:  # noqa
 
 
 TIMETABLE = (
+    Cron("call-executor", "* * * * *", execute_scheduled_calls),
+    Cron("call-reaper", "*/5 * * * *", reap_calls),
     Cron("generation-sweeper", "* * * * *", sweep_generations),
     Cron("erasure-sweeper", "15 * * * *", resume_erasures),
     Cron("revenuecat-reconciliation", "0 0 * * *", reconcile_stale_subscriptions),

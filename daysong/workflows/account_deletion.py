@@ -11,13 +11,15 @@ from the schema (features/users/belongings.py); events and jobs that mention a r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from daysong.features.music.rules import LIVE
+from daysong.features.phone_calls import calls
 from daysong.features.subscriptions import accounts, usage
 from daysong.features.users import belongings, tombstones
 from daysong.features.users.belongings import Table
@@ -29,6 +31,7 @@ from daysong.kernel.ids import ErasureId, UserId
 from daysong.kernel.registry import Args, IdText, NoArgs, Result, Retry, Room
 from daysong.vendors.clerk import ClerkUsers
 from daysong.vendors.storage import FileStore
+from daysong.vendors.vapi import Telephone
 
 log = logs.get_logger("accounts")
 
@@ -43,6 +46,9 @@ STANDING_STILL = timedelta(minutes=10)
 RESUMED_AT_ONCE = 100
 
 FILES = "files"
+# What was said in a call is at VAPI as well.
+CALLS = ("call_jobs", "call_sessions")
+CALLS_AT_ONCE = 50
 
 
 class DeletedAccount(Result):
@@ -60,11 +66,18 @@ class OneErasure(Args):
 
 
 class OneTable(Args):
-    """Some rows of a table, in an erasure; of files, those whose content is gone already."""
+    """Some rows of a table, in an erasure; `only` those of which nothing is left elsewhere, where there was something."""
 
     erasure_id: IdText
     table: str
-    file_ids: list[str] | None = None
+    only: list[str] | None = None
+
+
+class CallAtVapi(Result):
+    """A row that tells of a call, and VAPI's id of it, if it has one."""
+
+    id: str
+    vapi_call_id: str | None
 
 
 class Leaving(Result):
@@ -109,6 +122,7 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
            where user_id = $1 and status = any($3)""",
         user_id, ctx.now, LIVE,
     )  # fmt: skip
+    await calls.stop_all(ctx, user_id)
     await _schedule_run(ctx, erasure_id, "1")
 
 
@@ -150,11 +164,22 @@ async def erase_account(ctx: ActionContext, args: OneErasure) -> None:
 
 async def _erase_some(ctx: ActionContext, one: OneTable) -> bool:
     """One step through a table; whether there may be more."""
+    # First what a row tells of, then the row: the other way round a kill would leave what nobody knows of.
     if one.table == FILES:
-        # First the content, then the row that tells of it: the other way round a kill would leave what nobody knows of.
-        one = OneTable(erasure_id=one.erasure_id, table=FILES, file_ids=await ctx.run_query(some_files, one))
-        await ctx.vendor(FileStore).delete(one.file_ids or ())
+        one = msgspec.structs.replace(one, only=await ctx.run_query(some_files, one))
+        await ctx.vendor(FileStore).delete(one.only or ())
+    elif one.table in CALLS:
+        told = await ctx.run_query(some_calls, one)
+        await _forget_calls(ctx, [call.vapi_call_id for call in told if call.vapi_call_id is not None])
+        one = msgspec.structs.replace(one, only=[call.id for call in told])
     return await ctx.run_mutation(erase_rows, one)
+
+
+async def _forget_calls(ctx: ActionContext, vapi_call_ids: Sequence[str]) -> None:
+    if vapi_call_ids and ctx.settings.vapi.api_key is not None:
+        telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
+        for vapi_call_id in vapi_call_ids:
+            await telephone.delete(vapi_call_id)
 
 
 @room.query()
@@ -184,6 +209,19 @@ async def some_files(ctx: QueryContext, args: OneTable) -> list[str]:
     return [row["id"] for row in rows]
 
 
+@room.query()
+async def some_calls(ctx: QueryContext, args: OneTable) -> list[CallAtVapi]:
+    """Some calls of the person, with VAPI's ids."""
+    if args.table not in CALLS:
+        return []
+    rows = await ctx.db.fetch(
+        f"""select c.id, c.vapi_call_id from {args.table} c join users u on u.id = c.user_id
+            where u.erasure_id = $1 limit $2""",  # noqa: S608 - one of CALLS
+        args.erasure_id, CALLS_AT_ONCE,
+    )  # fmt: skip
+    return [CallAtVapi(id=row["id"], vapi_call_id=row["vapi_call_id"]) for row in rows]
+
+
 @room.mutation()
 async def erase_rows(ctx: MutationContext, args: OneTable) -> bool:
     """Erase up to 500 rows of one table, or of what mentions them; whether there may be more."""
@@ -193,10 +231,10 @@ async def erase_rows(ctx: MutationContext, args: OneTable) -> bool:
     schema = await _schema(ctx.db)
     [table] = [one for one in belongings.tables(schema) if one.name == args.table]
     for condition in table.conditions:
-        if args.file_ids is None:
+        if args.only is None:
             rows = await _some(ctx.db, table, condition, user_id)
         else:
-            rows = await _some(ctx.db, table, f"({condition}) and t.id = any($2)", user_id, args.file_ids)
+            rows = await _some(ctx.db, table, f"({condition}) and t.id = any($2)", user_id, args.only)
         if rows:
             if not await _forget_mentions(ctx.db, schema, _names(rows)):
                 await _delete(ctx.db, table, rows)

@@ -243,14 +243,19 @@ def _person(row: Any) -> Person:
     )
 
 
-async def refresh_if_stale(ctx: ActionContext) -> bool:
-    """Make sure that what we know of the caller is no older than a quarter of an hour; whether it is.
+async def refresh_if_stale(ctx: ActionContext, user_id: str | None = None) -> bool:
+    """Make sure that what we know of a person is no older than a quarter of an hour; whether it is.
+
+    Of the caller, or of whoever has that account.
 
     Never fails, and takes no longer than a few seconds: RevenueCat being down is nobody's problem but ours.
     """
     if ctx.settings.revenuecat.api_key is None:
         return False
-    person = await ctx.run_query(current_person, NoArgs())
+    if user_id is None:
+        person = await ctx.run_query(current_person, NoArgs())
+    else:
+        person = next(iter(await ctx.run_query(people_known_by, AppUserIds(app_user_ids=(user_id,)))), None)
     if person is None:
         return False
     if person.verified_at is not None and to_ms(ctx.now) - person.verified_at <= FRESH / timedelta(milliseconds=1):

@@ -1,0 +1,101 @@
+"""How long it takes to plan the calls that are due in one minute, by two worker processes, and how that grows.
+
+    script/bench calls [--due 1000 10000 100000]
+
+Starts PostgreSQL, two `daysong work` and the vendors' sandbox. Planned means: claimed, made a call job, and the next
+call set. Machines differ and are noisy, so look at the last column: the same time for each call means that cost grows
+in proportion.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from daysong.features.phone_calls.planner import execute_scheduled_calls
+from daysong.kernel import testing
+from daysong.kernel.database import Transaction
+from daysong.kernel.registry import NoArgs
+from rehearsal.callees import settle_due, summary
+from rehearsal.world import World, free_port
+
+WORKERS = 2
+DEFAULT = (1_000, 10_000, 100_000)
+
+
+async def planned(world: World, due: int) -> float:
+    """Seconds until that many calls are planned, by the workers that are running."""
+    await world.db.empty()
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    await settle_due(world.db.pool, due, now)
+
+    async def wake(tx: Transaction) -> None:
+        for _ in range(WORKERS):
+            await world.app.runtime.queue.schedule(
+                tx, execute_scheduled_calls, NoArgs(), due_at=now, delay=timedelta(0), key=None
+            )
+
+    started = time.perf_counter()
+    await world.db.mutate(wake)
+    while await world.db.pool.fetchval("select true from call_settings where next_run_at <= $1 limit 1", now):
+        await asyncio.sleep(0.05)
+    return time.perf_counter() - started
+
+
+def work(world: World) -> subprocess.Popen[bytes]:
+    """A worker process."""
+    command = [sys.executable, "-c", "from daysong.cli import main; main()", "work"]
+    return subprocess.Popen(command, env=world.environ(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+
+
+async def bench(sizes: list[int]) -> None:
+    """Measure, and print a table."""
+    with testing.server() as server:
+        url = await testing.create_database(server, "bench", migrated=True)
+        async with World(url, Path(tempfile.mkdtemp()), datetime.now(UTC), port=free_port()) as world:
+            workers = [work(world) for _ in range(WORKERS)]
+            try:
+                await table(world, sizes)
+            finally:
+                for worker in workers:
+                    worker.terminate()
+                for worker in workers:
+                    worker.wait(30)
+
+
+async def table(world: World, sizes: list[int]) -> None:
+    """One line for each number of calls that are due."""
+    await planned(world, 100)  # until the workers are up
+    print(f"{'due at once':>12} {'seconds':>8} {'jobs':>8} {'twice':>6} {'missed':>7} {'ms per call':>12}")
+    for due in sizes:
+        seconds = await planned(world, due)
+        told: Any = await summary(world.db.pool)
+        print(
+            f"{due:12} {seconds:8.1f} {told['jobs']:8} {told['twice']:6} {due - told['settings']:7}"
+            f" {1000 * seconds / due:12.3f}"
+        )
+
+
+def main() -> None:
+    """Read the arguments, and measure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--due", type=int, nargs="+", default=list(DEFAULT))
+    options = parser.parse_args()
+    os.environ.pop("DATABASE_URL", None)
+    testing.begin_run()
+    try:
+        asyncio.run(bench(options.due))
+    finally:
+        testing.end_run()
+
+
+if __name__ == "__main__":
+    main()

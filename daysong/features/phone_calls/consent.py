@@ -1,0 +1,133 @@
+"""Whether the person on a number has agreed to be called: what is known of numbers, and what their word changes.
+
+A number stands here under a keyed hash, apart from every account: a refusal holds whoever asks next, and so does the
+count of calls nobody agreed to. Everything here is part of its caller's transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal, NamedTuple
+
+from daysong.features.phone_calls.numbers import number_hash
+from daysong.features.phone_calls.rules import MOST_TRIES, REASONS, Number, dialled
+from daysong.kernel.context import MutationContext
+from daysong.kernel.database import Transaction
+
+Answer = Literal["granted", "refused", "unclear"]
+
+
+class Holder(NamedTuple):
+    """Who has a number in their settings."""
+
+    settings_id: str
+    user_id: str
+    consent: str
+
+
+async def known(db: Transaction, hashed: bytes) -> Number:
+    """What is known of a number, its row locked if there is one."""
+    row = await db.fetchrow(
+        """select refused_at is not null as refused, tries, last_try_at, last_try_on, dials, dialled_on
+           from phone_numbers where number_hash = $1 for update""",
+        hashed,
+    )
+    return Number() if row is None else Number(*row)
+
+
+async def note_dialled(
+    ctx: MutationContext, hashed: bytes, number: Number, *, agreed: bool, timezone: str
+) -> None:  # fmt: skip
+    """The number is about to be dialled: count it, and without consent as one of the three tries."""
+    await _save(ctx, hashed, dialled(number, agreed=agreed, now=ctx.now, timezone=timezone))
+
+
+async def note_not_dialled(ctx: MutationContext, hashed: bytes, *, agreed: bool, day: date) -> None:
+    """The number was not dialled after all: give back what `note_dialled` counted on that day (UTC)."""
+    number = await known(ctx.db, hashed)
+    if number.dials_on(day):
+        number = number._replace(dials=number.dials - 1)
+    if not agreed and number.tries:
+        number = number._replace(tries=number.tries - 1, last_try_at=None, last_try_on=None)
+    await _save(ctx, hashed, number)
+
+
+async def _save(ctx: MutationContext, hashed: bytes, number: Number) -> None:
+    await ctx.db.execute(
+        """insert into phone_numbers
+             (number_hash, tries, last_try_at, last_try_on, dials, dialled_on, updated_at)
+           values ($1, $2, $3, $4, $5, $6, $7)
+           on conflict (number_hash) do update set tries = excluded.tries, last_try_at = excluded.last_try_at,
+             last_try_on = excluded.last_try_on, dials = excluded.dials, dialled_on = excluded.dialled_on,
+             updated_at = excluded.updated_at""",
+        hashed, number.tries, number.last_try_at, number.last_try_on, number.dials, number.dialled_on, ctx.now,
+    )  # fmt: skip
+
+
+async def grant(ctx: MutationContext, settings_id: str, hashed: bytes, session_id: str | None) -> None:
+    """The person on the number has agreed to be called by that account, in that session if it was in a call."""
+    await ctx.db.execute(
+        """update call_settings set consent = 'granted', consent_at = $2, consent_session_id = $3, updated_at = $2
+           where id = $1 and consent = 'unknown'""",
+        settings_id, ctx.now, session_id,
+    )  # fmt: skip
+    await ctx.db.execute(
+        """update phone_numbers set tries = 0, last_try_at = null, last_try_on = null, updated_at = $2
+           where number_hash = $1""",
+        hashed, ctx.now,
+    )  # fmt: skip
+
+
+async def refuse(ctx: MutationContext, hashed: bytes, holder: Holder | None) -> None:
+    """The person on the number wants no calls: nobody calls it any more, whatever account asks.
+
+    Only somebody of whom Clerk says that the number is theirs takes that back (`settings.py`).
+    """
+    await ctx.db.execute(
+        """insert into phone_numbers (number_hash, refused_at, updated_at) values ($1, $2, $2)
+           on conflict (number_hash) do update
+             set refused_at = coalesce(phone_numbers.refused_at, excluded.refused_at), updated_at = $2""",
+        hashed, ctx.now,
+    )  # fmt: skip
+    if holder is not None:
+        await ctx.db.execute(
+            """update call_settings set consent = 'refused', consent_at = $2, consent_session_id = null,
+                 active = false, paused_reason = 'refused', next_run_at = null, updated_at = $2
+               where id = $1""",
+            holder.settings_id, ctx.now,
+        )  # fmt: skip
+        await call_off(ctx, holder.settings_id, "refused")
+
+
+async def pause_without_consent(ctx: MutationContext, settings_id: str) -> None:
+    """Nobody has agreed in all the tries there are: no more calls, and the person sees why."""
+    await ctx.db.execute(
+        """update call_settings set paused_reason = 'no_consent', next_run_at = null, updated_at = $2
+           where id = $1 and consent = 'unknown'""",
+        settings_id, ctx.now,
+    )  # fmt: skip
+    await call_off(ctx, settings_id, "no_consent")
+
+
+async def tries_are_used_up(db: Transaction, hashed: bytes) -> bool:
+    """Whether a number nobody on which has agreed was called as often as it may be."""
+    return (await known(db, hashed)).tries >= MOST_TRIES
+
+
+async def call_off(ctx: MutationContext, settings_id: str, code: str) -> None:
+    """Cancel what is yet to be dialled by these settings, for a reason of `rules.REASONS`."""
+    await ctx.db.execute(
+        """update call_jobs set status = 'canceled', error_code = $2, error_message = $3, ended_at = $4, updated_at = $4
+           where settings_id = $1 and status = 'queued' and asked_at is null""",
+        settings_id, code, REASONS[code], ctx.now,
+    )  # fmt: skip
+
+
+async def holder_of(ctx: MutationContext, hashed: bytes, user_id: str) -> Holder | None:
+    """The person's settings, if it is this number that stands in them and is theirs still."""
+    row = await ctx.db.fetchrow(
+        "select id, phone_e164, consent from call_settings where user_id = $1 and lost_at is null for update", user_id
+    )
+    if row is None or number_hash(ctx.settings, row["phone_e164"]) != hashed:
+        return None
+    return Holder(row["id"], user_id, row["consent"])

@@ -1,0 +1,304 @@
+"""Dialling one call, once: VAPI is asked for it at most once, whatever happens to us or to its answer.
+
+    processCallJob     takes a line and notes that VAPI is asked (asked_at), in one transaction; then asks
+    refused            what may pass is tried again, two more times; anything else ends the call
+    answer lost        VAPI is never asked again: it is looked up whether it has the call (lookUpCall)
+
+Who may be called, and when, stands in rules.py; all of it is looked at when the line is taken, in the same transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from daysong.features.phone_calls import calls, consent
+from daysong.features.phone_calls.assistant import Talk, assistant_for
+from daysong.features.phone_calls.numbers import number_hash
+from daysong.features.phone_calls.rules import (
+    ATTEMPT_PAUSE,
+    MOST_ATTEMPTS,
+    MOST_DIALS_OF_A_PERSON,
+    hour_forbids,
+    is_late,
+    number_forbids,
+)
+from daysong.kernel import logs
+from daysong.kernel.clock import from_ms, to_ms
+from daysong.kernel.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.errors import VendorError
+from daysong.kernel.registry import Args, IdText, NoArgs, Result, Retry, Room
+from daysong.kernel.settings import Settings
+from daysong.vendors.vapi import Telephone
+
+executor = Room("service/vapi/executor")
+integration = Room("integrations/vapi/integration")
+log = logs.get_logger("calls")
+
+# A quarter of an hour in all, which is longer than a call may last.
+LOOK_UPS = Retry(attempts=9, first=timedelta(seconds=10), longest=timedelta(minutes=4))
+
+
+class OneCall(Args):
+    """Which call, by its job."""
+
+    job_id: IdText
+
+
+class PlacedCall(Args):
+    """The id VAPI gave a call."""
+
+    job_id: IdText
+    vapi_call_id: str
+
+
+class RefusedCall(Args):
+    """Why VAPI certainly did not place a call; `pause` in seconds, None when it never will."""
+
+    job_id: IdText
+    code: str
+    reason: str
+    pause: float | None
+
+
+class Order(Result):
+    """Whom to call, and what the assistant has to know."""
+
+    number: str
+    user_id: str
+    name: str | None
+    language: str
+    timezone: str
+    agreed: bool
+    now: float
+
+
+class AskedCall(Result):
+    """A call VAPI was asked for, at that moment (ms), without telling its id."""
+
+    asked_at: float
+
+
+@executor.action()
+async def process_call_job(ctx: ActionContext, args: OneCall) -> None:
+    """Place one call that is due. A job; safe to be killed anywhere and to run twice."""
+    await schedule_vapi_call(ctx, args)
+
+
+@integration.action()
+async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
+    """Take a line, and ask VAPI for the call; does nothing when it may not be made, or not now."""
+    order = await ctx.run_mutation(take_line, args)
+    if order is None:
+        return
+    telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
+    talk = Talk(
+        job_id=args.job_id,
+        user_id=order.user_id,
+        name=order.name,
+        language=order.language,
+        local_now=from_ms(order.now).astimezone(ZoneInfo(order.timezone)),
+        first_call=not order.agreed,
+        inbound=False,
+    )
+    assistant = assistant_for(talk, ctx.settings.vapi, ctx.settings.site_url)
+    try:
+        call_id = await telephone.call(number=order.number, assistant=assistant, job_id=args.job_id)
+    except VendorError as error:
+        if error.ambiguous:
+            log.warning("vapi's answer was lost", call=args.job_id, code=error.code)
+            await ctx.run_mutation(look_for_call, args)
+            return
+        pause = None if error.permanent else max(error.retry_after or 0.0, ATTEMPT_PAUSE.total_seconds())
+        refusal = RefusedCall(job_id=args.job_id, code=error.code, reason=error.reason, pause=pause)
+        await ctx.run_mutation(note_refused, refusal)
+        return
+    await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=call_id))
+
+
+@executor.mutation()
+async def take_line(ctx: MutationContext, args: OneCall) -> Order | None:
+    """Note that VAPI is about to be asked for a call; None when it is not to be.
+
+    A call that may not be made is canceled, with the reason. One for which no line is free goes on waiting. One that
+    was asked for before, and by now has no answer, is looked up.
+    """
+    await calls.lock_lines(ctx.db)
+    row = await ctx.db.fetchrow(
+        """select j.user_id, j.settings_id, j.kind, j.scheduled_for, j.asked_at, j.not_before, j.vapi_call_id,
+             s.phone_e164, s.timezone, s.local_minutes, s.language, s.active, s.consent, s.paused_reason, s.lost_at,
+             u.name, u.deleted_at
+           from call_jobs j join call_settings s on s.id = j.settings_id join users u on u.id = j.user_id
+           where j.id = $1 and j.status = 'queued' for update of j, s""",
+        args.job_id,
+    )
+    if row is None or (row["asked_at"] is None and row["not_before"] is not None and ctx.now < row["not_before"]):
+        return None
+    if row["asked_at"] is not None:
+        await look_for_call(ctx, args)
+        return None
+    hashed = number_hash(ctx.settings, row["phone_e164"])
+    number = await consent.known(ctx.db, hashed)
+    agreed = row["consent"] == "granted"
+    code = _why_not(row, ctx.now, ctx.settings) or number_forbids(
+        number, agreed=agreed, now=ctx.now, timezone=row["timezone"]
+    )
+    if code is None and await _dials_today(ctx, row["user_id"]) >= MOST_DIALS_OF_A_PERSON:
+        code = "too_many_calls"
+    if code is not None:
+        await _call_off(ctx, args.job_id, row, hashed, code)
+        return None
+    if not await calls.lines_free(ctx.db, ctx.settings.vapi.max_concurrent_calls):
+        return None
+    await ctx.db.execute(
+        """update call_jobs set asked_at = $2, number_hash = $3, with_consent = $4, attempts = attempts + 1,
+             not_before = null, updated_at = $2 where id = $1""",
+        args.job_id, ctx.now, hashed, agreed,
+    )  # fmt: skip
+    await consent.note_dialled(ctx, hashed, number, agreed=agreed, timezone=row["timezone"])
+    return Order(
+        number=row["phone_e164"],
+        user_id=row["user_id"],
+        name=row["name"],
+        language=row["language"],
+        timezone=row["timezone"],
+        agreed=agreed,
+        now=to_ms(ctx.now),
+    )
+
+
+def _why_not(row: Any, now: Any, settings: Settings) -> str | None:
+    """Why a call is not to be made, as far as its settings and the hour tell."""
+    if row["deleted_at"] is not None or not row["active"] or row["lost_at"] is not None:
+        return "switched_off"
+    if row["consent"] == "refused":
+        return "refused"
+    if row["paused_reason"] is not None:
+        return "no_consent"
+    if is_late(row["scheduled_for"], now, timedelta(minutes=settings.vapi.latest_minutes)):
+        return "missed"
+    # Who asks for a test call has chosen the hour; but nobody is woken for another's test.
+    if row["kind"] == "test" and row["consent"] == "granted":
+        return None
+    chosen = row["local_minutes"] if row["kind"] == "scheduled" else MIDDAY
+    return "quiet_hours" if hour_forbids(now, row["timezone"], chosen) else None
+
+
+MIDDAY = 12 * 60
+
+
+async def _dials_today(ctx: MutationContext, user_id: str) -> int:
+    """How often this person was called on this day in UTC."""
+    start = ctx.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    count: int = await ctx.db.fetchval(
+        "select count(*) from call_jobs where user_id = $1 and scheduled_for >= $2 and asked_at >= $3",
+        user_id, start - timedelta(days=1), start,
+    )  # fmt: skip
+    return count
+
+
+async def _call_off(ctx: MutationContext, job_id: str, row: Any, hashed: bytes, code: str) -> None:
+    await calls.step(ctx, job_id, "canceled", code)
+    log.info("call not made", call=job_id, code=code)
+    if code == "refused":
+        # Told to another account, perhaps: it binds this one as well.
+        await consent.refuse(ctx, hashed, consent.Holder(row["settings_id"], row["user_id"], row["consent"]))
+    if code == "no_consent":
+        await consent.pause_without_consent(ctx, row["settings_id"])
+    await dispatch(ctx)
+
+
+@executor.mutation()
+async def note_placed(ctx: MutationContext, args: PlacedCall) -> None:
+    """VAPI has taken the call, under that id."""
+    await calls.adopt(ctx, args.job_id, args.vapi_call_id)
+
+
+@executor.mutation()
+async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
+    """VAPI certainly has not placed the call: it is asked again after a pause, or the call has failed."""
+    await calls.lock_lines(ctx.db)
+    row = await ctx.db.fetchrow(
+        """select asked_at, attempts, number_hash, with_consent from call_jobs
+           where id = $1 and status = 'queued' and asked_at is not null and vapi_call_id is null for update""",
+        args.job_id,
+    )
+    if row is None:
+        return
+    await consent.note_not_dialled(ctx, row["number_hash"], agreed=row["with_consent"], day=row["asked_at"].date())
+    if args.pause is None or row["attempts"] >= MOST_ATTEMPTS:
+        log.warning("call failed", call=args.job_id, code=args.code)
+        await calls.close(ctx, args.job_id, "failed", args.code, args.reason)
+    else:
+        pause = timedelta(seconds=args.pause)
+        await ctx.db.execute(
+            """update call_jobs set asked_at = null, number_hash = null, with_consent = null, not_before = $2,
+                 updated_at = $3 where id = $1""",
+            args.job_id, ctx.now + pause, ctx.now,
+        )  # fmt: skip
+        await ctx.schedule(process_call_job, OneCall(job_id=args.job_id), delay=pause)
+    await dispatch(ctx)
+
+
+@executor.mutation()
+async def look_for_call(ctx: MutationContext, args: OneCall) -> None:
+    """Have it looked up whether VAPI has a call whose answer was lost."""
+    await ctx.schedule(look_up_call, args, key=f"look up {args.job_id}")
+
+
+@executor.mutation()
+async def lose_call(ctx: MutationContext, args: OneCall) -> None:
+    """VAPI does not know the call, or never answers: it has failed."""
+    lost = await ctx.db.fetchval(
+        "select true from call_jobs where id = $1 and status = 'queued' and vapi_call_id is null", args.job_id
+    )
+    if lost:
+        log.warning("call lost", call=args.job_id)
+        await calls.close(ctx, args.job_id, "failed", "lost")
+        await dispatch(ctx)
+
+
+@executor.action(retry=LOOK_UPS, on_exhausted=lose_call)
+async def look_up_call(ctx: ActionContext, args: OneCall) -> None:
+    """Ask VAPI whether it has the call, again and again for a quarter of an hour. It is not asked for anew."""
+    asked = await ctx.run_query(asked_call, args)
+    if asked is None:
+        return
+    telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
+    found = await telephone.find(args.job_id, since=from_ms(asked.asked_at) - timedelta(minutes=2))
+    if found is None:
+        raise VendorError("vapi", "no such call yet", permanent=False, code="unknown_call")
+    await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=found.id))
+
+
+@executor.query()
+async def asked_call(ctx: QueryContext, args: OneCall) -> AskedCall | None:
+    """A call that was asked for and has no id yet; None when it has one, or is over."""
+    asked_at = await ctx.db.fetchval(
+        """select asked_at from call_jobs
+           where id = $1 and status = 'queued' and asked_at is not null and vapi_call_id is null""",
+        args.job_id,
+    )
+    return None if asked_at is None else AskedCall(asked_at=to_ms(asked_at))
+
+
+@executor.mutation()
+async def dispatch_waiting_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
+    """Have as many waiting calls dialled as lines are free, those due first first."""
+    await calls.lock_lines(ctx.db)
+    free = await calls.lines_free(ctx.db, ctx.settings.vapi.max_concurrent_calls)
+    rows = await ctx.db.fetch(
+        """select id from call_jobs
+           where status = 'queued' and asked_at is null and (not_before is null or not_before <= $1)
+           order by scheduled_for, id limit $2""",
+        ctx.now, free,
+    )  # fmt: skip
+    for row in rows:
+        await ctx.schedule(process_call_job, OneCall(job_id=row["id"]))
+
+
+async def dispatch(ctx: MutationContext) -> None:
+    """Have waiting calls dialled once this transaction is committed, as many as there are lines for."""
+    if await ctx.db.fetchval("select true from call_jobs where status = 'queued' and asked_at is null limit 1"):
+        await ctx.schedule(dispatch_waiting_calls, NoArgs())

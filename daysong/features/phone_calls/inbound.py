@@ -1,0 +1,46 @@
+"""Somebody rings us up: who has agreed to calls from a number is known by it, and talks to their own assistant."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from daysong.features.phone_calls.assistant import Talk, assistant_for, refusal
+from daysong.kernel import logs
+from daysong.kernel.context import QueryContext
+from daysong.kernel.registry import Args, Room
+
+room = Room("integrations/vapi/integration")
+log = logs.get_logger("calls")
+
+
+class Ringing(Args):
+    """The number somebody calls from; None when they withhold it."""
+
+    number: str | None
+
+
+@room.query()
+async def answer_call(ctx: QueryContext, args: Ringing) -> dict[str, Any]:
+    """What VAPI is to do with the call: the caller's assistant, or a sentence that is spoken before it hangs up."""
+    row = None
+    if args.number is not None:
+        row = await ctx.db.fetchrow(
+            """select s.user_id, s.language, s.timezone, u.name
+               from call_settings s join users u on u.id = s.user_id
+               where s.phone_e164 = $1 and s.lost_at is null and s.consent = 'granted' and u.deleted_at is null""",
+            args.number,
+        )
+    log.info("somebody rings", known=row is not None)
+    if row is None:
+        return {"error": refusal("en")}
+    talk = Talk(
+        job_id=None,
+        user_id=row["user_id"],
+        name=row["name"],
+        language=row["language"],
+        local_now=ctx.now.astimezone(ZoneInfo(row["timezone"])),
+        first_call=False,
+        inbound=True,
+    )
+    return {"assistant": assistant_for(talk, ctx.settings.vapi, ctx.settings.site_url)}

@@ -1,0 +1,105 @@
+"""Who may be rung, when and how often; and which steps a call goes through. No database, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Literal, NamedTuple
+
+from daysong.features.phone_calls.calendar import is_quiet, local_time
+
+Status = Literal["queued", "scheduled", "started", "completed", "failed", "canceled"]
+Consent = Literal["unknown", "granted", "refused"]
+
+# A status moves along these steps and no others; the last three are final.
+STEPS: Mapping[Status, frozenset[Status]] = {
+    "queued": frozenset({"scheduled", "started", "completed", "failed", "canceled"}),
+    "scheduled": frozenset({"started", "completed", "failed", "canceled"}),
+    "started": frozenset({"completed", "failed", "canceled"}),
+    "completed": frozenset(),
+    "failed": frozenset(),
+    "canceled": frozenset(),
+}
+
+MOST_TRIES = 3  # without consent, in all
+BETWEEN_TRIES = timedelta(hours=20)  # and a date apart: clock changes move calls by hours, not people's whims
+MOST_DIALS_OF_A_NUMBER = 3  # on a day in UTC, which no choice of a time zone can stretch
+MOST_DIALS_OF_A_PERSON = 5  # the same, whatever numbers they have had
+MOST_TEST_CALLS = 3
+
+MOST_ATTEMPTS = 3  # at placing one call, after refusals that may pass
+ATTEMPT_PAUSE = timedelta(seconds=20)
+
+# A report comes seconds after a call has ended; by then it is lost, or the talk is a long one.
+REPORT_OVERDUE = timedelta(minutes=20)
+# After that a call is over, whatever anybody says.
+LONGEST_CALL = timedelta(minutes=90)
+
+# Why nobody was called: what a person reads about it.
+REASONS: Mapping[str, str] = {
+    "missed": "It was too late for this call.",
+    "quiet_hours": "It had become too late in the evening for this call.",
+    "switched_off": "Calls are switched off.",
+    "refused": "Whoever answers this number does not want to be called.",
+    "no_consent": "Nobody on this number has agreed to be called.",
+    "tried_today": "This number was tried today already, and nobody has agreed to be called yet.",
+    "number_busy": "This number was called as often as it may be on one day.",
+    "too_many_calls": "You were called as often as may be on one day.",
+    "not_configured": "Calls are not available at the moment.",
+    "lost": "The call could not be confirmed.",
+    "no_report": "What became of this call was never reported.",
+    "no-answer": "Nobody answered.",
+    "busy": "The line was busy.",
+    "voicemail": "A voicemail answered.",
+    "failed": "The call did not come about.",
+}
+
+
+class Number(NamedTuple):
+    """What is known of a number, whoever has it in their settings."""
+
+    refused: bool = False
+    tries: int = 0
+    last_try_at: datetime | None = None
+    last_try_on: date | None = None
+    dials: int = 0
+    dialled_on: date | None = None
+
+    def dials_on(self, day: date) -> int:
+        """How often it was dialled on that day in UTC."""
+        return self.dials if self.dialled_on == day else 0
+
+
+def is_late(due: datetime, now: datetime, latest: timedelta) -> bool:
+    """Whether a call that was due then is not made any more."""
+    return now - due > latest
+
+
+def hour_forbids(now: datetime, timezone: str, chosen_minutes: int) -> bool:
+    """Whether it is a quiet hour there, and the person has not chosen a quiet hour themselves."""
+    return is_quiet(local_time(now, timezone).minutes) and not is_quiet(chosen_minutes)
+
+
+def number_forbids(number: Number, *, agreed: bool, now: datetime, timezone: str) -> str | None:
+    """Why this number may not be dialled now, as a code of REASONS; None when it may."""
+    if number.refused:
+        return "refused"
+    if number.dials_on(now.date()) >= MOST_DIALS_OF_A_NUMBER:
+        return "number_busy"
+    if agreed:
+        return None
+    if number.tries >= MOST_TRIES:
+        return "no_consent"
+    if number.last_try_at is not None and (
+        now - number.last_try_at < BETWEEN_TRIES or local_time(now, timezone).date == number.last_try_on
+    ):
+        return "tried_today"
+    return None
+
+
+def dialled(number: Number, *, agreed: bool, now: datetime, timezone: str) -> Number:
+    """What is known of a number once it is being dialled."""
+    number = number._replace(dials=number.dials_on(now.date()) + 1, dialled_on=now.date())
+    if agreed:
+        return number
+    return number._replace(tries=number.tries + 1, last_try_at=now, last_try_on=local_time(now, timezone).date)

@@ -1,0 +1,119 @@
+"""Rows of `call_sessions`: what a call was, and what was said in it, if that was agreed to.
+
+Every function here is part of its caller's transaction, and safe to run again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import asyncpg
+import msgspec
+
+from daysong.features.phone_calls import calls
+from daysong.features.phone_calls.numbers import number_hash
+from daysong.kernel.clock import to_ms
+from daysong.kernel.context import MutationContext
+from daysong.kernel.ids import CallSessionId
+from daysong.vendors.vapi_reports import Call, Message, Report
+
+Direction = Literal["outbound", "inbound"]
+
+
+class Whose(NamedTuple):
+    """Whose call it is.
+
+    job     the call job, when we dialled
+    hashed  the number, as consent knows it
+    agreed  the person had agreed to be called before it
+    """
+
+    user_id: str
+    job: asyncpg.Record | None
+    hashed: bytes
+    agreed: bool
+    direction: Direction
+
+
+async def whose(ctx: MutationContext, about: Message | Call, vapi_call_id: str) -> Whose | None:
+    """Whose call it is, by VAPI's id, else by what our assistant was told, else by number.
+
+    Somebody whom we did not dial is known only by a number that has agreed to be called. None when it is nobody's.
+    """
+    job = await calls.find(ctx.db, vapi_call_id=vapi_call_id, job_id=about.job_id)
+    if job is not None:
+        if job["vapi_call_id"] is None:
+            # Sooner than the answer to our own request for it.
+            await calls.adopt(ctx, job["id"], vapi_call_id)
+        deleted = await ctx.db.fetchval("select deleted_at from users where id = $1", job["user_id"])
+        if deleted is not None:
+            return None
+        return Whose(job["user_id"], job, job["number_hash"], job["with_consent"], "outbound")
+    if about.customer_number is None:
+        return None
+    user_id = await ctx.db.fetchval(
+        """select s.user_id from call_settings s join users u on u.id = s.user_id
+           where s.phone_e164 = $1 and s.lost_at is null and s.consent = 'granted' and u.deleted_at is null""",
+        about.customer_number,
+    )
+    if user_id is None or about.user_id not in {None, user_id}:
+        return None
+    hashed = number_hash(ctx.settings, about.customer_number)
+    return Whose(user_id, None, hashed, agreed=True, direction=about.direction or "inbound")
+
+
+async def opened(ctx: MutationContext, whose: Whose, vapi_call_id: str) -> asyncpg.Record:
+    """The session of a call, made on first sight of it; locked."""
+    await ctx.db.execute(
+        """insert into call_sessions (id, user_id, call_job_id, vapi_call_id, direction, state, created_at, updated_at)
+           values ($1, $2, $3, $4, $5, 'in-progress', $6, $6) on conflict (vapi_call_id) do nothing""",
+        CallSessionId.new(ctx.now), whose.user_id, whose.job["id"] if whose.job else None, vapi_call_id,
+        whose.direction, ctx.now,
+    )  # fmt: skip
+    row = await ctx.db.fetchrow("select * from call_sessions where vapi_call_id = $1 for update", vapi_call_id)
+    assert row is not None  # noqa: S101 - it was inserted above, or was there
+    return row
+
+
+async def keep_report(
+    ctx: MutationContext, session_id: str, report: Report, state: str, *, outcome: str, with_words: bool
+) -> None:
+    """How a call went; what was said in it only `with_words`. `outcome` says what becomes of it."""
+    await ctx.db.execute(
+        """update call_sessions set state = $2, started_at = $3, ended_at = $4, duration_sec = $5, ended_reason = $6,
+             transcript = $7, end_of_call_report = $8, outcome = $9, reported_at = $10, updated_at = $10
+           where id = $1 and reported_at is null""",
+        session_id, state, report.started_at, report.ended_at, report.seconds, report.ended_reason,
+        msgspec.to_builtins(report.turns) if with_words else None, _kept(report) if with_words else None,
+        outcome, ctx.now,
+    )  # fmt: skip
+
+
+def _kept(report: Report) -> dict[str, Any]:
+    """What is kept of a report beside the words; not the vendor's addresses of recordings, nor its costs."""
+    kept = {
+        "endedReason": report.ended_reason,
+        "startedAt": None if report.started_at is None else to_ms(report.started_at),
+        "endedAt": None if report.ended_at is None else to_ms(report.ended_at),
+        "summary": report.summary,
+        "successEvaluation": report.success,
+        "structuredData": dict(report.structured) or None,
+    }
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+async def close_unreported(ctx: MutationContext, vapi_call_id: str, outcome: str) -> None:
+    """No report of this call will come any more."""
+    await ctx.db.execute(
+        """update call_sessions set state = case when state = 'in-progress' then 'failed' else state end,
+             outcome = $2, reported_at = $3, updated_at = $3
+           where vapi_call_id = $1 and reported_at is null""",
+        vapi_call_id, outcome, ctx.now,
+    )  # fmt: skip
+
+
+async def merge_metadata(ctx: MutationContext, session_id: str, more: dict[str, Any]) -> None:
+    """Add to a session's metadata; what is there under other names stays."""
+    await ctx.db.execute(
+        "update call_sessions set metadata = metadata || $2, updated_at = $3 where id = $1", session_id, more, ctx.now
+    )

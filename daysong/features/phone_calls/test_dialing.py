@@ -1,0 +1,198 @@
+"""A phone rings once for each call that is due, whatever VAPI or the network does; and never more at a time than lines."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from daysong.features.phone_calls.rules import STEPS
+from rehearsal.callees import settle_due
+from rehearsal.phones import ALICES, BOBS, ROOM, answers, has_agreed, rings, until_due, wants_calls
+from rehearsal.world import FunctionError, Person, World
+
+pytestmark = pytest.mark.anyio
+
+FINAL = {status for status, following in STEPS.items() if not following}
+
+
+async def the_call(person: Person) -> Any:
+    """The only call a person has had."""
+    [job] = await person.query("callJobs:getCallJobs")
+    return job
+
+
+async def ends(world: World, person: Person) -> Any:
+    """The person's only call, when all that could still happen to it has."""
+    await until_due(world)
+    for _ in range(3):
+        await world.pass_time(timedelta(minutes=40))
+    job = await the_call(person)
+    assert job["status"] in FINAL, job
+    return job
+
+
+async def test_a_due_call_rings_and_ends(world: World, alice: Person) -> None:
+    """With our ids on it, at the number of the settings."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    await until_due(world)
+    job = await the_call(alice)
+    assert job["status"] == "completed"
+    [asked] = await world.asked("vapi", "/call")
+    assert asked["body"]["customer"] == {"number": ALICES, "numberE164CheckEnabled": True, "externalId": job["_id"]}
+    assert asked["body"]["assistant"]["metadata"] == {"jobId": job["_id"], "userId": job["userId"]}
+    assert asked["body"]["assistant"]["server"]["backoffPlan"]["maxRetries"] >= 3
+    assert [ring["jobId"] for ring in await rings(world)] == [job["_id"]]
+
+
+@pytest.mark.parametrize(
+    ("faults", "times"),
+    [
+        ({"status": 500}, 1),
+        ({"status": 503}, None),
+        ({"status": 429, "retryAfter": 30}, 2),
+        ({"status": 429}, None),
+        ({"drop": True}, 1),
+        ({"drop": True}, None),
+        ({"answer": "garbage"}, 1),
+        ({"status": 400}, None),
+        ({"status": 401}, None),
+        ({"status": 402}, None),
+    ],
+)
+async def test_f35_f34_no_failure_of_vapis_rings_twice(
+    world: World, alice: Person, faults: dict[str, Any], times: int | None
+) -> None:
+    """A lost answer is looked up, a refusal that may pass is tried again, and every call ends in a named state."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    await world.fault("vapi", path="/call", **faults, **({} if times is None else {"times": times}))
+    job = await ends(world, alice)
+    assert len(await rings(world)) <= 1
+    placed = [call for call in await world.asked("vapi", "/call") if call["method"] == "POST"]
+    if "status" in faults and faults["status"] == 429:
+        assert len(placed) <= 3
+    else:
+        assert len(placed) == 1, "what may have been done is not asked for again"
+    if faults.get("drop") and times == 1:
+        assert job["status"] == "completed", "the call took place, and was found"
+    if faults == {"status": 429, "retryAfter": 30}:
+        assert job["status"] == "completed", "the third try came through"
+        assert placed[1]["time"] - placed[0]["time"] >= 30_000
+
+
+async def test_f34_what_is_refused_for_good_says_why(world: World, alice: Person) -> None:
+    """In words the person understands."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    await world.fault("vapi", path="/call", status=402)
+    job = await ends(world, alice)
+    assert job["status"] == "failed"
+    assert job["errorMessage"].endswith(".")
+    stats = await alice.query("callJobs:getCallJobStats")
+    assert (stats["failed"], stats["lastError"]) == (1, job["errorMessage"])
+
+
+async def test_a_refused_try_is_not_counted_against_the_number(world: World, alice: Person) -> None:
+    """Nobody's phone has rung, so nobody was tried."""
+    await wants_calls(alice)
+    await world.fault("vapi", path="/call", status=400)
+    await until_due(world)
+    number = await world.db.pool.fetchrow("select tries, dials from phone_numbers")
+    assert number is not None
+    assert tuple(number) == (0, 0)
+
+
+async def test_an_answer_that_is_lost_finds_its_call(world: World, alice: Person) -> None:
+    """By the id of the job, which the call carries."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    await world.steer("vapi", "hold", hold=True)
+    await world.fault("vapi", path="/call", drop=True, times=1)
+    await until_due(world)
+    assert (await the_call(alice))["status"] == "queued"
+    await world.pass_time(timedelta(seconds=30))
+    job = await the_call(alice)
+    assert job["status"] == "scheduled"
+    assert job["vapiCallId"] == (await rings(world))[0]["callId"]
+
+
+async def test_f06_nobody_dials_but_from_a_job(world: World, alice: Person, charlie: Person, nobody: Person) -> None:
+    """The functions that dial are not there for anybody, and take no number."""
+    await wants_calls(alice)
+    await until_due(world)
+    job = await the_call(alice)
+    for stranger in (alice, charlie, nobody):
+        for name in (f"{ROOM}:processCallJob", "integrations/vapi/integration:scheduleVapiCall"):
+            for args in ({"jobId": job["_id"]}, {"jobId": job["_id"], "phoneNumber": "+19005550123"}):
+                with pytest.raises(FunctionError, match="Could not find public function"):
+                    await stranger.action(name, **args)
+    assert len(await rings(world)) == 1
+
+
+async def test_a_call_that_is_over_is_not_dialled_again(world: World, alice: Person, admin: Person) -> None:
+    """Whoever asks for it, and however often."""
+    await wants_calls(alice)
+    await until_due(world)
+    job = await the_call(alice)
+    for _ in range(3):
+        await admin.action(f"{ROOM}:processCallJob", jobId=job["_id"])
+    assert len(await rings(world)) == 1
+
+
+async def test_f34_no_more_calls_at_once_than_lines(world: World) -> None:
+    """Five hundred due in one minute, ten lines: each waits its turn, and none is lost."""
+    await settle_due(world.db.pool, 500, world.clock.now())
+    await world.steer("vapi", "limits", concurrency=1000)
+    await world.pass_time(timedelta(minutes=1))
+    for _ in range(40):
+        await world.pass_time(timedelta(seconds=45))
+    statuses = await world.db.pool.fetch("select status, count(*) from call_jobs group by 1")
+    limits = (await world.http.get("/sandbox/vapi/limits")).json()
+    assert limits["mostInFlight"] == world.settings.vapi.max_concurrent_calls == 10
+    found = {row["status"]: row["count"] for row in statuses}
+    assert found.keys() <= FINAL
+    assert sum(found.values()) == 500
+    rung = await rings(world)
+    assert len({ring["jobId"] for ring in rung}) == len(rung) == found["completed"]
+
+
+async def test_f31_a_call_that_waited_for_a_line_too_long_is_called_off(world: World) -> None:
+    """Half an hour after it was due, it is too late."""
+    await settle_due(world.db.pool, 15, world.clock.now())
+    await world.steer("vapi", "hold", hold=True)
+    await world.pass_time(timedelta(minutes=32))
+    found = await world.db.pool.fetch("select status, error_code, count(*) from call_jobs group by 1, 2 order by 1")
+    assert [tuple(row) for row in found] == [("canceled", "missed", 5), ("scheduled", None, 10)]
+
+
+async def test_f31_nobody_is_called_in_the_quiet_hours_but_who_chose_them(
+    world: World, alice: Person, bob: Person
+) -> None:
+    """A call due at 20:55 that finds a line at 21:05 is called off; one due at 21:30 is made."""
+    await wants_calls(alice, at="20:55")
+    await wants_calls(bob, BOBS, at="21:30")
+    await world.db.pool.execute("update call_settings set consent = 'granted', consent_at = $1", world.clock.now())
+    await world.fault("vapi", path="/call", status=429, retryAfter=600, times=1)
+    await until_due(world, "21:40")
+    alices, bobs = await the_call(alice), await the_call(bob)
+    assert (alices["status"], alices["errorCode"]) == ("canceled", "quiet_hours")
+    assert bobs["status"] == "completed"
+
+
+async def test_a_number_is_dialled_three_times_a_day_at_most(world: World, alice: Person) -> None:
+    """Test calls and calls that were due together."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    await answers(world, "no_answer")
+    for _ in range(3):
+        await alice.mutation("callSettings:sendTestCall")
+        await world.settle()
+    await until_due(world)
+    job, *_ = await alice.query("callJobs:getCallJobs")
+    assert (job["status"], job["errorCode"]) == ("canceled", "number_busy")
+    assert len(await rings(world)) == 3
+    await until_due(world)
+    assert len(await rings(world)) == 4

@@ -1,0 +1,81 @@
+"""VAPI's webhooks: how calls go and what was said in them; and who is calling, when somebody rings us up."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+
+from daysong.features.phone_calls import inbound
+from daysong.features.phone_calls.inbound import Ringing
+from daysong.kernel import logs
+from daysong.kernel.context import SYSTEM, MutationContext
+from daysong.kernel.registry import Room
+from daysong.kernel.runtime import Runtime
+from daysong.transport.webhooks import inbox
+from daysong.transport.webhooks.inbox import MAX_BODY, Event, OneEvent
+from daysong.vendors.vapi_reports import MalformedReport, Message, parse_message, redacted
+from daysong.workflows import call_to_diary
+
+room = Room("webhooks")
+log = logs.get_logger("webhooks")
+
+
+@room.mutation()
+async def handle_vapi_event(ctx: MutationContext, args: OneEvent) -> None:
+    """Apply a stored message, once. What was said stands in the call's session then, or is to stand nowhere."""
+    event = await inbox.opened(ctx.db, args)
+    if event is None:
+        return
+    outcome = await call_to_diary.on_message(ctx, parse_message(event["body"].encode()))
+    await inbox.close(ctx, args, outcome)
+    await inbox.strip(ctx, args)
+
+
+def routes(runtime: Runtime) -> list[HTTPRouteHandler]:
+    """The route VAPI calls."""
+    secret = runtime.settings.vapi.webhook_secret
+
+    @post("/http/vapi-webhook", status_code=200, request_max_body_size=MAX_BODY, include_in_schema=False)
+    async def receive(request: Request[Any, Any, Any]) -> Response[Any]:
+        if secret is None:
+            return _answer(503, "NotConfigured", "VAPI_WEBHOOK_SECRET is not set")
+        if not _is_from_vapi(request, secret):
+            log.warning("vapi's webhook refused")
+            return _answer(401, "Unauthorized", "The secret is missing, or is another")
+        body = await request.body()
+        try:
+            message = parse_message(body)
+        except MalformedReport as error:
+            return _answer(400, "MalformedReport", error.message)
+        if message.type == "assistant-request":
+            ringing = Ringing(number=message.customer_number)
+            return Response(await runtime.run_query(inbound.answer_call, ringing, SYSTEM, runtime.clock))
+        new = await inbox.receive(runtime, _stored(message, body), handle_vapi_event)
+        log.info("vapi told", type=message.type, status=message.status, new=new)
+        return _answer(200, "OK", "Thank you")
+
+    return [receive]
+
+
+def _is_from_vapi(request: Request[Any, Any, Any], secret: str) -> bool:
+    """Whether a request carries the secret: as a bearer token, or in the header VAPI has had for it longer."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    given = (bearer, request.headers.get("X-Vapi-Secret", ""))
+    # Both are compared, so that the time taken tells nothing of which one was sent.
+    fits = [hmac.compare_digest(one.encode(), secret.encode()) for one in given]
+    return any(fits)
+
+
+def _stored(message: Message, body: bytes) -> Event:
+    about = tuple(name for name in (message.call_id, message.job_id, message.user_id) if name)
+    return Event(
+        vendor="vapi", event_id=message.event_key, type=message.type, body=redacted(body), about=about
+    )  # fmt: skip
+
+
+def _answer(status: int, code: str, message: str) -> Response[dict[str, str]]:
+    return Response({"code": code, "message": message}, status_code=status)

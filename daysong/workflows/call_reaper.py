@@ -1,0 +1,84 @@
+"""Calls whose report did not come: VAPI is asked how they went, and each is closed, one way or another."""
+
+from __future__ import annotations
+
+from daysong.features.phone_calls import calls, sessions
+from daysong.features.phone_calls.dialing import dispatch
+from daysong.features.phone_calls.rules import LONGEST_CALL, REPORT_OVERDUE
+from daysong.kernel import logs
+from daysong.kernel.context import ActionContext, MutationContext
+from daysong.kernel.registry import Args, NoArgs, Room
+from daysong.vendors.vapi import Telephone
+from daysong.vendors.vapi_reports import Call
+from daysong.workflows.call_to_diary import VapiCall, apply_report
+
+room = Room("callReaper")
+log = logs.get_logger("calls")
+
+LOOKED_AT_ONCE = 200
+
+
+class Polled(Args):
+    """A call, and what VAPI says of it; nothing when it does not know it."""
+
+    vapi_call_id: str
+    call: Call | None
+
+
+@room.mutation()
+async def reap_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
+    """Have it looked up how calls went that should have been reported by now. A cron."""
+    rows = await ctx.db.fetch(
+        """(select vapi_call_id from call_jobs
+            where asked_at < $1 and reported_at is null and vapi_call_id is not null order by asked_at limit $2)
+           union
+           (select vapi_call_id from call_sessions
+            where created_at < $1 and reported_at is null order by created_at limit $2)""",
+        ctx.now - REPORT_OVERDUE, LOOKED_AT_ONCE,
+    )  # fmt: skip
+    for row in rows:
+        call_id = row["vapi_call_id"]
+        await ctx.schedule(poll_call, VapiCall(vapi_call_id=call_id), key=f"poll {call_id} {ctx.now:%Y-%m-%dT%H:%M}")
+    # Asked for, never found, and no job left to look for it.
+    lost = await ctx.db.fetch(
+        """select id from call_jobs
+           where asked_at < $1 and reported_at is null and vapi_call_id is null order by asked_at limit $2""",
+        ctx.now - LONGEST_CALL, LOOKED_AT_ONCE,
+    )  # fmt: skip
+    for row in lost:
+        await calls.close(ctx, row["id"], "failed", "lost")
+    if lost:
+        await dispatch(ctx)
+
+
+@room.action()
+async def poll_call(ctx: ActionContext, args: VapiCall) -> None:
+    """Ask VAPI how a call went. A job; safe to run twice."""
+    telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
+    found = await telephone.get(args.vapi_call_id)
+    await ctx.run_mutation(apply_polled, Polled(vapi_call_id=args.vapi_call_id, call=found))
+
+
+@room.mutation()
+async def apply_polled(ctx: MutationContext, args: Polled) -> None:
+    """What VAPI says of a call: its report, if it is over; else, after an hour and a half, that there is none."""
+    row = await ctx.db.fetchrow(
+        """select coalesce(j.asked_at, c.created_at) as since, j.id as job_id
+           from (select $1::text as vapi_call_id) w
+           left join call_jobs j using (vapi_call_id) left join call_sessions c using (vapi_call_id)""",
+        args.vapi_call_id,
+    )
+    if row is None or row["since"] is None:
+        return
+    if args.call is not None and args.call.report is not None:
+        whose = await sessions.whose(ctx, args.call, args.vapi_call_id)
+        if whose is not None:
+            log.info("report found", outcome=await apply_report(ctx, whose, args.vapi_call_id, args.call.report))
+            return
+    elif args.call is not None and ctx.now - row["since"] < LONGEST_CALL:
+        return
+    log.warning("call without a report", known=args.call is not None)
+    await sessions.close_unreported(ctx, args.vapi_call_id, "no report")
+    if row["job_id"] is not None:
+        await calls.close(ctx, row["job_id"], "failed", "no_report")
+        await dispatch(ctx)

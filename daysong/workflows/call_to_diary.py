@@ -1,0 +1,305 @@
+"""From a call to a diary entry and its song.
+
+    a status update         the call was answered; or it is over, and its line free
+    an end-of-call report   in one transaction: the session, what was said about being called, whether it is a diary
+    generateDiaryFromCall   a job: the entry's words, from VAPI's summary or written by OpenAI, then the entry, once
+    generateMusicForCallDiary   a job: charge and generation, as for an entry that was written
+
+Reports come early, late, repeatedly, of calls we never dialled, or not at all (call_reaper.py). Of one call there is one
+session, of one session one entry, and of one entry from a call one song. What somebody said who had not agreed to it
+is not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+
+import msgspec
+
+from daysong.features.diaries import store as diaries
+from daysong.features.diaries.rules import MAX_CONTENT
+from daysong.features.music import generations
+from daysong.features.phone_calls import calls, consent, sessions
+from daysong.features.phone_calls.dialing import dispatch
+from daysong.features.phone_calls.outcomes import (
+    consent_of,
+    is_account_alarm,
+    state_of,
+    talk_text,
+    wants_no_calls,
+    why_not_a_diary,
+)
+from daysong.features.phone_calls.sessions import Whose
+from daysong.features.subscriptions import revenuecat_billing, usage
+from daysong.kernel import logs
+from daysong.kernel.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.database import Reader
+from daysong.kernel.errors import VendorError
+from daysong.kernel.ids import UserId
+from daysong.kernel.registry import Args, IdText, Result, Retry, Room
+from daysong.vendors.openai import Diarist
+from daysong.vendors.vapi import Telephone
+from daysong.vendors.vapi_reports import CONSENT, Message, Report, Turn
+from daysong.workflows.diary_to_song import request_suno_generation
+from daysong.workflows.song_delivery import OneGeneration
+
+room = Room("callDiaryWorkflow")
+log = logs.get_logger("calls")
+
+
+class OneSession(Args):
+    """Which call session."""
+
+    session_id: IdText
+
+
+class OneDiary(Args):
+    """Which entry that was told in a call."""
+
+    diary_id: IdText
+
+
+class VapiCall(Args):
+    """A call, by VAPI's id."""
+
+    vapi_call_id: str
+
+
+class Told(Result):
+    """What was told in a call, and to whom the entry belongs."""
+
+    user_id: str
+    language: str
+    summary: str | None
+    turns: list[Turn]
+
+
+class CallDiary(Args):
+    """The words of an entry that was told in a call."""
+
+    session_id: IdText
+    content: str
+
+
+async def on_message(ctx: MutationContext, message: Message) -> str:
+    """Apply a message of VAPI's; says in a word or two what came of it."""
+    if message.type not in {"status-update", "end-of-call-report"}:
+        return "noted"
+    if message.call_id is None:
+        return "of no call"
+    whose = await sessions.whose(ctx, message, message.call_id)
+    if whose is None:
+        if message.report is not None and is_account_alarm(message.report.ended_reason):
+            log.error("vapi places no calls", reason=message.report.ended_reason)
+        return "of nobody here"
+    if message.report is not None:
+        return await apply_report(ctx, whose, message.call_id, message.report)
+    return await _on_status(ctx, whose, message.call_id, message.status)
+
+
+async def _on_status(ctx: MutationContext, whose: Whose, call_id: str, status: str | None) -> str:
+    if status == "in-progress":
+        await sessions.opened(ctx, whose, call_id)
+        if whose.job is not None:
+            await calls.step(ctx, whose.job["id"], "started")
+        return "started"
+    if status == "ended" and whose.job is not None:
+        await calls.hang_up(ctx, whose.job["id"])
+        await dispatch(ctx)
+        return "ended"
+    return "noted"
+
+
+async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report: Report) -> str:
+    """What a call was, and what is to become of it; a second report changes nothing. Part of the caller's transaction."""
+    session = await sessions.opened(ctx, whose, call_id)
+    if session["reported_at"] is not None:
+        return "reported before"
+    if is_account_alarm(report.ended_reason):
+        log.error("vapi places no calls", reason=report.ended_reason)
+    has_words = report.has_user_turn
+    state = state_of(report.ended_reason, has_words)
+    agreed, outcome = await _consent(ctx, whose, session["id"], report, answered=has_words)
+    if agreed:
+        outcome = why_not_a_diary(report, state) or "diary to be written"
+    await sessions.keep_report(ctx, session["id"], report, state, outcome=outcome, with_words=agreed)
+    if whose.job is not None:
+        if state == "completed":
+            await calls.close(ctx, whose.job["id"], "completed")
+        else:
+            await calls.close(ctx, whose.job["id"], "failed", state)
+        await dispatch(ctx)
+    if agreed and outcome == "diary to be written":
+        await ctx.schedule(
+            generate_diary_from_call, OneSession(session_id=session["id"]), key=f"diary of {session['id']}"
+        )
+    if not agreed and has_words:
+        await ctx.schedule(forget_call, VapiCall(vapi_call_id=call_id), key=f"forget {call_id}")
+    log.info("call reported", session=session["id"], state=state, outcome=outcome)
+    return outcome
+
+
+async def _consent(
+    ctx: MutationContext, whose: Whose, session_id: str, report: Report, *, answered: bool
+) -> tuple[bool, str]:
+    """Act on what the person said about being called; whether the talk may be kept, and why not."""
+    structured = report.structured if answered else {}
+    said = consent_of({CONSENT: structured.get(CONSENT)})
+    holder = await consent.holder_of(ctx, whose.hashed, whose.user_id)
+    if said == "refused" or wants_no_calls(structured):
+        await consent.refuse(ctx, whose.hashed, holder)
+        # Who had agreed, and only wants no more calls, keeps this last talk.
+        return (whose.agreed and said != "refused"), "refused"
+    if whose.agreed or (holder is not None and holder.consent == "granted"):
+        return True, ""
+    refused = (await consent.known(ctx.db, whose.hashed)).refused
+    if said == "granted" and not refused:
+        if holder is not None:
+            await consent.grant(ctx, holder.settings_id, whose.hashed, session_id)
+        return True, ""
+    if holder is not None and await consent.tries_are_used_up(ctx.db, whose.hashed):
+        await consent.pause_without_consent(ctx, holder.settings_id)
+    return False, "refused" if refused else "no consent"
+
+
+@room.mutation()
+async def use_own_words(ctx: MutationContext, args: OneSession) -> None:
+    """Nobody could write the entry: what the person said is the entry, word for word."""
+    row = await ctx.db.fetchrow("select transcript from call_sessions where id = $1", args.session_id)
+    if row is not None and row["transcript"] is not None:
+        content = _own_words(msgspec.convert(row["transcript"], list[Turn]))
+        await save_call_diary(ctx, CallDiary(session_id=args.session_id, content=content))
+
+
+def _own_words(turns: list[Turn]) -> str:
+    return "\n\n".join(turn.text for turn in turns if turn.role == "user")
+
+
+@room.action(on_exhausted=use_own_words)
+async def generate_diary_from_call(ctx: ActionContext, args: OneSession) -> None:
+    """Write down what was told in a call as an entry. A job; safe to be killed anywhere and to run twice."""
+    told = await ctx.run_query(told_in_call, args)
+    if told is None:
+        return
+    content = told.summary
+    if content is None:
+        diarist: Diarist = ctx.vendor(Diarist)  # type: ignore[type-abstract]  # looked up by its interface
+        person = hashlib.sha256(told.user_id.encode()).hexdigest()
+        try:
+            content = await diarist.write_diary(talk=talk_text(told.turns), language=told.language, person=person)
+        except VendorError as error:
+            if not error.permanent:
+                raise
+            log.warning("entry not written", session=args.session_id, code=error.code)
+            content = _own_words(told.turns)
+    await ctx.run_mutation(save_call_diary, CallDiary(session_id=args.session_id, content=content))
+
+
+@room.query()
+async def told_in_call(ctx: QueryContext, args: OneSession) -> Told | None:
+    """What was told in a call whose entry is yet to be written; None when it is written, or never will be."""
+    row = await ctx.db.fetchrow(
+        """select c.user_id, c.transcript, c.end_of_call_report, s.language
+           from call_sessions c join users u on u.id = c.user_id and u.deleted_at is null
+           left join call_settings s on s.user_id = c.user_id
+           where c.id = $1 and c.outcome = 'diary to be written'""",
+        args.session_id,
+    )
+    if row is None:
+        return None
+    summary = (row["end_of_call_report"] or {}).get("summary")
+    return Told(
+        user_id=row["user_id"],
+        language=row["language"] or "en",
+        summary=summary.strip() or None if isinstance(summary, str) else None,
+        turns=msgspec.convert(row["transcript"] or [], list[Turn]),
+    )
+
+
+@room.mutation()
+async def save_call_diary(ctx: MutationContext, args: CallDiary) -> None:
+    """Keep the entry of a call, and set out to make its song; a second time changes nothing."""
+    session = await ctx.db.fetchrow(
+        """select c.id, c.user_id, c.started_at, c.created_at
+           from call_sessions c join users u on u.id = c.user_id and u.deleted_at is null
+           where c.id = $1 and c.outcome = 'diary to be written' for update of c""",
+        args.session_id,
+    )
+    if session is None:
+        return
+    content = args.content.strip()[:MAX_CONTENT]
+    if not content:
+        await ctx.db.execute("update call_sessions set outcome = 'no_words' where id = $1", args.session_id)
+        return
+    diary_id = await diaries.insert_of_call(
+        ctx.db,
+        UserId(session["user_id"]),
+        content,
+        date=session["started_at"] or session["created_at"],
+        call_session_id=args.session_id,
+        now=ctx.now,
+    )
+    await ctx.db.execute(
+        "update call_sessions set outcome = 'diary', diary_id = $2, updated_at = $3 where id = $1",
+        args.session_id, diary_id, ctx.now,
+    )  # fmt: skip
+    await sessions.merge_metadata(ctx, args.session_id, {"diaryId": diary_id})
+    await ctx.schedule(generate_music_for_call_diary, OneDiary(diary_id=diary_id), key=f"song of {diary_id}")
+
+
+@room.action()
+async def generate_music_for_call_diary(ctx: ActionContext, args: OneDiary) -> None:
+    """Set out to make the song of an entry that was told in a call. A job; safe to run twice."""
+    owner = await ctx.run_query(owner_of, args)
+    if owner is not None:
+        await revenuecat_billing.refresh_if_stale(ctx, owner)
+        await ctx.run_mutation(begin_call_song, args)
+
+
+@room.query()
+async def owner_of(ctx: QueryContext, args: OneDiary) -> str | None:
+    """Whose entry it is; None when it or its owner is gone."""
+    return await _owner(ctx.db, args.diary_id)
+
+
+async def _owner(db: Reader, diary_id: str) -> UserId | None:
+    owner = await db.fetchval(
+        "select u.id from diaries d join users u on u.id = d.user_id and u.deleted_at is null where d.id = $1", diary_id
+    )
+    return None if owner is None else UserId(owner)
+
+
+@room.mutation()
+async def begin_call_song(ctx: MutationContext, args: OneDiary) -> str:
+    """Charge, generation and job in one transaction, unless there was a song before; says in a word what came of it.
+
+    Without a song left in the period the entry stays as it is.
+    """
+    owner = await _owner(ctx.db, args.diary_id)
+    if owner is None:
+        return "gone"
+    if await ctx.db.fetchval("select true from generations where diary_id = $1 limit 1", args.diary_id):
+        return "begun before"
+    charge_id = await usage.charge(ctx.db, owner, ctx.now)
+    if charge_id is None:
+        await ctx.db.execute(
+            """update call_sessions set metadata = metadata || '{"song": "usage limit reached"}', updated_at = $2
+               where diary_id = $1""",
+            args.diary_id, ctx.now,
+        )  # fmt: skip
+        return "limit reached"
+    generation_id = await generations.insert(
+        ctx.db, owner=owner, diary_id=args.diary_id, charge_id=charge_id, style_hint=None, now=ctx.now
+    )
+    await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id))
+    return "begun"
+
+
+@room.action(retry=Retry(attempts=12))
+async def forget_call(ctx: ActionContext, args: VapiCall) -> None:
+    """Have VAPI delete what it keeps of a call nobody had agreed to."""
+    telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
+    await telephone.delete(args.vapi_call_id)
+
+

@@ -1,0 +1,41 @@
+"""Many people who are to be called, put into the database at once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+ZONES = ["America/New_York", "Europe/London", "Asia/Tokyo", "Australia/Sydney", "America/Sao_Paulo", "Africa/Cairo"]
+
+
+async def settle_due(db: asyncpg.Pool, people: int, due: datetime) -> None:
+    """That many people whose daily call is due at that moment, each in some zone, all of whom have agreed to it."""
+    async with db.acquire() as connection, connection.transaction():
+        await connection.execute("set local statement_timeout = 0")
+        await connection.execute(
+            """insert into users (id, clerk_id, created_at, updated_at)
+               select 'user_' || n, 'clerk_' || n, $2, $2 from generate_series(1, $1::int) n""",
+            people, due,
+        )  # fmt: skip
+        await connection.execute(
+            """insert into call_settings (id, user_id, phone_e164, timezone, local_minutes, cadence, byday_mask, active,
+                 consent, consent_at, next_run_at, created_at, updated_at)
+               select 'callset_' || n, 'user_' || n, '+1' || 2000000000 + n, ($3::text[])[1 + n % $4::int], n % 1440,
+                 'daily', 127, true, 'granted', $2, $2, $2, $2
+               from generate_series(1, $1::int) n""",
+            people, due, ZONES, len(ZONES),
+        )  # fmt: skip
+    await db.execute("analyze call_settings")
+
+
+async def summary(db: asyncpg.Pool) -> Any:
+    """How many jobs there are, how many occurrences have two, and how many people have a job and a next call."""
+    return await db.fetchrow(
+        """select (select count(*) from call_jobs) as jobs,
+             (select count(*) from (select from call_jobs group by settings_id, scheduled_for having count(*) > 1) t)
+               as twice,
+             (select count(*) from call_settings s
+              where next_run_at > created_at and exists (select from call_jobs where settings_id = s.id)) as settings"""
+    )
