@@ -15,6 +15,7 @@ from daysong.features.diaries import functions as diaries
 from daysong.features.music import playback
 from daysong.features.phone_calls import dialing, inbound
 from daysong.features.phone_calls import history as call_history
+from daysong.features.phone_calls import internal as call_internals
 from daysong.features.phone_calls import settings as call_settings
 from daysong.features.sharing import functions as sharing
 from daysong.features.sharing import own_shares
@@ -71,6 +72,7 @@ ROOMS: tuple[Room, ...] = (
     share_views.room,
     call_settings.room,
     call_history.room,
+    call_internals.room,
     diary_removal.diaries,
     diary_removal.music_actions,
     diary_to_song.music,

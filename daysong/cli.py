@@ -57,10 +57,11 @@ def demo(
     port: Port = surroundings.DEFAULT_PORT,
     data_dir: DataDir = DATA_DIR,
     exit_: Annotated[bool, Parameter(name="--exit", negative=(), help="Leave when the song is there.")] = False,
+    call_: Annotated[bool, Parameter(name="--call", negative=(), help="Have somebody tell it on the phone.")] = False,
 ) -> None:
-    """Make a song of a diary entry and show each stage. Needs no keys and no network."""
-    port = port or surroundings.free_port()
-    asyncio.run(demo_command.demo(entry=entry, port=port, data_dir=data_dir.absolute(), leave=exit_))
+    """Make a song of a diary entry, or of a phone call, and show each stage. Needs no keys and no network."""
+    port, told = port or surroundings.free_port(), None if call_ else entry
+    asyncio.run(demo_command.demo(entry=told, port=port, data_dir=data_dir.absolute(), leave=exit_))
 
 
 @command_line.command

@@ -11,7 +11,7 @@ ZONES = ["America/New_York", "Europe/London", "Asia/Tokyo", "Australia/Sydney", 
 
 
 async def settle_due(db: asyncpg.Pool, people: int, due: datetime) -> None:
-    """That many people whose daily call is due at that moment, each in some zone, all of whom have agreed to it."""
+    """That many people in many zones whose call is due at that moment, and then on a Sunday; all have agreed."""
     async with db.acquire() as connection, connection.transaction():
         await connection.execute("set local statement_timeout = 0")
         await connection.execute(
@@ -23,7 +23,7 @@ async def settle_due(db: asyncpg.Pool, people: int, due: datetime) -> None:
             """insert into call_settings (id, user_id, phone_e164, timezone, local_minutes, cadence, byday_mask, active,
                  consent, consent_at, next_run_at, created_at, updated_at)
                select 'callset_' || n, 'user_' || n, '+1' || 2000000000 + n, ($3::text[])[1 + n % $4::int], n % 1440,
-                 'daily', 127, true, 'granted', $2, $2, $2, $2
+                 'custom', 1, true, 'granted', $2, $2, $2, $2
                from generate_series(1, $1::int) n""",
             people, due, ZONES, len(ZONES),
         )  # fmt: skip

@@ -39,9 +39,16 @@ async def rings(world: World) -> list[Any]:
     return found
 
 
-async def until_due(world: World, at: str = "20:00") -> None:
-    """Let time pass until it is that time, in UTC, and what is due then is done."""
+async def until_due(world: World, at: str = "20:00", *, longer: timedelta = timedelta(minutes=3)) -> None:
+    """It becomes that time, in UTC, on this day or the next, and a little later; what is due then is done.
+
+    The hours before it pass in one step: what was due in them is done late.
+    """
     hour, minute = map(int, at.split(":"))
     now = world.clock.now()
     due = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    await world.pass_time((due if due > now else due + timedelta(days=1)) - now)
+    await world.settle()
+    world.clock.move_to((due if due > now else due + timedelta(days=1)) - timedelta(seconds=1))
+    await world.pass_time(timedelta(seconds=1))
+    if longer:
+        await world.pass_time(longer)

@@ -1,11 +1,10 @@
-"""`script/demo`: a diary entry becomes a song, before your eyes, through the front door."""
+"""`script/demo`: a diary entry or a phone call becomes a song, before your eyes, through the front door."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import re
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from rich.panel import Panel
 
 from daysong.app import App
 from daysong.commands import dev, surroundings
+from daysong.commands.demo_call import diary_of_a_call
+from daysong.commands.demo_person import DemoFailed, Person
 from daysong.commands.surroundings import PortTaken
 from daysong.kernel import logs
-from daysong.kernel.errors import DaysongError
 
 ENTRY = "I walked home in the rain and called my sister"
 WITHIN = 80.0
@@ -30,12 +30,11 @@ STAGES = {
 }
 
 
-class DemoFailed(DaysongError):
-    """The demo did not end in a song."""
+async def demo(*, entry: str | None, port: int, data_dir: Path, leave: bool) -> None:
+    """Start everything, make the song, show it; then keep serving until Ctrl-C, unless `leave`.
 
-
-async def demo(*, entry: str, port: int, data_dir: Path, leave: bool) -> None:
-    """Start everything, make the song, show it; then keep serving until Ctrl-C, unless `leave`."""
+    The song is of `entry`; without one, of what somebody tells in a phone call that is due within the minute.
+    """
     console = Console(highlight=False)
     logs.configure(readable=True, quiet=True)
     try:
@@ -65,17 +64,21 @@ async def demo(*, entry: str, port: int, data_dir: Path, leave: bool) -> None:
         stopping.cancel()
 
 
-async def _make_song(app: App, entry: str, data_dir: Path, console: Console) -> None:
+async def _make_song(app: App, entry: str | None, data_dir: Path, console: Console) -> None:
     async with httpx2.AsyncClient(base_url=app.settings.site_url, timeout=30, trust_env=False) as http:
         person = Person(http, app.settings.admin_key)
         await person.sign_in()
         console.print("[dim]•[/] Signed in as a new person")
-        started = await person.call("action", "music:startDiaryMusicGeneration", {"content": entry})
-        if not started["success"]:
-            raise DemoFailed(started["reason"])
+        if entry is None:
+            diary_id = await diary_of_a_call(person, app.clock, console)
+        else:
+            started = await person.call("action", "music:startDiaryMusicGeneration", {"content": entry})
+            if not started["success"]:
+                raise DemoFailed(started["reason"])
+            diary_id = started["diaryId"]
         try:
             async with asyncio.timeout(WITHIN):
-                await _follow(person, started["diaryId"], console)
+                await _follow(person, diary_id, console)
                 song = await _kept_song(person, console)
         except TimeoutError:
             raise DemoFailed(f"there was no song within {WITHIN:.0f} seconds; the log above says more") from None
@@ -87,35 +90,6 @@ async def _make_song(app: App, entry: str, data_dir: Path, console: Console) -> 
             raise DemoFailed(f"the share page answered {page.status_code}")
         console.print(f"Audio       {audio}", soft_wrap=True)
         console.print(f"Share link  {shared['shareUrl']} (answers {page.status_code})", soft_wrap=True)
-
-
-class Person:
-    """Somebody with an app: signs in and calls functions over HTTP."""
-
-    def __init__(self, http: httpx2.AsyncClient, admin_key: str) -> None:
-        self._http = http
-        self._admin_key = admin_key
-        self._token = ""
-
-    async def sign_in(self) -> None:
-        """Become a new person, as Clerk would say."""
-        sub = f"user_demo{secrets.token_hex(8)}"
-        who = {"sub": sub, "email": f"{sub}@example.test", "name": "Demo", "ttl": 3600}
-        self._token = (await self._http.post("/sandbox/clerk/sign-in", json=who)).raise_for_status().json()["jwt"]
-        await self.call("mutation", "users:ensureCurrentUser", {})
-
-    async def call(self, kind: str, path: str, args: dict[str, Any], *, admin: bool = False) -> Any:
-        """The value a function returns; DemoFailed with its message otherwise."""
-        authorization = f"Convex {self._admin_key}" if admin else f"Bearer {self._token}"
-        answer = await self._http.post(
-            f"/api/{kind}",
-            json={"path": path, "args": args, "format": "json"},
-            headers={"Authorization": authorization},
-        )
-        said = answer.raise_for_status().json()
-        if said["status"] != "success":
-            raise DemoFailed(f"{path}: {said['errorMessage']}")
-        return said["value"]
 
 
 async def _follow(person: Person, diary_id: str, console: Console) -> None:

@@ -28,6 +28,20 @@ INTERNAL = {
     "revenueCatBilling:reconcileStaleSubscriptions": "action",
     "callSettings:getActiveCallSettingsForExecutor": "mutation",
     "callSettings:getCallSettingsById": "query",
+    "callJobs:createCallJob": "mutation",
+    "callJobs:updateCallJobStatus": "mutation",
+    "callJobs:incrementCallJobAttempts": "mutation",
+    "callJobs:getCallJobByVapiId": "query",
+    "callJobs:getCallJobById": "query",
+    "callJobs:getCallSessionByVapiId": "query",
+    "callJobs:updateCallSession": "mutation",
+    "callJobs:updateCallSessionMetadata": "mutation",
+    "service/vapi/executor:executeScheduledCalls": "action",
+    "service/vapi/executor:calculateAndUpdateNextRun": "mutation",
+    "service/vapi/executor:processCallJob": "action",
+    "integrations/vapi/integration:scheduleVapiCall": "action",
+    "callDiaryWorkflow:generateDiaryFromCall": "action",
+    "callDiaryWorkflow:generateMusicForCallDiary": "action",
 }
 
 

@@ -27,7 +27,7 @@ SILENCE = 30.0  # after which a call without a word is ended
 _ASKS = re.compile(
     r"\b(asked (for|me|us)|agree|consent|permission|(okay|ok|all right|fine) with you|is that right|do you want|may i|"
     r"would you like (this|that|me)|einverstanden|gebeten|möchtest du das|möchten sie|stimmt das|d'accord|demandé|"
-    r"acuerdo|pedido|pediu|concorda|chiesto|va bene per|gevraagd|akkoord|zgadza|prosi)",
+    r"acuerdo|pedido|pediu|concorda|chiesto|va bene per|gevraagd|akkoord|zgadza|zgoda)|依頼",
     re.IGNORECASE,
 )
 

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
+from daysong.features.phone_calls.assistant import PHRASES, Talk, assistant_for
 from daysong.sandbox.conftest import NOW, failure, recorded, shape
 from daysong.sandbox.vapi_calls import Answers
 from daysong.sandbox.vapi_reports import AUTH_TOKEN
@@ -150,6 +151,20 @@ async def test_an_order_with_something_wrong_is_refused(phone: Telephone, change
     assert answer.status_code == 400
     assert any(word in line for line in answer.json()["message"]), answer.json()
     assert (await phone.look("rings"))["rings"] == []
+
+
+@pytest.mark.parametrize("first_call", [True, False])
+@pytest.mark.parametrize("language", [*PHRASES, "sv", "xx"])
+async def test_our_own_assistant_is_taken_and_understood(phone: Telephone, language: str, first_call: bool) -> None:
+    """In every language it has no field that VAPI refuses, and only on a first call it asks for consent."""
+    talk = Talk(job_id="job_1", user_id="user_1", name="Sam", language=language, local_now=NOW, first_call=first_call)
+    await phone.dial(assistant_for(talk, phone.settings, ORIGIN))
+    await phone.settle()
+    report = phone.told[-1].report
+    assert report is not None
+    assert report.structured == {"consent": "granted" if first_call else "unclear", "stopCalling": False}
+    assert (report.success, bool(report.summary)) == (True, True)
+    assert set(phone.steps) == {"queued", "ringing", "in-progress", "ended", "end-of-call-report"}
 
 
 async def test_the_client_sees_a_refused_number_for_what_it_is(phone: Telephone) -> None:

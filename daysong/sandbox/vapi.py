@@ -12,7 +12,7 @@ they are asked about. Besides VAPI's own API:
     POST   /sandbox/vapi/hold       {hold}: whether calls stay where they are, whatever is settled
     POST   /sandbox/vapi/advance    {callId?, jobId?, number?, to?} → the calls: brings them as far as `to` (ringing,
                                     in-progress, ended, reported; reported), and sends what is to be told of it
-    GET    /sandbox/vapi/calls      every call: {id, jobId, number, inbound, status, endedReason, conversation, consent}
+    GET    /sandbox/vapi/calls      every call: {id, jobId, number, inbound, status, endedReason, words, consent}
     GET    /sandbox/vapi/rings      {byJob, byNumber, rings: [{callId, jobId, number, time}]}: how often a phone rang
     GET, POST /sandbox/vapi/limits  {concurrency?, over?} → {concurrency, over, inFlight, mostInFlight}: with `over`
                                     blocked (as the documents say: 201, and it does not connect) or refused (400)

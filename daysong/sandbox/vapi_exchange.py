@@ -142,7 +142,8 @@ class Exchange:
         while call.id in self.calls and call.left() and ORDER.index(call.left()[0]) <= ORDER.index(to):
             stage = call.left()[0]
             call.passed += 1
-            self.most_in_flight = max(self.most_in_flight, self.in_flight())
+            if call.passed == 1 or stage == "queued":
+                self.most_in_flight = max(self.most_in_flight, self.in_flight())
             if stage == "reported":
                 self.webhooks.tell_report(call)
             else:

@@ -135,7 +135,9 @@ def artifact_of(call: PhoneCall) -> dict[str, Any]:
                     },
                 },
             }
-        made |= {"pcapUrl": f"{base}.pcap", "logUrl": f"{base}.jsonl.gz"}
+        for wanted, name, ending in (("pcapEnabled", "pcapUrl", "pcap"), ("loggingEnabled", "logUrl", "jsonl.gz")):
+            if plan.get(wanted, True):
+                made[name] = f"{base}.{ending}"
         outputs = [each for each in plan.get("structuredOutputs") or [] if isinstance(each, dict)]
         if outputs and talk.heard:
             made["structuredOutputs"] = {

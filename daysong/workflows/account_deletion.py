@@ -66,7 +66,7 @@ class OneErasure(Args):
 
 
 class OneTable(Args):
-    """Some rows of a table, in an erasure; `only` those of which nothing is left elsewhere, where there was something."""
+    """Some rows of a table, in an erasure; `only` those of which nothing is left elsewhere, if there was anything."""
 
     erasure_id: IdText
     table: str

@@ -5,15 +5,14 @@
     generateDiaryFromCall   a job: the entry's words, from VAPI's summary or written by OpenAI, then the entry, once
     generateMusicForCallDiary   a job: charge and generation, as for an entry that was written
 
-Reports come early, late, repeatedly, of calls we never dialled, or not at all (call_reaper.py). Of one call there is one
-session, of one session one entry, and of one entry from a call one song. What somebody said who had not agreed to it
-is not kept.
+Reports come early, late, repeatedly, of calls we never dialled, or not at all (call_reaper.py). Of one call there is
+one session, of one session one entry, and of one entry from a call one song. What somebody said who had not agreed to
+it is not kept.
 """
 
 from __future__ import annotations
 
 import hashlib
-
 
 import msgspec
 
@@ -112,7 +111,7 @@ async def _on_status(ctx: MutationContext, whose: Whose, call_id: str, status: s
 
 
 async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report: Report) -> str:
-    """What a call was, and what is to become of it; a second report changes nothing. Part of the caller's transaction."""
+    """What a call was, and what is to become of it; a second report changes nothing."""
     session = await sessions.opened(ctx, whose, call_id)
     if session["reported_at"] is not None:
         return "reported before"
@@ -244,7 +243,7 @@ async def save_call_diary(ctx: MutationContext, args: CallDiary) -> None:
         "update call_sessions set outcome = 'diary', diary_id = $2, updated_at = $3 where id = $1",
         args.session_id, diary_id, ctx.now,
     )  # fmt: skip
-    await sessions.merge_metadata(ctx, args.session_id, {"diaryId": diary_id})
+    await sessions.merge_metadata(ctx, args.session_id, {sessions.DIARY_ID: diary_id})
     await ctx.schedule(generate_music_for_call_diary, OneDiary(diary_id=diary_id), key=f"song of {diary_id}")
 
 
@@ -301,5 +300,3 @@ async def forget_call(ctx: ActionContext, args: VapiCall) -> None:
     """Have VAPI delete what it keeps of a call nobody had agreed to."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
     await telephone.delete(args.vapi_call_id)
-
-

@@ -46,6 +46,11 @@ async def dialled(world: World, person: Person) -> str:
     return "call_x"
 
 
+async def ordered(world: World) -> int:
+    """How many songs were ordered from Suno."""
+    return sum(call["path"].endswith("/generate") for call in await world.asked("suno"))
+
+
 async def outcomes(world: World) -> list[tuple[str, str | None]]:
     """What became of VAPI's messages, by type."""
     rows = await world.db.pool.fetch(
@@ -107,7 +112,7 @@ async def test_f37_three_deliveries_at_once_are_one_entry_and_one_song(world: Wo
     assert [answer.status_code for answer in answers] == [200] * 3
     await world.settle()
     assert len(await alice.query("diaries:listDiaries")) == 1
-    assert len(await world.asked("suno", "/generate")) == 1
+    assert await ordered(world) == 1
     [session] = await alice.query("callJobs:getCallSessions")
     assert session["diaryId"]
 
@@ -146,7 +151,7 @@ async def test_f36_f38_f39_f44_however_the_report_comes_the_talk_is_an_entry(
     assert (job["status"], session["state"]) == ("completed", "completed")
     assert session["callJobId"] == job["_id"]
     assert len(await rings(world)) == 1
-    assert len(await world.asked("suno", "/generate")) == 1
+    assert await ordered(world) == 1
 
 
 @pytest.mark.parametrize(
@@ -185,12 +190,11 @@ async def test_f44_a_report_that_never_comes_is_asked_for(world: World, alice: P
     await until_due(world)
     [job] = await alice.query("callJobs:getCallJobs")
     assert job["status"] == "scheduled"
-    async with world.http as http:
-        vapi_key = {"Authorization": f"Bearer {world.settings.vapi.api_key}"}
-        (await http.delete(f"/sandbox/vapi/call/{job['vapiCallId']}", headers=vapi_key)).raise_for_status()
-        await world.pass_time(timedelta(minutes=26))
-        [job] = await alice.query("callJobs:getCallJobs")
-        assert (job["status"], job["errorCode"]) == ("failed", "no_report")
+    key = {"Authorization": f"Bearer {world.settings.vapi.api_key}"}
+    (await world.http.delete(f"/sandbox/vapi/call/{job['vapiCallId']}", headers=key)).raise_for_status()
+    await world.pass_time(timedelta(minutes=26))
+    [job] = await alice.query("callJobs:getCallJobs")
+    assert (job["status"], job["errorCode"]) == ("failed", "no_report")
 
 
 async def test_f36_a_call_that_rings_in_is_its_callers(world: World, alice: Person) -> None:
@@ -252,7 +256,7 @@ async def test_without_a_song_left_the_entry_is_kept(world: World, alice: Person
     await until_due(world)
     [diary] = await alice.query("diaries:listDiaries")
     assert "primaryMusic" not in diary
-    assert await world.asked("suno", "/generate") == []
+    assert await ordered(world) == 0
 
 
 async def test_openai_being_down_costs_no_conversation(world: World, alice: Person) -> None:
@@ -291,7 +295,7 @@ async def test_a_deleted_account_keeps_nothing_of_its_calls(world: World, alice:
     await world.settle()
     for table in ("call_settings", "call_jobs", "call_sessions", "diaries"):
         assert await world.db.pool.fetchval(f"select count(*) from {table}") == 0  # noqa: S608 - one of these
-    deleted = [call["path"] for call in await world.asked("vapi", "/call/") if call["method"] == "DELETE"]
+    deleted = {call["path"] for call in await world.asked("vapi", "/call/") if call["method"] == "DELETE"}
     assert len(deleted) == 2
     for _ in range(2):
         await until_due(world)

@@ -27,7 +27,6 @@ MODEL = {"provider": "openai", "model": "gpt-5.4-mini"}
 # One voice that speaks every language, as the model writes it.
 VOICE = {"provider": "azure", "voiceId": "en-US-EmmaMultilingualNeural"}
 TRANSCRIBER = {"provider": "deepgram", "model": "nova-3"}
-SILENCE_SECONDS = 30
 # VAPI gives each step of its analysis five seconds unless told otherwise, then leaves it out.
 ANALYSIS_SECONDS = 20
 
@@ -321,7 +320,6 @@ def assistant_for(talk: Talk, vapi: VapiSettings, site_url: str) -> dict[str, An
         "transcriber": {**TRANSCRIBER, "language": tongue if tongue in LANGUAGES else SEVERAL},
         "endCallMessage": phrases.goodbye,
         "maxDurationSeconds": vapi.max_call_minutes * 60,
-        "silenceTimeoutSeconds": SILENCE_SECONDS,
         "backgroundSound": "off",
         # Without a message for it, a mailbox is hung up on.
         **({} if talk.inbound else {"voicemailDetection": {"provider": "vapi"}}),

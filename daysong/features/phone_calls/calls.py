@@ -70,9 +70,7 @@ async def close(
 ) -> None:
     """The call's report has come, or will not come: nothing is to be done about it any more."""
     await step(ctx, job_id, to, code, message)
-    await ctx.db.execute(
-        "update call_jobs set reported_at = $2 where id = $1 and reported_at is null", job_id, ctx.now
-    )
+    await ctx.db.execute("update call_jobs set reported_at = $2 where id = $1 and reported_at is null", job_id, ctx.now)
 
 
 async def find(db: Reader, *, vapi_call_id: str, job_id: str | None) -> asyncpg.Record | None:

@@ -83,11 +83,16 @@ class AskedCall(Result):
 @executor.action()
 async def process_call_job(ctx: ActionContext, args: OneCall) -> None:
     """Place one call that is due. A job; safe to be killed anywhere and to run twice."""
-    await schedule_vapi_call(ctx, args)
+    await place(ctx, args)
 
 
 @integration.action()
 async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
+    """The same by its other name: there is no way to dial but from a job, and then once."""
+    await place(ctx, args)
+
+
+async def place(ctx: ActionContext, args: OneCall) -> None:
     """Take a line, and ask VAPI for the call; does nothing when it may not be made, or not now."""
     order = await ctx.run_mutation(take_line, args)
     if order is None:

@@ -20,7 +20,7 @@ from daysong.kernel.registry import Args, NoArgs, Result, Room, given
 room = Room("callJobs")
 
 MOST_JOBS = 500
-MOST_SESSIONS = 100  # each may hold a whole talk
+MOST_SESSIONS = 500
 MOST_COUNTED = 10_000
 NOWHERE = "UTC"
 # A month anywhere lies within this of any moment in it.
@@ -95,6 +95,7 @@ class CallSession(Result):
     end_of_call_report: Any = UNSET
     outcome: str | UnsetType = UNSET
     diary_id: str | UnsetType = UNSET
+    metadata: Any = UNSET
 
 
 class DashboardStats(Result):
@@ -158,23 +159,25 @@ def _present(rows: Sequence[asyncpg.Record]) -> Sequence[asyncpg.Record]:
 async def get_call_jobs(ctx: QueryContext, args: GetCallJobs) -> list[CallJob]:
     """The caller's calls, the one due last first; Unauthorized for nobody."""
     rows = await ctx.db.fetch(JOBS_SQL, ctx.caller.signed_in, args.limit, args.status or None)
-    return [
-        CallJob(
-            id=row["id"],
-            creation_time=to_ms(row["created_at"]),
-            user_id=row["user_id"],
-            call_settings_id=row["settings_id"],
-            scheduled_for_utc=to_ms(row["scheduled_for"]),
-            status=row["status"],
-            kind=row["kind"],
-            attempts=row["attempts"],
-            updated_at=to_ms(row["updated_at"]),
-            vapi_call_id=given(row["vapi_call_id"]),
-            error_code=given(row["error_code"]),
-            error_message=given(row["error_message"]),
-        )
-        for row in _present(rows)
-    ]
+    return [job_of(row) for row in _present(rows)]
+
+
+def job_of(row: asyncpg.Record) -> CallJob:
+    """The call of a row of `call_jobs`."""
+    return CallJob(
+        id=row["id"],
+        creation_time=to_ms(row["created_at"]),
+        user_id=row["user_id"],
+        call_settings_id=row["settings_id"],
+        scheduled_for_utc=to_ms(row["scheduled_for"]),
+        status=row["status"],
+        kind=row["kind"],
+        attempts=row["attempts"],
+        updated_at=to_ms(row["updated_at"]),
+        vapi_call_id=given(row["vapi_call_id"]),
+        error_code=given(row["error_code"]),
+        error_message=given(row["error_message"]),
+    )
 
 
 @room.query(public=True, reads=("users", "call_jobs"))
@@ -200,26 +203,29 @@ async def get_call_job_stats(ctx: QueryContext, args: GetCallJobStats) -> CallJo
 async def get_call_sessions(ctx: QueryContext, args: GetCallSessions) -> list[CallSession]:
     """The caller's talks, the newest first; Unauthorized for nobody."""
     rows = await ctx.db.fetch(SESSIONS_SQL, ctx.caller.signed_in, args.limit)
-    return [
-        CallSession(
-            id=row["id"],
-            creation_time=to_ms(row["created_at"]),
-            user_id=row["user_id"],
-            vapi_call_id=row["vapi_call_id"],
-            direction=row["direction"],
-            state=row["state"],
-            call_job_id=given(row["call_job_id"]),
-            started_at=_moment(row["started_at"]),
-            ended_at=_moment(row["ended_at"]),
-            duration_sec=given(row["duration_sec"]),
-            ended_reason=given(row["ended_reason"]),
-            transcript=given(row["transcript"]),
-            end_of_call_report=given(row["end_of_call_report"]),
-            outcome=given(row["outcome"]),
-            diary_id=given(row["diary_id"]),
-        )
-        for row in _present(rows)
-    ]
+    return [session_of(row) for row in _present(rows)]
+
+
+def session_of(row: asyncpg.Record) -> CallSession:
+    """The talk of a row of `call_sessions`."""
+    return CallSession(
+        id=row["id"],
+        creation_time=to_ms(row["created_at"]),
+        user_id=row["user_id"],
+        vapi_call_id=row["vapi_call_id"],
+        direction=row["direction"],
+        state=row["state"],
+        call_job_id=given(row["call_job_id"]),
+        started_at=_moment(row["started_at"]),
+        ended_at=_moment(row["ended_at"]),
+        duration_sec=given(row["duration_sec"]),
+        ended_reason=given(row["ended_reason"]),
+        transcript=given(row["transcript"]),
+        end_of_call_report=given(row["end_of_call_report"]),
+        outcome=given(row["outcome"]),
+        diary_id=given(row["diary_id"]),
+        metadata=given(row["metadata"] or None),
+    )
 
 
 @room.query(public=True, reads=("users", "call_sessions", "call_settings", "diaries"))

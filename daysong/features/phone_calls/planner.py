@@ -78,7 +78,8 @@ async def _plan(ctx: MutationContext, due: Sequence[Any]) -> None:
         """insert into call_jobs (id, user_id, settings_id, scheduled_for, status, error_code, error_message,
              created_at, updated_at, ended_at)
            select id, user_id, settings_id, due, case when late then 'canceled' else 'queued' end,
-             case when late then 'missed' end, case when late then $6 end, $7, $7, case when late then $7 end
+             case when late then 'missed' end, case when late then $6 end, $7, $7,
+             case when late then $7::timestamptz end
            from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bool[])
              as j (id, user_id, settings_id, due, late)
            on conflict (settings_id, scheduled_for, kind) do nothing""",
@@ -120,5 +121,3 @@ async def call_off_late_calls(ctx: MutationContext, args: NoArgs) -> bool:  # no
         ctx.now - timedelta(minutes=ctx.settings.vapi.latest_minutes), ctx.now, REASONS["missed"], CALLED_OFF_AT_ONCE,
     )  # fmt: skip
     return done == f"UPDATE {CALLED_OFF_AT_ONCE}"
-
-

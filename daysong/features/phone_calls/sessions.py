@@ -17,6 +17,9 @@ from daysong.kernel.context import MutationContext
 from daysong.kernel.ids import CallSessionId
 from daysong.vendors.vapi_reports import Call, Message, Report
 
+# What stands in a session's metadata of the entry that was made of it.
+DIARY_ID = "diaryId"
+
 Direction = Literal["outbound", "inbound"]
 
 

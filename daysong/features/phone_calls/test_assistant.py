@@ -104,7 +104,6 @@ def test_f43_a_call_has_an_end_a_language_and_a_disclosure() -> None:
     """No endless talk, no English ears for a German speaker, nobody who does not know that it is an AI."""
     for talk in (made(language="de-CH"), made(language="de", first_call=True), made(language="de", inbound=True)):
         assert talk["maxDurationSeconds"] == 7 * 60
-        assert talk["silenceTimeoutSeconds"] <= 60
         assert talk["transcriber"] == {"provider": "deepgram", "model": "nova-3", "language": "de"}
         assert "Speak German" in prompt(talk)
         assert "KI" in talk["firstMessage"]
@@ -206,7 +205,7 @@ def test_the_assistant_is_made_of_fields_vapi_knows() -> None:
     """It refuses a call for one it does not know."""
     assert set(made()) == {
         "name", "firstMessage", "firstMessageMode", "model", "voice", "transcriber", "endCallMessage",
-        "maxDurationSeconds", "silenceTimeoutSeconds", "backgroundSound", "voicemailDetection", "serverMessages",
+        "maxDurationSeconds", "backgroundSound", "voicemailDetection", "serverMessages",
         "server", "credentialIds", "artifactPlan", "monitorPlan", "analysisPlan", "metadata",
     }  # fmt: skip
     assert len(made()["name"]) <= 40

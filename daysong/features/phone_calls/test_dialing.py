@@ -1,4 +1,4 @@
-"""A phone rings once for each call that is due, whatever VAPI or the network does; and never more at a time than lines."""
+"""A phone rings once for each call that is due, whatever VAPI or the network does; never more at a time than lines."""
 
 from __future__ import annotations
 
@@ -112,8 +112,6 @@ async def test_an_answer_that_is_lost_finds_its_call(world: World, alice: Person
     await world.steer("vapi", "hold", hold=True)
     await world.fault("vapi", path="/call", drop=True, times=1)
     await until_due(world)
-    assert (await the_call(alice))["status"] == "queued"
-    await world.pass_time(timedelta(seconds=30))
     job = await the_call(alice)
     assert job["status"] == "scheduled"
     assert job["vapiCallId"] == (await rings(world))[0]["callId"]
@@ -146,6 +144,7 @@ async def test_f34_no_more_calls_at_once_than_lines(world: World) -> None:
     """Five hundred due in one minute, ten lines: each waits its turn, and none is lost."""
     await settle_due(world.db.pool, 500, world.clock.now())
     await world.steer("vapi", "limits", concurrency=1000)
+    await world.steer("vapi", "people", answers="busy")
     await world.pass_time(timedelta(minutes=1))
     for _ in range(40):
         await world.pass_time(timedelta(seconds=45))
@@ -156,7 +155,7 @@ async def test_f34_no_more_calls_at_once_than_lines(world: World) -> None:
     assert found.keys() <= FINAL
     assert sum(found.values()) == 500
     rung = await rings(world)
-    assert len({ring["jobId"] for ring in rung}) == len(rung) == found["completed"]
+    assert len({ring["jobId"] for ring in rung}) == len(rung) == found["failed"]
 
 
 async def test_f31_a_call_that_waited_for_a_line_too_long_is_called_off(world: World) -> None:
@@ -176,7 +175,9 @@ async def test_f31_nobody_is_called_in_the_quiet_hours_but_who_chose_them(
     await wants_calls(bob, BOBS, at="21:30")
     await world.db.pool.execute("update call_settings set consent = 'granted', consent_at = $1", world.clock.now())
     await world.fault("vapi", path="/call", status=429, retryAfter=600, times=1)
-    await until_due(world, "21:40")
+    await until_due(world, "20:55")
+    await until_due(world, "21:10")
+    await until_due(world, "21:30")
     alices, bobs = await the_call(alice), await the_call(bob)
     assert (alices["status"], alices["errorCode"]) == ("canceled", "quiet_hours")
     assert bobs["status"] == "completed"
@@ -189,7 +190,7 @@ async def test_a_number_is_dialled_three_times_a_day_at_most(world: World, alice
     await answers(world, "no_answer")
     for _ in range(3):
         await alice.mutation("callSettings:sendTestCall")
-        await world.settle()
+        await world.pass_time(timedelta(minutes=1))
     await until_due(world)
     job, *_ = await alice.query("callJobs:getCallJobs")
     assert (job["status"], job["errorCode"]) == ("canceled", "number_busy")

@@ -193,7 +193,7 @@ async def test_the_month_changes_where_somebody_is(world: World, alice: Person) 
     [
         ("getCallJobs", {"limit": 0}), ("getCallJobs", {"limit": 501}), ("getCallJobs", {"limit": 1.5}),
         ("getCallJobs", {"status": "ringing"}), ("getCallJobStats", {"limit": 0}),
-        ("getCallJobStats", {"limit": 10_001}), ("getCallSessions", {"limit": 101}), ("getCallSessions", {"limit": -1}),
+        ("getCallJobStats", {"limit": 10_001}), ("getCallSessions", {"limit": 501}), ("getCallSessions", {"limit": -1}),
     ],
     ids=str,
 )  # fmt: skip

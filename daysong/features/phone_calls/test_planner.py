@@ -87,7 +87,7 @@ async def test_f31_after_hours_of_standstill_nobody_is_called_at_night(world: Wo
     assert [call["time"] for call in await world.asked("vapi", "/call")] == [to_ms(DUE + timedelta(days=1))]
 
 
-async def test_f31_after_days_of_standstill_each_missed_call_is_noted(world: World, alice: Person, admin: Person) -> None:
+async def test_f31_after_days_of_standstill_each_call_is_noted(world: World, alice: Person, admin: Person) -> None:
     """And the one that has just come due is made."""
     await wants_calls(alice)
     world.clock.move_to(DUE + timedelta(days=3, minutes=29))
