@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from daysong import app as composition
 from daysong.kernel.clock import to_ms
+from daysong.kernel.registry import Function, Registry
 from rehearsal.call_history import wants_calls
+from rehearsal.phones import rings
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio
@@ -37,6 +40,43 @@ async def test_a_test_call_is_made_now(world: World, alice: Person) -> None:
     assert (job["kind"], job["callSettingsId"]) == ("test", before["_id"])
     assert job["scheduledForUTC"] == to_ms(world.clock.now())
     assert (await alice.query("users:getUserProfile"))["callSettings"] == before
+
+
+async def test_the_phone_rings_and_the_person_answers(world: World, alice: Person, bob: Person) -> None:
+    """Once, at the number in one's own settings, with nothing more to be done."""
+    await wants_calls(alice)
+    await wants_calls(bob, phoneE164="+12025550124")
+    await alice.mutation("callSettings:sendTestCall")
+    await world.settle()
+    assert [ring["number"] for ring in await rings(world)] == ["+12025550123"]
+    [job] = await alice.query("callJobs:getCallJobs")
+    assert job["status"] == "completed"
+    assert (await alice.query("callJobs:getDashboardStats"))["totalCalls"] == 1
+
+
+async def test_f06_nobody_can_have_another_number_dialled(world: World, alice: Person, nobody: Person) -> None:
+    """A test call takes no number; and what dials is not there for people, whatever they know of the call."""
+    await wants_calls(alice)
+    sent = await alice.mutation("callSettings:sendTestCall")
+    with pytest.raises(FunctionError, match="ArgumentValidationError"):
+        await alice.mutation("callSettings:sendTestCall", phoneE164="+19005551234")
+    internal = [function for function in Registry(composition.ROOMS) if not function.public and is_of_calls(function)]
+    assert {"service/vapi/executor:processCallJob", "integrations/vapi/integration:scheduleVapiCall"} <= {
+        function.identifier for function in internal
+    }
+    user_id = (await alice.query("users:getUserProfile"))["user"]["_id"]
+    for function in internal:
+        for person in (alice, nobody):
+            with pytest.raises(FunctionError, match="Could not find public function"):
+                await person.call(
+                    function.kind.value.lower(), function.identifier,
+                    {"jobId": sent["callJobId"], "userId": user_id, "phoneNumber": "+19005551234"},
+                )  # fmt: skip
+
+
+def is_of_calls(function: Function) -> bool:
+    """Whether a function has to do with phone calls."""
+    return any(word in function.identifier for word in ("vapi", "call", "Call"))
 
 
 async def test_there_must_be_somebody_to_call(world: World, alice: Person, bob: Person) -> None:
