@@ -114,6 +114,11 @@ def checked_timezone(name: str) -> str:
     return name
 
 
+def is_known(timezone: str) -> bool:
+    """Whether there still is a zone of that name: they leave the database, if rarely (US/Pacific-New did in 2020)."""
+    return timezone in timezones()
+
+
 @functools.cache
 def _loaded(timezone: str) -> ZonedDateTime:
     """Something that keeps a zone in memory: whenever forgets those not used of late, and would reread their files."""

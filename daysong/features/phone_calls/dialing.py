@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from daysong.features.phone_calls import calls, consent
 from daysong.features.phone_calls.assistant import Talk, assistant_for
+from daysong.features.phone_calls.calendar import is_known
 from daysong.features.phone_calls.numbers import number_hash
 from daysong.features.phone_calls.outcomes import found_no_line
 from daysong.features.phone_calls.rules import (
@@ -22,6 +23,7 @@ from daysong.features.phone_calls.rules import (
     MOST_ATTEMPTS,
     MOST_DIALS_OF_A_PERSON,
     REASONS,
+    UNKNOWN_TIMEZONE,
     hour_forbids,
     is_late,
     number_forbids,
@@ -191,6 +193,8 @@ def _why_not(row: Any, now: Any, settings: Settings) -> str | None:
         return None
     chosen = row["local_minutes"] if row["kind"] == "scheduled" else MIDDAY
     return "quiet_hours" if hour_forbids(now, row["timezone"], chosen) else None
+    if not is_known(row["timezone"]):
+        return UNKNOWN_TIMEZONE
 
 
 async def _dials_today(ctx: MutationContext, user_id: str) -> int:

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from daysong.features.phone_calls.calendar import local_time
+from daysong.features.phone_calls.calendar import is_known, local_time
 from daysong.features.phone_calls.rules import Status
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import QueryContext
@@ -239,7 +239,7 @@ async def get_dashboard_stats(ctx: QueryContext, args: NoArgs) -> DashboardStats
     )  # fmt: skip
     if row is None:
         raise Unauthorized
-    timezone = row["timezone"] or NOWHERE
+    timezone = row["timezone"] if is_known(row["timezone"]) else NOWHERE
     today = local_time(ctx.now, timezone).date
     days = {local_time(moment, timezone).date for moment in row["dates"]}
     return DashboardStats(

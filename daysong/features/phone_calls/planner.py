@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from daysong.features.phone_calls import calls, dialing
-from daysong.features.phone_calls.calendar import next_run
+from daysong.features.phone_calls.calendar import is_known, next_run
 from daysong.features.phone_calls.dialing import executor
-from daysong.features.phone_calls.rules import REASONS, is_late
+from daysong.features.phone_calls.rules import REASONS, UNKNOWN_TIMEZONE, is_late
 from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.ids import CallJobId
@@ -69,6 +69,16 @@ async def calculate_and_update_next_run(ctx: MutationContext, args: OneSettings)
 
 async def _plan(ctx: MutationContext, due: Sequence[Any]) -> None:
     latest = timedelta(minutes=ctx.settings.vapi.latest_minutes)
+    # One that cannot be planned must not hold up all others.
+    lost = [row["id"] for row in due if not is_known(row["timezone"])]
+    if lost:
+        log.error("unknown time zones", settings=len(lost))
+        await ctx.db.execute(
+            """update call_settings set next_run_at = null, paused_reason = $3, updated_at = $2
+               where id = any($1)""",
+            lost, ctx.now, UNKNOWN_TIMEZONE,
+        )  # fmt: skip
+        due = [row for row in due if is_known(row["timezone"])]
     jobs = [
         (CallJobId.new(ctx.now), row["user_id"], row["id"], moment, is_late(moment, ctx.now, latest))
         for row in due

@@ -35,11 +35,14 @@ REPORT_OVERDUE = timedelta(minutes=20)
 # After that a call is over, whatever anybody says.
 LONGEST_CALL = timedelta(minutes=90)
 
+UNKNOWN_TIMEZONE = "unknown_timezone"
+
 # Why nobody was called: what a person reads about it.
 REASONS: Mapping[str, str] = {
     "missed": "It was too late for this call.",
     "quiet_hours": "It had become too late in the evening for this call.",
     "switched_off": "Calls are switched off.",
+    UNKNOWN_TIMEZONE: "The time zone of these settings is not known any more. Please choose another.",
     "refused": "Whoever answers this number does not want to be called.",
     "no_consent": "Nobody on this number has agreed to be called.",
     "tried_today": "This number was tried today already, and nobody has agreed to be called yet.",

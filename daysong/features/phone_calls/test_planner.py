@@ -14,7 +14,7 @@ from daysong.kernel.context import SYSTEM
 from daysong.kernel.registry import NoArgs
 from rehearsal.callees import settle_due, summary
 from rehearsal.library import nodes, plan
-from rehearsal.phones import ROOM, has_agreed, until_due, wants_calls
+from rehearsal.phones import ALICES, BOBS, ROOM, has_agreed, until_due, wants_calls
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
@@ -127,3 +127,29 @@ async def test_switched_off_in_the_last_second_nobody_is_called(world: World, al
     await world.settle()
     assert await jobs(alice) == [(to_ms(DUE), "canceled", "switched_off")]
     assert await world.asked("vapi", "/call") == []
+
+
+async def test_a_time_zone_nobody_knows_any_more_stops_nobody_else(world: World, alice: Person, bob: Person) -> None:
+    """Zones leave the time zone database: their people see why they are not called, and choose another."""
+    await wants_calls(alice)
+    await wants_calls(bob, BOBS)
+    forgotten = "update call_settings set timezone = 'US/Pacific-New' where phone_e164 = $1"
+    await world.db.pool.execute(forgotten, ALICES)
+    await until_due(world)
+    assert [status for _, status, _ in await jobs(bob)] == ["completed"]
+    assert await jobs(alice) == []
+    assert (await alice.query("users:getUserProfile"))["callSettings"]["pausedReason"] == "unknown_timezone"
+    assert (await alice.query("callJobs:getDashboardStats"))["totalCalls"] == 0
+    await wants_calls(alice)
+    await until_due(world)
+    assert [status for _, status, _ in await jobs(alice)] == ["completed"]
+
+
+async def test_a_call_in_a_time_zone_nobody_knows_any_more_is_called_off(world: World, alice: Person) -> None:
+    """It was planned before; waiting, it would hold up those behind it."""
+    await wants_calls(alice)
+    world.clock.move_to(DUE)
+    await world.app.runtime.run_mutation(planner.claim_due_settings, NoArgs(), SYSTEM, world.clock)
+    await world.db.pool.execute("update call_settings set timezone = 'US/Pacific-New'")
+    await world.pass_time(timedelta(minutes=1))
+    assert await jobs(alice) == [(to_ms(DUE), "canceled", "unknown_timezone")]
