@@ -88,8 +88,10 @@ async def on_message(ctx: MutationContext, message: Message) -> str:
         return "noted"
     if message.call_id is None:
         return "of no call"
-    dropped = message.report is not None and found_no_line(message.report.ended_reason)
-    if dropped and await calls.find(ctx.db, vapi_call_id=message.call_id, job_id=None) is None:
+    if (
+        found_no_line(message.ended_reason)
+        and await calls.find(ctx.db, vapi_call_id=message.call_id, job_id=None) is None
+    ):
         # Not known as placed: the answer to our own request says the same, or a look-up will.
         return "no free line at vapi"
     whose = await sessions.whose(ctx, message, message.call_id)

@@ -41,7 +41,7 @@ integration = Room("integrations/vapi/integration")
 log = logs.get_logger("calls")
 
 MIDDAY = 12 * 60
-# A quarter of an hour in all, which is longer than a call may last.
+# From nine minutes to seventeen in all, by chance.
 LOOK_UPS = Retry(attempts=9, first=timedelta(seconds=10), longest=timedelta(minutes=4))
 
 
@@ -51,6 +51,12 @@ class OneCall(Args):
     job_id: IdText
 
 
+class OneAttempt(OneCall):
+    """Which order for a call: it may be asked for up to three times, each after a certain no to the one before."""
+
+    attempt: int
+
+
 class PlacedCall(Args):
     """The id VAPI gave a call."""
 
@@ -58,10 +64,9 @@ class PlacedCall(Args):
     vapi_call_id: str
 
 
-class RefusedCall(Args):
+class RefusedCall(OneAttempt):
     """Why VAPI certainly did not place a call; `pause` in seconds, None when it never will."""
 
-    job_id: IdText
     code: str
     reason: str
     pause: float | None
@@ -76,6 +81,7 @@ class Order(Result):
     language: str
     timezone: str
     agreed: bool
+    attempt: int
     now: float
 
 
@@ -118,10 +124,12 @@ async def place(ctx: ActionContext, args: OneCall) -> None:
     except VendorError as error:
         if error.ambiguous:
             log.warning("vapi's answer was lost", call=args.job_id, code=error.code)
-            await ctx.run_mutation(look_for_call, args)
+            await ctx.run_mutation(look_for_call, OneAttempt(job_id=args.job_id, attempt=order.attempt))
             return
         pause = None if error.permanent else max(error.retry_after or 0.0, ATTEMPT_PAUSE.total_seconds())
-        refusal = RefusedCall(job_id=args.job_id, code=error.code, reason=error.reason, pause=pause)
+        refusal = RefusedCall(
+            job_id=args.job_id, attempt=order.attempt, code=error.code, reason=error.reason, pause=pause
+        )
         await ctx.run_mutation(note_refused, refusal)
         return
     await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=call_id))
@@ -136,7 +144,7 @@ async def take_line(ctx: MutationContext, args: OneCall) -> Order | None:
     """
     await calls.lock_lines(ctx.db)
     row = await ctx.db.fetchrow(
-        """select j.user_id, j.settings_id, j.kind, j.scheduled_for, j.asked_at, j.not_before, j.vapi_call_id,
+        """select j.user_id, j.settings_id, j.kind, j.scheduled_for, j.asked_at, j.not_before, j.attempts,
              s.phone_e164, s.timezone, s.local_minutes, s.language, s.active, s.consent, s.paused_reason, s.lost_at,
              u.name, u.deleted_at
            from call_jobs j join call_settings s on s.id = j.settings_id join users u on u.id = j.user_id
@@ -146,7 +154,7 @@ async def take_line(ctx: MutationContext, args: OneCall) -> Order | None:
     if row is None or (row["asked_at"] is None and row["not_before"] is not None and ctx.now < row["not_before"]):
         return None
     if row["asked_at"] is not None:
-        await look_for_call(ctx, args)
+        await look_for_call(ctx, OneAttempt(job_id=args.job_id, attempt=row["attempts"]))
         return None
     hashed = number_hash(ctx.settings, row["phone_e164"])
     number = await consent.known(ctx.db, hashed)
@@ -174,6 +182,7 @@ async def take_line(ctx: MutationContext, args: OneCall) -> Order | None:
         language=row["language"],
         timezone=row["timezone"],
         agreed=agreed,
+        attempt=row["attempts"] + 1,
         now=to_ms(ctx.now),
     )
 
@@ -184,6 +193,8 @@ def _why_not(row: Any, now: Any, settings: Settings) -> str | None:
         return "switched_off"
     if row["consent"] == "refused":
         return "refused"
+    if not is_known(row["timezone"]):
+        return UNKNOWN_TIMEZONE
     if row["paused_reason"] is not None:
         return "no_consent"
     if is_late(row["scheduled_for"], now, timedelta(minutes=settings.vapi.latest_minutes)):
@@ -193,8 +204,6 @@ def _why_not(row: Any, now: Any, settings: Settings) -> str | None:
         return None
     chosen = row["local_minutes"] if row["kind"] == "scheduled" else MIDDAY
     return "quiet_hours" if hour_forbids(now, row["timezone"], chosen) else None
-    if not is_known(row["timezone"]):
-        return UNKNOWN_TIMEZONE
 
 
 async def _dials_today(ctx: MutationContext, user_id: str) -> int:
@@ -226,13 +235,17 @@ async def note_placed(ctx: MutationContext, args: PlacedCall) -> None:
 
 @executor.mutation()
 async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
-    """VAPI certainly has not placed the call: it is asked again after a pause, or the call has failed."""
+    """VAPI certainly has not placed the call: it is asked again after a pause, or the call has failed.
+
+    What is told of an order before the latest is too late to matter: the next one may be ringing.
+    """
     await calls.lock_lines(ctx.db)
     row = await ctx.db.fetchrow(
         """select * from call_jobs
-           where id = $1 and status = 'queued' and asked_at is not null and vapi_call_id is null for update""",
-        args.job_id,
-    )
+           where id = $1 and attempts = $2 and status = 'queued' and asked_at is not null and vapi_call_id is null
+           for update""",
+        args.job_id, args.attempt,
+    )  # fmt: skip
     if row is None:
         return
     await consent.note_not_dialled(ctx, row["number_hash"], agreed=row["with_consent"], day=row["asked_at"].date())
@@ -251,17 +264,19 @@ async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
 
 
 @executor.mutation()
-async def look_for_call(ctx: MutationContext, args: OneCall) -> None:
+async def look_for_call(ctx: MutationContext, args: OneAttempt) -> None:
     """Have it looked up whether VAPI has a call whose answer was lost."""
-    await ctx.schedule(look_up_call, args, key=f"look up {args.job_id}")
+    await ctx.schedule(look_up_call, args, key=f"look up {args.job_id} {args.attempt}")
 
 
 @executor.mutation()
-async def lose_call(ctx: MutationContext, args: OneCall) -> None:
+async def lose_call(ctx: MutationContext, args: OneAttempt) -> None:
     """VAPI does not know the call, or never answers: it has failed."""
     lost = await ctx.db.fetchval(
-        "select true from call_jobs where id = $1 and status = 'queued' and vapi_call_id is null", args.job_id
-    )
+        """select true from call_jobs where id = $1 and attempts = $2 and status = 'queued' and asked_at is not null
+             and vapi_call_id is null""",
+        args.job_id, args.attempt,
+    )  # fmt: skip
     if lost:
         log.warning("call lost", call=args.job_id)
         await calls.close(ctx, args.job_id, "failed", "lost")
@@ -269,31 +284,40 @@ async def lose_call(ctx: MutationContext, args: OneCall) -> None:
 
 
 @executor.action(retry=LOOK_UPS, on_exhausted=lose_call)
-async def look_up_call(ctx: ActionContext, args: OneCall) -> None:
-    """Ask VAPI whether it has the call, again and again for a quarter of an hour. It is not asked for anew."""
+async def look_up_call(ctx: ActionContext, args: OneAttempt) -> None:
+    """Ask VAPI whether it has the call, again and again for about a quarter of an hour. It is not asked for anew."""
     asked = await ctx.run_query(asked_call, args)
     if asked is None:
         return
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
     found = await telephone.find(args.job_id, since=from_ms(asked.asked_at) - timedelta(minutes=2))
     if found is None:
-        raise VendorError("vapi", "no such call yet", permanent=False, code="unknown_call")
+        raise _unknown()
     if found.report is not None and found_no_line(found.report.ended_reason):
+        if args.attempt > 1:
+            # It may be what the first order came to: nothing is known of this one then.
+            raise _unknown()
         pause = ATTEMPT_PAUSE.total_seconds()
-        refusal = RefusedCall(job_id=args.job_id, code="lines_busy", reason=REASONS["lines_busy"], pause=pause)
+        refusal = RefusedCall(
+            job_id=args.job_id, attempt=args.attempt, code="lines_busy", reason=REASONS["lines_busy"], pause=pause
+        )
         await ctx.run_mutation(note_refused, refusal)
         return
     await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=found.id))
 
 
+def _unknown() -> VendorError:
+    return VendorError("vapi", "no such call yet", permanent=False, code="unknown_call")
+
+
 @executor.query()
-async def asked_call(ctx: QueryContext, args: OneCall) -> AskedCall | None:
-    """A call that was asked for and has no id yet; None when it has one, or is over."""
+async def asked_call(ctx: QueryContext, args: OneAttempt) -> AskedCall | None:
+    """A call that was asked for and has no id yet; None when it has one, is over, or was asked for anew."""
     asked_at = await ctx.db.fetchval(
-        """select asked_at from call_jobs
-           where id = $1 and status = 'queued' and asked_at is not null and vapi_call_id is null""",
-        args.job_id,
-    )
+        """select asked_at from call_jobs where id = $1 and attempts = $2 and status = 'queued'
+             and asked_at is not null and vapi_call_id is null""",
+        args.job_id, args.attempt,
+    )  # fmt: skip
     return None if asked_at is None else AskedCall(asked_at=to_ms(asked_at))
 
 

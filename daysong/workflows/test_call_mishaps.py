@@ -1,0 +1,84 @@
+"""Whatever goes wrong around a call: it rings once, it ends, and what was said in it is kept or forgotten as agreed."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daysong import vendors
+from daysong.features.phone_calls.rules import LONGEST_CALL
+from rehearsal.phones import ALICES, ROOM, answers, has_agreed, rings, until_due, wants_calls
+from rehearsal.world import Person, World
+
+pytestmark = pytest.mark.anyio
+
+REPORT = Path(vendors.__file__).parent / "fixtures" / "vapi" / "eocr-customer-ended.json"
+
+
+async def the_call(person: Person) -> Any:
+    """The only call a person has had."""
+    [job] = await person.query("callJobs:getCallJobs")
+    return job
+
+
+async def shown(person: Person) -> Any:
+    """What the person sees of their call settings."""
+    return (await person.query("users:getUserProfile"))["callSettings"]
+
+
+async def orders(world: World) -> int:
+    """How often VAPI was asked for a call."""
+    return sum(call["method"] == "POST" for call in await world.asked("vapi", "/call"))
+
+
+async def deleted(world: World) -> list[str]:
+    """The calls VAPI was told to delete."""
+    found = await world.asked("vapi", "/call/")
+    return [call["path"].rpartition("/")[2] for call in found if call["method"] == "DELETE"]
+
+
+async def held(world: World, hold: bool) -> None:
+    """Calls stay where they are, or go on."""
+    await world.steer("vapi", "hold", hold=hold)
+
+
+async def test_f35_a_lost_answer_is_not_mistaken_for_the_refusal_before_it(
+    world: World, alice: Person, admin: Person
+) -> None:
+    """The first order found no line, the answer to the second is lost: what VAPI has of the first says nothing."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    await world.steer("vapi", "limits", concurrency=0, over="blocked")
+    await until_due(world, longer=timedelta(0))
+    assert await orders(world) == 1
+    await world.steer("vapi", "limits", concurrency=10)
+    await world.fault("vapi", path="/call", status=500, times=1)
+    await world.pass_time(timedelta(minutes=1))
+    assert await orders(world) == 2
+    # A look-up that was begun for the first order comes to its end only now.
+    late = {"code": "lines_busy", "reason": "All lines were taken.", "pause": 20.0, "attempt": 1}
+    await admin.mutation(f"{ROOM}:noteRefused", jobId=(await the_call(alice))["_id"], **late)
+    await world.pass_time(timedelta(minutes=24))
+    job = await the_call(alice)
+    assert await orders(world) == 2
+    assert (job["status"], job["errorCode"], await rings(world)) == ("failed", "lost", [])
+
+
+async def test_f35_every_lost_answer_is_looked_up(world: World, alice: Person, admin: Person) -> None:
+    """Also the second of one call, when somebody was too early to look for the first."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    await world.fault("vapi", path="/call", status=429, retryAfter=30, times=1)
+    await until_due(world, longer=timedelta(0))
+    await admin.mutation(f"{ROOM}:lookForCall", jobId=(await the_call(alice))["_id"], attempt=1)
+    await world.settle()
+    await held(world, True)
+    await world.fault("vapi", path="/call", drop=True, times=1)
+    await world.pass_time(timedelta(minutes=10))
+    job = await the_call(alice)
+    assert [ring["callId"] for ring in await rings(world)] == [job["vapiCallId"]]
+    assert job["status"] == "scheduled"
