@@ -82,3 +82,23 @@ async def test_f35_every_lost_answer_is_looked_up(world: World, alice: Person, a
     job = await the_call(alice)
     assert [ring["callId"] for ring in await rings(world)] == [job["vapiCallId"]]
     assert job["status"] == "scheduled"
+
+
+async def test_who_agrees_in_the_last_try_is_called_from_then_on(world: World, alice: Person) -> None:
+    """Also when the settings were saved, and paused, while that talk went on."""
+    await wants_calls(alice)
+    await answers(world, "no_answer")
+    for _ in range(2):
+        await until_due(world)
+    await answers(world, "talks")
+    await held(world, True)
+    await until_due(world)
+    await wants_calls(alice)
+    assert (await shown(alice))["pausedReason"] == "no_consent"
+    await held(world, False)
+    await world.settle()
+    settings = await shown(alice)
+    assert settings["consent"] == "granted"
+    assert "pausedReason" not in settings
+    await until_due(world)
+    assert len(await rings(world)) == 4

@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal, NamedTuple
 
+from daysong.features.phone_calls.calendar import is_known, next_run
 from daysong.features.phone_calls.numbers import number_hash
-from daysong.features.phone_calls.rules import MOST_TRIES, REASONS, Number, dialled
+from daysong.features.phone_calls.rules import MOST_TRIES, REASONS, UNKNOWN_TIMEZONE, Number, dialled
 from daysong.kernel.context import MutationContext
 from daysong.kernel.database import Transaction
 
@@ -65,11 +66,23 @@ async def _save(ctx: MutationContext, hashed: bytes, number: Number) -> None:
 
 
 async def grant(ctx: MutationContext, settings_id: str, hashed: bytes, session_id: str | None) -> None:
-    """The person on the number has agreed to be called by that account, in that session if it was in a call."""
+    """The person on the number has agreed to be called by that account, in that session if it was in a call.
+
+    What had paused its calls does so no more; calls that are switched off stay so.
+    """
+    row = await ctx.db.fetchrow(
+        "select timezone, local_minutes, byday_mask from call_settings where id = $1 for update", settings_id
+    )
+    if row is None:
+        return
+    paused = None if is_known(row["timezone"]) else UNKNOWN_TIMEZONE
+    due = None if paused else next_run(after=ctx.now, **row)
     await ctx.db.execute(
-        """update call_settings set consent = 'granted', consent_at = $2, consent_session_id = $3, updated_at = $2
-           where id = $1 and consent = 'unknown'""",
-        settings_id, ctx.now, session_id,
+        """update call_settings
+           set consent = 'granted', consent_at = $2, consent_session_id = $3, lost_at = null, paused_reason = $4::text,
+               next_run_at = case when active and $4::text is null then coalesce(next_run_at, $5) end, updated_at = $2
+           where id = $1""",
+        settings_id, ctx.now, session_id, paused, due,
     )  # fmt: skip
     await ctx.db.execute(
         """update phone_numbers set tries = 0, last_try_at = null, last_try_on = null, updated_at = $2

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from daysong.features.phone_calls import consent
-from daysong.features.phone_calls.calendar import next_run
 from daysong.features.phone_calls.numbers import number_hash
 from daysong.features.phone_calls.rules import MOST_TRIES
 from daysong.kernel.context import MutationContext
@@ -108,21 +107,13 @@ async def vouch(ctx: MutationContext, user_id: UserId, numbers: tuple[str, ...])
     switch calls on that are switched off.
     """
     row = await ctx.db.fetchrow(
-        """select id, phone_e164, timezone, local_minutes, byday_mask, active from call_settings
+        """select id, phone_e164 from call_settings
            where user_id = $1 and phone_e164 = any($2) and (consent <> 'granted' or lost_at is not null)""",
         user_id, list(numbers),
     )  # fmt: skip
     if row is None or not await _take(ctx, user_id, row["phone_e164"], from_others=True):
         return False
-    await _clear(ctx, number_hash(ctx.settings, row["phone_e164"]))
-    due = next_run(
-        after=ctx.now, timezone=row["timezone"], local_minutes=row["local_minutes"], byday_mask=row["byday_mask"]
-    )  # fmt: skip
-    await ctx.db.execute(
-        """update call_settings
-           set consent = 'granted', consent_at = $2, consent_session_id = null, lost_at = null, paused_reason = null,
-               next_run_at = case when active then coalesce(next_run_at, $3) end, updated_at = $2
-           where id = $1""",
-        row["id"], ctx.now, due,
-    )  # fmt: skip
+    hashed = number_hash(ctx.settings, row["phone_e164"])
+    await _clear(ctx, hashed)
+    await consent.grant(ctx, row["id"], hashed, None)
     return True
