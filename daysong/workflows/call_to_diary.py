@@ -23,6 +23,7 @@ from daysong.features.phone_calls import calls, consent, sessions
 from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.outcomes import (
     consent_of,
+    EndState,
     found_no_line,
     is_account_alarm,
     state_of,
@@ -126,7 +127,7 @@ async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report:
         log.error("vapi places no calls", reason=report.ended_reason)
     has_words = report.has_user_turn
     state = state_of(report.ended_reason, has_words)
-    agreed, outcome = await _consent(ctx, whose, session["id"], report, answered=has_words)
+    agreed, outcome = await _consent(ctx, whose, session["id"], report, state)
     if agreed:
         outcome = why_not_a_diary(report, state) or "diary to be written"
     await sessions.keep_report(ctx, session["id"], report, state, outcome=outcome, with_words=agreed)
@@ -147,10 +148,10 @@ async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report:
 
 
 async def _consent(
-    ctx: MutationContext, whose: Whose, session_id: str, report: Report, *, answered: bool
+    ctx: MutationContext, whose: Whose, session_id: str, report: Report, state: EndState
 ) -> tuple[bool, str]:
     """Act on what the person said about being called; whether the talk may be kept, and why not."""
-    structured = report.structured if answered else {}
+    structured = report.structured if report.has_user_turn else {}
     said = consent_of({CONSENT: structured.get(CONSENT)})
     holder = await consent.holder_of(ctx, whose.hashed, whose.user_id)
     if said == "refused" or wants_no_calls(structured):
@@ -160,8 +161,9 @@ async def _consent(
     if whose.agreed or (holder is not None and holder.consent == "granted"):
         return True, ""
     refused = (await consent.known(ctx.db, whose.hashed)).refused
-    if said == "granted" and not refused:
-        if holder is not None:
+    # What a mailbox says agrees to nothing.
+    if said == "granted" and state == "completed" and not refused:
+        if holder is not None and holder.consent == "unknown":
             await consent.grant(ctx, holder.settings_id, whose.hashed, session_id)
         return True, ""
     if holder is not None and await consent.tries_are_used_up(ctx.db, whose.hashed):

@@ -84,6 +84,16 @@ async def test_f35_every_lost_answer_is_looked_up(world: World, alice: Person, a
     assert job["status"] == "scheduled"
 
 
+async def test_f32_no_voicemail_agrees_to_anything(world: World, alice: Person) -> None:
+    """Whatever is made of its greeting: consent is a person's."""
+    await wants_calls(alice)
+    await answers(world, "talks", reason="voicemail")
+    await until_due(world)
+    assert (await shown(alice))["consent"] == "unknown"
+    assert await alice.query("diaries:listDiaries") == []
+    assert len(await deleted(world)) == 1
+
+
 async def test_who_agrees_in_the_last_try_is_called_from_then_on(world: World, alice: Person) -> None:
     """Also when the settings were saved, and paused, while that talk went on."""
     await wants_calls(alice)
