@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from daysong.features.phone_calls import calls, sessions
 from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.rules import LONGEST_CALL, REPORT_OVERDUE
@@ -51,7 +53,15 @@ async def reap_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG00
         await dispatch(ctx)
 
 
-@room.action()
+@room.mutation()
+async def give_up_poll(ctx: MutationContext, args: VapiCall) -> None:
+    """VAPI cannot be asked about a call: the next look asks again; after an hour and a half, it has no report."""
+    since = await _since(ctx, args.vapi_call_id)
+    if since is not None and ctx.now - since >= LONGEST_CALL:
+        await _close(ctx, args.vapi_call_id)
+
+
+@room.action(on_exhausted=give_up_poll)
 async def poll_call(ctx: ActionContext, args: VapiCall) -> None:
     """Ask VAPI how a call went. A job; safe to run twice."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
@@ -61,24 +71,37 @@ async def poll_call(ctx: ActionContext, args: VapiCall) -> None:
 
 @room.mutation()
 async def apply_polled(ctx: MutationContext, args: Polled) -> None:
-    """What VAPI says of a call: its report, if it is over; else, after an hour and a half, that there is none."""
-    row = await ctx.db.fetchrow(
-        """select coalesce(j.asked_at, c.created_at) as since, j.id as job_id
-           from (select $1::text as vapi_call_id) w
-           left join call_jobs j using (vapi_call_id) left join call_sessions c using (vapi_call_id)""",
-        args.vapi_call_id,
-    )
-    if row is None or row["since"] is None:
+    """What VAPI says of a call: its report, if it is over; else, after an hour and a half, that there is none.
+
+    There is none either of a call VAPI does not know.
+    """
+    since = await _since(ctx, args.vapi_call_id)
+    if since is None:
         return
     if args.call is not None and args.call.report is not None:
         whose = await sessions.whose(ctx, args.call, args.vapi_call_id)
         if whose is not None:
             log.info("report found", outcome=await apply_report(ctx, whose, args.vapi_call_id, args.call.report))
             return
-    elif args.call is not None and ctx.now - row["since"] < LONGEST_CALL:
+    elif args.call is not None and ctx.now - since < LONGEST_CALL:
         return
-    log.warning("call without a report", known=args.call is not None)
-    await sessions.close_unreported(ctx, args.vapi_call_id, "no report")
-    if row["job_id"] is not None:
-        await calls.close(ctx, row["job_id"], "failed", "no_report")
+    await _close(ctx, args.vapi_call_id)
+
+
+async def _since(ctx: MutationContext, vapi_call_id: str) -> datetime | None:
+    """When a call was asked for, or first heard of; None when it is not known."""
+    since: datetime | None = await ctx.db.fetchval(
+        """select coalesce((select asked_at from call_jobs where vapi_call_id = $1),
+                           (select created_at from call_sessions where vapi_call_id = $1))""",
+        vapi_call_id,
+    )
+    return since
+
+
+async def _close(ctx: MutationContext, vapi_call_id: str) -> None:
+    log.warning("call without a report")
+    await sessions.close_unreported(ctx, vapi_call_id)
+    job_id = await ctx.db.fetchval("select id from call_jobs where vapi_call_id = $1", vapi_call_id)
+    if job_id is not None:
+        await calls.close(ctx, job_id, "failed", "no_report")
         await dispatch(ctx)

@@ -121,7 +121,7 @@ async def _on_status(ctx: MutationContext, whose: Whose, call_id: str, status: s
 async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report: Report) -> str:
     """What a call was, and what is to become of it; a second report changes nothing."""
     session = await sessions.opened(ctx, whose, call_id)
-    if session["reported_at"] is not None:
+    if session["reported_at"] is not None and session["outcome"] != sessions.NO_REPORT:
         return "reported before"
     if is_account_alarm(report.ended_reason):
         log.error("vapi places no calls", reason=report.ended_reason)

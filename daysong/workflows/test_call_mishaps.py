@@ -84,6 +84,53 @@ async def test_f35_every_lost_answer_is_looked_up(world: World, alice: Person, a
     assert job["status"] == "scheduled"
 
 
+async def test_f44_a_call_that_cannot_be_asked_about_is_closed_all_the_same(world: World, alice: Person) -> None:
+    """Its line would be taken for ever, and in the end nobody could be called."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    await world.fault("vapi", webhooks="lost")
+    await until_due(world)
+    await world.fault("vapi", path="/call/", status=500)
+    await world.pass_time(LONGEST_CALL + timedelta(minutes=20))
+    job = await the_call(alice)
+    assert (job["status"], job["errorCode"]) == ("failed", "no_report")
+    waiting = "status in ('queued', 'running') and function like 'callReaper:%'"
+    assert await world.db.pool.fetchval(f"select count(*) from jobs where {waiting}") == 0  # noqa: S608 - a constant
+
+
+async def test_f36_a_report_that_nobody_expected_any_more_is_still_heard(world: World, alice: Person) -> None:
+    """The call was given up after an hour and a half; then the talk turns up, and is an entry."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    await held(world, True)
+    await until_due(world)
+    await world.steer("vapi", "advance", to="in-progress")
+    await world.pass_time(LONGEST_CALL + timedelta(minutes=10))
+    assert (await the_call(alice))["errorCode"] == "no_report"
+    await held(world, False)
+    await world.settle()
+    [session] = await alice.query("callJobs:getCallSessions")
+    [diary] = await alice.query("diaries:listDiaries")
+    assert (session["outcome"], session["diaryId"]) == ("diary", diary["_id"])
+    await world.steer("vapi", "redeliver", times=2)
+    await world.settle()
+    assert len(await alice.query("diaries:listDiaries")) == 1
+
+
+async def test_f32_a_refusal_that_is_reported_late_binds_all_the_same(world: World, alice: Person) -> None:
+    """And its words are deleted at VAPI."""
+    await wants_calls(alice)
+    await answers(world, "refuses")
+    await held(world, True)
+    await until_due(world)
+    await world.steer("vapi", "advance", to="in-progress")
+    await world.pass_time(LONGEST_CALL + timedelta(minutes=10))
+    await held(world, False)
+    await world.settle()
+    assert (await shown(alice))["pausedReason"] == "refused"
+    assert len(await deleted(world)) == 1
+
+
 async def test_f32_no_voicemail_agrees_to_anything(world: World, alice: Person) -> None:
     """Whatever is made of its greeting: consent is a person's."""
     await wants_calls(alice)

@@ -20,6 +20,9 @@ from daysong.vendors.vapi_reports import Call, Message, Report
 # What stands in a session's metadata of the entry that was made of it.
 DIARY_ID = "diaryId"
 
+# The outcome of one that was given up; should its report come after all, it counts.
+NO_REPORT = "no report"
+
 Direction = Literal["outbound", "inbound"]
 
 
@@ -88,7 +91,7 @@ async def keep_report(
            where id = $1 and reported_at is null""",
         session_id, state, report.started_at, report.ended_at, report.seconds, report.ended_reason,
         msgspec.to_builtins(report.turns) if with_words else None, _kept(report) if with_words else None,
-        outcome, ctx.now,
+        outcome, ctx.now, NO_REPORT,
     )  # fmt: skip
 
 
@@ -105,13 +108,13 @@ def _kept(report: Report) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if value is not None}
 
 
-async def close_unreported(ctx: MutationContext, vapi_call_id: str, outcome: str) -> None:
-    """No report of this call will come any more."""
+async def close_unreported(ctx: MutationContext, vapi_call_id: str) -> None:
+    """No report of this call is waited for any more."""
     await ctx.db.execute(
         """update call_sessions set state = case when state = 'in-progress' then 'failed' else state end,
              outcome = $2, reported_at = $3, updated_at = $3
            where vapi_call_id = $1 and reported_at is null""",
-        vapi_call_id, outcome, ctx.now,
+        vapi_call_id, NO_REPORT, ctx.now,
     )  # fmt: skip
 
 
