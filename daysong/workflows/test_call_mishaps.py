@@ -159,3 +159,18 @@ async def test_who_agrees_in_the_last_try_is_called_from_then_on(world: World, a
     assert "pausedReason" not in settings
     await until_due(world)
     assert len(await rings(world)) == 4
+
+
+async def test_who_rings_in_and_changes_their_number_meanwhile_loses_no_talk(world: World, alice: Person) -> None:
+    """It was theirs when it began."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    await held(world, True)
+    call = await world.steer("vapi", "ring-in", number=ALICES)
+    await world.steer("vapi", "advance", callId=call["callId"], to="in-progress")
+    await world.settle()
+    await wants_calls(alice, "+12025550177")
+    await held(world, False)
+    await world.settle()
+    [session] = await alice.query("callJobs:getCallSessions")
+    assert session["outcome"] == "diary"

@@ -57,11 +57,13 @@ async def whose(ctx: MutationContext, about: Message | Call, vapi_call_id: str) 
         return Whose(job["user_id"], job, job["number_hash"], job["with_consent"], "outbound")
     if about.customer_number is None:
         return None
+    # Whose it was when it began, it stays: numbers may change meanwhile.
     user_id = await ctx.db.fetchval(
-        """select s.user_id from call_settings s join users u on u.id = s.user_id
-           where s.phone_e164 = $1 and s.lost_at is null and s.consent = 'granted' and u.deleted_at is null""",
-        about.customer_number,
-    )
+        """select u.id from users u where u.deleted_at is null and u.id = coalesce(
+             (select user_id from call_sessions where vapi_call_id = $2),
+             (select user_id from call_settings where phone_e164 = $1 and lost_at is null and consent = 'granted'))""",
+        about.customer_number, vapi_call_id,
+    )  # fmt: skip
     if user_id is None or about.user_id not in {None, user_id}:
         return None
     hashed = number_hash(ctx.settings, about.customer_number)
@@ -88,7 +90,7 @@ async def keep_report(
     await ctx.db.execute(
         """update call_sessions set state = $2, started_at = $3, ended_at = $4, duration_sec = $5, ended_reason = $6,
              transcript = $7, end_of_call_report = $8, outcome = $9, reported_at = $10, updated_at = $10
-           where id = $1 and reported_at is null""",
+           where id = $1 and (reported_at is null or outcome = $11)""",
         session_id, state, report.started_at, report.ended_at, report.seconds, report.ended_reason,
         msgspec.to_builtins(report.turns) if with_words else None, _kept(report) if with_words else None,
         outcome, ctx.now, NO_REPORT,
