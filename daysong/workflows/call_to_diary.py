@@ -13,6 +13,7 @@ it is not kept.
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 
 import msgspec
 
@@ -22,8 +23,8 @@ from daysong.features.music import generations
 from daysong.features.phone_calls import calls, consent, sessions
 from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.outcomes import (
-    consent_of,
     EndState,
+    consent_of,
     found_no_line,
     is_account_alarm,
     state_of,
@@ -99,6 +100,9 @@ async def on_message(ctx: MutationContext, message: Message) -> str:
     if whose is None:
         if message.report is not None and is_account_alarm(message.report.ended_reason):
             log.error("vapi places no calls", reason=message.report.ended_reason)
+        if message.report is not None and (message.job_id or message.user_id) is not None:
+            # Of an account that is gone: nothing is kept here, and nothing is to stay there.
+            await _forget(ctx, message.call_id)
         return "of nobody here"
     if message.report is not None:
         return await apply_report(ctx, whose, message.call_id, message.report)
@@ -142,7 +146,7 @@ async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report:
             generate_diary_from_call, OneSession(session_id=session["id"]), key=f"diary of {session['id']}"
         )
     if not agreed and has_words:
-        await ctx.schedule(forget_call, VapiCall(vapi_call_id=call_id), key=f"forget {call_id}")
+        await _forget(ctx, call_id)
     log.info("call reported", session=session["id"], state=state, outcome=outcome)
     return outcome
 
@@ -304,7 +308,12 @@ async def begin_call_song(ctx: MutationContext, args: OneDiary) -> str:
     return "begun"
 
 
-@room.action(retry=Retry(attempts=12))
+async def _forget(ctx: MutationContext, call_id: str) -> None:
+    await ctx.schedule(forget_call, VapiCall(vapi_call_id=call_id), key=f"forget {call_id}")
+
+
+# For more than a day: what nobody agreed to is there as long as it is not deleted.
+@room.action(retry=Retry(attempts=40, longest=timedelta(hours=1)))
 async def forget_call(ctx: ActionContext, args: VapiCall) -> None:
     """Have VAPI delete what it keeps of a call nobody had agreed to."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface

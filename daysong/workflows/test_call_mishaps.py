@@ -161,6 +161,29 @@ async def test_who_agrees_in_the_last_try_is_called_from_then_on(world: World, a
     assert len(await rings(world)) == 4
 
 
+async def test_f03_what_is_told_of_somebody_who_is_gone_is_deleted_at_vapi(world: World, alice: Person) -> None:
+    """The report of a call that was under way as its account was deleted; other people's calls there are not ours."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    await world.fault("vapi", webhooks="lost")
+    await until_due(world)
+    job = await the_call(alice)
+    await alice.mutation("users:deleteAccount")
+    await world.settle()
+    assert set(await deleted(world)) == {job["vapiCallId"]}
+    body = json.loads(REPORT.read_text())
+    for call_id, ours in (("call-of-alice", True), ("call-of-others", False)):
+        call = body["message"]["call"] = {"id": call_id, "type": "outboundPhoneCall", "customer": {"number": ALICES}}
+        body["message"].pop("assistant", None)
+        body["message"].pop("customer", None)
+        if ours:
+            call["assistant"] = {"metadata": {"jobId": job["_id"], "userId": job["userId"]}}
+        await world.steer("vapi", "send", message=body["message"])
+        await world.settle()
+    assert set(await deleted(world)) == {job["vapiCallId"], "call-of-alice"}
+    assert await world.db.pool.fetchval("select count(*) from call_sessions") == 0
+
+
 async def test_who_rings_in_and_changes_their_number_meanwhile_loses_no_talk(world: World, alice: Person) -> None:
     """It was theirs when it began."""
     await wants_calls(alice)
