@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from daysong.features.phone_calls import consent
 from daysong.features.phone_calls.planner import execute_scheduled_calls
 from daysong.features.sharing.views import tally_share_views
 from daysong.features.subscriptions.reconciliation import reconcile_stale_subscriptions
@@ -20,11 +21,13 @@ room = Room("crons")
 
 @room.action()
 async def retention(ctx: ActionContext, args: NoArgs) -> None:
-    """Forget what nobody needs any more, in small transactions: jobs, events, tombstones, who looked; then files."""
+    """Forget what nobody needs any more, in small transactions: jobs, events, tombstones, numbers; then files."""
     await ctx.run_mutation(forget_finished_jobs, args)
     while await ctx.run_mutation(forget_handled_events, args):
         pass
     while await ctx.run_mutation(forget_tombstones, args):
+        pass
+    while await ctx.run_mutation(forget_phone_numbers, args):
         pass
     while await ctx.run_mutation(tally_share_views, args):
         pass
@@ -39,7 +42,7 @@ async def forget_finished_jobs(ctx: MutationContext, args: NoArgs) -> None:  # n
 
 @room.mutation()
 async def forget_handled_events(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
-    """Forget some webhook events that were handled over 30 days ago; whether there are more."""
+    """Forget some webhook events of over 30 days ago; whether there are more."""
     return await inbox.forget(ctx)
 
 
@@ -47,6 +50,12 @@ async def forget_handled_events(ctx: MutationContext, args: NoArgs) -> bool:  # 
 async def forget_tombstones(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
     """Forget some accounts that were deleted over a year ago; whether there are more."""
     return await tombstones.forget(ctx)
+
+
+@room.mutation()
+async def forget_phone_numbers(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
+    """Forget some numbers that were called and need not be remembered; whether there are more."""
+    return await consent.forget(ctx)
 
 
 TIMETABLE = (

@@ -197,3 +197,27 @@ async def test_who_rings_in_and_changes_their_number_meanwhile_loses_no_talk(wor
     await world.settle()
     [session] = await alice.query("callJobs:getCallSessions")
     assert session["outcome"] == "diary"
+
+
+@pytest.mark.parametrize(("how", "left"), [("talks", 0), ("no_answer", 1), ("refuses", 1)])
+async def test_f03_a_number_is_remembered_only_for_what_it_must_be(
+    world: World, alice: Person, how: str, left: int
+) -> None:
+    """For a refusal, and for tries nobody agreed to; else its hash goes as well, some days after the last call."""
+    await wants_calls(alice)
+    await answers(world, how)
+    await until_due(world)
+    await alice.mutation("users:deleteAccount")
+    await world.pass_time(timedelta(days=2))
+    assert await world.db.pool.fetchval("select count(*) from phone_numbers") == left
+
+
+async def test_words_in_an_event_that_could_not_be_handled_are_not_kept_for_ever(world: World) -> None:
+    """A dead letter of VAPI's is there for a month, and then no more."""
+    await world.db.pool.execute(
+        """insert into webhook_events (id, vendor, event_id, type, body, received_at)
+           select 'event_' || v, v, 'x', 'y', 'z', $1 from unnest(array['vapi', 'suno']) v""",
+        world.clock.now() - timedelta(days=31),
+    )  # fmt: skip
+    await world.pass_time(timedelta(days=1))
+    assert [row["vendor"] for row in await world.db.pool.fetch("select vendor from webhook_events")] == ["suno"]

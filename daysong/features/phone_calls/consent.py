@@ -6,8 +6,8 @@ count of calls nobody agreed to. Everything here is part of its caller's transac
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Literal, NamedTuple
+from datetime import date, timedelta
+from typing import NamedTuple
 
 from daysong.features.phone_calls.calendar import is_known, next_run
 from daysong.features.phone_calls.numbers import number_hash
@@ -15,7 +15,7 @@ from daysong.features.phone_calls.rules import MOST_TRIES, REASONS, UNKNOWN_TIME
 from daysong.kernel.context import MutationContext
 from daysong.kernel.database import Transaction
 
-Answer = Literal["granted", "refused", "unclear"]
+FORGOTTEN_AT_ONCE = 1000
 
 
 class Holder(NamedTuple):
@@ -134,6 +134,17 @@ async def call_off(ctx: MutationContext, settings_id: str, code: str) -> None:
            where settings_id = $1 and status = 'queued' and asked_at is null""",
         settings_id, code, REASONS[code], ctx.now,
     )  # fmt: skip
+
+
+async def forget(ctx: MutationContext) -> bool:
+    """Forget some numbers of which nothing has to be known any more: not refused, nor tried; whether there are more."""
+    done = await ctx.db.execute(
+        """delete from phone_numbers where number_hash in (
+             select number_hash from phone_numbers
+             where refused_at is null and tries = 0 and coalesce(dialled_on < $1, true) limit $2)""",
+        ctx.now.date() - timedelta(days=1), FORGOTTEN_AT_ONCE,
+    )  # fmt: skip
+    return done == f"DELETE {FORGOTTEN_AT_ONCE}"
 
 
 async def holder_of(ctx: MutationContext, hashed: bytes, user_id: str) -> Holder | None:

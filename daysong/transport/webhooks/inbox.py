@@ -165,9 +165,14 @@ async def replay(runtime: Runtime, event_id: str) -> bool:
 
 
 async def forget(ctx: MutationContext) -> bool:
-    """Remove some of the events handled long ago; whether there are others."""
+    """Remove some of the events handled long ago; whether there are others.
+
+    Of VAPI also those that never could be: what was said in them was said by people, perhaps without their consent.
+    """
     done = await ctx.db.execute(
-        "delete from webhook_events where id in (select id from webhook_events where handled_at < $1 limit $2)",
+        """delete from webhook_events where id in (
+             select id from webhook_events
+             where handled_at < $1 or (vendor = 'vapi' and received_at < $1) limit $2)""",
         ctx.now - KEPT, FORGOTTEN_AT_ONCE,
     )  # fmt: skip
     return done == f"DELETE {FORGOTTEN_AT_ONCE}"
