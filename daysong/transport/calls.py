@@ -7,8 +7,7 @@ kinds of refusal (not found, wrong kind, wrong arguments) go out as they are: cl
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import Histogram
@@ -41,24 +40,27 @@ PLAIN = (ArgumentValidationError, FunctionNotFound, WrongFunctionKind, TooBusy)
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """The function returned `value`, not encoded yet."""
+    """The function returned `value`, not encoded yet, and had `log_lines` for the caller's console."""
 
     value: Any
     function: Function
+    log_lines: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The function failed, or is not to be called so. `data` is there when the failure is an expected one.
 
-    function  the one that was found, if one was
-    outcome   a word for logs: `refused`, an expected error's code, or `failed`
+    function   the one that was found, if one was
+    outcome    a word for logs: `refused`, an expected error's code, or `failed`
+    log_lines  what it had for the caller's console before it failed
     """
 
     message: str
-    data: Mapping[str, Any] | None
+    data: Any
     function: Function | None
     outcome: str
+    log_lines: list[str] = field(default_factory=list)
 
 
 async def call(
@@ -68,29 +70,33 @@ async def call(
     function: Function | None = None
     started = time.perf_counter()
     ended: Success | Failure
+    lines: list[str] = []
     try:
         function = runtime.registry.find(path, caller, kind)
-        ended = Success(await runtime.call(function, function.parse(args), caller, clock), function)
+        value = await runtime.call(function, function.parse(args), caller, clock, log_lines=lines)
+        ended = Success(value, function, lines)
     except Exception as error:  # noqa: BLE001 - whatever happened is the caller's answer
-        ended = failure(error, function, production=runtime.settings.production)
+        ended = failure(error, function, production=runtime.settings.production, log_lines=lines)
     if function is not None:
         outcome = "success" if isinstance(ended, Success) else "expected" if ended.data is not None else ended.outcome
         SECONDS.labels(function.identifier, function.kind.value, outcome).observe(time.perf_counter() - started)
     return ended
 
 
-def failure(error: Exception, function: Function | None, *, production: bool) -> Failure:
+def failure(
+    error: Exception, function: Function | None, *, production: bool, log_lines: list[str] | None = None
+) -> Failure:
     """What a client is told of `error`. An unexpected one is logged, and in production keeps its text to itself."""
+    lines = [] if log_lines is None else log_lines
     if isinstance(error, PLAIN):
-        return Failure(str(error), None, function, "refused")
+        return Failure(str(error), None, function, "refused", lines)
     told = f"[Request ID: {logs.request_id()}] Server Error"
     if isinstance(error, ExpectedError):
-        data = {"code": error.code, "message": error.message}
-        return Failure(f"{told}\nUncaught Error: {error.message}", data, function, error.code)
+        return Failure(f"{told}\nUncaught Error: {error.message}", error.data, function, error.code, lines)
     log.error(
         "function failed",
         function=function.identifier if function else None,
         error=logs.describe(error),
         **({"vendor": error.vendor, "code": error.code} if isinstance(error, VendorError) else {}),
     )
-    return Failure(told if production else f"{told}\nUncaught Error: {error}", None, function, "failed")
+    return Failure(told if production else f"{told}\nUncaught Error: {error}", None, function, "failed", lines)
