@@ -76,58 +76,22 @@ class Runner(Protocol):
     ) -> Any: ...
 
 
-class Notes:
-    """What a function says besides its result, as every context keeps it.
+class QueryContext:
+    """What a query may touch: one SQL statement (or a snapshot), the time, the caller, the settings."""
 
-    log_lines  lines for the console of whoever called, in the form the clients print: `[LOG] 'text'`
-    """
-
-    def __init__(self, log_lines: list[str] | None = None) -> None:
-        self.log_lines: list[str] = [] if log_lines is None else log_lines
-
-    def log(self, text: str) -> None:
-        """Show a line on the caller's own console. It is in no log of ours."""
-        self.log_lines.append(f"[LOG] '{text}'")
-
-
-class QueryContext(Notes):
-    """What a query may touch: one SQL statement (or a snapshot), the time, the caller, the settings.
-
-    journal  where a subscribed query's last run ended, as that run has set it; None at first, and for one-off calls
-    """
-
-    def __init__(
-        self,
-        *,
-        db: Reader,
-        now: datetime,
-        caller: Caller,
-        settings: Settings,
-        journal: str | None = None,
-        log_lines: list[str] | None = None,
-    ) -> None:
-        super().__init__(log_lines)
+    def __init__(self, *, db: Reader, now: datetime, caller: Caller, settings: Settings) -> None:
         self.db = db
         self.now = now
         self.caller = caller
         self.settings = settings
-        self.journal = journal
 
 
-class MutationContext(Notes):
+class MutationContext:
     """What a mutation may touch: its transaction, and jobs that exist if and only if it commits."""
 
     def __init__(
-        self,
-        *,
-        db: Transaction,
-        now: datetime,
-        caller: Caller,
-        settings: Settings,
-        scheduler: Scheduler,
-        log_lines: list[str] | None = None,
+        self, *, db: Transaction, now: datetime, caller: Caller, settings: Settings, scheduler: Scheduler
     ) -> None:
-        super().__init__(log_lines)
         self.db = db
         self.now = now
         self.caller = caller
@@ -149,20 +113,12 @@ class MutationContext(Notes):
         await self._scheduler.schedule(self.db, handler, args, due_at=self.now + delay, delay=delay, key=key)
 
 
-class ActionContext(Notes):
+class ActionContext:
     """What an action may touch: vendors, and data through queries and mutations."""
 
     def __init__(
-        self,
-        *,
-        clock: Clock,
-        caller: Caller,
-        settings: Settings,
-        runner: Runner,
-        services: Mapping[type, Any],
-        log_lines: list[str] | None = None,
+        self, *, clock: Clock, caller: Caller, settings: Settings, runner: Runner, services: Mapping[type, Any]
     ) -> None:
-        super().__init__(log_lines)
         self.now = clock.now()
         self.caller = caller
         self.settings = settings

@@ -14,7 +14,7 @@ DaysongError
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 class DaysongError(Exception):
@@ -24,17 +24,15 @@ class DaysongError(Exception):
 class ExpectedError(DaysongError):
     """A failure the caller is told about: a stable `code`, a message for people, and an HTTP status.
 
-    Subclasses set the class attributes; `message` may be replaced for one case when raising. What clients are given
-    as data is the code and the message, unless `data` says otherwise.
+    Subclasses set the class attributes; `message` may be replaced for one case when raising.
     """
 
     code: ClassVar[str]
     status: ClassVar[int] = 400
     default_message: ClassVar[str]
 
-    def __init__(self, message: str | None = None, *, data: Any = None) -> None:
+    def __init__(self, message: str | None = None) -> None:
         self.message = message or self.default_message
-        self.data: Any = {"code": self.code, "message": self.message} if data is None else data
         super().__init__(self.message)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from daysong.kernel.clock import Clock
 from daysong.kernel.context import ActionContext, Caller, MutationContext, QueryContext
-from daysong.kernel.database import Database, Reader, Transaction
+from daysong.kernel.database import Database, Transaction
 from daysong.kernel.jobs import Queue
 from daysong.kernel.registry import Function, Kind, Registry
 from daysong.kernel.settings import Settings
@@ -35,27 +35,16 @@ class Runtime:
         self.clock = clock
         self.services = services
 
-    async def call(
-        self,
-        function: Function,
-        args: Any,
-        caller: Caller,
-        clock: Clock | None = None,
-        *,
-        log_lines: list[str] | None = None,
-    ) -> Any:
-        """Run `function` with typed `args`; returns its result object.
-
-        `clock` replaces the app's for this call; into `log_lines` go the lines for the caller's console.
-        """
+    async def call(self, function: Function, args: Any, caller: Caller, clock: Clock | None = None) -> Any:
+        """Run `function` with typed `args`; returns its result object. `clock` replaces the app's for this call."""
         clock = clock or self.clock
         match function.kind:
             case Kind.QUERY:
-                return await self._query(function, args, caller, clock, log_lines)
+                return await self._query(function, args, caller, clock)
             case Kind.MUTATION:
-                return await self.mutate(function.handler, args, caller, clock, log_lines=log_lines)
+                return await self.mutate(function.handler, args, caller, clock)
             case Kind.ACTION:
-                return await function.handler(self._action_context(caller, clock, log_lines), args)
+                return await function.handler(self._action_context(caller, clock), args)
 
     async def run_query(self, handler: Handler, args: Any, caller: Caller, clock: Clock) -> Any:
         """Run a registered query by its handler."""
@@ -73,18 +62,14 @@ class Runtime:
         clock: Clock,
         *,
         afterwards: Callable[[Transaction], Awaitable[None]] | None = None,
-        log_lines: list[str] | None = None,
     ) -> Any:
         """Run a mutation, and `afterwards` in the same transaction."""
         now = clock.now()
-        lines: list[str] = [] if log_lines is None else log_lines
 
         async def work(tx: Transaction) -> Any:
-            # What a run that lost its race has said was never done.
-            lines.clear()
             context = MutationContext(
-                db=tx, now=now, caller=caller, settings=self.settings, scheduler=self.queue, log_lines=lines
-            )
+                db=tx, now=now, caller=caller, settings=self.settings, scheduler=self.queue
+            )  # fmt: skip
             result = await handler(context, args)
             if afterwards is not None:
                 await afterwards(tx)
@@ -92,24 +77,13 @@ class Runtime:
 
         return await self.database.mutate(work)
 
-    async def _query(
-        self, function: Function, args: Any, caller: Caller, clock: Clock, log_lines: list[str] | None = None
-    ) -> Any:
-        def context(db: Reader) -> QueryContext:
-            return QueryContext(db=db, now=now, caller=caller, settings=self.settings, log_lines=log_lines)
-
+    async def _query(self, function: Function, args: Any, caller: Caller, clock: Clock) -> Any:
         now = clock.now()
         if function.snapshot:
             async with self.database.snapshot() as db:
-                return await function.handler(context(db), args)
-        return await function.handler(context(self.database.one_statement()), args)
+                return await function.handler(QueryContext(db=db, now=now, caller=caller, settings=self.settings), args)
+        context = QueryContext(db=self.database.one_statement(), now=now, caller=caller, settings=self.settings)
+        return await function.handler(context, args)
 
-    def _action_context(self, caller: Caller, clock: Clock, log_lines: list[str] | None) -> ActionContext:
-        return ActionContext(
-            clock=clock,
-            caller=caller,
-            settings=self.settings,
-            runner=self,
-            services=self.services,
-            log_lines=log_lines,
-        )
+    def _action_context(self, caller: Caller, clock: Clock) -> ActionContext:
+        return ActionContext(clock=clock, caller=caller, settings=self.settings, runner=self, services=self.services)

@@ -15,3 +15,28 @@ create table testing_todos (
 );
 
 create index testing_todos_by_channel on testing_todos (channel, place);
+
+
+-- Whoever looks at a counter waits for its key, whoever looks at a list for its channel.
+create function notify_live_counters() returns trigger
+    language plpgsql as
+$$
+begin
+    perform notify_live(tg_table_name, key) from (select distinct key from touched) as keys;
+    return null;
+end
+$$;
+
+
+create function notify_live_todos() returns trigger
+    language plpgsql as
+$$
+begin
+    perform notify_live(tg_table_name, channel) from (select distinct channel from touched) as channels;
+    return null;
+end
+$$;
+
+
+select attach_live_trigger('testing_counters', 'notify_live_counters'),
+       attach_live_trigger('testing_todos', 'notify_live_todos');

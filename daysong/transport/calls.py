@@ -7,7 +7,8 @@ kinds of refusal (not found, wrong kind, wrong arguments) go out as they are: cl
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import Histogram
@@ -40,27 +41,24 @@ PLAIN = (ArgumentValidationError, FunctionNotFound, WrongFunctionKind, TooBusy)
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """The function returned `value`, not encoded yet, and had `log_lines` for the caller's console."""
+    """The function returned `value`, not encoded yet."""
 
     value: Any
     function: Function
-    log_lines: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The function failed, or is not to be called so. `data` is there when the failure is an expected one.
 
-    function   the one that was found, if one was
-    outcome    a word for logs: `refused`, an expected error's code, or `failed`
-    log_lines  what it had for the caller's console before it failed
+    function  the one that was found, if one was
+    outcome   a word for logs: `refused`, an expected error's code, or `failed`
     """
 
     message: str
-    data: Any
+    data: Mapping[str, Any] | None
     function: Function | None
     outcome: str
-    log_lines: list[str] = field(default_factory=list)
 
 
 async def call(
@@ -70,33 +68,29 @@ async def call(
     function: Function | None = None
     started = time.perf_counter()
     ended: Success | Failure
-    lines: list[str] = []
     try:
         function = runtime.registry.find(path, caller, kind)
-        value = await runtime.call(function, function.parse(args), caller, clock, log_lines=lines)
-        ended = Success(value, function, lines)
+        ended = Success(await runtime.call(function, function.parse(args), caller, clock), function)
     except Exception as error:  # noqa: BLE001 - whatever happened is the caller's answer
-        ended = failure(error, function, production=runtime.settings.production, log_lines=lines)
+        ended = failure(error, function, production=runtime.settings.production)
     if function is not None:
         outcome = "success" if isinstance(ended, Success) else "expected" if ended.data is not None else ended.outcome
         SECONDS.labels(function.identifier, function.kind.value, outcome).observe(time.perf_counter() - started)
     return ended
 
 
-def failure(
-    error: Exception, function: Function | None, *, production: bool, log_lines: list[str] | None = None
-) -> Failure:
+def failure(error: Exception, function: Function | None, *, production: bool) -> Failure:
     """What a client is told of `error`. An unexpected one is logged, and in production keeps its text to itself."""
-    lines = [] if log_lines is None else log_lines
     if isinstance(error, PLAIN):
-        return Failure(str(error), None, function, "refused", lines)
+        return Failure(str(error), None, function, "refused")
     told = f"[Request ID: {logs.request_id()}] Server Error"
     if isinstance(error, ExpectedError):
-        return Failure(f"{told}\nUncaught Error: {error.message}", error.data, function, error.code, lines)
+        data = {"code": error.code, "message": error.message}
+        return Failure(f"{told}\nUncaught Error: {error.message}", data, function, error.code)
     log.error(
         "function failed",
         function=function.identifier if function else None,
         error=logs.describe(error),
         **({"vendor": error.vendor, "code": error.code} if isinstance(error, VendorError) else {}),
     )
-    return Failure(told if production else f"{told}\nUncaught Error: {error}", None, function, "failed", lines)
+    return Failure(told if production else f"{told}\nUncaught Error: {error}", None, function, "failed")

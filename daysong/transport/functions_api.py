@@ -169,10 +169,10 @@ class FunctionsApi:
     def _told(self, ended: Success | Failure, form: values.Format) -> dict[str, Any]:
         if isinstance(ended, Success):
             try:
-                return {"status": "success", "value": values.encode(ended.value, form), "logLines": ended.log_lines}
+                return {"status": "success", "value": values.encode(ended.value, form), "logLines": []}
             except (TypeError, OverflowError) as error:
                 ended = calls.failure(error, ended.function, production=self._runtime.settings.production)
-        told: dict[str, Any] = {"status": "error", "errorMessage": ended.message, "logLines": ended.log_lines}
+        told: dict[str, Any] = {"status": "error", "errorMessage": ended.message, "logLines": []}
         if ended.data is not None:
             told["errorData"] = values.encode(ended.data, form)
         return told

@@ -52,6 +52,7 @@ class Increment(Key):
 
 
 async def _count(ctx: QueryContext, key: str) -> int:
+    ctx.depends_on(key)
     return await ctx.db.fetchval("select value from testing_counters where key = $1", key) or 0
 
 
@@ -163,12 +164,14 @@ def _place(cursor: str | None) -> int:
 @todos.query(public=True, name="list", reads=("testing_todos",))
 async def list_todos(ctx: QueryContext, args: Channel) -> list[Todo]:
     """A list, in the order added."""
+    ctx.depends_on(args.channel)
     return [_todo(row) for row in await ctx.db.fetch(TODOS_SQL, args.channel, 0, None, None)]
 
 
 @todos.query(public=True, reads=("testing_todos",))
 async def page(ctx: QueryContext, args: PageOf) -> Page:
     """A page of a list. Run again with its journal, it ends where it ended before, however many lines are in it now."""
+    ctx.depends_on(args.channel)
     asked = args.pagination_opts
     end = asked.end_cursor if asked.end_cursor is not None else ctx.journal
     if asked.cursor == END:
@@ -181,7 +184,7 @@ async def page(ctx: QueryContext, args: PageOf) -> Page:
     else:
         last = None if end == END else _place(end)
         rows = await ctx.db.fetch(TODOS_SQL, args.channel, _place(asked.cursor), last, None)
-    ctx.journal = end
+    ctx.keep(end)
     return Page(page=[_todo(row) for row in rows], is_done=end == END, continue_cursor=end)
 
 
