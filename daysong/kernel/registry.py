@@ -94,6 +94,8 @@ class Function:
     retry: Retry
     on_exhausted: Handler | None
     accepted_as: frozenset[Kind]
+    # Of an action that is accepted as a mutation: the mutation that does what it is called for, and answers for it.
+    settled_by: Handler | None = None
     verbatim: bool = False
 
     def parse(self, raw: Any) -> Any:
@@ -170,14 +172,15 @@ class Room:
         public: bool = False,
         retry: Retry = Retry(),
         on_exhausted: Callable[[MutationContext, A], Awaitable[Any]] | None = None,
-        also_as_mutation: bool = False,
+        also_as_mutation: Callable[[MutationContext, A], Awaitable[Any]] | None = None,
         name: str | None = None,
         verbatim: bool = False,
     ) -> Callable[[Callable[[ActionContext, A], Awaitable[R]]], Callable[[ActionContext, A], Awaitable[R]]]:
         """Publish an action: may wait for vendors, and reaches data through queries and mutations.
 
         As a job it is tried again by `retry`; when that is used up, `on_exhausted` runs with the same arguments in
-        the transaction that marks the job dead. `also_as_mutation` lets clients that call it a mutation through.
+        the transaction that marks the job dead. `also_as_mutation` lets clients that call it a mutation through: it
+        names the mutation the action runs, at most once, and whose result it returns.
         """
 
         def publish(handler: Callable[[ActionContext, A], Awaitable[R]]) -> Callable[[ActionContext, A], Awaitable[R]]:
@@ -190,6 +193,7 @@ class Room:
                 accepted_as=frozenset({Kind.MUTATION}) if also_as_mutation else frozenset(),
                 name=name,
                 verbatim=verbatim,
+                settled_by=also_as_mutation,
             )
             return handler
 
@@ -208,6 +212,7 @@ class Room:
         accepted_as: frozenset[Kind] = frozenset(),
         name: str | None = None,
         verbatim: bool = False,
+        settled_by: Handler | None = None,
     ) -> None:
         hints = typing.get_type_hints(handler)
         self.functions.append(
@@ -224,6 +229,7 @@ class Room:
                 on_exhausted=on_exhausted,
                 accepted_as=accepted_as | {kind},
                 verbatim=verbatim,
+                settled_by=settled_by,
             )
         )
 

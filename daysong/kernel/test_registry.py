@@ -76,7 +76,7 @@ async def give_up(ctx: MutationContext, args: NoArgs) -> None:
     """What follows when there is no more trying."""
 
 
-@room.action(public=True, also_as_mutation=True, on_exhausted=give_up)
+@room.action(public=True, also_as_mutation=give_up, on_exhausted=give_up)
 async def sing_1st_line(ctx: ActionContext, args: NoArgs) -> None:
     """Sing."""
 
