@@ -29,7 +29,7 @@ from daysong.kernel.registry import Registry, Room
 from daysong.kernel.runtime import Runtime
 from daysong.kernel.settings import Settings
 from daysong.kernel.worker import Worker
-from daysong.transport import http, schedule, testing_mode
+from daysong.transport import http, schedule, testing_functions, testing_mode
 from daysong.transport.auth import Authenticator
 from daysong.transport.sync_hub import Hub, Limits
 from daysong.transport.webhooks import clerk as clerk_webhook
@@ -112,7 +112,7 @@ class App:
         self._verifier = TokenVerifier(settings.clerk, transport=transport)
         self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock)
         self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock)
-        registry = Registry(ROOMS)
+        registry = Registry((*ROOMS, *testing_functions.rooms_for(settings)))
         self.runtime = Runtime(
             settings=settings,
             registry=registry,
