@@ -133,6 +133,7 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         if self._port:
+            await self.app.hub.goodbye()
             self._server.stop()  # type: ignore[no-untyped-call]
             await self._serving
         await self.http.aclose()
