@@ -20,7 +20,7 @@ def follow(
     that Transition shows what the mutation did, and none before the response does.
     """
     results: Results = {}
-    version = {"querySet": 0, "identity": 0, "ts": "AAAAAAAAAAA="}
+    version: dict[str, Any] = {"querySet": 0, "identity": 0, "ts": "AAAAAAAAAAA="}
     owed: list[Message] = []
     responses = [m for m in heard if m["type"] == "MutationResponse" and m["success"]]
     seen = 0

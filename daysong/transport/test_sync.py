@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -18,8 +19,11 @@ from rehearsal.world import Person, World, free_port
 
 pytestmark = pytest.mark.anyio
 
-DIARIES = ("diaries:listDiaries", {})
-PROFILE = ("users:getUserProfile", {})
+Asked = tuple[str, dict[str, Any]]
+
+DIARIES: Asked = ("diaries:listDiaries", {})
+PROFILE: Asked = ("users:getUserProfile", {})
+REMOVAL = [{"type": "Remove", "queryId": 1}]
 
 
 @pytest.fixture
@@ -53,8 +57,7 @@ async def test_each_change_of_queries_and_sign_in_is_answered_by_a_transition(wo
         await line.ask(1, q0=DIARIES, q1=("no:such", {}), q2=("diaries:getDiary", {"diaryId": 7.0}))
         told = await line.taken(2)
         assert [change["type"] for change in told["modifications"]] == ["QueryUpdated", "QueryFailed", "QueryFailed"]
-        removal = [{"type": "Remove", "queryId": 1}]
-        await line.say({"type": "ModifyQuerySet", "baseVersion": 2, "newVersion": 5, "modifications": removal})
+        await line.say({"type": "ModifyQuerySet", "baseVersion": 2, "newVersion": 5, "modifications": REMOVAL})
         assert (await line.taken(5))["modifications"] == [{"type": "QueryRemoved", "queryId": 1}]
         follow(line.heard)
 
@@ -79,7 +82,7 @@ async def test_a_stranger_waits_for_a_share_and_sees_it_come_and_go(world: World
         await line.ask(0, q0=("sharing:getSharedMusic", {"shareId": share["shareId"]}))
         assert changes(await line.taken(1))[0]["found"]
         for private in (True, False):
-            await alice.mutation("sharing:setPrivate", sharedMusicId=own["_id"], isPrivate=private)
+            await alice.mutation("sharing:setSharePrivacy", sharedMusicId=own["_id"], isPrivate=private)
             assert changes(await line.hear())[0]["found"] is not private
         await alice.mutation("music:softDeleteMusic", musicId=song["_id"])
         assert not changes(await line.hear())[0]["found"]
@@ -150,7 +153,7 @@ async def test_however_things_interleave_a_moment_shows_exactly_what_was_answere
     world: World, alice: Person, seed: int
 ) -> None:
     """Two sockets and plain calls change the same person's rows at once, so that transactions are undone and redone."""
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 - dice, not secrets
     each = 12
 
     async def use(line: Line, name: str) -> None:
@@ -194,7 +197,7 @@ async def test_a_sign_in_and_queries_in_one_burst_never_show_what_nobody_would_s
         assert told["endVersion"]["identity"] == 1
         assert changes(told)[0]["user"]["name"] == "Alice"
         for base, person in ((1, bob), (2, None), (3, alice)):
-            await line.be(base, person and token(person))
+            await line.be(base, token(person) if person else None)
             told = await line.hear()
             assert told["endVersion"]["identity"] == base + 1
             (shown,) = changes(told).values()
@@ -259,21 +262,16 @@ async def test_a_token_that_runs_out_on_a_live_socket_is_noticed(world: World, a
         ({"type": "ModifyQuerySet", "baseVersion": 7, "newVersion": 8, "modifications": []}, 1000, "Base version"),
         ({"type": "Connect", "sessionId": "guess", "connectionCount": 0}, 1000, "UUID"),
         ({"type": "Authenticate", "baseVersion": 3, "tokenType": "None"}, 1011, None),
-        (
-            {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [{"type": "Remove", "queryId": 1}]},
-            1011,
-            None,
-        ),
+        ({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": REMOVAL}, 1011, None),
     ],
-)  # fmt: skip
+)
 async def test_who_breaks_the_protocol_is_told_and_hung_up_on(
     world: World, said: Any, code: int, words: str | None
 ) -> None:
     async with Line(world.origin) as line:
         await line.say(said)
         with pytest.raises(Hangup) as hangup:
-            while True:
-                await line.hear()
+            await line.hear(lambda _: False)
         assert hangup.value.code == code
         told = [m["error"] for m in line.heard if m["type"] == "FatalError"]
         assert [words in text for text in told if words] == ([True] if words else [])
@@ -288,8 +286,6 @@ async def test_a_client_from_the_future_is_not_taken_back_in_time(world: World) 
 
 
 async def test_what_a_client_has_seen_elsewhere_is_never_later_than_what_it_sees_here(world: World) -> None:
-    import base64
-
     ahead = world.app.runtime.timestamps.wall() + 30 * 10**9
     async with Line(world.origin) as line:
         await line.connect(maxObservedTimestamp=base64.b64encode(ahead.to_bytes(8, "little")).decode())
