@@ -29,6 +29,7 @@ from daysong.sandbox.app import Sandbox
 from daysong.sandbox.composer import compose
 from daysong.sandbox.hum import hum
 from daysong.sandbox.suno_tasks import Compose
+from daysong.transport.sync_hub import Limits
 from daysong.transport.viewers import viewer_of
 
 __all__ = ["ADMIN_KEY", "FunctionError", "Person", "World", "compose", "free_port", "public_functions", "viewer_of"]
@@ -71,6 +72,7 @@ class World:
         environ: dict[str, str] | None = None,
         port: int | None = None,
         compose: Compose = hum,
+        limits: Limits | None = None,
     ) -> None:
         self.origin = f"http://127.0.0.1:{port}" if port else ORIGIN
         self._port = port
@@ -84,6 +86,7 @@ class World:
             clock=self.clock,
             transport=self._transport,
             mounts={"/sandbox": cast("ASGIApp", self.sandbox.asgi)},
+            limits=limits,
         )
         self.db = self.app.database
 
@@ -133,6 +136,7 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         if self._port:
+            await self.app.hub.goodbye()
             self._server.stop()  # type: ignore[no-untyped-call]
             await self._serving
         await self.http.aclose()

@@ -191,9 +191,9 @@ class Room:
                 retry=retry,
                 on_exhausted=on_exhausted,
                 accepted_as=frozenset({Kind.MUTATION}) if also_as_mutation else frozenset(),
+                settled_by=also_as_mutation,
                 name=name,
                 verbatim=verbatim,
-                settled_by=also_as_mutation,
             )
             return handler
 
@@ -210,9 +210,9 @@ class Room:
         retry: Retry = Retry(),
         on_exhausted: Handler | None = None,
         accepted_as: frozenset[Kind] = frozenset(),
+        settled_by: Handler | None = None,
         name: str | None = None,
         verbatim: bool = False,
-        settled_by: Handler | None = None,
     ) -> None:
         hints = typing.get_type_hints(handler)
         self.functions.append(
@@ -228,8 +228,8 @@ class Room:
                 retry=retry,
                 on_exhausted=on_exhausted,
                 accepted_as=accepted_as | {kind},
-                verbatim=verbatim,
                 settled_by=settled_by,
+                verbatim=verbatim,
             )
         )
 

@@ -150,7 +150,7 @@ class Requests:
             # What follows belongs together: a Transition may go out at any await.
             session.wire.say(sync_messages.succeeded(request, answer.result, answer.log_lines, answer.ts))
             for commit in session.commits:
-                commit.answered = True
+                commit.over = True
         except (*CONNECTION_LOST, OSError) as error:
             if not isinstance(error, ValueError):
                 raise
@@ -158,7 +158,8 @@ class Requests:
         except Exception as error:  # noqa: BLE001 - whatever happened is the caller's answer
             ended = self._failure(error, function, notes)
         if isinstance(ended, Failure):
-            session.commits = [commit for commit in session.commits if commit.answered]
+            for commit in [commit for commit in session.commits if not commit.over]:
+                session.undo(commit)
             self._tell_failure(request, ended)
         calls.measure(ended, started)
         session.wire.changed()
@@ -240,7 +241,7 @@ class _Once:
             nonlocal commit
             if commit is not None:
                 # Of a run that was undone.
-                session.commits.remove(commit)
+                session.undo(commit)
                 commit = None
             if keep is not None:
                 keep.clear()

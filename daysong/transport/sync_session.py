@@ -53,14 +53,17 @@ class ProtocolError(Exception):
 
 
 class Commit:
-    """A mutation of this client's that has chosen its moment: `transaction` once known, `answered` when it is told."""
+    """A mutation of this client's that has chosen its moment: `transaction` once known, `over` when it is answered.
 
-    __slots__ = ("answered", "transaction", "ts")
+    It is over as well when it was undone. To a snapshot that looks like having happened: it is not in progress.
+    """
+
+    __slots__ = ("over", "transaction", "ts")
 
     def __init__(self, ts: int) -> None:
         self.ts = ts
         self.transaction: int | None = None
-        self.answered = False
+        self.over = False
 
     def seen_by(self, snapshot: Snapshot | None) -> bool:
         """Whether results of that snapshot show what it did."""
@@ -196,6 +199,12 @@ class Session:
         self._owed = True
         self.kick()
 
+    def undo(self, commit: Commit) -> None:
+        """A mutation did not happen after all."""
+        commit.over = True
+        self.commits.remove(commit)
+        self.wire.changed()
+
     def answered(self, *, changed: bool) -> None:
         """A request was answered; `changed` if what it did must be in the next Transition."""
         self._owed = True
@@ -294,7 +303,7 @@ class Session:
         owed, self._owed = self._owed, False
         woken, self._woken, self._dirty = self._woken, False, False
         removed = len(self._removed)
-        self.commits = [commit for commit in self.commits if not commit.answered]
+        self.commits = [commit for commit in self.commits if not commit.over]
         caller = self.caller(self.hub.runtime.clock.now())
         results: Results | None = None
         again = False
@@ -361,7 +370,7 @@ class Session:
         """The moment of results of that snapshot; None when they are too old to be told. See above."""
         for commit in list(self.commits):
             if commit.seen_by(snapshot):
-                await self.wire.until(lambda commit=commit: commit.answered)  # type: ignore[misc]
+                await self.wire.until(lambda commit=commit: commit.over)  # type: ignore[misc]
         unseen = [commit.ts for commit in self.commits if not commit.seen_by(snapshot)]
         if not unseen:
             return self.hub.timestamps.next()
