@@ -44,13 +44,7 @@ class Sockets:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         hub = self._hub
-        await receive()
-        accept: Any = {"type": "websocket.accept"}
-        await send(accept)
-        refusal = hub.refusal()
-        if refusal is not None:
-            close: Any = {"type": "websocket.close", "code": refusal.code, "reason": refusal.reason}
-            await send(close)
+        if not await self._accepted(receive, send):
             return
         wire = Wire(send, lambda: session.kick())  # noqa: PLW0108 - there is no session yet
         client: Any = scope.get("client")
@@ -63,6 +57,19 @@ class Sockets:
         finally:
             session.end()
             hub.leave(session)
+
+    async def _accepted(self, receive: Receive, send: Send) -> bool:
+        refusal = self._hub.refusal()
+        accept: Any = {"type": "websocket.accept"}
+        try:
+            await receive()
+            await send(accept)
+            if refusal is not None:
+                close: Any = {"type": "websocket.close", "code": refusal.code, "reason": refusal.reason}
+                await send(close)
+        except Exception:  # noqa: BLE001 - however Granian says that the client has gone already
+            return False
+        return refusal is None
 
 
 def _is_python(scope: Scope) -> bool:

@@ -45,6 +45,7 @@ class Limits:
 
     message    longest message of a client
     frame      longest message to a client whose library takes only so much in one piece (PyPI), and to any other
+    result     largest result of one function
     queries    subscribed to on one socket
     pending    requests on one socket that are not answered yet; more are not read until some are
     backlog    what may wait to be sent before requests of that socket wait, too
@@ -59,7 +60,7 @@ class Limits:
 
     message: int = 16 * 2**20
     frame: tuple[int, int] = (16 * 2**20 - 65_536, 64 * 2**20)
-    result: int = 16 * 2**20
+    result: int = 16 * 2**20 - 65_536
     queries: int = 1_000
     pending: int = 100
     backlog: int = 8 * 2**20
@@ -67,7 +68,7 @@ class Limits:
     transitions: int = 8
     ping: float = 15.0
     silence: float = 60.0
-    stuck: float = 30.0
+    stuck: float = 60.0
     pauses: tuple[float, float] = (0.02, 0.25)
     fresh: float = 30.0
 
@@ -126,11 +127,11 @@ class Hub:
     async def goodbye(self, within: float = 5.0) -> None:
         """Close all sockets and take no more; call it before the server stops, since then nothing can be sent."""
         self._closing = True
-        for session in list(self.sessions):
-            session.wire.close(*RESTART)
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 while self.sessions:
+                    for session in list(self.sessions):
+                        session.wire.close(*RESTART)
                     await asyncio.sleep(0.01)
 
     async def close(self, within: float = 10.0) -> None:

@@ -25,6 +25,10 @@ class Close(NamedTuple):
     reason: str
 
 
+# Nobody is told.
+GONE = Close(1006, "Gone")
+
+
 class Wire:
     """The sending side of a socket, and its end.
 
@@ -78,6 +82,7 @@ class Wire:
                 self.changed()
         except Exception:  # noqa: BLE001 - however Granian says that the client is gone
             self._outbox.clear()
+            self.close(*GONE)
             self.ended = True
             self.changed()
         finally:
