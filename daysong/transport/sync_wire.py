@@ -16,6 +16,9 @@ from litestar.types import Receive, Send
 # How long a client has to take in the last words said to it.
 LAST_WORDS = 5.0
 CLOSING = 2.0
+# How long the client's words behind the end are read, and how long it must pause for that to end sooner.
+DISCARDING = 1.0
+QUIET = 0.05
 
 
 class Close(NamedTuple):
@@ -122,6 +125,18 @@ class Wire:
             self.closing = Close(code, reason)
             if self._listener is not None and self._listener is not asyncio.current_task():
                 self._listener.cancel()
+
+    async def discard(self, receive: Receive) -> None:
+        """Read what the client has said behind the end, and forget it, until it pauses.
+
+        With words unread the connection would be reset rather than closed, and last words could get lost.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISCARDING):
+                while not self.ended:
+                    message: Any = await asyncio.wait_for(receive(), QUIET)
+                    if message["type"] == "websocket.disconnect":
+                        self.ended = True
 
     async def hang_up(self) -> None:
         """Say the last words and close; called by the task that listened."""

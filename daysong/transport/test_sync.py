@@ -277,6 +277,17 @@ async def test_who_breaks_the_protocol_is_told_and_hung_up_on(
         assert [words in text for text in told if words] == ([True] if words else [])
 
 
+async def test_the_last_words_arrive_although_the_client_goes_on_talking(world: World) -> None:
+    async with Line(world.origin) as line:
+        await line.say({"type": "Nonsense"})
+        for _ in range(500):
+            await line.say({"type": "Event", "eventType": "x", "event": "y" * 1000})
+        with pytest.raises(Hangup) as hangup:
+            await line.hear(lambda _: False)
+        assert [m["type"] for m in line.heard] == ["FatalError"]
+        assert hangup.value.code == 1000
+
+
 async def test_a_client_from_the_future_is_not_taken_back_in_time(world: World) -> None:
     async with Line(world.origin) as line:
         await line.connect(maxObservedTimestamp="/////////38=")
