@@ -23,6 +23,7 @@ from daysong.commands import doctor as doctor_command
 from daysong.commands import functions as functions_command
 from daysong.commands import surroundings
 from daysong.commands import webhooks as webhooks_command
+from daysong.commands.farewell import before_stopping
 from daysong.kernel import logs, migrations, settings, values
 from daysong.kernel.context import SYSTEM, Caller
 from daysong.kernel.errors import DaysongError
@@ -83,7 +84,9 @@ def application() -> Any:
     """The ASGI app of one server process, for Granian."""
     configured = _configured()
     logs.configure(readable=not configured.production)
-    return composition.build(configured).asgi
+    app = composition.build(configured)
+    before_stopping(app.hub.goodbye)
+    return app.asgi
 
 
 @command_line.command

@@ -22,7 +22,7 @@ from standardwebhooks import Webhook
 from daysong.features.diaries import store as diaries
 from daysong.kernel import logs
 from daysong.kernel.worker import Worker
-from daysong.sandbox import clerk, openai, suno
+from daysong.sandbox import clerk, openai, suno, vapi, vapi_webhooks
 from daysong.sandbox.clerk_webhooks import SIGNING_SECRET
 from daysong.workflows import song_delivery
 from rehearsal.world import ADMIN_KEY, HASH_KEY, FunctionError, Person, World
@@ -37,7 +37,16 @@ CODE = "739146"
 LEAK = "Trillerkehlchen"
 
 NEEDLES = ["witscherlinchen", "windowsill", "iepmatzowitsch", "ogelsang", "canary.example", "2125550147", CODE, LEAK]
-SECRETS = [ADMIN_KEY, HASH_KEY, SIGNING_SECRET, openai.API_KEY, suno.API_KEY, clerk.SECRET_KEY]
+SECRETS = [
+    ADMIN_KEY,
+    HASH_KEY,
+    SIGNING_SECRET,
+    openai.API_KEY,
+    suno.API_KEY,
+    vapi.API_KEY,
+    vapi_webhooks.SECRET,
+    clerk.SECRET_KEY,
+]
 
 
 class Quoting(Exception):
@@ -68,13 +77,32 @@ async def journey(world: World) -> list[str]:
         await world.http.get(path, params={"q": LEAK})
     secret = await world.db.pool.fetchrow("select callback_secret, lyric from generations")
     assert secret is not None
+    said = await calls(world, person)
     await failures(world, person)
     await bad_requests(world, token)
     await working(world, person)
     await person.mutation("users:deleteAccount")
     await world.settle()
     told = [token, secret["callback_secret"], link["shareId"], *secret["lyric"].split("\n")]
+    told += said
     return [*NEEDLES, *SECRETS, *(text.strip() for text in told if len(text) > 9)]  # noqa: PLR2004 - a word of it may be
+
+
+async def calls(world: World, person: Person) -> list[str]:
+    """The person is phoned, rings up, and is phoned while everything fails; what was said."""
+    wanted = {"timezone": "UTC", "timeOfDay": "20:00", "cadence": "daily", "active": True, "phoneE164": PHONE}
+    await person.mutation("callSettings:upsertCallSettings", **wanted)
+    for fault in ({}, {"status": 400}, {"drop": True}, {"webhooks": "malformed"}):
+        await world.fault("vapi", **fault)
+        await tried(person.mutation("callSettings:sendTestCall"))
+        await world.settle()
+        await world.pass_time(timedelta(minutes=1))
+    await world.fault("vapi")
+    await world.steer("vapi", "ring-in", number=PHONE)
+    await world.steer("vapi", "ring-in", number="+12125550148")
+    await world.settle()
+    sessions = await person.query("callJobs:getCallSessions")
+    return ["2125550148", *(turn["text"] for session in sessions for turn in session.get("transcript", ()))]
 
 
 async def failures(world: World, person: Person) -> None:

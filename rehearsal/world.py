@@ -29,18 +29,40 @@ from daysong.sandbox.app import Sandbox
 from daysong.sandbox.composer import compose
 from daysong.sandbox.hum import hum
 from daysong.sandbox.suno_tasks import Compose
+from daysong.transport.sync_hub import Limits
 from daysong.transport.viewers import viewer_of
 
-__all__ = ["ADMIN_KEY", "FunctionError", "Person", "World", "compose", "free_port", "public_functions", "viewer_of"]
+__all__ = [
+    "ADMIN_KEY",
+    "FunctionError",
+    "Person",
+    "World",
+    "compose",
+    "free_port",
+    "functions",
+    "public_functions",
+    "published",
+    "viewer_of",
+]
 
 ORIGIN = "http://daysong.test"
 ADMIN_KEY = "an-admin-key-for-tests"
 HASH_KEY = "a-hash-key-for-tests"
 
 
+def functions() -> list[Function]:
+    """Every function of the product, by name."""
+    return list(Registry(composition.ROOMS))
+
+
 def public_functions() -> list[Function]:
     """Every function anybody may call, by name."""
-    return [function for function in Registry(composition.ROOMS) if function.public]
+    return [function for function in functions() if function.public]
+
+
+def published(configured: Settings) -> set[str]:
+    """The functions that an app with these settings has, by name."""
+    return {function.identifier for function in composition.build(configured).runtime.registry}
 
 
 class FunctionError(Exception):
@@ -71,6 +93,7 @@ class World:
         environ: dict[str, str] | None = None,
         port: int | None = None,
         compose: Compose = hum,
+        limits: Limits | None = None,
     ) -> None:
         self.origin = f"http://127.0.0.1:{port}" if port else ORIGIN
         self._port = port
@@ -84,6 +107,7 @@ class World:
             clock=self.clock,
             transport=self._transport,
             mounts={"/sandbox": cast("ASGIApp", self.sandbox.asgi)},
+            limits=limits,
         )
         self.db = self.app.database
 
@@ -133,6 +157,7 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         if self._port:
+            await self.app.hub.goodbye()
             self._server.stop()  # type: ignore[no-untyped-call]
             await self._serving
         await self.http.aclose()

@@ -66,6 +66,7 @@ async def running(
 
         async def take_down() -> None:
             await app.worker.stop()
+            await app.hub.goodbye()
             server.stop()  # type: ignore[no-untyped-call]
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(serving, working, return_exceptions=True)

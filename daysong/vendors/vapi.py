@@ -116,6 +116,8 @@ class Vapi:
         if not answer.is_success:
             raise self._refused(answer, found, ordered=True)
         if (made := _made(found)) is not None:
+            if _is_blocked(found):
+                raise _no_free_line(None)
             return made.id
         if isinstance(found, dict) and found.get("results") == [] and (complaint := _complaint(found.get("errors"))):
             raise self._complained(complaint, status=answer.status_code, wait=None)
@@ -212,14 +214,7 @@ class Vapi:
     def _complained(self, complaint: str, *, status: int, wait: float | None) -> VendorError:
         """A refused order: no free line, a number that cannot be called, or a request that we got wrong."""
         if "concurren" in complaint.lower():
-            return VendorError(
-                "vapi",
-                "no free line",
-                permanent=False,
-                retry_after=max(wait or 0.0, LINES_BUSY_PAUSE),
-                code=LINES_BUSY,
-                reason=BUSY_REASON,
-            )
+            return _no_free_line(wait)
         if _NUMBERS_FAULT.search(complaint):
             return VendorError("vapi", "number refused", permanent=True, code=NUMBER_REFUSED, reason=NUMBER_REASON)
         _log.error("VAPI refused a request of ours", status=status, fields=_FIELD.findall(complaint))
@@ -232,6 +227,23 @@ def _made(found: Any) -> Call | None:
     if isinstance(results, list):
         return next((call for entry in results if (call := call_of(entry)) is not None), None)
     return call_of(found)
+
+
+def _is_blocked(found: Any) -> bool:
+    """Whether an order was taken only to be dropped: over the account's limit, VAPI answers as if all were well."""
+    limits = found.get("subscriptionLimits") if isinstance(found, dict) else None
+    return isinstance(limits, dict) and limits.get("concurrencyBlocked") is True
+
+
+def _no_free_line(wait: float | None) -> VendorError:
+    return VendorError(
+        "vapi",
+        "no free line",
+        permanent=False,
+        retry_after=max(wait or 0.0, LINES_BUSY_PAUSE),
+        code=LINES_BUSY,
+        reason=BUSY_REASON,
+    )
 
 
 def _complaint(errors: Any) -> str:

@@ -23,6 +23,7 @@ from daysong.features.phone_calls import calls, consent, sessions
 from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.outcomes import (
     consent_of,
+    found_no_line,
     is_account_alarm,
     state_of,
     talk_text,
@@ -87,6 +88,10 @@ async def on_message(ctx: MutationContext, message: Message) -> str:
         return "noted"
     if message.call_id is None:
         return "of no call"
+    dropped = message.report is not None and found_no_line(message.report.ended_reason)
+    if dropped and await calls.find(ctx.db, vapi_call_id=message.call_id, job_id=None) is None:
+        # Not known as placed: the answer to our own request says the same, or a look-up will.
+        return "no free line at vapi"
     whose = await sessions.whose(ctx, message, message.call_id)
     if whose is None:
         if message.report is not None and is_account_alarm(message.report.ended_reason):

@@ -28,7 +28,15 @@ async def test_f63_nothing_private_is_logged(database_url: str, tmp_path: Path) 
     private = json.loads(out.read_text())
     assert len(private) > len(canary.NEEDLES) + len(canary.SECRETS) + 5
     # That there was something to look through.
-    for expected in ("function failed", "job failed", "job dead", "clerk told", "vendor call", "account erased"):
+    for expected in (
+        "function failed",
+        "job failed",
+        "job dead",
+        "clerk told",
+        "vendor call",
+        "call reported",
+        "account erased",
+    ):
         assert expected in logged
     found = {text: [line for line in logged.splitlines() if text.lower() in line.lower()][:2] for text in private}
     assert {text: lines for text, lines in found.items() if lines} == {}

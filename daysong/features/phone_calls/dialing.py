@@ -16,10 +16,12 @@ from zoneinfo import ZoneInfo
 from daysong.features.phone_calls import calls, consent
 from daysong.features.phone_calls.assistant import Talk, assistant_for
 from daysong.features.phone_calls.numbers import number_hash
+from daysong.features.phone_calls.outcomes import found_no_line
 from daysong.features.phone_calls.rules import (
     ATTEMPT_PAUSE,
     MOST_ATTEMPTS,
     MOST_DIALS_OF_A_PERSON,
+    REASONS,
     hour_forbids,
     is_late,
     number_forbids,
@@ -36,6 +38,7 @@ executor = Room("service/vapi/executor")
 integration = Room("integrations/vapi/integration")
 log = logs.get_logger("calls")
 
+MIDDAY = 12 * 60
 # A quarter of an hour in all, which is longer than a call may last.
 LOOK_UPS = Retry(attempts=9, first=timedelta(seconds=10), longest=timedelta(minutes=4))
 
@@ -190,9 +193,6 @@ def _why_not(row: Any, now: Any, settings: Settings) -> str | None:
     return "quiet_hours" if hour_forbids(now, row["timezone"], chosen) else None
 
 
-MIDDAY = 12 * 60
-
-
 async def _dials_today(ctx: MutationContext, user_id: str) -> int:
     """How often this person was called on this day in UTC."""
     start = ctx.now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -225,7 +225,7 @@ async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
     """VAPI certainly has not placed the call: it is asked again after a pause, or the call has failed."""
     await calls.lock_lines(ctx.db)
     row = await ctx.db.fetchrow(
-        """select asked_at, attempts, number_hash, with_consent from call_jobs
+        """select * from call_jobs
            where id = $1 and status = 'queued' and asked_at is not null and vapi_call_id is null for update""",
         args.job_id,
     )
@@ -233,16 +233,16 @@ async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
         return
     await consent.note_not_dialled(ctx, row["number_hash"], agreed=row["with_consent"], day=row["asked_at"].date())
     if args.pause is None or row["attempts"] >= MOST_ATTEMPTS:
-        log.warning("call failed", call=args.job_id, code=args.code)
-        await calls.close(ctx, args.job_id, "failed", args.code, args.reason)
+        log.warning("call failed", call=row["id"], code=args.code)
+        await calls.close(ctx, row["id"], "failed", args.code, args.reason)
     else:
         pause = timedelta(seconds=args.pause)
         await ctx.db.execute(
             """update call_jobs set asked_at = null, number_hash = null, with_consent = null, not_before = $2,
                  updated_at = $3 where id = $1""",
-            args.job_id, ctx.now + pause, ctx.now,
+            row["id"], ctx.now + pause, ctx.now,
         )  # fmt: skip
-        await ctx.schedule(process_call_job, OneCall(job_id=args.job_id), delay=pause)
+        await ctx.schedule(process_call_job, OneCall(job_id=row["id"]), delay=pause)
     await dispatch(ctx)
 
 
@@ -274,6 +274,11 @@ async def look_up_call(ctx: ActionContext, args: OneCall) -> None:
     found = await telephone.find(args.job_id, since=from_ms(asked.asked_at) - timedelta(minutes=2))
     if found is None:
         raise VendorError("vapi", "no such call yet", permanent=False, code="unknown_call")
+    if found.report is not None and found_no_line(found.report.ended_reason):
+        pause = ATTEMPT_PAUSE.total_seconds()
+        refusal = RefusedCall(job_id=args.job_id, code="lines_busy", reason=REASONS["lines_busy"], pause=pause)
+        await ctx.run_mutation(note_refused, refusal)
+        return
     await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=found.id))
 
 

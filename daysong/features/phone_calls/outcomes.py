@@ -64,6 +64,11 @@ def state_of(ended_reason: str | None, has_user_turn: bool) -> EndState:
     return "completed" if has_user_turn or _CONNECTED.fullmatch(reason) else "failed"
 
 
+def found_no_line(ended_reason: str | None) -> bool:
+    """Whether VAPI dropped the call because all lines of the account were taken: nobody's phone has rung."""
+    return "concurrency-limit" in (ended_reason or "").lower()
+
+
 def is_account_alarm(ended_reason: str | None) -> bool:
     """Whether people have to do something before calls succeed again: pay, change the line, mend what we ask for."""
     return _ALARM.fullmatch((ended_reason or "").strip().lower()) is not None

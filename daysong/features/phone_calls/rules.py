@@ -46,6 +46,7 @@ REASONS: Mapping[str, str] = {
     "number_busy": "This number was called as often as it may be on one day.",
     "too_many_calls": "You were called as often as may be on one day.",
     "not_configured": "Calls are not available at the moment.",
+    "lines_busy": "All lines were taken.",
     "lost": "The call could not be confirmed.",
     "no_report": "What became of this call was never reported.",
     "no-answer": "Nobody answered.",

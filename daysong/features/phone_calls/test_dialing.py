@@ -83,6 +83,32 @@ async def test_f35_f34_no_failure_of_vapis_rings_twice(
         assert placed[1]["time"] - placed[0]["time"] >= 30_000
 
 
+@pytest.mark.parametrize("over", ["blocked", "refused"])
+@pytest.mark.parametrize("lost", [False, True])
+async def test_f34_a_call_for_which_vapi_has_no_line_is_made_later(
+    world: World, alice: Person, over: str, lost: bool
+) -> None:
+    """VAPI may say so, or take the call and drop it; either way nobody's phone rang, and it rings once in the end.
+
+    If the answer is lost as well, it cannot be told from a call that was placed: it has failed, and rings not at all.
+    """
+    await wants_calls(alice)
+    await has_agreed(world)
+    await world.steer("vapi", "limits", concurrency=0, over=over)
+    if lost:
+        await world.fault("vapi", path="/call", drop=True, times=1)
+    await until_due(world, longer=timedelta(0))
+    assert await rings(world) == []
+    await world.steer("vapi", "limits", concurrency=10)
+    await world.pass_time(timedelta(minutes=24))
+    job = await the_call(alice)
+    if lost:
+        assert (job["status"], len(await rings(world))) == ("failed", 0)
+    else:
+        assert (job["status"], len(await rings(world))) == ("completed", 1)
+    assert len(await alice.query("callJobs:getCallSessions")) <= 1
+
+
 async def test_f34_what_is_refused_for_good_says_why(world: World, alice: Person) -> None:
     """In words the person understands."""
     await wants_calls(alice)
