@@ -22,7 +22,7 @@ from daysong.vendors.conftest import listening
 from rehearsal import mortal_worker
 from rehearsal.billing import admin_of
 from rehearsal.killing import Mortals, let_another_worker_finish, mortals, schedule
-from rehearsal.phones import ROOM, noon_at, rings, wants_calls
+from rehearsal.phones import ROOM, has_agreed, noon_at, rings, wants_calls
 from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio
@@ -66,10 +66,14 @@ async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
 
 
 async def is_due(world: World, who: int) -> None:
-    """Alice of that number is to be called: it is noon where she is, and the minute has come, though not in `world`."""
+    """Alice of that number is to be called: it is noon where she is, and the minute has come, though not in `world`.
+
+    She has agreed to it, so that no rule but that of one call keeps her phone from ringing twice.
+    """
     due = world.clock.now() + timedelta(minutes=1)
-    alice = await world.person(f"alice{who}")
-    await wants_calls(alice, f"+12025550{100 + who}", at=f"12:{due:%M}", timezone=noon_at(due))
+    alice, number = await world.person(f"alice{who}"), f"+12025550{100 + who}"
+    await wants_calls(alice, number, at=f"12:{due:%M}", timezone=noon_at(due))
+    await has_agreed(world, number)
 
 
 async def are_planned(world: World, people: int) -> list[str]:
@@ -134,8 +138,9 @@ async def test_f33_an_executor_killed_between_any_two_steps_loses_no_call(world:
     assert await what_became(world) == [MADE] * 7
 
 
-async def reset(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Break a connection off at once, and say so."""
+async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Hear a request, and break the connection off."""
+    await reader.readuntil(b"\r\n\r\n")
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
