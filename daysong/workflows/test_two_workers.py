@@ -36,6 +36,8 @@ async def test_f33_f42_two_workers_call_everybody_once(database_url: str, data_d
     now = datetime.now(UTC)
     async with World(database_url, data_dir, now, port=free_port()) as world:
         await world.steer("vapi", "limits", concurrency=1000)
+        # Time enough for a second worker to come upon a call that the first is asking for.
+        await world.fault("vapi", latency=0.5)
         await settle_due(world.db.pool, PEOPLE, now.replace(second=0, microsecond=0), [noon_at(now)])
         for _ in range(2):
             await schedule(world, execute_scheduled_calls, NoArgs())
