@@ -22,7 +22,7 @@ from typing import Any
 import asyncpg
 
 from daysong.features.phone_calls.planner import execute_scheduled_calls
-from daysong.kernel import testing
+from daysong.kernel import logs, testing
 from daysong.kernel.database import Transaction
 from daysong.kernel.registry import NoArgs
 from rehearsal.callees import settle_due, summary
@@ -102,6 +102,8 @@ def main() -> None:
     parser.add_argument("--due", type=int, nargs="+", default=list(DEFAULT))
     options = parser.parse_args()
     os.environ.pop("DATABASE_URL", None)
+    # Nothing between the lines of the table.
+    logs.configure(readable=True, quiet=True)
     testing.begin_run()
     try:
         asyncio.run(bench(options.due))
