@@ -39,6 +39,14 @@ def frame(opcode: int, payload: bytes) -> bytes:
     return head + bytes(4) + payload
 
 
+def upgrade(host: str) -> bytes:
+    """The request that makes a WebSocket of a connection."""
+    return (
+        f"GET /api/1.48.0/sync HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    ).encode()
+
+
 class App(asyncio.Protocol):
     """One app: opens its socket, subscribes, and counts what it hears."""
 
@@ -66,12 +74,8 @@ class App(asyncio.Protocol):
             {"type": "Authenticate", "baseVersion": 0, "tokenType": "User", "value": token},
             {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": add},
         ]
-        upgrade = (
-            f"GET /api/1.48.0/sync HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        )
         assert self.transport is not None
-        self.transport.write(upgrade.encode() + b"".join(frame(TEXT, json.dumps(one).encode()) for one in said))
+        self.transport.write(upgrade(host) + b"".join(frame(TEXT, json.dumps(one).encode()) for one in said))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The line is there."""
