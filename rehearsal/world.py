@@ -41,7 +41,6 @@ __all__ = [
     "free_port",
     "functions",
     "public_functions",
-    "published",
     "viewer_of",
 ]
 
@@ -58,11 +57,6 @@ def functions() -> list[Function]:
 def public_functions() -> list[Function]:
     """Every function anybody may call, by name."""
     return [function for function in functions() if function.public]
-
-
-def published(configured: Settings) -> set[str]:
-    """The functions that an app with these settings has, by name."""
-    return {function.identifier for function in composition.build(configured).runtime.registry}
 
 
 class FunctionError(Exception):
