@@ -30,7 +30,7 @@ STARTS_WITHIN = 40.0  # seconds
 
 
 class Keys:
-    """The keys of an issuer of session tokens, in a folder.
+    """The keys of an issuer of session tokens, in a folder; those that are there already stay.
 
     jwks     the public half, as a server is told of it
     private  the private half (PEM), for clients that sign by themselves
@@ -40,6 +40,11 @@ class Keys:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.jwks, self.private, self.wrong = folder / "jwks.json", folder / "private.pem", folder / "wrong.pem"
+        if self.private.exists():
+            key = serialization.load_pem_private_key(self.private.read_bytes(), password=None)
+            assert isinstance(key, rsa.RSAPrivateKey)
+            self._key = key
+            return
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self._key.public_key()))
         self.jwks.write_text(json.dumps({"keys": [public | {"kid": KEY_ID, "use": "sig", "alg": "RS256"}]}))

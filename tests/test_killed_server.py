@@ -70,7 +70,7 @@ class Client:
 
     def _note(self, message: Message) -> None:
         if message["type"] == "MutationResponse":
-            assert message["success"], message
+            assert message["success"], message["result"]
             before = self.answers.setdefault(message["requestId"], message)
             assert (before["ts"], before["result"]) == (message["ts"], message["result"]), "another answer than before"
         elif message["type"] == "Transition":

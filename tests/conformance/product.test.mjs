@@ -30,7 +30,7 @@ test("an entry written anywhere is in the list at once, newest first", async (t)
   await client.mutation(fn("diaries:createDiary"), { content: "Rain." });
   assert.deepEqual(diary.last, ["Rain."]);
   await pause(2);
-  const id = await http.mutation(fn("diaries:createDiary"), { content: "Sun." });
+  const { _id: id } = await http.mutation(fn("diaries:createDiary"), { content: "Sun." });
   await until(() => diary.last.length === 2, "the second entry");
   assert.deepEqual(diary.last, ["Sun.", "Rain."]);
   const entry = follow(client, "diaries:getDiary", { diaryId: id }, (found) => found?.content ?? null);

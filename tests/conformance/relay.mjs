@@ -56,11 +56,11 @@ function line(self, request, client) {
     const message = JSON.parse(data.toString());
     it.frames.push({ from, message, at: performance.now() });
     const verdict = self.judge(from, message, it);
-    const pass = () => { if (to.readyState === WebSocket.OPEN) to.send(data.toString()); };
+    const pass = (sent) => { if (to.readyState === WebSocket.OPEN) to.send(data.toString(), sent); };
     if (verdict === "hold") it.held.push(pass);
     else if (verdict === "cut") it.cut();
+    else if (verdict === "pass-and-cut") pass(it.cut);
     else if (verdict !== "lose") pass();
-    if (verdict === "pass-and-cut") setTimeout(it.cut, 30);
   };
   const waiting = [];
   client.on("message", (data) => (server.readyState === WebSocket.OPEN ? carry("client", server, data) : waiting.push(data)));
