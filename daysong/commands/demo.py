@@ -16,9 +16,9 @@ from rich.panel import Panel
 
 from daysong.app import App
 from daysong.commands import dev, surroundings
-from daysong.commands.surroundings import PortTaken
 from daysong.kernel import logs
 from daysong.kernel.errors import DaysongError
+from daysong.transport.server import PortTaken, listen
 
 ENTRY = "I walked home in the rain and called my sister"
 WITHIN = 80.0
@@ -39,7 +39,7 @@ async def demo(*, entry: str, port: int, data_dir: Path, leave: bool) -> None:
     console = Console(highlight=False)
     logs.configure(readable=True, quiet=True)
     try:
-        surroundings.check_port(port)
+        listen(surroundings.HOST, port).close()
     except PortTaken:
         console.print(f"Port {port} is taken by another program; using a free one.")
         port = surroundings.free_port()
