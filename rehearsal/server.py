@@ -89,11 +89,14 @@ class Server:
     What it prints goes to a file in `folder`; `complaints` are the lines of it that should not be there.
     """
 
-    def __init__(self, environ: dict[str, str], folder: Path, name: str = "server") -> None:
-        self.port = free_port()
+    def __init__(
+        self, environ: dict[str, str], folder: Path, name: str = "server", *, processes: int = 1, port: int = 0
+    ) -> None:
+        self.port = port or free_port()
         self.origin = f"http://{HOST}:{self.port}"
         self.log = folder / f"{name}.log"
-        command = [sys.executable, "-c", "from daysong.cli import main; main()", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-c", "from daysong.cli import main; main()", "serve"]
+        command += ["--port", str(self.port), "--processes", str(processes)]
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(  # noqa: S603 - ourselves
                 # A session of its own: several server processes are a group, and die together.
