@@ -69,7 +69,7 @@ class Limits:
     ping: float = 15.0
     silence: float = 60.0
     stuck: float = 60.0
-    pauses: tuple[float, float] = (0.02, 0.25)
+    pauses: tuple[float, float] = (0.02, 0.1)
     fresh: float = 30.0
 
 

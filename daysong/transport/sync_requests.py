@@ -34,14 +34,6 @@ Asked = tuple[Mutation | Action, SignIn | None]
 Handler = Callable[..., Awaitable[Any]]
 
 
-class AlreadyAnswered(Exception):
-    """The mutation of an action was answered before; ends the action."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__("already answered")
-        self.answer = answer
-
-
 class Requests:
     """The requests of one connection. `open` are those that are not answered yet."""
 
@@ -199,18 +191,25 @@ class _Once:
 
     async def run(self, function: Function, args: Any) -> Answer:
         """The answer: of this run, or of the one that there was before."""
+        found = await self._found()
+        if found is not None:
+            return found
+        try:
+            return await self._run(function, args)
+        except Exception:
+            # It may have failed because another run of the same request has done it meanwhile.
+            found = await self._found()
+            if found is None:
+                raise
+            return found
+
+    async def _run(self, function: Function, args: Any) -> Answer:
         runtime = self._runtime
         if function.kind is Kind.MUTATION:
-            return await self._mutate(function.handler, args, runtime.clock, keep=None)
-        if self._key is not None:
-            found = await answered.find(runtime.database.one_statement(), self._key)
-            if found is not None:
-                return self._replayed(found)
+            _, answer = await self._mutate(function.handler, args, runtime.clock)
+            return answer
         self._settled_by = function.settled_by
-        try:
-            value = await runtime.call(function, args, self._caller, notes=self._notes, runner=self)
-        except AlreadyAnswered as before:
-            return before.answer
+        value = await runtime.call(function, args, self._caller, notes=self._notes, runner=self)
         if self._answer is not None:
             return self._answer
         # It came to an end without the mutation; nothing was kept, and nothing need be.
@@ -226,30 +225,21 @@ class _Once:
         """For an action: run a mutation; the one that answers for the action at most once."""
         if handler is not self._settled_by:
             return await self._runtime.run_mutation(handler, args, caller, clock)
-        kept: list[Any] = []
-        answer = await self._mutate(self._runtime.registry.of(handler).handler, args, clock, keep=kept)
-        if not kept:
-            raise AlreadyAnswered(answer)
-        self._answer = answer
-        return kept[0]
+        value, self._answer = await self._mutate(self._runtime.registry.of(handler).handler, args, clock)
+        return value
 
-    async def _mutate(self, handler: Handler, args: Any, clock: Clock, *, keep: list[Any] | None) -> Answer:
+    async def _mutate(self, handler: Handler, args: Any, clock: Clock) -> tuple[Any, Answer]:
+        """The mutation's result, and the answer that its transaction has kept."""
         session, notes = self._session, self._notes
         commit: Commit | None = None
 
-        async def once(ctx: MutationContext, given: Any) -> Answer:
+        async def once(ctx: MutationContext, given: Any) -> tuple[Any, Answer]:
             nonlocal commit
             if commit is not None:
                 # Of a run that was undone.
                 session.undo(commit)
                 commit = None
-            if keep is not None:
-                keep.clear()
-            if self._key is not None and (found := await answered.find(ctx.db, self._key)) is not None:
-                return found
             value = await handler(ctx, given)
-            if keep is not None:
-                keep.append(value)
             result = self._encoded(value)
             # From here on Transitions know that something is about to happen at this moment.
             commit = Commit(session.hub.timestamps.next())
@@ -259,10 +249,25 @@ class _Once:
                 commit.transaction = int(await ctx.db.fetchval("select pg_current_xact_id()::text"))
             else:
                 commit.transaction = await answered.record(ctx, self._key, answer)
-            return answer
+            return value, answer
 
-        answer: Answer = await self._runtime.mutate(once, args, self._caller, clock, notes=notes)
-        return answer if commit is not None else self._replayed(answer)
+        try:
+            done: tuple[Any, Answer] = await self._runtime.mutate(once, args, self._caller, clock, notes=notes)
+        except (*CONNECTION_LOST, OSError):
+            # It may have happened all the same: Transitions go on waiting for it, and the socket is closed.
+            raise
+        except Exception:
+            if commit is not None:
+                session.undo(commit)
+            raise
+        return done
+
+    async def _found(self) -> Answer | None:
+        """The answer of a run before this one, if there was one."""
+        if self._key is None:
+            return None
+        found = await answered.find(self._runtime.database.one_statement(), self._key)
+        return None if found is None else self._replayed(found)
 
     def _replayed(self, found: Answer) -> Answer:
         """An answer from before; Transitions that are being worked out may not see yet what it tells of."""

@@ -79,6 +79,33 @@ async def test_two_servers_run_a_request_once_that_both_get_at_the_same_time(
     assert len(await alice.query(*LIST[:1])) == 10
 
 
+async def test_what_the_other_run_has_done_already_is_no_failure(world: World, twin: World, alice: Person) -> None:
+    for number in range(10):
+        entry = await alice.mutation("diaries:createDiary", content="Rain")
+        what = ("diaries:deleteDiary", {"diaryId": entry["_id"]})
+        async with Line(world.origin) as here, Line(twin.origin) as there:
+            there.session = here.session
+            one, two = await asyncio.gather(ask(here, alice, number, what), ask(there, alice, number, what))
+            assert one == two
+            assert one["success"]
+
+
+async def test_requests_of_different_people_do_not_undo_each_other(world: World) -> None:
+    people = [await world.person(f"dora{number}") for number in range(8)]
+
+    async def write(person: Person) -> None:
+        async with Line(world.origin) as line:
+            await line.connect()
+            await line.be(0, token(person))
+            for number in range(10):
+                await line.mutate(number, *WRITE)
+            for number in range(10):
+                assert (await line.response(number))["success"]
+
+    await asyncio.gather(*(write(person) for person in people))
+    assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 80
+
+
 async def test_an_action_that_is_called_as_a_mutation_is_not_repeated_either(world: World, alice: Person) -> None:
     what = ("music:startDiaryMusicGeneration", {"content": "Rain"})
     async with Line(world.origin) as line:

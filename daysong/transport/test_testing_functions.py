@@ -8,11 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daysong import app as composition
 from daysong.kernel import values
-from daysong.kernel.registry import Registry
 from daysong.transport import testing_functions
-from daysong.transport.conftest import App, MakeApp, Token, admin, app_settings, bearer
+from daysong.transport.conftest import App, MakeApp, Token, admin, bearer
 
 pytestmark = pytest.mark.anyio
 
@@ -27,28 +25,6 @@ async def value(app: App, kind: str, path: str, args: Any = None, **options: Any
     answer = await app.call(kind, path, args, **options)
     assert answer["status"] == "success", answer
     return values.decode(answer["value"])
-
-
-@pytest.mark.parametrize(
-    ("production", "test_mode", "there"),
-    [(False, True, True), (False, False, False), (True, False, False), (True, True, False)],
-)
-def test_they_are_published_in_test_mode_alone(
-    tmp_path: Any, jwks_file: Any, production: bool, test_mode: bool, there: bool
-) -> None:
-    """Even where production was somehow started in test mode, they are not."""
-    app = composition.build(app_settings(jwks_file, tmp_path, production=production, test_mode=test_mode))
-    names = {function.identifier for function in app.runtime.registry}
-    assert {"counter:get", "errors:convex_query", "values:echo_action", "internalFns:secret"} & names == (
-        {"counter:get", "errors:convex_query", "values:echo_action", "internalFns:secret"} if there else set()
-    )
-    assert len(names) - len(list(Registry(composition.ROOMS))) == (
-        sum(len(room.functions) for room in testing_functions.ROOMS) if there else 0
-    )
-
-
-def test_they_are_no_part_of_the_product() -> None:
-    assert not set(testing_functions.ROOMS) & set(composition.ROOMS)
 
 
 async def test_a_counter_counts(app: App) -> None:
