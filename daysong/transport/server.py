@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import uvicorn
@@ -41,24 +41,25 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
     With `shared`, other processes may bind the same port so, and each gets its share of the connections.
     """
-    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise PortTaken(f"Cannot listen on port {port} of {host}. Choose another with --port.") from error
-    return listener
+    with ExitStack() as stack:
+        try:
+            family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(address)
+        except OSError as error:
+            raise PortTaken(f"Cannot listen on port {port} of {host}. Choose another with --port.") from error
+        stack.pop_all()
+        return listener
 
 
 class Server(uvicorn.Server):
     """Serves `app` until it is told to stop: `await server.serve(sockets=[listen(host, port)])`.
 
     lifespan  whether the app is told of beginning and end
-    goodbye   awaited once no more than what is under way will be served, while all connections are still open
+    goodbye   awaited once nobody new is let in, while all connections are still open
     """
 
     def __init__(self, app: Any, *, lifespan: bool, goodbye: Goodbye) -> None:
@@ -95,6 +96,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """What `serve` does at the end."""
+        # First of all, so that who is sent away and comes back at once comes to another server.
+        for listening in self.servers:
+            listening.close()
         await self._goodbye()
         await super().shutdown(sockets)
 

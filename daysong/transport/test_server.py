@@ -119,6 +119,27 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.send", "text": message["text"]})
 
 
+async def various(scope: Any, receive: Any, send: Any) -> None:
+    """Answers by the path: without a body, in pieces, with what it was sent, or as always."""
+    if scope["path"] == "/empty":
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+    elif scope["path"] == "/pieces":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece in (b"a", b"b"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
+    elif scope["path"] == "/echo":
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
+        await send({"type": "http.response.body", "body": body})
+    else:
+        await hello(scope, receive, send)
+
+
 async def test_answers_do_not_tell_what_serves_them() -> None:
     async with serving(hello) as served:
         for asked in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", UPGRADE, b"nonsense\r\n\r\n"):
@@ -284,3 +305,30 @@ async def test_a_port_that_somebody_has_is_refused() -> None:
             listen("127.0.0.1", port)
         with pytest.raises(PortTaken):
             listen("127.0.0.1", port, shared=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b""),
+        (b"GET /empty HTTP/1.1\r\nHost: x\r\n\r\n", b""),
+        (b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n", b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n"),
+        (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n", b"abc"),
+        (b"GET / HTTP/1.0\r\nHost: x\r\n\r\n", b"hi"),
+    ],
+)
+async def test_every_kind_of_answer_comes_whole_and_the_next_one_after_it(asked: bytes, answer: bytes) -> None:
+    async with serving(various) as served:
+        reader, writer = await served.connect()
+        writer.write(asked)
+        if b"Expect" in asked:
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(b"abc")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 204"))
+        assert await reader.readexactly(len(answer)) == answer
+        if b"HTTP/1.0" not in asked:
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+            for _ in range(2):
+                assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
+        writer.close()
