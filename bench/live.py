@@ -3,9 +3,7 @@
     script/bench live [--people 1000] [--sockets 5] [--writes 50] [--seconds 20]
 
 Starts PostgreSQL, one `daysong serve` and one process with all the apps, each subscribed to three queries. Writes
-entries over HTTP meanwhile. Fails when a socket takes more memory of ours, or news take longer, than they should. What
-is ours is told apart by sockets to a server that does nothing with them: Granian's WebSocket library sets a buffer of
-128 KiB aside for each, and has no setting for it.
+entries over HTTP meanwhile. Fails when a socket takes more memory, or news take longer, than they should.
 """
 
 from __future__ import annotations
@@ -26,22 +24,17 @@ from typing import Any
 
 import httpx2
 
-from bench.http import up
-from bench.sockets import upgrade
-from daysong.commands.surroundings import free_port
 from daysong.kernel import testing
 from rehearsal.server import Keys, Server, settings_for
 
 PREFIX = "bench "
 KB_PER_SOCKET = 40
-BARE = 1000  # sockets to a bare server
 WITHIN = 0.250  # seconds for 95 of 100 pushes
 
 
-def resident(process: int) -> int:
-    """Memory of the processes that one has started, in KB."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    status = [Path(f"/proc/{pid}/status").read_text() for pid in children]
+def resident(server: Server) -> int:
+    """Memory of the processes that serve, in KB."""
+    status = [Path(f"/proc/{pid}/status").read_text() for pid in server.workers()]
     return sum(int(line.split()[1]) for text in status for line in text.splitlines() if line.startswith("VmRSS"))
 
 
@@ -112,7 +105,7 @@ async def measured(server: Server, caller: Caller, tokens: list[str], options: a
     """The measurements."""
     await caller.everybody("users:ensureCurrentUser")
     await caller.everybody("users:ensureCurrentUser")  # so that what the first calls allocate is there before
-    before = resident(server.process.pid)
+    before = resident(server)
     apps = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.sockets", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         limit=1 << 28,
@@ -123,52 +116,28 @@ async def measured(server: Server, caller: Caller, tokens: list[str], options: a
     apps.stdin.write(json.dumps(asked).encode() + b"\n")
     ready = json.loads(await apps.stdout.readline())
     await settled(server)
-    count, idle = ready["ready"], resident(server.process.pid)
-    each, bare = (idle - before) / count, await bare_socket()
+    count, idle = ready["ready"], resident(server)
+    each = (idle - before) / count
     print(f"{count} sockets with 3 queries each, opened in {ready['seconds']:.1f} s")
     print(f"memory: {before / 1024:.0f} MB before, {idle / 1024:.0f} MB with them: {each:.1f} KB each")
-    print(f"  of that {bare:.1f} KB for any socket of Granian's, {each - bare:.1f} KB for ours")
     written = await caller.write(options.writes, options.seconds)
     await asyncio.sleep(2)
-    print(f"memory after {sum(written.values())} writes: {resident(server.process.pid) / 1024:.0f} MB")
+    print(f"memory after {sum(written.values())} writes: {resident(server) / 1024:.0f} MB")
     apps.stdin.close()
     told = json.loads(await apps.stdout.readline())
     await apps.wait()
-    return verdict(told, written, each - bare, options)
-
-
-async def bare_socket() -> float:
-    """What one socket takes, in KB, of a server of Granian's that accepts it and no more."""
-    port = free_port()
-    command = ["granian", "--interface", "asgi", "--port", str(port), "bench.bare:application"]
-    bare = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        await up(f"http://127.0.0.1:{port}")
-        before = resident(bare.pid)
-        lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(BARE)]
-        for reader, writer in lines:
-            writer.write(upgrade(f"127.0.0.1:{port}"))
-            await reader.readuntil(b"\r\n\r\n")
-        taken = (resident(bare.pid) - before) / BARE
-        for _, writer in lines:
-            writer.close()
-        return taken
-    finally:
-        bare.terminate()
-        await bare.wait()
+    return verdict(told, written, each, options)
 
 
 async def settled(server: Server) -> None:
     """Wait until the server's memory grows no more."""
     last = -1
-    while (now := resident(server.process.pid)) != last:
+    while (now := resident(server)) != last:
         last = now
         await asyncio.sleep(1)
 
 
-def verdict(told: dict[str, Any], written: Counter[int], ours: float, options: argparse.Namespace) -> bool:
+def verdict(told: dict[str, Any], written: Counter[int], each: float, options: argparse.Namespace) -> bool:
     """Print what the sockets heard; whether it is as it should be."""
     heard = told["heard"]
     latencies = sorted(latency for one in heard for latency in one["latencies"])
@@ -182,7 +151,7 @@ def verdict(told: dict[str, Any], written: Counter[int], ours: float, options: a
     print(f"  wakes of sockets of people who wrote nothing: {asleep}; most wakes beyond a socket's own writes: {most}")
     print(f"  sockets that missed their news: {missed}; sockets lost: {told['lost']}")
     checks = {
-        f"our memory per socket under {KB_PER_SOCKET} KB": ours < KB_PER_SOCKET,
+        f"memory per socket under {KB_PER_SOCKET} KB": each < KB_PER_SOCKET,
         f"p95 under {WITHIN * 1000:.0f} ms": shares[94] < WITHIN,
         "only the writer's sockets wake": asleep == 0 and most <= 0,
         "nobody misses anything": missed == 0 and told["lost"] == 0,

@@ -39,18 +39,10 @@ def frame(opcode: int, payload: bytes) -> bytes:
     return head + bytes(4) + payload
 
 
-def upgrade(host: str) -> bytes:
-    """The request that makes a WebSocket of a connection."""
-    return (
-        f"GET /api/1.48.0/sync HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    ).encode()
-
-
 class App(asyncio.Protocol):
     """One app: opens its socket, subscribes, and counts what it hears."""
 
-    __slots__ = ("_buffer", "_upgraded", "answered", "latencies", "owner", "transport", "wakes")
+    __slots__ = ("_buffer", "_first_words", "_upgraded", "answered", "latencies", "owner", "transport", "wakes")
 
     written = re.compile(rb"")
 
@@ -62,6 +54,7 @@ class App(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._buffer = b""
         self._upgraded = False
+        self._first_words = b""
 
     def begin(self, host: str, token: str) -> None:
         """Ask for the upgrade, and say all that an app says first."""
@@ -74,8 +67,13 @@ class App(asyncio.Protocol):
             {"type": "Authenticate", "baseVersion": 0, "tokenType": "User", "value": token},
             {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": add},
         ]
+        upgrade = (
+            f"GET /api/1.48.0/sync HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
         assert self.transport is not None
-        self.transport.write(upgrade(host) + b"".join(frame(TEXT, json.dumps(one).encode()) for one in said))
+        self.transport.write(upgrade.encode())
+        self._first_words = b"".join(frame(TEXT, json.dumps(one).encode()) for one in said)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The line is there."""
@@ -98,6 +96,9 @@ class App(asyncio.Protocol):
             if not head.startswith(b"HTTP/1.1 101"):
                 raise RuntimeError(head.decode())
             self._upgraded, self._buffer = True, rest
+            assert self.transport is not None
+            self.transport.write(self._first_words)
+            self._first_words = b""
         while (found := split(self._buffer)) is not None:
             opcode, payload, self._buffer = found
             self._hear(opcode, payload)

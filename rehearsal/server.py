@@ -89,14 +89,17 @@ class Server:
     What it prints goes to a file in `folder`; `complaints` are the lines of it that should not be there.
     """
 
-    def __init__(self, environ: dict[str, str], folder: Path, name: str = "server") -> None:
-        self.port = free_port()
+    def __init__(
+        self, environ: dict[str, str], folder: Path, name: str = "server", *, processes: int = 1, port: int = 0
+    ) -> None:
+        self.port = port or free_port()
         self.origin = f"http://{HOST}:{self.port}"
         self.log = folder / f"{name}.log"
-        command = [sys.executable, "-c", "from daysong.cli import main; main()", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-c", "from daysong.cli import main; main()", "serve"]
+        command += ["--port", str(self.port), "--processes", str(processes)]
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(  # noqa: S603 - ourselves
-                # A session of its own: Granian's workers are processes too, and die with it.
+                # A session of its own: several server processes are a group, and die together.
                 command, env=environ, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -137,9 +140,9 @@ class Server:
         self.process.wait(20)
 
     def workers(self) -> list[int]:
-        """The ids of the processes that serve."""
+        """The ids of the processes that serve: of several, or of the only one."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        return [int(pid) for pid in children.read_text().split()] or [self.process.pid]
 
     def complaints(self) -> list[str]:
         """Lines of its log that tell of something nobody expected: errors, tracebacks, warnings of Python."""

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx2
-from granian.constants import Interfaces
-from granian.server.embed import Server
 from litestar.types import ASGIApp
 
 from daysong import app as composition
@@ -29,6 +27,7 @@ from daysong.sandbox.app import Sandbox
 from daysong.sandbox.composer import compose
 from daysong.sandbox.hum import hum
 from daysong.sandbox.suno_tasks import Compose
+from daysong.transport.server import Server, listen
 from daysong.transport.sync_hub import Limits
 from daysong.transport.viewers import viewer_of
 
@@ -134,10 +133,9 @@ class World:
     async def __aenter__(self) -> World:
         await self.app.open()
         if self._port:
-            self._server = Server(
-                self._serve, address="127.0.0.1", port=self._port, interface=Interfaces.ASGINL, log_enabled=False
-            )
-            self._serving = asyncio.create_task(self._server.serve())
+            self._server = Server(self._serve, lifespan=False, goodbye=self.app.hub.goodbye)
+            listener = listen("127.0.0.1", self._port)
+            self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
             async with asyncio.timeout(20):
                 while not await self._answers():
                     await asyncio.sleep(0.02)
@@ -151,8 +149,7 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         if self._port:
-            await self.app.hub.goodbye()
-            self._server.stop()  # type: ignore[no-untyped-call]
+            self._server.stop()
             await self._serving
         await self.http.aclose()
         await self.sandbox.close()

@@ -24,7 +24,6 @@ from daysong.transport.sync_wire import Wire
 PATH = re.compile(r"/api/(?:[^/]{1,64}/)?sync")
 # The socket is closed as by somebody who has nothing more to say: the client must not take it for a failure to retry.
 DONE = 1000
-WITH_LAST_WORDS = {DONE, BROKEN.code}
 
 log = logs.get_logger("sync")
 
@@ -68,7 +67,7 @@ class Sockets:
             if refusal is not None:
                 close: Any = {"type": "websocket.close", "code": refusal.code, "reason": refusal.reason}
                 await send(close)
-        except Exception:  # noqa: BLE001 - however Granian says that the client has gone already
+        except Exception:  # noqa: BLE001 - however the server says that the client has gone already
             return False
         return refusal is None
 
@@ -101,8 +100,6 @@ async def _converse(session: Session, receive: Receive) -> None:
         log.exception("socket failed")
         wire.close(*BROKEN)
     finally:
-        if wire.closing is not None and wire.closing.code in WITH_LAST_WORDS:
-            await wire.discard(receive)
         await wire.hang_up()
 
 

@@ -1,7 +1,7 @@
 """One socket: what goes out waits in line, and what comes in is read no faster than it is worked off.
 
-Granian closes a socket only when nobody waits for the client's words at that moment. So whoever wants it closed says
-so, and the task that listens does it.
+Whoever wants it closed says so, and the task that listens does it once all was said. What the client goes on saying is
+then read and forgotten by the server (`server_sockets.py`), so that last words arrive.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from litestar.types import Receive, Send
 # How long a client has to take in the last words said to it.
 LAST_WORDS = 5.0
 CLOSING = 2.0
-# How long the client's words behind the end are read, and how long it must pause for that to end sooner.
-DISCARDING = 1.0
-QUIET = 0.05
 
 
 class Close(NamedTuple):
@@ -83,7 +80,7 @@ class Wire:
                 self.waiting -= len(text)
                 self.last_sent = loop.time()
                 self.changed()
-        except Exception:  # noqa: BLE001 - however Granian says that the client is gone
+        except Exception:  # noqa: BLE001 - however the server says that the client is gone
             self._outbox.clear()
             self.close(*GONE)
             self.ended = True
@@ -125,18 +122,6 @@ class Wire:
             self.closing = Close(code, reason)
             if self._listener is not None and self._listener is not asyncio.current_task():
                 self._listener.cancel()
-
-    async def discard(self, receive: Receive) -> None:
-        """Read what the client has said behind the end, and forget it, until it pauses.
-
-        With words unread the connection would be reset rather than closed, and last words could get lost.
-        """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DISCARDING):
-                while not self.ended:
-                    message: Any = await asyncio.wait_for(receive(), QUIET)
-                    if message["type"] == "websocket.disconnect":
-                        self.ended = True
 
     async def hang_up(self) -> None:
         """Say the last words and close; called by the task that listened."""
