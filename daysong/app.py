@@ -29,11 +29,14 @@ from daysong.kernel.context import Caller
 from daysong.kernel.database import Database
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.jobs import Queue
+from daysong.kernel.live import Live
 from daysong.kernel.registry import Registry, Room
 from daysong.kernel.runtime import Runtime
 from daysong.kernel.settings import Settings
 from daysong.kernel.worker import Worker
-from daysong.transport import http, schedule, testing_mode
+from daysong.transport import http, schedule, testing_functions, testing_mode
+from daysong.transport.auth import Authenticator
+from daysong.transport.sync_hub import Hub, Limits
 from daysong.transport.webhooks import clerk as clerk_webhook
 from daysong.transport.webhooks import revenuecat as revenuecat_webhook
 from daysong.transport.webhooks import suno as suno_webhook
@@ -103,10 +106,12 @@ class App:
         clock: Clock | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         mounts: Mapping[str, ASGIApp] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """Connect everything; nothing is opened yet.
 
-        `transport` takes the place of the network towards the vendors, `mounts` are other ASGI apps by path prefix.
+        `transport` takes the place of the network towards the vendors, `mounts` are other ASGI apps by path prefix,
+        and `limits` are those of sockets.
         """
         if settings.database_url is None:
             raise DaysongError("an app needs a database")
@@ -127,7 +132,7 @@ class App:
         self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock)
         self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock)
         self._vapi = Vapi(settings.vapi, transport=transport, clock=clock)
-        registry = Registry(ROOMS)
+        registry = Registry((*ROOMS, *testing_functions.rooms_for(settings)))
         self.runtime = Runtime(
             settings=settings,
             registry=registry,
@@ -146,6 +151,8 @@ class App:
             },
         )
         self.worker = Worker(self.runtime, schedule.TIMETABLE)
+        authenticator = Authenticator(self._verifier, settings.admin_key)
+        self.hub = Hub(self.runtime, authenticator, Live(settings.database_url), limits)
         self.asgi: Litestar = http.create(
             self.runtime,
             verifier=self._verifier,
@@ -158,6 +165,7 @@ class App:
             ],
             mounts=mounts,
             pending_migrations=self._pending_migrations,
+            hub=self.hub,
             test_controls=testing_mode.Controls(reset=self._reset, drain=self._drain),
             on_startup=[self.open],
             on_shutdown=[self.close],
@@ -174,6 +182,7 @@ class App:
         """Let go of the database and the vendors, when the last one asks."""
         self._users -= 1
         if self._users == 0:
+            await self.hub.close()
             await self.database.close()
             for client in (
                 self._openai, self._suno, self._fetcher, self._verifier, self._clerk_users, self._revenuecat,
@@ -202,6 +211,7 @@ def build(
     clock: Clock | None = None,
     transport: httpx2.AsyncBaseTransport | None = None,
     mounts: Mapping[str, ASGIApp] | None = None,
+    limits: Limits | None = None,
 ) -> App:
     """The app for these settings; see App."""
-    return App(settings, clock=clock, transport=transport, mounts=mounts)
+    return App(settings, clock=clock, transport=transport, mounts=mounts, limits=limits)

@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import granian
 import httpx2
 from cyclopts import App as CommandLine
 from cyclopts import Parameter
-from granian.constants import Interfaces
 from rich.console import Console
 
 from daysong import app as composition
@@ -21,6 +19,7 @@ from daysong.commands import demo as demo_command
 from daysong.commands import dev as dev_command
 from daysong.commands import doctor as doctor_command
 from daysong.commands import functions as functions_command
+from daysong.commands import serve as serve_command
 from daysong.commands import surroundings
 from daysong.commands import webhooks as webhooks_command
 from daysong.kernel import logs, migrations, settings, values
@@ -67,29 +66,14 @@ def demo(
 @command_line.command
 def serve(*, port: Port = surroundings.DEFAULT_PORT, host: str = "127.0.0.1", processes: int = 1) -> None:
     """Serve HTTP. Any number of machines may, on one database; it must have been migrated."""
-    asyncio.run(_check_migrated(_configured()))
-    granian.Granian(
-        "daysong.cli:application",
-        address=host,
-        port=port,
-        interface=Interfaces.ASGI,
-        workers=processes,
-        factory=True,
-        log_access=False,
-    ).serve()
-
-
-def application() -> Any:
-    """The ASGI app of one server process, for Granian."""
-    configured = _configured()
-    logs.configure(readable=not configured.production)
-    return composition.build(configured).asgi
+    asyncio.run(_check_migrated(surroundings.configured()))
+    serve_command.serve(host, port, processes)
 
 
 @command_line.command
 def work() -> None:
     """Run jobs and crons. Any number of machines may, on one database."""
-    configured = _configured()
+    configured = surroundings.configured()
     logs.configure(readable=not configured.production)
     asyncio.run(_work(configured))
 
@@ -222,14 +206,6 @@ def _with_app(data_dir: Path, use: Any) -> None:
                 await app.close()
 
     asyncio.run(run())
-
-
-def _configured() -> Settings:
-    """The settings of a process that serves or works; it runs only with all of them, and on a database of its own."""
-    configured = settings.load(os.environ)
-    if configured.database_url is None:
-        raise DaysongError("DATABASE_URL: missing. `daysong dev` runs on an embedded database; this command does not.")
-    return configured
 
 
 def _local(data_dir: Path) -> Settings:

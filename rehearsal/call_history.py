@@ -1,15 +1,17 @@
-"""Call settings as people save them, and calls put straight into the database, for tests that need many."""
+"""Call settings as people save them, what has become of their numbers, and calls put straight into the database."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
 
-from rehearsal.world import Person, World
+from daysong.features.phone_calls.numbers import number_hash
+from rehearsal.world import FunctionError, Person, World
 
+NUMBER, OTHER = "+12025550123", "+442079460123"
 # Where it is not night when it is noon in a world.
 SETTINGS = {
-    "phoneE164": "+12025550123",
+    "phoneE164": NUMBER,
     "timezone": "Europe/London",
     "timeOfDay": "19:30",
     "cadence": "daily",
@@ -56,3 +58,53 @@ async def had_calls(world: World, person: str, count: int, status: str = "comple
 async def has_talked(world: World, person: str, count: int) -> None:
     """Somebody has had that many talks, one an hour, the newest an hour ago."""
     await world.db.pool.execute(SESSIONS, f"user_{person}", count, world.clock.now())
+
+
+async def settings_of(person: Person) -> dict[str, Any]:
+    """Somebody's call settings, as their profile shows them."""
+    found: dict[str, Any] = (await person.query("users:getUserProfile"))["callSettings"]
+    return found
+
+
+async def standing(person: Person) -> tuple[Any, Any, bool]:
+    """Whether the person on somebody's number has agreed, why nobody is called, and whether a call is due."""
+    found = await settings_of(person)
+    return found["consent"], found.get("pausedReason"), "nextRunAtUTC" in found
+
+
+async def refused(person: Person, **more: Any) -> str | None:
+    """The code with which settings are refused."""
+    try:
+        saved = await wants_calls(person, **more)
+    except FunctionError as error:
+        return error.code
+    raise AssertionError(f"saved all the same: {saved}")
+
+
+async def wants_none(world: World, number: str = NUMBER) -> None:
+    """The person on a number wants no calls."""
+    await world.db.pool.execute(
+        """insert into phone_numbers (number_hash, refused_at, updated_at) values ($1, $2, $2)
+           on conflict (number_hash) do update set refused_at = $2""",
+        number_hash(world.settings, number), world.clock.now(),
+    )  # fmt: skip
+
+
+async def was_tried(world: World, times: int, number: str = NUMBER) -> None:
+    """A number was called so often without consent."""
+    await world.db.pool.execute(
+        """insert into phone_numbers (number_hash, tries, last_try_at, last_try_on, updated_at)
+           values ($1, $2, $3, $4, $3)""",
+        number_hash(world.settings, number), times, world.clock.now(), world.clock.now().date(),
+    )  # fmt: skip
+
+
+async def agrees(world: World, name: str, consent: str = "granted") -> None:
+    """The person on somebody's number has agreed, or has said no."""
+    await world.db.pool.execute(
+        """update call_settings s set consent = $2, consent_at = $3, consent_session_id = 'talk_1',
+             paused_reason = case when $2 = 'refused' then 'refused' end,
+             active = $2 <> 'refused', next_run_at = case when $2 <> 'refused' then next_run_at end
+           from users u where u.id = s.user_id and u.clerk_id = $1""",
+        f"user_{name}", consent, world.clock.now(),
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +11,8 @@ import asyncpg
 ZONES = ["America/New_York", "Europe/London", "Asia/Tokyo", "Australia/Sydney", "America/Sao_Paulo", "Africa/Cairo"]
 
 
-async def settle_due(db: asyncpg.Pool, people: int, due: datetime) -> None:
-    """That many people in many zones whose call is due at that moment, and then on a Sunday; all have agreed."""
+async def settle_due(db: asyncpg.Pool, people: int, due: datetime, zones: Sequence[str] = ZONES) -> None:
+    """That many people in these zones whose call is due at that moment, and then on a Sunday; all have agreed."""
     async with db.acquire() as connection, connection.transaction():
         await connection.execute("set local statement_timeout = 0")
         await connection.execute(
@@ -25,7 +26,7 @@ async def settle_due(db: asyncpg.Pool, people: int, due: datetime) -> None:
                select 'callset_' || n, 'user_' || n, '+1' || 2000000000 + n, ($3::text[])[1 + n % $4::int], n % 1440,
                  'custom', 1, true, 'granted', $2, $2, $2, $2
                from generate_series(1, $1::int) n""",
-            people, due, ZONES, len(ZONES),
+            people, due, zones, len(zones),
         )  # fmt: skip
     await db.execute("analyze call_settings")
 

@@ -1,55 +1,86 @@
 """A worker process that kills itself with SIGKILL at one boundary between two steps of a job, for a test.
 
-    python -m rehearsal.mortal_worker <boundary>
+    python -m rehearsal.mortal_worker <boundary> [<function>]
+    python -m rehearsal.mortal_worker
 
-Settings come from the environment. A boundary lies before and after every transaction and every vendor call of the job
-that makes a song. Exit code SURVIVED says that the job ended before that boundary was reached.
+Settings come from the environment. It dies in the first job of that function it gets, else of the one that makes a
+song; whatever else it takes lies there until another worker finds it. A boundary lies before and after every
+transaction and every vendor call, and, in a job that is one transaction, before its commit too. Exit code SURVIVED says
+that the job ended before that boundary was reached.
+
+Without arguments it has many children: each line on stdin, {"boundary": …, "function": …, "environ": …}, is one, and
+its exit code is printed. They need not import everything anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any, NoReturn
 
 from daysong import app as composition
 from daysong.kernel import settings
 from daysong.kernel.clock import Clock
 from daysong.kernel.context import ActionContext
+from daysong.kernel.database import Transaction
 from daysong.kernel.jobs import Job
+from daysong.kernel.runtime import Runtime
 from daysong.kernel.worker import Worker
 
 SURVIVED = 42
-JOB = "musicActions:requestSunoGeneration"
+SONG = "musicActions:requestSunoGeneration"
+# Longer than any test: it takes over no other's job.
+HEARTBEAT = timedelta(minutes=10)
+
+_doomed: ContextVar[bool] = ContextVar("doomed", default=False)
 
 
 class Fate:
-    """Counts boundaries, and ends the process at one of them as nothing else would: without any warning."""
+    """Counts the boundaries of one job, and ends the process at one of them as nothing else would: unwarned."""
 
-    def __init__(self, boundary: int) -> None:
+    def __init__(self, boundary: int, function: str) -> None:
+        self.function = function
+        self.begun = False
         self._left = boundary
-        self.watching = False
 
     def boundary(self) -> None:
         """One more boundary was reached."""
-        if self.watching:
+        if _doomed.get():
             self._left -= 1
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, step: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        """`step` with a boundary before and after it."""
+        """`step` with a boundary before and after it, however it ends."""
 
         async def between(*args: Any, **named: Any) -> Any:
             self.boundary()
-            result = await step(*args, **named)
-            self.boundary()
-            return result
+            try:
+                return await step(*args, **named)
+            finally:
+                self.boundary()
 
         return between
+
+    def in_transactions(self, mutate: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """`Runtime.mutate` with a boundary before and after it; one more before its commit when it is a whole job."""
+
+        async def between(*args: Any, afterwards: Callable[[Transaction], Awaitable[None]] | None = None) -> Any:
+            async def last(tx: Transaction) -> None:
+                assert afterwards is not None
+                await afterwards(tx)
+                self.boundary()
+
+            return await mutate(*args, afterwards=afterwards and last)
+
+        return self.around(between)
 
 
 class Vendor:
@@ -60,35 +91,66 @@ class Vendor:
         self._fate = fate
 
     def __getattr__(self, name: str) -> Any:
-        return self._fate.around(getattr(self._client, name))
+        found = getattr(self._client, name)
+        return self._fate.around(found) if inspect.iscoroutinefunction(found) else found
 
 
 class MortalWorker(Worker):
-    """Runs one job that makes a song, and then leaves."""
+    """Runs one job, and then leaves."""
 
     fate: Fate
 
     async def run(self, job: Job, clock: Clock) -> None:
-        """Run a job under its fate; the others undisturbed."""
-        self.fate.watching = job.function == JOB
+        """Run the job that has a fate; leave any other where it is."""
+        if job.function != self.fate.function or self.fate.begun:
+            await asyncio.Event().wait()
+        self.fate.begun = True
+        _doomed.set(True)
         await super().run(job, clock)
-        if job.function == JOB:
-            os._exit(SURVIVED)
+        os._exit(SURVIVED)
 
 
-async def main(boundary: int) -> None:
+async def live(boundary: int, function: str, environ: Mapping[str, str]) -> None:
     """Work until death or the end of the job."""
-    fate = Fate(boundary)
-    # The steps of an action are its transactions and its vendors' calls: both are what the context hands out.
-    run_mutation, vendor = ActionContext.run_mutation, ActionContext.vendor
-    setattr(ActionContext, "run_mutation", fate.around(run_mutation))  # noqa: B010 - to a type checker, a method is final
+    fate = Fate(boundary, function)
+    # The steps of a job are its transactions and its vendors' calls. To a type checker, a method is final.
+    vendor = ActionContext.vendor
     setattr(ActionContext, "vendor", lambda self, kind: Vendor(vendor(self, kind), fate))  # noqa: B010
-    app = composition.build(settings.load(os.environ))
+    setattr(Runtime, "mutate", fate.in_transactions(Runtime.mutate))  # noqa: B010
+    app = composition.build(settings.load(environ))
     await app.open()
-    worker = MortalWorker(app.runtime, ())
+    worker = MortalWorker(app.runtime, (), heartbeat=HEARTBEAT)
     worker.fate = fate
     await worker.run_forever(app.settings.database_url or "")
 
 
+def have_children() -> None:
+    """One after the other, as stdin says."""
+    for line in sys.stdin:
+        wanted = json.loads(line)
+        child = os.fork()
+        if not child:
+            _be_a_child(**wanted)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _be_a_child(**wanted: Any) -> NoReturn:
+    try:
+        # What it says is nothing its parent has to tell.
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (sys.stdin, sys.stdout):
+            os.dup2(nowhere, stream.fileno())
+        asyncio.run(live(**wanted))
+    finally:
+        os._exit(1)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    match sys.argv[1:]:
+        case []:
+            have_children()
+        case [number]:
+            asyncio.run(live(int(number), SONG, os.environ))
+        case [number, function]:
+            asyncio.run(live(int(number), function, os.environ))

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx2
-from granian.constants import Interfaces
-from granian.server.embed import Server
 from litestar.types import ASGIApp
 
 from daysong import app as composition
@@ -29,18 +27,35 @@ from daysong.sandbox.app import Sandbox
 from daysong.sandbox.composer import compose
 from daysong.sandbox.hum import hum
 from daysong.sandbox.suno_tasks import Compose
+from daysong.transport.server import Server, listen
+from daysong.transport.sync_hub import Limits
 from daysong.transport.viewers import viewer_of
 
-__all__ = ["ADMIN_KEY", "FunctionError", "Person", "World", "compose", "free_port", "public_functions", "viewer_of"]
+__all__ = [
+    "ADMIN_KEY",
+    "FunctionError",
+    "Person",
+    "World",
+    "compose",
+    "free_port",
+    "functions",
+    "public_functions",
+    "viewer_of",
+]
 
 ORIGIN = "http://daysong.test"
 ADMIN_KEY = "an-admin-key-for-tests"
 HASH_KEY = "a-hash-key-for-tests"
 
 
+def functions() -> list[Function]:
+    """Every function of the product, by name."""
+    return list(Registry(composition.ROOMS))
+
+
 def public_functions() -> list[Function]:
     """Every function anybody may call, by name."""
-    return [function for function in Registry(composition.ROOMS) if function.public]
+    return [function for function in functions() if function.public]
 
 
 class FunctionError(Exception):
@@ -71,6 +86,7 @@ class World:
         environ: dict[str, str] | None = None,
         port: int | None = None,
         compose: Compose = hum,
+        limits: Limits | None = None,
     ) -> None:
         self.origin = f"http://127.0.0.1:{port}" if port else ORIGIN
         self._port = port
@@ -84,6 +100,7 @@ class World:
             clock=self.clock,
             transport=self._transport,
             mounts={"/sandbox": cast("ASGIApp", self.sandbox.asgi)},
+            limits=limits,
         )
         self.db = self.app.database
 
@@ -116,10 +133,9 @@ class World:
     async def __aenter__(self) -> World:
         await self.app.open()
         if self._port:
-            self._server = Server(
-                self._serve, address="127.0.0.1", port=self._port, interface=Interfaces.ASGINL, log_enabled=False
-            )
-            self._serving = asyncio.create_task(self._server.serve())
+            self._server = Server(self._serve, lifespan=False, goodbye=self.app.hub.goodbye)
+            listener = listen("127.0.0.1", self._port)
+            self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
             async with asyncio.timeout(20):
                 while not await self._answers():
                     await asyncio.sleep(0.02)
@@ -133,7 +149,7 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         if self._port:
-            self._server.stop()  # type: ignore[no-untyped-call]
+            self._server.stop()
             await self._serving
         await self.http.aclose()
         await self.sandbox.close()

@@ -17,8 +17,8 @@ from daysong.app import App
 from daysong.commands import dev, surroundings
 from daysong.commands.demo_call import diary_of_a_call
 from daysong.commands.demo_person import DemoFailed, Person
-from daysong.commands.surroundings import PortTaken
 from daysong.kernel import logs
+from daysong.transport.server import PortTaken, listen
 
 ENTRY = "I walked home in the rain and called my sister"
 WITHIN = 80.0
@@ -38,7 +38,7 @@ async def demo(*, entry: str | None, port: int, data_dir: Path, leave: bool) -> 
     console = Console(highlight=False)
     logs.configure(readable=True, quiet=True)
     try:
-        surroundings.check_port(port)
+        listen(surroundings.HOST, port).close()
     except PortTaken:
         console.print(f"Port {port} is taken by another program; using a free one.")
         port = surroundings.free_port()

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import cast
 
 import httpx2
-from granian.constants import Interfaces
-from granian.server.embed import Server
 from litestar.types import ASGIApp
 
 from daysong import app as composition
@@ -21,6 +19,7 @@ from daysong.commands import surroundings
 from daysong.kernel import logs, settings
 from daysong.kernel.errors import DaysongError
 from daysong.sandbox.app import Pace, Sandbox
+from daysong.transport.server import Server, listen
 
 READY_WITHIN = 60.0
 # As Suno would, only sooner.
@@ -38,9 +37,10 @@ async def running(
     *, port: int, data_dir: Path, sandbox: bool, tell: Tell, environ: Mapping[str, str]
 ) -> AsyncIterator[App]:
     """A whole daysong, ready on `port` of this machine; everything is taken down again at the end."""
-    surroundings.check_port(port)
+    listener = listen(surroundings.HOST, port)
     origin = f"http://{surroundings.HOST}:{port}"
     async with AsyncExitStack() as stack:
+        stack.callback(listener.close)
         defaults = surroundings.local_defaults(data_dir, origin)
         mounts: dict[str, ASGIApp] = {}
         if sandbox:
@@ -58,15 +58,13 @@ async def running(
         await app.open()
         stack.push_async_callback(app.close)
         tell("starting the server and the worker")
-        server = Server(
-            app.asgi, address=surroundings.HOST, port=port, interface=Interfaces.ASGI, log_enabled=False
-        )  # fmt: skip
-        serving = asyncio.create_task(server.serve())
+        server = Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
         working = asyncio.create_task(app.worker.run_forever(configured.database_url or ""))
 
         async def take_down() -> None:
             await app.worker.stop()
-            server.stop()  # type: ignore[no-untyped-call]
+            server.stop()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(serving, working, return_exceptions=True)
 

@@ -17,6 +17,7 @@ from daysong.kernel.settings import Settings
 from daysong.vendors.clerk import InvalidToken, TokenVerifier
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno import Suno
+from daysong.vendors.vapi import Vapi
 
 PROBE = "doctor-probe"
 PATIENCE = 20.0
@@ -43,6 +44,7 @@ async def doctor(environ: Mapping[str, str], data_dir: Path) -> bool:
         ("Files", lambda: _files(found), None),
         ("Clerk", lambda: _clerk(found), "CLERK_FRONTEND_API_URL"),
         ("Suno", lambda: _suno(found), "SUNO_API_KEY"),
+        ("VAPI", lambda: _vapi(found), "VAPI_API_KEY"),
         # Asking OpenAI costs money or needs rights that a writing key may lack.
         ("OpenAI", lambda: _told(f"the key is set; model {found.openai.model}"), "OPENAI_API_KEY"),
     ]
@@ -110,3 +112,16 @@ async def _suno(found: Settings) -> str:
         return f"{await suno.credits()} credits left"
     finally:
         await suno.close()
+
+
+async def _vapi(found: Settings) -> str:
+    if found.vapi.api_key is None or found.vapi.phone_number_id is None:
+        return "no key or no line: nobody is called"
+    vapi = Vapi(found.vapi)
+    try:
+        await vapi.get(PROBE)
+    finally:
+        await vapi.close()
+    if found.vapi.webhook_secret is None or found.vapi.credential_id is None:
+        return "answers; without VAPI_WEBHOOK_SECRET and VAPI_CREDENTIAL_ID no report of a call is believed"
+    return f"answers; {found.vapi.max_concurrent_calls} calls at once"

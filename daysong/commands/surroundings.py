@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from daysong.kernel import embedded, migrations
+from daysong.kernel import embedded, migrations, settings
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
@@ -22,18 +22,12 @@ DEFAULT_PORT = 8000
 ORIGIN_FILE = "origin"
 
 
-class PortTaken(DaysongError):
-    """Another program listens on the port."""
-
-
-def check_port(port: int) -> None:
-    """PortTaken when nobody can listen on `port` now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise PortTaken(f"Port {port} is taken. Choose another with --port.") from error
+def configured() -> Settings:
+    """The settings of a process that serves or works; it runs only with all of them, and on a database of its own."""
+    given = settings.load(os.environ)
+    if given.database_url is None:
+        raise DaysongError("DATABASE_URL: missing. `daysong dev` runs on an embedded database; this command does not.")
+    return given
 
 
 def free_port() -> int:

@@ -51,6 +51,32 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         return self.subject
 
 
+class Notes:
+    """What a call tells besides its result.
+
+    log_lines  for the caller's console, as `ctx.log` has written them
+    journal    of a query: handed in what its last run kept, handed back what this run keeps; see `ctx.keep`
+    owners     of a query: whose rows it depends on besides the caller's own; see `ctx.depends_on`
+    """
+
+    __slots__ = ("journal", "log_lines", "owners")
+
+    def __init__(self, journal: str | None = None) -> None:
+        self.log_lines: list[str] = []
+        self.journal = journal
+        self.owners: set[str] = set()
+
+
+class Logging:
+    """What every context can do."""
+
+    _notes: Notes
+
+    def log(self, text: str) -> None:
+        """Write a line to the caller's console. Whoever calls sees it, so nothing private of ours."""
+        self._notes.log_lines.append(f"[LOG] '{text}'")
+
+
 ANONYMOUS = Caller()
 SYSTEM = Caller(is_admin=True)
 
@@ -76,27 +102,53 @@ class Runner(Protocol):
     ) -> Any: ...
 
 
-class QueryContext:
+class QueryContext(Logging):
     """What a query may touch: one SQL statement (or a snapshot), the time, the caller, the settings."""
 
-    def __init__(self, *, db: Reader, now: datetime, caller: Caller, settings: Settings) -> None:
+    def __init__(
+        self, *, db: Reader, now: datetime, caller: Caller, settings: Settings, notes: Notes | None = None
+    ) -> None:
         self.db = db
         self.now = now
         self.caller = caller
         self.settings = settings
+        self._notes = notes or Notes()
+        # What the run before this one kept, of the same subscription; None on the first.
+        self.journal = self._notes.journal
+        self._notes.journal = None
+
+    def depends_on(self, owner: str) -> None:
+        """The result depends on rows of `owner` in the tables that `reads` names; of the caller's own it does anyway.
+
+        Whoever is subscribed is told when they change. An owner is a user's id; what else tells of changes stands in
+        the triggers (a share, by the id in its link).
+        """
+        self._notes.owners.add(owner)
+
+    def keep(self, journal: str | None) -> None:
+        """Hand `journal` to the next run of this subscription, so that a page may keep its end."""
+        self._notes.journal = journal
 
 
-class MutationContext:
+class MutationContext(Logging):
     """What a mutation may touch: its transaction, and jobs that exist if and only if it commits."""
 
     def __init__(
-        self, *, db: Transaction, now: datetime, caller: Caller, settings: Settings, scheduler: Scheduler
+        self,
+        *,
+        db: Transaction,
+        now: datetime,
+        caller: Caller,
+        settings: Settings,
+        scheduler: Scheduler,
+        notes: Notes | None = None,
     ) -> None:
         self.db = db
         self.now = now
         self.caller = caller
         self.settings = settings
         self._scheduler = scheduler
+        self._notes = notes or Notes()
 
     async def schedule(
         self,
@@ -113,11 +165,18 @@ class MutationContext:
         await self._scheduler.schedule(self.db, handler, args, due_at=self.now + delay, delay=delay, key=key)
 
 
-class ActionContext:
+class ActionContext(Logging):
     """What an action may touch: vendors, and data through queries and mutations."""
 
     def __init__(
-        self, *, clock: Clock, caller: Caller, settings: Settings, runner: Runner, services: Mapping[type, Any]
+        self,
+        *,
+        clock: Clock,
+        caller: Caller,
+        settings: Settings,
+        runner: Runner,
+        services: Mapping[type, Any],
+        notes: Notes | None = None,
     ) -> None:
         self.now = clock.now()
         self.caller = caller
@@ -125,6 +184,7 @@ class ActionContext:
         self._clock = clock
         self._runner = runner
         self._services = services
+        self._notes = notes or Notes()
 
     def vendor(self, kind: type[S]) -> S:
         """The vendor client of that class, as the app was built with."""

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import asyncpg
 import msgspec
@@ -87,6 +87,18 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no t
         return ""
 
 
+@asynccontextmanager
+async def savepoint(db: Reader) -> AsyncIterator[None]:
+    """A part of a snapshot whose failure leaves the rest of it usable."""
+    async with cast("Any", db).transaction():
+        yield
+
+
+def is_closed(db: Reader) -> bool:
+    """Whether a snapshot's connection is gone."""
+    return bool(cast("Any", db).is_closed())
+
+
 async def close_pool(pool: asyncpg.Pool) -> None:
     """Close all connections; those still at work are waited for, not longer than ten seconds."""
     try:
@@ -142,6 +154,8 @@ class Database:
                    where relnamespace = 'public'::regnamespace and relkind = 'r' and relname <> 'schema_migrations'"""
             )
             await connection.execute(f"truncate {', '.join(row['name'] for row in tables)} cascade")
+            # Triggers tell nobody of a truncate.
+            await connection.execute("select pg_notify('daysong_live', '*')")
 
     def one_statement(self) -> OneStatement:
         """A reader for a query that needs only one statement."""

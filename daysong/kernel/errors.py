@@ -14,7 +14,7 @@ DaysongError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class DaysongError(Exception):
@@ -24,15 +24,17 @@ class DaysongError(Exception):
 class ExpectedError(DaysongError):
     """A failure the caller is told about: a stable `code`, a message for people, and an HTTP status.
 
-    Subclasses set the class attributes; `message` may be replaced for one case when raising.
+    Subclasses set the class attributes; `message` may be replaced for one case when raising. `data` is what a client
+    gets as the failure's data, any value of the wire; without it, code and message.
     """
 
     code: ClassVar[str]
     status: ClassVar[int] = 400
     default_message: ClassVar[str]
 
-    def __init__(self, message: str | None = None) -> None:
+    def __init__(self, message: str | None = None, *, data: Any = None) -> None:
         self.message = message or self.default_message
+        self.data = {"code": self.code, "message": self.message} if data is None else data
         super().__init__(self.message)
 
 

@@ -94,11 +94,14 @@ class Function:
     retry: Retry
     on_exhausted: Handler | None
     accepted_as: frozenset[Kind]
+    # Of an action that is accepted as a mutation: the mutation that does what it is called for, and answers for it.
+    settled_by: Handler | None = None
+    verbatim: bool = False
 
     def parse(self, raw: Any) -> Any:
         """The typed arguments, or ArgumentValidationError naming the field. Takes decoded wire values."""
         try:
-            return msgspec.convert(values.for_arguments(raw), self.args_type)
+            return msgspec.convert(raw if self.verbatim else values.for_arguments(raw), self.args_type)
         except values.UnstorableText as error:
             raise ArgumentValidationError(explain(f"Text contains a NUL character - at `${error}`")) from None
         except msgspec.ValidationError as error:
@@ -120,14 +123,24 @@ def explain(message: str) -> str:
 
 
 class Room:
-    """A named set of functions. Two files may fill one name, as long as no function is published twice."""
+    """A named set of functions. Two files may fill one name, as long as no function is published twice.
+
+    A function is published under its own name in camelCase, or under the `name` it is given. With `verbatim` its
+    arguments arrive exactly as they were sent, see `values.for_arguments`; it must then expect any value.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.functions: list[Function] = []
 
     def query(
-        self, *, public: bool = False, reads: tuple[str, ...] = (), snapshot: bool = False
+        self,
+        *,
+        public: bool = False,
+        reads: tuple[str, ...] = (),
+        snapshot: bool = False,
+        name: str | None = None,
+        verbatim: bool = False,
     ) -> Callable[[Callable[[QueryContext, A], Awaitable[R]]], Callable[[QueryContext, A], Awaitable[R]]]:
         """Publish a query: one SQL statement, or with `snapshot` several that see one moment.
 
@@ -135,20 +148,20 @@ class Room:
         """
 
         def publish(handler: Callable[[QueryContext, A], Awaitable[R]]) -> Callable[[QueryContext, A], Awaitable[R]]:
-            self._add(Kind.QUERY, handler, public=public, reads=reads, snapshot=snapshot)
+            self._add(Kind.QUERY, handler, public=public, reads=reads, snapshot=snapshot, name=name, verbatim=verbatim)
             return handler
 
         return publish
 
     def mutation(
-        self, *, public: bool = False, retry: Retry = Retry()
+        self, *, public: bool = False, retry: Retry = Retry(), name: str | None = None, verbatim: bool = False
     ) -> Callable[[Callable[[MutationContext, A], Awaitable[R]]], Callable[[MutationContext, A], Awaitable[R]]]:
         """Publish a mutation: one SERIALIZABLE transaction, run again when it loses a race."""
 
         def publish(
             handler: Callable[[MutationContext, A], Awaitable[R]],
         ) -> Callable[[MutationContext, A], Awaitable[R]]:
-            self._add(Kind.MUTATION, handler, public=public, retry=retry)
+            self._add(Kind.MUTATION, handler, public=public, retry=retry, name=name, verbatim=verbatim)
             return handler
 
         return publish
@@ -159,12 +172,15 @@ class Room:
         public: bool = False,
         retry: Retry = Retry(),
         on_exhausted: Callable[[MutationContext, A], Awaitable[Any]] | None = None,
-        also_as_mutation: bool = False,
+        also_as_mutation: Callable[[MutationContext, A], Awaitable[Any]] | None = None,
+        name: str | None = None,
+        verbatim: bool = False,
     ) -> Callable[[Callable[[ActionContext, A], Awaitable[R]]], Callable[[ActionContext, A], Awaitable[R]]]:
         """Publish an action: may wait for vendors, and reaches data through queries and mutations.
 
         As a job it is tried again by `retry`; when that is used up, `on_exhausted` runs with the same arguments in
-        the transaction that marks the job dead. `also_as_mutation` lets clients that call it a mutation through.
+        the transaction that marks the job dead. `also_as_mutation` lets clients that call it a mutation through: it
+        names the mutation the action runs, at most once, and whose result it returns.
         """
 
         def publish(handler: Callable[[ActionContext, A], Awaitable[R]]) -> Callable[[ActionContext, A], Awaitable[R]]:
@@ -175,6 +191,9 @@ class Room:
                 retry=retry,
                 on_exhausted=on_exhausted,
                 accepted_as=frozenset({Kind.MUTATION}) if also_as_mutation else frozenset(),
+                settled_by=also_as_mutation,
+                name=name,
+                verbatim=verbatim,
             )
             return handler
 
@@ -191,11 +210,14 @@ class Room:
         retry: Retry = Retry(),
         on_exhausted: Handler | None = None,
         accepted_as: frozenset[Kind] = frozenset(),
+        settled_by: Handler | None = None,
+        name: str | None = None,
+        verbatim: bool = False,
     ) -> None:
         hints = typing.get_type_hints(handler)
         self.functions.append(
             Function(
-                identifier=f"{self.name}:{camel(handler.__name__)}",
+                identifier=f"{self.name}:{name or camel(handler.__name__)}",
                 kind=kind,
                 public=public,
                 handler=handler,
@@ -206,6 +228,8 @@ class Room:
                 retry=retry,
                 on_exhausted=on_exhausted,
                 accepted_as=accepted_as | {kind},
+                settled_by=settled_by,
+                verbatim=verbatim,
             )
         )
 

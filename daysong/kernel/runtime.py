@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from daysong.kernel.clock import Clock
-from daysong.kernel.context import ActionContext, Caller, MutationContext, QueryContext
-from daysong.kernel.database import Database, Transaction
+from daysong.kernel.context import ActionContext, Caller, MutationContext, Notes, QueryContext, Runner
+from daysong.kernel.database import Database, Reader, Transaction
 from daysong.kernel.jobs import Queue
 from daysong.kernel.registry import Function, Kind, Registry
 from daysong.kernel.settings import Settings
+from daysong.kernel.timestamps import Timestamps
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -33,18 +35,31 @@ class Runtime:
         self.database = database
         self.queue = queue
         self.clock = clock
+        self.timestamps = Timestamps(clock)
         self.services = services
 
-    async def call(self, function: Function, args: Any, caller: Caller, clock: Clock | None = None) -> Any:
-        """Run `function` with typed `args`; returns its result object. `clock` replaces the app's for this call."""
+    async def call(
+        self,
+        function: Function,
+        args: Any,
+        caller: Caller,
+        clock: Clock | None = None,
+        notes: Notes | None = None,
+        runner: Runner | None = None,
+    ) -> Any:
+        """Run `function` with typed `args`; returns its result object.
+
+        `clock` replaces the app's for this call, `notes` take what it tells besides, and `runner` runs what an action
+        asks for.
+        """
         clock = clock or self.clock
         match function.kind:
             case Kind.QUERY:
-                return await self._query(function, args, caller, clock)
+                return await self._query(function, args, caller, clock, notes)
             case Kind.MUTATION:
-                return await self.mutate(function.handler, args, caller, clock)
+                return await self.mutate(function.handler, args, caller, clock, notes=notes)
             case Kind.ACTION:
-                return await function.handler(self._action_context(caller, clock), args)
+                return await function.handler(self._action_context(caller, clock, notes, runner), args)
 
     async def run_query(self, handler: Handler, args: Any, caller: Caller, clock: Clock) -> Any:
         """Run a registered query by its handler."""
@@ -62,13 +77,16 @@ class Runtime:
         clock: Clock,
         *,
         afterwards: Callable[[Transaction], Awaitable[None]] | None = None,
+        notes: Notes | None = None,
     ) -> Any:
         """Run a mutation, and `afterwards` in the same transaction."""
         now = clock.now()
 
         async def work(tx: Transaction) -> Any:
+            if notes is not None:
+                notes.log_lines.clear()  # of a run that was undone
             context = MutationContext(
-                db=tx, now=now, caller=caller, settings=self.settings, scheduler=self.queue
+                db=tx, now=now, caller=caller, settings=self.settings, scheduler=self.queue, notes=notes
             )  # fmt: skip
             result = await handler(context, args)
             if afterwards is not None:
@@ -77,13 +95,31 @@ class Runtime:
 
         return await self.database.mutate(work)
 
-    async def _query(self, function: Function, args: Any, caller: Caller, clock: Clock) -> Any:
-        now = clock.now()
-        if function.snapshot:
-            async with self.database.snapshot() as db:
-                return await function.handler(QueryContext(db=db, now=now, caller=caller, settings=self.settings), args)
-        context = QueryContext(db=self.database.one_statement(), now=now, caller=caller, settings=self.settings)
+    async def query_on(
+        self, db: Reader, function: Function, args: Any, caller: Caller, *, now: datetime, notes: Notes
+    ) -> Any:
+        """Run a query on a snapshot that the caller has opened."""
+        context = QueryContext(db=db, now=now, caller=caller, settings=self.settings, notes=notes)
         return await function.handler(context, args)
 
-    def _action_context(self, caller: Caller, clock: Clock) -> ActionContext:
-        return ActionContext(clock=clock, caller=caller, settings=self.settings, runner=self, services=self.services)
+    async def _query(
+        self, function: Function, args: Any, caller: Caller, clock: Clock, notes: Notes | None = None
+    ) -> Any:
+        now, notes = clock.now(), notes or Notes()
+        if function.snapshot:
+            async with self.database.snapshot() as db:
+                return await self.query_on(db, function, args, caller, now=now, notes=notes)
+        db = self.database.one_statement()
+        return await self.query_on(db, function, args, caller, now=now, notes=notes)
+
+    def _action_context(
+        self, caller: Caller, clock: Clock, notes: Notes | None, runner: Runner | None
+    ) -> ActionContext:
+        return ActionContext(
+            clock=clock,
+            caller=caller,
+            settings=self.settings,
+            runner=runner or self,
+            services=self.services,
+            notes=notes,
+        )

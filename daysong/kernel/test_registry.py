@@ -76,7 +76,7 @@ async def give_up(ctx: MutationContext, args: NoArgs) -> None:
     """What follows when there is no more trying."""
 
 
-@room.action(public=True, also_as_mutation=True, on_exhausted=give_up)
+@room.action(public=True, also_as_mutation=give_up, on_exhausted=give_up)
 async def sing_1st_line(ctx: ActionContext, args: NoArgs) -> None:
     """Sing."""
 
@@ -309,3 +309,31 @@ def test_a_vendor_cannot_put_a_job_off_for_more_than_a_day(retry_after: float) -
 def test_one_attempt_means_no_second() -> None:
     """NO_RETRY gives up at once."""
     assert NO_RETRY.delay(1, retry_after=5, jitter=0) is None
+
+
+class Anything(Args):
+    """Any value."""
+
+    value: Any
+
+
+odds = Room("odds")
+
+
+@odds.query(public=True, name="as_it_is", verbatim=True)
+async def as_sent(ctx: QueryContext, args: Anything) -> Any:
+    """What was sent."""
+    return args.value
+
+
+def test_a_function_may_be_published_under_a_name_of_its_own() -> None:
+    """Names that Python's functions would not become by themselves."""
+    assert [function.identifier for function in Registry([odds])] == ["odds:as_it_is"]
+
+
+@pytest.mark.parametrize("value", ["NUL \0 within", -0.0, 5.0, Int64(5), b"\0", [float("inf")]])
+def test_verbatim_arguments_arrive_as_they_were_sent(value: Any) -> None:
+    """Nothing becomes an int, a zero keeps its sign, and text may hold NUL."""
+    args = Registry([odds]).of(as_sent).parse({"value": value})
+    assert repr(args.value) == repr(value)
+    assert type(args.value) is type(value)

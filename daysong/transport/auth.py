@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from litestar.types import Scope
@@ -30,10 +30,14 @@ log = logs.get_logger("auth")
 
 
 class Session(NamedTuple):
-    """A person whose token was verified, and until when it holds."""
+    """A caller whose credentials were verified, and until when they hold; None for as long as they are shown."""
 
     caller: Caller
-    expires_at: datetime
+    expires_at: datetime | None
+
+    def has_run_out(self, now: datetime) -> bool:
+        """Whether it holds no more."""
+        return self.expires_at is not None and self.expires_at <= now
 
 
 class Authenticator:
@@ -52,7 +56,8 @@ class Authenticator:
         """
         found = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
         if not found:
-            return Caller(viewer=viewer_of(scope, now, self._viewers_secret))
+            client = scope.get("client")
+            return self.viewer(client[0] if client else "", now)
         if len(found) > 1 or len(found[0]) > LONGEST_HEADER:
             raise _invalid("more than one Authorization header, or one that is too long")
         scheme, _, credentials = found[0].decode("latin-1").strip().partition(" ")
@@ -63,6 +68,11 @@ class Authenticator:
             case "convex" if credentials:
                 return self._admin_header(credentials)
         raise _invalid("expected 'Bearer <token>' or 'Convex <admin key>'")
+
+    def viewer(self, address: str, now: datetime) -> Caller:
+        """Nobody in particular, asking from that address; "" when it is not known."""
+        scope = cast("Scope", {"client": (address, 0) if address else None})
+        return Caller(viewer=viewer_of(scope, now, self._viewers_secret))
 
     async def user(self, token: str, now: datetime) -> Session:
         """The person a session token belongs to; Refused as above."""

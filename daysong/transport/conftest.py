@@ -133,6 +133,10 @@ def app_settings(jwks_file: Path, data_dir: Path, *, production: bool, test_mode
             "REVENUECAT_API_KEY": "none",
             "REVENUECAT_PROJECT_ID": "none",
             "REVENUECAT_WEBHOOK_SECRET": "none",
+            "VAPI_API_KEY": "none",
+            "VAPI_PHONE_NUMBER_ID": "none",
+            "VAPI_WEBHOOK_SECRET": "none",
+            "VAPI_CREDENTIAL_ID": "none",
         }
     )
     return replaced(settings, test_mode=test_mode)

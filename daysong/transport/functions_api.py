@@ -6,8 +6,6 @@ A request refused before that answers 4xx with `{code, message}`.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -19,9 +17,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import Scope
 
-from daysong.kernel import values
-from daysong.kernel.clock import Clock, to_ms
-from daysong.kernel.context import Caller, QueryContext
+from daysong.kernel import timestamps, values
+from daysong.kernel.clock import Clock
+from daysong.kernel.context import Caller, Notes
 from daysong.kernel.registry import Kind
 from daysong.kernel.runtime import Runtime
 from daysong.transport import calls
@@ -118,11 +116,9 @@ class FunctionsApi:
         caller, clock = await self._caller(request)
         body = _decoded(_call_at, await request.body())
         try:
-            moment = base64.b64decode(body.ts, validate=True)
-        except (binascii.Error, ValueError):
-            moment = b""
-        if len(moment) != values.INT64_BYTES:
-            raise Refused(400, "BadTimestamp", "ts must be base64 of 8 bytes")
+            timestamps.decode(body.ts)
+        except ValueError:
+            raise Refused(400, "BadTimestamp", "ts must be base64 of 8 bytes") from None
         return await self._answer(request, _root(body), body.args, body.format, caller, Kind.QUERY, clock)
 
     async def batch(self, request: AnyRequest) -> Response[bytes]:
@@ -136,15 +132,20 @@ class FunctionsApi:
         now = (clock or runtime.clock).now()
         results: list[dict[str, Any]] = []
         async with runtime.database.snapshot() as db:
-            context = QueryContext(db=db, now=now, caller=caller, settings=runtime.settings)
             for path, args, form in asked:
-                function = None
+                function, notes = None, Notes()
                 ended: Success | Failure
                 try:
                     function = runtime.registry.find(path, caller, Kind.QUERY)
-                    ended = Success(await function.handler(context, function.parse(args)), function)
+                    ended = Success(
+                        await runtime.query_on(db, function, function.parse(args), caller, now=now, notes=notes),
+                        function,
+                        notes.log_lines,
+                    )
                 except Exception as error:  # noqa: BLE001 - one query's failure is its own answer
-                    ended = calls.failure(error, function, production=runtime.settings.production)
+                    ended = calls.failure(
+                        error, function, production=runtime.settings.production, log_lines=notes.log_lines
+                    )
                 results.append(self._told(ended, form))
         note(request.scope, kind="Query", queries=len(asked))
         return _json({"results": results})
@@ -169,18 +170,19 @@ class FunctionsApi:
     def _told(self, ended: Success | Failure, form: values.Format) -> dict[str, Any]:
         if isinstance(ended, Success):
             try:
-                return {"status": "success", "value": values.encode(ended.value, form), "logLines": []}
+                value = values.encode(ended.value, form)
             except (TypeError, OverflowError) as error:
                 ended = calls.failure(error, ended.function, production=self._runtime.settings.production)
-        told: dict[str, Any] = {"status": "error", "errorMessage": ended.message, "logLines": []}
+            else:
+                return {"status": "success", "value": value, "logLines": ended.log_lines}
+        told: dict[str, Any] = {"status": "error", "errorMessage": ended.message, "logLines": ended.log_lines}
         if ended.data is not None:
             told["errorData"] = values.encode(ended.data, form)
         return told
 
     def timestamp(self) -> Response[bytes]:
-        """The newest moment, in nanoseconds since the epoch."""
-        moment = int(to_ms(self._runtime.clock.now()) * 1000) * 1000
-        return _json({"ts": base64.b64encode(moment.to_bytes(8, "little")).decode()})
+        """A moment later than all before, as sockets have them."""
+        return _json({"ts": timestamps.encode(self._runtime.timestamps.next())})
 
 
 def handlers(api: FunctionsApi) -> list[HTTPRouteHandler]:
@@ -260,17 +262,7 @@ def _format(name: str | None) -> values.Format:
 
 
 def _arguments(raw: Any) -> Any:
-    """The one object of arguments, decoded: clients send it bare or as the only element of an array."""
-    if isinstance(raw, list) and len(raw) <= 1:
-        raw = raw[0] if raw else {}
-    if not isinstance(raw, dict):
-        raise Refused(400, "BadArguments", "args must be an object, or an array of one object")
     try:
-        decoded = values.decode(raw)
-    except values.MalformedValue as error:
-        raise Refused(400, "BadValue", f"args: {error}") from None
-    except OverflowError:
-        raise Refused(400, "BadValue", "args: a number is out of range") from None
-    if not isinstance(decoded, dict):
-        raise Refused(400, "BadArguments", "args must be an object")
-    return decoded
+        return calls.arguments(raw)
+    except calls.BadArguments as error:
+        raise Refused(400, error.code, str(error)) from None

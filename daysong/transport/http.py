@@ -15,6 +15,8 @@ from daysong.transport.access import Access
 from daysong.transport.auth import Authenticator
 from daysong.transport.cors import Cors
 from daysong.transport.pages import docs, share
+from daysong.transport.sync import Sockets
+from daysong.transport.sync_hub import Hub
 from daysong.vendors.clerk import TokenVerifier
 from daysong.vendors.storage import FileStore
 
@@ -53,6 +55,7 @@ def create(
     mounts: Mapping[str, ASGIApp] | None = None,
     pending_migrations: health.PendingMigrations | None = None,
     test_controls: testing_mode.Controls | None = None,
+    hub: Hub | None = None,
     on_startup: Sequence[LifespanHook] = (),
     on_shutdown: Sequence[LifespanHook] = (),
 ) -> Litestar:
@@ -61,6 +64,7 @@ def create(
     webhooks, routes    further Litestar handlers (the socket's among them)
     mounts              other ASGI apps by path prefix
     pending_migrations  names the migrations still to be applied; with any, /readyz says no
+    hub                 serves the sockets of live queries
     test_controls       what test mode's routes do; without effect unless settings turn test mode on
     """
     settings = runtime.settings
@@ -92,4 +96,6 @@ def create(
     )
     # Around the router rather than among its middleware, which does not see what no route matched.
     app.asgi_handler = Access(Cors(Mounts(app.asgi_handler, mounts or {})))
+    if hub is not None:
+        app.asgi_handler = Sockets(app.asgi_handler, hub)
     return app

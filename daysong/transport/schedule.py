@@ -10,6 +10,7 @@ from daysong.features.users import tombstones
 from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.jobs import Cron, purge_finished
 from daysong.kernel.registry import NoArgs, Room
+from daysong.transport import answered
 from daysong.transport.webhooks import inbox
 from daysong.workflows.account_deletion import resume_erasures
 from daysong.workflows.call_reaper import reap_calls
@@ -21,13 +22,18 @@ room = Room("crons")
 
 @room.action()
 async def retention(ctx: ActionContext, args: NoArgs) -> None:
-    """Forget what nobody needs any more, in small transactions: jobs, events, tombstones, numbers; then files."""
+    """Forget what nobody needs any more, in small transactions.
+
+    Jobs, events, tombstones, answers to sockets, numbers, who looked; then files.
+    """
     await ctx.run_mutation(forget_finished_jobs, args)
     while await ctx.run_mutation(forget_handled_events, args):
         pass
     while await ctx.run_mutation(forget_tombstones, args):
         pass
     while await ctx.run_mutation(forget_phone_numbers, args):
+        pass
+    while await ctx.run_mutation(forget_answered_mutations, args):
         pass
     while await ctx.run_mutation(tally_share_views, args):
         pass
@@ -56,6 +62,12 @@ async def forget_tombstones(ctx: MutationContext, args: NoArgs) -> bool:  # noqa
 async def forget_phone_numbers(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
     """Forget some numbers that were called and need not be remembered; whether there are more."""
     return await consent.forget(ctx)
+
+
+@room.mutation()
+async def forget_answered_mutations(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
+    """Forget some answers given to sockets over 14 days ago; whether there are more."""
+    return await answered.forget(ctx)
 
 
 TIMETABLE = (

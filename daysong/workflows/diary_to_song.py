@@ -83,16 +83,6 @@ class PendingTracks(Args):
     task_id: str | None = None
 
 
-@music.action(public=True, also_as_mutation=True)
-async def start_diary_music_generation(ctx: ActionContext, args: StartGeneration) -> Started:
-    """Save the entry and set out to make a song of it.
-
-    The entry is saved also when no song can be made: then `code` says why. Errors as for writing an entry.
-    """
-    await revenuecat_billing.refresh_if_stale(ctx)
-    return await ctx.run_mutation(begin_generation, args)
-
-
 @music.mutation()
 async def begin_generation(ctx: MutationContext, args: StartGeneration) -> Started:
     """Entry, charge, generation and job in one transaction."""
@@ -110,6 +100,16 @@ async def begin_generation(ctx: MutationContext, args: StartGeneration) -> Start
     await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id))
     quota = await usage.quota_of(ctx.db, owner, ctx.now)
     return Started(diary_id=diary_id, success=True, remaining_quota=quota.remaining)
+
+
+@music.action(public=True, also_as_mutation=begin_generation)
+async def start_diary_music_generation(ctx: ActionContext, args: StartGeneration) -> Started:
+    """Save the entry and set out to make a song of it.
+
+    The entry is saved also when no song can be made: then `code` says why. Errors as for writing an entry.
+    """
+    await revenuecat_billing.refresh_if_stale(ctx)
+    return await ctx.run_mutation(begin_generation, args)
 
 
 async def _refused(

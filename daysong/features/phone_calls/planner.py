@@ -16,7 +16,7 @@ from daysong.features.phone_calls.calendar import is_known, next_run
 from daysong.features.phone_calls.dialing import executor
 from daysong.features.phone_calls.rules import REASONS, UNKNOWN_TIMEZONE, is_late
 from daysong.kernel import logs
-from daysong.kernel.context import ActionContext, MutationContext
+from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.ids import CallJobId
 from daysong.kernel.registry import Args, IdText, NoArgs
 
@@ -39,11 +39,25 @@ class OneSettings(Args):
 @executor.action()
 async def execute_scheduled_calls(ctx: ActionContext, args: NoArgs) -> None:
     """Make jobs of all calls that are due, then dial. A cron; safe to be killed anywhere and to run twice."""
+    # In most minutes there is nothing to do, and then nothing is locked.
+    if not await ctx.run_query(anything_to_do, args):
+        return
     while await ctx.run_mutation(claim_due_settings, args):
         pass
     while await ctx.run_mutation(call_off_late_calls, args):
         pass
     await ctx.run_mutation(dialing.dispatch_waiting_calls, args)
+
+
+@executor.query()
+async def anything_to_do(ctx: QueryContext, args: NoArgs) -> bool:  # noqa: ARG001
+    """Whether a call is due, or waits for a line."""
+    found: bool = await ctx.db.fetchval(
+        """select exists (select from call_settings where next_run_at <= $1)
+               or exists (select from call_jobs where status = 'queued' and asked_at is null)""",
+        ctx.now,
+    )
+    return found
 
 
 @executor.mutation()

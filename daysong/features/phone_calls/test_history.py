@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from daysong.features.phone_calls.history import JOBS_SQL, SESSIONS_SQL
 from daysong.kernel.clock import to_ms
 from rehearsal import library
 from rehearsal.call_history import had_calls, has_talked, wants_calls
+from rehearsal.phones import until_due
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio
@@ -225,5 +226,7 @@ async def test_a_page_of_calls_walks_the_index(world: World, alice: Person, bob:
 async def test_a_talk_of_long_ago_is_still_there(world: World, alice: Person) -> None:
     """Nothing is forgotten but with the account."""
     await has_talked(world, "alice", 1)
-    await world.pass_time(timedelta(hours=30))
+    # Two nights, with what is cleared away in them at 03:30.
+    for _ in range(2):
+        await until_due(world, "03:29")
     assert (await ask(alice, "getDashboardStats"))["totalCalls"] == 1

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from daysong import app as composition
 from daysong.kernel.clock import to_ms
-from daysong.kernel.registry import Function, Registry
+from daysong.kernel.registry import Function
 from rehearsal.call_history import wants_calls
 from rehearsal.phones import rings
-from rehearsal.world import FunctionError, Person, World
+from rehearsal.world import FunctionError, Person, World, functions
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +59,7 @@ async def test_f06_nobody_can_have_another_number_dialled(world: World, alice: P
     sent = await alice.mutation("callSettings:sendTestCall")
     with pytest.raises(FunctionError, match="ArgumentValidationError"):
         await alice.mutation("callSettings:sendTestCall", phoneE164="+19005551234")
-    internal = [function for function in Registry(composition.ROOMS) if not function.public and is_of_calls(function)]
+    internal = [function for function in functions() if not function.public and is_of_calls(function)]
     assert {"service/vapi/executor:processCallJob", "integrations/vapi/integration:scheduleVapiCall"} <= {
         function.identifier for function in internal
     }

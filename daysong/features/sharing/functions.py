@@ -99,15 +99,21 @@ def _check_shareable(track: asyncpg.Record | None, owner: UserId) -> None:
 @room.query(public=True, reads=("shared_music", "music", "users"))
 async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMusic | NothingShared:
     """The song behind a link, for anybody."""
+    ctx.depends_on(args.share_id)
     row = await ctx.db.fetchrow(
-        """select m.*, u.clerk_id
+        """select m.*, u.clerk_id, s.user_id as sharer,
+                  not s.is_private and m.deleted_at is null and m.status = 'ready' and u.deleted_at is null as is_open
            from shared_music s
-           join music m on m.id = s.music_id and m.deleted_at is null and m.status = 'ready'
-           join users u on u.id = s.user_id and u.deleted_at is null
-           where s.share_id = $1 and not s.is_private""",
+           join music m on m.id = s.music_id
+           join users u on u.id = s.user_id
+           where s.share_id = $1""",
         args.share_id,
     )
     if row is None:
+        return NothingShared()
+    # What is closed may be opened again.
+    ctx.depends_on(row["sharer"])
+    if not row["is_open"]:
         return NothingShared()
     return SharedMusic(
         found=True,

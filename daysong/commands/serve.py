@@ -1,0 +1,120 @@
+"""`daysong serve`: one process that serves, or one that looks after several.
+
+Several processes share a port, and the kernel deals out the connections. One that dies is followed by another. Each
+holds the reading end of a pipe whose other end only the first process has: when that is gone, however it went, they
+stop by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import Process
+from contextlib import suppress
+
+import uvloop
+
+from daysong import app as composition
+from daysong.commands import surroundings
+from daysong.kernel import logs
+from daysong.transport.server import Server, listen
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+PAUSE = 1.0  # seconds before a process that died is followed by another
+# For goodbyes, requests under way, and what was begun.
+WITHIN = 40.0  # seconds
+
+log = logs.get_logger("serve")
+
+
+def serve(host: str, port: int, processes: int) -> None:
+    """Serve until a signal says to stop. PortTaken when another program listens there."""
+    listener = listen(host, port)
+    where: tuple[str, int] = listener.getsockname()[:2]
+    logs.configure(readable=not surroundings.configured().production)
+    log.info("serving", host=where[0], port=where[1], processes=processes)
+    if processes == 1:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(listener))
+        return
+    # Only now is it known that nobody else had the port: sharers of one do not notice each other.
+    listener.close()
+    with listen(*where, shared=True), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_Processes(where).run(processes))
+
+
+async def _serve(listener: socket.socket, parent: int | None = None) -> None:
+    app = composition.build(surroundings.configured())
+    server = Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye)
+    loop = asyncio.get_running_loop()
+    for number in STOPS:
+        loop.add_signal_handler(number, server.stop)
+    if parent is not None:
+
+        def orphaned() -> None:
+            loop.remove_reader(parent)
+            server.stop()
+
+        loop.add_reader(parent, orphaned)
+    await server.serve(sockets=[listener])
+
+
+class _Processes:
+    """The processes that serve, and who looks after them."""
+
+    def __init__(self, where: tuple[str, int]) -> None:
+        self._where = where
+        self._running: set[Process] = set()
+        self._stopping = asyncio.Event()
+        self._pipe, self._held = os.pipe()
+
+    async def run(self, count: int) -> None:
+        """Keep that many going until a signal says to stop; a second one stops them at once."""
+        loop = asyncio.get_running_loop()
+        for number in STOPS:
+            loop.add_signal_handler(number, self._stop)
+        going = asyncio.gather(*(self._keep_one() for _ in range(count)))
+        await self._stopping.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(going), WITHIN)
+        self._tell(signal.SIGKILL)
+        await going
+
+    def _stop(self) -> None:
+        self._tell(signal.SIGKILL if self._stopping.is_set() else signal.SIGTERM)
+        self._stopping.set()
+
+    def _tell(self, number: signal.Signals) -> None:
+        for process in self._running:
+            with suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    async def _keep_one(self) -> None:
+        host, port = self._where
+        while not self._stopping.is_set():
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "daysong.commands.serve", host, str(port), str(self._pipe),
+                pass_fds=[self._pipe],
+            )  # fmt: skip
+            self._running.add(process)
+            if self._stopping.is_set():
+                process.terminate()
+            code = await process.wait()
+            self._running.discard(process)
+            if not self._stopping.is_set():
+                log.warning("a server process ended", code=code)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), PAUSE)
+
+
+def _one_of_several(host: str, port: str, parent: str) -> None:
+    logs.configure(readable=not surroundings.configured().production)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(listen(host, int(port), shared=True), int(parent)))
+
+
+if __name__ == "__main__":
+    _one_of_several(*sys.argv[1:])

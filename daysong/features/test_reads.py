@@ -1,0 +1,57 @@
+"""What a query declares to read is what it reads: for changes to these tables, and no others, it is run anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from daysong.features.test_arguments import valid
+from daysong.kernel.context import Notes
+from daysong.kernel.registry import Function, Kind
+from rehearsal.world import Person, World, public_functions
+
+pytestmark = pytest.mark.anyio
+
+QUERIES = [function for function in public_functions() if function.kind is Kind.QUERY]
+SCANS = """
+    select relname as name, coalesce(seq_scan, 0) + coalesce(idx_scan, 0) as scans
+    from pg_stat_xact_user_tables where schemaname = current_schema()"""
+
+
+async def something_of_everything(world: World, alice: Person) -> dict[str, Any]:
+    """Give alice a row wherever a query might look, and the arguments that lead there, by name."""
+    song = await alice.song()
+    link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
+    await world.person("bob")
+    bob = await world.person("bob")
+    await bob.mutation("sharing:recordShareView", shareId=link["shareId"])
+    return {"shareId": link["shareId"], "diaryId": song["diaryId"], "musicId": song["_id"]}
+
+
+@pytest.mark.parametrize("function", QUERIES, ids=lambda function: function.identifier)
+async def test_a_query_reads_what_it_declares(world: World, alice: Person, function: Function) -> None:
+    known = await something_of_everything(world, alice)
+    raw = {name: known.get(name, value) for name, value in valid(function).items()}
+    runtime = world.app.runtime
+    caller = world.acting_as("user_alice")
+    async with runtime.database.snapshot() as db:
+        before = {row["name"]: row["scans"] for row in await db.fetch(SCANS)}
+        await runtime.query_on(db, function, function.parse(raw), caller, now=world.clock.now(), notes=Notes())
+        after = {row["name"]: row["scans"] for row in await db.fetch(SCANS)}
+    read = {name for name, scans in after.items() if scans > before.get(name, 0)}
+    assert read == set(function.reads)
+
+
+async def test_every_table_that_a_query_reads_or_that_belongs_to_somebody_tells_of_changes(world: World) -> None:
+    rows = await world.app.runtime.database.pool.fetch(
+        """select relname as name,
+                  exists (select from pg_attribute where attrelid = c.oid and attname = 'user_id') as is_owned,
+                  array(select tgname::text from pg_trigger where tgrelid = c.oid and not tgisinternal) as triggers
+           from pg_class c where relkind in ('r', 'p') and relnamespace = current_schema()::regnamespace"""
+    )
+    told = {row["name"] for row in rows if {"live_insert", "live_update", "live_delete"} <= set(row["triggers"])}
+    owned = {row["name"] for row in rows if row["is_owned"]}
+    read = {table for function in QUERIES for table in function.reads}
+    assert told >= (owned | read) - {"answered_mutations"}
+    assert told.isdisjoint({"answered_mutations", "jobs", "webhook_events", "tombstones", "parked_customers"})

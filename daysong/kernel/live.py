@@ -1,0 +1,127 @@
+"""News of changed rows: one connection of this process listens, and wakes whoever watches what was touched.
+
+Triggers (migrations/0006_live.sql) notify the table and the owner of rows that were changed, as part of the change's
+commit. Watchers are kept by owner, so that a notification costs no more for all the others there are. What was missed
+while the connection was down is made up for by waking everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from typing import Any, Protocol
+
+import asyncpg
+from prometheus_client import Counter
+
+from daysong.kernel import logs
+
+CHANNEL = "daysong_live"
+EVERYTHING = "*"
+ANYBODY = "*"
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+CONNECT_TIMEOUT = 10.0
+# A connection that died without saying so is noticed by asking it for a sign of life.
+SIGN_OF_LIFE = 10.0
+
+NOTIFIED = Counter("daysong_live_notifications_total", "Notifications of changed rows that reached this process")
+LOST = Counter("daysong_live_connections_lost_total", "How often the listening connection was lost")
+
+log = logs.get_logger("live")
+
+
+class Watcher(Protocol):
+    """Somebody who is woken when rows of an owner change in one of `tables`."""
+
+    tables: frozenset[str]
+
+    def touched(self) -> None: ...
+
+
+class Live:
+    """The news of one database. Nothing is connected before it is opened."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._watchers: dict[str, set[Watcher]] = {}
+        self._listening: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin to listen, if that has not begun. Everybody who watches is woken once it works."""
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        """Listen no more."""
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()
+            await asyncio.wait({listening})
+
+    def watch(self, watcher: Watcher, owner: str) -> None:
+        """Wake `watcher` for rows of `owner`, or with ANYBODY of whomever."""
+        self._watchers.setdefault(owner, set()).add(watcher)
+
+    def forget(self, watcher: Watcher, owner: str) -> None:
+        """Wake it no more for these."""
+        watchers = self._watchers.get(owner)
+        if watchers is not None:
+            watchers.discard(watcher)
+            if not watchers:
+                del self._watchers[owner]
+
+    def touch(self, table: str, owner: str) -> None:
+        """Wake whoever watches rows of `owner` in `table`."""
+        for key in (owner, ANYBODY):
+            for watcher in self._watchers.get(key, ()):
+                if table in watcher.tables:
+                    watcher.touched()
+
+    def touch_everything(self) -> None:
+        """Wake everybody."""
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.touched()
+
+    def _on_notification(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
+        NOTIFIED.inc()
+        table, _, owner = payload.partition(" ")
+        if table == EVERYTHING:
+            self.touch_everything()
+        else:
+            self.touch(table, owner)
+
+    async def _listen(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                connection = await asyncpg.connect(
+                    self._url, timeout=CONNECT_TIMEOUT, server_settings={"application_name": "daysong live"}
+                )
+                try:
+                    await connection.add_listener(CHANNEL, self._on_notification)
+                    self.touch_everything()
+                    pause = FIRST_PAUSE
+                    await self._until_lost(connection)
+                finally:
+                    connection.terminate()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("cannot listen to the database", error=logs.describe(error))
+            LOST.inc()
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _until_lost(self, connection: asyncpg.Connection) -> None:
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
+        if connection.is_closed():
+            return
+        while not lost.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(lost.wait(), SIGN_OF_LIFE)
+                log.warning("the listening connection was lost")
+                return
+            await connection.fetchval("select 1", timeout=SIGN_OF_LIFE)

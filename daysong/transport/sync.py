@@ -1,0 +1,117 @@
+"""The socket of the Convex clients: `/api/sync` and `/api/<version>/sync`.
+
+What is said there stands in `sync_messages.py`, one connection's state in `sync_session.py`, its requests in
+`sync_requests.py`, and what all connections share in `sync_hub.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, cast
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from daysong.kernel import logs
+from daysong.transport import sync_messages
+from daysong.transport.sync_hub import BROKEN, Hub
+from daysong.transport.sync_messages import Authenticate, Connect, Event, Malformed, ModifyQuerySet
+from daysong.transport.sync_requests import Requests
+from daysong.transport.sync_session import ProtocolError, Session
+from daysong.transport.sync_wire import Wire
+
+PATH = re.compile(r"/api/(?:[^/]{1,64}/)?sync")
+# The socket is closed as by somebody who has nothing more to say: the client must not take it for a failure to retry.
+DONE = 1000
+
+log = logs.get_logger("sync")
+
+
+class Sockets:
+    """ASGI middleware: takes the sockets of the sync protocol, and hands on all else."""
+
+    def __init__(self, app: ASGIApp, hub: Hub) -> None:
+        self._app = app
+        self._hub = hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection until its end."""
+        if scope["type"] == ScopeType.WEBSOCKET and PATH.fullmatch(scope["path"]):
+            await self._serve(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hub = self._hub
+        if not await self._accepted(receive, send):
+            return
+        wire = Wire(send, lambda: session.kick())  # noqa: PLW0108 - there is no session yet
+        client: Any = scope.get("client")
+        session = Session(hub, wire, address=client[0] if client else "", is_python=_is_python(scope))
+        # For as long as a socket is open, nobody needs what came with its first request.
+        cast("dict[str, Any]", scope).clear()
+        hub.enter(session)
+        try:
+            await _converse(session, receive)
+        finally:
+            session.end()
+            hub.leave(session)
+
+    async def _accepted(self, receive: Receive, send: Send) -> bool:
+        refusal = self._hub.refusal()
+        accept: Any = {"type": "websocket.accept"}
+        try:
+            await receive()
+            await send(accept)
+            if refusal is not None:
+                close: Any = {"type": "websocket.close", "code": refusal.code, "reason": refusal.reason}
+                await send(close)
+        except Exception:  # noqa: BLE001 - however the server says that the client has gone already
+            return False
+        return refusal is None
+
+
+def _is_python(scope: Scope) -> bool:
+    """Whether the client's library takes only so much in one frame."""
+    client = next((value for name, value in scope["headers"] if name.lower() == b"convex-client"), b"")
+    return not client.startswith(b"npm-") and scope["path"] == "/api/sync"
+
+
+async def _converse(session: Session, receive: Receive) -> None:
+    wire, limits, requests = session.wire, session.hub.limits, Requests(session)
+    try:
+        while wire.closing is None:
+            text = await wire.listen(receive, lambda: requests.open < limits.pending and wire.waiting < limits.backlog)
+            if text is None:
+                break
+            await _hear(session, requests, text)
+    except (ProtocolError, Malformed) as error:
+        wire.say(sync_messages.fatal_error(str(error)[:500]))
+        wire.close(DONE, "FatalError")
+    except asyncio.CancelledError:
+        if wire.closing is None:
+            raise
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this runs in one
+        task.uncancel()
+    except Exception:
+        # One client's socket, and it comes back.
+        log.exception("socket failed")
+        wire.close(*BROKEN)
+    finally:
+        await wire.hang_up()
+
+
+async def _hear(session: Session, requests: Requests, text: str) -> None:
+    if len(text) > session.hub.limits.message:
+        raise ProtocolError("Received a message that is too large")
+    said = sync_messages.decode(text)
+    if isinstance(said, Connect):
+        session.connect(said)
+    elif isinstance(said, Authenticate):
+        await session.authenticate(said)
+    elif isinstance(said, ModifyQuerySet):
+        session.modify(said)
+    elif not isinstance(said, Event):
+        requests.take(said)

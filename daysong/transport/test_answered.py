@@ -1,0 +1,191 @@
+"""A mutation asked for again is answered as before and not run again, on whatever socket, process or day."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import NOW
+from rehearsal.conversation import follow
+from rehearsal.line import Line, Message, moment
+from rehearsal.world import Person, World, free_port
+
+pytestmark = pytest.mark.anyio
+
+WRITE = ("diaries:createDiary", {"content": "Rain"})
+LIST: tuple[str, dict[str, Any]] = ("diaries:listDiaries", {})
+
+
+@pytest.fixture
+async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
+    """The whole app, served on a port."""
+    async with World(database_url, data_dir, NOW, port=free_port()) as whole:
+        yield whole
+
+
+@pytest.fixture
+async def twin(world: World, database_url: str, data_dir: Path) -> AsyncIterator[World]:
+    """Another server of the same database, for the same people."""
+    async with World(database_url, data_dir, NOW, port=free_port(), environ=signed_in_by(world)) as whole:
+        yield whole
+
+
+def signed_in_by(world: World) -> dict[str, str]:
+    """The environment of a server that believes that world's tokens."""
+    return {"CLERK_FRONTEND_API_URL": world.settings.clerk.issuer}
+
+
+def token(person: Person) -> str:
+    return person.headers["Authorization"].removeprefix("Bearer ")
+
+
+async def ask(line: Line, person: Person | None, request: int = 0, what: Any = WRITE) -> Message:
+    """Connect as somebody and ask for a mutation; its response."""
+    await line.connect()
+    if person is not None:
+        await line.be(0, token(person))
+    await line.mutate(request, *what)
+    return await line.response(request)
+
+
+async def test_the_same_request_on_another_socket_is_answered_as_before(world: World, alice: Person) -> None:
+    async with Line(world.origin) as line:
+        first = await ask(line, alice)
+        async with Line(world.origin, session=line.session, connections=1) as again:
+            await again.connect()
+            await again.be(0, token(alice))
+            await again.ask(0, q0=LIST)
+            await again.mutate(0, *WRITE)
+            assert await again.response(0) == first
+            told = await again.hear()
+            assert moment(told["endVersion"]["ts"]) >= moment(first["ts"])
+    assert len(await alice.query(*LIST[:1])) == 1
+
+
+async def test_two_servers_run_a_request_once_that_both_get_at_the_same_time(
+    world: World, twin: World, alice: Person
+) -> None:
+    for number in range(10):
+        async with Line(world.origin) as here, Line(twin.origin) as there:
+            there.session = here.session
+            one, two = await asyncio.gather(ask(here, alice, number), ask(there, alice, number))
+            assert one == two
+            assert one["success"]
+    assert len(await alice.query(*LIST[:1])) == 10
+
+
+async def test_what_the_other_run_has_done_already_is_no_failure(world: World, twin: World, alice: Person) -> None:
+    for number in range(10):
+        entry = await alice.mutation("diaries:createDiary", content="Rain")
+        what = ("diaries:deleteDiary", {"diaryId": entry["_id"]})
+        async with Line(world.origin) as here, Line(twin.origin) as there:
+            there.session = here.session
+            one, two = await asyncio.gather(ask(here, alice, number, what), ask(there, alice, number, what))
+            assert one == two
+            assert one["success"]
+
+
+async def test_requests_of_different_people_do_not_undo_each_other(world: World) -> None:
+    people = [await world.person(f"dora{number}") for number in range(8)]
+
+    async def write(person: Person) -> None:
+        async with Line(world.origin) as line:
+            await line.connect()
+            await line.be(0, token(person))
+            for number in range(10):
+                await line.mutate(number, *WRITE)
+            for number in range(10):
+                assert (await line.response(number))["success"]
+
+    await asyncio.gather(*(write(person) for person in people))
+    assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 80
+
+
+async def test_an_action_that_is_called_as_a_mutation_is_not_repeated_either(world: World, alice: Person) -> None:
+    what = ("music:startDiaryMusicGeneration", {"content": "Rain"})
+    async with Line(world.origin) as line:
+        first = await ask(line, alice, 0, what)
+        async with Line(world.origin, session=line.session) as again, Line(world.origin, session=line.session) as third:
+            answers = await asyncio.gather(ask(again, alice, 0, what), ask(third, alice, 0, what))
+            assert [*answers] == [first, first]
+        async with Line(world.origin) as one, Line(world.origin, session=one.session) as two:
+            answers = await asyncio.gather(ask(one, alice, 5, what), ask(two, alice, 5, what))
+            assert answers[0] == answers[1]
+    assert len(await alice.query(*LIST[:1])) == 2
+    assert (await alice.query("usage:getCurrentUserUsage"))["musicGenerationsUsed"] == 2
+
+
+async def test_sockets_without_a_session_share_no_requests(world: World, alice: Person) -> None:
+    for _ in range(2):
+        async with Line(world.origin) as line:
+            await line.be(0, token(alice))
+            await line.mutate(0, *WRITE)
+            assert (await line.response(0))["success"]
+    assert len(await alice.query(*LIST[:1])) == 2
+    assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 0
+
+
+@pytest.mark.parametrize("who", ["bob", None])
+async def test_nobody_else_gets_the_answer_nor_has_the_request_run(
+    world: World, alice: Person, bob: Person, who: str | None
+) -> None:
+    async with Line(world.origin) as line:
+        first = await ask(line, alice)
+        async with Line(world.origin, session=line.session) as other:
+            answer = await ask(other, bob if who else None)
+    assert answer["success"] is False
+    assert first["result"]["_id"] not in str(answer)
+    assert await bob.query(*LIST[:1]) == []
+    assert len(await alice.query(*LIST[:1])) == 1
+
+
+async def test_a_failed_mutation_is_run_again(world: World, alice: Person) -> None:
+    async with Line(world.origin) as line:
+        first = await ask(line, alice, 0, ("diaries:updateDiary", {"diaryId": "diary_none", "content": "x"}))
+        assert first["success"] is False
+        async with Line(world.origin, session=line.session) as again:
+            assert (await ask(again, alice))["success"]
+    assert len(await alice.query(*LIST[:1])) == 1
+
+
+async def test_a_response_of_long_ago_is_followed_by_a_transition_that_shows_it(world: World, alice: Person) -> None:
+    async with Line(world.origin) as line:
+        first = await ask(line, alice)
+    world.clock.forward(timedelta(hours=1))
+    async with Line(world.origin, session=line.session) as again:
+        await again.connect()
+        await again.be(0, token(alice))
+        await again.ask(0, q0=LIST)
+        await again.taken(1)
+        await again.mutate(0, *WRITE)
+        assert await again.response(0) == first
+        await again.hear()
+        heard = [m for m in again.heard if m["type"] != "MutationResponse"]
+        results, _ = follow(heard)
+        assert [entry["_id"] for entry in results[0]] == [first["result"]["_id"]]
+
+
+async def test_answers_are_kept_for_two_weeks_and_no_longer(world: World, alice: Person, admin: Person) -> None:
+    async with Line(world.origin) as line:
+        await ask(line, alice)
+    world.clock.forward(timedelta(days=13))
+    await admin.action("crons:retention")
+    assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 1
+    world.clock.forward(timedelta(days=2))
+    await admin.action("crons:retention")
+    assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 0
+
+
+async def test_answers_go_with_the_account_and_do_not_say_whose_they_are(world: World, alice: Person) -> None:
+    async with Line(world.origin) as line:
+        await ask(line, alice)
+    kept = await world.db.pool.fetchrow("select * from answered_mutations")
+    assert "user_alice" not in str(dict(kept))
+    await alice.mutation("users:deleteAccount")
+    await world.settle()
+    assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 0

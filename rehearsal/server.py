@@ -1,0 +1,153 @@
+"""`daysong serve` as processes of their own, and keys to sign people in with, for tests from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from daysong.commands.surroundings import HOST, free_port
+
+ISSUER = "https://harness.example.test"
+AUDIENCE = "convex"
+KEY_ID = "rehearsal-1"
+ADMIN_KEY = "an-admin-key-for-tests"
+NOWHERE = "http://127.0.0.1:9"
+STARTS_WITHIN = 40.0  # seconds
+
+
+class Keys:
+    """The keys of an issuer of session tokens, in a folder; those that are there already stay.
+
+    jwks     the public half, as a server is told of it
+    private  the private half (PEM), for clients that sign by themselves
+    wrong    a private key nobody trusts
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.jwks, self.private, self.wrong = folder / "jwks.json", folder / "private.pem", folder / "wrong.pem"
+        if self.private.exists():
+            key = serialization.load_pem_private_key(self.private.read_bytes(), password=None)
+            assert isinstance(key, rsa.RSAPrivateKey)
+            self._key = key
+            return
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self._key.public_key()))
+        self.jwks.write_text(json.dumps({"keys": [public | {"kid": KEY_ID, "use": "sig", "alg": "RS256"}]}))
+        self.private.write_bytes(_pem(self._key))
+        self.wrong.write_bytes(_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048)))
+
+    def token(self, subject: str, *, lasts: float = 3600, **claims: Any) -> str:
+        """A session token of that person, good for so many seconds; no two are the same."""
+        now = int(time.time())
+        said = {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "iat": now, "exp": now + lasts, "jti": uuid.uuid4().hex}
+        return jwt.encode(said | claims, self._key, algorithm="RS256", headers={"kid": KEY_ID})
+
+
+def _pem(key: rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )  # fmt: skip
+
+
+def settings_for(database_url: str, folder: Path, keys: Keys) -> dict[str, str]:
+    """An environment to serve in: test mode, people signed in by `keys`, vendors that cannot be reached."""
+    return {
+        **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}},
+        "DATABASE_URL": database_url,
+        "DAYSONG_DATA_DIR": str(folder),
+        "DAYSONG_TEST": "1",
+        "DAYSONG_ADMIN_KEY": ADMIN_KEY,
+        "DAYSONG_HASH_KEY": "a-hash-key-for-tests",
+        "SITE_URL": NOWHERE,
+        "OPENAI_API_KEY": "none",
+        "OPENAI_BASE_URL": NOWHERE,
+        "SUNO_API_KEY": "none",
+        "SUNO_BASE_URL": NOWHERE,
+        "CLERK_FRONTEND_API_URL": ISSUER,
+        "CLERK_JWKS_FILE": str(keys.jwks),
+    }
+
+
+class Server:
+    """A `daysong serve` process on a port of its own: `with Server(environ, folder) as server`.
+
+    What it prints goes to a file in `folder`; `complaints` are the lines of it that should not be there.
+    """
+
+    def __init__(
+        self, environ: dict[str, str], folder: Path, name: str = "server", *, processes: int = 1, port: int = 0
+    ) -> None:
+        self.port = port or free_port()
+        self.origin = f"http://{HOST}:{self.port}"
+        self.log = folder / f"{name}.log"
+        command = [sys.executable, "-c", "from daysong.cli import main; main()", "serve"]
+        command += ["--port", str(self.port), "--processes", str(processes)]
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(  # noqa: S603 - ourselves
+                # A session of its own: several server processes are a group, and die together.
+                command, env=environ, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        self.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait(self) -> None:
+        """Until it answers; RuntimeError with what it printed when it ended, or never does."""
+        deadline = time.monotonic() + STARTS_WITHIN
+        with httpx2.Client(base_url=self.origin, trust_env=False) as client:
+            while time.monotonic() < deadline and self.process.poll() is None:
+                try:
+                    if client.get("/healthz").is_success:
+                        return
+                except httpx2.TransportError:
+                    pass
+                time.sleep(0.05)
+        self.kill()
+        raise RuntimeError(self.log.read_text())
+
+    def stop(self) -> None:
+        """End it as a deployment would; as the last resort, by force."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """End it and its workers without any warning."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(20)
+
+    def workers(self) -> list[int]:
+        """The ids of the processes that serve: of several, or of the only one."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()] or [self.process.pid]
+
+    def complaints(self) -> list[str]:
+        """Lines of its log that tell of something nobody expected: errors, tracebacks, warnings of Python."""
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text(errors="replace")).splitlines()
+        unexpected = re.compile(
+            r"Traceback|\[error|\[critical|\[warning|\bERROR\b|Exception|never (retrieved|awaited)|RuntimeWarning"
+        )
+        return [line for line in lines if unexpected.search(line)]

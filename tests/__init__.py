@@ -1,0 +1,1 @@
+"""Tests from outside: of whole processes, by clients that are not ours."""

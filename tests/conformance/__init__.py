@@ -1,0 +1,1 @@
+"""The official Convex clients against a server process."""

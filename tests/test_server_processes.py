@@ -1,0 +1,96 @@
+"""`daysong serve --processes 2`: who looks after whom, and how all of them end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from rehearsal.line import Hangup, Line
+from rehearsal.server import Keys, Server
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def several(environ: dict[str, str], log_folder: Path) -> Iterator[Server]:
+    """Two server processes, and the one that looks after them."""
+    with Server(environ, log_folder, "several", processes=2) as running:
+        yield running
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what must come true soon."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def lives(pid: int) -> bool:
+    """Whether that process runs; one that only waits to be taken note of does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+async def subscribed(line: Line, keys: Keys) -> None:
+    """Somebody looks at their entries."""
+    await line.connect()
+    await line.be(0, keys.token("user_processes", email="processes@example.test"))
+    await line.ask(0, q0=("diaries:listDiaries", {}))
+    await line.taken(1)
+
+
+async def hangup(line: Line) -> int:
+    """The code with which the server closes a socket."""
+    with pytest.raises(Hangup) as closed:
+        await line.hear(lambda _: False, within=30)
+    return closed.value.code
+
+
+async def test_a_process_that_dies_is_followed_by_another(several: Server) -> None:
+    await until(lambda: len(several.workers()) == 2)
+    victim, other = several.workers()
+    os.kill(victim, signal.SIGKILL)
+    await until(lambda: len(several.workers()) == 2 and victim not in several.workers())
+    assert other in several.workers()
+    async with httpx2.AsyncClient(base_url=several.origin, trust_env=False) as http:
+        assert (await http.get("/healthz")).is_success
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_polite_kill_ends_all_and_sockets_are_told_to_come_back(
+    several: Server, keys: Keys, number: signal.Signals
+) -> None:
+    workers = several.workers()
+    async with Line(several.origin) as line:
+        await subscribed(line, keys)
+        several.process.send_signal(number)
+        assert await hangup(line) == 1012
+    assert await asyncio.to_thread(several.process.wait, 30) == 0
+    assert not any(lives(pid) for pid in workers)
+
+
+async def test_no_process_outlives_the_one_that_looks_after_it(several: Server, keys: Keys) -> None:
+    workers = several.workers()
+    async with Line(several.origin) as line:
+        await subscribed(line, keys)
+        several.process.kill()
+        assert await hangup(line) == 1012
+    await until(lambda: not any(lives(pid) for pid in workers))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_port_that_another_server_has_is_told_in_words(
+    several: Server, environ: dict[str, str], log_folder: Path, processes: int
+) -> None:
+    late = Server(environ, log_folder, "late", port=several.port, processes=processes)
+    assert await asyncio.to_thread(late.process.wait, 30) == 1
+    assert f"Cannot listen on port {several.port}" in late.log.read_text()
+    assert "Traceback" not in late.log.read_text()
