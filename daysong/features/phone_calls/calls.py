@@ -48,14 +48,15 @@ async def step(
 
 
 async def adopt(ctx: MutationContext, job_id: str, vapi_call_id: str) -> None:
-    """VAPI has the call, under that id. An id that is known already stays."""
+    """VAPI has the call, under that id. An id that is known already stays; a call that was not asked for has none."""
     await ctx.db.execute(
         """update call_jobs set vapi_call_id = $2, updated_at = $3
            where id = $1 and vapi_call_id is null and asked_at is not null
              and not exists (select from call_jobs where vapi_call_id = $2)""",
         job_id, vapi_call_id, ctx.now,
     )  # fmt: skip
-    await step(ctx, job_id, "scheduled")
+    if await ctx.db.fetchval("select vapi_call_id = $2 from call_jobs where id = $1", job_id, vapi_call_id):
+        await step(ctx, job_id, "scheduled")
 
 
 async def hang_up(ctx: MutationContext, job_id: str) -> None:

@@ -34,15 +34,16 @@ from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import VendorError
 from daysong.kernel.registry import Args, IdText, NoArgs, Result, Retry, Room
 from daysong.kernel.settings import Settings
-from daysong.vendors.vapi import Telephone
+from daysong.vendors.vapi import LINES_BUSY, Telephone
 
 executor = Room("service/vapi/executor")
 integration = Room("integrations/vapi/integration")
 log = logs.get_logger("calls")
 
 MIDDAY = 12 * 60
-# From nine minutes to seventeen in all, by chance.
-LOOK_UPS = Retry(attempts=9, first=timedelta(seconds=10), longest=timedelta(minutes=4))
+# How long a lost answer is looked up: longer than a call may last. By then so many tries are not used up.
+LOOKED_UP = timedelta(minutes=15)
+LOOK_UPS = Retry(attempts=16, first=timedelta(seconds=10), longest=timedelta(minutes=4))
 
 
 class OneCall(Args):
@@ -249,7 +250,8 @@ async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
     if row is None:
         return
     await consent.note_not_dialled(ctx, row["number_hash"], agreed=row["with_consent"], day=row["asked_at"].date())
-    if args.pause is None or row["attempts"] >= MOST_ATTEMPTS:
+    waits_for_line = args.code == LINES_BUSY
+    if args.pause is None or (row["attempts"] >= MOST_ATTEMPTS and not waits_for_line):
         log.warning("call failed", call=row["id"], code=args.code)
         await calls.close(ctx, row["id"], "failed", args.code, args.reason)
     else:
@@ -260,7 +262,9 @@ async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
             row["id"], ctx.now + pause, ctx.now,
         )  # fmt: skip
         await ctx.schedule(process_call_job, OneCall(job_id=row["id"]), delay=pause)
-    await dispatch(ctx)
+    # Where VAPI has no line, the next call would find none either: it waits for one to end, or for the next minute.
+    if not waits_for_line:
+        await dispatch(ctx)
 
 
 @executor.mutation()
@@ -290,24 +294,23 @@ async def look_up_call(ctx: ActionContext, args: OneAttempt) -> None:
     if asked is None:
         return
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
-    found = await telephone.find(args.job_id, since=from_ms(asked.asked_at) - timedelta(minutes=2))
-    if found is None:
-        raise _unknown()
-    if found.report is not None and found_no_line(found.report.ended_reason):
-        if args.attempt > 1:
-            # It may be what the first order came to: nothing is known of this one then.
-            raise _unknown()
+    asked_at = from_ms(asked.asked_at)
+    found = await telephone.find(args.job_id, since=asked_at - timedelta(minutes=2))
+    blocked = found is not None and found.report is not None and found_no_line(found.report.ended_reason)
+    # A call that found no line may be what an order before this one came to: nothing is known of this one then.
+    if found is None or (blocked and args.attempt > 1):
+        if ctx.now - asked_at < LOOKED_UP:
+            raise VendorError("vapi", "no such call yet", permanent=False, code="unknown_call")
+        await ctx.run_mutation(lose_call, args)
+        return
+    if blocked:
         pause = ATTEMPT_PAUSE.total_seconds()
         refusal = RefusedCall(
-            job_id=args.job_id, attempt=args.attempt, code="lines_busy", reason=REASONS["lines_busy"], pause=pause
+            job_id=args.job_id, attempt=args.attempt, code=LINES_BUSY, reason=REASONS["lines_busy"], pause=pause
         )
         await ctx.run_mutation(note_refused, refusal)
         return
     await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=found.id))
-
-
-def _unknown() -> VendorError:
-    return VendorError("vapi", "no such call yet", permanent=False, code="unknown_call")
 
 
 @executor.query()

@@ -109,6 +109,20 @@ async def test_f34_a_call_for_which_vapi_has_no_line_is_made_later(
     assert len(await alice.query("callJobs:getCallSessions")) <= 1
 
 
+async def test_f34_with_fewer_lines_at_vapi_than_we_think_each_call_waits_its_turn(world: World) -> None:
+    """Calls that find no line are not used up by trying: they are made later, one by one, each once."""
+    await settle_due(world.db.pool, 12, world.clock.now())
+    await world.steer("vapi", "people", answers="busy")
+    await world.steer("vapi", "limits", concurrency=2, over="refused")
+    for _ in range(14):
+        await world.pass_time(timedelta(minutes=2))
+    statuses = await world.db.pool.fetch("select status, count(*) from call_jobs group by 1")
+    assert [tuple(row) for row in statuses] == [("failed", 12)]
+    assert len(await rings(world)) == 12
+    placed = [call for call in await world.asked("vapi", "/call") if call["method"] == "POST"]
+    assert len(placed) < 12 * 12, "nor is VAPI asked over and over"
+
+
 async def test_f34_what_is_refused_for_good_says_why(world: World, alice: Person) -> None:
     """In words the person understands."""
     await wants_calls(alice)
