@@ -72,8 +72,7 @@ async def serving(app: App) -> AsyncIterator[Served]:
         await until(lambda: served.server.started)
         yield served
     finally:
-        served.server.stop()
-        served.server.stop()
+        served.server.stop_at_once()
         await asyncio.wait_for(task, 20)
 
 
