@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -75,6 +76,21 @@ async def test_a_polite_kill_ends_all_and_sockets_are_told_to_come_back(
         assert await hangup(line) == 1012
     assert await asyncio.to_thread(several.process.wait, 30) == 0
     assert not any(lives(pid) for pid in workers)
+
+
+async def test_a_signal_to_all_of_them_at_once_still_lets_a_call_under_way_end(several: Server) -> None:
+    """As Ctrl-C and service managers do it; the processes then hear of it twice."""
+    body = json.dumps({"path": "actions:add", "args": {"a": 1, "b": 2, "delayMs": 500}, "format": "json"}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", several.port)
+    writer.write(b"POST /api/action HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+    writer.write(b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+    os.killpg(several.process.pid, signal.SIGINT)
+    writer.write(body)
+    answer = await asyncio.wait_for(reader.read(), 30)
+    assert b'"value":3' in answer
+    writer.close()
+    assert await asyncio.to_thread(several.process.wait, 30) == 0
 
 
 async def test_no_process_outlives_the_one_that_looks_after_it(several: Server, keys: Keys) -> None:

@@ -50,15 +50,21 @@ async def _serve(listener: socket.socket, parent: int | None = None) -> None:
     app = composition.build(surroundings.configured())
     server = Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye)
     loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        # A signal may come twice, from whoever stops all of them alike and from the first: only that loses patience.
+        if server.should_exit and parent is None:
+            server.stop_at_once()
+        server.stop()
+
+    def orphaned(pipe: int) -> None:
+        loop.remove_reader(pipe)
+        server.stop()
+
     for number in STOPS:
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, asked)
     if parent is not None:
-
-        def orphaned() -> None:
-            loop.remove_reader(parent)
-            server.stop()
-
-        loop.add_reader(parent, orphaned)
+        loop.add_reader(parent, orphaned, parent)
     await server.serve(sockets=[listener])
 
 

@@ -90,16 +90,20 @@ class Server(uvicorn.Server):
         self._goodbye = goodbye
 
     def stop(self) -> None:
-        """Say goodbye, finish what is under way, and stop. Told twice, it stops at once."""
-        self.force_exit = self.should_exit
+        """Say goodbye, finish what is under way, and stop. May be told more than once."""
         self.should_exit = True
+
+    def stop_at_once(self) -> None:
+        """Stop without finishing anything."""
+        self.should_exit = self.force_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """What `serve` does at the end."""
         # First of all, so that who is sent away and comes back at once comes to another server.
         for listening in self.servers:
             listening.close()
-        await self._goodbye()
+        if not self.force_exit:
+            await self._goodbye()
         await super().shutdown(sockets)
 
     @contextmanager

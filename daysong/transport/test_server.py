@@ -6,13 +6,16 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conftest import NOW
 from daysong.transport import server as server_module
 from daysong.transport import server_http, server_sockets
 from daysong.transport.server import PortTaken, Server, listen
+from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -72,8 +75,7 @@ async def serving(app: App) -> AsyncIterator[Served]:
         await until(lambda: served.server.started)
         yield served
     finally:
-        served.server.stop()
-        served.server.stop()
+        served.server.stop_at_once()
         await asyncio.wait_for(task, 20)
 
 
@@ -332,3 +334,19 @@ async def test_every_kind_of_answer_comes_whole_and_the_next_one_after_it(asked:
             for _ in range(2):
                 assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
         writer.close()
+
+
+async def test_a_body_that_is_too_large_is_refused_and_the_server_goes_on(database_url: str, data_dir: Path) -> None:
+    """Both when its length is said beforehand and when it comes in pieces."""
+    world = World(database_url, data_dir, NOW, port=free_port())
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(17):
+            yield b"x" * 2**20
+
+    async with world:
+        for content in (b"x" * (17 * 2**20), pieces()):
+            headers = {"Content-Type": "application/json"}
+            answer = await world.http.post("/api/query", content=content, headers=headers, timeout=30)
+            assert answer.status_code == 413
+        assert (await world.http.get("/readyz")).is_success
