@@ -6,6 +6,7 @@ import itertools
 import random
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 ZONES = ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago", "America/New_York", "Asia/Kolkata", "Etc/GMT+12"]
 UNANSWERED = ["no_answer", "voicemail", "busy", "unclear", "hangs_up", "silent"]
-FAULTS = [{}, {}, {"status": 429}, {"status": 500}, {"drop": True}, {"status": 400}]
+FAULTS: list[dict[str, Any]] = [{}, {}, {"status": 429}, {"status": 500}, {"drop": True}, {"status": 400}]
 TRIES, APART = 3, timedelta(hours=20)
 
 
