@@ -241,6 +241,14 @@ async def test_f13_only_vapi_is_believed(world: World, alice: Person, header: st
     assert (await tells(world, body, **legacy)).status_code == 200
 
 
+async def test_only_a_post_of_bounded_size_is_read(world: World) -> None:
+    """405 for any other method, 413 for a body over a mebibyte; nothing is stored."""
+    assert (await world.http.get("/http/vapi-webhook")).status_code == 405
+    body = {"message": {"type": "status-update", "status": "ended", "padding": "x" * 1024 * 1024}}
+    assert (await tells(world, body)).status_code == 413
+    assert await outcomes(world) == []
+
+
 @pytest.mark.parametrize("body", [[], {}, {"message": None}, {"message": {}}, {"message": {"type": 5}}, "text"])
 async def test_what_is_no_message_is_refused(world: World, body: Any) -> None:
     """With 400, and nothing is stored."""
@@ -250,13 +258,14 @@ async def test_what_is_no_message_is_refused(world: World, body: Any) -> None:
 
 async def test_without_a_song_left_the_entry_is_kept(world: World, alice: Person) -> None:
     """The fifth song of the free plan was the last one; the talk is an entry all the same."""
-    for number in range(5):
-        await alice.mutation("usage:recordCurrentUserMusicGeneration")
-        assert number < 5
+    for _ in range(5):
+        assert (await alice.mutation("usage:recordCurrentUserMusicGeneration"))["success"]
     await wants_calls(alice)
     await until_due(world)
     [diary] = await alice.query("diaries:listDiaries")
     assert "primaryMusic" not in diary
+    [session] = await alice.query("callJobs:getCallSessions")
+    assert session["metadata"] == {"diaryId": diary["_id"], "song": "usage limit reached"}
     assert await ordered(world) == 0
 
 

@@ -72,3 +72,22 @@ async def test_f32_who_has_agreed_is_rung_three_times_a_day_at_most(world: World
         await wants_calls(alice, at=f"{hour}:30")
         await world.pass_time(timedelta(minutes=59))
     assert len(await rings(world)) == 3
+
+
+async def test_a_person_is_called_five_times_a_day_at_most(world: World, alice: Person) -> None:
+    """Whatever numbers they have had that day."""
+    for last in range(6):
+        number = f"+1202555017{last}"
+        await wants_calls(alice, number)
+        await answers(world, "busy", number)
+        await has_agreed(world, number)
+        if last < 3:
+            await alice.mutation("callSettings:sendTestCall")
+        await world.pass_time(timedelta(minutes=1))
+    for hour in ("13:00", "14:00", "15:00"):
+        await wants_calls(alice, number, hour)
+        await has_agreed(world, number)
+        await world.pass_time(timedelta(hours=1))
+    job, *_ = await alice.query("callJobs:getCallJobs")
+    assert (job["status"], job["errorCode"]) == ("canceled", "too_many_calls")
+    assert len(await rings(world)) == 5
