@@ -132,6 +132,14 @@ def local_time(moment: datetime, timezone: str) -> LocalTime:
     return LocalTime(date(there.year, there.month, there.day), there.hour * MINUTES_OF_HOUR + there.minute)
 
 
+def there(moment: datetime, timezone: str) -> datetime:
+    """The moment as it is told in a time zone; in UTC where there is no zone of that name any more."""
+    if not is_known(timezone):
+        return moment
+    _loaded(timezone)
+    return Instant(moment).to_tz(timezone).to_fixed_offset().to_stdlib()
+
+
 def is_quiet(minutes: int) -> bool:
     """Whether people are asleep at that time of day: from 21:00 until 08:00."""
     return minutes >= QUIET_FROM or minutes < QUIET_UNTIL

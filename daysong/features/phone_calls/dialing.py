@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from daysong.features.phone_calls import calls, consent
 from daysong.features.phone_calls.assistant import Talk, assistant_for
-from daysong.features.phone_calls.calendar import is_known
+from daysong.features.phone_calls.calendar import is_known, there
 from daysong.features.phone_calls.numbers import number_hash
 from daysong.features.phone_calls.outcomes import found_no_line
 from daysong.features.phone_calls.rules import (
@@ -115,7 +114,7 @@ async def place(ctx: ActionContext, args: OneCall) -> None:
         user_id=order.user_id,
         name=order.name,
         language=order.language,
-        local_now=from_ms(order.now).astimezone(ZoneInfo(order.timezone)),
+        local_now=there(from_ms(order.now), order.timezone),
         first_call=not order.agreed,
         inbound=False,
     )

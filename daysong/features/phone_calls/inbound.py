@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from daysong.features.phone_calls.assistant import Talk, assistant_for, refusal
+from daysong.features.phone_calls.calendar import there
 from daysong.kernel import logs
 from daysong.kernel.context import QueryContext
 from daysong.kernel.registry import Args, Room
@@ -39,7 +39,7 @@ async def answer_call(ctx: QueryContext, args: Ringing) -> dict[str, Any]:
         user_id=row["user_id"],
         name=row["name"],
         language=row["language"],
-        local_now=ctx.now.astimezone(ZoneInfo(row["timezone"])),
+        local_now=there(ctx.now, row["timezone"]),
         first_call=False,
         inbound=True,
     )

@@ -299,3 +299,10 @@ def test_nights_are_quiet() -> None:
     """From nine in the evening until eight in the morning."""
     quiet = [minutes for minutes in range(1440) if is_quiet(minutes)]
     assert quiet == [*range(480), *range(1260, 1440)]
+
+
+def test_a_moment_is_told_as_it_is_there() -> None:
+    """And in UTC where the zone has left the database."""
+    noon = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
+    assert calendar.there(noon, "Asia/Kolkata").isoformat() == "2026-07-01T17:30:00+05:30"
+    assert calendar.there(noon, "US/Pacific-New") == noon

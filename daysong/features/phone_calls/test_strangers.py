@@ -45,7 +45,7 @@ async def test_f32_no_sequence_of_calls_rings_a_stranger_more_often(world: World
     chance = random.Random(seed)  # noqa: S311 - nothing secret
     people = {name: await world.person(f"{name}0") for name in ("mallory", "trudy")}
     await answers(world, "no_answer", ALICES)
-    for step in range(45):
+    for step in range(25):
         name = chance.choice(sorted(people))
         if chance.random() < 0.03:
             await people[name].mutation("users:deleteAccount")
