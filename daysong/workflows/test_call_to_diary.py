@@ -310,3 +310,21 @@ async def test_a_deleted_account_keeps_nothing_of_its_calls(world: World, alice:
     for _ in range(2):
         await until_due(world)
     assert len(await rings(world)) == 2
+
+
+async def test_while_vapi_is_away_the_rest_of_an_account_is_erased(world: World, alice: Person) -> None:
+    """Its calls, which VAPI is to delete as well, go as soon as it is back."""
+    await wants_calls(alice)
+    await until_due(world)
+    await world.fault("vapi", status=503)
+    await alice.mutation("users:deleteAccount")
+    await world.settle()
+    left = {
+        table: await world.db.pool.fetchval(f"select count(*) from {table}")  # noqa: S608 - one of these
+        for table in ("diaries", "music", "subscriptions", "call_jobs", "call_settings", "users")
+    }
+    assert left == {"diaries": 0, "music": 0, "subscriptions": 0, "call_jobs": 1, "call_settings": 1, "users": 1}
+    await world.fault("vapi")
+    await world.pass_time(timedelta(minutes=5))
+    assert await world.db.pool.fetchval("select count(*) from users") == 0
+    assert await world.db.pool.fetchval("select count(*) from call_sessions") == 0
