@@ -14,7 +14,6 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 Message = dict[str, Any]
-ZERO = "AAAAAAAAAAA="
 
 
 def moment(text: str) -> int:

@@ -24,7 +24,6 @@ from daysong.transport.viewers import viewer_of
 from daysong.vendors.clerk import InvalidToken, TokenVerifier
 
 LONGEST_HEADER = 20_000
-DEEPEST_IDENTITY = 8
 
 log = logs.get_logger("auth")
 

@@ -42,7 +42,7 @@ from daysong.kernel.ids import UserId
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.vendors.openai import Diarist
 from daysong.vendors.vapi import Telephone
-from daysong.vendors.vapi_reports import CONSENT, Message, Report, Turn
+from daysong.vendors.vapi_reports import CONSENT, END_OF_CALL, ENDED, STATUS_UPDATE, Message, Report, Turn
 from daysong.workflows.diary_to_song import request_suno_generation
 from daysong.workflows.song_delivery import OneGeneration
 
@@ -86,7 +86,7 @@ class CallDiary(Args):
 
 async def on_message(ctx: MutationContext, message: Message) -> str:
     """Apply a message of VAPI's; says in a word or two what came of it."""
-    if message.type not in {"status-update", "end-of-call-report"}:
+    if message.type not in {STATUS_UPDATE, END_OF_CALL}:
         return "noted"
     if message.call_id is None:
         return "of no call"
@@ -115,7 +115,7 @@ async def _on_status(ctx: MutationContext, whose: Whose, call_id: str, status: s
         if whose.job is not None:
             await calls.step(ctx, whose.job["id"], "started")
         return "started"
-    if status == "ended" and whose.job is not None:
+    if status == ENDED and whose.job is not None:
         await calls.hang_up(ctx, whose.job["id"])
         await dispatch(ctx)
         return "ended"

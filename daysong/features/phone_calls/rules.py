@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 from daysong.features.phone_calls.calendar import is_quiet, local_time
 
 Status = Literal["queued", "scheduled", "started", "completed", "failed", "canceled"]
-Consent = Literal["unknown", "granted", "refused"]
 
 # A status moves along these steps and no others; the last three are final.
 STEPS: Mapping[Status, frozenset[Status]] = {

@@ -16,7 +16,7 @@ from daysong.kernel.registry import Room
 from daysong.kernel.runtime import Runtime
 from daysong.transport.webhooks import inbox
 from daysong.transport.webhooks.inbox import MAX_BODY, Event, OneEvent
-from daysong.vendors.vapi_reports import MalformedReport, Message, parse_message, redacted
+from daysong.vendors.vapi_reports import ASSISTANT_REQUEST, MalformedReport, Message, parse_message, redacted
 from daysong.workflows import call_to_diary
 
 room = Room("webhooks")
@@ -50,7 +50,7 @@ def routes(runtime: Runtime) -> list[HTTPRouteHandler]:
             message = parse_message(body)
         except MalformedReport as error:
             return _answer(400, "MalformedReport", error.message)
-        if message.type == "assistant-request":
+        if message.type == ASSISTANT_REQUEST:
             ringing = Ringing(number=message.customer_number)
             return Response(await runtime.run_query(inbound.answer_call, ringing, SYSTEM, runtime.clock))
         new = await inbox.receive(runtime, _stored(message, body), handle_vapi_event)
