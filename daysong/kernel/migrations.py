@@ -18,6 +18,7 @@ import asyncpg
 from pgqueuer.adapters.persistence.queries import Queries
 
 from daysong.kernel.errors import DaysongError
+from daysong.kernel.server_support import require_supported
 
 FOLDER = Path(__file__).parent.parent / "migrations"
 TABLE = "schema_migrations"
@@ -47,10 +48,11 @@ class Migration(NamedTuple):
 async def migrate(database: str | asyncpg.Connection, folder: Path = FOLDER) -> list[str]:
     """Bring the schema up to date; the names of what was applied. Any number of processes may do so at once.
 
-    `pgqueuer` among the names stands for the job queue's own tables.
+    `pgqueuer` among the names stands for the job queue's own tables. UnsupportedDatabase where daysong cannot run.
     """
     migrations = read(folder)
     async with _connected(database) as connection, _alone(connection):
+        await require_supported(connection)
         await connection.execute(
             f"""
             create table if not exists {TABLE} (
@@ -70,9 +72,10 @@ async def migrate(database: str | asyncpg.Connection, folder: Path = FOLDER) -> 
 
 
 async def pending(database: str | asyncpg.Connection, folder: Path = FOLDER) -> list[str]:
-    """The names of what `migrate` would apply. Changes nothing."""
+    """The names of what `migrate` would apply; UnsupportedDatabase where it would refuse. Changes nothing."""
     migrations = read(folder)
     async with _connected(database) as connection:
+        await require_supported(connection)
         known = await connection.fetchval("select to_regclass($1) is not null", TABLE)
         names = [each.name for each in _not_applied(migrations, await _applied(connection) if known else {})]
         if (await Queries.from_asyncpg_connection(connection).plan_upgrade()).statements:

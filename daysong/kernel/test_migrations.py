@@ -10,6 +10,7 @@ import pytest
 from daysong.kernel import testing
 from daysong.kernel.embedded import EmbeddedPostgres
 from daysong.kernel.migrations import FOLDER, MigrationError, migrate, pending, read
+from daysong.kernel.server_support import UnsupportedDatabase, objection
 
 pytestmark = pytest.mark.anyio
 
@@ -36,9 +37,14 @@ do $do$ begin insert into songs values (twice(2)); end $do$;
 
 
 @pytest.fixture
-async def blank(database_server: EmbeddedPostgres, request: pytest.FixtureRequest) -> str:
+def worker(request: pytest.FixtureRequest) -> str:
+    """The name of this test process, for databases of its own."""
+    return str(getattr(request.config, "workerinput", {}).get("workerid", "main"))
+
+
+@pytest.fixture
+async def blank(database_server: EmbeddedPostgres, worker: str) -> str:
     """The DSN of a database with nothing in it."""
-    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
     return await testing.create_database(database_server, f"blank_{worker}", migrated=False)
 
 
@@ -174,3 +180,20 @@ async def test_a_database_asked_for_is_migrated_and_empty(database_url: str) -> 
         await connection.close()
     assert await ask(database_url, "select count(*) from pgqueuer_log") == 0
     assert await ask(database_url, "select count(*) from schema_migrations") == len(read(FOLDER))
+
+
+async def test_g40_a_database_of_another_encoding_is_refused(database_server: EmbeddedPostgres, worker: str) -> None:
+    """Any other encoding than UTF8 cannot hold what people write: neither migrated nor served."""
+    ascii_only = "encoding SQL_ASCII locale 'C' locale_provider libc"
+    url = await testing.create_database(database_server, f"ascii_{worker}", migrated=False, options=ascii_only)
+    for refused in (migrate, pending):
+        with pytest.raises(UnsupportedDatabase, match=r"SQL_ASCII.*needs UTF8"):
+            await refused(url)
+    assert await ask(url, "select count(*) from pg_tables where schemaname = 'public'") == 0
+
+
+@pytest.mark.parametrize("version", range(9, 20))
+def test_g40_servers_before_version_14_are_refused(version: int) -> None:
+    """The text says the version found, and the oldest that will do."""
+    said = objection(version, "UTF8")
+    assert said is None if version >= 14 else f"PostgreSQL {version}. daysong needs 14" in str(said)

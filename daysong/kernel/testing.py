@@ -56,14 +56,17 @@ def server() -> Iterator[embedded.EmbeddedPostgres]:
         yield running
 
 
-async def create_database(running: embedded.EmbeddedPostgres, name: str, *, migrated: bool) -> str:
-    """A database of that name, made anew, and its DSN: with our tables and no rows in them, or with nothing at all."""
+async def create_database(running: embedded.EmbeddedPostgres, name: str, *, migrated: bool, options: str = "") -> str:
+    """A database of that name, made anew, and its DSN: with our tables and no rows in them, or with nothing at all.
+
+    `options` are further words of `create database`.
+    """
     connection = await asyncpg.connect(running.url)
     try:
         if migrated:
             await _ensure_template(running, connection)
         await connection.execute(f'drop database if exists "{name}" with (force)')
-        await connection.execute(f'create database "{name}" template {TEMPLATE if migrated else "template0"}')
+        await connection.execute(f'create database "{name}" template {TEMPLATE if migrated else "template0"} {options}')
     finally:
         await connection.close()
     return embedded.database_url(running.home, name)

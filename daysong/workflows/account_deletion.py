@@ -109,9 +109,10 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
     erasure_id = ErasureId.new()
     # The address is not needed any more; everything else goes with the erasure.
     closed = await ctx.db.fetchrow(
-        """update users set deleted_at = $2, updated_at = $2, erasure_id = $3, email = null, name = null, tags = '{}',
+        """with before as (select id, email from users where id = $1 and deleted_at is null for update)
+           update users set deleted_at = $2, updated_at = $2, erasure_id = $3, email = null, name = null, tags = '{}',
              verified_phones = '{}', clerk_gone = clerk_gone or $4
-           where id = $1 and deleted_at is null returning clerk_id, old.email""",
+           from before where users.id = before.id returning clerk_id, before.email""",
         user_id, ctx.now, erasure_id, clerk_gone,
     )  # fmt: skip
     if closed is None:

@@ -81,9 +81,13 @@ async def bars(ctx: MutationContext, caller: Caller) -> bool:
 async def inherit(ctx: MutationContext, clerk_id: str, email: str | None) -> Inheritance | None:
     """Take over what this person's deleted accounts have used; from now on it is counted in the caller's account."""
     rows = await ctx.db.fetch(
-        """update tombstones set used = 0
-           where (clerk_hash = $1 or email_hash = $2) and used > 0 and period_end > $3
-           returning old.used, period_start""",
+        """with counted as (
+             select clerk_hash, used from tombstones
+             where (clerk_hash = $1 or email_hash = $2) and used > 0 and period_end > $3
+             order by clerk_hash for update
+           )
+           update tombstones set used = 0 from counted where tombstones.clerk_hash = counted.clerk_hash
+           returning counted.used, period_start""",
         clerk_hash(ctx.settings, clerk_id), None if email is None else email_hash(ctx.settings, email), ctx.now,
     )  # fmt: skip
     if not rows:

@@ -1,0 +1,57 @@
+"""Servers older than the embedded PostgreSQL: each version installed on this machine serves whole journeys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from conftest import NOW
+from daysong.kernel.context import SYSTEM
+from daysong.kernel.migrations import migrate
+from daysong.kernel.server_support import OLDEST_VERSION
+from daysong.transport import schedule
+from rehearsal.installed_postgres import InstalledPostgres, installed, running
+from rehearsal.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+NONE: list[Path | None] = [None]
+
+
+@pytest.fixture(scope="module", params=installed() or NONE, ids=lambda folder: folder.parent.name if folder else "none")
+def older(request: pytest.FixtureRequest) -> Iterator[InstalledPostgres]:
+    """An older server, empty."""
+    if request.param is None:
+        pytest.skip("no other PostgreSQL here: apt-get install postgresql-15 to try it")
+    with running(request.param) as server:
+        yield server
+
+
+async def test_g40_sign_up_entry_song_share_and_deletion_work(older: InstalledPostgres, tmp_path: Path) -> None:
+    """Sign-up, entry, song, share link, calls settings, deletion, and each cron once, on an older server."""
+    await migrate(older.url())
+    async with World(older.url(), tmp_path, NOW) as world:
+        version = await world.db.pool.fetchval("select current_setting('server_version_num')::int / 10000")
+        assert version >= OLDEST_VERSION
+        alice = await world.person("alice")
+        await alice.mutation("diaries:createDiary", content="Rain.")
+        song = await alice.song()
+        shared = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
+        page = await world.http.get(f"/share/{shared['shareId']}")
+        assert page.is_success
+        for cron in schedule.TIMETABLE:
+            function = world.app.runtime.registry.of(cron.handler)
+            await world.app.call(function.identifier, caller=SYSTEM)
+        await world.settle()
+        await alice.mutation("users:deleteAccount")
+        await world.settle()
+        assert await world.db.pool.fetchval("select count(*) from users") == 0
+        # A new account of the same person goes on with that song: the tombstone is read and emptied in one statement.
+        world.clock.move_to(world.clock.now() + timedelta(minutes=1))
+        again = await world.person("alice")
+        assert (await again.query("usage:canCurrentUserGenerateMusic"))["currentUsage"] == 1
+        assert await world.db.pool.fetchval("select count(*) from jobs where status = 'dead'") == 0
