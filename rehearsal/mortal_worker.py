@@ -72,13 +72,15 @@ class Fate:
     def in_transactions(self, mutate: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """`Runtime.mutate` with a boundary before and after it; one more before its commit when it is a whole job."""
 
-        async def between(*args: Any, afterwards: Callable[[Transaction], Awaitable[None]] | None = None) -> Any:
+        async def between(
+            *args: Any, afterwards: Callable[[Transaction], Awaitable[None]] | None = None, **options: Any
+        ) -> Any:
             async def last(tx: Transaction) -> None:
                 assert afterwards is not None
                 await afterwards(tx)
                 self.boundary()
 
-            return await mutate(*args, afterwards=afterwards and last)
+            return await mutate(*args, afterwards=afterwards and last, **options)
 
         return self.around(between)
 

@@ -1,4 +1,4 @@
-"""The database: a pool, SERIALIZABLE transactions that are run again when they lose a race, one-statement queries."""
+"""The database: a pool, transactions that are run again when they lose a race, locks by name, one-statement queries."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import asyncpg
 import msgspec
+from prometheus_client import Counter
 
 from daysong.kernel.errors import DaysongError, TooBusy
 
 T = TypeVar("T")
 
+# Of a transaction that writes. Under READ COMMITTED each statement sees what is committed by then, so a transaction
+# that holds the right lock reads the newest. SERIALIZABLE also undoes transactions that only touched the same index
+# page, so that people who share no row fail each other (docs/decisions/0010).
+Isolation = Literal["read_committed", "serializable"]
+
 MAX_ATTEMPTS = 12
 STATEMENT_TIMEOUT = "30s"
 COMMAND_TIMEOUT = 40.0  # seconds until we give up on a server that does not even say that time is up
+
+ROLLBACKS = Counter("daysong_mutation_rollbacks", "Transactions that lost a race and were run again", ["reason"])
 
 # How asyncpg tells, by circumstance, that a connection is of no more use.
 BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError)
@@ -85,6 +93,18 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no t
         # Nothing we do outlives its transaction (no SET, no LISTEN), so the pool need not ask the server to forget it:
         # that would be a round trip for every query.
         return ""
+
+
+async def lock(tx: Transaction, *names: str) -> None:
+    """Wait for the locks of these names and hold them until the transaction ends.
+
+    For what no row stands for yet, such as an account that is about to be made. Names are taken in alphabetical order,
+    so that two transactions with several names in common do not deadlock. Two names of one hash share a lock, which
+    costs time and nothing else.
+    """
+    await tx.execute(
+        "select pg_advisory_xact_lock(hashtextextended(name, 0)) from unnest($1::text[]) as name", sorted(set(names))
+    )
 
 
 @asynccontextmanager
@@ -170,8 +190,10 @@ class Database:
         ):
             yield connection
 
-    async def mutate(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run `work` in a SERIALIZABLE transaction; again, from the start, when it lost a race to another.
+    async def mutate(
+        self, work: Callable[[Transaction], Awaitable[T]], *, isolation: Isolation = "read_committed"
+    ) -> T:
+        """Run `work` in a transaction; again, from the start, when it is undone by a deadlock or a lost race.
 
         Raises TooBusy when it keeps losing. `work` may run several times and must not do anything that a rollback
         does not undo.
@@ -181,11 +203,11 @@ class Database:
             try:
                 async with self.pool.acquire() as connection:
                     connected = True
-                    async with connection.transaction(isolation="serializable"):
+                    async with connection.transaction(isolation=isolation):
                         begun = True
                         return await work(connection)
-            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-                pass
+            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
+                ROLLBACKS.labels(type(error).__name__).inc()
             except BROKEN:
                 # The server closed this connection while it lay in the pool. Nothing was done yet: another will do.
                 if begun or not connected:

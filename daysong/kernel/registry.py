@@ -17,6 +17,7 @@ import msgspec
 
 from daysong.kernel import values
 from daysong.kernel.context import ActionContext, Caller, MutationContext, QueryContext
+from daysong.kernel.database import Isolation
 from daysong.kernel.errors import ArgumentValidationError, DaysongError, FunctionNotFound, WrongFunctionKind
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -97,6 +98,7 @@ class Function:
     # Of an action that is accepted as a mutation: the mutation that does what it is called for, and answers for it.
     settled_by: Handler | None = None
     verbatim: bool = False
+    isolation: Isolation = "read_committed"
 
     def parse(self, raw: Any) -> Any:
         """The typed arguments, or ArgumentValidationError naming the field. Takes decoded wire values."""
@@ -154,14 +156,32 @@ class Room:
         return publish
 
     def mutation(
-        self, *, public: bool = False, retry: Retry = Retry(), name: str | None = None, verbatim: bool = False
+        self,
+        *,
+        public: bool = False,
+        retry: Retry = Retry(),
+        name: str | None = None,
+        verbatim: bool = False,
+        isolation: Isolation = "read_committed",
     ) -> Callable[[Callable[[MutationContext, A], Awaitable[R]]], Callable[[MutationContext, A], Awaitable[R]]]:
-        """Publish a mutation: one SERIALIZABLE transaction, run again when it loses a race."""
+        """Publish a mutation: one transaction of that isolation, run again when it loses a race.
+
+        What must hold between transactions stands on constraints, row locks and the account's lock; see
+        docs/decisions/0010.
+        """
 
         def publish(
             handler: Callable[[MutationContext, A], Awaitable[R]],
         ) -> Callable[[MutationContext, A], Awaitable[R]]:
-            self._add(Kind.MUTATION, handler, public=public, retry=retry, name=name, verbatim=verbatim)
+            self._add(
+                Kind.MUTATION,
+                handler,
+                public=public,
+                retry=retry,
+                name=name,
+                verbatim=verbatim,
+                isolation=isolation,
+            )
             return handler
 
         return publish
@@ -213,6 +233,7 @@ class Room:
         settled_by: Handler | None = None,
         name: str | None = None,
         verbatim: bool = False,
+        isolation: Isolation = "read_committed",
     ) -> None:
         hints = typing.get_type_hints(handler)
         self.functions.append(
@@ -230,6 +251,7 @@ class Room:
                 accepted_as=accepted_as | {kind},
                 settled_by=settled_by,
                 verbatim=verbatim,
+                isolation=isolation,
             )
         )
 

@@ -8,13 +8,17 @@ from typing import Any
 
 from daysong.kernel.clock import Clock
 from daysong.kernel.context import ActionContext, Caller, MutationContext, Notes, QueryContext, Runner
-from daysong.kernel.database import Database, Reader, Transaction
+from daysong.kernel.database import Database, Isolation, Reader, Transaction
 from daysong.kernel.jobs import Queue
 from daysong.kernel.registry import Function, Kind, Registry
 from daysong.kernel.settings import Settings
 from daysong.kernel.timestamps import Timestamps
+from daysong.kernel.turns import Turns
 
 Handler = Callable[..., Awaitable[Any]]
+
+# One holds the account's lock, one is on its way to it: more would only hold connections.
+MUTATIONS_OF_ONE_ACCOUNT = 2
 
 
 class Runtime:
@@ -37,6 +41,7 @@ class Runtime:
         self.clock = clock
         self.timestamps = Timestamps(clock)
         self.services = services
+        self._turns = Turns(MUTATIONS_OF_ONE_ACCOUNT)
 
     async def call(
         self,
@@ -57,7 +62,9 @@ class Runtime:
             case Kind.QUERY:
                 return await self._query(function, args, caller, clock, notes)
             case Kind.MUTATION:
-                return await self.mutate(function.handler, args, caller, clock, notes=notes)
+                return await self.mutate(
+                    function.handler, args, caller, clock, notes=notes, isolation=function.isolation
+                )
             case Kind.ACTION:
                 return await function.handler(self._action_context(caller, clock, notes, runner), args)
 
@@ -67,7 +74,8 @@ class Runtime:
 
     async def run_mutation(self, handler: Handler, args: Any, caller: Caller, clock: Clock) -> Any:
         """Run a registered mutation by its handler, in a transaction of its own."""
-        return await self.mutate(self.registry.of(handler).handler, args, caller, clock)
+        function = self.registry.of(handler)
+        return await self.mutate(function.handler, args, caller, clock, isolation=function.isolation)
 
     async def mutate(
         self,
@@ -78,8 +86,9 @@ class Runtime:
         *,
         afterwards: Callable[[Transaction], Awaitable[None]] | None = None,
         notes: Notes | None = None,
+        isolation: Isolation = "read_committed",
     ) -> Any:
-        """Run a mutation, and `afterwards` in the same transaction."""
+        """Run a mutation, and `afterwards` in the same transaction, which has that isolation."""
         now = clock.now()
 
         async def work(tx: Transaction) -> Any:
@@ -93,7 +102,8 @@ class Runtime:
                 await afterwards(tx)
             return result
 
-        return await self.database.mutate(work)
+        async with self._turns.of(caller.subject):
+            return await self.database.mutate(work, isolation=isolation)
 
     async def query_on(
         self, db: Reader, function: Function, args: Any, caller: Caller, *, now: datetime, notes: Notes

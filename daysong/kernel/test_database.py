@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from daysong.kernel import database as database_module
 from daysong.kernel.conftest import Kernel, MakeKernel
 from daysong.kernel.context import MutationContext, QueryContext
-from daysong.kernel.database import Database, SecondStatement, Transaction
+from daysong.kernel.database import Database, SecondStatement, Transaction, lock
 from daysong.kernel.errors import DaysongError, TooBusy
 from daysong.kernel.ids import DiaryId
 from daysong.kernel.registry import Args, NoArgs, Room
@@ -37,7 +38,7 @@ class Quarrel(Exception):
     """Something a function did not expect."""
 
 
-@room.mutation()
+@room.mutation(isolation="serializable")
 async def count_up(ctx: MutationContext, args: Named) -> int:
     """One more, by reading first and writing then."""
     count = int(await ctx.db.fetchval("select count from tally where name = $1", args.name) or 0) + 1
@@ -47,7 +48,7 @@ async def count_up(ctx: MutationContext, args: Named) -> int:
     return count
 
 
-@room.mutation()
+@room.mutation(isolation="serializable")
 async def register(ctx: MutationContext, args: Named) -> bool:
     """Take a name if it is free, by looking first."""
     if await ctx.db.fetchval("select true from tally where name = $1", args.name):
@@ -99,7 +100,8 @@ async def test_a_mutation_that_loses_a_race_is_run_again(kernel: Kernel) -> None
         await tx.execute("update tally set count = $1", before + 1)
 
     await kernel.database.pool.execute("insert into tally values ('alice', 0)")
-    await asyncio.gather(kernel.database.mutate(count), kernel.database.mutate(count))
+    mutate = functools.partial(kernel.database.mutate, isolation="serializable")
+    await asyncio.gather(mutate(count), mutate(count))
     assert await kernel.value("select count from tally") == 2
     assert tries == 3
 
@@ -122,7 +124,7 @@ async def test_a_race_between_rows_is_lost_too(kernel: Kernel) -> None:
 
         return work
 
-    mutate = kernel.database.mutate
+    mutate = functools.partial(kernel.database.mutate, isolation="serializable")
     assert sorted(await asyncio.gather(mutate(come("alice", "bob")), mutate(come("bob", "alice")))) == [False, True]
     assert await kernel.value("select count(*) from tally") == 1
 
@@ -137,6 +139,41 @@ async def test_many_at_once_lose_nothing(kernel: Kernel) -> None:
     """All of them are counted, however often they meet."""
     counts = await asyncio.gather(*[kernel.call(count_up, Named(name="alice")) for _ in range(10)])
     assert sorted(counts) == list(range(1, 11))
+
+
+async def test_who_waits_for_a_lock_reads_what_its_holder_has_committed(kernel: Kernel) -> None:
+    """Without more than READ COMMITTED: what is read after a lock by name is the newest, and nothing is run again."""
+    tries = 0
+
+    async def count(tx: Transaction) -> None:
+        nonlocal tries
+        tries += 1
+        await lock(tx, "the tally of alice", "another")
+        before = await tx.fetchval("select count from tally")
+        await tx.execute("update tally set count = $1", before + 1)
+
+    await kernel.database.pool.execute("insert into tally values ('alice', 0)")
+    await asyncio.gather(*[kernel.database.mutate(count) for _ in range(20)])
+    assert await kernel.value("select count from tally") == 20
+    assert tries == 20
+
+
+async def test_names_locked_in_any_order_do_not_deadlock(kernel: Kernel) -> None:
+    """Two transactions that lock the same names, named in opposite orders, never undo each other."""
+    tries = 0
+
+    def locking(*names: str) -> Any:
+        async def work(tx: Transaction) -> None:
+            nonlocal tries
+            tries += 1
+            await tx.execute("set local deadlock_timeout = '10ms'")
+            await lock(tx, *names)
+
+        return work
+
+    both = [locking("alice", "bob"), locking("bob", "alice")] * 20
+    await asyncio.gather(*[kernel.database.mutate(work) for work in both])
+    assert tries == len(both)
 
 
 async def test_a_deadlock_is_a_lost_race(kernel: Kernel) -> None:
@@ -175,7 +212,7 @@ async def test_who_loses_every_race_is_told_to_come_back(kernel: Kernel) -> None
         await tx.execute("update tally set count = 0")
 
     with pytest.raises(TooBusy):
-        await kernel.database.mutate(work)
+        await kernel.database.mutate(work, isolation="serializable")
     assert tries == database_module.MAX_ATTEMPTS
     assert await kernel.value("select count from tally") == tries
     assert await kernel.notes() == []

@@ -198,7 +198,9 @@ class Worker:
 
         if function.kind is Kind.MUTATION:
             # In one transaction with what it did: a mutation's job happens exactly once.
-            await self._runtime.mutate(function.handler, args, SYSTEM, clock, afterwards=mark_done)
+            await self._runtime.mutate(
+                function.handler, args, SYSTEM, clock, afterwards=mark_done, isolation=function.isolation
+            )
         else:
             await self._runtime.call(function, args, SYSTEM, clock)
             await self._runtime.database.mutate(mark_done)

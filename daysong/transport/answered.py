@@ -4,10 +4,9 @@ A client asks again when it does not know whether it was heard: with the same se
 answered stands in a row that the mutation's own transaction writes, so it is there if and only if the mutation
 happened. Two runs at once, here or in two processes, contend for the row's key: one is undone, and finds the other's.
 
-The row is looked for outside of that transaction, which only inserts it. PostgreSQL takes what a SERIALIZABLE
-transaction has looked for and not found as something it depends on, so that mutations of people who have nothing to do
-with each other would undo each other. But then a mutation may fail because the other run has just done the same (the
-entry to delete is gone), so whoever fails looks once more before saying so.
+The row is looked for before that transaction begins, which only inserts it. So a mutation may fail because another run
+of the same request has just done the same (the entry to delete is gone): a run that fails looks for the row once more
+before it reports the failure.
 
 Only whoever asked first is told. To anybody else, and to the same person under another sign-in (signed out meanwhile,
 say), the request is refused: it is not run a second time, since one client's entry must not end up in another's diary,

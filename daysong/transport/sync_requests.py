@@ -206,7 +206,7 @@ class _Once:
     async def _run(self, function: Function, args: Any) -> Answer:
         runtime = self._runtime
         if function.kind is Kind.MUTATION:
-            _, answer = await self._mutate(function.handler, args, runtime.clock)
+            _, answer = await self._mutate(function, args, runtime.clock)
             return answer
         self._settled_by = function.settled_by
         value = await runtime.call(function, args, self._caller, notes=self._notes, runner=self)
@@ -225,10 +225,10 @@ class _Once:
         """For an action: run a mutation; the one that answers for the action at most once."""
         if handler is not self._settled_by:
             return await self._runtime.run_mutation(handler, args, caller, clock)
-        value, self._answer = await self._mutate(self._runtime.registry.of(handler).handler, args, clock)
+        value, self._answer = await self._mutate(self._runtime.registry.of(handler), args, clock)
         return value
 
-    async def _mutate(self, handler: Handler, args: Any, clock: Clock) -> tuple[Any, Answer]:
+    async def _mutate(self, function: Function, args: Any, clock: Clock) -> tuple[Any, Answer]:
         """The mutation's result, and the answer that its transaction has kept."""
         session, notes = self._session, self._notes
         commit: Commit | None = None
@@ -239,7 +239,7 @@ class _Once:
                 # Of a run that was undone.
                 session.undo(commit)
                 commit = None
-            value = await handler(ctx, given)
+            value = await function.handler(ctx, given)
             result = self._encoded(value)
             # From here on Transitions know that something is about to happen at this moment.
             commit = Commit(session.hub.timestamps.next())
@@ -252,7 +252,9 @@ class _Once:
             return value, answer
 
         try:
-            done: tuple[Any, Answer] = await self._runtime.mutate(once, args, self._caller, clock, notes=notes)
+            done: tuple[Any, Answer] = await self._runtime.mutate(
+                once, args, self._caller, clock, notes=notes, isolation=function.isolation
+            )
         except (*CONNECTION_LOST, OSError):
             # It may have happened all the same: Transitions go on waiting for it, and the socket is closed.
             raise

@@ -22,6 +22,7 @@ from daysong.features.music.rules import LIVE
 from daysong.features.phone_calls import calls
 from daysong.features.subscriptions import accounts, usage
 from daysong.features.users import belongings, tombstones
+from daysong.features.users import store as users
 from daysong.features.users.belongings import Table
 from daysong.features.users.tombstones import Usage
 from daysong.kernel import logs
@@ -131,7 +132,7 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
 
 async def close_for_clerk(ctx: MutationContext, clerk_id: str) -> str:
     """Clerk has deleted somebody: so do we. Says in a word what came of it."""
-    row = await ctx.db.fetchrow("select id, deleted_at from users where clerk_id = $1 for update", clerk_id)
+    row = await users.locked(ctx.db, clerk_id)
     if row is None:
         if await tombstones.deleted_at(ctx, clerk_id) is not None:
             return "deleted before"
@@ -271,7 +272,8 @@ async def _forget_mentions(db: Transaction, schema: Mapping[str, Any], names: li
             # Joined name by name: for a long list at once, PostgreSQL would read the whole table.
             rows = await db.fetch(
                 f"""select t.ctid, {table.names} as names
-                    from unnest($1::text[]) as wanted (name) join {table.name} t on {condition} limit {AT_ONCE}""",  # noqa: S608 - from the catalog
+                    from unnest($1::text[]) as wanted (name) join {table.name} t on {condition}
+                    limit {AT_ONCE} for update of t""",  # noqa: S608 - from the catalog
                 names,
             )
             if rows:
@@ -286,19 +288,19 @@ async def _forget_jobs(db: Transaction, names: list[str], *, limit: int | None) 
     done = await db.execute(
         """delete from jobs where ctid = any(array(
              select j.ctid from unnest($1::text[]) as wanted (name)
-             join jobs j on mentioned(j.args) ? wanted.name limit $2))""",
+             join jobs j on mentioned(j.args) ? wanted.name limit $2 for update of j))""",
         names, limit,
     )  # fmt: skip
     return done != "DELETE 0"
 
 
 async def _some(db: Transaction, table: Table, condition: str, *args: Any) -> list[asyncpg.Record]:
-    sql = f"select t.ctid, {table.names} as names from {table.name} t where {condition} limit {AT_ONCE}"  # noqa: S608 - from the catalog
+    sql = f"select t.ctid, {table.names} as names from {table.name} t where {condition} limit {AT_ONCE} for update of t"  # noqa: S608
     return await db.fetch(sql, *args)
 
 
 async def _delete(db: Transaction, table: Table, rows: list[asyncpg.Record]) -> None:
-    # Nobody else can have changed them meanwhile, and moved them: then this transaction would be run again.
+    # They were locked when they were found, so that nobody else has changed them since, and moved them.
     places = [row["ctid"] for row in rows]
     await db.execute(f"delete from {table.name} where ctid = any($1)", places)  # noqa: S608 - from the catalog
 

@@ -34,6 +34,7 @@ from daysong.features.phone_calls.outcomes import (
 )
 from daysong.features.phone_calls.sessions import Whose
 from daysong.features.subscriptions import revenuecat_billing, usage
+from daysong.features.users import store as users
 from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.database import Reader
@@ -289,7 +290,7 @@ async def begin_call_song(ctx: MutationContext, args: OneDiary) -> str:
     Without a song left in the period the entry stays as it is.
     """
     owner = await _owner(ctx.db, args.diary_id)
-    if owner is None:
+    if owner is None or not await users.lock_account(ctx.db, owner):
         return "gone"
     if await ctx.db.fetchval("select true from generations where diary_id = $1 limit 1", args.diary_id):
         return "begun before"

@@ -88,7 +88,8 @@ async def begin_generation(ctx: MutationContext, args: StartGeneration) -> Start
     """Entry, charge, generation and job in one transaction."""
     owner = await accounts.of_caller(ctx)
     diary_id = await diaries.save(ctx, owner, args.content, args.diary_id or None)
-    if await generations.live_for(ctx.db, diary_id):
+    # A new entry has no song in the making.
+    if args.diary_id and await generations.live_for(ctx.db, diary_id):
         return await _refused(ctx, owner, diary_id, "ALREADY_IN_PROGRESS", IN_PROGRESS)
     charge_id = await usage.charge(ctx.db, owner, ctx.now)
     if charge_id is None:

@@ -136,7 +136,7 @@ async def record_file(ctx: MutationContext, args: KeptFile) -> None:
     """From now on the track is served from our copy."""
     inserted = await ctx.db.fetchval(
         """insert into files (id, user_id, content_type, size, created_at)
-           select $2, user_id, $3, $4, $5 from music where id = $1
+           select $2, user_id, $3, $4, $5 from music where id = $1 for update
            on conflict (id) do update set content_type = excluded.content_type, size = excluded.size
            returning id""",
         args.music_id, args.file_id, args.content_type, args.size, ctx.now,

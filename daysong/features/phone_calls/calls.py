@@ -16,10 +16,9 @@ ON_A_LINE = "asked_at is not null and hung_up_at is null and ended_at is null"
 
 
 async def lock_lines(db: Transaction) -> None:
-    """From here on, nobody else counts or takes lines until this transaction ends. To be its first statement.
+    """Wait until no other transaction counts or takes lines, and keep it so until this one ends.
 
-    A SERIALIZABLE transaction sees what was there at its first query; a lock is none, so what is counted after it is
-    what there is.
+    What is counted after it is what there is: each statement sees what is committed by then.
     """
     await db.execute("lock table call_lines in exclusive mode")
 

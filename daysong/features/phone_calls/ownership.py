@@ -12,6 +12,7 @@ from daysong.features.phone_calls import consent
 from daysong.features.phone_calls.numbers import number_hash
 from daysong.features.phone_calls.rules import MOST_TRIES
 from daysong.kernel.context import MutationContext
+from daysong.kernel.database import lock
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.ids import UserId
 
@@ -50,6 +51,7 @@ async def claim(ctx: MutationContext, user_id: UserId, number: str) -> Claim:
     calls; what was tried before counts no more.
     """
     hashed = number_hash(ctx.settings, number)
+    await lock(ctx.db, f"number {hashed.hex()}")
     verified = await _is_verified(ctx, user_id, number)
     known = await consent.known(ctx.db, hashed)
     if known.refused and not verified:
@@ -111,7 +113,10 @@ async def vouch(ctx: MutationContext, user_id: UserId, numbers: tuple[str, ...])
            where user_id = $1 and phone_e164 = any($2) and (consent <> 'granted' or lost_at is not null)""",
         user_id, list(numbers),
     )  # fmt: skip
-    if row is None or not await _take(ctx, user_id, row["phone_e164"], from_others=True):
+    if row is None:
+        return False
+    await lock(ctx.db, f"number {number_hash(ctx.settings, row['phone_e164']).hex()}")
+    if not await _take(ctx, user_id, row["phone_e164"], from_others=True):
         return False
     hashed = number_hash(ctx.settings, row["phone_e164"])
     await _clear(ctx, hashed)

@@ -233,14 +233,13 @@ async def upsert_call_settings(ctx: MutationContext, args: UpsertCallSettings) -
     """
     owner = await accounts.of_caller(ctx)
     chosen = _checked(args)
-    before = await ctx.db.fetchrow("select * from call_settings where user_id = $1", owner)
     claim = await ownership.claim(ctx, owner, chosen.phone_e164)
+    before = await ctx.db.fetchrow("select * from call_settings where user_id = $1 for update", owner)
     is_same = before is not None and before["phone_e164"] == chosen.phone_e164 and before["lost_at"] is None
     known = before if is_same else None
     standing = _standing(ctx, known, claim)
     due = _due(ctx, chosen, known) if args.active and standing.paused_reason is None else None
     language = args.language or (DEFAULT_LANGUAGE if before is None else before["language"])
-    # Of two at once for one number, the later to come loses its race, is run again, and finds that it is taken.
     settings_id: str = await ctx.db.fetchval(
         """insert into call_settings
              (id, user_id, phone_e164, timezone, local_minutes, byday_mask, cadence, language, active,

@@ -75,8 +75,8 @@ async def create_share_link(ctx: MutationContext, args: CreateShareLink) -> Shar
         args.music_id, ctx.now,
     )  # fmt: skip
     while share_id is None:
-        # Nothing is inserted when the id is taken; then another is drawn. Of two at once for one track, the later to
-        # come loses its race, is run again, and finds the other's link.
+        # Nothing is inserted when the id is taken; then another is drawn. That the track has no link stays so: the
+        # owner's lock is held.
         share_id = await ctx.db.fetchval(
             """insert into shared_music (id, share_id, user_id, music_id, created_at, updated_at)
                values ($1, $2, $3, $4, $5, $5) on conflict do nothing returning share_id""",

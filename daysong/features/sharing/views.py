@@ -37,7 +37,7 @@ async def record_share_view(ctx: MutationContext, args: RecordShareView) -> None
         """select s.id, s.user_id from shared_music s
            join music m on m.id = s.music_id and m.deleted_at is null and m.status = 'ready'
            join users u on u.id = s.user_id and u.deleted_at is null
-           where s.share_id = $1 and not s.is_private""",
+           where s.share_id = $1 and not s.is_private for key share of s""",
         args.share_id,
     )
     if share is None:

@@ -90,6 +90,8 @@ async def are_gone(ctx: MutationContext, app_user_ids: Iterable[str]) -> bool:
 async def open_book(ctx: MutationContext, event: BillingEvent | None, *users: str) -> Book:
     """Everybody the event is about, these users, and whoever else is needed to work out what they have."""
     reader = _Reader(ctx)
+    if event is not None:
+        await store.lock_customers(ctx.db, (*event.app_user_ids, *event.transferred_from, *event.transferred_to))
     for user_id in users:
         await reader.user(user_id)
     if event is not None and event.type == "TRANSFER":

@@ -15,6 +15,7 @@ from daysong.features.subscriptions.status import (
     status_columns,
     status_of,
 )
+from daysong.features.users import store as users
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import Unauthorized
@@ -134,7 +135,7 @@ async def get_current_user_status(ctx: QueryContext, args: NoArgs) -> Subscripti
 @billing.mutation()
 async def create_free_subscription(ctx: MutationContext, args: OneUser) -> OpenedSubscription:
     """Make sure that an account has a subscription; the one it has stays as it is."""
-    if not await ctx.db.fetchval("select true from users where id = $1", args.user_id):
+    if not await users.lock_account(ctx.db, args.user_id):
         raise UserNotFound
     await usage.open_free_plan(ctx.db, UserId(args.user_id), ctx.now)
     return OpenedSubscription(

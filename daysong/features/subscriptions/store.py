@@ -17,7 +17,7 @@ from daysong.features.subscriptions.holdings import NOTHING, Holdings, Told, spa
 from daysong.features.subscriptions.rules import counting
 from daysong.features.subscriptions.status import lines_of, standing_of
 from daysong.kernel.clock import from_ms, to_ms
-from daysong.kernel.database import Transaction
+from daysong.kernel.database import Transaction, lock
 from daysong.kernel.ids import ParkedCustomerId, SubscriptionId, SubscriptionLogId, UserId
 
 ROW_SQL = "select s.*, s.lines as subscription_lines from subscriptions s where s.user_id = $1 for update"
@@ -31,6 +31,7 @@ async def insert(db: Transaction, user_id: UserId, now: datetime) -> None:
         SubscriptionId.new(now), user_id, now,
     )  # fmt: skip
     clerk_id = await db.fetchval("select clerk_id from users where id = $1", user_id)
+    await lock_customers(db, [clerk_id, user_id])
     parked = await take_parked(db, [clerk_id, user_id], user_id, now)
     if parked != NOTHING:
         await save(db, user_id, parked, event_type="account", event_id=None, now=now)
@@ -113,6 +114,24 @@ async def remember_ids(db: Transaction, user_id: str, app_user_ids: Iterable[str
                on conflict (app_user_id) do nothing""",
             name, user_id, now,
         )  # fmt: skip
+
+
+async def lock_customers(db: Transaction, app_user_ids: Iterable[str]) -> None:
+    """Hold what these ids of RevenueCat's stand for, and every id that a parked customer has in common with them.
+
+    An event parks a customer that no account has, and a new account takes what is parked for it: of two at once that
+    share an id, the later sees what the earlier has done.
+    """
+    held: set[str] = set()
+    wanted = set(app_user_ids)
+    while wanted:
+        await lock(db, *(f"customer {each}" for each in wanted))
+        held |= wanted
+        rows = await db.fetch(
+            "select distinct unnest(app_user_ids) as id from parked_customers where app_user_ids && $1::text[]",
+            sorted(held),
+        )
+        wanted = {row["id"] for row in rows} - held
 
 
 async def parked_with(db: Transaction, app_user_ids: Iterable[str]) -> list[asyncpg.Record]:

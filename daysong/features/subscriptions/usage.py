@@ -7,6 +7,7 @@ from datetime import datetime
 from daysong.features.subscriptions import store
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, Quota
 from daysong.features.subscriptions.status import quota_of_row, status_columns
+from daysong.features.users import store as users
 from daysong.kernel.database import Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import ChargeId, UserId
@@ -33,13 +34,11 @@ async def quota_of(db: Reader, user_id: UserId, now: datetime) -> Quota:
 async def charge(db: Transaction, user_id: UserId, now: datetime, *, held: bool = True) -> ChargeId | None:
     """Take one song from the quota; None when nothing is left.
 
-    Of many at once, whoever did not see what the one before it took is run again. They come to that one after the
-    other, by the lock on the plan's row, which of 200 at once loses far fewer races than a write to the row would; and
-    who finds nothing left waits for nobody. Without `held`, `release` may give it back.
+    Holds the account's lock from here on, so that each of many at once counts what the ones before it have taken.
+    Without `held`, `release` may give it back.
     """
-    if (await quota_of(db, user_id, now)).remaining == 0:
+    if not await users.lock_account(db, user_id) or (await quota_of(db, user_id, now)).remaining == 0:
         return None
-    await db.execute("select from subscriptions where user_id = $1 for update", user_id)
     charge_id = ChargeId.new(now)
     await db.execute(
         "insert into usage_charges (id, user_id, charged_at, held) values ($1, $2, $3, $4)",
@@ -58,7 +57,11 @@ async def refund(db: Transaction, charge_id: str, reason: str, now: datetime) ->
 
 
 async def release(db: Transaction, user_id: UserId, reason: str, now: datetime) -> bool:
-    """Give back the newest charge that no song holds; False when there is none."""
+    """Give back the newest charge that no song holds; False when there is none.
+
+    Holds the account's lock from here on, so that two at once do not give back the same one.
+    """
+    await users.lock_account(db, user_id)
     charge_id = await db.fetchval(
         """select c.id from usage_charges c
            where c.user_id = $1 and not c.held

@@ -1,12 +1,20 @@
-"""Rows of `users`."""
+"""Rows of `users`, and the account's lock.
+
+Whoever reads an account's row here for a mutation locks it (`for no key update`) until the transaction ends. So the
+mutations of one account run one after another, each on what the one before it has committed, and those of different
+accounts never wait for each other. Rows of other tables that refer to the account can be inserted meanwhile.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import NamedTuple
 
+import asyncpg
+
 from daysong.features.users import tombstones
 from daysong.kernel.context import Caller, MutationContext
+from daysong.kernel.database import Transaction, lock
 from daysong.kernel.errors import Unauthorized
 from daysong.kernel.ids import UserId
 
@@ -36,13 +44,12 @@ async def upsert(
 ) -> Account:
     """The account of that Clerk user, made if it is new, brought up to date if e-mail or name changed.
 
-    Writes only when something changed, so that ordinary calls do not contend for the row. Safe against another
-    transaction making the same account: one of the two is run again and finds it. Unauthorized when it is deleted.
+    Holds the account's lock from here on, and writes only when something changed. Unauthorized when it is deleted.
 
     With `by`, this is what somebody's token says: nothing changes when Clerk has told of changes made since, and a
     token left over from a deleted account is refused as well.
     """
-    row = await ctx.db.fetchrow("select id, email, name, deleted_at, told_at from users where clerk_id = $1", clerk_id)
+    row = await locked(ctx.db, clerk_id)
     if row is None:
         if by is not None and await tombstones.bars(ctx, by):
             raise Unauthorized
@@ -62,11 +69,36 @@ async def upsert(
     return Account(UserId(row["id"]), email_is_new=new_email != row["email"])
 
 
+LOCKED_SQL = """
+    select id, email, name, verified_phones, deleted_at, told_at, told_in from users where clerk_id = $1
+    for no key update"""
+
+
+async def locked(db: Transaction, clerk_id: str) -> asyncpg.Record | None:
+    """The account of a Clerk user, locked; None when there is none.
+
+    Then nobody else makes one, or notes that the Clerk user is gone, until this transaction ends.
+    """
+    row = await db.fetchrow(LOCKED_SQL, clerk_id)
+    if row is None:
+        # There is no row to lock. Who held this lock may have made one.
+        await lock(db, f"account of {clerk_id}")
+        row = await db.fetchrow(LOCKED_SQL, clerk_id)
+    return row
+
+
+async def lock_account(db: Transaction, user_id: str) -> bool:
+    """Hold an account's lock from here on; False when there is no such account, or it is deleted."""
+    found = await db.fetchval(
+        "select true from users where id = $1 and deleted_at is null for no key update", user_id
+    )  # fmt: skip
+    return found is not None
+
+
 async def _insert(ctx: MutationContext, clerk_id: str, *, email: str | None, name: str | None) -> Account:
     user_id = UserId.new(ctx.now)
     await ctx.db.execute(
-        """insert into users (id, clerk_id, email, name, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)
-           on conflict (clerk_id) do nothing""",
+        "insert into users (id, clerk_id, email, name, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)",
         user_id, clerk_id, email, name, ctx.now,
     )  # fmt: skip
     return Account(user_id, is_new=True, email_is_new=email is not None)
@@ -85,10 +117,7 @@ async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None,
 
     A deleted account stays deleted, whatever is told of it and in whatever order.
     """
-    row = await ctx.db.fetchrow(
-        "select id, email, verified_phones, deleted_at, told_at, told_in from users where clerk_id = $1 for update",
-        told.clerk_id,
-    )
+    row = await locked(ctx.db, told.clerk_id)
     if row is None:
         if await tombstones.deleted_at(ctx, told.clerk_id) is not None:
             return None, "account is deleted"

@@ -97,8 +97,10 @@ async def _schedule(ctx: MutationContext, handler: Handler, event_id: str, *, re
 
 
 async def opened(db: Transaction, args: OneEvent) -> Any:
-    """The row of an event that is yet to be handled; None when it has been, or is gone."""
-    return await db.fetchrow("select * from webhook_events where id = $1 and handled_at is null", args.event_id)
+    """The row of an event that is yet to be handled, locked; None when it has been, or is gone."""
+    return await db.fetchrow(
+        "select * from webhook_events where id = $1 and handled_at is null for update", args.event_id
+    )
 
 
 async def close(ctx: MutationContext, args: OneEvent, outcome: str) -> None:
@@ -142,6 +144,8 @@ async def replay(runtime: Runtime, event_id: str) -> bool:
     """
 
     async def again(ctx: MutationContext, args: OneEvent) -> bool:
+        # Two replays at once are one after the other: the later finds the job of the earlier.
+        await ctx.db.execute("select from webhook_events where id = $1 for update", args.event_id)
         row = await one(ctx.db, args.event_id)
         if row["status"] == "waiting":
             return False

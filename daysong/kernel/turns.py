@@ -1,0 +1,41 @@
+"""Turns: how many transactions of one account a process runs at the same time.
+
+Mutations of one account wait for each other in the database anyway, by the account's lock, and each of them holds a
+connection while it waits. Without this, one account that calls in a loop would take every connection of the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Turns:
+    """Lets at most `at_once` holders of one key go on at the same time; the others wait, first come, first served."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        # By key: the semaphore, and how many hold it or wait for it. A key that nobody uses is forgotten.
+        self._used: dict[str, tuple[asyncio.Semaphore, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    @asynccontextmanager
+    async def of(self, key: str | None) -> AsyncIterator[None]:
+        """Hold one of the key's places; without a key there is nothing to wait for."""
+        if key is None:
+            yield
+            return
+        semaphore, users = self._used.get(key) or (asyncio.Semaphore(self._at_once), 0)
+        self._used[key] = (semaphore, users + 1)
+        try:
+            async with semaphore:
+                yield
+        finally:
+            semaphore, users = self._used[key]
+            if users == 1:
+                del self._used[key]
+            else:
+                self._used[key] = (semaphore, users - 1)
