@@ -29,6 +29,7 @@ from daysong.kernel.context import Caller
 from daysong.kernel.database import Database
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.jobs import Queue
+from daysong.kernel.limits.limits import Limits
 from daysong.kernel.live import Live
 from daysong.kernel.registry import Registry, Room
 from daysong.kernel.runtime import Runtime
@@ -36,7 +37,8 @@ from daysong.kernel.settings import Settings
 from daysong.kernel.worker import Worker
 from daysong.transport import http, schedule, testing_functions, testing_mode
 from daysong.transport.auth import Authenticator
-from daysong.transport.sync_hub import Hub, Limits
+from daysong.transport.sync_hub import Hub
+from daysong.transport.sync_hub import Limits as SocketLimits
 from daysong.transport.webhooks import clerk as clerk_webhook
 from daysong.transport.webhooks import revenuecat as revenuecat_webhook
 from daysong.transport.webhooks import suno as suno_webhook
@@ -106,7 +108,7 @@ class App:
         clock: Clock | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         mounts: Mapping[str, ASGIApp] | None = None,
-        limits: Limits | None = None,
+        limits: SocketLimits | None = None,
     ) -> None:
         """Connect everything; nothing is opened yet.
 
@@ -120,8 +122,10 @@ class App:
         self.clock = clock
         self.database = Database(settings.database_url)
         self.files = FileStore(settings.storage_url)
-        self._openai = OpenAI(settings.openai, transport=transport, clock=clock)
-        self._suno = Suno(settings.suno, transport=transport, clock=clock)
+        self.limits = Limits(settings, self.database)
+        line = self.limits.line
+        self._openai = OpenAI(settings.openai, transport=transport, clock=clock, line=line("openai"))
+        self._suno = Suno(settings.suno, transport=transport, clock=clock, line=line("suno"))
         self._fetcher = FileFetcher(
             hosts=settings.suno.file_hosts,
             allowed_origins=settings.trusted_origins,
@@ -129,9 +133,9 @@ class App:
             clock=clock,
         )
         self._verifier = TokenVerifier(settings.clerk, transport=transport)
-        self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock)
-        self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock)
-        self._vapi = Vapi(settings.vapi, transport=transport, clock=clock)
+        self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock, line=line("clerk"))
+        self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock, line=line("revenuecat"))
+        self._vapi = Vapi(settings.vapi, transport=transport, clock=clock, line=line("vapi"))
         registry = Registry((*ROOMS, *testing_functions.rooms_for(settings)))
         self.runtime = Runtime(
             settings=settings,
@@ -211,7 +215,7 @@ def build(
     clock: Clock | None = None,
     transport: httpx2.AsyncBaseTransport | None = None,
     mounts: Mapping[str, ASGIApp] | None = None,
-    limits: Limits | None = None,
+    limits: SocketLimits | None = None,
 ) -> App:
     """The app for these settings; see App."""
     return App(settings, clock=clock, transport=transport, mounts=mounts, limits=limits)

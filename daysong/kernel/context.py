@@ -14,6 +14,7 @@ import msgspec
 
 from daysong.kernel.clock import Clock
 from daysong.kernel.errors import Unauthorized
+from daysong.kernel.limits.marks import account_mark
 from daysong.kernel.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Scheduler(Protocol):
 
     async def schedule(
         self, tx: Transaction, handler: Callable[..., Awaitable[Any]], args: msgspec.Struct, *,
-        due_at: datetime, delay: timedelta, key: str | None,
+        due_at: datetime, delay: timedelta, key: str | None, account: str | None = None,
     ) -> None: ...  # fmt: skip
 
 
@@ -157,12 +158,18 @@ class MutationContext(Logging):
         *,
         delay: timedelta = timedelta(0),
         key: str | None = None,
+        account: str | None = None,
     ) -> None:
         """Run `handler` as a job once this transaction has committed and `delay` has passed.
 
-        With a `key`, only the first job of that key is made, for as long as its row is kept (over a week).
+        With a `key`, only the first job of that key is made, for as long as its row is kept (over a week). `account`
+        is the user's id where it is an account's job: of one account only some run at a time, and it waits in line for
+        vendors as one.
         """
-        await self._scheduler.schedule(self.db, handler, args, due_at=self.now + delay, delay=delay, key=key)
+        mark = None if account is None else account_mark(self.settings.hash_key, account)
+        await self._scheduler.schedule(
+            self.db, handler, args, due_at=self.now + delay, delay=delay, key=key, account=mark
+        )  # fmt: skip
 
 
 class ActionContext(Logging):

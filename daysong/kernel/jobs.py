@@ -67,9 +67,11 @@ class Job(msgspec.Struct, frozen=True):
     starts: int
     failures: int
     request_id: str
+    account: str | None
+    deferrals: int
 
 
-COLUMNS = "id, ticket, function, args, starts, failures, request_id"
+COLUMNS = "id, ticket, function, args, starts, failures, request_id, account, deferrals"
 
 
 class Queue:
@@ -88,16 +90,21 @@ class Queue:
         due_at: datetime,
         delay: timedelta,
         key: str | None,
+        account: str | None = None,
     ) -> None:
-        """Add a job in the transaction `tx`; nothing happens when a job of the same `key` exists."""
+        """Add a job in the transaction `tx`; nothing happens when a job of the same `key` exists.
+
+        `account` is a mark of whose job it is, see `kernel/limits/marks.py`; None when it is nobody's in particular.
+        """
         function = self._registry.of(handler)
         if function.kind is Kind.QUERY:
             raise DaysongError(f"{function.identifier} is a query, and makes no job")
         job_id, ticket = JobId.new(due_at), new_ticket()
         inserted = await tx.fetchval(
-            """insert into jobs (id, ticket, function, args, due_at, unique_key, request_id)
-               values ($1, $2, $3, $4, $5, $6, $7) on conflict (unique_key) do nothing returning id""",
+            """insert into jobs (id, ticket, function, args, due_at, unique_key, request_id, account)
+               values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (unique_key) do nothing returning id""",
             job_id, ticket, function.identifier, values.plain(args), due_at, key, logs.request_id(),
+            account,
         )  # fmt: skip
         if inserted:
             await enqueue(tx, job_id, ticket, delay)
@@ -138,7 +145,15 @@ class Queue:
         _check(ended)
 
     async def put_back(
-        self, tx: Transaction, job: Job, *, failures: int, due_at: datetime, delay: timedelta, error: str | None
+        self,
+        tx: Transaction,
+        job: Job,
+        *,
+        failures: int,
+        due_at: datetime,
+        delay: timedelta,
+        error: str | None,
+        deferrals: int = 0,
     ) -> None:
         """The job has failed that often and is tried again at `due_at`. May raise Superseded.
 
@@ -147,9 +162,9 @@ class Queue:
         ticket = new_ticket()
         ended = await tx.fetchval(
             """update jobs set status = 'queued', ticket = $4, failures = $5, starts = 0, due_at = $6,
-               last_error = coalesce($7, last_error)
+               last_error = coalesce($7, last_error), deferrals = $8
                where id = $1 and ticket = $2 and starts = $3 and status = 'running' returning id""",
-            job.id, job.ticket, job.starts, ticket, failures, due_at, error,
+            job.id, job.ticket, job.starts, ticket, failures, due_at, error, deferrals,
         )  # fmt: skip
         _check(ended)
         await enqueue(tx, job.id, ticket, delay)

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from daysong.kernel.errors import DaysongError
+from daysong.kernel.limits import declarations, rates
+from daysong.kernel.limits.rates import Rate
 
 # Where Suno's files have been seen to come from; a name that starts with `*.` stands for all below it.
 SUNO_FILE_HOSTS = ("musicfile.api.box", "cdn1.suno.ai", "cdn2.suno.ai", "audiopipe.suno.ai")
@@ -106,6 +108,17 @@ class VapiSettings(msgspec.Struct, frozen=True, kw_only=True):
     latest_minutes: int = 30
 
 
+class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of `kernel/limits/declarations.py`, as set here; what is off is not there.
+
+    enabled   whether any holds: in test mode none does, unless it is asked for
+    rates     by name
+    """
+
+    enabled: bool = True
+    rates: dict[str, Rate] = msgspec.field(default_factory=lambda: dict(declarations.OUTBOUND))
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a process is told at start."""
 
@@ -124,6 +137,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clerk: ClerkSettings
     revenuecat: RevenueCatSettings = RevenueCatSettings()
     vapi: VapiSettings = VapiSettings()
+    limits: LimitsSettings = LimitsSettings()
 
     @property
     def production(self) -> bool:
@@ -211,6 +225,20 @@ class _Reader:
             return default
         return int(text)
 
+    def rates(self, declared: Mapping[str, Rate]) -> dict[str, Rate]:
+        """The declared rates, but for those that `LIMIT_<NAME>` sets otherwise or turns off."""
+        found: dict[str, Rate] = {}
+        for name, rate in declared.items():
+            setting = f"LIMIT_{name.upper()}"
+            text, given = self.optional(setting), None
+            try:
+                given = rates.parse(text, strict=rate.strict) if text else rate
+            except ValueError:
+                self.problems.append(Problem(setting, "must be a rate such as 20/10s, or off"))
+            if given is not None:
+                found[name] = given
+        return found
+
     def flag(self, name: str) -> bool:
         """A yes or no."""
         value = (self.optional(name) or "").lower()
@@ -284,6 +312,10 @@ def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) 
             max_concurrent_calls=reader.whole("VAPI_MAX_CONCURRENT_CALLS", 10, least=1, most=10_000),
             max_call_minutes=reader.whole("VAPI_MAX_CALL_MINUTES", 10, least=1, most=60),
             latest_minutes=reader.whole("CALL_LATEST_MINUTES", 30, least=1, most=180),
+        ),
+        limits=LimitsSettings(
+            enabled=not reader.flag("DAYSONG_TEST") or reader.flag("DAYSONG_TEST_LIMITS"),
+            rates=reader.rates(declarations.OUTBOUND),
         ),
     )
     if production:

@@ -18,6 +18,7 @@ from daysong.kernel.conftest import NOW, PATIENCE, Kernel, MakeKernel, until
 from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.errors import ExpectedError, VendorError
 from daysong.kernel.jobs import Cron
+from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.registry import Args, NoArgs, Retry, Room
 from daysong.kernel.worker import MAX_STARTS, Worker
 
@@ -230,6 +231,19 @@ async def test_a_vendor_is_not_asked_before_it_wants_to_be(kernel: Kernel, vendo
     await kernel.call(plan_question, Text(text="la?"))
     await kernel.drain(until=NOW + timedelta(hours=1))
     assert [moment for _, moment, _ in vendor.asked] == [NOW, NOW + timedelta(seconds=600)]
+
+
+async def test_g14_waiting_in_line_is_no_failure(kernel: Kernel, vendor: Vendor) -> None:
+    """A job that the line for a vendor was too long for comes back later; none of its three attempts is used up."""
+    vendor.failures = [Deferred("suno", 30.0) for _ in range(5)]
+    await kernel.call(plan_question, Text(text="la?"))
+    await kernel.drain()
+    waiting = await kernel.job()
+    assert (waiting["status"], waiting["failures"], waiting["starts"]) == ("queued", 0, 0)
+    await kernel.drain(until=NOW + timedelta(minutes=3))
+    assert [moment for _, moment, _ in vendor.asked] == [NOW + timedelta(seconds=30 * place) for place in range(6)]
+    done = await kernel.job()
+    assert (done["status"], done["failures"]) == ("done", 0)
 
 
 async def test_a_failing_mutation_leaves_nothing_but_its_failure(kernel: Kernel) -> None:

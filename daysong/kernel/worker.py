@@ -21,6 +21,8 @@ from daysong.kernel.context import SYSTEM
 from daysong.kernel.database import Transaction, close_pool
 from daysong.kernel.errors import DaysongError, ExpectedError, VendorError
 from daysong.kernel.jobs import ENTRYPOINT, Cron, Job, Superseded
+from daysong.kernel.limits.errors import Deferred
+from daysong.kernel.limits.lines import on_behalf_of
 from daysong.kernel.registry import Function, Kind, NoArgs, Retry
 from daysong.kernel.runtime import Runtime
 
@@ -32,6 +34,9 @@ AT_ONCE = 50
 LONGEST_RESTART_PAUSE = 30.0
 # Until a job is delivered again whose outcome could not be stored.
 UNSETTLED_PAUSE = 5.0
+# A job may be put back that often, each time for that many seconds at most, before waiting counts as a failure.
+MOST_DEFERRALS = 200
+LONGEST_DEFERRAL = 900.0
 COMMAND_TIMEOUT = 30.0
 LISTENER_CHECK = timedelta(seconds=10)
 # The run of a tick longer ago is not made up for: the row that says whether it has run may be purged.
@@ -174,7 +179,8 @@ class Worker:
             function = self._runtime.registry.named(job.function)
             try:
                 try:
-                    await self._run(job, function, clock)
+                    with on_behalf_of(job.account or "", returning=job.deferrals > 0):
+                        await self._run(job, function, clock)
                     log.info("job done", job=job.id, function=job.function)
                 except Superseded:
                     raise
@@ -206,6 +212,9 @@ class Worker:
             await self._runtime.database.mutate(mark_done)
 
     async def _after_failure(self, job: Job, function: Function | None, error: Exception, clock: Clock) -> None:
+        if isinstance(error, Deferred) and job.deferrals < MOST_DEFERRALS:
+            await self._defer(job, error, clock)
+            return
         told = _told(error)
         final = isinstance(error, ExpectedError | KilledTooOften | UsedUp) or (
             isinstance(error, VendorError) and error.permanent
@@ -232,6 +241,14 @@ class Worker:
             used_up = max(failures, retry.attempts)
             await self._put_back(job, clock, failures=used_up, delay=retry.longest, error=told)
 
+    async def _defer(self, job: Job, error: Deferred, clock: Clock) -> None:
+        """Put a job back for which a line was too long: no failure, and not to be kept as one."""
+        log.info("job deferred", job=job.id, function=job.function, vendor=error.vendor)
+        delay = timedelta(seconds=min(error.retry_after or 0.0, LONGEST_DEFERRAL))
+        await self._put_back(
+            job, clock, failures=job.failures, delay=delay, error=None, deferrals=job.deferrals + 1
+        )  # fmt: skip
+
     async def _bury(self, job: Job, function: Function | None, told: str | None, clock: Clock) -> None:
         async def bury(tx: Transaction) -> None:
             await self._queue.bury(tx, job, clock.now(), told)
@@ -242,11 +259,15 @@ class Worker:
             args = msgspec.convert(job.args, function.args_type)
             await self._runtime.mutate(function.on_exhausted, args, SYSTEM, clock, afterwards=bury)
 
-    async def _put_back(self, job: Job, clock: Clock, *, failures: int, delay: timedelta, error: str | None) -> None:
+    async def _put_back(
+        self, job: Job, clock: Clock, *, failures: int, delay: timedelta, error: str | None, deferrals: int = 0
+    ) -> None:
         due_at = clock.now() + delay
 
         async def put_back(tx: Transaction) -> None:
-            await self._queue.put_back(tx, job, failures=failures, due_at=due_at, delay=delay, error=error)
+            await self._queue.put_back(
+                tx, job, failures=failures, due_at=due_at, delay=delay, error=error, deferrals=deferrals
+            )
 
         await self._runtime.database.mutate(put_back)
 

@@ -21,6 +21,7 @@ import msgspec
 from daysong.kernel import logs
 from daysong.kernel.clock import Clock, SystemClock, from_ms
 from daysong.kernel.errors import DaysongError, VendorError
+from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import ClerkSettings
 from daysong.vendors.http import client, retry_after
 
@@ -251,6 +252,7 @@ class ClerkUsers:
         transport: httpx2.AsyncBaseTransport | None = None,
         timeout: float = 30.0,
         clock: Clock | None = None,
+        line: Line | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._has_key = settings.secret_key is not None
@@ -260,6 +262,7 @@ class ClerkUsers:
             headers={"Authorization": f"Bearer {settings.secret_key}"},
             timeout=timeout,
             transport=transport,
+            line=line,
         )
 
     async def close(self) -> None:

@@ -22,6 +22,7 @@ import msgspec
 from daysong.kernel import logs
 from daysong.kernel.clock import Clock, SystemClock
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.lines import Line
 
 CONNECT_TIMEOUT = 5.0
 MAX_REDIRECTS = 3
@@ -39,6 +40,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A storage network may answer 403 or 404 for a short while after a file was announced.
 _WORTH_ANOTHER_TRY = frozenset({403, 404, 408, 425, 429})
 
+_ASKS_FOR_A_PAUSE = frozenset({429, 430, 503})
+
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 _log = logs.get_logger("vendors")
@@ -51,12 +54,14 @@ def client(
     headers: Mapping[str, str] | None = None,
     timeout: float = 30.0,
     transport: httpx2.AsyncBaseTransport | None = None,
+    line: Line | None = None,
 ) -> VendorClient:
     """An HTTP client for one vendor. Its calls raise VendorError alone; answers of any status are returned.
 
     `timeout` bounds the whole exchange. `transport` takes the place of the network (in tests, and for the sandbox).
+    With a `line`, calls wait for their turn first.
     """
-    return VendorClient(vendor, base_url=base_url, headers=headers, timeout=timeout, transport=transport)
+    return VendorClient(vendor, base_url=base_url, headers=headers, timeout=timeout, transport=transport, line=line)
 
 
 class VendorClient(httpx2.AsyncClient):
@@ -72,6 +77,7 @@ class VendorClient(httpx2.AsyncClient):
         transport: httpx2.AsyncBaseTransport | None = None,
         direct: bool = False,
         private_paths: bool = False,
+        line: Line | None = None,
     ) -> None:
         super().__init__(
             base_url=base_url,
@@ -84,9 +90,12 @@ class VendorClient(httpx2.AsyncClient):
         self._vendor = vendor
         self._limit = timeout
         self._private_paths = private_paths
+        self._line = line
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
-        """Send; whatever goes wrong on the way is a VendorError."""
+        """Send in turn; whatever goes wrong on the way is a VendorError, Deferred when the line is long."""
+        if self._line is not None:
+            await self._line.wait()
         if identifier := logs.request_id():
             request.headers["X-Request-Id"] = identifier
         started = time.perf_counter()
@@ -97,7 +106,14 @@ class VendorClient(httpx2.AsyncClient):
             self._note(request, type(error).__name__, started)
             raise transport_failure(self._vendor, error, method=request.method) from error
         self._note(request, response.status_code, started)
+        if response.status_code in _ASKS_FOR_A_PAUSE and (pause := retry_after(response.headers, SystemClock().now())):
+            await self.hold(pause)
         return response
+
+    async def hold(self, seconds: float) -> None:
+        """The vendor has asked for a pause: nobody asks it anything for that long."""
+        if self._line is not None:
+            await self._line.hold(seconds)
 
     def _note(self, request: httpx2.Request, outcome: int | str, started: float) -> None:
         _log.info(

@@ -17,6 +17,8 @@ import openai
 from daysong.kernel import logs
 from daysong.kernel.clock import Clock, SystemClock
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.errors import Deferred
+from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import OpenAISettings
 from daysong.vendors.http import client, retry_after
 from daysong.vendors.text import clean, fit, fit_tags
@@ -72,6 +74,9 @@ Write the diary entry that the person would write of that day:
 _CONTENT_CODES = frozenset({"content_filter", "content_policy_violation", "invalid_prompt"})
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 _FIRST_SERVER_ERROR = 500
+_TOO_MANY = 429
+# Seconds, where OpenAI names none.
+TOO_MANY_PAUSE = 5.0
 
 _log = logs.get_logger("openai")
 
@@ -161,6 +166,7 @@ class OpenAI:
         transport: httpx2.AsyncBaseTransport | None = None,
         timeout: float = TIMEOUT,
         clock: Clock | None = None,
+        line: Line | None = None,
     ) -> None:
         self._model = settings.model
         self._clock = clock or SystemClock()
@@ -169,7 +175,7 @@ class OpenAI:
             base_url=settings.base_url,
             timeout=timeout,
             max_retries=0,
-            http_client=client("openai", base_url=settings.base_url, timeout=timeout, transport=transport),
+            http_client=client("openai", base_url=settings.base_url, timeout=timeout, transport=transport, line=line),
         )
 
     async def close(self) -> None:
@@ -224,6 +230,10 @@ class OpenAI:
         out_of_quota = "insufficient_quota" in {code, error.type}
         if out_of_quota or status in {401, 403, 404}:
             _log.error("OpenAI needs attention", status=status, code=code, model=self._model)
+        wait = retry_after(error.response.headers, self._clock.now())
+        if status == _TOO_MANY and not out_of_quota:
+            # Waiting is no failure.
+            return Deferred("openai", wait or TOO_MANY_PAUSE, f"answered {status}", code=code or f"http_{status}")
         reason: dict[str, Any] = {}
         if code in _CONTENT_CODES:
             reason = {"reason": task.content_reason}
@@ -233,7 +243,7 @@ class OpenAI:
             "openai",
             f"answered {status}, code {code or None}, parameter {error.param}",
             permanent=out_of_quota or (status < _FIRST_SERVER_ERROR and status not in _RETRIED_STATUSES),
-            retry_after=retry_after(error.response.headers, self._clock.now()),
+            retry_after=wait,
             code=code or f"http_{status}",
             **reason,
         )

@@ -16,6 +16,7 @@ import msgspec
 from daysong.kernel import logs
 from daysong.kernel.clock import Clock, SystemClock, to_ms
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import RevenueCatSettings
 from daysong.vendors.http import client, retry_after
 from daysong.vendors.revenuecat_answers import (
@@ -55,6 +56,7 @@ class RevenueCat:
         transport: httpx2.AsyncBaseTransport | None = None,
         timeout: float = TIMEOUT,
         clock: Clock | None = None,
+        line: Line | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._key = settings.api_key
@@ -68,6 +70,7 @@ class RevenueCat:
             headers={"Authorization": f"Bearer {settings.api_key}"},
             timeout=timeout,
             transport=transport,
+            line=line,
         )
 
     @property

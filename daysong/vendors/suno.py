@@ -14,6 +14,8 @@ import msgspec
 from daysong.kernel import logs
 from daysong.kernel.clock import Clock, SystemClock
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.errors import Deferred
+from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import SunoSettings
 from daysong.vendors.http import client, retry_after
 from daysong.vendors.suno_answers import (
@@ -94,6 +96,10 @@ RULES: dict[int, Rule] = {
     531: Rule(permanent=False),  # failed, and the credits were returned
 }
 
+# Suno's words for "too many requests"; seconds of pause where it names none.
+_TOO_FREQUENT = frozenset({"suno_405", "suno_430"})
+TOO_FREQUENT_PAUSE = 10.0
+
 _log = logs.get_logger("suno")
 
 
@@ -119,6 +125,7 @@ class Suno:
         transport: httpx2.AsyncBaseTransport | None = None,
         timeout: float = 30.0,
         clock: Clock | None = None,
+        line: Line | None = None,
     ) -> None:
         self._model = settings.model
         self._clock = clock or SystemClock()
@@ -128,6 +135,7 @@ class Suno:
             headers={"Authorization": f"Bearer {settings.api_key}"},
             timeout=timeout,
             transport=transport,
+            line=line,
         )
 
     async def close(self) -> None:
@@ -193,6 +201,11 @@ class Suno:
             answer = await self._http.request(method, path, **request)
             return self._data(answer)
         except VendorError as error:
+            if error.code in _TOO_FREQUENT:
+                pause = error.retry_after or TOO_FREQUENT_PAUSE
+                await self._http.hold(pause)
+                # Waiting is no failure.
+                raise Deferred("suno", pause, "too many requests", code=error.code) from None
             error.ambiguous = error.ambiguous and changes
             raise
 

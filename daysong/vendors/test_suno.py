@@ -80,7 +80,7 @@ CODES: dict[int, tuple[bool, float | None, bool, bool]] = {
     401: (True, None, False, True),
     402: (True, None, False, True),
     404: (True, None, False, True),
-    405: (False, None, False, False),
+    405: (False, 10.0, False, False),
     408: (False, None, True, False),
     413: (True, None, False, False),
     422: (True, None, False, False),

@@ -17,6 +17,7 @@ import msgspec
 from daysong.kernel import logs
 from daysong.kernel.clock import Clock, SystemClock
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import VapiSettings
 from daysong.vendors.http import client, retry_after
 from daysong.vendors.vapi_reports import Call, call_of
@@ -74,6 +75,7 @@ class Vapi:
         transport: httpx2.AsyncBaseTransport | None = None,
         timeout: float = TIMEOUT,
         clock: Clock | None = None,
+        line: Line | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._key = settings.api_key
@@ -84,6 +86,7 @@ class Vapi:
             headers={"Authorization": f"Bearer {settings.api_key}"},
             timeout=timeout,
             transport=transport,
+            line=line,
         )
 
     @property

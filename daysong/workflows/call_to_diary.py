@@ -305,7 +305,7 @@ async def begin_call_song(ctx: MutationContext, args: OneDiary) -> str:
     generation_id = await generations.insert(
         ctx.db, owner=owner, diary_id=args.diary_id, charge_id=charge_id, style_hint=None, now=ctx.now
     )
-    await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id))
+    await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id), account=owner)
     return "begun"
 
 

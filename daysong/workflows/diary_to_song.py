@@ -98,7 +98,7 @@ async def begin_generation(ctx: MutationContext, args: StartGeneration) -> Start
     generation_id = await generations.insert(
         ctx.db, owner=owner, diary_id=diary_id, charge_id=charge_id, style_hint=hint, now=ctx.now
     )
-    await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id))
+    await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id), account=owner)
     quota = await usage.quota_of(ctx.db, owner, ctx.now)
     return Started(diary_id=diary_id, success=True, remaining_quota=quota.remaining)
 

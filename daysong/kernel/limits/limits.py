@@ -1,0 +1,26 @@
+"""The limits of an app, as its settings have them."""
+
+from __future__ import annotations
+
+from daysong.kernel.database import Database
+from daysong.kernel.limits.lines import Line
+from daysong.kernel.limits.store import RateStore
+from daysong.kernel.settings import Settings
+
+
+class Limits:
+    """What holds callers and vendors' clients back; in test mode nothing does, unless settings turn limits on."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings.limits
+        self.store = RateStore(database)
+        self._lines: dict[str, Line] = {}
+
+    def line(self, vendor: str) -> Line | None:
+        """The line for a vendor; None when nobody needs to wait."""
+        rate = self._settings.rates.get(vendor) if self._settings.enabled else None
+        if rate is None:
+            return None
+        if vendor not in self._lines:
+            self._lines[vendor] = Line(vendor, rate, self.store)
+        return self._lines[vendor]

@@ -1,0 +1,103 @@
+"""Rates in PostgreSQL: a row for each limit and key, and one statement for each reservation.
+
+Every statement commits by itself: a row is locked for its duration alone, never for a transaction of somebody's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from daysong.kernel.database import Database, Transaction
+from daysong.kernel.limits.rates import Rate
+
+# A pause that a vendor asks for is not believed beyond that.
+LONGEST_HOLD = 900.0
+PURGED_AT_ONCE = 5000
+
+_SECONDS = "extract(epoch from {} - clock_timestamp())::float8"
+# After a pause requests go one by one, so that the vendor is not met by all at once.
+_START = "greatest(r.next_at, clock_timestamp(), r.held_until + make_interval(secs => $5))"
+
+_TAKE_SQL = f"""
+    insert into rate_limits as r (name, key, next_at)
+    values ($1, $2, clock_timestamp() + make_interval(secs => $3::float8))
+    on conflict (name, key) do update set next_at = {_START} + make_interval(secs => $3)
+      where {_START} <= clock_timestamp() + make_interval(secs => $4::float8 + $5::float8)
+    returning {_SECONDS.format("r.next_at")} as next, {_SECONDS.format("r.overflow_at")} as overflow"""  # noqa: S608
+
+_WAIT_SQL = f"""
+    select {_SECONDS.format("greatest(r.next_at - make_interval(secs => $3), r.held_until)")}
+    from rate_limits r where name = $1 and key = $2"""  # noqa: S608
+
+_OVERFLOW_SQL = f"""
+    update rate_limits r set overflow_at = greatest(
+        r.overflow_at, r.next_at - make_interval(secs => $3), r.held_until,
+        clock_timestamp() + make_interval(secs => $4)) + make_interval(secs => $5)
+    where name = $1 and key = $2
+    returning {_SECONDS.format("r.overflow_at")}"""  # noqa: S608
+
+_HOLD_SQL = """
+    insert into rate_limits as r (name, key, next_at, held_until)
+    values ($1, '', clock_timestamp(), clock_timestamp() + make_interval(secs => $2::float8))
+    on conflict (name, key) do update set held_until = greatest(r.held_until, excluded.held_until)"""
+
+
+class Reservation(NamedTuple):
+    """When each of the reserved requests may go, in seconds from now, and for how long others will come back."""
+
+    waits: tuple[float, ...]
+    overflow: float
+
+
+class RateStore:
+    """The rows of `rate_limits`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take(
+        self, name: str, key: str, rate: Rate, count: int = 1, *, patience: float = 0.0
+    ) -> Reservation | None:
+        """Reserve `count` requests; None when the first could not go within `patience` seconds."""
+        interval, slack = rate.interval, rate.slack
+        row = await self._database.pool.fetchrow(_TAKE_SQL, name, key, count * interval, patience, slack)
+        if row is None:
+            return None
+        # next_at is past all of them; the first one's turn is `count` intervals before it.
+        first = row["next"] - count * interval - slack
+        waits = tuple(max(0.0, first + place * interval) for place in range(count))
+        return Reservation(waits, row["overflow"])
+
+    async def wait(self, name: str, key: str, rate: Rate) -> float:
+        """Seconds until the next request may go."""
+        seconds: float | None = await self._database.pool.fetchval(_WAIT_SQL, name, key, rate.slack)
+        return max(0.0, seconds or 0.0)
+
+    async def is_held(self, name: str) -> bool:
+        """Whether the vendor has asked for a pause that is not over."""
+        held: bool | None = await self._database.pool.fetchval(
+            "select held_until > clock_timestamp() from rate_limits where name = $1 and key = ''", name
+        )
+        return bool(held)
+
+    async def overflow(self, name: str, rate: Rate, patience: float) -> float:
+        """Seconds after which a request that found the line too long is to come back: another moment for each."""
+        seconds: float | None = await self._database.pool.fetchval(
+            _OVERFLOW_SQL, name, "", rate.slack, patience, rate.interval
+        )
+        return max(patience, seconds or 0.0)
+
+    async def hold(self, name: str, seconds: float) -> None:
+        """Let nobody through for that long: the vendor has asked for it."""
+        await self._database.pool.execute(_HOLD_SQL, name, min(seconds, LONGEST_HOLD))
+
+
+async def purge(tx: Transaction) -> bool:
+    """Forget some of the rows that limit nobody any more; whether there are others."""
+    done = await tx.execute(
+        """delete from rate_limits where (name, key) in (
+             select name, key from rate_limits
+             where key <> '' and next_at < clock_timestamp() - interval '1 hour' limit $1)""",
+        PURGED_AT_ONCE,
+    )
+    return done == f"DELETE {PURGED_AT_ONCE}"
