@@ -86,21 +86,31 @@ def settings_for(database_url: str, folder: Path, keys: Keys) -> dict[str, str]:
 class Server:
     """A `daysong serve` process on a port of its own: `with Server(environ, folder) as server`.
 
-    What it prints goes to a file in `folder`; `complaints` are the lines of it that should not be there.
+    `module` is run in place of the command line, if given. What the process prints goes to a file in `folder`;
+    `complaints` are the lines of it that should not be there.
     """
 
     def __init__(
-        self, environ: dict[str, str], folder: Path, name: str = "server", *, processes: int = 1, port: int = 0
+        self,
+        environ: dict[str, str],
+        folder: Path,
+        name: str = "server",
+        *,
+        processes: int = 1,
+        port: int = 0,
+        module: str | None = None,
+        stdin: int | None = None,
     ) -> None:
         self.port = port or free_port()
         self.origin = f"http://{HOST}:{self.port}"
         self.log = folder / f"{name}.log"
-        command = [sys.executable, "-c", "from daysong.cli import main; main()", "serve"]
+        run = ["-m", module] if module else ["-c", "from daysong.cli import main; main()", "serve"]
+        command = [sys.executable, *run]
         command += ["--port", str(self.port), "--processes", str(processes)]
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(  # noqa: S603 - ourselves
                 # A session of its own: several server processes are a group, and die together.
-                command, env=environ, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                command, env=environ, stdin=stdin, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
     def __enter__(self) -> Self:

@@ -11,11 +11,12 @@ import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from daysong.kernel import values
+from daysong.kernel.arguments import LARGEST, Reader
 from daysong.kernel.context import ActionContext, Caller, MutationContext, QueryContext
 from daysong.kernel.database import Isolation
 from daysong.kernel.errors import ArgumentValidationError, DaysongError, FunctionNotFound, WrongFunctionKind
@@ -99,15 +100,28 @@ class Function:
     settled_by: Handler | None = None
     verbatim: bool = False
     isolation: Isolation = "read_committed"
+    largest: int = LARGEST
 
-    def parse(self, raw: Any) -> Any:
-        """The typed arguments, or ArgumentValidationError naming the field. Takes decoded wire values."""
+    def decode(self, raw: bytes) -> Any:
+        """The typed arguments of valid JSON: an object, or an array of at most one.
+
+        Errors: ArgumentValidationError, which names the field, or says why else they are refused.
+        """
         try:
-            return msgspec.convert(raw if self.verbatim else values.for_arguments(raw), self.args_type)
-        except values.UnstorableText as error:
-            raise ArgumentValidationError(explain(f"Text contains a NUL character - at `${error}`")) from None
+            return self._reader.decode(raw)
         except msgspec.ValidationError as error:
             raise ArgumentValidationError(explain(str(error))) from None
+
+    def parse(self, decoded: Any) -> Any:
+        """The typed arguments of decoded wire values, or ArgumentValidationError naming the field."""
+        try:
+            return self._reader.convert(decoded)
+        except msgspec.ValidationError as error:
+            raise ArgumentValidationError(explain(str(error))) from None
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.args_type, largest=self.largest, verbatim=self.verbatim)
 
 
 def explain(message: str) -> str:
@@ -128,7 +142,8 @@ class Room:
     """A named set of functions. Two files may fill one name, as long as no function is published twice.
 
     A function is published under its own name in camelCase, or under the `name` it is given. With `verbatim` its
-    arguments arrive exactly as they were sent, see `values.for_arguments`; it must then expect any value.
+    arguments arrive exactly as they were sent, see `values.for_arguments`; it must then expect any value. `largest` is
+    how many bytes of JSON its arguments may have.
     """
 
     def __init__(self, name: str) -> None:
@@ -143,6 +158,7 @@ class Room:
         snapshot: bool = False,
         name: str | None = None,
         verbatim: bool = False,
+        largest: int = LARGEST,
     ) -> Callable[[Callable[[QueryContext, A], Awaitable[R]]], Callable[[QueryContext, A], Awaitable[R]]]:
         """Publish a query: one SQL statement, or with `snapshot` several that see one moment.
 
@@ -150,7 +166,16 @@ class Room:
         """
 
         def publish(handler: Callable[[QueryContext, A], Awaitable[R]]) -> Callable[[QueryContext, A], Awaitable[R]]:
-            self._add(Kind.QUERY, handler, public=public, reads=reads, snapshot=snapshot, name=name, verbatim=verbatim)
+            self._add(
+                Kind.QUERY,
+                handler,
+                public=public,
+                reads=reads,
+                snapshot=snapshot,
+                name=name,
+                verbatim=verbatim,
+                largest=largest,
+            )
             return handler
 
         return publish
@@ -163,6 +188,7 @@ class Room:
         name: str | None = None,
         verbatim: bool = False,
         isolation: Isolation = "read_committed",
+        largest: int = LARGEST,
     ) -> Callable[[Callable[[MutationContext, A], Awaitable[R]]], Callable[[MutationContext, A], Awaitable[R]]]:
         """Publish a mutation: one transaction of that isolation, run again when it loses a race.
 
@@ -180,6 +206,7 @@ class Room:
                 retry=retry,
                 name=name,
                 verbatim=verbatim,
+                largest=largest,
                 isolation=isolation,
             )
             return handler
@@ -195,6 +222,7 @@ class Room:
         also_as_mutation: Callable[[MutationContext, A], Awaitable[Any]] | None = None,
         name: str | None = None,
         verbatim: bool = False,
+        largest: int = LARGEST,
     ) -> Callable[[Callable[[ActionContext, A], Awaitable[R]]], Callable[[ActionContext, A], Awaitable[R]]]:
         """Publish an action: may wait for vendors, and reaches data through queries and mutations.
 
@@ -214,6 +242,7 @@ class Room:
                 settled_by=also_as_mutation,
                 name=name,
                 verbatim=verbatim,
+                largest=largest,
             )
             return handler
 
@@ -234,6 +263,7 @@ class Room:
         name: str | None = None,
         verbatim: bool = False,
         isolation: Isolation = "read_committed",
+        largest: int = LARGEST,
     ) -> None:
         hints = typing.get_type_hints(handler)
         self.functions.append(
@@ -252,6 +282,7 @@ class Room:
                 settled_by=settled_by,
                 verbatim=verbatim,
                 isolation=isolation,
+                largest=largest,
             )
         )
 
@@ -285,6 +316,11 @@ class Registry:
 
     def __iter__(self) -> Iterator[Function]:
         return iter(sorted(self._by_name.values(), key=lambda function: function.identifier))
+
+    @cached_property
+    def largest(self) -> int:
+        """How many bytes the arguments of any function may have at most."""
+        return max((function.largest for function in self._by_name.values()), default=LARGEST)
 
     def of(self, handler: Handler) -> Function:
         """What was declared about a handler; KeyError if its room is not part of this app."""

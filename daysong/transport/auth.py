@@ -75,6 +75,8 @@ class Authenticator:
 
     async def user(self, token: str, now: datetime) -> Session:
         """The person a session token belongs to; Refused as above."""
+        if len(token) > LONGEST_HEADER:
+            raise _invalid("a token that is too long")
         try:
             identity = await self._verifier.verify(token, now)
         except InvalidToken as error:
@@ -94,14 +96,18 @@ class Authenticator:
             identity.expires_at,
         )
 
-    def admin(self, key: str, acting_as: Mapping[str, Any] | None = None) -> Caller:
+    def admin(self, key: str, acting_as: bytes = b"null") -> Caller:
         """The holder of the admin key, who may call internal functions too; perhaps in the name of a person.
 
-        Refused (403) for a wrong key, (401) for an identity that is none.
+        `acting_as` is JSON. Refused (403) for a wrong key, (401) for an identity that is none.
         """
         if not self._is_admin_key(_without_prefix(key)):
             raise Refused(403, "BadDeployKey", "The provided admin key was not accepted.")
-        return Caller(is_admin=True) if acting_as is None else _acting_as(acting_as)
+        try:
+            identity = msgspec.json.decode(acting_as, type=dict[str, Any] | None)
+        except (ValueError, RecursionError):
+            raise _invalid("the identity to act as is not a JSON object") from None
+        return Caller(is_admin=True) if identity is None else _acting_as(identity)
 
     def _admin_header(self, credentials: str) -> Caller:
         # The whole first: a key of ours may contain a colon itself.

@@ -7,13 +7,15 @@ kinds of refusal (not found, wrong kind, wrong arguments) go out as they are: cl
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from prometheus_client import Histogram
 
-from daysong.kernel import logs, values
+from daysong.kernel import logs
+from daysong.kernel.arguments import BadArguments
 from daysong.kernel.clock import Clock
 from daysong.kernel.context import Caller, Notes
 from daysong.kernel.errors import (
@@ -29,14 +31,8 @@ from daysong.kernel.runtime import Runtime
 
 log = logs.get_logger("calls")
 
-
-class BadArguments(ArgumentValidationError):
-    """What came as arguments is none; `code` says in a word why."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
+# JSON as it came from a client, or decoded values.
+Args = msgspec.Raw | Mapping[str, Any]
 
 SECONDS = Histogram(
     "daysong_function_seconds",
@@ -61,8 +57,9 @@ class Success:
 class Failure:
     """The function failed, or is not to be called so. `data` is there when the failure is an expected one.
 
-    function  the one that was found, if one was
-    outcome   a word for logs: `refused`, an expected error's code, or `failed`
+    function   the one that was found, if one was
+    outcome    a word for logs: `refused`, an expected error's code, or `failed`
+    malformed  of a request whose arguments are no object of values: the reason, for programs
     """
 
     message: str
@@ -70,41 +67,31 @@ class Failure:
     function: Function | None
     outcome: str
     log_lines: Sequence[str] = ()
+    malformed: str | None = None
 
 
-def arguments(raw: Any, component: str | None = None) -> Any:
-    """The one object of arguments, decoded: clients send it bare or as the only element of an array.
+def typed(function: Function, args: Args) -> Any:
+    """The arguments of `function`, from JSON as a client sent it or from decoded values."""
+    return function.decode(bytes(args)) if isinstance(args, msgspec.Raw) else function.parse(args)
 
-    BadArguments when it is none, and for a component, of which there are none here.
-    """
+
+def refuse_component(component: str | None) -> None:
+    """BadArguments for a function of a component: there are none here."""
     if component:
         raise BadArguments("BadComponentPath", "There are no components here")
-    if isinstance(raw, list) and len(raw) <= 1:
-        raw = raw[0] if raw else {}
-    if not isinstance(raw, dict):
-        raise BadArguments("BadArguments", "args must be an object, or an array of one object")
-    try:
-        decoded = values.decode(raw)
-    except values.MalformedValue as error:
-        raise BadArguments("BadValue", f"args: {error}") from None
-    except OverflowError:
-        raise BadArguments("BadValue", "args: a number is out of range") from None
-    if not isinstance(decoded, dict):
-        raise BadArguments("BadArguments", "args must be an object")
-    return decoded
 
 
 async def call(
-    runtime: Runtime, path: str, args: Any, caller: Caller, *, kind: Kind | None = None, clock: Clock | None = None
+    runtime: Runtime, path: str, args: Args, caller: Caller, *, kind: Kind | None = None, clock: Clock | None = None
 ) -> Success | Failure:
-    """Run the function under `path` with decoded `args`; every failure is an answer, none is raised."""
+    """Run the function under `path`; every failure is an answer, none is raised."""
     function: Function | None = None
     started = time.perf_counter()
     notes = Notes()
     ended: Success | Failure
     try:
         function = runtime.registry.find(path, caller, kind)
-        value = await runtime.call(function, function.parse(args), caller, clock, notes)
+        value = await runtime.call(function, typed(function, args), caller, clock, notes)
         ended = Success(value, function, notes.log_lines)
     except Exception as error:  # noqa: BLE001 - whatever happened is the caller's answer
         ended = failure(error, function, production=runtime.settings.production, log_lines=notes.log_lines)
@@ -123,7 +110,8 @@ def measure(ended: Success | Failure, started: float) -> None:
 def failure(error: Exception, function: Function | None, *, production: bool, log_lines: Sequence[str] = ()) -> Failure:
     """What a client is told of `error`. An unexpected one is logged, and in production keeps its text to itself."""
     if isinstance(error, PLAIN):
-        return Failure(str(error), None, function, "refused", log_lines)
+        malformed = error.code if isinstance(error, BadArguments) else None
+        return Failure(str(error), None, function, "refused", log_lines, malformed)
     told = f"[Request ID: {logs.request_id()}] Server Error"
     if isinstance(error, ExpectedError):
         return Failure(f"{told}\nUncaught Error: {error.message}", error.data, function, error.code, log_lines)

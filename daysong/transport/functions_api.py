@@ -6,6 +6,7 @@ A request refused before that answers 4xx with `{code, message}`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -18,9 +19,10 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import Scope
 
 from daysong.kernel import timestamps, values
+from daysong.kernel.arguments import whole_characters
 from daysong.kernel.clock import Clock
 from daysong.kernel.context import Caller, Notes
-from daysong.kernel.registry import Kind
+from daysong.kernel.registry import Kind, Registry
 from daysong.kernel.runtime import Runtime
 from daysong.transport import calls
 from daysong.transport.access import note
@@ -28,19 +30,22 @@ from daysong.transport.auth import Authenticator
 from daysong.transport.calls import Failure, Success
 from daysong.transport.refusals import Refused
 
-MAX_BODY = 16 * 1024 * 1024
+# What a body may have in bytes besides the largest arguments. A batch has no more than that for all its queries.
+ENVELOPE = 64 * 1024
 MAX_BATCH = 100
 FORMATS = ("json", "convex_encoded_json")
+
+NO_ARGS = msgspec.Raw(b"{}")
 
 # A clock for one call of that caller, if the request asks for one and may.
 ClockFor = Callable[[Scope, Caller], Clock | None]
 
 
 class Call(msgspec.Struct, rename="camel"):
-    """The body of a call."""
+    """The body of a call. Its arguments are decoded once its function is known, which declares their type."""
 
     path: str
-    args: Any = msgspec.field(default_factory=dict)
+    args: msgspec.Raw = NO_ARGS
     format: str | None = None
     component_path: str | None = None
 
@@ -54,7 +59,7 @@ class CallAt(Call):
 class Run(msgspec.Struct):
     """The body of a call whose function stands in the address."""
 
-    args: Any = msgspec.field(default_factory=dict)
+    args: msgspec.Raw = NO_ARGS
     format: str | None = None
 
 
@@ -68,7 +73,7 @@ _call = msgspec.json.Decoder(Call)
 _call_at = msgspec.json.Decoder(CallAt)
 _run = msgspec.json.Decoder(Run)
 _batch = msgspec.json.Decoder(Batch)
-_anything = msgspec.json.Decoder()
+_arguments = msgspec.json.Decoder(msgspec.Raw)
 _encode = msgspec.json.Encoder().encode
 
 AnyRequest = Request[Any, Any, Any]
@@ -106,7 +111,7 @@ class FunctionsApi:
     ) -> Response[bytes]:
         """Run a query named in the address, arguments as JSON beside it."""
         caller, clock = await self._caller(request)
-        given = _decoded(_anything, args.encode()) if args else {}
+        given = _decoded(_arguments, args.encode()) if args else NO_ARGS
         response = await self._answer(request, path, given, form, caller, Kind.QUERY, clock)
         response.headers["Cache-Control"] = "private, no-store"
         return response
@@ -127,18 +132,20 @@ class FunctionsApi:
         queries = _decoded(_batch, await request.body()).queries
         if len(queries) > MAX_BATCH:
             raise Refused(400, "TooManyQueries", f"at most {MAX_BATCH} queries at once")
-        asked = [(_root(query), _arguments(query.args), _format(query.format)) for query in queries]
+        asked = [(_root(query), query.args, _format(query.format)) for query in queries]
         runtime = self._runtime
         now = (clock or runtime.clock).now()
         results: list[dict[str, Any]] = []
         async with runtime.database.snapshot() as db:
             for path, args, form in asked:
+                # A query that is refused waits for nothing, and others are to have their turn.
+                await asyncio.sleep(0)
                 function, notes = None, Notes()
                 ended: Success | Failure
                 try:
                     function = runtime.registry.find(path, caller, Kind.QUERY)
                     ended = Success(
-                        await runtime.query_on(db, function, function.parse(args), caller, now=now, notes=notes),
+                        await runtime.query_on(db, function, calls.typed(function, args), caller, now=now, notes=notes),
                         function,
                         notes.log_lines,
                     )
@@ -154,14 +161,16 @@ class FunctionsApi:
         self,
         request: AnyRequest,
         path: str,
-        raw_args: Any,
+        args: msgspec.Raw,
         raw_format: str | None,
         caller: Caller,
         kind: Kind | None,
         clock: Clock | None,
     ) -> Response[bytes]:
         form = _format(raw_format)
-        ended = await calls.call(self._runtime, path, _arguments(raw_args), caller, kind=kind, clock=clock)
+        ended = await calls.call(self._runtime, path, args, caller, kind=kind, clock=clock)
+        if isinstance(ended, Failure) and ended.malformed:
+            raise Refused(400, ended.malformed, ended.message)
         if ended.function is not None:
             note(request.scope, function=ended.function.identifier, kind=ended.function.kind.value)
         note(request.scope, outcome=ended.outcome if isinstance(ended, Failure) else "success")
@@ -183,6 +192,11 @@ class FunctionsApi:
     def timestamp(self) -> Response[bytes]:
         """A moment later than all before, as sockets have them."""
         return _json({"ts": timestamps.encode(self._runtime.timestamps.next())})
+
+
+def largest_body(registry: Registry) -> int:
+    """How many bytes the body of a call may have."""
+    return registry.largest + ENVELOPE
 
 
 def handlers(api: FunctionsApi) -> list[HTTPRouteHandler]:
@@ -238,7 +252,7 @@ def _json(content: Any) -> Response[bytes]:
 
 def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     try:
-        return decoder.decode(body)
+        return decoder.decode(whole_characters(body))
     except msgspec.ValidationError as error:
         raise Refused(400, "BadRequest", f"The request does not fit: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -259,10 +273,3 @@ def _format(name: str | None) -> values.Format:
     if name not in FORMATS:
         raise Refused(400, "BadFormat", f"format must be one of {', '.join(FORMATS)}")
     return cast("values.Format", name)
-
-
-def _arguments(raw: Any) -> Any:
-    try:
-        return calls.arguments(raw)
-    except calls.BadArguments as error:
-        raise Refused(400, error.code, str(error)) from None

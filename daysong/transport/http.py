@@ -85,7 +85,7 @@ def create(
             *routes,
         ],
         exception_handlers=refusals.HANDLERS,
-        request_max_body_size=functions_api.MAX_BODY,
+        request_max_body_size=functions_api.largest_body(runtime.registry),
         # Our own document has every function's exact types; Litestar's would have its handlers'.
         openapi_config=None,
         # Litestar would log tracebacks, whose texts may quote what people wrote.

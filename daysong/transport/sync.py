@@ -104,7 +104,7 @@ async def _converse(session: Session, receive: Receive) -> None:
 
 
 async def _hear(session: Session, requests: Requests, text: str) -> None:
-    if len(text) > session.hub.limits.message:
+    if len(text) > session.hub.largest_message:
         raise ProtocolError("Received a message that is too large")
     said = sync_messages.decode(text)
     if isinstance(said, Connect):

@@ -18,6 +18,7 @@ from daysong.kernel.live import Live
 from daysong.kernel.runtime import Runtime
 from daysong.transport import sync_messages
 from daysong.transport.auth import Authenticator
+from daysong.transport.functions_api import largest_body
 from daysong.transport.sync_wire import Close
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Hub:
         self.live = live
         self.timestamps = runtime.timestamps
         self.limits = limits
+        self.largest_message = min(limits.message, largest_body(runtime.registry))
         self.slots = asyncio.Semaphore(limits.transitions)
         self.sessions: set[Session] = set()
         self._tables: dict[frozenset[str], frozenset[str]] = {}

@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from daysong.kernel import timestamps
+from daysong.kernel.arguments import whole_characters
 
 # Numbers that every client counts exactly.
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+NOTHING = msgspec.Raw(b"null")
+NO_ARGS = msgspec.Raw(b"{}")
 Name = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
@@ -29,8 +32,8 @@ class Authenticate(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
     base_version: Number
     token_type: Literal["User", "Admin", "None"]
     value: str = ""
-    impersonating: dict[str, Any] | None = None
-    acting_as: dict[str, Any] | None = msgspec.field(name="acting_as", default=None)
+    impersonating: msgspec.Raw = NOTHING
+    acting_as: msgspec.Raw = msgspec.field(name="acting_as", default=NOTHING)
 
 
 class Add(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
@@ -38,7 +41,7 @@ class Add(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
 
     query_id: Number
     udf_path: Name
-    args: Any = None
+    args: msgspec.Raw = NO_ARGS
     journal: str | None = None
     component_path: str | None = None
 
@@ -62,7 +65,7 @@ class Request(msgspec.Struct, rename="camel"):
 
     request_id: Number
     udf_path: Name
-    args: Any = None
+    args: msgspec.Raw = NO_ARGS
     component_path: str | None = None
 
 
@@ -90,7 +93,7 @@ class Malformed(Exception):
 def decode(text: str) -> Message:
     """A client's message, or Malformed."""
     try:
-        return _decoder.decode(text)
+        return _decoder.decode(whole_characters(text.encode()))
     except msgspec.ValidationError as error:
         raise Malformed(f"Received a message that does not fit: {error}") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -18,6 +18,7 @@ from daysong.kernel import logs, values
 from daysong.kernel.clock import Clock
 from daysong.kernel.context import Caller, MutationContext, Notes
 from daysong.kernel.database import BROKEN as CONNECTION_LOST
+from daysong.kernel.errors import ArgumentValidationError
 from daysong.kernel.registry import Function, Kind
 from daysong.transport import answered, calls, sync_messages, sync_results
 from daysong.transport.answered import Answer
@@ -69,6 +70,8 @@ class Requests:
             await wire.until(lambda: wire.waiting < self._session.hub.limits.backlog)
             if wire.ended or wire.closing:
                 break
+            # One that is refused waits for nothing, and others are to have their turn.
+            await asyncio.sleep(0)
             request, sign_in = self._queue.pop(0)
             if not self._session.still_signed_in(sign_in):
                 break
@@ -107,12 +110,12 @@ class Requests:
         session = self._session
         ended: Success | Failure
         try:
-            args = self._arguments(request)
-        except Exception as error:  # noqa: BLE001 - an answer like any other
+            calls.refuse_component(request.component_path)
+        except ArgumentValidationError as error:
             ended = self._failure(error, None, Notes())
         else:
             ended = await calls.call(
-                session.hub.runtime, request.udf_path, args, self._caller(sign_in), kind=Kind.ACTION
+                session.hub.runtime, request.udf_path, request.args, self._caller(sign_in), kind=Kind.ACTION
             )
         if isinstance(ended, Success):
             try:
@@ -135,7 +138,8 @@ class Requests:
         ended: Success | Failure
         try:
             function = session.hub.runtime.registry.find(request.udf_path, caller, Kind.MUTATION)
-            args = function.parse(self._arguments(request))
+            calls.refuse_component(request.component_path)
+            args = calls.typed(function, request.args)
             once = _Once(session, request, caller, notes)
             answer = await once.run(function, args)
             ended = Success(None, function)
@@ -156,9 +160,6 @@ class Requests:
         calls.measure(ended, started)
         session.wire.changed()
         session.answered(changed=isinstance(ended, Success))
-
-    def _arguments(self, request: Mutation | Action) -> Any:
-        return calls.arguments(request.args, request.component_path)
 
     def _failure(self, error: Exception, function: Function | None, notes: Notes) -> Failure:
         if isinstance(error, answered.AnsweredToAnother):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sys
 import time
@@ -36,10 +37,16 @@ class Subscription:
 
     __slots__ = ("args", "component", "digest", "journal", "path", "query_id")
 
+    @property
+    def size(self) -> int:
+        """How many bytes are kept of it."""
+        return len(bytes(self.args)) + len(self.journal or "")
+
     def __init__(self, asked: Add) -> None:
         self.query_id = asked.query_id
         self.path = sys.intern(asked.udf_path)
-        self.args = asked.args
+        # A copy: the whole message would be kept for it.
+        self.args = msgspec.Raw(bytes(asked.args))
         self.journal = asked.journal
         self.component = asked.component_path or None
         self.digest: bytes | None = None
@@ -115,6 +122,8 @@ async def _run(
         if owner is not None and owner not in known:
             return Results(snapshot, owner, outcomes)
         for subscription in subscriptions:
+            # A query that is refused waits for nothing, and others are to have their turn.
+            await asyncio.sleep(0)
             started = time.perf_counter()
             notes = Notes(subscription.journal)
             ended = await _call(runtime, db, subscription, caller, notes, now=now, careful=careful)
@@ -133,7 +142,8 @@ async def _call(
     function: Function | None = None
     try:
         function = runtime.registry.find(subscription.path, caller, Kind.QUERY)
-        args = function.parse(calls.arguments(subscription.args, subscription.component))
+        calls.refuse_component(subscription.component)
+        args = calls.typed(function, subscription.args)
         async with AsyncExitStack() as stack:
             if careful:
                 await stack.enter_async_context(savepoint(db))

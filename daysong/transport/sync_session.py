@@ -35,7 +35,7 @@ from daysong.transport import sync_messages, sync_results
 from daysong.transport.auth import Session as SignIn
 from daysong.transport.refusals import Refused
 from daysong.transport.sync_hub import BROKEN, RUNS, SUBSCRIPTIONS, TRANSITIONS, WAKES, Hub
-from daysong.transport.sync_messages import Add, Authenticate, Connect, ModifyQuerySet, Version
+from daysong.transport.sync_messages import NOTHING, Add, Authenticate, Connect, ModifyQuerySet, Version
 from daysong.transport.sync_results import Results, Snapshot, Subscription
 from daysong.transport.sync_wire import Wire
 
@@ -170,7 +170,8 @@ class Session:
             return None
         if said.token_type == "User":  # noqa: S105
             return await authenticator.user(said.value, self.hub.runtime.clock.now())
-        return SignIn(authenticator.admin(said.value, said.impersonating or said.acting_as), None)
+        acting_as = said.acting_as if said.impersonating == NOTHING else said.impersonating
+        return SignIn(authenticator.admin(said.value, bytes(acting_as)), None)
 
     def modify(self, said: ModifyQuerySet) -> None:
         """Change what is subscribed to."""
@@ -192,6 +193,8 @@ class Session:
                 return
         if len(changed) > self.hub.limits.queries:
             raise ProtocolError(f"At most {self.hub.limits.queries} queries on one socket")
+        if sum(query.size for query in changed.values()) > self.hub.largest_message:
+            raise ProtocolError(f"At most {self.hub.largest_message} bytes of arguments of queries on one socket")
         SUBSCRIPTIONS.inc(len(changed) - len(self._queries))
         self._queries = changed
         self._removed += removed

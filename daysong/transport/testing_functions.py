@@ -20,6 +20,7 @@ from daysong.kernel.values import Int64
 
 LONGEST_DELAY_MS = 10_000
 LARGEST_PAGE = 1000
+LARGEST_ECHO = 16 * 2**20
 
 counter = Room("counter")
 todos = Room("todos")
@@ -287,19 +288,19 @@ class Echo(Args):
     value: Any
 
 
-@echoes.query(public=True, name="echo_query", verbatim=True)
+@echoes.query(public=True, name="echo_query", verbatim=True, largest=LARGEST_ECHO)
 async def echo_query(ctx: QueryContext, args: Echo) -> Any:  # noqa: ARG001
     """The value."""
     return args.value
 
 
-@echoes.mutation(public=True, name="echo_mutation", verbatim=True)
+@echoes.mutation(public=True, name="echo_mutation", verbatim=True, largest=LARGEST_ECHO)
 async def echo_mutation(ctx: MutationContext, args: Echo) -> Any:  # noqa: ARG001
     """The value."""
     return args.value
 
 
-@echoes.action(public=True, name="echo_action", verbatim=True)
+@echoes.action(public=True, name="echo_action", verbatim=True, largest=LARGEST_ECHO)
 async def echo_action(ctx: ActionContext, args: Echo) -> Any:  # noqa: ARG001
     """The value."""
     return args.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from typing import Any
 
@@ -21,6 +22,8 @@ from daysong.workflows import call_to_diary
 
 room = Room("webhooks")
 log = logs.get_logger("webhooks")
+
+LONG = 64 * 1024  # bytes
 
 
 @room.mutation()
@@ -47,13 +50,14 @@ def routes(runtime: Runtime) -> list[HTTPRouteHandler]:
             return _answer(401, "Unauthorized", "The secret is missing, or is another")
         body = await request.body()
         try:
-            message = parse_message(body)
+            # A long report takes its time to read, and others are to be served meanwhile.
+            message, event = await asyncio.to_thread(_read, body) if len(body) > LONG else _read(body)
         except MalformedReport as error:
             return _answer(400, "MalformedReport", error.message)
         if message.type == ASSISTANT_REQUEST:
             ringing = Ringing(number=message.customer_number)
             return Response(await runtime.run_query(inbound.answer_call, ringing, SYSTEM, runtime.clock))
-        new = await inbox.receive(runtime, _stored(message, body), handle_vapi_event)
+        new = await inbox.receive(runtime, event, handle_vapi_event)
         log.info("vapi told", type=message.type, status=message.status, new=new)
         return _answer(200, "OK", "Thank you")
 
@@ -70,9 +74,11 @@ def _is_from_vapi(request: Request[Any, Any, Any], secret: str) -> bool:
     return any(fits)
 
 
-def _stored(message: Message, body: bytes) -> Event:
+def _read(body: bytes) -> tuple[Message, Event]:
+    """What VAPI says, and what is stored of it; MalformedReport."""
+    message = parse_message(body)
     about = tuple(name for name in (message.call_id, message.job_id, message.user_id) if name)
-    return Event(
+    return message, Event(
         vendor="vapi", event_id=message.event_key, type=message.type, body=redacted(body), about=about
     )  # fmt: skip
 

@@ -1,0 +1,168 @@
+"""Arguments of functions: decoded from JSON straight into their type, within bounds on bytes, values and depth.
+
+What a stranger sends is never walked in Python before its size is known. The decoder of msgspec builds the typed
+arguments in one pass, and refuses at the first value that does not fit. Only what JSON cannot say directly takes the
+slow path, through `values.decode`: integers written as floats (`5.0`), the `$` encodings, NUL characters, integers
+beyond 2^53, and fields of any type. The slow path takes at most MAX_VALUES values.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from daysong.kernel import values
+from daysong.kernel.errors import ArgumentValidationError
+
+# Bytes of JSON. The longest diary entry is 50,000 characters, which JSON may escape as 300,000 bytes.
+LARGEST = 512 * 1024
+# Of one call on the slow path: they take about a millisecond. The largest arguments of ours have fewer than a hundred.
+MAX_VALUES = 1_000
+
+_SPACE = b" \t\r\n"
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# Integers of so many digits may exceed 2^53.
+_LONG = b"0" * 16
+_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+# Escapes of surrogates without their other half. Expects that no backslash is escaped by another one.
+_LONE = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
+)
+_PLAIN = (
+    inspect.BoolType, inspect.EnumType, inspect.FloatType, inspect.IntType, inspect.LiteralType, inspect.NoneType,
+    inspect.StrType,
+)  # fmt: skip
+
+
+class BadArguments(ArgumentValidationError):
+    """The arguments are not an object of Convex values; `code` is the reason, for programs."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ArgumentsTooLarge(ArgumentValidationError):
+    """The arguments have more bytes than the function takes."""
+
+    def __init__(self, largest: int) -> None:
+        super().__init__(f"ArgumentValidationError: The arguments are too large: at most {largest} bytes.")
+
+
+class Reader:
+    """Decodes the arguments of one function.
+
+    With `verbatim` they arrive exactly as they were sent; see `values.for_arguments`.
+    """
+
+    def __init__(self, args_type: type[msgspec.Struct], *, largest: int = LARGEST, verbatim: bool = False) -> None:
+        self._type = args_type
+        self._largest = largest
+        self._verbatim = verbatim
+        plain = not verbatim and _is_plain(inspect.type_info(args_type))
+        self._decoder = msgspec.json.Decoder(args_type) if plain else None
+
+    def decode(self, raw: bytes) -> Any:
+        """The typed arguments of valid JSON: an object, or an array of at most one object.
+
+        Errors: ArgumentsTooLarge, BadArguments; msgspec.ValidationError, which names the field.
+        """
+        if len(raw) > self._largest:
+            raise ArgumentsTooLarge(self._largest)
+        given = _one_object(raw)
+        try:
+            if self._decoder is None or _is_unusual(given):
+                return self._decode_slowly(given)
+            try:
+                return self._decoder.decode(given)
+            except msgspec.ValidationError as error:
+                if not _may_fit(str(error)):
+                    raise
+                return self._decode_slowly(given)
+        except msgspec.ValidationError as error:
+            if str(error) == "Number out of range":
+                raise BadArguments("BadValue", "args: a number is out of range") from None
+            raise
+        except UnicodeDecodeError:
+            raise BadArguments("BadJsonBody", "args is not UTF-8") from None
+        except msgspec.DecodeError:
+            # Valid JSON it was, so there is more than one object.
+            raise _no_object() from None
+        except RecursionError:
+            raise BadArguments("BadValue", f"args: nested deeper than {values.MAX_NESTING} levels") from None
+
+    def convert(self, decoded: Any) -> Any:
+        """The typed arguments of decoded values; msgspec.ValidationError names the field."""
+        try:
+            return msgspec.convert(decoded if self._verbatim else values.for_arguments(decoded), self._type)
+        except values.UnstorableText as error:
+            raise msgspec.ValidationError(f"Text contains a NUL character - at `${error}`") from None
+
+    def _decode_slowly(self, given: bytes) -> Any:
+        if not self._verbatim and _count(given) > MAX_VALUES:
+            raise BadArguments("BadValue", f"args: more than {MAX_VALUES} values")
+        try:
+            decoded = values.decode(msgspec.json.decode(given))
+        except values.MalformedValue as error:
+            raise BadArguments("BadValue", f"args: {error}") from None
+        if not isinstance(decoded, dict):
+            raise _no_object()
+        return self.convert(decoded)
+
+
+def whole_characters(json: bytes) -> bytes:
+    """JSON with U+FFFD in place of each escaped half of a surrogate pair, as text cut inside an emoji has it."""
+    if rb"\ud" not in json and rb"\uD" not in json:
+        return json
+    return _LONE.sub(rb"\\ufffd", json.replace(rb"\\", rb"\u005c"))
+
+
+def _one_object(raw: bytes) -> bytes:
+    given = raw.strip(_SPACE)
+    if given.startswith(b"["):
+        given = given[1:-1].strip(_SPACE) or b"{}"
+    if not given.startswith(b"{"):
+        raise _no_object()
+    return given
+
+
+def _no_object() -> BadArguments:
+    return BadArguments("BadArguments", "args must be an object, or an array of one object")
+
+
+def _is_unusual(json: bytes) -> bool:
+    """Whether there may be a NUL character, or an integer that no float is exact for. Searches by regex take longer."""
+    return rb"\u0000" in json or _LONG in json.translate(_ZEROS)
+
+
+def _may_fit(refusal: str) -> bool:
+    """Whether the slow path may accept what does not fit as it is: an integer as a float, or a value in an object."""
+    return "got `float`" in refusal or "got `object`" in refusal
+
+
+def _count(json: bytes) -> int:
+    """At least as many as there are values in valid JSON; strings are looked into only when that matters."""
+    if (most := _separators(json)) <= MAX_VALUES:
+        return most
+    return _separators(_STRING.sub(b"", json))
+
+
+def _separators(json: bytes) -> int:
+    return json.count(b",") + json.count(b"{") + json.count(b"[")
+
+
+def _is_plain(kind: inspect.Type) -> bool:
+    """Whether JSON of the type is its arguments as it stands; not so for bytes, and values of any type."""
+    if isinstance(kind, inspect.Metadata):
+        return _is_plain(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        return all(map(_is_plain, kind.types))
+    if isinstance(kind, inspect.ListType | inspect.VarTupleType):
+        return _is_plain(kind.item_type)
+    if isinstance(kind, inspect.StructType):
+        return all(_is_plain(field.type) for field in kind.fields)
+    return isinstance(kind, _PLAIN)
