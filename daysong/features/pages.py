@@ -1,4 +1,7 @@
-"""Long lists page by page, newest first: each page begins where the one before it ended, so none costs more."""
+"""Long lists, newest first: the newest rows at once, bounded in number and in bytes, or page by page.
+
+Each page begins where the one before it ended, so none costs more than another.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,15 @@ from daysong.kernel.ids import LENGTH, TypedId
 from daysong.kernel.registry import Args
 
 LARGEST_PAGE = 100
+# Of a list that is given at once: rows, and bytes of JSON.
+LONGEST_LIST = 500
+LARGEST_LIST = 4 * 2**20
 MICROSECOND = timedelta(microseconds=1)
+
+
+def json_bytes(*texts: str) -> str:
+    """SQL for the bytes of JSON that a row needs at most: those of these columns, and 1,000 for everything else."""
+    return " + ".join(["1000", *(f"coalesce(octet_length(to_json({text})::text), 0)" for text in texts)])
 
 
 class InvalidCursor(ExpectedError):

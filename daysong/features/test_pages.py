@@ -50,7 +50,6 @@ async def test_the_pages_of_a_list_are_the_list(
     assert [len(page) for page in found] == {1: [1] * 5, 4: [4, 1], 5: [5], 6: [5]}[limit]
     listed = await alice.query(LISTS[path])
     assert [row for page in found for row in page] == [without_timing(row) for row in listed]
-    assert "lyricWithTime" in str(listed)
 
 
 @pytest.mark.parametrize("path", LISTS)
@@ -175,8 +174,8 @@ def assert_cheap(root: dict[str, Any], rows: int) -> None:
     ids=["listDiaries", "listPlaylistMusic"],
 )
 async def test_f60_a_whole_list_is_one_statement(world: World, alice: Person, handler: Handler, columns: str) -> None:
-    """Whether there are three songs or three hundred: counted where the statements leave for PostgreSQL."""
-    for size in (3, 300):
+    """Whether there are three songs or a hundred: counted where the statements leave for PostgreSQL."""
+    for size in (3, 100):
         await world.db.empty()
         await alice.mutation("users:ensureCurrentUser")
         await library.fill(world, "alice", size)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.diaries import rules, store
-from daysong.features.diaries.store import DIARY_SQL, PAGE_SQL, Diary
+from daysong.features.diaries.store import DIARY_SQL, LIST_SQL, PAGE_SQL, Diary
 from daysong.features.pages import PageArgs, Place, place_of
 from daysong.features.subscriptions import accounts
 from daysong.kernel.clock import from_ms, to_ms
@@ -97,10 +97,14 @@ async def update_diary(ctx: MutationContext, args: UpdateDiary) -> Updated:
 
 @room.query(public=True, reads=("diaries", "music", "users"))
 async def list_diaries(ctx: QueryContext, args: NoArgs) -> list[Diary]:  # noqa: ARG001
-    """All entries of the caller, the newest date first, each with its song; nothing for nobody."""
+    """Return the caller's entries, newest date first, each with its song; an empty list to an anonymous caller.
+
+    At most the newest 500, and at most 4 MiB of them; `pageDiaries` has the rest. The timing of the words is left out:
+    `getDiary` has it.
+    """
     if ctx.caller.subject is None:
         return []
-    rows = await ctx.db.fetch(f"{DIARY_SQL} order by d.date desc, d.id desc", ctx.caller.subject)
+    rows = await ctx.db.fetch(LIST_SQL, ctx.caller.subject)
     return [store.shown(row, ctx.settings) for row in rows]
 
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.diaries.rules import DiaryNotFound
 from daysong.features.links import media_url
-from daysong.features.pages import LARGEST_PAGE
+from daysong.features.pages import LARGEST_LIST, LARGEST_PAGE, LONGEST_LIST, json_bytes
 from daysong.kernel.clock import to_ms
 from daysong.kernel.database import Transaction
 from daysong.kernel.errors import Forbidden
@@ -58,6 +58,19 @@ DIARY_SQL = f"""
     join users u on u.id = d.user_id and u.clerk_id = $1 and u.deleted_at is null
     left join music m on m.id = d.primary_music_id and m.deleted_at is null"""  # noqa: S608 - a constant
 
+BYTES = json_bytes("d.content", "d.title", "m.title", "m.lyric", "m.image_url", "m.audio_url", "m.stream_url")
+
+# The newest entries of a person, as many as fit.
+LIST_SQL = f"""
+    select * from (
+        select {COLUMNS}, sum({BYTES}) over (order by d.date desc, d.id desc rows unbounded preceding) as bytes_so_far
+        from (select * from diaries
+              where user_id = (select id from users where clerk_id = $1 and deleted_at is null)
+              order by date desc, id desc limit {LONGEST_LIST}) d
+        left join music m on m.id = d.primary_music_id and m.deleted_at is null) listed
+    where bytes_so_far <= {LARGEST_LIST}
+    order by date desc, id desc"""  # noqa: S608 - constants
+
 # Entries of a person older than a place ($2, $3). The owner is looked up beforehand, and the inner limit is a constant:
 # both let PostgreSQL walk the index from the place on and stop, whatever it thinks of how many rows there are.
 PAGE_SQL = f"""
@@ -70,7 +83,7 @@ PAGE_SQL = f"""
 
 
 def shown(row: asyncpg.Record, settings: Settings) -> Diary:
-    """The entry of a row of DIARY_SQL or PAGE_SQL."""
+    """The entry of a row of one of the statements above."""
     return Diary(
         id=row["id"],
         creation_time=to_ms(row["created_at"]),

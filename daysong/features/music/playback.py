@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.links import media_url
 from daysong.features.music import rules
-from daysong.features.pages import LARGEST_PAGE, PageArgs, Place, place_of
+from daysong.features.pages import LARGEST_LIST, LARGEST_PAGE, LONGEST_LIST, PageArgs, Place, json_bytes, place_of
 from daysong.features.subscriptions import accounts
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import MutationContext, QueryContext
@@ -74,17 +74,36 @@ class PlaylistPage(Result):
     next_cursor: str | None
 
 
-COLUMNS = """m.id, m.created_at, m.updated_at, m.status, m.diary_id, m.title, m.image_url, m.image_file_id,
-           m.audio_url, m.stream_url, m.audio_file_id, m.duration, m.lyric,
-           d.date as diary_date, d.content as diary_content, d.title as diary_title"""
+SONG_COLUMNS = """m.id, m.created_at, m.updated_at, m.status, m.diary_id, m.title, m.image_url, m.image_file_id,
+           m.audio_url, m.stream_url, m.audio_file_id, m.duration, m.lyric"""
+COLUMNS = f"{SONG_COLUMNS}, d.date as diary_date, d.content as diary_content, d.title as diary_title"
 
+# Of an entry, the playlist shows the beginning.
+SHOWN_CONTENT = 2_000
+# How many songs of the playlist have their timed words.
+WORDS_OF = 100
+BYTES = json_bytes(
+    "m.title", "m.lyric", "m.image_url", "m.audio_url", "m.stream_url", "d.title", f"left(d.content, {SHOWN_CONTENT})"
+)
+
+# The newest songs of a person, as many as fit; then timed words, newest first, into the bytes that are left.
 PLAYLIST_SQL = f"""
-    select {COLUMNS}, m.lyric_with_time
-    from music m
-    join users u on u.id = m.user_id and u.clerk_id = $1 and u.deleted_at is null
-    left join diaries d on d.id = m.diary_id
-    where m.music_index = 0 and m.deleted_at is null
-    order by m.created_at desc, m.id desc"""  # noqa: S608 - a constant
+    select listed.*,
+           case when max(bytes_so_far) over ()
+                     + sum(coalesce(octet_length(words::text), 0)) over (order by place rows unbounded preceding)
+                     <= {LARGEST_LIST} then words end as lyric_with_time
+    from (select {SONG_COLUMNS}, d.date as diary_date, left(d.content, {SHOWN_CONTENT}) as diary_content,
+                 d.title as diary_title, row_number() over newest as place, sum({BYTES}) over newest as bytes_so_far,
+                 case when row_number() over newest <= {WORDS_OF}
+                      then m.lyric_with_time || '{{"waveformData": []}}' end as words
+          from (select * from music
+                where user_id = (select id from users where clerk_id = $1 and deleted_at is null)
+                  and music_index = 0 and deleted_at is null
+                order by created_at desc, id desc limit {LONGEST_LIST}) m
+          left join diaries d on d.id = m.diary_id
+          window newest as (order by m.created_at desc, m.id desc rows unbounded preceding)) listed
+    where bytes_so_far <= {LARGEST_LIST}
+    order by place"""  # noqa: S608 - constants
 
 # Songs of a person older than a place ($2, $3), in the form that walks the index; see diaries/store.py.
 PAGE_SQL = f"""
@@ -130,7 +149,11 @@ def _fields(row: asyncpg.Record, settings: Settings) -> dict[str, Any]:
 
 @room.query(public=True, reads=("music", "diaries", "users"))
 async def list_playlist_music(ctx: QueryContext, args: NoArgs) -> list[PlaylistItem]:  # noqa: ARG001
-    """All songs of the caller, newest first, first tracks only; nothing for nobody."""
+    """Return the caller's songs, newest first, first tracks only; an empty list to an anonymous caller.
+
+    At most the newest 500, and at most 4 MiB of them; `pagePlaylist` has the rest. Of an entry, the first 2,000
+    characters. Only the newest 100 have `lyricWithTime`, without its waveform: `getMusic` has all of it.
+    """
     if ctx.caller.subject is None:
         return []
     rows = await ctx.db.fetch(PLAYLIST_SQL, ctx.caller.subject)

@@ -26,11 +26,17 @@ async def second_track(world: World) -> str:
 
 
 async def test_a_track_tells_all_the_playlist_does_and_how_its_making_stands(world: World, alice: Person) -> None:
-    """Words with their timing, files, entry, and progress."""
+    """Words with their timing and the waveform, files, entry, and progress."""
     song = await alice.song()
     track = await alice.query("music:getMusic", musicId=song["_id"])
-    assert track == song | {"progress": {"stage": "ready", "updatedAt": to_ms(world.clock.now())}}
-    assert track["lyricWithTime"]["alignedWords"]
+    timed = track["lyricWithTime"]
+    assert timed["alignedWords"]
+    assert timed["waveformData"]
+    assert song["lyricWithTime"] == timed | {"waveformData": []}
+    assert track == song | {
+        "lyricWithTime": timed,
+        "progress": {"stage": "ready", "updatedAt": to_ms(world.clock.now())},
+    }
     assert track["diaryContent"] == RAIN
 
 
