@@ -55,7 +55,9 @@ class Limits:
     ping       of silence, after which a client hears from us
     silence    of a client that has not said a word
     stuck      that a client may take to take in one message
-    pauses     between two runs for changed rows: the first, and the longest while changes go on
+    pauses     between two runs for changed rows: the first, and the longest while changes go on, of small results
+    rate       bytes of results a second that are worked out anew for changed rows: after large ones a pause is longer
+    longest_pause  after the largest
     fresh      for which results are good enough for a person who only shows a new token
     """
 
@@ -71,6 +73,8 @@ class Limits:
     silence: float = 60.0
     stuck: float = 60.0
     pauses: tuple[float, float] = (0.02, 0.1)
+    rate: int = 2 * 2**20
+    longest_pause: float = 2.0
     fresh: float = 30.0
 
 

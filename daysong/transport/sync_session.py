@@ -13,8 +13,9 @@ meanwhile may see it or not. PostgreSQL tells: the snapshot says which transacti
 
 Nobody waits for a response while holding a database connection. The socket watches the owners of its results before
 the snapshot is taken, so nothing changes unseen between the two; see `kernel/live.py` for how it is woken. While
-changes go on, the pauses between two runs grow; and nothing is worked out while the client has not taken in what was
-said before, so a slow one gets the newest state and no backlog.
+changes go on, the pauses between two runs grow, and large results are worked out less often than small ones: the many
+steps of one song are sent together. Nothing is worked out while the client has not taken in what was said before, so a
+slow one gets the newest state and no backlog.
 """
 
 from __future__ import annotations
@@ -268,13 +269,14 @@ class Session:
         self._timer = None
         self.kick()
 
-    def _rest(self) -> None:
-        """Let a pause follow a run for changed rows; while changes go on, it grows."""
+    def _rest(self, size: int) -> None:
+        """Let a pause follow a run for changed rows, of results of `size` bytes; while changes go on, it grows."""
         now = asyncio.get_running_loop().time()
-        shortest, longest = self.hub.limits.pauses
+        limits = self.hub.limits
+        shortest, longest = limits.pauses
         going_on = now < self._not_before + longest
         self._pause = min(self._pause * 2, longest) if going_on and self._pause else shortest
-        self._not_before = now + self._pause
+        self._not_before = now + max(self._pause, min(size / limits.rate, limits.longest_pause))
 
     async def _transit(self) -> None:
         try:
@@ -325,7 +327,7 @@ class Session:
             self._owed, self._dirty = self._owed or owed, True
             return False
         if woken:
-            self._rest()
+            self._rest(sum(len(memoryview(outcome.told)) for outcome in results.outcomes) if results else 0)
         end = Version(query_set, identity, ts)
         outcomes = results.outcomes if results else []
         told = [sync_messages.query_removed(number) for number in self._removed[:removed]]

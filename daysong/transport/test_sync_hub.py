@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from conftest import NOW
 from daysong.transport.sync_hub import Limits
+from rehearsal import library
 from rehearsal.conversation import follow
 from rehearsal.line import Hangup, Line, Message
 from rehearsal.world import Person, World, free_port
@@ -99,6 +100,36 @@ async def test_a_burst_of_a_thousand_commits_costs_a_few_runs(world: World, alic
         await line.hear(lists("Entry 999"))
         assert counted("daysong_sync_query_runs_total") - runs < 50
         follow(line.heard)
+
+
+async def test_g41_the_steps_of_a_song_are_sent_together(world: World, alice: Person) -> None:
+    """A playlist of some 1.4 MB is not sent for each of nine quick steps, and the last step is never left out."""
+    songs = await library.fill(world, "alice", 120)
+    newest = songs[0].music_id
+    async with Line(world.origin) as line:
+        await line.be(0, token(alice))
+        await line.ask(0, q0=("music:listPlaylistMusic", {}))
+        await line.taken(1)
+        heard = len(line.heard)
+        for step in range(9):
+            await world.db.pool.execute("update music set title = $2 where id = $1", newest, f"Step {step}")
+            # So long a step takes: what is sent at once is sent before the next.
+            await asyncio.sleep(0.12)
+        await line.hear(lambda message: "Step 8" in str(message))
+        assert len(line.heard) - heard <= 5
+        follow(line.heard)
+
+
+async def test_g41_an_answer_to_the_client_itself_waits_for_no_pause(database_url: str, data_dir: Path) -> None:
+    """However large the results are: what somebody does is shown to them at once."""
+    async with served(database_url, data_dir, rate=1, longest_pause=1_000.0) as world:
+        alice = await world.person("alice")
+        async with Line(world.origin) as line:
+            await subscribed(line, alice)
+            await alice.mutation("diaries:createDiary", content="From elsewhere")
+            for number in range(3):
+                await line.mutate(number, "diaries:createDiary", {"content": f"Here {number}"})
+                await line.hear(lists(f"Here {number}"))
 
 
 async def cut_off(world: World) -> None:
