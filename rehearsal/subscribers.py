@@ -57,10 +57,10 @@ class Sold:
 
 @dataclass
 class Store:
-    """What was sold to whom, and what was told of it."""
+    """What was sold to whom in which store, of each product one subscription, and what was told of it."""
 
     now: int
-    sold: dict[tuple[str, str], Sold] = field(default_factory=dict)
+    sold: dict[tuple[str, str, str], Sold] = field(default_factory=dict)
     granted: dict[tuple[str, str], tuple[str, str, int]] = field(default_factory=dict)
     earlier: dict[tuple[str, str], list[Sold]] = field(default_factory=dict)
     told: list[dict[str, Any]] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Store:
     def tier(self, who: str, moment: int) -> str:
         """The best plan somebody has at a moment, if nothing else happens until then."""
         had = [
-            PRODUCTS[sold.product][0] for (owner, _), sold in self.sold.items() if owner == who and moment < sold.last
+            PRODUCTS[sold.product][0] for (owner, *_), sold in self.sold.items() if owner == who and moment < sold.last
         ]
         had += [
             PRODUCTS[product][0]
@@ -85,7 +85,7 @@ class Store:
     def happens(self, step: Step) -> bool:
         """Let it happen, if it can; whether it could."""
         before, self.now, self._step = self.now, self.now + step.after, step
-        sold = self.sold.get(self._mine)
+        sold = self.subscription(step)
         act = getattr(self, f"_{step.act.replace('-', '_')}")
         takes_sold = step.act not in {"purchase", "grant", "grant-ends", "noise"}
         could: bool = sold is not None and act(sold) if takes_sold else act()
@@ -93,18 +93,32 @@ class Store:
             self.now = before
         return could
 
+    def subscription(self, step: Step) -> Sold | None:
+        """Which one a step is about: of its product, or, for a change to that product, the newest of another one."""
+        mine = [sold for (who, store, _), sold in self.sold.items() if (who, store) == (step.who, step.store)]
+        changes = step.act.startswith("change")
+        fitting = [sold for sold in mine if (sold.product == step.product) is not changes]
+        return max(fitting or ([] if changes else mine), key=lambda sold: (sold.began, sold.product), default=None)
+
     @property
     def _mine(self) -> tuple[str, str]:
         return self._step.who, self._step.store
 
+    def _announced(self, product: str) -> bool:
+        """Whether a subscription of the store is to become that product: then it cannot be bought beside it."""
+        return any(sold.planned == product for (*mine, _), sold in self.sold.items() if tuple(mine) == self._mine)
+
     def _purchase(self) -> bool:
+        if self._announced(self._step.product):
+            return False
         ends = self.now + PRODUCTS[self._step.product][1] * DAY
         transaction = f"tx{len(self.told)}"
         if self._mine in self.granted and self.granted[self._mine][0] == self._step.product:
             # The store is back, and has validated what it had granted.
             transaction = self.granted.pop(self._mine)[1]
-        self._put(Sold(self._step.product, self.now, ends, ends, transaction))
-        self._tell("INITIAL_PURCHASE")
+        bought = Sold(self._step.product, self.now, ends, ends, transaction)
+        self._put(bought)
+        self._tell("INITIAL_PURCHASE", bought)
         return True
 
     def _grant(self) -> bool:
@@ -137,73 +151,94 @@ class Store:
         # Paid early, the next period is added to this one.
         begins = sold.ends if self.now < sold.ends and not sold.grace else self.now
         ends = begins + PRODUCTS[product][1] * DAY
-        self._put(Sold(product, self.now, ends, ends, sold.transaction))
-        self._tell("RENEWAL")
+        if product != sold.product and not self._give_up(sold, product):
+            return False
+        renewed = Sold(product, self.now, ends, ends, sold.transaction)
+        self._put(renewed)
+        self._tell("RENEWAL", renewed)
+        return True
+
+    def _give_up(self, sold: Sold, product: str) -> bool:
+        """End a subscription that goes on as another product, if it can; whether it can."""
+        there = self.sold.get((*self._mine, product))
+        if there is not None and there.last > self.now:
+            return False
+        del self.sold[*self._mine, sold.product]
+        self.earlier.setdefault(self._mine, []).append(replace(sold, ends=min(sold.ends, self.now), grace=0))
         return True
 
     def _cancel(self, sold: Sold) -> bool:
-        self.sold[self._mine] = replace(sold, goes_on=False)
-        self._tell("CANCELLATION", cancel_reason="UNSUBSCRIBE")
+        sold = self._now(replace(sold, goes_on=False))
+        self._tell("CANCELLATION", sold, cancel_reason="UNSUBSCRIBE")
         return True
 
     def _uncancel(self, sold: Sold) -> bool:
-        self.sold[self._mine] = replace(sold, goes_on=True)
-        self._tell("UNCANCELLATION")
+        sold = self._now(replace(sold, goes_on=True))
+        self._tell("UNCANCELLATION", sold)
         return True
 
     def _billing_issue(self, sold: Sold) -> bool:
         if self.now >= sold.ends or not sold.goes_on:
             return False
         grace = self.now + self._step.days * DAY if self._step.days else 0
-        self.sold[self._mine] = replace(sold, ends=self.now, grace=grace, unpaid=True)
-        self._tell("BILLING_ISSUE", grace_period_expiration_at_ms=grace or None)
-        self._tell("CANCELLATION", cancel_reason="BILLING_ERROR")
+        sold = self._now(replace(sold, ends=self.now, grace=grace, unpaid=True))
+        self._tell("BILLING_ISSUE", sold, grace_period_expiration_at_ms=grace or None)
+        self._tell("CANCELLATION", sold, cancel_reason="BILLING_ERROR")
         return True
 
     def _expire(self, sold: Sold) -> bool:
-        self.sold[self._mine] = replace(sold, ends=min(sold.ends, self.now), grace=0, goes_on=False)
-        self._tell("EXPIRATION", expiration_reason="UNKNOWN")
+        sold = self._now(replace(sold, ends=min(sold.ends, self.now), grace=0, goes_on=False))
+        self._tell("EXPIRATION", sold, expiration_reason="UNKNOWN")
         return True
 
     def _refund(self, sold: Sold) -> bool:
-        self.sold[self._mine] = replace(sold, ends=self.now, grace=0)
-        self._tell("CANCELLATION", cancel_reason="CUSTOMER_SUPPORT", price=-9.99)
+        sold = self._now(replace(sold, ends=self.now, grace=0))
+        self._tell("CANCELLATION", sold, cancel_reason="CUSTOMER_SUPPORT", price=-9.99)
         return True
 
     def _reverse_refund(self, sold: Sold) -> bool:
-        self.sold[self._mine] = replace(sold, ends=sold.paid, grace=0)
-        self._tell("REFUND_REVERSED")
+        sold = self._now(replace(sold, ends=sold.paid, grace=0))
+        self._tell("REFUND_REVERSED", sold)
         return True
 
     def _extend(self, sold: Sold) -> bool:
         if sold.grace:
             return False
         ends = sold.ends + (self._step.days or 7) * DAY
-        self.sold[self._mine] = replace(sold, ends=ends, paid=ends, grace=0)
-        self._tell("SUBSCRIPTION_EXTENDED")
+        sold = self._now(replace(sold, ends=ends, paid=ends, grace=0))
+        self._tell("SUBSCRIPTION_EXTENDED", sold)
         return True
 
     def _change_later(self, sold: Sold) -> bool:
-        self._tell("PRODUCT_CHANGE", new_product_id=self._step.product)
-        self.sold[self._mine] = replace(sold, planned=self._step.product)
+        there = self.sold.get((*self._mine, self._step.product))
+        if there is not None or self._announced(self._step.product):
+            return False
+        self._tell("PRODUCT_CHANGE", sold, new_product_id=self._step.product)
+        self._now(replace(sold, planned=self._step.product))
         return True
 
     def _change_now(self, sold: Sold) -> bool:
-        self._tell("PRODUCT_CHANGE", new_product_id=self._step.product)
+        there = self.sold.get((*self._mine, self._step.product))
+        if self._announced(self._step.product) or (there is not None and there.last > self.now):
+            return False
+        self._tell("PRODUCT_CHANGE", sold, new_product_id=self._step.product)
         if self._step.store == "PLAY_STORE":
-            return self._purchase()
+            return self._give_up(sold, self._step.product) and self._purchase()
         return self._renew(replace(sold, planned=self._step.product, ends=self.now, grace=0))
 
     def _pause(self, sold: Sold) -> bool:
-        self._tell("SUBSCRIPTION_PAUSED", auto_resume_at_ms=sold.ends + 30 * DAY)
+        self._tell("SUBSCRIPTION_PAUSED", sold, auto_resume_at_ms=sold.ends + 30 * DAY)
         return True
 
     def _transfer(self, _: Sold) -> bool:
         other = next(each for each in PEOPLE if each != self._step.who)
         theirs = (other, self._step.store)
-        if theirs in self.sold or theirs in self.granted or self._mine in self.granted:
+        has_some = any((who, store) == theirs for who, store, _ in self.sold)
+        if has_some or theirs in self.granted or self._mine in self.granted:
             return False
-        self.sold[theirs] = self.sold.pop(self._mine)
+        for product in PRODUCTS:
+            if (*self._mine, product) in self.sold:
+                self.sold[*theirs, product] = self.sold.pop((*self._mine, product))
         self.earlier[theirs] = self.earlier.pop(self._mine, [])
         self.told.append(
             {
@@ -228,26 +263,32 @@ class Store:
             self._tell("CANCELLATION", old, cancel_reason="CUSTOMER_SUPPORT", price=-9.99)
         return True
 
-    def _put(self, sold: Sold) -> None:
-        if self._mine in self.sold:
-            self.earlier.setdefault(self._mine, []).append(self.sold[self._mine])
-        self.sold[self._mine] = sold
+    def _now(self, sold: Sold) -> Sold:
+        """How a subscription stands from now on."""
+        self.sold[*self._mine, sold.product] = sold
+        return sold
 
-    def _tell(self, kind: str, sold: Sold | None = None, **more: Any) -> None:
-        (who, store), sold = self._mine, sold or self.sold[self._mine]
+    def _put(self, sold: Sold) -> None:
+        if (*self._mine, sold.product) in self.sold:
+            self.earlier.setdefault(self._mine, []).append(self.sold[*self._mine, sold.product])
+        self._now(sold)
+
+    def _tell(self, kind: str, sold: Sold, **more: Any) -> None:
+        who, store = self._mine
         self.told.append(
             {
                 "aliases": [who], "app_user_id": who, "entitlement_ids": ["premium"],
                 "environment": "PRODUCTION", "event_timestamp_ms": self.now, "expiration_at_ms": sold.ends,
                 "id": f"event {len(self.told)}", "original_app_user_id": who, "product_id": sold.product,
                 "purchased_at_ms": sold.began, "store": store, "transaction_id": sold.transaction, "type": kind,
+                "original_transaction_id": sold.transaction,
             }
             | more
         )  # fmt: skip
 
     def answer(self, who: str) -> list[dict[str, Any]]:
         """RevenueCat's subscriptions of somebody, as its API words them, but with the store's names of products."""
-        items = [self._item(store, sold) for (owner, store), sold in self.sold.items() if owner == who]
+        items = [self._item(store, sold) for (owner, store, _), sold in self.sold.items() if owner == who]
         for (owner, store), (product, transaction, until) in self.granted.items():
             if owner == who:
                 items.append(self._item(store, Sold(product, until - DAY, until, until, transaction)))
@@ -275,6 +316,7 @@ class Store:
             "current_period_starts_at": sold.began,
             "current_period_ends_at": sold.grace if in_grace else sold.ends,
             "ends_at": None if sold.goes_on and good else sold.ends, "starts_at": sold.began,
+            "store_subscription_identifier": sold.transaction,
         }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 from rich.console import Console
 
+from daysong.features.subscriptions import unmapped
 from daysong.kernel import embedded, logs, migrations, settings
 from daysong.kernel.clock import SystemClock
 from daysong.kernel.errors import DaysongError
@@ -41,6 +42,7 @@ async def doctor(environ: Mapping[str, str], data_dir: Path) -> bool:
     console.print("\n[bold]Parts[/]")
     checks: list[tuple[str, Callable[[], Awaitable[str]], str | None]] = [
         ("Database", lambda: _database(found), None),
+        ("Products", lambda: _products(found), None),
         ("Files", lambda: _files(found), None),
         ("Clerk", lambda: _clerk(found), "CLERK_FRONTEND_API_URL"),
         ("Suno", lambda: _suno(found), "SUNO_API_KEY"),
@@ -72,6 +74,16 @@ async def _database(found: Settings) -> str:
     server = await asyncio.to_thread(embedded.start, found.data_dir)
     try:
         return f"embedded, {await _looked_at(server.url)}"
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+async def _products(found: Settings) -> str:
+    if found.database_url is not None:
+        return await unmapped.check(found.database_url, found, SystemClock().now())
+    server = await asyncio.to_thread(embedded.start, found.data_dir)
+    try:
+        return await unmapped.check(server.url, found, SystemClock().now())
     finally:
         await asyncio.to_thread(server.stop)
 

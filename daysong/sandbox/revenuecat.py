@@ -2,8 +2,8 @@
 
 Besides RevenueCat's own API:
 
-    POST /sandbox/revenuecat/<act>       something happens: {appUserId, productId?, store?, environment?, days?, to?,
-                                         reason?, mode?, trial?} → the events of it. The acts: purchase, buy-once,
+    POST /sandbox/revenuecat/<act>       something happens: {appUserId, productId?, of?, store?, environment?, days?,
+                                         to?, reason?, mode?, trial?} → the events of it. The acts: purchase, buy-once,
                                          grant, renew, cancel, uncancel, billing-issue (a grace period of `days`),
                                          expire, refund, reverse-refund, extend, change-product (`mode` immediate or
                                          deferred), pause, transfer (`to`), alias (`to`)

@@ -19,6 +19,7 @@ Days = Annotated[float, msgspec.Meta(gt=0, le=4000)]
 class Act(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What happens, to whom. What an act has no use for is left aside.
 
+    of      the product of the subscription it happens to; without it, the newest of the store
     days    how long the period, the grace period, the extension or the pause is
     reason  why it is cancelled or has expired, in RevenueCat's words
     to      who gets what is transferred, or who else the customer turns out to be
@@ -27,6 +28,7 @@ class Act(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=Tr
 
     app_user_id: Id
     product_id: Id | None = None
+    of: Id | None = None
     store: Id = "APP_STORE"
     environment: Literal["PRODUCTION", "SANDBOX"] = "PRODUCTION"
     days: Days | None = None
@@ -142,10 +144,11 @@ class Customers:
         length = int(act.days * DAY) if act.days else _length(act.product_id or "")
         bought = self._new(act, now, ends_at=now + length)
         bought.period_type = "TRIAL" if act.trial else "NORMAL"
-        # A store sells one subscription of a group at a time.
-        customer.bought = [
-            each for each in customer.bought if (each.store, each.environment) != (act.store, act.environment)
-        ] + [bought]
+        # Bought once more, it takes the place of the one before.
+        same = (act.store, act.environment, act.product_id)
+        customer.bought = [each for each in customer.bought if (each.store, each.environment, each.product) != same] + [
+            bought
+        ]
         return [_event("INITIAL_PURCHASE", act, customer, bought, now)]
 
     def _buy_once(self, act: Act, now: int) -> list[dict[str, Any]]:
@@ -166,10 +169,14 @@ class Customers:
     def _subscription(self, act: Act) -> tuple[Customer, Bought]:
         customer = self.get(act.app_user_id)
         wanted = (act.store, act.environment, True)
-        for bought in customer.bought if customer else ():
-            if customer and (bought.store, bought.environment, bought.recurring) == wanted:
-                return customer, bought
-        raise Refused("there is no such subscription")
+        found = [
+            bought
+            for bought in (customer.bought if customer else ())
+            if (bought.store, bought.environment, bought.recurring) == wanted and act.of in {None, bought.product}
+        ]
+        if customer is None or not found:
+            raise Refused("there is no such subscription")
+        return customer, max(found, key=lambda bought: bought.period_began)
 
     def _renew(self, act: Act, now: int) -> list[dict[str, Any]]:
         customer, bought = self._subscription(act)
@@ -238,9 +245,9 @@ class Customers:
         if act.mode == "deferred":
             bought.next_product = act.product_id
             return [told]
+        bought.ends_at, bought.grace_until, bought.renews = now, None, False
         if act.store == "PLAY_STORE":
             return [told, *self._purchase(act, now)]
-        bought.ends_at = now
         return [told, *self._renew(act, now)]
 
     def _pause(self, act: Act, now: int) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ class Purchase(Args, kw_only=True):
     """Something a customer bought. Times are ms since the epoch.
 
     product       as the store calls it; as RevenueCat does where that is all there is
+    origin        what the store calls the subscription through all its renewals; None when the answer does not say
     period_began  when the current billing period began
     ends_at       when it ends, and with it what was paid for; None for never, or when nobody knows
     grace_until   until when there is access although the last payment failed
@@ -38,6 +39,7 @@ class Purchase(Args, kw_only=True):
     trouble: bool = False
     resumes_at: int | None = None
     recurring: bool = True
+    origin: str | None = None
 
 
 class Customer(Args):
@@ -65,6 +67,7 @@ def subscription_v2(item: dict[str, Any], product: str) -> Purchase:
         gives_access=item.get("gives_access") is True,
         renews=renewal not in {"will_not_renew", None},
         trouble=in_grace or state == "in_billing_retry",
+        origin=_text(item.get("store_subscription_identifier")),
     )
 
 
@@ -121,7 +124,7 @@ def _subscription_v1(product: str, item: dict[str, Any], now: int) -> Purchase:
     until = None if ends is None else max(ends, grace or ends)
     return Purchase(
         id=str(item.get("store_transaction_id", "")),
-        product=product,
+        product=_with_plan(product, item),
         store=_name(item.get("store")),
         environment=SANDBOX if item.get("is_sandbox") is True else PRODUCTION,
         period_began=_date(item.get("purchase_date")) or 0,
@@ -134,6 +137,12 @@ def _subscription_v1(product: str, item: dict[str, Any], now: int) -> Purchase:
     )
 
 
+def _with_plan(product: str, item: dict[str, Any]) -> str:
+    """The product's name as webhooks have it: of Google Play, version 1 keeps the base plan in a field of its own."""
+    plan = _text(item.get("product_plan_identifier"))
+    return product if plan is None or ":" in product else f"{product}:{plan}"
+
+
 def _items(value: Any) -> list[dict[str, Any]]:
     items = _dict(value).get("items")
     return [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
@@ -141,6 +150,10 @@ def _items(value: Any) -> list[dict[str, Any]]:
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _name(value: Any) -> str:

@@ -51,7 +51,9 @@ class MalformedEvent(DaysongError):
 class BillingEvent(Args, kw_only=True, omit_defaults=True):
     """An event. Times are ms since the epoch; `reason` is why it was cancelled or why it expired.
 
-    unlocks  whether the product comes with an entitlement; a pack of credits does not
+    new_product_id           what the product is to change to
+    original_transaction_id  the same through all renewals of a subscription
+    unlocks                  whether the product comes with an entitlement; a pack of credits does not
     """
 
     id: str
@@ -65,7 +67,9 @@ class BillingEvent(Args, kw_only=True, omit_defaults=True):
     environment: str = PRODUCTION
     store: str | None = None
     product_id: str | None = None
+    new_product_id: str | None = None
     transaction_id: str | None = None
+    original_transaction_id: str | None = None
     purchased_at: int | None = None
     expires_at: int | None = None
     grace_until: int | None = None
@@ -139,7 +143,9 @@ def parse_event(body: bytes) -> BillingEvent:
         environment=_text(event.get("environment")) or _text(event.get("purchase_environment")) or PRODUCTION,
         store=_text(event.get("store")),
         product_id=_text(event.get("product_id")),
+        new_product_id=_text(event.get("new_product_id")),
         transaction_id=_text(event.get("transaction_id")),
+        original_transaction_id=_text(event.get("original_transaction_id")),
         purchased_at=_moment(event.get("purchased_at_ms")),
         expires_at=_moment(event.get("expiration_at_ms")),
         grace_until=_moment(event.get("grace_period_expiration_at_ms")),

@@ -314,6 +314,21 @@ async def test_each_recorded_subscriber_says_the_same_in_version_1(answerer: Ans
         assert from_ms(purchase.grace_until) == datetime(2026, 12, 5, 8, tzinfo=UTC)
 
 
+async def test_g30_version_1_keeps_a_play_stores_plan_in_a_field_of_its_own(answerer: Answerer) -> None:
+    """The product is the one webhooks name: product:plan; one that has its plan already stays as it is."""
+    found = json.loads(fixture("revenuecat/v1-subscriber-200-active.json").read_bytes())
+    [item] = found["subscriber"]["subscriptions"].values()
+    item |= {"store": "play_store", "product_plan_identifier": "eveokee-premium-monthly"}
+    found["subscriber"]["subscriptions"] = {"eveokee_premium": item, "eveokee_premium:eveokee-premium-monthly": item}
+    found["subscriber"]["subscriptions"]["without"] = item | {"product_plan_identifier": None}
+    answerer.will_answer(200, found)
+    customer = await asked(V1, answerer)
+    assert customer is not None
+    assert [each.product for each in customer.purchases] == [
+        "eveokee_premium:eveokee-premium-monthly", "eveokee_premium:eveokee-premium-monthly", "without",
+    ]  # fmt: skip
+
+
 async def test_version_1_has_what_was_bought_once(answerer: Answerer) -> None:
     """Among the other purchases; with access when an entitlement names it."""
     found = json.loads(fixture("revenuecat/v1-subscriber-200-none.json").read_bytes())

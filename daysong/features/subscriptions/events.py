@@ -14,7 +14,17 @@ from typing import Any
 
 import msgspec
 
-from daysong.features.subscriptions.holdings import Holdings, Line, Lines, Told, line_name, store_of
+from daysong.features.subscriptions.holdings import (
+    Holdings,
+    Line,
+    Lines,
+    Told,
+    ended,
+    grant_name,
+    is_grant,
+    line_name,
+    store_of,
+)
 from daysong.features.subscriptions.rules import Tier, tier_of
 from daysong.kernel.clock import from_ms
 from daysong.vendors.revenuecat_events import SANDBOX, BillingEvent
@@ -39,7 +49,7 @@ def _bought(event: BillingEvent) -> Change | None:
     # Only a purchase that is no subscription has no end; anything else without one is left to RevenueCat's answer.
     if event.expires_at is None:
         return None
-    return _until(event.expires_at) | {"renews": True, "trouble": False, "resumes_at": None}
+    return _until(event.expires_at) | {"renews": True, "trouble": False, "resumes_at": None, "becomes": None}
 
 
 def _bought_once(event: BillingEvent) -> Change | None:
@@ -74,6 +84,10 @@ def _granted(event: BillingEvent) -> Change:
     return _until(longest if event.expires_at is None else min(longest, event.expires_at)) | {"renews": False}
 
 
+def _changing(event: BillingEvent) -> Change | None:
+    return {"becomes": event.new_product_id} if event.new_product_id else None
+
+
 def _will_renew(event: BillingEvent) -> Change:
     return {"renews": True, "trouble": False, "resumes_at": _moment(event.resumes_at)}
 
@@ -90,16 +104,16 @@ def _until(expires: int | None, grace: int | None = None) -> Change:
 class Rule:
     """A row of the table.
 
-    change  what becomes of the line; None leaves it
-    line    which line that is: the store's subscription, a purchase of its own, or a temporary grant
-    buys    whether the event's product is what the line holds from then on
+    change  what becomes of the product's line; None leaves it
+    line    which line that is: the product's, or a temporary grant of its own
+    buys    whether the event's product was bought: what has changed to it ends
     closes  whether it puts an end to a temporary grant of its transaction
     rank    which of two events made at one moment comes first: the lesser
     asks    whether RevenueCat is asked how things stand
     """
 
     change: Callable[[BillingEvent], Change | None] = _nothing
-    line: str = "subscription"
+    line: str = "product"
     buys: bool = False
     closes: bool = False
     rank: int = 1
@@ -112,7 +126,7 @@ _ASK = Rule()
 EVENTS: dict[str, Rule] = {
     "INITIAL_PURCHASE": Rule(_bought, buys=True, closes=True, rank=0),
     "RENEWAL": Rule(_bought, buys=True, closes=True, rank=0),
-    "NON_RENEWING_PURCHASE": Rule(_bought_once, line="once", buys=True, rank=0),
+    "NON_RENEWING_PURCHASE": Rule(_bought_once, rank=0),
     "TEMPORARY_ENTITLEMENT_GRANT": Rule(_granted, line="grant", buys=True, rank=0),
     "SUBSCRIPTION_EXTENDED": Rule(_extended),
     "REFUND_REVERSED": Rule(_extended),
@@ -123,8 +137,8 @@ EVENTS: dict[str, Rule] = {
     # Of a pause to come. When it comes, that is an EXPIRATION, and its end a RENEWAL.
     "SUBSCRIPTION_PAUSED": Rule(_will_renew),
     "EXPIRATION": Rule(_ended, closes=True, rank=4),
-    # For information: the new product comes with a RENEWAL or an INITIAL_PURCHASE, at once or when the period ends.
-    "PRODUCT_CHANGE": _ASK,
+    # An announcement: the new product comes with a RENEWAL or an INITIAL_PURCHASE, at once or when the period ends.
+    "PRODUCT_CHANGE": Rule(_changing, rank=-1),
     # Of two customers: see `_transfer`.
     "TRANSFER": Rule(rank=5),
     "SUBSCRIBER_ALIAS": _ASK,
@@ -159,7 +173,7 @@ def _moment(ms: int | None) -> datetime | None:
 
 
 def _store(event: BillingEvent) -> str:
-    return line_name(event.environment, event.store or "UNKNOWN")
+    return line_name(event.environment, event.store or "UNKNOWN", "").removesuffix("/")
 
 
 def apply(lines: Lines, event: BillingEvent, policy: Policy) -> Lines:
@@ -169,33 +183,55 @@ def apply(lines: Lines, event: BillingEvent, policy: Policy) -> Lines:
     granted = after.pop(_grant(event), None) if rule.closes else None
     if change is None or (granted is not None and not rule.buys):
         return after
-    name, period = _line_name(event, rule), _period(event)
-    line = after.get(name)
-    sets_end = "expires_at" in change
+    name, period = _line_name(after, event, rule), _period(event)
+    line = None if name is None else after.get(name)
+    if name is None or (line is None and "expires_at" not in change):
+        return after  # nothing is known yet of what was cancelled, is to pause or to change
     if line is None:
-        if not sets_end:
-            return after  # nothing is known yet of what was cancelled or is to pause
-        line = Line(period, "", None, None)
+        product = event.product_id or ""
+        line = Line(period, product, tier_of(product, policy.products), None)
     if period < line.period:
         return after  # nothing said of an older period touches a newer one
-    if rule.buys or not line.product or (sets_end and period > line.period):
-        product = event.product_id or line.product
-        line = msgspec.structs.replace(line, product=product, tier=tier_of(product, policy.products))
-    after[name] = msgspec.structs.replace(line, period=period, **change)
+    origin = event.original_transaction_id or line.origin
+    if rule.buys:
+        # The map may have been mended since.
+        line = msgspec.structs.replace(line, tier=tier_of(line.product, policy.products))
+        if rule.line == "product":
+            after |= _changed_to(after, name, period, origin)
+    after[name] = msgspec.structs.replace(line, period=period, origin=origin, **change)
     return after
 
 
+def _changed_to(lines: Lines, bought: str, period: int, origin: str | None) -> Lines:
+    """The lines that end because their subscription goes on as the product of the line `bought`."""
+    store, product = store_of(bought), bought.removeprefix(f"{store_of(bought)}/")
+    moment = from_ms(period)
+    return {
+        name: ended(line, moment)
+        for name, line in lines.items()
+        if name != bought
+        and store_of(name) == store
+        and not is_grant(name)
+        and line.period <= period
+        and (line.becomes == product or (origin is not None and line.origin == origin))
+    }
+
+
 def _grant(event: BillingEvent) -> str:
-    return f"{_store(event)}/grant {event.transaction_id}"
+    return grant_name(_store(event), event.transaction_id)
 
 
-def _line_name(event: BillingEvent, rule: Rule) -> str:
+def _line_name(lines: Lines, event: BillingEvent, rule: Rule) -> str | None:
     if rule.line == "grant":
         return _grant(event)
-    # A purchase without an end is no subscription, and neither is what is refunded without one.
-    if rule.line == "once" or (event.type == "CANCELLATION" and event.expires_at is None):
+    if event.product_id is not None:
         return f"{_store(event)}/{event.product_id}"
-    return _store(event)
+    # An event that names no product: the subscription it belongs to, as far as that is known.
+    origin = event.original_transaction_id
+    return next(
+        (name for name, line in sorted(lines.items()) if store_of(name) == _store(event) and line.origin == origin),
+        None,
+    ) if origin else None  # fmt: skip
 
 
 def _period(event: BillingEvent) -> int:
@@ -307,7 +343,7 @@ def _transfer(lines: dict[str, Lines], event: BillingEvent, names: list[str], bo
 
 
 def newer_of(own: Lines, more: Lines) -> Lines:
-    """Two customers' lines put together; of one store the one that speaks of the later period, or else the former's."""
+    """Two customers' lines put together; of one product the one that speaks of the later period, or the former's."""
     return own | {name: line for name, line in more.items() if name not in own or own[name].period < line.period}
 
 

@@ -1,7 +1,7 @@
 """What a customer has bought, as far as RevenueCat has told us: pure, no database and no clock.
 
-There is a line for each environment and store: a customer has one subscription in a store, and what they buy next
-there takes its place. Of several stores, the best plan counts.
+There is a line for each product of an environment and store, which nothing said of another product ends, except a
+change from the one to the other. Of several lines, the best plan counts.
 
     access = now < max(expires_at, grace_until), and nothing else grants or takes it
 """
@@ -19,7 +19,7 @@ from daysong.vendors.revenuecat_events import BillingEvent
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One store's subscription, or a purchase of its own.
+    """A product that was bought in a store: a subscription, or a purchase without an end.
 
     period      when the billing period began that this speaks of (ms)
     tier        the plan the product stands for; None when nobody has said which
@@ -27,6 +27,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     renews      whether it goes on by itself when the period ends, as far as anybody knows
     trouble     the last payment failed
     resumes_at  it is to pause, until then
+    origin      what the store calls the subscription through all its renewals, changes of product included
+    becomes     the product it is to change to: buying that one ends this one
     """
 
     period: int
@@ -37,6 +39,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     renews: bool = True
     trouble: bool = False
     resumes_at: datetime | None = None
+    origin: str | None = None
+    becomes: str | None = None
 
     @property
     def until(self) -> datetime | None:
@@ -85,9 +89,26 @@ class Summary(msgspec.Struct, frozen=True):
     grace_until: datetime | None = None
 
 
-def line_name(environment: str, store: str, *more: str) -> str:
-    """The name of a line; `more` sets a purchase of its own apart from the store's subscription."""
-    return "/".join((environment, store.replace("/", "_"), *more))
+def line_name(environment: str, store: str, product: str) -> str:
+    """The name of a product's line."""
+    return "/".join((environment, store.replace("/", "_"), product))
+
+
+def grant_name(store: str, transaction: str | None) -> str:
+    """The name of a temporary grant's line; `store` as `store_of` has it."""
+    return f"{store}/grant {transaction}"
+
+
+def is_grant(name: str) -> bool:
+    """Whether the line is a temporary grant's."""
+    return name.removeprefix(store_of(name)).startswith("/grant ")
+
+
+def ended(line: Line, now: datetime) -> Line:
+    """The line, ended at that moment if it was good then."""
+    if not line.gives_access(now):
+        return line
+    return msgspec.structs.replace(line, expires_at=now, grace_until=None, renews=False, becomes=None)
 
 
 def store_of(name: str) -> str:
@@ -100,6 +121,11 @@ def plans(lines: Lines) -> Iterator[tuple[str, Line, Tier]]:
     for name, line in lines.items():
         if line.tier is not None and line.tier != "free":
             yield name, line, line.tier
+
+
+def unmapped(lines: Lines, now: datetime) -> set[str]:
+    """The products that give access at RevenueCat and are in no map of plans, so that they grant nothing here."""
+    return {line.product for line in lines.values() if line.tier is None and line.product and line.gives_access(now)}
 
 
 def spans(lines: Lines) -> tuple[Span, ...]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from daysong.features.subscriptions.events import Book, Policy, apply, recounted
-from daysong.features.subscriptions.holdings import Holdings, Line, Lines, Told, line_name
+from daysong.features.subscriptions.holdings import Holdings, Line, Lines, Told, ended, is_grant, line_name
 from daysong.features.subscriptions.rules import tier_of
 from daysong.kernel.clock import from_ms
 from daysong.vendors.revenuecat_answers import Customer, Purchase
@@ -37,8 +37,8 @@ def reconciled(book: Book, name: str, customer: Customer | None, asked_at: int, 
     lines = _answered(customer, known, asked_at, policy)
     for line_of, line in known.items():
         # What is no longer spoken of has ended, and is remembered as that.
-        if line_of not in lines and "/grant " not in line_of and _counts(line_of.split("/")[0], policy):
-            lines[line_of] = _ended(line, asked_at)
+        if line_of not in lines and not is_grant(line_of) and _counts(line_of.split("/")[0], policy):
+            lines[line_of] = ended(line, from_ms(asked_at))
     later = tuple(event for event in holdings.told.events if event.at > asked_at)
     customers = {**book.customers, name: Holdings(lines, Told(lines, later), asked_at)}
     return recounted(replace(book, customers=customers), policy)
@@ -62,22 +62,20 @@ def _counts(environment: str, policy: Policy) -> bool:
 def _answered(customer: Customer, known: Lines, asked_at: int, policy: Policy) -> Lines:
     lines: Lines = {}
     for purchase in sorted(customer.purchases, key=_merit, reverse=True):
+        name = line_name(purchase.environment, purchase.store, purchase.product)
         if not _counts(purchase.environment, policy):
             continue
-        name = line_name(purchase.environment, purchase.store)
-        if not purchase.recurring:
-            name = line_name(purchase.environment, purchase.store, purchase.product)
-        elif name in lines:
-            # A second subscription in one store counts as long as it is good, and events do not speak of it.
+        if name in lines:
+            # A second purchase of a product counts as long as it is good, and events do not speak of it.
             if not purchase.gives_access:
                 continue
-            name = line_name(purchase.environment, purchase.store, purchase.id)
+            name = f"{name}/{purchase.id}"
         lines[name] = _line(purchase, known.get(name), asked_at, policy)
     return lines
 
 
 def _merit(purchase: Purchase) -> tuple[bool, int, float, str]:
-    """Of a store's subscriptions, the one that is good and newest is the one events will speak of."""
+    """Of the purchases of a product, the one that is good and newest is the one events will speak of."""
     return purchase.gives_access, purchase.period_began, purchase.ends_at or 0, purchase.id
 
 
@@ -85,11 +83,11 @@ def _line(purchase: Purchase, known: Line | None, asked_at: int, policy: Policy)
     now = from_ms(asked_at)
     ends, grace = _moment(purchase.ends_at), _moment(purchase.grace_until)
     # When something ended that the answer does not date: at the latest now, or when we knew it had.
-    ended = known.expires_at if known and known.expires_at and known.expires_at <= now else now
+    over = known.expires_at if known and known.expires_at and known.expires_at <= now else now
     if not purchase.gives_access:
-        ends, grace = (ends if ends and ends <= now else ended), None
+        ends, grace = (ends if ends and ends <= now else over), None
     elif grace is not None and (ends is None or ends >= grace):
-        ends = min(ended, grace)  # all that is told is when the grace period ends
+        ends = min(over, grace)  # all that is told is when the grace period ends
     if purchase.gives_access and ends is not None and max(ends, grace or ends) <= now:
         grace = now + UNTIL_ASKED_AGAIN
     return Line(
@@ -101,14 +99,9 @@ def _line(purchase: Purchase, known: Line | None, asked_at: int, policy: Policy)
         renews=purchase.renews,
         trouble=purchase.trouble,
         resumes_at=_moment(purchase.resumes_at),
+        origin=purchase.origin or (known.origin if known else None),
+        becomes=known.becomes if known and purchase.gives_access else None,
     )
-
-
-def _ended(line: Line, asked_at: int) -> Line:
-    now = from_ms(asked_at)
-    if not line.gives_access(now):
-        return line
-    return msgspec.structs.replace(line, expires_at=now, grace_until=None, renews=False)
 
 
 def _moment(ms: int | None) -> datetime | None:

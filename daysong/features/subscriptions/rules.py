@@ -51,20 +51,29 @@ PRODUCTS: dict[str, Tier] = {
     "eveokee_premium:eveokee-premium-monthly": "monthly",
     "eveokee_premium:eveokee-premium-annual": "yearly",
 }
-# RevenueCat names a grant from its dashboard after the entitlement and how long it lasts: rc_promo_premium_monthly.
+# RevenueCat names a grant from its dashboard after the entitlement and one of these: rc_promo_premium_monthly.
 PROMOTION = "rc_promo_"
+DURATIONS = (
+    "daily", "three_day", "weekly", "two_week", "monthly", "two_month", "three_month", "six_month", "yearly",
+    "lifetime", "custom",
+)  # fmt: skip
 
 # What the apps call a store; any other goes by its own name in lower case.
 PLATFORMS = {"APP_STORE": "app_store", "PLAY_STORE": "play_store", "STRIPE": "stripe", "RC_BILLING": "stripe"}
 
 
 def tier_of(product: str, products: Mapping[str, Tier]) -> Tier | None:
-    """The plan a product stands for; None when nobody has said. A promotion may be named without its duration."""
+    """The plan a product stands for; None when it is in no map.
+
+    A promotion may be named without its duration, and a product of Google Play without its base plan.
+    """
     if product in products:
         return products[product]
     if product.startswith(PROMOTION):
-        return products.get(product.rpartition("_")[0])
-    return None
+        # No duration ends in `_` and another one, so at most one of them fits.
+        names = [product.removesuffix(f"_{duration}") for duration in DURATIONS if product.endswith(f"_{duration}")]
+        return products.get(names[0]) if names else None
+    return products.get(product.partition(":")[0])
 
 
 def platform_of(store: str) -> str:

@@ -11,14 +11,23 @@ from typing import Any
 
 import asyncpg
 import msgspec
+from prometheus_client import Counter
 
 from daysong.features.subscriptions.events import united
-from daysong.features.subscriptions.holdings import NOTHING, Holdings, Told, spans, summary
+from daysong.features.subscriptions.holdings import NOTHING, Holdings, Told, spans, summary, unmapped
 from daysong.features.subscriptions.rules import counting
 from daysong.features.subscriptions.status import lines_of, standing_of
+from daysong.kernel import logs
 from daysong.kernel.clock import from_ms, to_ms
 from daysong.kernel.database import Transaction, lock
 from daysong.kernel.ids import ParkedCustomerId, SubscriptionId, SubscriptionLogId, UserId
+
+UNMAPPED = Counter(
+    "daysong_unmapped_products_total", "Purchases of a product that no map says the plan of", ["product"]
+)  # fmt: skip
+LONGEST_NAME = 100
+
+log = logs.get_logger("billing")
 
 ROW_SQL = "select s.*, s.lines as subscription_lines from subscriptions s where s.user_id = $1 for update"
 
@@ -66,6 +75,7 @@ async def save(
             user_id, holdings.told, verified_at,
         )  # fmt: skip
         return False
+    _alarm(unmapped(holdings.lines, now) - unmapped(before.lines, now))
     standing, stands = standing_of(row), summary(holdings.lines, now)
     # What counted so far goes on counting under the new plan: written down before the old one is forgotten.
     counted = standing.counted
@@ -89,6 +99,14 @@ async def save(
         stands.platform, stands.expires_at, stands.grace_until, now,
     )  # fmt: skip
     return True
+
+
+def _alarm(products: set[str]) -> None:
+    """Report products that were paid for and grant nothing, for want of a line in REVENUECAT_PRODUCTS."""
+    for product in sorted(products):
+        name = product[:LONGEST_NAME]
+        UNMAPPED.labels(name).inc()
+        log.error("paid product is in no map: add it to REVENUECAT_PRODUCTS", product=name)
 
 
 async def owners(db: Transaction, app_user_ids: Iterable[str]) -> dict[str, str]:

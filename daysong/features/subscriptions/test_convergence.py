@@ -181,11 +181,10 @@ def test_of_one_moment_the_end_comes_last() -> None:
         assert tier_at(spans(lines), from_ms(BEGIN)) == "free"
 
 
-def test_of_two_subscriptions_in_one_store_the_newer_stays() -> None:
+def test_of_two_subscriptions_to_one_product_the_newer_stays() -> None:
     """When two customers turn out to be one, or one gets what was another's; of the same period, the former's."""
-    old, new = (Line(period, "a product", "monthly", None) for period in (1, 2))
-    same = Line(2, "another", "monthly", None)
+    name = "PRODUCTION/APP_STORE/product"
+    old, new = (Line(period, "product", "monthly", None) for period in (1, 2))
+    same = Line(2, "product", "yearly", None)
     for own, more, stays in ((old, new, new), (new, old, new), (new, same, new)):
-        assert newer_of({"PRODUCTION/APP_STORE": own}, {"PRODUCTION/APP_STORE": more}) == {
-            "PRODUCTION/APP_STORE": stays
-        }
+        assert newer_of({name: own}, {name: more}) == {name: stays}

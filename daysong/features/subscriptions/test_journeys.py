@@ -50,7 +50,7 @@ class Life:
             product=self.dice.choice(sorted(PRODUCTS)),
             days=self.dice.choice((None, 3, 16)),
         )
-        told = len(self.store.told)
+        told, about = len(self.store.told), self.store.subscription(step)
         if not self.store.happens(step):
             return
         if step.act == "noise":
@@ -60,7 +60,9 @@ class Life:
         details: dict[str, Any] = {"store": step.store, "productId": step.product, "days": step.days}
         if step.act in {"purchase", "renew", "change-now", "pause"}:
             del details["days"]  # as long as the product lasts
-        if step.act == "renew":
+        if step.act != "purchase" and about is not None:
+            details["of"] = about.product
+        if not step.act.startswith(("purchase", "change")):
             del details["productId"]
         if step.act == "transfer":
             details["to"] = self._name(next(each for each in PEOPLE if each != step.who))

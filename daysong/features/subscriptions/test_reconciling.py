@@ -63,7 +63,7 @@ def after(customer: Customer | None, before: Holdings = NOTHING, asked_at: int =
 
 def thought_to_have_a_month() -> Holdings:
     """Somebody whose end we have not heard of."""
-    lines = {"PRODUCTION/APP_STORE": Line(ASKED - 1000, MONTHLY, "monthly", NOW + timedelta(days=20))}
+    lines = {f"PRODUCTION/APP_STORE/{MONTHLY}": Line(ASKED - 1000, MONTHLY, "monthly", NOW + timedelta(days=20))}
     return Holdings(lines=lines)
 
 
@@ -192,4 +192,4 @@ def test_only_so_many_events_are_kept() -> None:
         book = deliver(book, renewal, POLICY)
     held = book.customers["one"]
     assert len(held.told.events) == 60
-    assert held.lines["PRODUCTION/APP_STORE"].expires_at == from_ms(ASKED + 201_000)
+    assert held.lines[f"PRODUCTION/APP_STORE/{MONTHLY}"].expires_at == from_ms(ASKED + 201_000)
