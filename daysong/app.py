@@ -120,7 +120,12 @@ class App:
         clock = clock or SystemClock()
         self.settings = settings
         self.clock = clock
-        self.database = Database(settings.database_url)
+        self.database = Database(
+            settings.database_url,
+            max_connections=settings.database_pool,
+            statement_cache=settings.database_statement_cache,
+            transactions_only=settings.database_direct_url is not None,
+        )
         self.files = FileStore(settings.storage_url)
         self.limits = Limits(settings, self.database)
         line = self.limits.line
@@ -156,7 +161,7 @@ class App:
         )
         self.worker = Worker(self.runtime, schedule.TIMETABLE)
         authenticator = Authenticator(self._verifier, settings.admin_key)
-        self.hub = Hub(self.runtime, authenticator, Live(settings.database_url), limits)
+        self.hub = Hub(self.runtime, authenticator, Live(settings.listen_url, lost=self.database.renew), limits)
         self.asgi: Litestar = http.create(
             self.runtime,
             verifier=self._verifier,
@@ -200,7 +205,8 @@ class App:
         return await self.runtime.call(function, function.parse(dict(args or {})), caller)
 
     async def _pending_migrations(self) -> list[str]:
-        return await migrations.pending(self.settings.database_url or "", migrations.FOLDER)
+        async with self.database.pool.acquire() as connection:
+            return await migrations.pending(connection, migrations.FOLDER)
 
     async def _reset(self) -> None:
         await self.database.empty()

@@ -83,7 +83,7 @@ async def _work(configured: Settings) -> None:
     stop = dev_command.until_asked_to_stop()
     app = composition.build(configured)
     await app.open()
-    working = asyncio.create_task(app.worker.run_forever(configured.database_url or ""))
+    working = asyncio.create_task(app.worker.run_forever(configured.listen_url))
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -101,7 +101,7 @@ def migrate(*, data_dir: DataDir = DATA_DIR) -> None:
     async def run() -> None:
         configured, _ = settings.read(os.environ)
         if configured.database_url:
-            applied = await migrations.migrate(configured.database_url, migrations.FOLDER)
+            applied = await migrations.migrate(configured.listen_url, migrations.FOLDER)
             _say("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
             return
         async with surroundings.database(_local(data_dir), migrate=True):
@@ -217,7 +217,7 @@ def _local(data_dir: Path) -> Settings:
 
 
 async def _check_migrated(configured: Settings) -> None:
-    if waiting := await migrations.pending(configured.database_url or "", migrations.FOLDER):
+    if waiting := await migrations.pending(configured.listen_url, migrations.FOLDER):
         raise DaysongError(f"The database lacks {', '.join(waiting)}: run `daysong migrate` first.")
 
 

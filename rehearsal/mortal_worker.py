@@ -123,7 +123,7 @@ async def live(boundary: int, function: str, environ: Mapping[str, str]) -> None
     await app.open()
     worker = MortalWorker(app.runtime, (), heartbeat=HEARTBEAT)
     worker.fate = fate
-    await worker.run_forever(app.settings.database_url or "")
+    await worker.run_forever(app.settings.listen_url)
 
 
 def have_children() -> None:

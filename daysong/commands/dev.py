@@ -60,7 +60,7 @@ async def running(
         tell("starting the server and the worker")
         server = Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        working = asyncio.create_task(app.worker.run_forever(configured.database_url or ""))
+        working = asyncio.create_task(app.worker.run_forever(configured.listen_url))
 
         async def take_down() -> None:
             await app.worker.stop()

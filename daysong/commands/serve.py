@@ -15,6 +15,7 @@ import sys
 from asyncio.subprocess import Process
 from contextlib import suppress
 
+import msgspec
 import uvloop
 
 from daysong import app as composition
@@ -24,6 +25,7 @@ from daysong.transport.server import Server, listen
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 PAUSE = 1.0  # seconds before a process that died is followed by another
+LEAST_CONNECTIONS = 2
 # For goodbyes, requests under way, and what was begun.
 WITHIN = 40.0  # seconds
 
@@ -46,8 +48,11 @@ def serve(host: str, port: int, processes: int) -> None:
         runner.run(_Processes(where).run(processes))
 
 
-async def _serve(listener: socket.socket, parent: int | None = None) -> None:
-    app = composition.build(surroundings.configured())
+async def _serve(listener: socket.socket, parent: int | None = None, sharers: int = 1) -> None:
+    configured = surroundings.configured()
+    # However many processes there are, together they have the connections of one.
+    connections = max(LEAST_CONNECTIONS, configured.database_pool // sharers)
+    app = composition.build(msgspec.structs.replace(configured, database_pool=connections))
     server = Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye)
     loop = asyncio.get_running_loop()
 
@@ -82,7 +87,7 @@ class _Processes:
         loop = asyncio.get_running_loop()
         for number in STOPS:
             loop.add_signal_handler(number, self._stop)
-        going = asyncio.gather(*(self._keep_one() for _ in range(count)))
+        going = asyncio.gather(*(self._keep_one(count) for _ in range(count)))
         await self._stopping.wait()
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(going), WITHIN)
@@ -98,11 +103,11 @@ class _Processes:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
 
-    async def _keep_one(self) -> None:
+    async def _keep_one(self, count: int) -> None:
         host, port = self._where
         while not self._stopping.is_set():
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "daysong.commands.serve", host, str(port), str(self._pipe),
+                sys.executable, "-m", "daysong.commands.serve", host, str(port), str(self._pipe), str(count),
                 pass_fds=[self._pipe],
             )  # fmt: skip
             self._running.add(process)
@@ -116,10 +121,10 @@ class _Processes:
                     await asyncio.wait_for(self._stopping.wait(), PAUSE)
 
 
-def _one_of_several(host: str, port: str, parent: str) -> None:
+def _one_of_several(host: str, port: str, parent: str, sharers: str) -> None:
     logs.configure(readable=not surroundings.configured().production)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(listen(host, int(port), shared=True), int(parent)))
+        runner.run(_serve(listen(host, int(port), shared=True), int(parent), int(sharers)))
 
 
 if __name__ == "__main__":

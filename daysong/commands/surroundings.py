@@ -111,7 +111,7 @@ async def database(configured: Settings, *, migrate: bool) -> AsyncIterator[Sett
     """The settings with a database that is up: the configured one, or the embedded one for as long as this lasts."""
     if configured.database_url is not None:
         if migrate:
-            await migrations.migrate(configured.database_url, migrations.FOLDER)
+            await migrations.migrate(configured.listen_url, migrations.FOLDER)
         yield configured
         return
     server = await asyncio.to_thread(embedded.start, configured.data_dir)

@@ -12,7 +12,8 @@ import asyncpg
 import msgspec
 from prometheus_client import Counter
 
-from daysong.kernel.errors import DaysongError, TooBusy
+from daysong.kernel.connections import BROKEN, GOING_DOWN, Pool
+from daysong.kernel.errors import DatabaseUnavailable, DaysongError, TooBusy
 
 T = TypeVar("T")
 
@@ -22,13 +23,9 @@ T = TypeVar("T")
 Isolation = Literal["read_committed", "serializable"]
 
 MAX_ATTEMPTS = 12
-STATEMENT_TIMEOUT = "30s"
-COMMAND_TIMEOUT = 40.0  # seconds until we give up on a server that does not even say that time is up
+LOST = (*BROKEN, *GOING_DOWN)
 
 ROLLBACKS = Counter("daysong_mutation_rollbacks", "Transactions that lost a race and were run again", ["reason"])
-
-# How asyncpg tells, by circumstance, that a connection is of no more use.
-BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError)
 
 
 class SecondStatement(DaysongError):
@@ -88,13 +85,6 @@ async def _prepare(connection: asyncpg.Connection) -> None:
         await connection.set_type_codec(kind, schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode)
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
-    def get_reset_query(self) -> str:
-        # Nothing we do outlives its transaction (no SET, no LISTEN), so the pool need not ask the server to forget it:
-        # that would be a round trip for every query.
-        return ""
-
-
 async def lock(tx: Transaction, *names: str) -> None:
     """Wait for the locks of these names and hold them until the transaction ends.
 
@@ -128,43 +118,57 @@ async def close_pool(pool: asyncpg.Pool) -> None:
 
 
 class Database:
-    """A pool of connections to one PostgreSQL."""
+    """A pool of connections to one PostgreSQL, opened and watched as kernel/connections.py says."""
 
-    def __init__(self, url: str, *, max_connections: int = 20) -> None:
+    def __init__(
+        self, url: str, *, max_connections: int = 16, statement_cache: int = 100, transactions_only: bool = False
+    ) -> None:
+        """`transactions_only` says that a pooler in front may run each transaction on another server connection."""
         self._url = url
         self._max_connections = max_connections
-        self._pool: asyncpg.Pool | None = None
+        self._statement_cache = statement_cache
+        self._transactions_only = transactions_only
+        self._pool: Pool | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     @property
-    def pool(self) -> asyncpg.Pool:
+    def pool(self) -> Pool:
         """The open pool."""
         if self._pool is None:
             raise DaysongError("the database is not open")
         return self._pool
 
     async def open(self) -> None:
-        """Connect; OSError or asyncpg.PostgresError when the server cannot be reached."""
-        self._pool = await asyncpg.create_pool(
+        """Connect; DatabaseUnavailable when the server cannot be reached, or lets nobody in."""
+        pool = Pool(
             self._url,
+            name="daysong",
             min_size=1,
             max_size=self._max_connections,
-            connection_class=_Connection,
             init=_prepare,
-            command_timeout=COMMAND_TIMEOUT,
-            server_settings={
-                "application_name": "daysong",
-                "statement_timeout": STATEMENT_TIMEOUT,
-                # A process that froze or vanished in the middle of a transaction must not hold its locks for ever.
-                "idle_in_transaction_session_timeout": STATEMENT_TIMEOUT,
-                "timezone": "UTC",
-            },
+            statement_cache=self._statement_cache,
+            transactions_only=self._transactions_only,
         )
+        try:
+            await pool
+        except asyncpg.TooManyConnectionsError as error:
+            raise DatabaseUnavailable("The database has no connection to spare.") from error
+        self._pool = pool
+        self._watching = asyncio.create_task(pool.watch())
 
     async def close(self) -> None:
         """Let go of all connections; those still at work are waited for, not longer than ten seconds."""
         pool, self._pool = self._pool, None
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
         if pool is not None:
             await close_pool(pool)
+
+    async def renew(self) -> None:
+        """Replace every connection, each when it is next idle: the server behind them may be gone or demoted."""
+        if self._pool is not None:
+            await self._pool.expire_connections()
 
     async def empty(self) -> None:
         """Delete every row of every table, except what migrations keep. For tests and test mode."""
@@ -199,19 +203,25 @@ class Database:
         does not undo.
         """
         for attempt in range(MAX_ATTEMPTS):
-            connected = begun = False
+            connected = committing = False
             try:
                 async with self.pool.acquire() as connection:
                     connected = True
                     async with connection.transaction(isolation=isolation):
-                        begun = True
-                        return await work(connection)
+                        result = await work(connection)
+                        committing = True
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
                 ROLLBACKS.labels(type(error).__name__).inc()
-            except BROKEN:
-                # The server closed this connection while it lay in the pool. Nothing was done yet: another will do.
-                if begun or not connected:
+            except asyncpg.ReadOnlySQLTransactionError as error:
+                # A connection from a time when the server was a standby, or in maintenance: a new one may do better.
+                if attempt:
+                    raise DatabaseUnavailable("The database cannot be written at the moment.") from error
+            except LOST:
+                # Whatever was done before COMMIT is undone with its connection: another one will do.
+                if committing or not connected:
                     raise
+            else:
+                return result
             # Full jitter: losers of one race must not meet again at the same moment.
             await asyncio.sleep(random.uniform(0, min(0.5, 0.005 * 2**attempt)))  # noqa: S311
         raise TooBusy("Too many changes to the same data at once. Please try again.")

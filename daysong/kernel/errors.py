@@ -8,7 +8,9 @@ DaysongError
 ├── ArgumentValidationError  the arguments do not fit the function; names the field
 ├── FunctionNotFound         no such function for this caller
 ├── WrongFunctionKind        a mutation asked for as a query, and the like
-├── TooBusy                  a transaction lost too many races in a row
+├── TooBusy                  a transaction lost too many races in a row, or waited too long for a connection
+├── DatabaseUnavailable      the database cannot be reached, or not be written, at the moment
+│   └── DatabaseMisconfigured  it refuses us: an operator has to mend that
 └── VendorError              a vendor refused, failed or was unreachable
 """
 
@@ -67,7 +69,15 @@ class WrongFunctionKind(DaysongError):
 
 
 class TooBusy(DaysongError):
-    """A transaction was retried as often as is sensible and still conflicted."""
+    """A transaction was retried as often as is sensible and still conflicted, or no connection was free in time."""
+
+
+class DatabaseUnavailable(DaysongError):
+    """The database cannot be reached, or cannot be written, at the moment. Nothing was changed: try again later."""
+
+
+class DatabaseMisconfigured(DatabaseUnavailable):
+    """The database is there and refuses us. The text says which setting an operator has to mend."""
 
 
 class VendorError(DaysongError):

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
 import asyncpg
 from prometheus_client import Counter
 
-from daysong.kernel import logs
+from daysong.kernel import connections, logs
+from daysong.kernel.errors import DatabaseUnavailable
 
 CHANNEL = "daysong_live"
 EVERYTHING = "*"
@@ -23,9 +25,8 @@ ANYBODY = "*"
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
-CONNECT_TIMEOUT = 10.0
 # A connection that died without saying so is noticed by asking it for a sign of life.
-SIGN_OF_LIFE = 10.0
+SIGN_OF_LIFE = 3.0
 
 NOTIFIED = Counter("daysong_live_notifications_total", "Notifications of changed rows that reached this process")
 LOST = Counter("daysong_live_connections_lost_total", "How often the listening connection was lost")
@@ -44,8 +45,10 @@ class Watcher(Protocol):
 class Live:
     """The news of one database. Nothing is connected before it is opened."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, lost: Callable[[], Awaitable[None]] | None = None) -> None:
+        """`lost` is called when the connection was lost: others to the same server may be dead too."""
         self._url = url
+        self._lost = lost
         self._watchers: dict[str, set[Watcher]] = {}
         self._listening: asyncio.Task[None] | None = None
 
@@ -98,9 +101,7 @@ class Live:
         pause = FIRST_PAUSE
         while True:
             try:
-                connection = await asyncpg.connect(
-                    self._url, timeout=CONNECT_TIMEOUT, server_settings={"application_name": "daysong live"}
-                )
+                connection = await connections.connect(self._url, name="daysong live")
                 try:
                     await connection.add_listener(CHANNEL, self._on_notification)
                     self.touch_everything()
@@ -108,9 +109,11 @@ class Live:
                     await self._until_lost(connection)
                 finally:
                     connection.terminate()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DatabaseUnavailable) as error:
                 log.warning("cannot listen to the database", error=logs.describe(error))
             LOST.inc()
+            if self._lost is not None:
+                await self._lost()
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
 

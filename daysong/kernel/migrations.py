@@ -17,6 +17,7 @@ from typing import NamedTuple
 import asyncpg
 from pgqueuer.adapters.persistence.queries import Queries
 
+from daysong.kernel import connections
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.server_support import require_supported
 
@@ -155,8 +156,9 @@ async def _connected(database: str | asyncpg.Connection) -> AsyncIterator[asyncp
     if not isinstance(database, str):
         yield database
         return
-    connection = await asyncpg.connect(database)
+    connection = await connections.connect(database, name="daysong migrate", command_timeout=None)
     try:
+        await connection.execute("set statement_timeout = 0")
         yield connection
     finally:
         await connection.close()

@@ -25,6 +25,10 @@ SUNO_FILE_HOSTS = ("musicfile.api.box", "cdn1.suno.ai", "cdn2.suno.ai", "audiopi
 MIN_SECRET = 16
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"", "0", "false", "no", "off"})
+# Connections of one process, or of all processes of one `serve`: with `work` and those for notifications, two releases
+# side by side fit into PostgreSQL's usual 100.
+DATABASE_POOL = 16
+STATEMENT_CACHE = 100
 TIERS = ("free", "weekly", "monthly", "yearly")
 
 
@@ -126,6 +130,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     test_mode: bool
     data_dir: Path
     database_url: str | None
+    database_direct_url: str | None = None
+    database_pool: int = DATABASE_POOL
+    database_statement_cache: int = STATEMENT_CACHE
     site_url: str
     share_base_url: str
     storage_url: str
@@ -138,6 +145,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     revenuecat: RevenueCatSettings = RevenueCatSettings()
     vapi: VapiSettings = VapiSettings()
     limits: LimitsSettings = LimitsSettings()
+
+    @property
+    def listen_url(self) -> str:
+        """The database by a connection of its own, for what a pooler in transaction mode cannot do: LISTEN, locks."""
+        return self.database_direct_url or self.database_url or ""
 
     @property
     def production(self) -> bool:
@@ -271,6 +283,12 @@ def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) 
         test_mode=reader.flag("DAYSONG_TEST"),
         data_dir=data_dir,
         database_url=reader.optional("DATABASE_URL"),
+        database_direct_url=(direct := reader.optional("DATABASE_DIRECT_URL")),
+        database_pool=reader.whole("DATABASE_POOL", DATABASE_POOL, least=2, most=1000),
+        # A pooler in transaction mode loses named statements, unless it has been told to carry them over.
+        database_statement_cache=reader.whole(
+            "DATABASE_STATEMENT_CACHE", 0 if direct else STATEMENT_CACHE, least=0, most=10_000
+        ),
         site_url=site_url,
         share_base_url=reader.url("SHARE_BASE_URL", site_url, "the address share links start with"),
         storage_url=reader.optional("STORAGE_URL") or str(data_dir / "files"),

@@ -293,8 +293,8 @@ async def test_calls_wait_for_a_connection(kernel: Kernel) -> None:
 
 async def test_nothing_takes_for_ever(kernel: Kernel) -> None:
     """A statement is given up, and so is the transaction of a process that froze and would keep its locks."""
-    assert await kernel.value("select current_setting('statement_timeout')") == "30s"
-    assert await kernel.value("select current_setting('idle_in_transaction_session_timeout')") == "30s"
+    assert await kernel.value("select current_setting('statement_timeout')") == "20s"
+    assert await kernel.value("select current_setting('idle_in_transaction_session_timeout')") == "20s"
 
 
 async def test_connections_lost_are_replaced(kernel: Kernel) -> None:

@@ -17,6 +17,7 @@ from pgqueuer.domain.models import Job as QueueRow
 
 from daysong.kernel import logs
 from daysong.kernel.clock import Clock, MovableClock
+from daysong.kernel.connections import Pool
 from daysong.kernel.context import SYSTEM
 from daysong.kernel.database import Transaction, close_pool
 from daysong.kernel.errors import DaysongError, ExpectedError, VendorError
@@ -37,7 +38,6 @@ UNSETTLED_PAUSE = 5.0
 # A job may be put back that often, each time for that many seconds at most, before waiting counts as a failure.
 MOST_DEFERRALS = 200
 LONGEST_DEFERRAL = 900.0
-COMMAND_TIMEOUT = 30.0
 LISTENER_CHECK = timedelta(seconds=10)
 # The run of a tick longer ago is not made up for: the row that says whether it has run may be purged.
 OLDEST_TICK = timedelta(days=7)
@@ -93,6 +93,8 @@ class Worker:
                     ran = asyncio.get_running_loop().time() - started
                     failures = 0 if ran > LONGEST_RESTART_PAUSE else min(failures + 1, 10)
                     pause = min(LONGEST_RESTART_PAUSE, 0.5 * 2**failures) * random.uniform(0.5, 1)  # noqa: S311
+                    # What ended it may have ended the other connections too.
+                    await self._runtime.database.renew()
                     log.warning("worker restarts", error=logs.describe(error), pause=round(pause, 1))
                     await self._wait(pause)
         finally:
@@ -107,13 +109,7 @@ class Worker:
 
     async def _work(self, database_url: str) -> None:
         # A pool of its own: heartbeats must get through when jobs hold every other connection.
-        pool = await asyncpg.create_pool(
-            database_url,
-            min_size=2,
-            max_size=4,
-            command_timeout=COMMAND_TIMEOUT,
-            server_settings={"application_name": "daysong worker", "timezone": "UTC"},
-        )
+        pool = await Pool(database_url, name="daysong worker", min_size=2, max_size=4)
         try:
             await self._work_with(pool)
         finally:

@@ -18,8 +18,10 @@ from daysong.kernel import logs
 from daysong.kernel.arguments import BadArguments
 from daysong.kernel.clock import Clock
 from daysong.kernel.context import Caller, Notes
+from daysong.kernel.database import LOST
 from daysong.kernel.errors import (
     ArgumentValidationError,
+    DatabaseUnavailable,
     ExpectedError,
     FunctionNotFound,
     TooBusy,
@@ -41,7 +43,8 @@ SECONDS = Histogram(
 )
 
 # Written by us for whoever called, and about nothing but the call: they stay readable in production.
-PLAIN = (ArgumentValidationError, FunctionNotFound, WrongFunctionKind, TooBusy)
+PLAIN = (ArgumentValidationError, FunctionNotFound, WrongFunctionKind)
+UNAVAILABLE = "unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Failure:
     """The function failed, or is not to be called so. `data` is there when the failure is an expected one.
 
     function   the one that was found, if one was
-    outcome    a word for logs: `refused`, an expected error's code, or `failed`
+    outcome    a word for logs: `refused`, an expected error's code, `unavailable`, or `failed`
     malformed  of a request whose arguments are no object of values: the reason, for programs
     """
 
@@ -68,6 +71,11 @@ class Failure:
     outcome: str
     log_lines: Sequence[str] = ()
     malformed: str | None = None
+
+    @property
+    def passing(self) -> bool:
+        """Whether nothing was done because the database is away or too busy: the same call may succeed later."""
+        return self.outcome == UNAVAILABLE
 
 
 def typed(function: Function, args: Args) -> Any:
@@ -112,6 +120,12 @@ def failure(error: Exception, function: Function | None, *, production: bool, lo
     if isinstance(error, PLAIN):
         malformed = error.code if isinstance(error, BadArguments) else None
         return Failure(str(error), None, function, "refused", log_lines, malformed)
+    if isinstance(error, TooBusy | DatabaseUnavailable) or (
+        isinstance(error, LOST) and function is not None and function.kind is Kind.QUERY
+    ):
+        log.warning("database unavailable", error=logs.describe(error))
+        text = str(error) if isinstance(error, TooBusy) else "The database is not available. Please try again."
+        return Failure(text, None, function, UNAVAILABLE, log_lines)
     told = f"[Request ID: {logs.request_id()}] Server Error"
     if isinstance(error, ExpectedError):
         return Failure(f"{told}\nUncaught Error: {error.message}", error.data, function, error.code, log_lines)

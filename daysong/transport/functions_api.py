@@ -28,7 +28,7 @@ from daysong.transport import calls
 from daysong.transport.access import note
 from daysong.transport.auth import Authenticator
 from daysong.transport.calls import Failure, Success
-from daysong.transport.refusals import Refused
+from daysong.transport.refusals import Refused, unavailable
 
 # What a body may have in bytes besides the largest arguments. A batch has no more than that for all its queries.
 ENVELOPE = 64 * 1024
@@ -174,6 +174,8 @@ class FunctionsApi:
         if ended.function is not None:
             note(request.scope, function=ended.function.identifier, kind=ended.function.kind.value)
         note(request.scope, outcome=ended.outcome if isinstance(ended, Failure) else "success")
+        if isinstance(ended, Failure) and ended.passing:
+            raise unavailable()
         return _json(self._told(ended, form))
 
     def _told(self, ended: Success | Failure, form: values.Format) -> dict[str, Any]:

@@ -12,19 +12,32 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
 from daysong.kernel import logs
-from daysong.kernel.errors import DaysongError
+from daysong.kernel.database import LOST
+from daysong.kernel.errors import DatabaseUnavailable, DaysongError, TooBusy
+
+# Of whatever a request needed the database for, nothing has happened; or it may be done again, as with webhooks.
+UNAVAILABLE = (DatabaseUnavailable, TooBusy, *LOST)
 
 log = logs.get_logger("http")
 
 
 class Refused(DaysongError):
-    """A request is turned away: `code` is for programs and stays as it is, `message` is for people."""
+    """A request is turned away: `code` is for programs and stays as it is, `message` is for people.
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    `retry_after` is in seconds, where it may be sent again.
+    """
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.retry_after = retry_after
+
+
+def unavailable() -> Refused:
+    """The refusal of a request for which the database is away, or too busy: nothing was done, so send it again."""
+    return Refused(503, "DatabaseUnavailable", "The database is not available. Please try again.", retry_after=1)
 
 
 def answer(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response[Any]:
@@ -35,7 +48,13 @@ def answer(status: int, code: str, message: str, headers: dict[str, str] | None 
 
 
 def _refused(_: Request[Any, Any, Any], error: Refused) -> Response[Any]:
-    return answer(error.status, error.code, error.message)
+    headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return answer(error.status, error.code, error.message, headers)
+
+
+def _unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    log.warning("database unavailable", error=logs.describe(error))
+    return _refused(request, unavailable())
 
 
 def _by_litestar(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
@@ -60,4 +79,9 @@ def _code(status: HTTPStatus) -> str:
     return re.sub(r"\W", "", status.phrase)
 
 
-HANDLERS: ExceptionHandlersMap = {Refused: _refused, HTTPException: _by_litestar, Exception: _unexpected}
+HANDLERS: ExceptionHandlersMap = {
+    Refused: _refused,
+    **dict.fromkeys(UNAVAILABLE, _unavailable),
+    HTTPException: _by_litestar,
+    Exception: _unexpected,
+}

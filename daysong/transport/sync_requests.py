@@ -16,8 +16,8 @@ import msgspec
 
 from daysong.kernel import logs, values
 from daysong.kernel.clock import Clock
+from daysong.kernel.connections import BROKEN as CONNECTION_LOST
 from daysong.kernel.context import Caller, MutationContext, Notes
-from daysong.kernel.database import BROKEN as CONNECTION_LOST
 from daysong.kernel.errors import ArgumentValidationError
 from daysong.kernel.registry import Function, Kind
 from daysong.transport import answered, calls, sync_messages, sync_results

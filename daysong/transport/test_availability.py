@@ -1,0 +1,107 @@
+"""What clients, vendors and whoever asks whether we are ready are told while the database is away or read-only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx2
+import pytest
+
+from conftest import NOW
+from daysong.kernel import connections
+from rehearsal.frozen_line import FrozenLine, line_to
+from rehearsal.world import Person, World
+
+pytestmark = pytest.mark.anyio
+
+READY_WITHIN = 1.5  # seconds; a second, and a half for a busy machine
+
+
+@pytest.fixture
+async def line(database_url: str) -> AsyncIterator[FrozenLine]:
+    """A line to the database's server that can fall silent."""
+    async with line_to(database_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def world(line: FrozenLine, database_url: str, data_dir: Path) -> AsyncIterator[World]:
+    """The whole app, whose database is behind the line."""
+    async with World(line.url(database_url), data_dir, NOW) as whole:
+        yield whole
+        whole.db.pool.terminate()
+
+
+async def calls(alice: Person, world: World) -> list[httpx2.Response]:
+    """A query and a mutation of Alice's, queries at once, and a webhook of a vendor's."""
+    entry = {"path": "diaries:createDiary", "args": {"content": "Rain."}}
+    listing = {"path": "diaries:listDiaries", "args": {}}
+    return [
+        await world.http.post("/api/query", json=listing, headers=alice.headers),
+        await world.http.post("/api/mutation", json=entry, headers=alice.headers),
+        await world.http.post("/api/query_batch", json={"queries": [listing]}, headers=alice.headers),
+        await world.http.post(
+            "/http/vapi-webhook",
+            json={"message": {"type": "status-update", "status": "in-progress", "call": {"id": "call-1"}}},
+            headers={"Authorization": f"Bearer {world.settings.vapi.webhook_secret}"},
+        ),
+    ]
+
+
+async def test_g78_while_the_database_is_away_all_may_be_sent_again(
+    world: World, line: FrozenLine, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 with Retry-After for functions and webhooks; afterwards everything works without a restart."""
+    for name, seconds in {"FRESH_FOR": 0, "SIGN_OF_LIFE": 0.1, "CONNECT_WITHIN": 0.1}.items():
+        monkeypatch.setattr(connections, name, seconds)
+    line.freeze(also_new=True)
+    for answer in await calls(alice, world):
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), answer.text
+        assert answer.json()["code"] == "DatabaseUnavailable"
+    assert (await world.http.get("/healthz")).is_success
+    line.thaw()
+    monkeypatch.setattr(connections, "CONNECT_WITHIN", 5)
+    assert len(await alice.query("diaries:listDiaries")) == 0
+    await alice.mutation("diaries:createDiary", content="Rain.")
+
+
+async def test_g51_readyz_answers_within_a_second(world: World, line: FrozenLine) -> None:
+    """Whatever the database does: fall silent with connections in the pool, let new ones wait."""
+    assert (await world.http.get("/readyz")).is_success
+    line.freeze(also_new=True)
+    for _ in range(2):
+        began = time.monotonic()
+        assert (await world.http.get("/readyz")).status_code == 503
+        assert time.monotonic() - began < READY_WITHIN
+
+
+async def test_g52_readyz_opens_no_connection_of_its_own(world: World, line: FrozenLine) -> None:
+    """It asks by the pool: where no new connection is let through, it is still answered."""
+    assert (await world.http.get("/readyz")).is_success
+    opened = line.accepted
+    assert (await world.http.get("/readyz")).is_success
+    assert line.accepted == opened
+
+
+async def test_g50_read_only_is_not_ready_and_leaves_nothing_behind(
+    world: World, alice: Person, database_url: str
+) -> None:
+    """A standby or a database in maintenance is not ready; connections opened meanwhile are replaced."""
+    name = urlsplit(database_url).path.strip("/")
+    admin = await asyncpg.connect(database_url)
+    try:
+        await admin.execute(f'alter database "{name}" set default_transaction_read_only = on')
+        await world.db.renew()
+        query, mutation, batch, webhook = await calls(alice, world)
+        assert [query.status_code, batch.status_code] == [200, 200]
+        assert [mutation.status_code, webhook.status_code] == [503, 503]
+        assert (await world.http.get("/readyz")).status_code == 503
+    finally:
+        await admin.execute(f'alter database "{name}" reset default_transaction_read_only')
+        await admin.close()
+    assert (await world.http.get("/readyz")).is_success
+    await alice.mutation("diaries:createDiary", content="Rain.")

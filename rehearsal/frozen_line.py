@@ -1,0 +1,94 @@
+"""A TCP proxy that can stop passing bytes on without closing anything: what a half-open connection looks like."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+HOST = "127.0.0.1"
+PIECE = 65536
+
+
+def line_to(database_url: str) -> FrozenLine:
+    """A line to the server of a DSN whose host is the folder of a socket."""
+    given = parse_qs(urlsplit(database_url).query)
+    return FrozenLine(f"{given['host'][0]}/.s.PGSQL.{given['port'][0]}")
+
+
+class FrozenLine:
+    """A proxy before a server: `async with FrozenLine(host, port) as line`, then connect to `line.port`.
+
+    `port` of the server may be the path of a Unix socket. `freeze` silences what is connected, and with `also_new` what
+    connects later; bytes are still taken, so that no kernel notices anything.
+    """
+
+    def __init__(self, target: tuple[str, int] | str) -> None:
+        self._target = target
+        self._flowing: set[asyncio.Event] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._new_flow = True
+        self.port = 0
+        self.accepted = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, HOST, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def url(self, database_url: str) -> str:
+        """The DSN of a database by this line."""
+        return f"postgresql://postgres@{HOST}:{self.port}{urlsplit(database_url).path}"
+
+    def freeze(self, *, also_new: bool = False) -> None:
+        """Pass nothing on any more."""
+        for flowing in self._flowing:
+            flowing.clear()
+        self._new_flow = not also_new
+
+    def thaw(self) -> None:
+        """Let new connections through again; the silent ones stay silent."""
+        self._new_flow = True
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.accepted += 1
+        flowing = asyncio.Event()
+        if self._new_flow:
+            flowing.set()
+        self._flowing.add(flowing)
+        ends = [writer]
+        try:
+            if isinstance(self._target, str):
+                onward, back = await asyncio.open_unix_connection(self._target)
+            else:
+                onward, back = await asyncio.open_connection(*self._target)
+            ends.append(back)
+            await asyncio.gather(self._pass(reader, back, flowing), self._pass(onward, writer, flowing))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            for end in ends:
+                end.transport.abort()
+                with suppress(OSError):
+                    await end.wait_closed()
+
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
+        while piece := await source.read(PIECE):
+            await flowing.wait()
+            sink.write(piece)
+            await sink.drain()
+        await flowing.wait()
+        sink.close()
