@@ -37,7 +37,7 @@ class StoredFiles(Args):
 async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
     """Delete an entry and all that was made of it; gone already is fine, Forbidden when it is another's.
 
-    A song in the making is canceled and given back to the quota; finished ones were used.
+    A song in the making is canceled. Its charge is refunded only while Suno was not asked for it.
     """
     owner = await accounts.of_caller(ctx)
     try:

@@ -1,7 +1,7 @@
 """From a diary entry to a song: save, charge, write lyrics, ask Suno, deliver.
 
-    startDiaryMusicGeneration   one transaction: diary, charge, generation (queued), job
-    requestSunoGeneration       the job: lyrics (writing) → noted that Suno is asked → task and tracks (composing)
+    startDiaryMusicGeneration   one transaction: diary, charge, generation (queued) with pending tracks, job
+    requestSunoGeneration       the job: lyrics (writing) → noted that Suno is asked → task (composing)
     a callback, or a poll       tracks with audio (ready), or failed with the charge given back
     song_files                  timed words, and our own copies of audio and cover
 
@@ -200,36 +200,32 @@ async def take_up(ctx: MutationContext, args: OneGeneration) -> Assignment | Non
 async def save_lyrics(ctx: MutationContext, args: WrittenLyrics) -> None:
     """Keep the lyrics, so that another try does not pay for them again."""
     written = args.lyrics
-    await ctx.db.execute(
-        """update generations set lyric = $2, mood = $3, style = $4, title = $5, updated_at = $6
-           where id = $1 and status = 'writing' and asked_at is null""",
-        args.generation_id, written.lyric, written.mood, written.style, written.title, ctx.now,
-    )  # fmt: skip
+    await generations.save_lyrics(
+        ctx.db,
+        args.generation_id,
+        lyric=written.lyric,
+        mood=written.mood,
+        style=written.style,
+        title=written.title,
+        now=ctx.now,
+    )
 
 
 @music.mutation()
 async def note_asked(ctx: MutationContext, args: OneGeneration) -> bool:
     """Note that Suno is about to be asked; False when that was noted before, and it must not be asked again."""
-    noted = await ctx.db.fetchval(
-        """update generations set asked_at = $2, updated_at = $2
-           where id = $1 and status = 'writing' and asked_at is null returning id""",
-        args.generation_id, ctx.now,
-    )  # fmt: skip
-    return noted is not None
+    return await generations.note_asked(ctx.db, args.generation_id, ctx.now)
 
 
 @music.mutation()
 async def note_refused(ctx: MutationContext, args: OneGeneration) -> None:
-    """Suno certainly did not take the song: it may be asked again."""
-    await ctx.db.execute(
-        "update generations set asked_at = null, updated_at = $2 where id = $1 and status = 'writing'",
-        args.generation_id, ctx.now,
-    )  # fmt: skip
+    """Note that Suno certainly did not take the song: it may be asked again."""
+    await generations.note_refused(ctx.db, args.generation_id, ctx.now)
 
 
 @music.mutation()
 async def create_pending_music_records(ctx: MutationContext, args: PendingTracks) -> None:
-    """Suno is composing: remember its task, and show the two tracks as pending."""
+    """Suno is composing: keep its task, if that is known, for the generation and its two pending tracks."""
     row = await generations.locked(ctx.db, args.generation_id)
     if row is not None:
         await song_delivery.adopt_task(ctx, row, args.task_id)

@@ -37,7 +37,7 @@ class CompletedTask(Args):
 
 
 async def adopt_task(ctx: MutationContext, generation: asyncpg.Record, task_id: str | None) -> bool:
-    """Suno is at work on a generation: take it to composing, with pending tracks and its task if that is known.
+    """Suno is at work on a generation: take it to composing, with its task if that is known.
 
     False, and nothing changes, when the generation has ended, was never asked for, or has another task.
     """
@@ -53,7 +53,8 @@ async def adopt_task(ctx: MutationContext, generation: asyncpg.Record, task_id: 
                where id = $1 and not exists (select from generations where task_id = $2)""",
             generation["id"], task_id,
         )  # fmt: skip
-    await generations.make_tracks(ctx.db, generation, ctx.now)
+    # Generations begun by releases before 0009 have no tracks yet.
+    await generations.insert_tracks(ctx.db, generation["id"], ctx.now)
     return True
 
 
@@ -85,7 +86,9 @@ async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoT
         return False
     # Tracks with audio first: the diary's song is track 0, and must play.
     playable = [track for track in tracks if track.audio_url]
-    rows = await ctx.db.fetch("select id from music where generation_id = $1 order by music_index", generation_id)
+    rows = await ctx.db.fetch(
+        "select id, diary_id from music where generation_id = $1 order by music_index", generation_id
+    )
     for row, track in zip(rows, playable, strict=False):
         await ctx.db.execute(
             """update music set status = 'ready', title = coalesce($2, title), lyric = coalesce($3, lyric),
@@ -99,7 +102,11 @@ async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoT
         if track.audio_id:
             await ctx.schedule(song_files.fetch_timed_lyrics, OneMusic(music_id=row["id"]))
     for row in rows[len(playable) :]:
-        await ctx.db.execute("update music set status = 'failed', updated_at = $2 where id = $1", row["id"], ctx.now)
+        await ctx.db.execute(
+            "update music set status = 'failed', failure_reason = $3, updated_at = $2 where id = $1",
+            row["id"], ctx.now, failure_reason(501),
+        )  # fmt: skip
+    await generations.choose_song(ctx.db, rows[0]["diary_id"], ctx.now)
     return True
 
 

@@ -9,7 +9,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from daysong.features.music import generations
+from daysong.features.subscriptions.rules import PLANS
+from daysong.kernel.context import SYSTEM
 from daysong.vendors.storage import FileMissing
+from daysong.workflows import diary_to_song
+from daysong.workflows.song_delivery import OneGeneration
 from daysong.workflows.song_files import file_id_of
 from rehearsal.world import FunctionError, Person, World
 
@@ -50,11 +55,14 @@ async def unfinished(world: World) -> list[Any]:
     return [tuple(row) for row in rows]
 
 
-@pytest.mark.parametrize("progress", ["queued", "writing", "composing", "asked and lost"])
-async def test_f22_a_diary_deleted_in_mid_generation_is_refunded_once(
-    world: World, alice: Person, progress: str
+@pytest.mark.parametrize(
+    ("progress", "refunds"), [("queued", 1), ("writing", 1), ("composing", 0), ("asked and lost", 0)]
+)
+async def test_g01_a_diary_deleted_in_mid_generation_is_refunded_only_while_nothing_was_bought(
+    world: World, alice: Person, progress: str, refunds: int
 ) -> None:
-    """Whatever stage the song is in; its late callback and all that is still to run change nothing and do not fail."""
+    """Once Suno was asked the charge stays; late callbacks and jobs change nothing and do not fail."""
+    given_back = {"charges": 1, "refunds": ["diary_deleted"] * refunds}
     if progress == "writing":
         await world.fault("openai", status=503)
     if progress == "asked and lost":
@@ -67,18 +75,67 @@ async def test_f22_a_diary_deleted_in_mid_generation_is_refunded_once(
 
     assert await alice.mutation("diaries:deleteDiary", diaryId=started["diaryId"]) is None
     assert await alice.mutation("diaries:deleteDiary", diaryId=started["diaryId"]) is None
-    assert await money(world) == {"charges": 1, "refunds": ["diary_deleted"]}
+    assert await money(world) == given_back
 
     for vendor in ("openai", "suno"):
         await world.fault(vendor)
     await world.settle()
     await world.pass_time(timedelta(hours=2))
-    assert await money(world) == {"charges": 1, "refunds": ["diary_deleted"]}
+    assert await money(world) == given_back
     assert await left(world) == dict.fromkeys(ITS_TABLES, 0)
     assert await unfinished(world) == []
     assert await alice.query("music:listPlaylistMusic") == []
     again = await alice.action("music:startDiaryMusicGeneration", content="Again")
-    assert again["remainingQuota"] == 4
+    assert again["remainingQuota"] == 3 + refunds
+
+
+async def test_g01_songs_heard_early_and_deleted_do_not_outlast_the_plan(world: World, alice: Person) -> None:
+    """Whoever waits for the early audio of each song and then deletes its entry gets as many as the plan has."""
+    heard = 0
+    for number in range(PLANS["free"].songs + 3):
+        started = await alice.action("music:startDiaryMusicGeneration", content=f"Day {number}")
+        if not started["success"]:
+            break
+        await world.app.worker.drain(until=None, clock=world.clock)
+        await world.steer("suno", "deliver", stage="first")
+        await world.app.worker.drain(until=None, clock=world.clock)
+        [song] = await alice.query("music:listPlaylistMusic")
+        assert song["audioUrl"]
+        heard += 1
+        await alice.mutation("diaries:deleteDiary", diaryId=started["diaryId"])
+        await world.settle()
+    assert heard == PLANS["free"].songs
+
+
+@pytest.mark.parametrize("first", ["asking", "deleting"])
+async def test_g01_deleting_while_suno_is_being_asked_is_decided_by_the_generations_row(
+    world: World, alice: Person, first: str
+) -> None:
+    """Asked first: bought, and the charge stays. Deleted first: Suno is not asked, and the charge is refunded."""
+    started = await alice.action("music:startDiaryMusicGeneration", content=RAIN)
+    generation = await world.db.pool.fetchval("update generations set status = 'writing' returning id")
+    async with world.db.pool.acquire() as connection:
+        open_transaction = connection.transaction()
+        await open_transaction.start()
+        if first == "asking":
+            assert await generations.note_asked(connection, generation, world.clock.now())
+            other = asyncio.create_task(alice.mutation("diaries:deleteDiary", diaryId=started["diaryId"]))
+        else:
+            await generations.cancel(connection, generation, reason="diary_deleted", now=world.clock.now())
+            asking = OneGeneration(generation_id=generation)
+            other = asyncio.create_task(
+                world.app.runtime.run_mutation(diary_to_song.note_asked, asking, SYSTEM, world.clock)
+            )
+        async with asyncio.timeout(20):
+            while not await world.db.pool.fetchval("select exists (select from pg_locks where not granted)"):
+                await asyncio.sleep(0.01)
+        await open_transaction.commit()
+        outcome = await other
+    if first == "asking":
+        assert await money(world) == {"charges": 1, "refunds": []}
+    else:
+        assert outcome is False
+        assert await money(world) == {"charges": 1, "refunds": ["diary_deleted"]}
 
 
 async def test_f22_a_callback_stored_before_and_handled_after_the_deletion_does_nothing(
@@ -94,7 +151,7 @@ async def test_f22_a_callback_stored_before_and_handled_after_the_deletion_does_
     events = await world.db.pool.fetch("select outcome from webhook_events")
     assert {event["outcome"] for event in events} == {"generation is gone"}
     assert await left(world) == dict.fromkeys(ITS_TABLES, 0)
-    assert await money(world) == {"charges": 1, "refunds": ["diary_deleted"]}
+    assert await money(world) == {"charges": 1, "refunds": []}
     assert await unfinished(world) == []
 
 
@@ -178,7 +235,7 @@ async def test_deleting_what_never_was_is_fine(alice: Person) -> None:
 
 
 async def test_f22_deleting_and_delivering_at_once_ends_in_one_of_the_two_orders(world: World, alice: Person) -> None:
-    """The song was delivered and used, or it was canceled and given back; never both, and nothing stays."""
+    """The song was delivered, or it was canceled after it was bought: charged in both, and nothing stays."""
     started = await alice.action("music:startDiaryMusicGeneration", content=RAIN)
     await world.app.worker.drain(until=None, clock=world.clock)
     await world.sandbox.settle()
@@ -188,6 +245,6 @@ async def test_f22_deleting_and_delivering_at_once_ends_in_one_of_the_two_orders
     )
     await world.settle()
     await world.pass_time(timedelta(hours=2))
-    assert (await money(world))["refunds"] in ([], ["diary_deleted"])
+    assert await money(world) == {"charges": 1, "refunds": []}
     assert await left(world) == dict.fromkeys(ITS_TABLES, 0)
     assert await unfinished(world) == []

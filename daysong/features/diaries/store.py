@@ -21,10 +21,11 @@ from daysong.kernel.settings import Settings
 
 
 class PrimaryMusic(Result):
-    """The song shown with an entry."""
+    """The song shown with an entry; `reason` says why a failed one failed."""
 
     id: str = msgspec.field(name="_id")
     status: str
+    reason: str | UnsetType = UNSET
     title: str | UnsetType = UNSET
     image_url: str | UnsetType = UNSET
     audio_url: str | UnsetType = UNSET
@@ -48,8 +49,8 @@ class Diary(Result):
 
 
 COLUMNS = """d.id, d.created_at, d.user_id, d.title, d.content, d.date, d.updated_at,
-           m.id as music_id, m.status, m.title as music_title, m.image_url, m.image_file_id, m.audio_url, m.stream_url,
-           m.audio_file_id, m.duration, m.lyric"""
+           m.id as music_id, m.status, m.failure_reason, m.title as music_title,
+           m.image_url, m.image_file_id, m.audio_url, m.stream_url, m.audio_file_id, m.duration, m.lyric"""
 
 # A soft-deleted song is not served with its entry.
 DIARY_SQL = f"""
@@ -101,6 +102,7 @@ def _primary_music(row: asyncpg.Record, settings: Settings) -> PrimaryMusic:
     return PrimaryMusic(
         id=row["music_id"],
         status=row["status"],
+        reason=given(row["failure_reason"]),
         title=given(row["music_title"]),
         image_url=given(media_url(settings, row["image_file_id"], row["image_url"])),
         audio_url=given(media_url(settings, row["audio_file_id"], row["audio_url"] or row["stream_url"])),

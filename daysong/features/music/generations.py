@@ -6,7 +6,6 @@ Every function here is part of its caller's transaction, and safe to run again.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -26,7 +25,10 @@ async def live_for(db: Transaction, diary_id: str) -> bool:
 async def insert(
     db: Transaction, *, owner: UserId, diary_id: str, charge_id: ChargeId, style_hint: str | None, now: datetime
 ) -> GenerationId:
-    """A new generation, queued. A unique index lets only one live generation of a diary commit."""
+    """Insert a queued generation with its pending tracks; return its id.
+
+    A unique index lets only one live generation of a diary commit.
+    """
     generation_id = GenerationId.new(now)
     await db.execute(
         """insert into generations
@@ -34,7 +36,42 @@ async def insert(
            values ($1, $2, $3, $4, 'queued', $5, $6, $7, $7)""",
         generation_id, owner, diary_id, charge_id, style_hint, secrets.token_urlsafe(32), now,
     )  # fmt: skip
+    await insert_tracks(db, generation_id, now)
+    await choose_song(db, diary_id, now)
     return generation_id
+
+
+async def insert_tracks(db: Transaction, generation_id: str, now: datetime) -> None:
+    """Insert the pending tracks of a generation; existing ones stay as they are."""
+    await db.execute(
+        """insert into music (id, user_id, diary_id, generation_id, music_index, status, title, lyric,
+                              created_at, updated_at)
+           select track.id, g.user_id, g.diary_id, g.id, track.place - 1, 'pending', g.title, g.lyric, $3, $3
+           from generations g, unnest($2::text[]) with ordinality as track (id, place)
+           where g.id = $1
+           on conflict (generation_id, music_index) do nothing""",
+        generation_id, [MusicId.new(now) for _ in range(TRACKS_PER_SONG)], now,
+    )  # fmt: skip
+
+
+async def choose_song(db: Transaction, diary_id: str, now: datetime) -> None:
+    """Set the song of a diary: its newest ready one; without any, that of its newest generation, pending or failed.
+
+    Only first tracks count, and none that was deleted. The diary's row lock makes concurrent choices see each other.
+    """
+    await db.execute("select from diaries where id = $1 for no key update", diary_id)
+    await db.execute(
+        """update diaries d set primary_music_id = chosen.id, updated_at = $2
+           from (select (
+               select m.id from music m join generations g on g.id = m.generation_id
+               where m.diary_id = $1 and m.music_index = 0 and m.deleted_at is null
+                 and (m.status = 'ready' or not exists (
+                     select from generations later
+                     where later.diary_id = $1 and (later.created_at, later.id) > (g.created_at, g.id)))
+               order by m.status = 'ready' desc, g.created_at desc, g.id desc limit 1) as id) chosen
+           where d.id = $1 and d.primary_music_id is distinct from chosen.id""",
+        diary_id, now,
+    )  # fmt: skip
 
 
 async def locked(db: Transaction, generation_id: str) -> asyncpg.Record | None:
@@ -55,56 +92,92 @@ async def step(db: Transaction, generation_id: str, to: Status, now: datetime) -
 
 
 async def fail(db: Transaction, generation_id: str, *, code: str, reason: str, now: datetime) -> bool:
-    """End in failure and give the charge back; False, and nothing changes, when it had ended already."""
-    failed = await db.fetch(
+    """End in failure and refund the charge; False, and nothing changes, when it had ended already."""
+    failed = await db.fetchrow(
         """update generations set status = 'failed', failure_code = $2, failure_reason = $3, updated_at = $4
-           where id = $1 and status = any($5) returning id, charge_id""",
+           where id = $1 and status = any($5) returning id, diary_id, charge_id""",
         generation_id, code, reason, now, LIVE,
     )  # fmt: skip
-    await _give_back(db, failed, reason=code, now=now)
-    return bool(failed)
+    if failed is None:
+        return False
+    await _end_tracks(db, failed, now, reason)
+    await usage.refund(db, failed["charge_id"], code, now)
+    return True
 
 
 async def cancel_of(db: Transaction, diary_id: str, *, reason: str, now: datetime) -> None:
-    """Stop whatever is being made of an entry, and give its charge back; nothing to do when nothing is."""
-    canceled = await db.fetch(
+    """Cancel the live generation of a diary, if there is one. See `cancel`."""
+    live = await db.fetch("select id from generations where diary_id = $1 and status = any($2)", diary_id, LIVE)
+    for row in live:
+        await cancel(db, row["id"], reason=reason, now=now)
+
+
+async def cancel(db: Transaction, generation_id: str, *, reason: str, now: datetime) -> bool:
+    """Cancel a generation its owner no longer wants; False, and nothing changes, when it had ended already.
+
+    The charge is refunded only while Suno was not asked: afterwards the song is bought. The row lock decides between
+    this and a job that is about to ask.
+    """
+    canceled = await db.fetchrow(
         """update generations set status = 'canceled', updated_at = $2
-           where diary_id = $1 and status = any($3) returning id, charge_id""",
-        diary_id, now, LIVE,
+           where id = $1 and status = any($3) returning id, diary_id, charge_id, asked_at""",
+        generation_id, now, LIVE,
     )  # fmt: skip
-    await _give_back(db, canceled, reason=reason, now=now)
+    if canceled is None:
+        return False
+    await _end_tracks(db, canceled, now)
+    if canceled["asked_at"] is None:
+        await usage.refund(db, canceled["charge_id"], reason, now)
+    return True
 
 
-async def _give_back(db: Transaction, ended: Iterable[asyncpg.Record], *, reason: str, now: datetime) -> None:
-    """What follows when generations end without a song: their tracks fail, their charges are given back."""
-    for row in ended:
-        await db.execute(
-            "update music set status = 'failed', updated_at = $2 where generation_id = $1 and status = 'pending'",
-            row["id"], now,
-        )  # fmt: skip
-        await usage.refund(db, row["charge_id"], reason, now)
-
-
-async def make_tracks(db: Transaction, generation: asyncpg.Record, now: datetime) -> None:
-    """The pending tracks of a generation, and the first of them as the diary's song; those there already stay."""
-    for index in range(TRACKS_PER_SONG):
-        await db.execute(
-            """insert into music (id, user_id, diary_id, generation_id, music_index, status, title, lyric,
-                                  created_at, updated_at)
-               values ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $8)
-               on conflict (generation_id, music_index) do nothing""",
-            MusicId.new(now), generation["user_id"], generation["diary_id"], generation["id"], index,
-            generation["title"], generation["lyric"], now,
-        )  # fmt: skip
-    # Only the newest generation's: a late callback of an older one must not take the place back.
+async def _end_tracks(db: Transaction, ended: asyncpg.Record, now: datetime, reason: str | None = None) -> None:
+    """Fail the pending tracks of a generation that ended without a song, and give the diary its former song back."""
     await db.execute(
-        """update diaries d set primary_music_id = m.id, updated_at = $2
-           from music m
-           where m.generation_id = $1 and m.music_index = 0 and d.id = m.diary_id
-             and d.primary_music_id is distinct from m.id
-             and not exists (select from generations later where later.diary_id = d.id and later.created_at > $3)""",
-        generation["id"], now, generation["created_at"],
+        """update music set status = 'failed', failure_reason = $3, updated_at = $2
+           where generation_id = $1 and status = 'pending'""",
+        ended["id"], now, reason,
     )  # fmt: skip
+    await choose_song(db, ended["diary_id"], now)
+
+
+async def note_asked(db: Transaction, generation_id: str, now: datetime) -> bool:
+    """Note that Suno is about to be asked; False when that was noted before, and it must not be asked again."""
+    noted = await db.fetchval(
+        """update generations set asked_at = $2, updated_at = $2
+           where id = $1 and status = 'writing' and asked_at is null returning id""",
+        generation_id, now,
+    )  # fmt: skip
+    return noted is not None
+
+
+async def note_refused(db: Transaction, generation_id: str, now: datetime) -> None:
+    """Note that Suno did not take the order: it may be asked again, and one canceled meanwhile is refunded."""
+    refused = await db.fetchrow(
+        """update generations set asked_at = null, updated_at = $2
+           where id = $1 and status in ('writing', 'canceled') and task_id is null and asked_at is not null
+           returning status, charge_id""",
+        generation_id, now,
+    )  # fmt: skip
+    if refused is not None and refused["status"] == "canceled":
+        await usage.refund(db, refused["charge_id"], "not_bought", now)
+
+
+async def save_lyrics(
+    db: Transaction, generation_id: str, *, lyric: str, mood: str, style: str, title: str, now: datetime
+) -> None:
+    """Keep the lyrics of a generation that has not reached Suno, and show them on its tracks."""
+    saved = await db.fetchval(
+        """update generations set lyric = $2, mood = $3, style = $4, title = $5, updated_at = $6
+           where id = $1 and status = 'writing' and asked_at is null returning id""",
+        generation_id, lyric, mood, style, title, now,
+    )  # fmt: skip
+    if saved is not None:
+        await db.execute(
+            """update music set title = $2, lyric = $3, updated_at = $4
+               where generation_id = $1 and status = 'pending'""",
+            generation_id, title, lyric, now,
+        )  # fmt: skip
 
 
 async def overdue_writing(db: Transaction, before: datetime) -> list[str]:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.links import media_url
-from daysong.features.music import rules
+from daysong.features.music import generations, rules
 from daysong.features.pages import LARGEST_LIST, LARGEST_PAGE, LONGEST_LIST, PageArgs, Place, json_bytes, place_of
 from daysong.features.subscriptions import accounts
 from daysong.kernel.clock import to_ms
@@ -22,7 +22,10 @@ room = Room("music")
 
 
 class PlaylistItem(Result):
-    """A song in the playlist, with its diary entry; times in ms since the epoch, duration in seconds."""
+    """A song in the playlist, with its diary entry; times in ms since the epoch, duration in seconds.
+
+    `reason` says why a failed song failed.
+    """
 
     id: str = msgspec.field(name="_id")
     creation_time: float = msgspec.field(name="_creationTime")
@@ -30,6 +33,7 @@ class PlaylistItem(Result):
     created_at: float
     updated_at: float
     diary_id: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
     title: str | UnsetType = UNSET
     image_url: str | UnsetType = UNSET
     audio_url: str | UnsetType = UNSET
@@ -74,8 +78,8 @@ class PlaylistPage(Result):
     next_cursor: str | None
 
 
-SONG_COLUMNS = """m.id, m.created_at, m.updated_at, m.status, m.diary_id, m.title, m.image_url, m.image_file_id,
-           m.audio_url, m.stream_url, m.audio_file_id, m.duration, m.lyric"""
+SONG_COLUMNS = """m.id, m.created_at, m.updated_at, m.status, m.failure_reason, m.diary_id, m.title,
+           m.image_url, m.image_file_id, m.audio_url, m.stream_url, m.audio_file_id, m.duration, m.lyric"""
 COLUMNS = f"{SONG_COLUMNS}, d.date as diary_date, d.content as diary_content, d.title as diary_title"
 
 # Of an entry, the playlist shows the beginning.
@@ -118,7 +122,7 @@ PAGE_SQL = f"""
 # Any track that is there, the second of a song too.
 TRACK_SQL = f"""
     select {COLUMNS}, m.lyric_with_time,
-           g.status as stage, g.updated_at as progressed_at, g.failure_reason
+           g.status as stage, g.updated_at as progressed_at, g.failure_reason as stage_reason
     from music m
     join users u on u.id = m.user_id and u.clerk_id = $1 and u.deleted_at is null
     join generations g on g.id = m.generation_id
@@ -134,6 +138,7 @@ def _fields(row: asyncpg.Record, settings: Settings) -> dict[str, Any]:
         "status": row["status"],
         "created_at": to_ms(row["created_at"]),
         "updated_at": to_ms(row["updated_at"]),
+        "reason": given(row["failure_reason"]),
         "diary_id": given(row["diary_id"]),
         "title": given(row["title"]),
         "image_url": given(media_url(settings, row["image_file_id"], row["image_url"])),
@@ -183,21 +188,32 @@ async def get_music(ctx: QueryContext, args: OneMusic) -> Track | None:
     if row is None:
         return None
     progress = Progress(
-        stage=row["stage"], updated_at=to_ms(row["progressed_at"]), reason=given(row["failure_reason"])
+        stage=row["stage"],
+        updated_at=to_ms(row["progressed_at"]),
+        reason=given(row["stage_reason"] or row["failure_reason"]),
     )  # fmt: skip
     return Track(progress=progress, **_fields(row, ctx.settings))
 
 
 @room.mutation(public=True)
 async def soft_delete_music(ctx: MutationContext, args: OneMusic) -> None:
-    """Put a track out of sight: playlist, entry and share page do without it. MusicNotFound also for another's."""
+    """Hide a track from playlist, diary and share page. MusicNotFound also for another's.
+
+    Deleting a pending track cancels its song; the charge is refunded only while Suno was not asked.
+    """
     owner = await accounts.of_caller(ctx)
-    track = await ctx.db.fetchrow("select user_id, deleted_at from music where id = $1", args.music_id)
+    track = await ctx.db.fetchrow(
+        "select user_id, diary_id, generation_id, status, deleted_at from music where id = $1", args.music_id
+    )
     if track is None or track["user_id"] != owner:
         raise rules.MusicNotFound
     if track["deleted_at"] is not None:
         raise rules.MusicAlreadyDeleted
+    if track["status"] == "pending":
+        await generations.cancel(ctx.db, track["generation_id"], reason="music_deleted", now=ctx.now)
     await ctx.db.execute("update music set deleted_at = $2, updated_at = $2 where id = $1", args.music_id, ctx.now)
+    if track["diary_id"] is not None:
+        await generations.choose_song(ctx.db, track["diary_id"], ctx.now)
 
 
 @room.query(reads=("generations",))
