@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -39,13 +39,14 @@ class CompletedTask(Args):
 async def adopt_task(ctx: MutationContext, generation: asyncpg.Record, task_id: str | None) -> bool:
     """Suno is at work on a generation: take it to composing, with its task if that is known.
 
-    False, and nothing changes, when the generation has ended, was never asked for, or has another task.
+    False, and nothing changes, when the generation has ended, was never asked for, or has another task. One that may
+    still be delivered as a gift only learns its task.
     """
     if generation["asked_at"] is None or generation["task_id"] not in {None, task_id or generation["task_id"]}:
         return False
     if generation["status"] == "writing":
         await generations.step(ctx.db, generation["id"], "composing", ctx.now)
-    elif generation["status"] != "composing":
+    elif generation["status"] != "composing" and not rules.is_gift(generation["status"], generation["failure_code"]):
         return False
     if task_id is not None and generation["task_id"] is None:
         await ctx.db.execute(
@@ -82,7 +83,9 @@ async def on_callback(ctx: MutationContext, generation_id: str, callback: SunoCa
 
 async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoTrack, ...]) -> bool:
     """The tracks are there: ready, the missing ones failed, and what follows is scheduled. False if it had ended."""
-    if not await generations.step(ctx.db, generation_id, "ready", ctx.now):
+    if await generations.deliver_gift(ctx.db, generation_id, ctx.now):
+        log.info("song delivered after its refund", generation=generation_id)
+    elif not await generations.step(ctx.db, generation_id, "ready", ctx.now):
         return False
     # Tracks with audio first: the diary's song is track 0, and must play.
     playable = [track for track in tracks if track.audio_url]
@@ -91,9 +94,9 @@ async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoT
     )
     for row, track in zip(rows, playable, strict=False):
         await ctx.db.execute(
-            """update music set status = 'ready', title = coalesce($2, title), lyric = coalesce($3, lyric),
-                 duration = $4, audio_id = $5, audio_url = $6, stream_url = $7, image_url = $8, metadata = $9,
-                 updated_at = $10
+            """update music set status = 'ready', failure_reason = null,
+                 title = coalesce($2, title), lyric = coalesce($3, lyric), duration = $4, audio_id = $5,
+                 audio_url = $6, stream_url = $7, image_url = $8, metadata = $9, updated_at = $10
                where id = $1""",
             row["id"], track.title or None, track.lyric or None, track.duration, track.audio_id or None,
             track.audio_url, track.stream_url, track.image_url, track.raw, ctx.now,
@@ -161,15 +164,29 @@ async def apply_poll(ctx: MutationContext, args: PolledTask) -> None:
         await complete(ctx, args.generation_id, tracks)
     elif args.state == "failed":
         await _fail(ctx, args.generation_id, args.code, args.reason)
-    elif rules.is_overdue(generation["composing_since"], ctx.now):
-        await generations.fail(ctx.db, args.generation_id, code="too_late", reason=TOO_LATE, now=ctx.now)
+    else:
+        await fail_if_overdue(ctx, OneGeneration(generation_id=args.generation_id))
 
 
 @music.mutation()
 async def fail_if_overdue(ctx: MutationContext, args: OneGeneration) -> None:
-    """Suno could not be asked; past the deadline that ends the generation."""
-    nothing_known = PolledTask(generation_id=args.generation_id, state="unknown", tracks=[], code=None, reason="")
-    await apply_poll(ctx, nothing_known)
+    """Fail a generation that has had all the time its stage gets."""
+    generation = await generations.locked(ctx.db, args.generation_id)
+    if generation is None or not _is_overdue(generation, ctx.now):
+        return
+    lost = generation["status"] == "composing" and generation["task_id"] is None
+    code = rules.ANSWER_LOST if lost else "too_late"
+    await generations.fail(ctx.db, args.generation_id, code=code, reason=TOO_LATE, now=ctx.now)
+
+
+def _is_overdue(generation: asyncpg.Record, now: datetime) -> bool:
+    return rules.is_overdue(
+        generation["status"],
+        created_at=generation["created_at"],
+        composing_since=generation["composing_since"],
+        named=generation["task_id"] is not None,
+        now=now,
+    )
 
 
 @music.action(retry=Retry(attempts=3), on_exhausted=fail_if_overdue)
@@ -204,17 +221,27 @@ async def task_to_poll(ctx: QueryContext, args: OneGeneration) -> str | None:
 
 @music.mutation()
 async def sweep_generations(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
-    """Look after songs nobody has heard of for too long, so that none stays pending for ever."""
+    """Ask Suno about songs whose callback is missing, and fail those that have had their time. A job for each."""
     for generation_id in await generations.overdue_writing(ctx.db, ctx.now - rules.WRITING_DEADLINE):
-        await generations.fail(ctx.db, generation_id, code="too_late", reason=TOO_LATE, now=ctx.now)
+        await _fail_soon(ctx, generation_id)
     for row in await generations.due_for_poll(ctx.db, ctx.now, rules.POLL_AFTER):
-        one = OneGeneration(generation_id=row["id"])
         if row["task_id"] is None:
             # The answer to our request was lost, and no callback has told the task: there is nothing to ask for.
-            await fail_if_overdue(ctx, one)
+            if _is_overdue(row, ctx.now):
+                await _fail_soon(ctx, row["id"])
             continue
-        await ctx.schedule(poll_suno_task, one, key=f"poll {row['id']} {row['polls']}")
+        await ctx.schedule(
+            poll_suno_task, OneGeneration(generation_id=row["id"]), key=f"poll {row['id']} {row['polls']}"
+        )
         await _next_poll(ctx, row["id"], row["polls"] + 1, rules.poll_pause(row["polls"]))
+
+
+async def _fail_soon(ctx: MutationContext, generation_id: str) -> None:
+    # Each in a transaction of its own, which holds one account's lock. Sweeps of ten minutes make one job of it.
+    window = int(ctx.now.timestamp() // 600)
+    await ctx.schedule(
+        fail_if_overdue, OneGeneration(generation_id=generation_id), key=f"overdue {generation_id} {window}"
+    )
 
 
 async def _next_poll(ctx: MutationContext, generation_id: str, polls: int, pause: timedelta) -> None:

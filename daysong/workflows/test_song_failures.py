@@ -130,14 +130,55 @@ async def test_a_rate_limited_suno_is_left_alone_for_as_long_as_it_says(world: W
 
 
 @pytest.mark.parametrize("fault", [{"drop": True}, {"code": 500}, {"answer": "garbage"}, {"status": 502}])
-async def test_f20_a_lost_answer_never_buys_a_second_song(world: World, alice: Person, fault: dict[str, Any]) -> None:
-    """Suno may or may not have accepted: it is not asked again, and without a callback the charge is given back."""
+async def test_g74_a_lost_answer_is_refunded_after_five_minutes_and_never_buys_a_second_song(
+    world: World, alice: Person, fault: dict[str, Any]
+) -> None:
+    """F20 too. Suno may or may not have accepted: it is not asked again, and without a callback the song has failed."""
     await world.fault("suno", path="generate", times=1, callbacks="lost", **fault)
     await start(alice)
-    await world.pass_time(timedelta(minutes=29))
+    await world.pass_time(timedelta(minutes=4))
     assert (await outcome(world))["status"] == "composing"
+    await world.pass_time(timedelta(minutes=3))
+    assert (await outcome(world))["status"] == "failed"
     await assert_refunded_once(world, alice)
     assert len([call for call in await world.asked("suno", "/generate") if "callBackUrl" in call["body"]]) == 1
+
+
+async def test_g74_a_callback_after_the_refund_delivers_the_song_as_a_gift(world: World, alice: Person) -> None:
+    """The order stood after all: its song is the entry's, the refund stays, and repeats change nothing."""
+    await world.fault("suno", path="generate", times=1, drop=True, callbacks="lost")
+    await start(alice)
+    await world.pass_time(timedelta(minutes=7))
+    assert (await outcome(world))["failure_code"] == "answer_lost"
+    await world.fault("suno")
+    for stage in ("text", "complete", "complete"):
+        await world.steer("suno", "deliver", stage=stage)
+    await world.settle()
+    ended = await outcome(world)
+    assert (ended["status"], ended["refunds"], ended["tracks"]) == ("ready", 1, ["ready", "ready"])
+    [song] = await alice.query("music:listPlaylistMusic")
+    assert song["audioUrl"]
+    assert "reason" not in song
+    assert song["lyricWithTime"]["alignedWords"]
+    [diary] = await alice.query("diaries:listDiaries")
+    assert (diary["primaryMusicId"], diary["primaryMusic"]["status"]) == (song["_id"], "ready")
+    assert (await alice.query("usage:getCurrentUserUsage"))["musicGenerationsUsed"] == 0
+
+
+@pytest.mark.parametrize("refused", [{"code": 400}, {"callbackCode": 501}])
+async def test_g74_no_other_failure_becomes_a_song_by_a_late_callback(
+    world: World, alice: Person, refused: dict[str, Any]
+) -> None:
+    """F14: what failed for a reason is final."""
+    await world.fault("suno", path="/generate", **refused)
+    await start(alice)
+    await world.settle()
+    ended = await outcome(world)
+    assert ended["status"] == "failed"
+    await world.fault("suno")
+    await world.steer("suno", "deliver", stage="complete")
+    await world.settle()
+    assert await outcome(world) == ended
 
 
 async def test_f20_the_callback_of_a_lost_answer_still_brings_the_song(world: World, alice: Person) -> None:

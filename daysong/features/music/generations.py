@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from daysong.features.music.rules import LIVE, STEPS, TRACKS_PER_SONG, Status
+from daysong.features.music.rules import ANSWER_LOST, LIVE, STEPS, TRACKS_PER_SONG, Status
 from daysong.features.subscriptions import usage
+from daysong.features.users import store as users
 from daysong.kernel.database import Transaction
 from daysong.kernel.ids import ChargeId, GenerationId, MusicId, UserId
 
@@ -75,7 +76,13 @@ async def choose_song(db: Transaction, diary_id: str, now: datetime) -> None:
 
 
 async def locked(db: Transaction, generation_id: str) -> asyncpg.Record | None:
-    """The generation's row, locked for this transaction; None when its diary or user is gone."""
+    """Lock the account of a generation, then the generation; return its row, or None when either is gone.
+
+    Whatever ends a generation takes the account's lock first, as its owner's mutations do: so the two never deadlock.
+    """
+    owner = await db.fetchval("select user_id from generations where id = $1", generation_id)
+    if owner is None or not await users.lock_account(db, owner):
+        return None
     return await db.fetchrow("select * from generations where id = $1 for update", generation_id)
 
 
@@ -91,8 +98,20 @@ async def step(db: Transaction, generation_id: str, to: Status, now: datetime) -
     return moved is not None
 
 
+async def deliver_gift(db: Transaction, generation_id: str, now: datetime) -> bool:
+    """Move a generation that failed since Suno's answer was lost to ready; whether it did. Its refund stands."""
+    moved = await db.fetchval(
+        """update generations set status = 'ready', failure_code = null, failure_reason = null, updated_at = $3
+           where id = $1 and status = 'failed' and failure_code = $2 returning id""",
+        generation_id, ANSWER_LOST, now,
+    )  # fmt: skip
+    return moved is not None
+
+
 async def fail(db: Transaction, generation_id: str, *, code: str, reason: str, now: datetime) -> bool:
     """End in failure and refund the charge; False, and nothing changes, when it had ended already."""
+    if await locked(db, generation_id) is None:
+        return False
     failed = await db.fetchrow(
         """update generations set status = 'failed', failure_code = $2, failure_reason = $3, updated_at = $4
            where id = $1 and status = any($5) returning id, diary_id, charge_id""",
@@ -189,9 +208,9 @@ async def overdue_writing(db: Transaction, before: datetime) -> list[str]:
 
 
 async def due_for_poll(db: Transaction, now: datetime, patience: timedelta) -> list[asyncpg.Record]:
-    """Generations composing for longer than `patience` whose next look is due: id, task_id, polls, composing_since."""
+    """Generations composing for longer than `patience` whose next look is due."""
     return await db.fetch(
-        """select id, task_id, polls, composing_since from generations
+        """select id, status, task_id, polls, created_at, composing_since from generations
            where status = 'composing' and composing_since <= $1 and (next_poll_at is null or next_poll_at <= $2)
            order by composing_since limit 500""",
         now - patience, now,

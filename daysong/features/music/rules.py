@@ -10,7 +10,7 @@ from daysong.kernel.errors import ExpectedError
 
 Status = Literal["queued", "writing", "composing", "ready", "failed", "canceled"]
 
-# A status moves along these steps and no others; the last three are final.
+# A status moves along these steps; the last three are final, but for the one step of `is_gift`.
 STEPS: Mapping[Status, frozenset[Status]] = {
     "queued": frozenset({"writing", "failed", "canceled"}),
     "writing": frozenset({"composing", "failed", "canceled"}),
@@ -23,6 +23,9 @@ STEPS: Mapping[Status, frozenset[Status]] = {
 # A generation in one of these is not over.
 LIVE = tuple(status for status, following in STEPS.items() if following)
 
+# The failure code of a generation whose order was not answered, and of which no callback came in time.
+ANSWER_LOST = "answer_lost"
+
 TRACKS_PER_SONG = 2  # Suno always makes two.
 
 # Suno's files are there after two to three minutes; past that, the callback may be lost.
@@ -30,6 +33,8 @@ POLL_AFTER = timedelta(minutes=3)
 FIRST_POLL_PAUSE = timedelta(seconds=30)
 LONGEST_POLL_PAUSE = timedelta(minutes=5)
 COMPOSING_DEADLINE = timedelta(minutes=30)
+# Where Suno's answer to the order was lost: its first callback comes within a minute if it took the order.
+UNNAMED_DEADLINE = timedelta(minutes=5)
 # Longer than all tries of the writing job together: only a job that was lost runs into it.
 WRITING_DEADLINE = timedelta(hours=1)
 
@@ -55,6 +60,20 @@ def poll_pause(polls: int) -> timedelta:
     return min(LONGEST_POLL_PAUSE, FIRST_POLL_PAUSE * 1.5 ** min(polls, 20))
 
 
-def is_overdue(composing_since: datetime, now: datetime) -> bool:
-    """Whether Suno has had all the time it gets."""
-    return now - composing_since >= COMPOSING_DEADLINE
+def is_overdue(
+    status: Status, *, created_at: datetime, composing_since: datetime | None, named: bool, now: datetime
+) -> bool:
+    """Whether a generation of that status has had all the time it gets. `named` says whether its task is known."""
+    if status in {"queued", "writing"}:
+        return now - created_at >= WRITING_DEADLINE
+    if status != "composing" or composing_since is None:
+        return False
+    return now - composing_since >= (COMPOSING_DEADLINE if named else UNNAMED_DEADLINE)
+
+
+def is_gift(status: Status, failure_code: str | None) -> bool:
+    """Whether a generation that has ended may still become ready: it failed since Suno's answer was lost.
+
+    Its charge was refunded and stays so.
+    """
+    return status == "failed" and failure_code == ANSWER_LOST
