@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -30,22 +30,22 @@ def _person(world: World, subject: str) -> Person:
     return Person(world, {"Authorization": f"Convex {ADMIN_KEY}:{encoded}"})
 
 
-def ensure(person: Person, number: int) -> Awaitable[Any]:
+def ensure(person: Person, number: int) -> Coroutine[Any, Any, Any]:
     """Sign in for the first time."""
     return person.mutation("users:ensureCurrentUser")
 
 
-def write(person: Person, number: int) -> Awaitable[Any]:
+def write(person: Person, number: int) -> Coroutine[Any, Any, Any]:
     """Write an entry."""
     return person.mutation("diaries:createDiary", content=f"Rain, day {number}.")
 
 
-def sing(person: Person, number: int) -> Awaitable[Any]:
+def sing(person: Person, number: int) -> Coroutine[Any, Any, Any]:
     """Start a song."""
     return person.action("music:startDiaryMusicGeneration", content=f"Sun, day {number}.")
 
 
-def settle_calls(person: Person, number: int) -> Awaitable[Any]:
+def settle_calls(person: Person, number: int) -> Coroutine[Any, Any, Any]:
     """Choose when to be called, each on a number of their own."""
     return person.mutation(
         "callSettings:upsertCallSettings",
@@ -57,7 +57,7 @@ def settle_calls(person: Person, number: int) -> Awaitable[Any]:
     )
 
 
-def leave(person: Person, number: int) -> Awaitable[Any]:
+def leave(person: Person, number: int) -> Coroutine[Any, Any, Any]:
     """Delete the account."""
     return person.mutation("users:deleteAccount")
 
@@ -76,7 +76,7 @@ async def undone(world: World) -> int:
 async def test_g71_people_who_share_no_row_do_not_undo_each_other(world: World) -> None:
     """64 people at once in each step from sign-up to leaving: nobody fails, next to nothing is undone."""
     people = crowd(world)
-    steps: list[Callable[[Person, int], Awaitable[Any]]] = [ensure, write, sing, settle_calls, leave]
+    steps: list[Callable[[Person, int], Coroutine[Any, Any, Any]]] = [ensure, write, sing, settle_calls, leave]
     for step in steps:
         before = await undone(world)
         done = await asyncio.gather(*[step(person, number) for number, person in enumerate(people)])
