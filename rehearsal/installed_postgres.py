@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -10,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import asyncpg
 
 from daysong.kernel.embedded_home import server_account
 
@@ -37,6 +40,18 @@ class InstalledPostgres:
     def url(self, database: str = "postgres", *, port: int | None = None) -> str:
         """The DSN of a database, over TCP; `port` is that of what stands in front of the server, if anything does."""
         return f"postgresql://postgres@{HOST}:{port or self.port}/{database}"
+
+    def create_database(self, name: str) -> None:
+        """Make an empty database."""
+
+        async def create() -> None:
+            connection = await asyncpg.connect(self.url())
+            try:
+                await connection.execute(f'create database "{name}"')
+            finally:
+                await connection.close()
+
+        asyncio.run(create())
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of the server's programs as the account that owns the cluster; CalledProcessError when it fails."""
