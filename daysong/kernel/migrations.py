@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import asyncpg
 from pgqueuer.adapters.persistence.queries import Queries
 
-from daysong.kernel import connections
+from daysong.kernel import connections, logs
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.server_support import require_supported
 
@@ -25,6 +26,15 @@ FOLDER = Path(__file__).parent.parent / "migrations"
 TABLE = "schema_migrations"
 JOB_QUEUE = "pgqueuer"
 LOCK = 0x646179736F6E67  # "daysong"; any number would do that nobody else takes
+
+LOCK_TIMEOUT = "2s"
+ATTEMPTS = 60  # about five minutes
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+
+T = TypeVar("T")
+
+log = logs.get_logger("migrations")
 
 NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 NOT_A_STATEMENT = re.compile(r"\$(\w*)\$.*?\$\1\$|'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -65,9 +75,9 @@ async def migrate(database: str | asyncpg.Connection, folder: Path = FOLDER) -> 
         )
         waiting = _not_applied(migrations, await _applied(connection))
         for migration in waiting:
-            await _apply(connection, migration)
+            await _patiently(connection, migration.name, lambda one=migration: _apply(connection, one))  # type: ignore[misc]
         names = [migration.name for migration in waiting]
-        if await _prepare_job_queue(connection):
+        if await _patiently(connection, JOB_QUEUE, lambda: _prepare_job_queue(connection)):
             names.append(JOB_QUEUE)
     return names
 
@@ -126,6 +136,28 @@ async def _applied(connection: asyncpg.Connection) -> dict[str, str]:
     return {row["name"]: row["checksum"] for row in await connection.fetch(f"select name, checksum from {TABLE}")}  # noqa: S608 - a constant
 
 
+async def _patiently(connection: asyncpg.Connection, name: str, step: Callable[[], Awaitable[T]]) -> T:
+    """Take a step that needs locks, again and again while it does not get them at once.
+
+    Whoever waits for a table's lock holds up all that come later, so behind one long query everything would stand
+    still. Between two tries they get through.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            await connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
+            return await step()
+        except asyncpg.LockNotAvailableError:
+            log.warning("migration waits for a lock", name=name)
+            await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1))  # noqa: S311
+        finally:
+            if not connection.is_closed():
+                await connection.execute("reset lock_timeout")
+    raise MigrationError(
+        f"{name} did not get its locks within {LOCK_TIMEOUT} in {ATTEMPTS} tries, and nothing of it was kept: "
+        f"look for a transaction that has been open for long (pg_stat_activity.xact_start), and try again."
+    )
+
+
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
     try:
         async with connection.transaction():
@@ -137,6 +169,8 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
                 migration.name,
                 migration.checksum,
             )
+    except asyncpg.LockNotAvailableError:
+        raise
     except asyncpg.PostgresError as error:
         position = getattr(error, "position", None)
         line = f" on line {migration.text.count(chr(10), 0, int(position)) + 1}" if position else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from daysong.kernel import testing
+from daysong.kernel import migrations, testing
 from daysong.kernel.embedded import EmbeddedPostgres
 from daysong.kernel.migrations import FOLDER, MigrationError, migrate, pending, read
 from daysong.kernel.server_support import UnsupportedDatabase, objection
@@ -180,6 +180,50 @@ async def test_a_database_asked_for_is_migrated_and_empty(database_url: str) -> 
         await connection.close()
     assert await ask(database_url, "select count(*) from pgqueuer_log") == 0
     assert await ask(database_url, "select count(*) from schema_migrations") == len(read(FOLDER))
+
+
+async def test_g57_a_migration_lets_others_through_while_it_waits(
+    blank: str, write: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind one long query it gives up its place in the line, tries again, and is applied once that is over."""
+    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "100ms")
+    write("0001_songs.sql", "create table songs (id integer);")
+    await migrate(blank, write("0001_songs.sql", "create table songs (id integer);"))
+    folder = write("0002_titles.sql", "alter table songs add column title text;")
+    reader, writer = await asyncpg.connect(blank), await asyncpg.connect(blank)
+    try:
+        long_query = reader.transaction()
+        await long_query.start()
+        await reader.fetch("select * from songs")
+        applying = asyncio.create_task(migrate(blank, folder))
+        for _ in range(10):
+            await writer.execute("insert into songs values (1)", timeout=10)
+            await asyncio.wait({applying}, timeout=0.05)
+        assert not applying.done()
+        await long_query.rollback()
+        assert await applying == ["0002_titles.sql"]
+    finally:
+        await reader.close()
+        await writer.close()
+
+
+async def test_g57_a_migration_that_never_gets_its_locks_says_so(
+    blank: str, write: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a bounded number of tries, with nothing of it kept."""
+    for name, value in {"LOCK_TIMEOUT": "10ms", "ATTEMPTS": 3, "FIRST_PAUSE": 0.001}.items():
+        monkeypatch.setattr(migrations, name, value)
+    await migrate(blank, write("0001_songs.sql", "create table songs (id integer);"))
+    folder = write("0002_titles.sql", "alter table songs add column title text;")
+    reader = await asyncpg.connect(blank)
+    try:
+        async with reader.transaction():
+            await reader.fetch("select * from songs")
+            with pytest.raises(MigrationError, match=r"0002_titles\.sql did not get its locks"):
+                await migrate(blank, folder)
+    finally:
+        await reader.close()
+    assert await pending(blank, folder) == ["0002_titles.sql"]
 
 
 async def test_g40_a_database_of_another_encoding_is_refused(database_server: EmbeddedPostgres, worker: str) -> None:

@@ -38,6 +38,9 @@ UNSETTLED_PAUSE = 5.0
 # A job may be put back that often, each time for that many seconds at most, before waiting counts as a failure.
 MOST_DEFERRALS = 200
 LONGEST_DEFERRAL = 900.0
+# A job of a newer release waits for a worker of it, a quarter of an hour at a time at most: for ten days in all.
+FIRST_WAIT = 15.0
+MOST_WAITS = 960
 LISTENER_CHECK = timedelta(seconds=10)
 # The run of a tick longer ago is not made up for: the row that says whether it has run may be purged.
 OLDEST_TICK = timedelta(days=7)
@@ -47,6 +50,10 @@ log = logs.get_logger("worker")
 
 class KilledTooOften(DaysongError):
     """The job's worker died several times in a row while it ran."""
+
+
+class UnknownFunction(DaysongError):
+    """No function of this release has the job's name; a worker of another release may have it."""
 
 
 class UsedUp(DaysongError):
@@ -187,8 +194,7 @@ class Worker:
 
     async def _run(self, job: Job, function: Function | None, clock: Clock) -> None:
         if function is None:
-            # Another version's job: it goes back, for a worker that knows it.
-            raise DaysongError("unknown function")
+            raise UnknownFunction("this release has no such function: the job waits for a worker that has")
         if job.starts > MAX_STARTS:
             raise KilledTooOften(f"started {job.starts - 1} times without an end")
         if job.failures >= function.retry.attempts:
@@ -212,7 +218,14 @@ class Worker:
             await self._defer(job, error, clock)
             return
         told = _told(error)
-        final = isinstance(error, ExpectedError | KilledTooOften | UsedUp) or (
+        if isinstance(error, UnknownFunction) and job.deferrals < MOST_WAITS:
+            log.warning("job of an unknown function waits", job=job.id, function=job.function)
+            wait = timedelta(seconds=min(FIRST_WAIT * 2 ** min(job.deferrals, 10), LONGEST_DEFERRAL))
+            await self._put_back(
+                job, clock, failures=job.failures, delay=wait, error=told, deferrals=job.deferrals + 1
+            )  # fmt: skip
+            return
+        final = isinstance(error, ExpectedError | KilledTooOften | UsedUp | UnknownFunction) or (
             isinstance(error, VendorError) and error.permanent
         )
         retry = function.retry if function else Retry()
