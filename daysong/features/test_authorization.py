@@ -70,7 +70,7 @@ EXPECTED: dict[str, Ends] = {
     "usage:canCurrentUserGenerateMusic": ANYBODY,
     "usage:checkUsageWithReconciliation": ACCOUNT,
     "usage:recordCurrentUserMusicGeneration": ACCOUNT,
-    "callSettings:upsertCallSettings": owner_only("number_taken"),
+    "callSettings:upsertCallSettings": owner_only(ANSWER),
     "callSettings:sendTestCall": owner_only("call_settings_not_found"),
     "callJobs:getCallJobs": OWN_CALLS,
     "callJobs:getCallJobStats": Ends(nobody=UNAUTHORIZED, stranger=ANSWER),

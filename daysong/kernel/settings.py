@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -100,6 +101,8 @@ class VapiSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_calls   calls in flight at once, over all processes
     max_call_minutes       after which a talk is ended
     latest_minutes         how late a call may be; a later one is missed
+    countries              where numbers may be called that are not proved yet; None for the country of the line
+    numbers_allowed        prefixes of numbers that libphonenumber does not know yet
     """
 
     api_key: str | None = None
@@ -110,6 +113,8 @@ class VapiSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_calls: int = 10
     max_call_minutes: int = 10
     latest_minutes: int = 30
+    countries: tuple[str, ...] | None = None
+    numbers_allowed: tuple[str, ...] = ()
 
 
 class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +234,24 @@ class _Reader:
                 break
         return found
 
+    def _listed(self, name: str) -> tuple[str, ...]:
+        return tuple(entry.strip() for entry in (self.optional(name) or "").split(",") if entry.strip())
+
+    def countries(self, name: str) -> tuple[str, ...] | None:
+        """Countries by their two letters, or `*` for all; None when it is not set."""
+        found = tuple(entry.upper() for entry in self._listed(name))
+        if not all(re.fullmatch(r"[A-Z]{2}|\*", entry) for entry in found):
+            self.problems.append(Problem(name, "must be countries by their two letters, such as US,CA, or *"))
+        return found or None
+
+    def prefixes(self, name: str) -> tuple[str, ...]:
+        """Beginnings of phone numbers, each with its plus and country code."""
+        found = self._listed(name)
+        if not all(re.fullmatch(r"\+[1-9][0-9]{1,14}", entry) for entry in found):
+            self.problems.append(Problem(name, "must be beginnings of phone numbers, such as +1983"))
+            return ()
+        return found
+
     def whole(self, name: str, default: int, *, least: int, most: int) -> int:
         """A whole number within bounds."""
         text = self.optional(name) or str(default)
@@ -330,6 +353,8 @@ def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) 
             max_concurrent_calls=reader.whole("VAPI_MAX_CONCURRENT_CALLS", 10, least=1, most=10_000),
             max_call_minutes=reader.whole("VAPI_MAX_CALL_MINUTES", 10, least=1, most=60),
             latest_minutes=reader.whole("CALL_LATEST_MINUTES", 30, least=1, most=180),
+            countries=reader.countries("CALL_COUNTRIES"),
+            numbers_allowed=reader.prefixes("CALL_NUMBERS_ALLOWED"),
         ),
         limits=LimitsSettings(
             enabled=not reader.flag("DAYSONG_TEST") or reader.flag("DAYSONG_TEST_LIMITS"),

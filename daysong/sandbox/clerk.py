@@ -6,7 +6,8 @@ Besides Clerk's own API:
                                      `ttl` seconds (an hour); `claims` are laid over it, null takes one away. Somebody
                                      new is made
     POST /sandbox/clerk/sign-out     {sub}: ends the session
-    POST /sandbox/clerk/update       {sub, email?, name?, phone?, banned?}: what is not given stays, null takes away
+    POST /sandbox/clerk/update       {sub, email?, name?, phone?, phoneStrategy?, banned?}: what is not given stays,
+                                     null takes away; a phone is verified by `phone_code` or another strategy
     POST /sandbox/clerk/delete       {sub}: deletes somebody, as they themselves or a dashboard would
     POST /sandbox/clerk/rotate-keys  {keep_old?} → {kid}: sign with a new key; the old ones stay known unless `keep_old`
                                      is false
@@ -68,13 +69,14 @@ class OneSub(msgspec.Struct, forbid_unknown_fields=True):
     sub: str
 
 
-class Update(msgspec.Struct, forbid_unknown_fields=True):
+class Update(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What changes about somebody."""
 
     sub: str
     email: str | msgspec.UnsetType | None = msgspec.UNSET
     name: str | msgspec.UnsetType | None = msgspec.UNSET
     phone: str | msgspec.UnsetType | None = msgspec.UNSET
+    phone_strategy: str | msgspec.UnsetType | None = msgspec.UNSET
     banned: bool | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -207,7 +209,7 @@ class SandboxClerk(Vendor):
         person = self.users.get(change.sub)
         if person is None:
             return _errors(404, "resource_not_found", "not found")
-        for field in ("email", "name", "phone", "banned"):
+        for field in ("email", "name", "phone", "phone_strategy", "banned"):
             value = getattr(change, field)
             if value is not msgspec.UNSET:
                 setattr(person, field, value)

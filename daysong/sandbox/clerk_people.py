@@ -19,6 +19,7 @@ class Person(msgspec.Struct):
     created_at: int
     updated_at: int
     phone: str | None = None
+    phone_strategy: str | None = "phone_code"
     banned: bool = False
     session: str | None = None
 
@@ -84,6 +85,7 @@ class Person(msgspec.Struct):
         }
 
     def _identification(self, kind: str, value: str | None, identifier: str | None) -> dict[str, Any]:
+        strategy = "email_code" if kind == "email_address" else self.phone_strategy
         return {
             "created_at": self.created_at,
             kind: value,
@@ -96,9 +98,9 @@ class Person(msgspec.Struct):
             "verification": {
                 "attempts": 1,
                 "expire_at": self.created_at + 600_000,
-                "object": "verification_otp",
+                "object": "verification_admin" if strategy == "admin" else "verification_otp",
                 "status": "verified",
-                "strategy": "email_code" if kind == "email_address" else "phone_code",
+                "strategy": strategy,
             },
         }
 

@@ -26,6 +26,9 @@ MOST_PHONES = 20
 # Before this many, a timestamp is one in seconds: Clerk's documentation has both.
 EARLIEST_MS = 1e12
 USED = frozenset({"user.created", "user.updated", "user.deleted"})
+# How a person proves a number themselves: by typing a code that was sent to it. An administrator or an import
+# ("admin") proves nothing about who answers the number, and neither does a strategy that is not known here.
+PROVEN_BY = frozenset({"phone_code", "reset_password_phone_code"})
 
 
 class MalformedEvent(DaysongError):
@@ -47,7 +50,7 @@ class UnsignedEvent(DaysongError):
 class Person(msgspec.Struct, frozen=True):
     """A Clerk user, as far as we look; `changed_at` is when Clerk last changed anything about them.
 
-    phones  the numbers that Clerk has verified as theirs, in E.164
+    phones  the numbers that they have proved to Clerk to be theirs, in E.164
     """
 
     clerk_id: str
@@ -119,7 +122,7 @@ def parse_event(body: bytes, received_at: datetime) -> ClerkEvent:
     if not _is_id(clerk_id):
         raise MalformedEvent("`data.id` is missing or not an id")
     changed_at = _moment(data.get("updated_at")) or _moment(data.get("created_at")) or said_at
-    person = Person(clerk_id, _primary_email(data), _full_name(data), changed_at, _verified_phones(data))
+    person = Person(clerk_id, _primary_email(data), _full_name(data), changed_at, _proved_phones(data))
     return ClerkEvent(kind, said_at, clerk_id, person, text)
 
 
@@ -141,19 +144,22 @@ def _primary_email(data: dict[str, Any]) -> str | None:
     return None
 
 
-def _verified_phones(data: dict[str, Any]) -> tuple[str, ...]:
+def _proved_phones(data: dict[str, Any]) -> tuple[str, ...]:
     entries = data.get("phone_numbers")
-    found = [_verified_phone(entry) for entry in (entries if isinstance(entries, list) else ())]
+    found = [_proved_phone(entry) for entry in (entries if isinstance(entries, list) else ())]
     return tuple(sorted({number for number in found if number is not None})[:MOST_PHONES])
 
 
-def _verified_phone(entry: Any) -> str | None:
+def _proved_phone(entry: Any) -> str | None:
     if not isinstance(entry, dict):
         return None
     number, verification = entry.get("phone_number"), entry.get("verification")
-    is_verified = isinstance(verification, dict) and verification.get("status") == "verified"
+    if not isinstance(verification, dict) or verification.get("status") != "verified":
+        return None
+    strategy = verification.get("strategy")
+    is_proved = isinstance(strategy, str) and strategy in PROVEN_BY
     is_number = isinstance(number, str) and re.fullmatch(r"\+[1-9][0-9]{1,14}", number) is not None
-    return number if is_verified and is_number else None
+    return number if is_proved and is_number else None
 
 
 def _full_name(data: dict[str, Any]) -> str | None:

@@ -145,12 +145,12 @@ def with_phones(*entries: Any) -> tuple[str, ...]:
     return person.phones
 
 
-def phone(number: Any, status: Any = "verified") -> dict[str, Any]:
+def phone(number: Any, status: Any = "verified", strategy: Any = "phone_code") -> dict[str, Any]:
     """A number as Clerk tells of it."""
     return {
         "id": "idn_1", "object": "phone_number", "phone_number": number, "default_second_factor": False,
         "reserved_for_second_factor": False, "linked_to": [],
-        "verification": {"status": status, "strategy": "phone_code"},
+        "verification": {"status": status, "strategy": strategy},
     }  # fmt: skip
 
 
@@ -174,6 +174,16 @@ def test_numbers_count_when_they_are_verified() -> None:
 def test_a_number_that_proves_nothing_does_not_count(entry: Any) -> None:
     """Unverified, or none; the rest of the event is as good."""
     assert with_phones(entry, phone("+442079460123")) == ("+442079460123",)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    ["admin", "import", "ticket", "from_oauth_google", "email_code", "PHONE_CODE", "", None, True, ["phone_code"]],
+)
+def test_g04_only_a_code_that_the_person_typed_proves_a_number(strategy: Any) -> None:
+    """An administrator, an import, and a strategy that is not known here prove nothing."""
+    assert with_phones(phone("+12025550123", strategy=strategy)) == ()
+    assert with_phones(phone("+12025550123", strategy="reset_password_phone_code")) == ("+12025550123",)
 
 
 def test_nobody_has_endlessly_many_numbers() -> None:

@@ -38,7 +38,8 @@ MAX_SECONDS = 86_400  # VAPI ends every call after half of that
 # Its own ids are UUIDs; an id takes part in addresses and keys.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _TYPE = re.compile(r"[!-~]{1,100}")
-_NUMBER = re.compile(r"\+[1-9][0-9]{1,14}")
+# As networks write numbers: with or without a plus, and with spaces, hyphens and brackets.
+_NUMBER = re.compile(r"(?=.*[0-9])[+0-9 ().\-/]{3,40}")
 _DIRECTIONS: dict[str, Direction] = {"inboundPhoneCall": "inbound", "outboundPhoneCall": "outbound"}
 _ROLES: dict[str, Role] = {
     "user": "user",
@@ -96,7 +97,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A webhook's content.
 
     job_id, user_id   our own ids, from the metadata our assistant was given or the customer's external id
-    customer_number   the number of the person on the phone; None also when it is withheld
+    customer_number   the number of the person on the phone, as the network writes it; None also when it is withheld
+    line_number       the number of our line
     timestamp         when VAPI wrote it
     report            of an end-of-call-report only
     """
@@ -108,6 +110,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str | None = None
     user_id: str | None = None
     customer_number: str | None = None
+    line_number: str | None = None
     direction: Direction | None = None
     timestamp: datetime | None = None
     report: Report | None = None
@@ -131,6 +134,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str | None = None
     user_id: str | None = None
     customer_number: str | None = None
+    line_number: str | None = None
     direction: Direction | None = None
     created_at: datetime | None = None
     report: Report | None = None
@@ -155,7 +159,8 @@ def parse_message(body: bytes | str) -> Message:
         ended_reason=_word(message.get("endedReason")),
         job_id=job_id,
         user_id=user_id,
-        customer_number=_customer_number(message, call),
+        customer_number=_number_of("customer", message, call),
+        line_number=_number_of("phoneNumber", message, call),
         direction=_direction(call),
         timestamp=_moment(message.get("timestamp")),
         report=_report(message) if kind == END_OF_CALL else None,
@@ -182,7 +187,8 @@ def call_of(found: Any) -> Call | None:
         status=status,
         job_id=job_id,
         user_id=user_id,
-        customer_number=_customer_number({}, found),
+        customer_number=_number_of("customer", found),
+        line_number=_number_of("phoneNumber", found),
         direction=_direction(found),
         created_at=_moment(found.get("createdAt")),
         report=report_of(found) if status == ENDED else None,
@@ -307,9 +313,9 @@ def _ours(message: dict[str, Any], call: dict[str, Any]) -> tuple[str | None, st
     return job_id, user_id
 
 
-def _customer_number(message: dict[str, Any], call: dict[str, Any]) -> str | None:
-    for holder in (message, call):
-        number = _object(holder, "customer").get("number")
+def _number_of(name: str, *holders: dict[str, Any]) -> str | None:
+    for holder in holders:
+        number = _object(holder, name).get("number")
         if isinstance(number, str) and _NUMBER.fullmatch(number):
             return number
     return None

@@ -20,7 +20,7 @@ import msgspec
 from daysong.features.diaries import store as diaries
 from daysong.features.diaries.rules import MAX_CONTENT
 from daysong.features.music import generations
-from daysong.features.phone_calls import calls, consent, sessions
+from daysong.features.phone_calls import calls, consent, ownership, sessions
 from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.outcomes import (
     EndState,
@@ -168,9 +168,12 @@ async def _consent(
     refused = (await consent.known(ctx.db, whose.hashed)).refused
     # What a mailbox says agrees to nothing.
     if said == "granted" and state == "completed" and not refused:
-        if holder is not None and holder.consent == "unknown":
+        if holder is None or holder.consent != "unknown":
+            return True, ""
+        # While this call went on, another account may have proved the number.
+        if not await ownership.is_anothers(ctx.db, whose.user_id, holder.number):
             await consent.grant(ctx, holder.settings_id, whose.hashed, session_id)
-        return True, ""
+            return True, ""
     if holder is not None and await consent.tries_are_used_up(ctx.db, whose.hashed):
         await consent.pause_without_consent(ctx, holder.settings_id)
     return False, "refused" if refused else "no consent"

@@ -211,6 +211,18 @@ async def test_f36_a_call_that_rings_in_is_its_callers(world: World, alice: Pers
     assert await alice.query("callJobs:getCallJobs") == []
 
 
+@pytest.mark.parametrize("number", ["12025550123", "2025550123", "+1 202-555-0123", "0012025550123"])
+async def test_g23_a_caller_is_known_however_the_network_writes_their_number(
+    world: World, alice: Person, number: str
+) -> None:
+    """When they ring, and when it is reported."""
+    await wants_calls(alice)
+    await has_agreed(world)
+    assert "error" not in await world.steer("vapi", "ring-in", number=number)
+    await world.settle()
+    assert len(await alice.query("diaries:listDiaries")) == 1
+
+
 @pytest.mark.parametrize("number", ["+12025550188", None])
 async def test_f41_strangers_who_ring_in_are_refused_kindly(world: World, alice: Person, number: str | None) -> None:
     """An unknown number, a withheld one, and one that has not agreed."""

@@ -13,7 +13,7 @@ from daysong.features.phone_calls.calendar import is_known, next_run
 from daysong.features.phone_calls.numbers import number_hash
 from daysong.features.phone_calls.rules import MOST_TRIES, REASONS, UNKNOWN_TIMEZONE, Number, dialled
 from daysong.kernel.context import MutationContext
-from daysong.kernel.database import Transaction
+from daysong.kernel.database import Transaction, lock
 
 FORGOTTEN_AT_ONCE = 1000
 
@@ -24,10 +24,17 @@ class Holder(NamedTuple):
     settings_id: str
     user_id: str
     consent: str
+    number: str
+
+
+async def hold(db: Transaction, hashed: bytes) -> None:
+    """Hold a number's lock until the transaction ends, whether or not anything is known of the number yet."""
+    await lock(db, f"number {hashed.hex()}")
 
 
 async def known(db: Transaction, hashed: bytes) -> Number:
-    """What is known of a number, its row locked if there is one."""
+    """What is known of a number, which is locked from here on."""
+    await hold(db, hashed)
     row = await db.fetchrow(
         """select refused_at is not null as refused, tries, last_try_at, last_try_on, dials, dialled_on
            from phone_numbers where number_hash = $1 for update""",
@@ -68,7 +75,8 @@ async def _save(ctx: MutationContext, hashed: bytes, number: Number) -> None:
 async def grant(ctx: MutationContext, settings_id: str, hashed: bytes, session_id: str | None) -> None:
     """The person on the number has agreed to be called by that account, in that session if it was in a call.
 
-    What had paused its calls does so no more; calls that are switched off stay so.
+    What had paused its calls does so no more; calls that are switched off stay so. The caller holds the number's lock,
+    and has made sure that no other account has proved it.
     """
     row = await ctx.db.fetchrow(
         "select timezone, local_minutes, byday_mask from call_settings where id = $1 for update", settings_id
@@ -94,8 +102,9 @@ async def grant(ctx: MutationContext, settings_id: str, hashed: bytes, session_i
 async def refuse(ctx: MutationContext, hashed: bytes, holder: Holder | None) -> None:
     """The person on the number wants no calls: nobody calls it any more, whatever account asks.
 
-    Only somebody of whom Clerk says that the number is theirs takes that back (`settings.py`).
+    Only an account that has proved the number to Clerk takes that back (`ownership.py`).
     """
+    await hold(ctx.db, hashed)
     await ctx.db.execute(
         """insert into phone_numbers (number_hash, refused_at, updated_at) values ($1, $2, $2)
            on conflict (number_hash) do update
@@ -141,7 +150,8 @@ async def forget(ctx: MutationContext) -> bool:
     done = await ctx.db.execute(
         """delete from phone_numbers where number_hash in (
              select number_hash from phone_numbers
-             where refused_at is null and tries = 0 and coalesce(dialled_on < $1, true) limit $2)""",
+             where refused_at is null and tries = 0 and coalesce(dialled_on < $1, true)
+             limit $2 for update skip locked)""",
         ctx.now.date() - timedelta(days=1), FORGOTTEN_AT_ONCE,
     )  # fmt: skip
     return done == f"DELETE {FORGOTTEN_AT_ONCE}"
@@ -154,4 +164,4 @@ async def holder_of(ctx: MutationContext, hashed: bytes, user_id: str) -> Holder
     )
     if row is None or number_hash(ctx.settings, row["phone_e164"]) != hashed:
         return None
-    return Holder(row["id"], user_id, row["consent"])
+    return Holder(row["id"], user_id, row["consent"], row["phone_e164"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from daysong.features.phone_calls import calls, consent
+from daysong.features.phone_calls import calls, consent, ownership
 from daysong.features.phone_calls.assistant import Talk, assistant_for
 from daysong.features.phone_calls.calendar import is_known, there
 from daysong.features.phone_calls.numbers import number_hash
@@ -27,6 +27,7 @@ from daysong.features.phone_calls.rules import (
     is_late,
     number_forbids,
 )
+from daysong.features.users import store as users
 from daysong.kernel import logs
 from daysong.kernel.clock import from_ms, to_ms
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
@@ -141,7 +142,13 @@ async def take_line(ctx: MutationContext, args: OneCall) -> Order | None:
 
     A call that may not be made is canceled, with the reason. One for which no line is free goes on waiting. One that
     was asked for before, and by now has no answer, is looked up.
+
+    Locks are taken in this order: the account, the lines, the call and its settings, the number.
     """
+    owner = await ctx.db.fetchval("select user_id from call_jobs where id = $1 and status = 'queued'", args.job_id)
+    if owner is None:
+        return None
+    await users.lock_account(ctx.db, owner)
     await calls.lock_lines(ctx.db)
     row = await ctx.db.fetchrow(
         """select j.user_id, j.settings_id, j.kind, j.scheduled_for, j.asked_at, j.not_before, j.attempts,
@@ -159,9 +166,11 @@ async def take_line(ctx: MutationContext, args: OneCall) -> Order | None:
     hashed = number_hash(ctx.settings, row["phone_e164"])
     number = await consent.known(ctx.db, hashed)
     agreed = row["consent"] == "granted"
-    code = _why_not(row, ctx.now, ctx.settings) or number_forbids(
-        number, agreed=agreed, now=ctx.now, timezone=row["timezone"]
-    )
+    code = _why_not(row, ctx.now, ctx.settings)
+    # What another account has proved is not called for this one, with the reason that any unproved number may get.
+    if code is None and not agreed and await ownership.is_anothers(ctx.db, owner, row["phone_e164"]):
+        code = "no_consent"
+    code = code or number_forbids(number, agreed=agreed, now=ctx.now, timezone=row["timezone"])
     if code is None and await _dials_today(ctx, row["user_id"]) >= MOST_DIALS_OF_A_PERSON:
         code = "too_many_calls"
     if code is not None:
@@ -221,7 +230,8 @@ async def _call_off(ctx: MutationContext, job_id: str, row: Any, hashed: bytes, 
     log.info("call not made", call=job_id, code=code)
     if code == "refused":
         # Told to another account, perhaps: it binds this one as well.
-        await consent.refuse(ctx, hashed, consent.Holder(row["settings_id"], row["user_id"], row["consent"]))
+        holder = consent.Holder(row["settings_id"], row["user_id"], row["consent"], row["phone_e164"])
+        await consent.refuse(ctx, hashed, holder)
     if code == "no_consent":
         await consent.pause_without_consent(ctx, row["settings_id"])
     await dispatch(ctx)
@@ -239,6 +249,10 @@ async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
 
     What is told of an order before the latest is too late to matter: the next one may be ringing.
     """
+    owner = await ctx.db.fetchval("select user_id from call_jobs where id = $1", args.job_id)
+    if owner is None:
+        return
+    await users.lock_account(ctx.db, owner)
     await calls.lock_lines(ctx.db)
     row = await ctx.db.fetchrow(
         """select * from call_jobs

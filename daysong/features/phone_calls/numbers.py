@@ -1,19 +1,21 @@
-"""Phone numbers: which may be called at all, and how one is remembered without being written down."""
+"""Phone numbers: which may be called at all, whose number a caller's is, and how one is remembered under a hash."""
 
 from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Collection
 
 import phonenumbers
-from phonenumbers import PhoneNumberType
+from phonenumbers import PhoneNumber, PhoneNumberFormat, PhoneNumberType
 
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.settings import Settings
 
 LONGEST_NUMBER = 16
+LONGEST_CALLER = 40
 # Those at which a person answers, at the price of a call. Not among them: premium-rate, shared-cost and toll-free
-# numbers, pagers, voicemail, companies' numbers, and personal numbers, which lead nobody knows where at any price.
+# numbers, pagers, voicemail, companies' numbers, and personal numbers, which may be forwarded anywhere at any price.
 PERSONAL = frozenset(
     {
         PhoneNumberType.FIXED_LINE,
@@ -24,19 +26,45 @@ PERSONAL = frozenset(
 )
 # What libphonenumber has for numbers of no country: satellite phones and their like.
 NOWHERE = "001"
+EVERYWHERE = "*"
 
 
 class InvalidPhoneNumber(ExpectedError):
-    """No number that somebody could be called at."""
+    """No phone number in E.164; the message of each kind of this error says what is wrong."""
 
     code = "invalid_phone_number"
     default_message = "Invalid phone number. Must be in E.164 format (e.g., +12125551234)"
 
 
-def checked(text: str) -> str:
-    """A number in E.164, as it came: a plus and digits alone, that somebody in a country may have. InvalidPhoneNumber.
+class PremiumPhoneNumber(InvalidPhoneNumber):
+    """A number that costs more than a call, or that shares the cost with the caller."""
 
-    Numbers that cost more than a call, or the called one money, and short ones, are none.
+    default_message = "Premium-rate phone numbers cannot be called. Please give a mobile or fixed-line number."
+
+
+class TollFreePhoneNumber(InvalidPhoneNumber):
+    """A number whose owner pays for the call."""
+
+    default_message = "Toll-free phone numbers cannot be called. Please give a mobile or fixed-line number."
+
+
+class UnsuitablePhoneNumber(InvalidPhoneNumber):
+    """A number at which no person answers: a pager, a mailbox, a company's number, a satellite phone."""
+
+    default_message = "This kind of phone number cannot be called. Please give a mobile or fixed-line number."
+
+
+class PhoneNumberNotInService(InvalidPhoneNumber):
+    """A number of the right length that is not assigned, as far as libphonenumber knows; see CALL_NUMBERS_ALLOWED."""
+
+    default_message = "This phone number is not in service, as far as we know. Please check its digits."
+
+
+def checked(text: str, allowed: Collection[str] = ()) -> str:
+    """A number in E.164 at which a person may answer, returned as it came.
+
+    InvalidPhoneNumber, PremiumPhoneNumber, TollFreePhoneNumber, UnsuitablePhoneNumber; PhoneNumberNotInService unless
+    it begins with one of the `allowed` prefixes.
     """
     if len(text) > LONGEST_NUMBER or not re.fullmatch(r"\+[1-9][0-9]+", text):
         raise InvalidPhoneNumber
@@ -44,17 +72,90 @@ def checked(text: str) -> str:
         number = phonenumbers.parse(text)
     except phonenumbers.NumberParseException:
         raise InvalidPhoneNumber from None
-    if (
-        not phonenumbers.is_valid_number(number)
-        or phonenumbers.number_type(number) not in PERSONAL
-        or phonenumbers.region_code_for_number(number) in {None, NOWHERE}
-        # Written otherwise, one number could be two.
-        or phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) != text
-    ):
+    # Written otherwise, one number could be two.
+    if _e164(number) != text or not _is_possible(number):
         raise InvalidPhoneNumber
+    if not phonenumbers.is_valid_number(number):
+        if not text.startswith(tuple(allowed)):
+            raise PhoneNumberNotInService
+        return text
+    kind = phonenumbers.number_type(number)
+    if kind in {PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST}:
+        raise PremiumPhoneNumber
+    if kind == PhoneNumberType.TOLL_FREE:
+        raise TollFreePhoneNumber
+    if kind not in PERSONAL or phonenumbers.region_code_for_number(number) in {None, NOWHERE}:
+        raise UnsuitablePhoneNumber
     return text
 
 
+def country_of(number: str | None) -> str | None:
+    """The country (ISO 3166-1 alpha-2) of a number in E.164; None when it is of none.
+
+    Of a number that libphonenumber does not know, it is the main country of its calling code.
+    """
+    try:
+        parsed = phonenumbers.parse(number or "")
+    except phonenumbers.NumberParseException:
+        return None
+    found = phonenumbers.region_code_for_number(parsed)
+    if found is None and parsed.country_code is not None:
+        found = phonenumbers.region_code_for_country_code(parsed.country_code)
+    return None if found in {None, NOWHERE, phonenumbers.UNKNOWN_REGION} else found
+
+
+def key_of(number: str) -> str:
+    """The form in which numbers (E.164) are compared: one text for all ways in which networks write one number.
+
+    Mexico dropped the 1 of mobile phones in 2019, and Argentina's 9 stands only in calls from abroad; networks send
+    both with and without. The column `call_settings.number_key` is worked out by the same rule.
+    """
+    number = re.sub(r"^\+521(?=[0-9]{10}$)", "+52", number)
+    return re.sub(r"^\+54(?=[0-8])", "+549", number)
+
+
+def caller_keys(text: str | None, line: str | None) -> tuple[str, ...]:
+    """What a caller's number may be, as `key_of` writes it, the likeliest first; nothing when it is none.
+
+    Networks write it with or without the plus, with 00, with a national prefix left in, in the national form of the
+    `line` (E.164) that is called, and with spaces.
+    """
+    written = (text or "").strip()
+    if not written or len(written) > LONGEST_CALLER:
+        return ()
+    country = country_of(line)
+    digits = re.sub(r"[^0-9]", "", written)
+    attempts: list[tuple[str, str | None]] = []
+    if written.startswith("+"):
+        attempts = [(written, None)]
+    elif digits.startswith("00"):
+        attempts = [(f"+{digits[2:]}", None), (digits, country)]
+    else:
+        attempts = [(digits, country), (f"+{digits}", None)]
+    found = (_key(attempt, region) for attempt, region in attempts)
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _key(text: str, country: str | None) -> str | None:
+    """The `key_of` of a number written like this; None when there is no such number."""
+    try:
+        number = phonenumbers.parse(text, country)
+        key = key_of(_e164(number))
+        # An old form may be valid no more. A number with its country code may be newer than libphonenumber.
+        is_known = phonenumbers.is_valid_number(number) or phonenumbers.is_valid_number(phonenumbers.parse(key))
+    except phonenumbers.NumberParseException:
+        return None
+    return key if is_known or (country is None and _is_possible(number)) else None
+
+
+def _is_possible(number: PhoneNumber) -> bool:
+    return phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
+
+
+def _e164(number: PhoneNumber) -> str:
+    return phonenumbers.format_number(number, PhoneNumberFormat.E164)
+
+
 def number_hash(settings: Settings, number: str) -> bytes:
-    """The hash a number is recognised by, in whosever settings it is; nobody can tell the number from it."""
-    return hmac.digest(settings.hash_key.encode(), f"phone:{number}".encode(), "sha256")
+    """The hash by which a number is recognised in every account; without the key nobody can tell the number from it."""
+    return hmac.digest(settings.hash_key.encode(), f"phone:{key_of(number)}".encode(), "sha256")

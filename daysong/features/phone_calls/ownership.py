@@ -1,7 +1,10 @@
-"""Whose a phone number is: one account's at a time, and its verified owner's before anybody else's.
+"""Which account a phone number belongs to: the first that proved it. Until then any number of accounts may name it.
 
-Verified is who Clerk says so of: by a webhook (users.verified_phones), or in the caller's token. Everything here is
-part of its caller's transaction.
+A number is proved by the person on it, who agrees in a call, or by Clerk, where the account's person typed a code that
+was sent to it (vendors/clerk_events.py). A claim that is not proved blocks nobody and is never told to another account.
+
+Locks are taken in this order: the account (users.store), then the number (`consent.hold`), then rows. No transaction
+writes the settings of two accounts, and one account is proved for a number by the unique index `call_settings_proved`.
 """
 
 from __future__ import annotations
@@ -9,26 +12,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from daysong.features.phone_calls import consent
-from daysong.features.phone_calls.numbers import number_hash
+from daysong.features.phone_calls.numbers import key_of, number_hash
 from daysong.features.phone_calls.rules import MOST_TRIES
 from daysong.kernel.context import MutationContext
-from daysong.kernel.database import lock
+from daysong.kernel.database import Reader
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.ids import UserId
 
-NUMBER_LOST = "number_lost"
-
-
-class NumberTaken(ExpectedError):
-    """Another account is called on this number."""
-
-    code = "number_taken"
-    status = 409
-    default_message = "This phone number is used by another account"
-
 
 class NumberRefused(ExpectedError):
-    """Whoever answers this number wants no calls, of anybody."""
+    """The person on this number wants no calls, from any account."""
 
     code = "number_refused"
     status = 403
@@ -36,61 +29,48 @@ class NumberRefused(ExpectedError):
 
 
 class Claim(NamedTuple):
-    """A number that an account may have: whether Clerk says it is theirs, and whether without consent all tries at it
-    are used up.
+    """A number that an account names.
+
+    proved      the account has proved it to Clerk, and no other account has proved it before
+    exhausted   without consent, all tries at it are used up
     """
 
-    verified: bool
+    proved: bool
     exhausted: bool
 
 
 async def claim(ctx: MutationContext, user_id: UserId, number: str) -> Claim:
-    """Make sure that an account may have a number. NumberRefused, NumberTaken.
+    """Name a number for an account, whose lock the caller holds. NumberRefused.
 
-    Its verified owner takes it from an account that holds it without consent, and off the list of those who want no
-    calls; what was tried before counts no more.
+    Who has proved it to Clerk takes it off the list of numbers that want no calls; what was tried before counts no
+    more.
     """
     hashed = number_hash(ctx.settings, number)
-    await lock(ctx.db, f"number {hashed.hex()}")
-    verified = await _is_verified(ctx, user_id, number)
     known = await consent.known(ctx.db, hashed)
-    if known.refused and not verified:
+    proved = await _is_proved(ctx, user_id, number) and not await is_anothers(ctx.db, user_id, number)
+    if known.refused and not proved:
         raise NumberRefused
-    if not await _take(ctx, user_id, number, from_others=verified):
-        raise NumberTaken
-    if verified:
+    if proved:
         await _clear(ctx, hashed)
-    return Claim(verified, exhausted=known.tries >= MOST_TRIES)
+    return Claim(proved, exhausted=known.tries >= MOST_TRIES)
 
 
-async def _is_verified(ctx: MutationContext, user_id: UserId, number: str) -> bool:
-    """Whether Clerk says that a number is this person's."""
-    told = ctx.caller.attributes
-    if told.get("phoneNumberVerified") is True and told.get("phoneNumber") == number:
-        return True
+async def _is_proved(ctx: MutationContext, user_id: UserId, number: str) -> bool:
+    """Whether this person has proved a number to Clerk. Tokens do not count: they do not say how it was verified."""
     found: bool = await ctx.db.fetchval(
-        "select $2 = any(verified_phones) from users where id = $1", user_id, number
-    )  # fmt: skip
+        "select phones_proved and $2 = any(verified_phones) from users where id = $1", user_id, number
+    )
     return found
 
 
-async def _take(ctx: MutationContext, user_id: UserId, number: str, *, from_others: bool) -> bool:
-    """Whether nobody else holds the number any more; with `from_others`, it is taken from who has no consent."""
-    holder = await ctx.db.fetchrow(
-        "select id, consent from call_settings where phone_e164 = $1 and lost_at is null and user_id <> $2",
-        number, user_id,
+async def is_anothers(db: Reader, user_id: str, number: str) -> bool:
+    """Whether another account has proved the number."""
+    found: bool = await db.fetchval(
+        """select exists (select from call_settings
+             where number_key = $1 and consent = 'granted' and lost_at is null and user_id <> $2)""",
+        key_of(number), user_id,
     )  # fmt: skip
-    if holder is None:
-        return True
-    if not from_others or holder["consent"] == "granted":
-        return False
-    await ctx.db.execute(
-        """update call_settings set lost_at = $2, paused_reason = $3, next_run_at = null, updated_at = $2
-           where id = $1""",
-        holder["id"], ctx.now, NUMBER_LOST,
-    )  # fmt: skip
-    await consent.call_off(ctx, holder["id"], "switched_off")
-    return True
+    return found
 
 
 async def _clear(ctx: MutationContext, hashed: bytes) -> None:
@@ -103,22 +83,22 @@ async def _clear(ctx: MutationContext, hashed: bytes) -> None:
 
 
 async def vouch(ctx: MutationContext, user_id: UserId, numbers: tuple[str, ...]) -> bool:
-    """Clerk has newly verified these numbers as a person's: whether one of them is the one to call them on.
+    """A person has newly proved these numbers to Clerk: whether one of them is the one to call them on.
 
-    Then that counts as consent, unless somebody else who has agreed to be called on it holds it by now. It does not
-    switch calls on that are switched off.
+    Then that counts as consent, unless another account has proved it before. It does not switch calls on that are
+    switched off. The caller holds the account's lock.
     """
     row = await ctx.db.fetchrow(
         """select id, phone_e164 from call_settings
-           where user_id = $1 and phone_e164 = any($2) and (consent <> 'granted' or lost_at is not null)""",
+           where user_id = $1 and phone_e164 = any($2) and consent <> 'granted'""",
         user_id, list(numbers),
     )  # fmt: skip
     if row is None:
         return False
-    await lock(ctx.db, f"number {number_hash(ctx.settings, row['phone_e164']).hex()}")
-    if not await _take(ctx, user_id, row["phone_e164"], from_others=True):
-        return False
     hashed = number_hash(ctx.settings, row["phone_e164"])
+    await consent.hold(ctx.db, hashed)
+    if await is_anothers(ctx.db, user_id, row["phone_e164"]):
+        return False
     await _clear(ctx, hashed)
     await consent.grant(ctx, row["id"], hashed, None)
     return True

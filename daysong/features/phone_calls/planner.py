@@ -141,7 +141,7 @@ async def call_off_late_calls(ctx: MutationContext, args: NoArgs) -> bool:  # no
         """update call_jobs set status = 'canceled', error_code = 'missed', error_message = $3, ended_at = $2,
              updated_at = $2
            where id in (select id from call_jobs where status = 'queued' and asked_at is null and scheduled_for < $1
-                        order by scheduled_for, id limit $4)""",
+                        order by scheduled_for, id limit $4 for update)""",
         ctx.now - timedelta(minutes=ctx.settings.vapi.latest_minutes), ctx.now, REASONS["missed"], CALLED_OFF_AT_ONCE,
     )  # fmt: skip
     return done == f"UPDATE {CALLED_OFF_AT_ONCE}"

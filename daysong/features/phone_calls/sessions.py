@@ -11,7 +11,8 @@ import asyncpg
 import msgspec
 
 from daysong.features.phone_calls import calls
-from daysong.features.phone_calls.numbers import number_hash
+from daysong.features.phone_calls.numbers import caller_keys, number_hash
+from daysong.features.users import store as users
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import MutationContext
 from daysong.kernel.ids import CallSessionId
@@ -24,6 +25,11 @@ DIARY_ID = "diaryId"
 NO_REPORT = "no report"
 
 Direction = Literal["outbound", "inbound"]
+
+# The account that a caller's number ($1: what it may be, the likeliest first) belongs to.
+CALLER_SQL = """
+    select user_id from call_settings where number_key = any($1) and consent = 'granted' and lost_at is null
+    order by array_position($1, number_key) limit 1"""
 
 
 class Whose(NamedTuple):
@@ -42,31 +48,31 @@ class Whose(NamedTuple):
 
 
 async def whose(ctx: MutationContext, about: Message | Call, vapi_call_id: str) -> Whose | None:
-    """Whose call it is, by VAPI's id, else by what our assistant was told, else by number.
+    """Whose call it is, by VAPI's id, else by what our assistant was told, else by number; the account is locked.
 
-    Somebody whom we did not dial is known only by a number that has agreed to be called. None when it is nobody's.
+    A caller is known only by a number that has agreed to be called. None when no account is.
     """
     job = await calls.find(ctx.db, vapi_call_id=vapi_call_id, job_id=about.job_id)
     if job is not None:
+        is_open = await users.lock_account(ctx.db, job["user_id"])
         if job["vapi_call_id"] is None:
             # Sooner than the answer to our own request for it.
             await calls.adopt(ctx, job["id"], vapi_call_id)
-        deleted = await ctx.db.fetchval("select deleted_at from users where id = $1", job["user_id"])
-        if deleted is not None:
+        job = await ctx.db.fetchrow("select * from call_jobs where id = $1", job["id"])
+        if not is_open or job is None or job["number_hash"] is None:
             return None
         return Whose(job["user_id"], job, job["number_hash"], job["with_consent"], "outbound")
-    if about.customer_number is None:
+    keys = caller_keys(about.customer_number, about.line_number)
+    if not keys:
         return None
-    # Whose it was when it began, it stays: numbers may change meanwhile.
+    # It stays the call of the account whose it was when it began: numbers may change meanwhile.
     user_id = await ctx.db.fetchval(
-        """select u.id from users u where u.deleted_at is null and u.id = coalesce(
-             (select user_id from call_sessions where vapi_call_id = $2),
-             (select user_id from call_settings where phone_e164 = $1 and lost_at is null and consent = 'granted'))""",
-        about.customer_number, vapi_call_id,
+        f"""select coalesce((select user_id from call_sessions where vapi_call_id = $2), ({CALLER_SQL}))""",  # noqa: S608
+        list(keys), vapi_call_id,
     )  # fmt: skip
-    if user_id is None or about.user_id not in {None, user_id}:
+    if user_id is None or about.user_id not in {None, user_id} or not await users.lock_account(ctx.db, user_id):
         return None
-    hashed = number_hash(ctx.settings, about.customer_number)
+    hashed = number_hash(ctx.settings, keys[0])
     return Whose(user_id, None, hashed, agreed=True, direction=about.direction or "inbound")
 
 

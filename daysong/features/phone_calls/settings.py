@@ -20,6 +20,7 @@ from daysong.kernel.context import MutationContext, QueryContext
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.ids import CallJobId, CallSettingsId
 from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room, given
+from daysong.kernel.settings import Settings
 
 room = Room("callSettings")
 
@@ -114,7 +115,7 @@ class CallSettings(Result):
     """When and where somebody is called, as they see it.
 
     consent            whether the person on the number has agreed to it
-    paused_reason      why nobody is called: `refused`, `no_consent`, `number_lost` or `unknown_timezone`
+    paused_reason      why nobody is called: `refused`, `no_consent` or `unknown_timezone`
     next_run_at_utc    when the next call is due, in ms; left out when none is
     """
 
@@ -176,11 +177,11 @@ class Chosen(NamedTuple):
     byday_mask: int
 
 
-def _checked(args: UpsertCallSettings) -> Chosen:
+def _checked(args: UpsertCallSettings, settings: Settings) -> Chosen:
     if args.language is not UNSET and LANGUAGE.fullmatch(args.language) is None:
         raise InvalidLanguage
     return Chosen(
-        numbers.checked(args.phone_e164),
+        numbers.checked(args.phone_e164, settings.vapi.numbers_allowed),
         calendar.checked_timezone(args.timezone),
         calendar.minutes_of(args.time_of_day),
         calendar.mask_of(args.cadence, args.days_of_week or ()),
@@ -201,7 +202,7 @@ def _standing(ctx: MutationContext, known: asyncpg.Record | None, claim: ownersh
     agreed, at, session = ("unknown", None, None)
     if known is not None:
         agreed, at, session = known["consent"], known["consent_at"], known["consent_session_id"]
-    if claim.verified and agreed != "granted":
+    if claim.proved and agreed != "granted":
         agreed, at, session = "granted", ctx.now, None
     paused = "refused" if agreed == "refused" else "no_consent" if agreed == "unknown" and claim.exhausted else None
     return Standing(agreed, at, session, paused)
@@ -228,11 +229,12 @@ def _due(ctx: MutationContext, chosen: Chosen, known: asyncpg.Record | None) -> 
 async def upsert_call_settings(ctx: MutationContext, args: UpsertCallSettings) -> SavedCallSettings:
     """Say when and on which number the caller wants to be called; another number is called once it has agreed.
 
-    InvalidPhoneNumber, InvalidTimezone, InvalidTimeOfDay, InvalidCadence, InvalidLanguage; NumberTaken by another
-    account; NumberRefused by whoever answers it.
+    InvalidPhoneNumber, PremiumPhoneNumber, TollFreePhoneNumber, UnsuitablePhoneNumber, PhoneNumberNotInService;
+    InvalidTimezone, InvalidTimeOfDay, InvalidCadence, InvalidLanguage; NumberRefused by the person on it. The answer
+    is the same whether or not another account has the number.
     """
     owner = await accounts.of_caller(ctx)
-    chosen = _checked(args)
+    chosen = _checked(args, ctx.settings)
     claim = await ownership.claim(ctx, owner, chosen.phone_e164)
     before = await ctx.db.fetchrow("select * from call_settings where user_id = $1 for update", owner)
     is_same = before is not None and before["phone_e164"] == chosen.phone_e164 and before["lost_at"] is None

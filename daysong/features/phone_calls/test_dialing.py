@@ -237,3 +237,32 @@ async def test_a_number_is_dialled_three_times_a_day_at_most(world: World, alice
     assert len(await rings(world)) == 3
     await until_due(world)
     assert len(await rings(world)) == 4
+
+
+async def test_g06_a_number_that_another_account_has_proved_is_not_dialled(
+    world: World, alice: Person, bob: Person
+) -> None:
+    """Not for who only names it; the reason is the one of a number on which nobody has agreed."""
+    await wants_calls(alice, active=False)
+    await has_agreed(world)
+    await wants_calls(bob)
+    await until_due(world)
+    job = await the_call(bob)
+    assert (job["status"], job["errorCode"]) == ("canceled", "no_consent")
+    assert (await bob.query("users:getUserProfile"))["callSettings"]["pausedReason"] == "no_consent"
+    assert await rings(world) == []
+
+
+async def test_g06_two_accounts_that_name_a_number_share_its_tries(world: World, alice: Person, bob: Person) -> None:
+    """One try a day and three in all, whoever makes them; who has it answered has the number."""
+    await wants_calls(alice)
+    await wants_calls(bob)
+    await answers(world, "no_answer")
+    for _ in range(2):
+        await until_due(world)
+    assert len(await rings(world)) == 2
+    await answers(world, "talks")
+    await until_due(world)
+    assert len(await rings(world)) == 3
+    found = [(await person.query("users:getUserProfile"))["callSettings"]["consent"] for person in (alice, bob)]
+    assert sorted(found) == ["granted", "unknown"]

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daysong.features.phone_calls.numbers import InvalidPhoneNumber, checked, number_hash
+from daysong.features.phone_calls.numbers import (
+    InvalidPhoneNumber,
+    PhoneNumberNotInService,
+    PremiumPhoneNumber,
+    TollFreePhoneNumber,
+    UnsuitablePhoneNumber,
+    caller_keys,
+    checked,
+    country_of,
+    key_of,
+    number_hash,
+)
 from daysong.features.users.tombstones import clerk_hash, email_hash
 from daysong.kernel import settings
 from daysong.kernel.settings import Settings
@@ -66,10 +77,105 @@ def test_people_can_be_called(number: str) -> None:
     ],
 )  # fmt: skip
 def test_f32_what_is_no_persons_number_is_refused(number: str) -> None:
-    """Malformed, impossible, premium-rate, shared-cost, toll-free, short: all in the same words."""
+    """Malformed, impossible, premium-rate, shared-cost, toll-free, short."""
     with pytest.raises(InvalidPhoneNumber) as refused:
         checked(number)
-    assert refused.value.message == "Invalid phone number. Must be in E.164 format (e.g., +12125551234)"
+    assert refused.value.code == "invalid_phone_number"
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        ("12125551234", InvalidPhoneNumber),
+        ("+1212555", InvalidPhoneNumber),
+        ("+5550123", InvalidPhoneNumber),
+        ("+19005551234", PremiumPhoneNumber),
+        ("+448431234567", PremiumPhoneNumber),
+        ("+18005551234", TollFreePhoneNumber),
+        ("+80012345678", TollFreePhoneNumber),
+        ("+447640123456", UnsuitablePhoneNumber),
+        ("+870773111632", UnsuitablePhoneNumber),
+        ("+19995550123", PhoneNumberNotInService),
+        ("+447611234567", PhoneNumberNotInService),
+    ],
+)
+def test_g27_a_refusal_names_the_right_reason(number: str, kind: type[InvalidPhoneNumber]) -> None:
+    """Only what is not written in E.164 is told that it is not."""
+    with pytest.raises(InvalidPhoneNumber) as refused:
+        checked(number)
+    assert type(refused.value) is kind
+    assert ("E.164" in refused.value.message) == (kind is InvalidPhoneNumber)
+
+
+def test_g27_an_area_code_that_is_too_new_can_be_allowed() -> None:
+    """By its prefix; premium and toll-free numbers, and what is no number, stay refused."""
+    assert checked("+19995550123", ("+1999",)) == "+19995550123"
+    for number, allowed in (("+19005551234", "+1"), ("+18005551234", "+1800"), ("+1999555", "+1999")):
+        with pytest.raises(InvalidPhoneNumber):
+            checked(number, (allowed,))
+    with pytest.raises(PhoneNumberNotInService):
+        checked("+19985550123", ("+1999",))
+
+
+def test_the_settings_of_calls_are_checked() -> None:
+    """Countries by their two letters, prefixes with their plus."""
+    given_ = {"DAYSONG_HASH_KEY": "x", "CALL_COUNTRIES": "us, ca", "CALL_NUMBERS_ALLOWED": "+1983,+4477"}
+    found = settings.load(ENVIRONMENT | given_).vapi
+    assert (found.countries, found.numbers_allowed) == (("US", "CA"), ("+1983", "+4477"))
+    wrong = {"DAYSONG_HASH_KEY": "x", "CALL_COUNTRIES": "america", "CALL_NUMBERS_ALLOWED": "1983"}
+    _, problems = settings.read(ENVIRONMENT | wrong)
+    assert {problem.name for problem in problems} == {"CALL_COUNTRIES", "CALL_NUMBERS_ALLOWED"}
+
+
+BRITISH, AMERICAN = "+442079460000", "+12025550100"
+
+
+@pytest.mark.parametrize(
+    ("written", "line", "number"),
+    [
+        ("+12025550123", None, "+12025550123"),
+        ("12025550123", AMERICAN, "+12025550123"),
+        ("12025550123", BRITISH, "+12025550123"),
+        ("2025550123", AMERICAN, "+12025550123"),
+        (" +1 (202) 555-0123 ", None, "+12025550123"),
+        ("0012025550123", None, "+12025550123"),
+        ("01144 7911 123456", AMERICAN, "+447911123456"),
+        ("+4407911123456", None, "+447911123456"),
+        ("07911123456", BRITISH, "+447911123456"),
+        ("447911123456", AMERICAN, "+447911123456"),
+        ("+5215512345678", None, "+525512345678"),
+        ("5215512345678", AMERICAN, "+525512345678"),
+        ("+541123456789", None, "+5491123456789"),
+        ("+5491123456789", None, "+541123456789"),
+        ("+54111523456789", None, "+5491123456789"),
+        ("+390612345678", None, "+390612345678"),
+    ],
+)
+def test_g23_one_number_is_known_however_a_network_writes_it(written: str, line: str | None, number: str) -> None:
+    """Without a plus, with a national prefix, in an old form, in the form of the line's country."""
+    assert key_of(number) in caller_keys(written, line)
+
+
+@pytest.mark.parametrize("written", [None, "", "anonymous", "+", "1", "+266696687", "sip:alice@example.test", "0" * 60])
+def test_g23_what_is_no_number_is_nobodys(written: str | None) -> None:
+    """Withheld, an address, too long."""
+    assert caller_keys(written, AMERICAN) == ()
+
+
+@given(st.text(max_size=45) | st.from_regex(r"[+0-9 ]{1,20}", fullmatch=True), st.sampled_from([None, AMERICAN, "x"]))
+def test_g23_whatever_a_network_sends_is_read(written: str, line: str | None) -> None:
+    """Nothing is raised, and a key is its own key."""
+    assert all(key_of(key) == key for key in caller_keys(written, line))
+
+
+def test_g23_a_number_has_one_hash_however_it_is_written() -> None:
+    """Who refuses calls in Argentina is not called under the other form of their number."""
+    mine = with_key("one key")
+    assert number_hash(mine, "+541123456789") == number_hash(mine, "+5491123456789")
+    assert country_of("+5491123456789") == "AR"
+    assert (country_of("+12025550123"), country_of("+19995550123"), country_of("x"), country_of(None)) == (
+        "US", "US", None, None,
+    )  # fmt: skip
 
 
 def test_f32_no_example_of_a_costly_number_gets_through() -> None:

@@ -1,7 +1,8 @@
-"""Whose a number is: its verified owner's before anybody else's."""
+"""Which account a number belongs to: the first that proved it."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -22,65 +23,114 @@ from rehearsal.world import Person, World
 pytestmark = pytest.mark.anyio
 
 
-async def verified(world: World, name: str, number: str | None = NUMBER) -> None:
+async def verified(world: World, name: str, number: str | None = NUMBER, strategy: str = "phone_code") -> None:
     """Clerk tells that a number is somebody's, verified; or with none, that it is not any more."""
     world.clock.forward(timedelta(seconds=1))
-    await world.steer("clerk", "update", sub=f"user_{name}", phone=number)
+    await world.steer("clerk", "update", sub=f"user_{name}", phone=number, phoneStrategy=strategy)
     await world.app.worker.drain(until=None, clock=world.clock)
 
 
-async def test_a_verified_number_needs_no_consent(world: World, alice: Person, bob: Person) -> None:
-    """Clerk says it is theirs: by a webhook, or in the token. An unverified one proves nothing."""
+async def test_a_proved_number_needs_no_consent(world: World, alice: Person) -> None:
+    """The person typed a code that Clerk had sent to it."""
     await verified(world, "alice")
     await wants_calls(alice)
     assert await standing(alice) == ("granted", None, True)
-    for claims, consent in (
-        ({"phone_number": OTHER, "phone_number_verified": False}, "unknown"),
-        ({"phone_number": "+442079460124", "phone_number_verified": True}, "unknown"),
-        ({"phone_number": OTHER, "phone_number_verified": "true"}, "unknown"),
-        ({"phone_number": OTHER, "phone_number_verified": True}, "granted"),
-    ):
-        signed_in = await world.steer("clerk", "sign-in", sub="user_bob", claims=claims)
-        await wants_calls(Person(world, {"Authorization": f"Bearer {signed_in['jwt']}"}), phoneE164=OTHER)
-        assert (await standing(bob))[0] == consent
 
 
-async def test_its_verified_owner_takes_a_number_from_who_has_no_consent(
+async def test_g04_what_an_administrator_has_verified_is_nobodys_consent(
     world: World, alice: Person, bob: Person
 ) -> None:
-    """Who loses it sees that, is called no more, and cannot take it back; with another number all is well again."""
+    """It takes no number from another account, none off the do-not-call list, and gives no consent."""
     await wants_calls(alice)
-    await verified(world, "bob")
+    await verified(world, "bob", strategy="admin")
     await wants_calls(bob)
+    assert (await standing(bob))[0] == "unknown"
+    await wants_none(world, OTHER)
+    await verified(world, "bob", OTHER, strategy="admin")
+    assert await refused(bob, phoneE164=OTHER) == "number_refused"
+    await verified(world, "bob", OTHER, strategy="unheard_of")
+    assert await refused(bob, phoneE164=OTHER) == "number_refused"
+    await verified(world, "bob", OTHER)
+    await wants_calls(bob, phoneE164=OTHER)
     assert await standing(bob) == ("granted", None, True)
-    assert await standing(alice) == ("unknown", "number_lost", False)
-    assert await refused(alice) == "number_taken"
-    await wants_calls(alice, phoneE164=OTHER)
-    assert await standing(alice) == ("unknown", None, True)
 
 
-async def test_its_verified_owner_does_not_take_a_number_that_has_agreed(
-    world: World, alice: Person, bob: Person
-) -> None:
-    """Two people may share a telephone: who was asked first stays."""
+@pytest.mark.parametrize("claim", [True, False, "true"])
+async def test_g04_a_token_proves_no_number(world: World, bob: Person, claim: object) -> None:
+    """It says that a number is verified, and not how."""
+    claims = {"phone_number": OTHER, "phone_number_verified": claim}
+    signed_in = await world.steer("clerk", "sign-in", sub="user_bob", claims=claims)
+    await wants_calls(Person(world, {"Authorization": f"Bearer {signed_in['jwt']}"}), phoneE164=OTHER)
+    assert (await standing(bob))[0] == "unknown"
+
+
+async def test_g04_what_was_noted_before_strategies_were_read_proves_nothing(world: World, alice: Person) -> None:
+    """Until Clerk tells of the person again; and a number that was noted then is no new one that lifts a refusal."""
+    await world.db.pool.execute("update users set verified_phones = $1", [NUMBER])
     await wants_calls(alice)
-    await agrees(world, "alice")
-    await verified(world, "bob")
-    assert await refused(bob) == "number_taken"
+    assert (await standing(alice))[0] == "unknown"
+    await agrees(world, "alice", "refused")
+    await wants_none(world)
+    await verified(world, "alice")
+    assert await standing(alice) == ("refused", "refused", False)
+    await wants_calls(alice)
     assert await standing(alice) == ("granted", None, True)
 
 
-async def test_a_lost_number_that_is_free_again_starts_anew(world: World, alice: Person, bob: Person) -> None:
-    """Nothing is left of the loss."""
+async def test_g06_the_first_to_prove_a_number_has_it(world: World, alice: Person, bob: Person) -> None:
+    """Whoever named it first; the other sees no change, and is refused nothing."""
     await wants_calls(alice)
+    before = await settings_of(alice)
     await verified(world, "bob")
     await wants_calls(bob)
-    await wants_calls(bob, phoneE164=OTHER)
+    assert await standing(bob) == ("granted", None, True)
+    assert await settings_of(alice) == before
+    await wants_calls(alice, phoneE164=OTHER)
     await wants_calls(alice)
-    assert await standing(alice) == ("unknown", None, True)
-    row = await world.db.pool.fetchrow("select lost_at from call_settings where phone_e164 = $1", NUMBER)
-    assert row is not None
-    assert row["lost_at"] is None
+    assert await settings_of(alice) == before
+
+
+async def test_g06_who_proves_a_number_does_not_take_it_from_who_proved_it_before(
+    world: World, alice: Person, bob: Person
+) -> None:
+    """Two people may share a telephone: the one who was asked first keeps it."""
+    await wants_calls(alice)
+    await agrees(world, "alice")
+    await verified(world, "bob")
+    await wants_calls(bob)
+    assert (await standing(bob))[0] == "unknown"
+    assert await standing(alice) == ("granted", None, True)
+    await wants_calls(alice, phoneE164=OTHER)
+    await wants_calls(bob)
+    assert await standing(bob) == ("granted", None, True)
+
+
+async def test_g06_a_refusal_is_lifted_only_by_who_may_have_the_number(
+    world: World, alice: Person, bob: Person
+) -> None:
+    """Not by an account that has proved it to Clerk after another one had proved it."""
+    await wants_calls(alice)
+    await agrees(world, "alice")
+    await wants_none(world)
+    await verified(world, "bob")
+    assert await refused(bob) == "number_refused"
+
+
+async def test_g06_of_many_that_prove_a_number_at_once_one_has_it(world: World) -> None:
+    """By Clerk, at one moment: the index allows one, and the others are told nothing of it."""
+    names = [f"person{number}" for number in range(6)]
+    people = [await world.person(name) for name in names]
+    await asyncio.gather(*(wants_calls(person) for person in people))
+    await asyncio.gather(
+        *(world.steer("clerk", "update", sub=f"user_{name}", phone=NUMBER) for name in names),
+    )
+    await asyncio.gather(*(world.app.worker.drain(until=None, clock=world.clock) for _ in range(2)))
+    found = await asyncio.gather(*(standing(person) for person in people))
+    assert sorted(consent for consent, _, _ in found) == ["granted", *["unknown"] * 5]
+    assert await world.db.pool.fetchval("select count(*) from jobs where status = 'dead'") == 0
+    await asyncio.gather(*(wants_calls(person) for person in people))
+    found = await asyncio.gather(*(standing(person) for person in people))
+    assert sorted(consent for consent, _, _ in found) == ["granted", *["unknown"] * 5]
 
 
 async def test_only_its_verified_owner_takes_a_number_off_the_list(world: World, alice: Person, bob: Person) -> None:
@@ -132,19 +182,3 @@ async def test_f32_what_was_verified_before_does_not_undo_a_refusal(world: World
     await world.app.worker.drain(until=None, clock=world.clock)
     assert await standing(alice) == ("refused", "refused", False)
     assert await world.db.pool.fetchval("select count(*) from phone_numbers where refused_at is not null") == 1
-
-
-async def test_who_lost_a_number_and_verifies_it_has_it_again(world: World, alice: Person, bob: Person) -> None:
-    """Unless it has agreed to be called by the other, which a verified owner's counts as."""
-    await wants_calls(alice)
-    await verified(world, "bob")
-    await wants_calls(bob)
-    await verified(world, "alice")
-    assert await standing(alice) == ("unknown", "number_lost", False)
-    await world.db.pool.execute(
-        "update call_settings set consent = 'unknown', consent_at = null where consent = 'granted'"
-    )
-    await verified(world, "alice", None)
-    await verified(world, "alice")
-    assert await standing(alice) == ("granted", None, True)
-    assert await standing(bob) == ("unknown", "number_lost", False)

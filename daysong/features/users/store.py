@@ -29,7 +29,7 @@ class Account(NamedTuple):
 
 
 class ToldByClerk(NamedTuple):
-    """What a webhook told of somebody: when Clerk changed it, and when Clerk said so. `phones` are verified."""
+    """What a webhook told of somebody: when Clerk changed it, and when Clerk said so. They have proved `phones`."""
 
     clerk_id: str
     email: str | None
@@ -132,6 +132,7 @@ async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None,
         account = account._replace(new_phones=tuple(sorted(set(told.phones) - set(row["verified_phones"]))))
     await ctx.db.execute(
         """update users set email = $2, name = $3, told_at = $4, told_in = $5, verified_phones = $7,
+             phones_proved = true,
              updated_at = case when (email, name) is distinct from ($2, $3) then $6 else updated_at end
            where id = $1""",
         account.user_id, told.email, told.name, told.changed_at, told.said_at, ctx.now, list(told.phones),

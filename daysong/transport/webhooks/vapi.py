@@ -55,7 +55,7 @@ def routes(runtime: Runtime) -> list[HTTPRouteHandler]:
         except MalformedReport as error:
             return _answer(400, "MalformedReport", error.message)
         if message.type == ASSISTANT_REQUEST:
-            ringing = Ringing(number=message.customer_number)
+            ringing = Ringing(number=message.customer_number, line=message.line_number)
             return Response(await runtime.run_query(inbound.answer_call, ringing, SYSTEM, runtime.clock))
         new = await inbox.receive(runtime, event, handle_vapi_event)
         log.info("vapi told", type=message.type, status=message.status, new=new)
