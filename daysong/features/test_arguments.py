@@ -14,6 +14,8 @@ pytestmark = pytest.mark.anyio
 
 PUBLIC = public_functions()
 LONG = "x" * 60_000
+# The clients' paginated queries begin with it; as good as none.
+NULLABLE = {"cursor"}
 
 
 def fields(function: Function) -> dict[str, msgspec.inspect.Field]:
@@ -50,7 +52,8 @@ def bad_inputs() -> list[Any]:
         for name, field in fields(function).items():
             wrong = {**valid(function), name: {"not": "this"}}
             cases.append((function, wrong, name, f"{name} of the wrong type"))
-            cases.append((function, {**valid(function), name: None}, name, f"{name} as null"))
+            if name not in NULLABLE:
+                cases.append((function, {**valid(function), name: None}, name, f"{name} as null"))
             cases.append((function, {**valid(function), name: "a\0b"}, name, f"{name} with a NUL"))
             if field.required:
                 missing = {key: value for key, value in valid(function).items() if key != name}

@@ -157,6 +157,10 @@ class Session:
                 self._refuse_sign_in(error.message, attempted=True)
             return
         same = _person(sign_in) == _person(self.sign_in)
+        if not same:
+            # Where one person's page ended is nothing to another.
+            for query in self._queries.values():
+                query.journal = None
         self.sign_in = sign_in
         self._identity += 1
         self._owed = True

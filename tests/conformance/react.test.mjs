@@ -106,6 +106,29 @@ test("usePaginatedQuery: more on demand, news in place, all in order", async (t)
   await until(() => texts() === "012345", "a new line");
 });
 
+test("usePaginatedQuery over diaries: newest first, what is written meanwhile, and a page that grows is split", async (t) => {
+  const token = tokenOf(unique("user"));
+  const through = await relay(t);
+  const client = reactClient(t, through.url);
+  client.setAuth(async () => token);
+  const http = overHttp(token);
+  const write = (number) => http.mutation(fn("diaries:createDiary"), { content: `${number}` });
+  for (let number = 1; number <= 5; number += 1) await write(number);
+  const view = shown(t, client, ({ show }) => { show(usePaginatedQuery(fn("diaries:pageDiaries"), {}, { initialNumItems: 2 })); return null; });
+  const contents = () => view.last.results.map((diary) => diary.content).join("");
+  await until(() => view.last?.status === "CanLoadMore", "the first page");
+  assert.equal(contents(), "54");
+  view.last.loadMore(2);
+  await until(() => contents() === "5432", "the second page");
+  view.last.loadMore(2);
+  await until(() => view.last.status === "Exhausted" && contents() === "54321", "the end");
+  for (let number = 6; number <= 9; number += 1) await write(number);
+  await until(() => contents() === "987654321", "what was written meanwhile, nothing twice and nothing missing");
+  await until(() => through.said("client", "ModifyQuerySet").some((message) => JSON.stringify(message).includes("endCursor")), "a split");
+  await until(() => view.last.status === "Exhausted" && contents() === "987654321", "the same after the split");
+  mustBeLawful(through);
+});
+
 test("an auth provider: loading, then signed in, and back", async (t) => {
   const through = await relay(t);
   const who = unique("user");

@@ -8,9 +8,10 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from daysong.features import pages
 from daysong.features.diaries import rules, store
-from daysong.features.diaries.store import DIARY_SQL, LIST_SQL, PAGE_SQL, Diary
-from daysong.features.pages import PageArgs, Place, place_of
+from daysong.features.diaries.store import DIARY_SQL, LIST_SQL, PAGE, Diary
+from daysong.features.pages import PageArgs, Paginated
 from daysong.features.subscriptions import accounts
 from daysong.kernel.clock import from_ms, to_ms
 from daysong.kernel.context import MutationContext, QueryContext
@@ -70,6 +71,12 @@ class DiaryPage(Result):
     next_cursor: str | None
 
 
+class PaginatedDiaries(Paginated):
+    """The same for usePaginatedQuery."""
+
+    page: list[Diary]
+
+
 async def save(ctx: MutationContext, owner: UserId, content: str, diary_id: str | None) -> DiaryId:
     """Write a new entry, or change one of the owner's; part of the caller's transaction."""
     content = rules.checked(content)
@@ -109,17 +116,16 @@ async def list_diaries(ctx: QueryContext, args: NoArgs) -> list[Diary]:  # noqa:
 
 
 @room.query(public=True, reads=("diaries", "music", "users"))
-async def page_diaries(ctx: QueryContext, args: PageArgs) -> DiaryPage:
-    """The caller's entries page by page, newest date first; a page costs the same however many there are."""
-    place = place_of(args.cursor, DiaryId)
-    if ctx.caller.subject is None:
-        return DiaryPage(page=[], next_cursor=None)
-    rows = await ctx.db.fetch(PAGE_SQL, ctx.caller.subject, *place, args.limit + 1)
-    shown = rows[: args.limit]
-    return DiaryPage(
-        page=[store.shown(row, ctx.settings) for row in shown],
-        next_cursor=Place(shown[-1]["date"], shown[-1]["id"]).cursor() if len(rows) > args.limit else None,
-    )
+async def page_diaries(ctx: QueryContext, args: PageArgs) -> DiaryPage | PaginatedDiaries:
+    """Return a page of the caller's entries, newest date first; it costs the same however many there are.
+
+    Errors: InvalidCursor.
+    """
+    found = await pages.read(ctx, args, PAGE)
+    entries = [store.shown(row, ctx.settings) for row in found.rows]
+    if found.more:
+        return PaginatedDiaries(page=entries, **found.more)
+    return DiaryPage(page=entries, next_cursor=found.next_cursor)
 
 
 @room.query(public=True, reads=("diaries", "music", "users"))

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.diaries.rules import DiaryNotFound
 from daysong.features.links import media_url
-from daysong.features.pages import LARGEST_LIST, LARGEST_PAGE, LONGEST_LIST, json_bytes
+from daysong.features.pages import LARGEST_LIST, LARGEST_LIVE_PAGE, LONGEST_LIST, PageSql, json_bytes
 from daysong.kernel.clock import to_ms
 from daysong.kernel.database import Transaction
 from daysong.kernel.errors import Forbidden
@@ -72,15 +72,25 @@ LIST_SQL = f"""
     where bytes_so_far <= {LARGEST_LIST}
     order by date desc, id desc"""  # noqa: S608 - constants
 
-# Entries of a person older than a place ($2, $3). The owner is looked up beforehand, and the inner limit is a constant:
-# both let PostgreSQL walk the index from the place on and stop, whatever it thinks of how many rows there are.
-PAGE_SQL = f"""
-    select {COLUMNS}
-    from (select * from diaries
-          where user_id = (select id from users where clerk_id = $1 and deleted_at is null) and (date, id) < ($2, $3)
-          order by date desc, id desc limit {LARGEST_PAGE + 1}) d
-    left join music m on m.id = d.primary_music_id and m.deleted_at is null
-    order by d.date desc, d.id desc limit $4"""  # noqa: S608 - constants
+# A page of a person's entries; see PageSql. The owner is looked up beforehand, and the inner limit is a constant: both
+# let PostgreSQL walk the index from the place on and stop, whatever it thinks of how many rows there are.
+PAGE = PageSql(
+    f"""
+    select * from (
+        select *, sum(bytes) over newest as bytes_so_far, first_value(bytes) over newest as bytes_of_first
+        from (select {COLUMNS}, {BYTES} as bytes
+              from (select * from diaries
+                    where user_id = (select id from users where clerk_id = $1 and deleted_at is null)
+                      and (date, id) < ($2, $3) and (date, id) >= ($4, $5)
+                    order by date desc, id desc limit {LARGEST_LIVE_PAGE + 1}) d
+              left join music m on m.id = d.primary_music_id and m.deleted_at is null
+              order by d.date desc, d.id desc limit $6) sized
+        window newest as (order by date desc, id desc rows unbounded preceding)) listed
+    where bytes_so_far - bytes <= greatest($7, bytes_of_first)
+    order by date desc, id desc""",  # noqa: S608 - constants
+    DiaryId,
+    "date",
+)
 
 
 def shown(row: asyncpg.Record, settings: Settings) -> Diary:

@@ -8,9 +8,18 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from daysong.features import pages
 from daysong.features.links import media_url
 from daysong.features.music import generations, rules
-from daysong.features.pages import LARGEST_LIST, LARGEST_PAGE, LONGEST_LIST, PageArgs, Place, json_bytes, place_of
+from daysong.features.pages import (
+    LARGEST_LIST,
+    LARGEST_LIVE_PAGE,
+    LONGEST_LIST,
+    PageArgs,
+    PageSql,
+    Paginated,
+    json_bytes,
+)
 from daysong.features.subscriptions import accounts
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import MutationContext, QueryContext
@@ -78,6 +87,12 @@ class PlaylistPage(Result):
     next_cursor: str | None
 
 
+class PaginatedPlaylist(Paginated):
+    """The same for usePaginatedQuery."""
+
+    page: list[PlaylistItem]
+
+
 SONG_COLUMNS = """m.id, m.created_at, m.updated_at, m.status, m.failure_reason, m.diary_id, m.title,
            m.image_url, m.image_file_id, m.audio_url, m.stream_url, m.audio_file_id, m.duration, m.lyric"""
 COLUMNS = f"{SONG_COLUMNS}, d.date as diary_date, d.content as diary_content, d.title as diary_title"
@@ -86,9 +101,8 @@ COLUMNS = f"{SONG_COLUMNS}, d.date as diary_date, d.content as diary_content, d.
 SHOWN_CONTENT = 2_000
 # How many songs of the playlist have their timed words.
 WORDS_OF = 100
-BYTES = json_bytes(
-    "m.title", "m.lyric", "m.image_url", "m.audio_url", "m.stream_url", "d.title", f"left(d.content, {SHOWN_CONTENT})"
-)
+TEXTS = ("m.title", "m.lyric", "m.image_url", "m.audio_url", "m.stream_url", "d.title")
+BYTES = json_bytes(*TEXTS, f"left(d.content, {SHOWN_CONTENT})")
 
 # The newest songs of a person, as many as fit; then timed words, newest first, into the bytes that are left.
 PLAYLIST_SQL = f"""
@@ -109,15 +123,25 @@ PLAYLIST_SQL = f"""
     where bytes_so_far <= {LARGEST_LIST}
     order by place"""  # noqa: S608 - constants
 
-# Songs of a person older than a place ($2, $3), in the form that walks the index; see diaries/store.py.
-PAGE_SQL = f"""
-    select {COLUMNS}
-    from (select * from music
-          where user_id = (select id from users where clerk_id = $1 and deleted_at is null)
-            and music_index = 0 and deleted_at is null and (created_at, id) < ($2, $3)
-          order by created_at desc, id desc limit {LARGEST_PAGE + 1}) m
-    left join diaries d on d.id = m.diary_id
-    order by m.created_at desc, m.id desc limit $4"""  # noqa: S608 - constants
+# A page of a person's songs, in the form that walks the index; see PageSql and diaries/store.py.
+PAGE = PageSql(
+    f"""
+    select * from (
+        select *, sum(bytes) over newest as bytes_so_far, first_value(bytes) over newest as bytes_of_first
+        from (select {COLUMNS}, {json_bytes(*TEXTS, "d.content")} as bytes
+              from (select * from music
+                    where user_id = (select id from users where clerk_id = $1 and deleted_at is null)
+                      and music_index = 0 and deleted_at is null
+                      and (created_at, id) < ($2, $3) and (created_at, id) >= ($4, $5)
+                    order by created_at desc, id desc limit {LARGEST_LIVE_PAGE + 1}) m
+              left join diaries d on d.id = m.diary_id
+              order by m.created_at desc, m.id desc limit $6) sized
+        window newest as (order by created_at desc, id desc rows unbounded preceding)) listed
+    where bytes_so_far - bytes <= greatest($7, bytes_of_first)
+    order by created_at desc, id desc""",  # noqa: S608 - constants
+    MusicId,
+    "created_at",
+)
 
 # Any track that is there, the second of a song too.
 TRACK_SQL = f"""
@@ -166,17 +190,16 @@ async def list_playlist_music(ctx: QueryContext, args: NoArgs) -> list[PlaylistI
 
 
 @room.query(public=True, reads=("music", "diaries", "users"))
-async def page_playlist(ctx: QueryContext, args: PageArgs) -> PlaylistPage:
-    """The caller's songs page by page, newest first; a page costs the same however many there are."""
-    place = place_of(args.cursor, MusicId)
-    if ctx.caller.subject is None:
-        return PlaylistPage(page=[], next_cursor=None)
-    rows = await ctx.db.fetch(PAGE_SQL, ctx.caller.subject, *place, args.limit + 1)
-    shown = rows[: args.limit]
-    return PlaylistPage(
-        page=[PlaylistItem(**_fields(row, ctx.settings)) for row in shown],
-        next_cursor=Place(shown[-1]["created_at"], shown[-1]["id"]).cursor() if len(rows) > args.limit else None,
-    )
+async def page_playlist(ctx: QueryContext, args: PageArgs) -> PlaylistPage | PaginatedPlaylist:
+    """Return a page of the caller's songs, newest first; it costs the same however many there are.
+
+    Errors: InvalidCursor.
+    """
+    found = await pages.read(ctx, args, PAGE)
+    songs = [PlaylistItem(**_fields(row, ctx.settings)) for row in found.rows]
+    if found.more:
+        return PaginatedPlaylist(page=songs, **found.more)
+    return PlaylistPage(page=songs, next_cursor=found.next_cursor)
 
 
 @room.query(public=True, reads=("music", "diaries", "generations", "users"))
