@@ -59,6 +59,7 @@ from daysong.workflows import (
     orphan_files,
     song_delivery,
     song_files,
+    suspended_accounts,
 )
 
 ROOMS: tuple[Room, ...] = (
@@ -70,6 +71,7 @@ ROOMS: tuple[Room, ...] = (
     revenuecat_billing.room,
     reconciliation.room,
     account_deletion.room,
+    suspended_accounts.room,
     diaries.room,
     playback.room,
     sharing.room,

@@ -9,6 +9,7 @@ from daysong.features.phone_calls import settings as call_settings
 from daysong.features.phone_calls.settings import CallSettings
 from daysong.features.subscriptions.rules import LONGEST_PERIOD
 from daysong.features.subscriptions.status import READS, SubscriptionOfProfile, status_columns, status_of
+from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.context import QueryContext
 from daysong.kernel.registry import NoArgs, Result, Room, given
 
@@ -36,7 +37,7 @@ PROFILE_SQL = f"""
     from users u
     left join subscriptions s on s.user_id = u.id
     left join call_settings c on c.user_id = u.id
-    where u.clerk_id = $1 and u.deleted_at is null"""  # noqa: S608 - constants
+    where {IS_CALLER}"""  # noqa: S608 - constants
 
 
 @room.query(public=True, reads=("users", *READS, "call_settings"))

@@ -213,6 +213,21 @@ async def test_a_deleted_account_reaches_nothing_of_what_was_its(
             await assert_ends(world, function, alices, alice, expected)
 
 
+async def test_g05_a_banned_person_reaches_what_nobody_does_and_may_still_leave(
+    world: World, alices: Library, alice: Person, subtests: pytest.Subtests
+) -> None:
+    """Of every public function; deleting the account alone goes on working."""
+    await world.steer("clerk", "update", sub="user_alice", banned=True)
+    await world.settle()
+    for function in FUNCTIONS:
+        with subtests.test(function.identifier):
+            if function.identifier != "users:deleteAccount":
+                await assert_ends(world, function, alices, alice, EXPECTED[function.identifier].nobody)
+    shared = await alice.query("sharing:getSharedMusic", shareId=alices.arguments["shareId"])
+    assert (shared["found"], shared["isOwner"]) == (True, False)
+    assert (await alice.mutation("users:deleteAccount"))["success"]
+
+
 async def test_an_expired_token_is_refused_before_anything_happens(
     world: World, alices: Library, subtests: pytest.Subtests
 ) -> None:

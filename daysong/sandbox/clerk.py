@@ -6,8 +6,9 @@ Besides Clerk's own API:
                                      `ttl` seconds (an hour); `claims` are laid over it, null takes one away. Somebody
                                      new is made
     POST /sandbox/clerk/sign-out     {sub}: ends the session
-    POST /sandbox/clerk/update       {sub, email?, name?, phone?, phoneStrategy?, banned?}: what is not given stays,
-                                     null takes away; a phone is verified by `phone_code` or another strategy
+    POST /sandbox/clerk/update       {sub, email?, name?, phone?, phone_strategy?, banned?, locked?, lock_seconds?}:
+                                     what is not given stays, null takes away; a phone is verified by `phone_code` or
+                                     another strategy, a lock ends by itself after so many seconds
     POST /sandbox/clerk/delete       {sub}: deletes somebody, as they themselves or a dashboard would
     POST /sandbox/clerk/rotate-keys  {keep_old?} → {kid}: sign with a new key; the old ones stay known unless `keep_old`
                                      is false
@@ -78,6 +79,8 @@ class Update(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     phone: str | msgspec.UnsetType | None = msgspec.UNSET
     phone_strategy: str | msgspec.UnsetType | None = msgspec.UNSET
     banned: bool | msgspec.UnsetType = msgspec.UNSET
+    locked: bool | msgspec.UnsetType = msgspec.UNSET
+    lock_seconds: float | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class StoredKey(msgspec.Struct):
@@ -209,7 +212,7 @@ class SandboxClerk(Vendor):
         person = self.users.get(change.sub)
         if person is None:
             return _errors(404, "resource_not_found", "not found")
-        for field in ("email", "name", "phone", "phone_strategy", "banned"):
+        for field in ("email", "name", "phone", "phone_strategy", "banned", "locked", "lock_seconds"):
             value = getattr(change, field)
             if value is not msgspec.UNSET:
                 setattr(person, field, value)

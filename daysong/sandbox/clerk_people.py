@@ -21,6 +21,8 @@ class Person(msgspec.Struct):
     phone: str | None = None
     phone_strategy: str | None = "phone_code"
     banned: bool = False
+    locked: bool = False
+    lock_seconds: float | None = None
     session: str | None = None
 
     @classmethod
@@ -60,8 +62,8 @@ class Person(msgspec.Struct):
             "last_sign_in_at": self.updated_at,
             "legal_accepted_at": None,
             "locale": None,
-            "locked": False,
-            "lockout_expires_in_seconds": None,
+            "locked": self.locked,
+            "lockout_expires_in_seconds": self.lock_seconds,
             "mfa_disabled_at": None,
             "mfa_enabled_at": None,
             "object": "user",

@@ -10,7 +10,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 from standardwebhooks import Webhook
@@ -23,9 +23,18 @@ TOLERANCE = timedelta(minutes=5)
 LONGEST_ID = 200
 LONGEST_TEXT = 500
 MOST_PHONES = 20
+# One that says it ends later than this ends when Clerk says so.
+LONGEST_LOCK = 10 * 366 * 86_400
 # Before this many, a timestamp is one in seconds: Clerk's documentation has both.
 EARLIEST_MS = 1e12
-USED = frozenset({"user.created", "user.updated", "user.deleted"})
+# Events that say in their type alone whether a user is banned or locked.
+SAID_BY_TYPE: Mapping[str, tuple[str, bool]] = {
+    "user.banned": ("banned", True),
+    "user.unbanned": ("banned", False),
+    "user.locked": ("locked", True),
+    "user.unlocked": ("locked", False),
+}
+USED = frozenset({"user.created", "user.updated", "user.deleted", *SAID_BY_TYPE})
 # How a person proves a number themselves: by typing a code that was sent to it. An administrator or an import
 # ("admin") proves nothing about who answers the number, and neither does a strategy that is not known here.
 PROVEN_BY = frozenset({"phone_code", "reset_password_phone_code"})
@@ -50,7 +59,10 @@ class UnsignedEvent(DaysongError):
 class Person(msgspec.Struct, frozen=True):
     """A Clerk user, as far as we look; `changed_at` is when Clerk last changed anything about them.
 
-    phones  the numbers that they have proved to Clerk to be theirs, in E.164
+    phones              the numbers that they have proved to Clerk to be theirs, in E.164
+    suspension          "banned" or "locked"; None for neither
+    suspension_ends_at  when a lock ends by itself
+    is_whole            whether the event has the whole user; else only the suspension is known
     """
 
     clerk_id: str
@@ -58,6 +70,9 @@ class Person(msgspec.Struct, frozen=True):
     name: str | None
     changed_at: datetime
     phones: tuple[str, ...] = ()
+    suspension: Literal["banned", "locked"] | None = None
+    suspension_ends_at: datetime | None = None
+    is_whole: bool = True
 
 
 class ClerkEvent(msgspec.Struct, frozen=True):
@@ -122,7 +137,12 @@ def parse_event(body: bytes, received_at: datetime) -> ClerkEvent:
     if not _is_id(clerk_id):
         raise MalformedEvent("`data.id` is missing or not an id")
     changed_at = _moment(data.get("updated_at")) or _moment(data.get("created_at")) or said_at
-    person = Person(clerk_id, _primary_email(data), _full_name(data), changed_at, _proved_phones(data))
+    suspension, ends_at = _suspension(kind, data, said_at)
+    if kind in SAID_BY_TYPE and "email_addresses" not in data:
+        person = Person(clerk_id, None, None, said_at, (), suspension, ends_at, is_whole=False)
+    else:
+        phones = _proved_phones(data)
+        person = Person(clerk_id, _primary_email(data), _full_name(data), changed_at, phones, suspension, ends_at)
     return ClerkEvent(kind, said_at, clerk_id, person, text)
 
 
@@ -134,6 +154,24 @@ def _type_and_id(kind: str, data: dict[str, Any]) -> str:
 
 def _is_id(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and bool(re.fullmatch(r"[!-~]+", value)) and len(value) <= LONGEST_ID
+
+
+def _suspension(
+    kind: str, data: dict[str, Any], said_at: datetime
+) -> tuple[Literal["banned", "locked"] | None, datetime | None]:
+    """Whether the user is banned or locked, and when a lock ends by itself. The event's type wins over its fields."""
+    said = {"banned": data.get("banned") is True, "locked": data.get("locked") is True}
+    if kind in SAID_BY_TYPE:
+        name, is_so = SAID_BY_TYPE[kind]
+        said[name] = is_so
+    if said["banned"]:
+        return "banned", None
+    if not said["locked"]:
+        return None, None
+    seconds = data.get("lockout_expires_in_seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_LOCK:
+        return "locked", None
+    return "locked", said_at + timedelta(seconds=seconds)
 
 
 def _primary_email(data: dict[str, Any]) -> str | None:

@@ -95,7 +95,7 @@ class Leaving(Result):
 @room.mutation(public=True)
 async def delete_account(ctx: MutationContext, args: NoArgs) -> DeletedAccount:  # noqa: ARG001
     """Close the caller's account at once, and have everything that was theirs erased. Nothing brings it back."""
-    user_id = await accounts.of_caller(ctx)
+    user_id = await accounts.of_caller(ctx, although_suspended=True)
     await close(ctx, user_id)
     return DeletedAccount(success=True, clerk_id=ctx.caller.signed_in)
 

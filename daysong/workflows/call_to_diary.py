@@ -275,13 +275,16 @@ async def generate_music_for_call_diary(ctx: ActionContext, args: OneDiary) -> N
 
 @room.query()
 async def owner_of(ctx: QueryContext, args: OneDiary) -> str | None:
-    """Whose entry it is; None when it or its owner is gone."""
+    """Whose entry it is; None when it or its owner is gone, or the account is suspended."""
     return await _owner(ctx.db, args.diary_id)
 
 
 async def _owner(db: Reader, diary_id: str) -> UserId | None:
     owner = await db.fetchval(
-        "select u.id from diaries d join users u on u.id = d.user_id and u.deleted_at is null where d.id = $1", diary_id
+        """select u.id from diaries d
+           join users u on u.id = d.user_id and u.deleted_at is null and u.suspension is null
+           where d.id = $1""",
+        diary_id,
     )
     return None if owner is None else UserId(owner)
 
@@ -293,7 +296,7 @@ async def begin_call_song(ctx: MutationContext, args: OneDiary) -> str:
     Without a song left in the period the entry stays as it is.
     """
     owner = await _owner(ctx.db, args.diary_id)
-    if owner is None or not await users.lock_account(ctx.db, owner):
+    if owner is None or not await users.lock_account(ctx.db, owner) or await _owner(ctx.db, args.diary_id) is None:
         return "gone"
     if await ctx.db.fetchval("select true from generations where diary_id = $1 limit 1", args.diary_id):
         return "begun before"

@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from daysong.features.diaries.rules import DiaryNotFound
 from daysong.features.links import media_url
 from daysong.features.pages import LARGEST_LIST, LARGEST_LIVE_PAGE, LONGEST_LIST, PageSql, json_bytes
+from daysong.features.users.callers import CALLERS_ID, IS_CALLER
 from daysong.kernel.clock import to_ms
 from daysong.kernel.database import Transaction
 from daysong.kernel.errors import Forbidden
@@ -56,7 +57,7 @@ COLUMNS = """d.id, d.created_at, d.user_id, d.title, d.content, d.date, d.update
 DIARY_SQL = f"""
     select {COLUMNS}, m.lyric_with_time
     from diaries d
-    join users u on u.id = d.user_id and u.clerk_id = $1 and u.deleted_at is null
+    join users u on u.id = d.user_id and {IS_CALLER}
     left join music m on m.id = d.primary_music_id and m.deleted_at is null"""  # noqa: S608 - a constant
 
 BYTES = json_bytes("d.content", "d.title", "m.title", "m.lyric", "m.image_url", "m.audio_url", "m.stream_url")
@@ -66,7 +67,7 @@ LIST_SQL = f"""
     select * from (
         select {COLUMNS}, sum({BYTES}) over (order by d.date desc, d.id desc rows unbounded preceding) as bytes_so_far
         from (select * from diaries
-              where user_id = (select id from users where clerk_id = $1 and deleted_at is null)
+              where user_id = {CALLERS_ID}
               order by date desc, id desc limit {LONGEST_LIST}) d
         left join music m on m.id = d.primary_music_id and m.deleted_at is null) listed
     where bytes_so_far <= {LARGEST_LIST}
@@ -80,7 +81,7 @@ PAGE = PageSql(
         select *, sum(bytes) over newest as bytes_so_far, first_value(bytes) over newest as bytes_of_first
         from (select {COLUMNS}, {BYTES} as bytes
               from (select * from diaries
-                    where user_id = (select id from users where clerk_id = $1 and deleted_at is null)
+                    where user_id = {CALLERS_ID}
                       and (date, id) < ($2, $3) and (date, id) >= ($4, $5)
                     order by date desc, id desc limit {LARGEST_LIVE_PAGE + 1}) d
               left join music m on m.id = d.primary_music_id and m.deleted_at is null

@@ -21,6 +21,7 @@ from daysong.features.pages import (
     json_bytes,
 )
 from daysong.features.subscriptions import accounts
+from daysong.features.users.callers import CALLERS_ID, IS_CALLER
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import MutationContext, QueryContext
 from daysong.kernel.ids import MusicId
@@ -115,7 +116,7 @@ PLAYLIST_SQL = f"""
                  case when row_number() over newest <= {WORDS_OF}
                       then m.lyric_with_time || '{{"waveformData": []}}' end as words
           from (select * from music
-                where user_id = (select id from users where clerk_id = $1 and deleted_at is null)
+                where user_id = {CALLERS_ID}
                   and music_index = 0 and deleted_at is null
                 order by created_at desc, id desc limit {LONGEST_LIST}) m
           left join diaries d on d.id = m.diary_id
@@ -130,7 +131,7 @@ PAGE = PageSql(
         select *, sum(bytes) over newest as bytes_so_far, first_value(bytes) over newest as bytes_of_first
         from (select {COLUMNS}, {json_bytes(*TEXTS, "d.content")} as bytes
               from (select * from music
-                    where user_id = (select id from users where clerk_id = $1 and deleted_at is null)
+                    where user_id = {CALLERS_ID}
                       and music_index = 0 and deleted_at is null
                       and (created_at, id) < ($2, $3) and (created_at, id) >= ($4, $5)
                     order by created_at desc, id desc limit {LARGEST_LIVE_PAGE + 1}) m
@@ -148,7 +149,7 @@ TRACK_SQL = f"""
     select {COLUMNS}, m.lyric_with_time,
            g.status as stage, g.updated_at as progressed_at, g.failure_reason as stage_reason
     from music m
-    join users u on u.id = m.user_id and u.clerk_id = $1 and u.deleted_at is null
+    join users u on u.id = m.user_id and {IS_CALLER}
     join generations g on g.id = m.generation_id
     left join diaries d on d.id = m.diary_id
     where m.id = $2 and m.deleted_at is null"""  # noqa: S608 - a constant

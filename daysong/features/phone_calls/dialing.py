@@ -153,7 +153,7 @@ async def take_line(ctx: MutationContext, args: OneCall) -> Order | None:
     row = await ctx.db.fetchrow(
         """select j.user_id, j.settings_id, j.kind, j.scheduled_for, j.asked_at, j.not_before, j.attempts,
              s.phone_e164, s.timezone, s.local_minutes, s.language, s.active, s.consent, s.paused_reason, s.lost_at,
-             u.name, u.deleted_at
+             u.name, u.deleted_at, u.suspension
            from call_jobs j join call_settings s on s.id = j.settings_id join users u on u.id = j.user_id
            where j.id = $1 and j.status = 'queued' for update of j, s""",
         args.job_id,
@@ -200,6 +200,8 @@ def _why_not(row: Any, now: Any, settings: Settings) -> str | None:
     """Why a call is not to be made, as far as its settings and the hour tell."""
     if row["deleted_at"] is not None or not row["active"] or row["lost_at"] is not None:
         return "switched_off"
+    if row["suspension"] is not None:
+        return "suspended"
     if row["consent"] == "refused":
         return "refused"
     if not is_known(row["timezone"]):

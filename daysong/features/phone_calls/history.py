@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.phone_calls.calendar import is_known, local_time
 from daysong.features.phone_calls.rules import Status
+from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import QueryContext
 from daysong.kernel.errors import Unauthorized
@@ -106,15 +107,15 @@ class DashboardStats(Result):
 
 
 # The caller's account, and beside it what is asked for: a row without the latter, and none without an account.
-JOBS_SQL = """
+JOBS_SQL = f"""
     select j.*
     from users u
     left join lateral (select * from call_jobs where user_id = u.id and ($3::text is null or status = $3)
                        order by scheduled_for desc, id desc limit $2) j on true
-    where u.clerk_id = $1 and u.deleted_at is null
-    order by j.scheduled_for desc, j.id desc"""
+    where {IS_CALLER}
+    order by j.scheduled_for desc, j.id desc"""  # noqa: S608 - a constant
 
-STATS_SQL = """
+STATS_SQL = f"""
     select count(j.id) as total,
            count(*) filter (where j.status = 'queued') as queued,
            count(*) filter (where j.status = 'scheduled') as scheduled,
@@ -129,23 +130,23 @@ STATS_SQL = """
     from users u
     left join lateral (select * from call_jobs where user_id = u.id
                        order by scheduled_for desc, id desc limit $2) j on true
-    where u.clerk_id = $1 and u.deleted_at is null
-    group by u.id"""
+    where {IS_CALLER}
+    group by u.id"""  # noqa: S608 - a constant
 
-SESSIONS_SQL = """
+SESSIONS_SQL = f"""
     select s.*
     from users u
     left join lateral (select * from call_sessions where user_id = u.id
                        order by created_at desc, id desc limit $2) s on true
-    where u.clerk_id = $1 and u.deleted_at is null
-    order by s.created_at desc, s.id desc"""
+    where {IS_CALLER}
+    order by s.created_at desc, s.id desc"""  # noqa: S608 - a constant
 
-DASHBOARD_SQL = """
+DASHBOARD_SQL = f"""
     select (select count(*) from call_sessions s where s.user_id = u.id) as total_calls,
            (select timezone from call_settings c where c.user_id = u.id) as timezone,
            array(select date from diaries d where d.user_id = u.id and d.date between $2 and $3) as dates
     from users u
-    where u.clerk_id = $1 and u.deleted_at is null"""
+    where {IS_CALLER}"""  # noqa: S608 - a constant
 
 
 def _present(rows: Sequence[asyncpg.Record]) -> Sequence[asyncpg.Record]:

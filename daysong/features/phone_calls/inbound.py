@@ -31,7 +31,7 @@ async def answer_call(ctx: QueryContext, args: Ringing) -> dict[str, Any]:
         row = await ctx.db.fetchrow(
             f"""select s.user_id, s.language, s.timezone, u.name
                 from call_settings s join users u on u.id = s.user_id
-                where u.deleted_at is null and s.user_id = ({CALLER_SQL})""",  # noqa: S608 - a constant
+                where u.deleted_at is null and u.suspension is null and s.user_id = ({CALLER_SQL})""",  # noqa: S608 - a constant
             list(keys),
         )
     log.info("somebody rings", known=row is not None)

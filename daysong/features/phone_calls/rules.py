@@ -41,6 +41,7 @@ REASONS: Mapping[str, str] = {
     "missed": "It was too late for this call.",
     "quiet_hours": "It had become too late in the evening for this call.",
     "switched_off": "Calls are switched off.",
+    "suspended": "This account is locked.",
     UNKNOWN_TIMEZONE: "The time zone of these settings is not known any more. Please choose another.",
     "refused": "Whoever answers this number does not want to be called.",
     "no_consent": "Nobody on this number has agreed to be called.",

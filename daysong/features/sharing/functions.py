@@ -101,7 +101,7 @@ async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMus
     """The song behind a link, for anybody."""
     ctx.depends_on(args.share_id)
     row = await ctx.db.fetchrow(
-        """select m.*, u.clerk_id, s.user_id as sharer,
+        """select m.*, case when u.suspension is null then u.clerk_id else '' end as clerk_id, s.user_id as sharer,
                   not s.is_private and m.deleted_at is null and m.status = 'ready' and u.deleted_at is null as is_open
            from shared_music s
            join music m on m.id = s.music_id

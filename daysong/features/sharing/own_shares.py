@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from daysong.features.links import media_url, share_url
 from daysong.features.sharing.rules import ShareNotFound
 from daysong.features.subscriptions import accounts
+from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import MutationContext, QueryContext
 from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room, given
@@ -65,15 +66,15 @@ async def list_shared_music(ctx: QueryContext, args: NoArgs) -> list[OwnShare]: 
     if ctx.caller.subject is None:
         return []
     rows = await ctx.db.fetch(
-        """select s.id, s.share_id, s.is_private, s.created_at, s.updated_at,
+        f"""select s.id, s.share_id, s.is_private, s.created_at, s.updated_at,
                   coalesce(v.views, 0) + (select count(*) from share_viewers w where w.share_row_id = s.id) as views,
                   m.id as music_id, m.status, m.title, m.image_url, m.image_file_id, m.audio_url, m.audio_file_id,
                   m.duration, m.diary_id
            from shared_music s
-           join users u on u.id = s.user_id and u.clerk_id = $1 and u.deleted_at is null
+           join users u on u.id = s.user_id and {IS_CALLER}
            join music m on m.id = s.music_id and m.deleted_at is null
            left join share_views v on v.share_row_id = s.id
-           order by s.created_at desc, s.id desc""",
+           order by s.created_at desc, s.id desc""",  # noqa: S608 - a constant
         ctx.caller.subject,
     )
     return [

@@ -35,9 +35,13 @@ class CreateUser(Args):
     tags: Annotated[list[ShortText], msgspec.Meta(max_length=100)] | UnsetType = UNSET
 
 
-async def of_caller(ctx: MutationContext) -> UserId:
-    """The caller's account, complete with a plan; Unauthorized when nobody is signed in or the account is deleted."""
-    return await _complete(ctx, ctx.caller.signed_in, ctx.caller.email, await users.of_caller(ctx))
+async def of_caller(ctx: MutationContext, *, although_suspended: bool = False) -> UserId:
+    """The caller's account, complete with a plan.
+
+    Unauthorized when nobody is signed in, and when the account is deleted, or suspended unless that does not matter.
+    """
+    account = await users.of_caller(ctx, although_suspended=although_suspended)
+    return await _complete(ctx, ctx.caller.signed_in, ctx.caller.email, account)
 
 
 async def of_clerk_user(ctx: MutationContext, clerk_id: str, *, email: str | None, name: str | None) -> UserId:

@@ -16,6 +16,7 @@ from daysong.features.subscriptions.status import (
     status_of,
 )
 from daysong.features.users import store as users
+from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import Unauthorized
@@ -90,7 +91,7 @@ class OpenedSubscription(Result):
 
 
 CURRENT_SQL = f"""select {status_columns("$2")} from users u left join subscriptions s on s.user_id = u.id
-                  where u.clerk_id = $1 and u.deleted_at is null"""  # noqa: S608 - no part of it is anybody's words
+                  where {IS_CALLER}"""  # noqa: S608 - no part of it is anybody's words
 
 
 async def _current(ctx: QueryContext) -> asyncpg.Record | None:

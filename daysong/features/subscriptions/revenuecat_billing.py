@@ -22,7 +22,7 @@ from daysong.features.subscriptions.rules import PRODUCTS
 from daysong.kernel import logs
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.errors import ExpectedError, VendorError
+from daysong.kernel.errors import ExpectedError, Unauthorized, VendorError
 from daysong.kernel.registry import Args, IdText, NoArgs, Result, Retry, Room
 from daysong.kernel.settings import Settings
 from daysong.vendors.revenuecat import Subscribers
@@ -225,12 +225,14 @@ async def people_known_by(ctx: QueryContext, args: AppUserIds) -> list[Person]:
 
 @room.query(reads=("users", "subscriptions"))
 async def current_person(ctx: QueryContext, args: NoArgs) -> Person | None:  # noqa: ARG001
-    """The caller; None when nobody is signed in, or has no account yet."""
+    """The caller; None when nobody is signed in, or has no account yet. Unauthorized while the account is suspended."""
     row = await ctx.db.fetchrow(
-        """select u.id, u.clerk_id, s.verified_at
+        """select u.id, u.clerk_id, u.suspension, s.verified_at
            from users u join subscriptions s on s.user_id = u.id where u.clerk_id = $1 and u.deleted_at is null""",
         ctx.caller.subject,
     )
+    if row is not None and row["suspension"] is not None:
+        raise Unauthorized
     return None if row is None else _person(row)
 
 

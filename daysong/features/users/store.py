@@ -29,7 +29,12 @@ class Account(NamedTuple):
 
 
 class ToldByClerk(NamedTuple):
-    """What a webhook told of somebody: when Clerk changed it, and when Clerk said so. They have proved `phones`."""
+    """What a webhook told of a Clerk user: when Clerk changed it, and when Clerk said so.
+
+    phones      numbers they have proved
+    suspension  "banned" or "locked", and when a lock ends by itself
+    is_whole    whether the whole user was told; else only the suspension
+    """
 
     clerk_id: str
     email: str | None
@@ -37,17 +42,21 @@ class ToldByClerk(NamedTuple):
     changed_at: datetime
     said_at: datetime
     phones: tuple[str, ...] = ()
+    suspension: str | None = None
+    suspension_ends_at: datetime | None = None
+    is_whole: bool = True
 
 
 async def upsert(
-    ctx: MutationContext, clerk_id: str, *, email: str | None, name: str | None, by: Caller | None = None
-) -> Account:
+    ctx: MutationContext, clerk_id: str, *, email: str | None, name: str | None, by: Caller | None = None,
+    although_suspended: bool = False,
+) -> Account:  # fmt: skip
     """The account of that Clerk user, made if it is new, brought up to date if e-mail or name changed.
 
     Holds the account's lock from here on, and writes only when something changed. Unauthorized when it is deleted.
 
-    With `by`, this is what somebody's token says: nothing changes when Clerk has told of changes made since, and a
-    token left over from a deleted account is refused as well.
+    With `by`, this is what a token says: nothing changes when Clerk has told of changes made since, and a token left
+    over from a deleted account is refused as well, as is one of a suspended account.
     """
     row = await locked(ctx.db, clerk_id)
     if row is None:
@@ -55,6 +64,8 @@ async def upsert(
             raise Unauthorized
         return await _insert(ctx, clerk_id, email=email, name=name)
     if row["deleted_at"] is not None:
+        raise Unauthorized
+    if by is not None and row["suspension"] is not None and not although_suspended:
         raise Unauthorized
     outdated = (
         by is not None and by.issued_at is not None and row["told_at"] is not None and by.issued_at < row["told_at"]
@@ -70,8 +81,8 @@ async def upsert(
 
 
 LOCKED_SQL = """
-    select id, email, name, verified_phones, deleted_at, told_at, told_in from users where clerk_id = $1
-    for no key update"""
+    select id, email, name, verified_phones, deleted_at, told_at, told_in, suspension, suspension_told_at
+    from users where clerk_id = $1 for no key update"""
 
 
 async def locked(db: Transaction, clerk_id: str) -> asyncpg.Record | None:
@@ -104,12 +115,16 @@ async def _insert(ctx: MutationContext, clerk_id: str, *, email: str | None, nam
     return Account(user_id, is_new=True, email_is_new=email is not None)
 
 
-async def of_caller(ctx: MutationContext) -> Account:
+async def of_caller(ctx: MutationContext, *, although_suspended: bool = False) -> Account:
     """The signed-in caller's account, made on first sight.
 
-    Unauthorized when nobody is signed in, when the account is deleted, and for a token left over from a deleted one.
+    Unauthorized when nobody is signed in, when the account is deleted or suspended, and for a token left over from a
+    deleted one.
     """
-    return await upsert(ctx, ctx.caller.signed_in, email=ctx.caller.email, name=ctx.caller.name, by=ctx.caller)
+    return await upsert(
+        ctx, ctx.caller.signed_in, email=ctx.caller.email, name=ctx.caller.name, by=ctx.caller,
+        although_suspended=although_suspended,
+    )  # fmt: skip
 
 
 async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None, str]:
@@ -127,9 +142,12 @@ async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None,
         account = Account(UserId(row["id"]), email_is_new=told.email is not None and told.email != row["email"])
         if row["deleted_at"] is not None:
             return None, "account is deleted"
-        if row["told_at"] is not None and (told.changed_at, told.said_at) <= (row["told_at"], row["told_in"]):
-            return account, "nothing new"
         account = account._replace(new_phones=tuple(sorted(set(told.phones) - set(row["verified_phones"]))))
+    suspends = await _suspend(ctx, account.user_id, told, row["suspension_told_at"] if row else None)
+    if not told.is_whole:
+        return account._replace(email_is_new=False, new_phones=()), "updated" if suspends else "nothing new"
+    if row and row["told_at"] is not None and (told.changed_at, told.said_at) <= (row["told_at"], row["told_in"]):
+        return account._replace(email_is_new=False, new_phones=()), "nothing new"
     await ctx.db.execute(
         """update users set email = $2, name = $3, told_at = $4, told_in = $5, verified_phones = $7,
              phones_proved = true,
@@ -138,3 +156,27 @@ async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None,
         account.user_id, told.email, told.name, told.changed_at, told.said_at, ctx.now, list(told.phones),
     )  # fmt: skip
     return account, "created" if account.is_new else "updated"
+
+
+async def _suspend(ctx: MutationContext, user_id: UserId, told: ToldByClerk, known: datetime | None) -> bool:
+    """Apply what was told of a ban or a lock, unless it is older than what is known; whether it was applied."""
+    if known is not None and told.changed_at < known:
+        return False
+    suspension, ends_at = told.suspension, told.suspension_ends_at
+    if ends_at is not None and ends_at <= ctx.now:
+        suspension = ends_at = None
+    await ctx.db.execute(
+        """update users set suspension = $2, suspension_ends_at = $3, suspension_told_at = $4
+           where id = $1 and (suspension, suspension_ends_at, suspension_told_at) is distinct from ($2, $3, $4)""",
+        user_id, suspension, ends_at, told.changed_at,
+    )  # fmt: skip
+    return True
+
+
+async def lift_lock(ctx: MutationContext, user_id: str) -> None:
+    """End a lock whose time is over."""
+    await ctx.db.execute(
+        """update users set suspension = null, suspension_ends_at = null
+           where id = $1 and suspension = 'locked' and suspension_ends_at <= $2""",
+        user_id, ctx.now,
+    )  # fmt: skip

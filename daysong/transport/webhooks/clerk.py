@@ -1,4 +1,7 @@
-"""Clerk's webhooks: somebody was made, changed or deleted there. They come in any order, repeatedly, or not at all."""
+"""Clerk's webhooks: a user was made, changed, banned or deleted there.
+
+They come in any order, repeatedly, or not at all.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from daysong.vendors.clerk_events import (
     check_signature,
     parse_event,
 )
-from daysong.workflows import account_deletion
+from daysong.workflows import account_deletion, suspended_accounts
 
 room = Room("webhooks")
 log = logs.get_logger("webhooks")
@@ -53,9 +56,12 @@ async def _apply(ctx: MutationContext, event: ClerkEvent) -> str:
         return await account_deletion.close_for_clerk(ctx, event.clerk_id)
     person = event.person
     told = ToldByClerk(
-        event.clerk_id, person.email, person.name, person.changed_at, event.said_at, phones=person.phones
+        event.clerk_id, person.email, person.name, person.changed_at, event.said_at, phones=person.phones,
+        suspension=person.suspension, suspension_ends_at=person.suspension_ends_at, is_whole=person.is_whole,
     )  # fmt: skip
     account, outcome = await accounts.hear(ctx, told)
+    if account is not None:
+        await suspended_accounts.stop(ctx, account.user_id)
     if account is not None and account.new_phones:
         await ownership.vouch(ctx, account.user_id, account.new_phones)
     return outcome

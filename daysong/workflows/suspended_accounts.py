@@ -1,0 +1,51 @@
+"""What follows when Clerk bans or locks a user: no song is begun, and a lock that has an end is lifted then.
+
+Who is suspended is not called (`features/phone_calls/dialing.py`), is nobody to queries (`features/users/callers.py`),
+and Unauthorized to mutations (`features/users/store.py`).
+"""
+
+from __future__ import annotations
+
+from daysong.features.music import generations
+from daysong.features.users import store as users
+from daysong.kernel.context import MutationContext
+from daysong.kernel.registry import Args, IdText, Room
+
+room = Room("users")
+
+CODE = "suspended"
+REASON = "This account is locked."
+
+
+class OneUser(Args):
+    """Whose lock."""
+
+    user_id: IdText
+
+
+async def stop(ctx: MutationContext, user_id: str) -> None:
+    """Give up the songs of a suspended account that were not ordered yet; their charges come back.
+
+    Nothing happens when the account is not suspended. Part of the transaction that holds the account's lock.
+    """
+    row = await ctx.db.fetchrow(
+        "select suspension, suspension_ends_at from users where id = $1 and suspension is not null", user_id
+    )
+    if row is None:
+        return
+    unordered = await ctx.db.fetch(
+        "select id from generations where user_id = $1 and status in ('queued', 'writing') and asked_at is null",
+        user_id,
+    )
+    for each in unordered:
+        await generations.fail(ctx.db, each["id"], code=CODE, reason=REASON, now=ctx.now)
+    ends_at = row["suspension_ends_at"]
+    if ends_at is not None:
+        key = f"lock of {user_id} until {ends_at.isoformat()}"
+        await ctx.schedule(lift_lock, OneUser(user_id=user_id), delay=ends_at - ctx.now, key=key)
+
+
+@room.mutation()
+async def lift_lock(ctx: MutationContext, args: OneUser) -> None:
+    """End a lock whose time is over. A job; a lock that was prolonged, or a ban, stays."""
+    await users.lift_lock(ctx, args.user_id)
