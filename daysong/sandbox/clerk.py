@@ -6,7 +6,7 @@ Besides Clerk's own API:
                                      `ttl` seconds (an hour); `claims` are laid over it, null takes one away. Somebody
                                      new is made
     POST /sandbox/clerk/sign-out     {sub}: ends the session
-    POST /sandbox/clerk/update       {sub, email?, name?, phone?, phone_strategy?, banned?, locked?, lock_seconds?}:
+    POST /sandbox/clerk/update       {sub, email?, name?, phone?, phoneStrategy?, banned?, locked?, lockSeconds?}:
                                      what is not given stays, null takes away; a phone is verified by `phone_code` or
                                      another strategy, a lock ends by itself after so many seconds
     POST /sandbox/clerk/delete       {sub}: deletes somebody, as they themselves or a dashboard would

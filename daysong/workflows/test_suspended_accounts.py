@@ -121,13 +121,13 @@ async def test_g05_a_ban_is_heard_whatever_comes_before_and_after(world: World) 
 
 async def test_g05_a_lock_that_has_an_end_is_lifted_then(world: World, alice: Person) -> None:
     """Without another word from Clerk; one that is prolonged ends later, and a ban does not end."""
-    await clerk_says(world, {"locked": True, "lock_seconds": 3600})
-    await clerk_says(world, {"locked": True, "lock_seconds": 7200})
+    await clerk_says(world, {"locked": True, "lockSeconds": 3600})
+    await clerk_says(world, {"locked": True, "lockSeconds": 7200})
     await world.pass_time(timedelta(minutes=61))
     assert not await is_signed_in(alice)
     await world.pass_time(timedelta(minutes=61))
     assert await is_signed_in(alice)
-    await clerk_says(world, {"locked": True, "lock_seconds": 3600})
+    await clerk_says(world, {"locked": True, "lockSeconds": 3600})
     await clerk_says(world, {"banned": True})
     await world.pass_time(timedelta(hours=3))
     assert not await is_signed_in(alice)
