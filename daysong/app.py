@@ -35,7 +35,7 @@ from daysong.kernel.registry import Registry, Room
 from daysong.kernel.runtime import Runtime
 from daysong.kernel.settings import Settings
 from daysong.kernel.worker import Worker
-from daysong.transport import http, schedule, testing_functions, testing_mode
+from daysong.transport import http, retention, schedule, testing_functions, testing_mode
 from daysong.transport.auth import Authenticator
 from daysong.transport.sync_hub import Hub
 from daysong.transport.sync_hub import Limits as SocketLimits
@@ -96,7 +96,7 @@ ROOMS: tuple[Room, ...] = (
     revenuecat_webhook.room,
     suno_webhook.room,
     clerk_webhook.room,
-    schedule.room,
+    retention.room,
 )
 
 

@@ -29,9 +29,6 @@ from daysong.kernel.registry import Kind, Registry
 
 ENTRYPOINT = "daysong"
 RESCUE_AFTER = timedelta(minutes=1)
-KEEP_FINISHED = timedelta(days=8)
-KEEP_QUEUE_LOG = timedelta(days=1)
-PURGE_AT_ONCE = 5000
 
 
 class Superseded(DaysongError):
@@ -256,23 +253,6 @@ async def enqueue(tx: Transaction, job_id: str, ticket: str, delay: timedelta) -
     await queries.enqueue(
         ENTRYPOINT, carried.encode(), execute_after=max(delay, timedelta(0)), dedupe_key=carried
     )  # fmt: skip
-
-
-async def purge_finished(tx: Transaction, now: datetime) -> None:
-    """Forget jobs finished over a week ago, and what pgqueuer noted of any job, which only we could read."""
-    # In bites, since a statement may not take longer than half a minute.
-    for statement, before in (
-        (
-            "delete from jobs where id in (select id from jobs where status = 'done' and finished_at < $1 limit $2)",
-            now - KEEP_FINISHED,
-        ),
-        (
-            "delete from pgqueuer_log where id in (select id from pgqueuer_log where created < $1 limit $2)",
-            now - KEEP_QUEUE_LOG,
-        ),
-    ):
-        while await tx.execute(statement, before, PURGE_AT_ONCE) == f"DELETE {PURGE_AT_ONCE}":
-            pass
 
 
 def _check(ended: str | None) -> None:

@@ -30,6 +30,21 @@ NO = frozenset({"", "0", "false", "no", "off"})
 # side by side fit into PostgreSQL's usual 100.
 DATABASE_POOL = 16
 STATEMENT_CACHE = 100
+# Days that rows are kept, and the fewest that may be chosen; transport/retention.py says which rows.
+RETENTION_DAYS = {
+    "jobs": (8, 8),
+    "dead_jobs": (90, 8),
+    "queue_log": (1, 1),
+    "webhook_events": (30, 1),
+    "unhandled_webhook_events": (90, 1),
+    "answered_mutations": (14, 1),
+    "usage_charges": (400, 400),
+    "subscription_log": (730, 30),
+    "parked_customers": (400, 30),
+    "call_jobs": (400, 30),
+    "tombstones": (366, 62),
+}
+MOST_DAYS = 36_500
 TIERS = ("free", "weekly", "monthly", "yearly")
 
 
@@ -144,6 +159,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin_key: str
     # Keys the hashes of people who have deleted their account; another key forgets them.
     hash_key: str
+    retention_days: dict[str, int] = msgspec.field(
+        default_factory=lambda: {name: days for name, (days, _) in RETENTION_DAYS.items()}
+    )
     openai: OpenAISettings
     suno: SunoSettings
     clerk: ClerkSettings
@@ -252,6 +270,20 @@ class _Reader:
             return ()
         return found
 
+    def retention(self, name: str) -> dict[str, int]:
+        """Days that rows are kept: `rows=days`, with commas between them; what is not named has its default."""
+        found = {rows: days for rows, (days, _) in RETENTION_DAYS.items()}
+        for entry in filter(str.strip, (self.optional(name) or "").split(",")):
+            rows, _, text = (part.strip() for part in entry.partition("="))
+            if rows not in RETENTION_DAYS:
+                self.problems.append(Problem(name, f"must be rows=days,…, rows being of {', '.join(RETENTION_DAYS)}"))
+            elif not text.isascii() or not text.isdecimal() or not RETENTION_DAYS[rows][1] <= int(text) <= MOST_DAYS:
+                least = RETENTION_DAYS[rows][1]
+                self.problems.append(Problem(name, f"{rows} must be a whole number from {least} to {MOST_DAYS}"))
+            else:
+                found[rows] = int(text)
+        return found
+
     def whole(self, name: str, default: int, *, least: int, most: int) -> int:
         """A whole number within bounds."""
         text = self.optional(name) or str(default)
@@ -317,6 +349,7 @@ def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) 
         storage_url=reader.optional("STORAGE_URL") or str(data_dir / "files"),
         admin_key=reader.required("DAYSONG_ADMIN_KEY", "the key for internal functions; any long random text"),
         hash_key=reader.required("DAYSONG_HASH_KEY", "keys the hashes of deleted accounts; any long random text"),
+        retention_days=reader.retention("RETENTION_DAYS"),
         openai=OpenAISettings(
             api_key=reader.required("OPENAI_API_KEY", "writes the lyrics"),
             base_url=reader.url("OPENAI_BASE_URL", "https://api.openai.com/v1", ""),

@@ -14,7 +14,7 @@ from daysong.kernel.context import MutationContext, QueryContext
 from daysong.kernel.database import Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import DiaryId
-from daysong.kernel.jobs import Cron, Job, Superseded, purge_finished
+from daysong.kernel.jobs import Cron, Job, Superseded
 from daysong.kernel.registry import Args, NoArgs, Room
 
 pytestmark = pytest.mark.anyio
@@ -251,26 +251,6 @@ async def test_jobs_that_are_well_are_not_rescued(kernel: Kernel) -> None:
         "update pgqueuer set status = 'picked' where id = (select max(id) from pgqueuer)"
     )
     assert await kernel.queue.rescue(NOW + timedelta(hours=1)) == 0
-
-
-async def test_finished_jobs_are_forgotten_after_a_week(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what the queue noted of all, in bites; dead and unfinished ones stay."""
-    monkeypatch.setattr(jobs, "PURGE_AT_ONCE", 2)
-    for to in ("old", "old", "old", "old", "recent", "dead", "queued"):
-        await kernel.call(post, Letter(to=to))
-    weeks_ago = NOW - timedelta(days=20)
-    await kernel.database.pool.execute(
-        """update jobs set finished_at = case when args->>'to' = 'recent' then $1::timestamptz else $2 end,
-           status = case args->>'to' when 'dead' then 'dead' else 'done' end where args->>'to' <> 'queued'""",
-        NOW - timedelta(days=7), weeks_ago,
-    )  # fmt: skip
-    await kernel.database.pool.execute(
-        "update pgqueuer_log set created = case when id % 2 = 0 then $1::timestamptz else $2 end", NOW, weeks_ago
-    )
-    await kernel.database.mutate(lambda tx: purge_finished(tx, NOW))
-    left = await kernel.fetch("select args->>'to' as to from jobs order by 1")
-    assert [row["to"] for row in left] == ["dead", "queued", "recent"]
-    assert {row["created"] for row in await kernel.fetch("select created from pgqueuer_log")} == {NOW}
 
 
 async def test_a_tick_is_scheduled_once(kernel: Kernel) -> None:

@@ -17,15 +17,11 @@ guesses.
 from __future__ import annotations
 
 import hmac
-from datetime import timedelta
 from typing import NamedTuple
 
 from daysong.kernel.context import Caller, MutationContext
 from daysong.kernel.database import Reader
 from daysong.kernel.errors import DaysongError
-
-KEPT = timedelta(days=14)
-BATCH = 1_000
 
 
 class AnsweredToAnother(DaysongError):
@@ -55,7 +51,7 @@ class Answer(NamedTuple):
 def mark(caller: Caller, key: str) -> bytes:
     """What tells one caller from another without saying who they are."""
     who = f"{'admin' if caller.is_admin else 'person'} {caller.token_identifier or caller.subject or ''}"
-    return hmac.digest(key.encode(), f"answered {who}".encode(), "sha256")
+    return hmac.digest(key.encode(), f"answered {who}".encode(), "sha256")[:16]
 
 
 async def find(db: Reader, request: Request) -> Answer | None:
@@ -71,11 +67,11 @@ async def find(db: Reader, request: Request) -> Answer | None:
         return None
     if not hmac.compare_digest(row["caller"], request.caller):
         raise AnsweredToAnother("This request was already made under another sign-in.")
-    return Answer(row["result"], list(row["log_lines"]), row["ts"])
+    return Answer(row["result"], list(row["log_lines"] or ()), row["ts"])
 
 
 async def record(ctx: MutationContext, request: Request, answer: Answer) -> int:
-    """Keep the answer, for as long as the caller's account lasts and no longer than KEPT; the transaction's id.
+    """Keep the answer until it is over (transport/retention.py), or the account is erased; return the transaction's id.
 
     AnsweredMeanwhile when there is one already.
     """
@@ -85,20 +81,9 @@ async def record(ctx: MutationContext, request: Request, answer: Answer) -> int:
            values ($1, $2, $3, case when $4::text is not null then (select id from users where clerk_id = $4) end,
                    $5, $6, $7, $8)
            on conflict do nothing returning pg_current_xact_id()::text""",
-        request.session_id, request.number, request.caller, ctx.caller.subject, answer.result, answer.log_lines,
-        answer.ts, ctx.now,
+        request.session_id, request.number, request.caller, ctx.caller.subject, answer.result,
+        answer.log_lines or None,        answer.ts, ctx.now,
     )  # fmt: skip
     if transaction is None:
         raise AnsweredMeanwhile("the same request was answered by another run")
     return int(transaction)
-
-
-async def forget(ctx: MutationContext) -> bool:
-    """Forget some answers that nobody will ask for any more; whether there are more."""
-    gone = await ctx.db.execute(
-        """delete from answered_mutations where (session_id, request_id) in (
-             select session_id, request_id from answered_mutations where answered_at < $1
-             order by answered_at limit $2)""",
-        ctx.now - KEPT, BATCH,
-    )  # fmt: skip
-    return gone == f"DELETE {BATCH}"

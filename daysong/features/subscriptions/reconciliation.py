@@ -24,7 +24,7 @@ from daysong.kernel import logs
 from daysong.kernel.clock import from_ms, to_ms
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import VendorError
-from daysong.kernel.registry import Args, NoArgs, Result, Retry, Room
+from daysong.kernel.registry import Args, Result, Retry, Room
 from daysong.vendors.revenuecat import Subscribers
 
 room = Room("revenueCatBilling")
@@ -37,7 +37,6 @@ STALE = timedelta(hours=12)
 PAGE = 75
 PAUSE = timedelta(seconds=30)
 AT_ONCE = 4
-KEEP_PARKED = timedelta(days=400)
 # Not about the customer: the key is no good, or there were too many questions.
 GENERAL = frozenset({"http_401", "http_403", "http_429", "not_configured"})
 
@@ -124,8 +123,6 @@ async def reconcile_stale_subscriptions(ctx: ActionContext, args: Night) -> None
     if not source.configured:
         return
     started_at = args.started_at or to_ms(ctx.now)
-    if args.started_at is None:
-        await ctx.run_mutation(forget_parked_customers, NoArgs())
     page = await ctx.run_query(get_stale_subscriptions, _stale(started_at, args.after))
     if page:
         upto = Cursor(verified_at=page[-1].verified_at, subscription_id=page[-1].subscription_id)
@@ -200,9 +197,3 @@ async def _verify(ctx: ActionContext, page: list[StaleSubscription]) -> list[Ven
     if failures:
         log.warning("some could not be verified", failed=len(failures), of=len(page), first=str(failures[0]))
     return failures
-
-
-@room.mutation()
-async def forget_parked_customers(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
-    """Forget customers of whom nothing was heard for over a year, and who have never been anybody here."""
-    await ctx.db.execute("delete from parked_customers where updated_at < $1", ctx.now - KEEP_PARKED)

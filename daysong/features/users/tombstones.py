@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from daysong.kernel.context import Caller, MutationContext
 from daysong.kernel.settings import Settings
-
-# Far longer than a vendor goes on telling of somebody who is gone.
-KEPT = timedelta(days=366)
-FORGOTTEN_AT_ONCE = 500
 
 
 class Usage(NamedTuple):
@@ -93,12 +89,3 @@ async def inherit(ctx: MutationContext, clerk_id: str, email: str | None) -> Inh
     if not rows:
         return None
     return Inheritance(sum(row["used"] for row in rows), min(row["period_start"] for row in rows))
-
-
-async def forget(ctx: MutationContext) -> bool:
-    """Remove some of the tombstones that nobody needs any more; whether there are others."""
-    done = await ctx.db.execute(
-        "delete from tombstones where clerk_hash in (select clerk_hash from tombstones where deleted_at < $1 limit $2)",
-        ctx.now - KEPT, FORGOTTEN_AT_ONCE,
-    )  # fmt: skip
-    return done == f"DELETE {FORGOTTEN_AT_ONCE}"

@@ -7,7 +7,6 @@ and replayed (`daysong webhooks`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -21,9 +20,6 @@ from daysong.kernel.runtime import Runtime
 
 # Litestar answers 413 to a larger one.
 MAX_BODY = 1024 * 1024
-# How long a handled event is kept.
-KEPT = timedelta(days=30)
-FORGOTTEN_AT_ONCE = 500
 
 STATUSES = ("waiting", "handled", "dead", "stranded")
 
@@ -166,17 +162,3 @@ async def replay(runtime: Runtime, event_id: str) -> bool:
 
     begun: bool = await runtime.mutate(again, OneEvent(event_id=event_id), SYSTEM, runtime.clock)
     return begun
-
-
-async def forget(ctx: MutationContext) -> bool:
-    """Remove some of the events handled long ago; whether there are others.
-
-    Of VAPI also those that never could be: what was said in them was said by people, perhaps without their consent.
-    """
-    done = await ctx.db.execute(
-        """delete from webhook_events where id in (
-             select id from webhook_events
-             where handled_at < $1 or (vendor = 'vapi' and received_at < $1) limit $2)""",
-        ctx.now - KEPT, FORGOTTEN_AT_ONCE,
-    )  # fmt: skip
-    return done == f"DELETE {FORGOTTEN_AT_ONCE}"

@@ -1,0 +1,91 @@
+"""How long each table keeps its rows. What is not declared here lives as long as the account it belongs to.
+
+Days come from the settings (RETENTION_DAYS). Rows are deleted some hundred at a time, each time in a transaction of its
+own, so that nobody waits for a purge.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+
+from daysong.features.phone_calls import consent
+from daysong.features.sharing.views import tally_share_views
+from daysong.kernel.context import ActionContext, MutationContext
+from daysong.kernel.registry import Args, NoArgs, Room
+from daysong.workflows.orphan_files import remove_orphan_files
+
+AT_ONCE = 500
+
+room = Room("crons")
+
+
+class Kept(NamedTuple):
+    """Rows of `table`, known by `key`, are forgotten when `over` is true of $1: the moment that many days ago."""
+
+    table: str
+    key: str
+    over: str
+
+
+RETENTION = {
+    # Its key keeps a cron from running twice for one minute, so it outlasts the oldest tick that is made up for.
+    "jobs": Kept("jobs", "id", "status = 'done' and finished_at < $1"),
+    "dead_jobs": Kept("jobs", "id", "status = 'dead' and finished_at < $1"),
+    "queue_log": Kept("pgqueuer_log", "id", "created < $1"),
+    # Of VAPI also what could not be handled: it was said by people, perhaps without their consent.
+    "webhook_events": Kept("webhook_events", "id", "handled_at < $1 or (vendor = 'vapi' and received_at < $1)"),
+    "unhandled_webhook_events": Kept("webhook_events", "id", "handled_at is null and received_at < $1"),
+    # A phone may sleep for so long before it asks again.
+    "answered_mutations": Kept("answered_mutations", "session_id, request_id", "answered_at < $1"),
+    # A charge that a song holds lives as long as the song.
+    "usage_charges": Kept(
+        "usage_charges c",
+        "id",
+        "charged_at < $1 and not exists (select from generations g where g.charge_id = c.id)",
+    ),
+    "subscription_log": Kept("subscription_log", "id", "recorded_at < $1"),
+    # Customers nobody here has turned out to be.
+    "parked_customers": Kept("parked_customers", "id", "updated_at < $1"),
+    "call_jobs": Kept("call_jobs", "id", "ended_at < $1"),
+    # Far longer than a vendor goes on sending events about an account that is gone.
+    "tombstones": Kept("tombstones", "clerk_hash", "deleted_at < $1"),
+}
+
+
+class OneRetention(Args):
+    """A name in RETENTION."""
+
+    name: str
+
+
+@room.action()
+async def retention(ctx: ActionContext, args: NoArgs) -> None:
+    """Forget what is over, in small transactions: rows, numbers, viewers of shared songs; then files without a row."""
+    for name in RETENTION:
+        while await ctx.run_mutation(forget_rows, OneRetention(name=name)):
+            pass
+    while await ctx.run_mutation(forget_phone_numbers, args):
+        pass
+    while await ctx.run_mutation(tally_share_views, args):
+        pass
+    await remove_orphan_files(ctx)
+
+
+@room.mutation()
+async def forget_rows(ctx: MutationContext, args: OneRetention) -> bool:
+    """Delete some rows of one kind that have been kept for long enough; return whether there are more."""
+    kept, days = RETENTION[args.name], ctx.settings.retention_days[args.name]
+    table = kept.table.partition(" ")[0]
+    gone = await ctx.db.execute(
+        f"""delete from {table} where ({kept.key}) in (
+              select {kept.key} from {kept.table} where {kept.over} limit {AT_ONCE})""",  # noqa: S608 - constants
+        ctx.now - timedelta(days=days),
+    )
+    return gone == f"DELETE {AT_ONCE}"
+
+
+@room.mutation()
+async def forget_phone_numbers(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
+    """Forget some numbers that were called and need not be remembered; return whether there are more."""
+    return await consent.forget(ctx)
