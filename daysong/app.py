@@ -29,6 +29,7 @@ from daysong.kernel.context import Caller
 from daysong.kernel.database import Database
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.jobs import Queue
+from daysong.kernel.limits.budgets import Budget
 from daysong.kernel.limits.limits import Limits
 from daysong.kernel.live import Live
 from daysong.kernel.registry import Registry, Room
@@ -57,6 +58,7 @@ from daysong.workflows import (
     diary_removal,
     diary_to_song,
     orphan_files,
+    song_budget,
     song_delivery,
     song_files,
     suspended_accounts,
@@ -84,6 +86,8 @@ ROOMS: tuple[Room, ...] = (
     diary_removal.music_actions,
     diary_to_song.music,
     diary_to_song.music_actions,
+    song_budget.music,
+    song_budget.crons,
     song_delivery.music,
     song_files.music,
     orphan_files.room,
@@ -130,8 +134,11 @@ class App:
         )
         self.files = FileStore(settings.storage_url)
         self.limits = Limits(settings, self.database)
+        self.budget = Budget(settings, self.database, clock)
         line = self.limits.line
-        self._openai = OpenAI(settings.openai, transport=transport, clock=clock, line=line("openai"))
+        self._openai = OpenAI(
+            settings.openai, transport=transport, clock=clock, line=line("openai"), budget=self.budget
+        )
         self._suno = Suno(settings.suno, transport=transport, clock=clock, line=line("suno"))
         self._fetcher = FileFetcher(
             hosts=settings.suno.file_hosts,
@@ -159,6 +166,7 @@ class App:
                 ClerkUsers: self._clerk_users,
                 Subscribers: self._revenuecat,
                 Telephone: self._vapi,
+                Budget: self.budget,
             },
         )
         self.worker = Worker(self.runtime, schedule.TIMETABLE)

@@ -1,4 +1,4 @@
-"""daysong serve | work | dev | demo | migrate | doctor | call | functions | jobs | webhooks."""
+"""daysong serve | work | dev | demo | migrate | doctor | call | functions | costs | jobs | webhooks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from daysong import app as composition
+from daysong.commands import costs as costs_command
 from daysong.commands import demo as demo_command
 from daysong.commands import dev as dev_command
 from daysong.commands import doctor as doctor_command
@@ -139,6 +140,22 @@ def call(
 def functions() -> None:
     """Describe every function, as docs/FUNCTIONS.md does: daysong functions > docs/FUNCTIONS.md."""
     sys.stdout.write(functions_command.document(Registry(composition.ROOMS)))
+
+
+@command_line.command
+def costs(
+    *,
+    by: costs_command.By = "day",
+    days: Annotated[int, Parameter(help="How many days to look back, today among them.")] = 30,
+    limit: int = 1000,
+    json_: Annotated[bool, Parameter(name="--json", negative=(), help="Micro-dollars, as JSON.")] = False,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """What vendors cost, by day, by account (as a keyed hash) or by vendor."""
+    _with_app(
+        data_dir,
+        lambda app: costs_command.show(app, _say, by=by, days=max(1, days), limit=limit, as_json=json_),
+    )
 
 
 @jobs.command(name="list")

@@ -219,7 +219,7 @@ class Room:
         public: bool = False,
         retry: Retry = Retry(),
         on_exhausted: Callable[[MutationContext, A], Awaitable[Any]] | None = None,
-        also_as_mutation: Callable[[MutationContext, A], Awaitable[Any]] | None = None,
+        also_as_mutation: Handler | None = None,
         name: str | None = None,
         verbatim: bool = False,
         largest: int = LARGEST,

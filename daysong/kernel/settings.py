@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ import msgspec
 
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.limits import declarations, rates
+from daysong.kernel.limits.prices import ALL, VENDORS, Costs
 from daysong.kernel.limits.rates import Rate
 
 # Where Suno's files have been seen to come from; a name that starts with `*.` stands for all below it.
@@ -42,6 +44,10 @@ RETENTION_DAYS = {
     "subscription_log": (730, 30),
     "parked_customers": (400, 30),
     "call_jobs": (400, 30),
+    "vendor_costs": (400, 2),
+    "budget_reservations": (1, 1),
+    "budget_days": (400, 2),
+    "rate_limits": (2, 2),
     "tombstones": (366, 62),
 }
 MOST_DAYS = 36_500
@@ -168,6 +174,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     revenuecat: RevenueCatSettings = RevenueCatSettings()
     vapi: VapiSettings = VapiSettings()
     limits: LimitsSettings = LimitsSettings()
+    costs: Costs = msgspec.field(default_factory=Costs)
 
     @property
     def listen_url(self) -> str:
@@ -306,6 +313,26 @@ class _Reader:
                 found[name] = given
         return found
 
+    def costs(self) -> Costs:
+        """The price table, `COST_…` in micro-dollars, and the caps of a day, `LIMIT_COST_…` in dollars or off."""
+        usual = Costs()
+        names = ("openai_input", "openai_output", "suno_song", "vapi_minute", "kie_video")
+        prices = {name: self.whole(f"COST_{name.upper()}", getattr(usual, name), least=0, most=10**9) for name in names}
+        caps = {}
+        for name in ("account", *VENDORS, ALL):
+            setting = f"LIMIT_COST_{'DAY' if name == ALL else name.upper()}"
+            text = (self.optional(setting) or "").lower()
+            try:
+                cap = usual.caps[name] if not text else round(Decimal(text) * 1_000_000) if text != "off" else None
+            except (ArithmeticError, ValueError):
+                cap = -1
+            if cap is not None and not 0 <= cap < 10**15:
+                self.problems.append(Problem(setting, "must be dollars a day, such as 12.50, or off"))
+            elif cap is not None:
+                caps[name] = cap
+        minutes = self.whole("VAPI_MAX_CALL_MINUTES", 10, least=1, most=60)
+        return Costs(**prices, call_minutes=minutes, caps=caps)
+
     def flag(self, name: str) -> bool:
         """A yes or no."""
         value = (self.optional(name) or "").lower()
@@ -393,6 +420,7 @@ def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) 
             enabled=not reader.flag("DAYSONG_TEST") or reader.flag("DAYSONG_TEST_LIMITS"),
             rates=reader.rates(declarations.OUTBOUND),
         ),
+        costs=reader.costs(),
     )
     if production:
         _check_production(settings, reader.problems)

@@ -49,6 +49,11 @@ RETENTION = {
     "parked_customers": Kept("parked_customers", "id", "updated_at < $1"),
     "call_jobs": Kept("call_jobs", "id", "ended_at < $1"),
     # Far longer than a vendor goes on sending events about an account that is gone.
+    "vendor_costs": Kept("vendor_costs", "id", "at < $1"),
+    "budget_reservations": Kept("budget_reservations", "reference, vendor", "expires_at < $1"),
+    "budget_days": Kept("budget_days", "day, vendor", "day < $1"),
+    # Of callers who have not asked for so long that they may ask as often as anybody.
+    "rate_limits": Kept("rate_limits", "name, key", "key <> '' and next_at < $1"),
     "tombstones": Kept("tombstones", "clerk_hash", "deleted_at < $1"),
 }
 

@@ -8,11 +8,13 @@ from daysong.kernel.jobs import Cron
 from daysong.transport.retention import retention
 from daysong.workflows.account_deletion import resume_erasures
 from daysong.workflows.call_reaper import reap_calls
+from daysong.workflows.song_budget import count_costs
 from daysong.workflows.song_delivery import sweep_generations
 
 TIMETABLE = (
     Cron("call-executor", "* * * * *", execute_scheduled_calls),
     Cron("call-reaper", "*/5 * * * *", reap_calls),
+    Cron("cost-counter", "*/5 * * * *", count_costs),
     Cron("generation-sweeper", "* * * * *", sweep_generations),
     Cron("erasure-sweeper", "15 * * * *", resume_erasures),
     Cron("revenuecat-reconciliation", "0 0 * * *", reconcile_stale_subscriptions),

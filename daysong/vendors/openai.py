@@ -7,6 +7,7 @@ An answer is read only after its end state was looked at: a refusal, a filter an
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +18,7 @@ import openai
 from daysong.kernel import logs
 from daysong.kernel.clock import Clock, SystemClock
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.budgets import Budget
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import OpenAISettings
@@ -156,6 +158,10 @@ class _Completion(msgspec.Struct):
     usage: _Usage | None = None
 
 
+class _Paid(msgspec.Struct):
+    usage: Any = None
+
+
 class OpenAI:
     """Writes with OpenAI, or with any server that speaks its chat completions."""
 
@@ -167,9 +173,11 @@ class OpenAI:
         timeout: float = TIMEOUT,
         clock: Clock | None = None,
         line: Line | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._model = settings.model
         self._clock = clock or SystemClock()
+        self._budget = budget
         self._api = openai.AsyncOpenAI(
             api_key=settings.api_key,
             base_url=settings.base_url,
@@ -222,7 +230,21 @@ class OpenAI:
         except openai.APIStatusError as error:
             # Without its cause: OpenAI's own words may quote the person, and causes end up in logs.
             raise self._by_status(error, task) from None
+        await self._pay(answer.content, task)
         return answer.content
+
+    async def _pay(self, body: bytes, task: _Task) -> None:
+        """Write down what an answer cost, whatever it is worth: OpenAI takes as much for an unusable one."""
+        if self._budget is None:
+            return
+        given = written = 0.0
+        try:
+            usage = msgspec.json.decode(body, type=_Paid).usage
+        except (msgspec.DecodeError, RecursionError):
+            usage = None
+        if isinstance(usage, dict):
+            given, written = (_number(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
+        await self._budget.paid_for_tokens("openai", task.name, given, written)
 
     def _by_status(self, error: openai.APIStatusError, task: _Task) -> VendorError:
         """Suit the error to its status and code: an exhausted quota is a 429 that waiting does not cure."""
@@ -247,6 +269,10 @@ class OpenAI:
             code=code or f"http_{status}",
             **reason,
         )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
 
 def _read(body: bytes, task: _Task, kind: type[Written]) -> Written:

@@ -309,11 +309,11 @@ def test_a_call_that_is_over_is_read_like_its_report() -> None:
     assert found is not None
     assert found.ended
     assert found.report == Report(
-        ended_reason="customer-did-not-answer", ended_at=datetime(2026, 11, 20, 8, 0, 30, tzinfo=UTC)
+        ended_reason="customer-did-not-answer", ended_at=datetime(2026, 11, 20, 8, 0, 30, tzinfo=UTC), cost=0.0
     )
     message = recorded()["message"]
     answer = message["call"] | {"status": "ended"} | {
-        name: message[name] for name in ("startedAt", "endedAt", "endedReason", "artifact", "analysis")
+        name: message[name] for name in ("startedAt", "endedAt", "endedReason", "artifact", "analysis", "cost")
     }  # fmt: skip
     whole = call_of(answer)
     assert whole is not None

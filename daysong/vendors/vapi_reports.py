@@ -34,6 +34,7 @@ STOP_CALLING = "stopCalling"
 MAX_WORD = 200
 MAX_TURNS = 2000
 MAX_SECONDS = 86_400  # VAPI ends every call after half of that
+MAX_COST = 1_000.0
 
 # Its own ids are UUIDs; an id takes part in addresses and keys.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -75,6 +76,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seconds     how long it was connected; None when that is not known
     summary     VAPI's summary, as our assistant's plan asks for it: a diary text in the first person
     success     VAPI's evaluation; None without any, or with one that is neither yes nor no
+    cost        in dollars; None when VAPI does not say
     structured  what VAPI found out for us: `consent` and `stopCalling`, if anything
     """
 
@@ -86,6 +88,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     summary: str | None = None
     success: bool | None = None
     structured: dict[str, Any] = {}
+    cost: float | None = None
 
     @property
     def has_user_turn(self) -> bool:
@@ -227,7 +230,14 @@ def _report(source: dict[str, Any]) -> Report:
         summary=_text(analysis.get("summary")) or _text(source.get("summary")) or None,
         success=_success(analysis.get("successEvaluation")),
         structured=_structured(artifact, analysis),
+        cost=_cost(source.get("cost")),
     )
+
+
+def _cost(told: Any) -> float | None:
+    if isinstance(told, bool) or not isinstance(told, int | float):
+        return None
+    return float(told) if 0 <= told <= MAX_COST else None
 
 
 def _seconds(source: dict[str, Any], started_at: datetime | None, ended_at: datetime | None) -> float | None:

@@ -20,7 +20,7 @@ import msgspec
 from daysong.features.diaries import store as diaries
 from daysong.features.diaries.rules import MAX_CONTENT
 from daysong.features.music import generations
-from daysong.features.phone_calls import calls, consent, ownership, sessions
+from daysong.features.phone_calls import calls, consent, money, ownership, sessions
 from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.outcomes import (
     EndState,
@@ -40,10 +40,12 @@ from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.database import Reader
 from daysong.kernel.errors import VendorError
 from daysong.kernel.ids import UserId
+from daysong.kernel.limits import budgets
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.vendors.openai import Diarist
 from daysong.vendors.vapi import Telephone
 from daysong.vendors.vapi_reports import CONSENT, END_OF_CALL, ENDED, STATUS_UPDATE, Message, Report, Turn
+from daysong.workflows import song_budget
 from daysong.workflows.diary_to_song import request_suno_generation
 from daysong.workflows.song_delivery import OneGeneration
 
@@ -61,6 +63,13 @@ class OneDiary(Args):
     """Which entry that was told in a call."""
 
     diary_id: IdText
+
+
+class CallSong(OneDiary):
+    """The same, with what was reserved for its song, or which cap of the day does not allow one."""
+
+    reservation: str | None = None
+    cap: str | None = None
 
 
 class VapiCall(Args):
@@ -128,6 +137,7 @@ async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report:
     session = await sessions.opened(ctx, whose, call_id)
     if session["reported_at"] is not None and session["outcome"] != sessions.NO_REPORT:
         return "reported before"
+    await money.pay(ctx, whose.user_id, call_id, whose.job["id"] if whose.job else None, report)
     if is_account_alarm(report.ended_reason):
         log.error("vapi places no calls", reason=report.ended_reason)
     has_words = report.has_user_turn
@@ -203,7 +213,8 @@ async def generate_diary_from_call(ctx: ActionContext, args: OneSession) -> None
         diarist: Diarist = ctx.vendor(Diarist)  # type: ignore[type-abstract]  # looked up by its interface
         person = hashlib.sha256(told.user_id.encode()).hexdigest()
         try:
-            content = await diarist.write_diary(talk=talk_text(told.turns), language=told.language, person=person)
+            with budgets.paid_for(ctx.settings, told.user_id, args.session_id):
+                content = await diarist.write_diary(talk=talk_text(told.turns), language=told.language, person=person)
         except VendorError as error:
             if not error.permanent:
                 raise
@@ -270,7 +281,12 @@ async def generate_music_for_call_diary(ctx: ActionContext, args: OneDiary) -> N
     owner = await ctx.run_query(owner_of, args)
     if owner is not None:
         await revenuecat_billing.refresh_if_stale(ctx, owner)
-        await ctx.run_mutation(begin_call_song, args)
+        reserved = await song_budget.reserve_song(ctx, owner)
+        begun = await ctx.run_mutation(
+            begin_call_song, CallSong(diary_id=args.diary_id, reservation=reserved.reservation, cap=reserved.cap)
+        )
+        if begun != "begun":
+            await song_budget.cancel(ctx, reserved)
 
 
 @room.query()
@@ -290,7 +306,7 @@ async def _owner(db: Reader, diary_id: str) -> UserId | None:
 
 
 @room.mutation()
-async def begin_call_song(ctx: MutationContext, args: OneDiary) -> str:
+async def begin_call_song(ctx: MutationContext, args: CallSong) -> str:
     """Charge, generation and job in one transaction, unless there was a song before; says in a word what came of it.
 
     Without a song left in the period the entry stays as it is.
@@ -300,17 +316,19 @@ async def begin_call_song(ctx: MutationContext, args: OneDiary) -> str:
         return "gone"
     if await ctx.db.fetchval("select true from generations where diary_id = $1 limit 1", args.diary_id):
         return "begun before"
-    charge_id = await usage.charge(ctx.db, owner, ctx.now)
+    charge_id = None if args.cap else await usage.charge(ctx.db, owner, ctx.now)
     if charge_id is None:
+        why = "daily limit reached" if args.cap else "usage limit reached"
         await ctx.db.execute(
-            """update call_sessions set metadata = metadata || '{"song": "usage limit reached"}', updated_at = $2
+            """update call_sessions set metadata = metadata || jsonb_build_object('song', $3::text), updated_at = $2
                where diary_id = $1""",
-            args.diary_id, ctx.now,
+            args.diary_id, ctx.now, why,
         )  # fmt: skip
         return "limit reached"
     generation_id = await generations.insert(
         ctx.db, owner=owner, diary_id=args.diary_id, charge_id=charge_id, style_hint=None, now=ctx.now
     )
+    await budgets.claim(ctx.db, ctx.settings, args.reservation, generation_id, ctx.now)
     await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id), account=owner)
     return "begun"
 

@@ -24,10 +24,11 @@ from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.errors import VendorError
 from daysong.kernel.ids import DiaryId, UserId
+from daysong.kernel.limits import budgets
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.vendors.openai import Lyrics, LyricsWriter, final_style
 from daysong.vendors.suno import SongMaker
-from daysong.workflows import song_delivery
+from daysong.workflows import song_budget, song_delivery
 from daysong.workflows.song_delivery import OneGeneration
 
 log = logs.get_logger("songs")
@@ -48,12 +49,19 @@ class StartGeneration(Args):
     style: Annotated[str, msgspec.Meta(max_length=500)] | UnsetType = UNSET
 
 
+class BeginGeneration(StartGeneration):
+    """The same, with what its budget has said: what was reserved for it, or which cap is reached."""
+
+    reservation: str | None = None
+    cap: str | None = None
+
+
 class Started(Result):
     """The saved entry, and whether a song is on its way."""
 
     diary_id: str
     success: bool
-    code: Literal["USAGE_LIMIT_REACHED", "ALREADY_IN_PROGRESS"] | UnsetType = UNSET
+    code: Literal["USAGE_LIMIT_REACHED", "ALREADY_IN_PROGRESS", "DAILY_LIMIT_REACHED"] | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     remaining_quota: float | UnsetType = UNSET
 
@@ -63,6 +71,7 @@ class Assignment(Result):
 
     diary: str
     style_hint: str | None
+    owner: str
     person: str
     lyrics: Lyrics | None
     callback_secret: str
@@ -84,13 +93,15 @@ class PendingTracks(Args):
 
 
 @music.mutation()
-async def begin_generation(ctx: MutationContext, args: StartGeneration) -> Started:
+async def begin_generation(ctx: MutationContext, args: BeginGeneration) -> Started:
     """Entry, charge, generation and job in one transaction."""
     owner = await accounts.of_caller(ctx)
     diary_id = await diaries.save(ctx, owner, args.content, args.diary_id or None)
     # A new entry has no song in the making.
     if args.diary_id and await generations.live_for(ctx.db, diary_id):
         return await _refused(ctx, owner, diary_id, "ALREADY_IN_PROGRESS", IN_PROGRESS)
+    if args.cap is not None and (await usage.quota_of(ctx.db, owner, ctx.now)).remaining:
+        return await _refused(ctx, owner, diary_id, "DAILY_LIMIT_REACHED", song_budget.reason_of(args.cap))
     charge_id = await usage.charge(ctx.db, owner, ctx.now)
     if charge_id is None:
         return await _refused(ctx, owner, diary_id, "USAGE_LIMIT_REACHED", LIMIT_REACHED)
@@ -98,6 +109,7 @@ async def begin_generation(ctx: MutationContext, args: StartGeneration) -> Start
     generation_id = await generations.insert(
         ctx.db, owner=owner, diary_id=diary_id, charge_id=charge_id, style_hint=hint, now=ctx.now
     )
+    await budgets.claim(ctx.db, ctx.settings, args.reservation, generation_id, ctx.now)
     await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id), account=owner)
     quota = await usage.quota_of(ctx.db, owner, ctx.now)
     return Started(diary_id=diary_id, success=True, remaining_quota=quota.remaining)
@@ -110,12 +122,19 @@ async def start_diary_music_generation(ctx: ActionContext, args: StartGeneration
     The entry is saved also when no song can be made: then `code` says why. Errors as for writing an entry.
     """
     await revenuecat_billing.refresh_if_stale(ctx)
-    return await ctx.run_mutation(begin_generation, args)
+    money = await song_budget.reserve_song(ctx)
+    told = msgspec.structs.asdict(args)
+    began = await ctx.run_mutation(
+        begin_generation, BeginGeneration(**told, reservation=money.reservation, cap=money.cap)
+    )
+    if not began.success:
+        await song_budget.cancel(ctx, money)
+    return began
 
 
 async def _refused(
-    ctx: MutationContext, owner: UserId, diary_id: DiaryId, code: Literal["USAGE_LIMIT_REACHED", "ALREADY_IN_PROGRESS"],
-    reason: str,
+    ctx: MutationContext, owner: UserId, diary_id: DiaryId,
+    code: Literal["USAGE_LIMIT_REACHED", "ALREADY_IN_PROGRESS", "DAILY_LIMIT_REACHED"], reason: str,
 ) -> Started:  # fmt: skip
     quota = await usage.quota_of(ctx.db, owner, ctx.now)
     return Started(diary_id=diary_id, success=False, code=code, reason=reason, remaining_quota=quota.remaining)
@@ -124,6 +143,7 @@ async def _refused(
 @music.mutation()
 async def give_up(ctx: MutationContext, args: OneGeneration) -> None:
     """No more tries: the generation fails and its charge is given back."""
+    await budgets.release(ctx.db, ctx.settings, args.generation_id)
     await generations.fail(ctx.db, args.generation_id, code="exhausted", reason=GAVE_UP, now=ctx.now)
 
 
@@ -134,7 +154,8 @@ async def request_suno_generation(ctx: ActionContext, args: OneGeneration) -> No
     if work is None:
         return
     try:
-        lyrics = work.lyrics or await _written(ctx, args, work)
+        with budgets.paid_for(ctx.settings, work.owner, args.generation_id):
+            lyrics = work.lyrics or await _written(ctx, args, work)
         await _ask_suno(ctx, args, work, lyrics)
     except VendorError as error:
         if not error.permanent:
@@ -188,6 +209,7 @@ async def take_up(ctx: MutationContext, args: OneGeneration) -> Assignment | Non
     return Assignment(
         diary=diary,
         style_hint=row["style_hint"],
+        owner=row["user_id"],
         # A stable id that tells the vendor nothing about who it is.
         person=hashlib.sha256(row["user_id"].encode()).hexdigest(),
         lyrics=Lyrics(row["lyric"], row["mood"], row["style"], row["title"]) if written else None,
@@ -214,18 +236,23 @@ async def save_lyrics(ctx: MutationContext, args: WrittenLyrics) -> None:
 @music.mutation()
 async def note_asked(ctx: MutationContext, args: OneGeneration) -> bool:
     """Note that Suno is about to be asked; False when that was noted before, and it must not be asked again."""
-    return await generations.note_asked(ctx.db, args.generation_id, ctx.now)
+    noted = await generations.note_asked(ctx.db, args.generation_id, ctx.now)
+    if noted:
+        await song_budget.pay_suno(ctx, args.generation_id)
+    return noted
 
 
 @music.mutation()
 async def note_refused(ctx: MutationContext, args: OneGeneration) -> None:
     """Note that Suno certainly did not take the song: it may be asked again."""
     await generations.note_refused(ctx.db, args.generation_id, ctx.now)
+    await song_budget.take_back_from_suno(ctx, args.generation_id)
 
 
 @music.mutation()
 async def create_pending_music_records(ctx: MutationContext, args: PendingTracks) -> None:
     """Suno is composing: keep its task, if that is known, for the generation and its two pending tracks."""
+    await budgets.release(ctx.db, ctx.settings, args.generation_id)
     row = await generations.locked(ctx.db, args.generation_id)
     if row is not None:
         await song_delivery.adopt_task(ctx, row, args.task_id)
@@ -242,4 +269,5 @@ class Failure(Args):
 @music.mutation()
 async def fail_generation(ctx: MutationContext, args: Failure) -> None:
     """End a generation in failure and give its charge back, unless it has ended already."""
+    await budgets.release(ctx.db, ctx.settings, args.generation_id)
     await generations.fail(ctx.db, args.generation_id, code=args.code, reason=args.reason, now=ctx.now)

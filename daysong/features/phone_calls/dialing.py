@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from daysong.features.phone_calls import calls, consent, ownership
+from daysong.features.phone_calls import calls, consent, money, ownership
 from daysong.features.phone_calls.assistant import Talk, assistant_for
 from daysong.features.phone_calls.calendar import is_known, there
 from daysong.features.phone_calls.numbers import number_hash
@@ -50,6 +50,13 @@ class OneCall(Args):
     """Which call, by its job."""
 
     job_id: IdText
+
+
+class DueCall(OneCall):
+    """The same, with what was reserved for it, or which cap of the day does not allow it."""
+
+    reservation: str | None = None
+    cap: str | None = None
 
 
 class OneAttempt(OneCall):
@@ -106,8 +113,12 @@ async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
 
 async def place(ctx: ActionContext, args: OneCall) -> None:
     """Take a line, and ask VAPI for the call; does nothing when it may not be made, or not now."""
-    order = await ctx.run_mutation(take_line, args)
+    reserved = await money.reserve_call(ctx, await ctx.run_query(account_of_call, args))
+    order = await ctx.run_mutation(
+        take_line, DueCall(job_id=args.job_id, reservation=reserved.reservation, cap=reserved.cap)
+    )
     if order is None:
+        await money.cancel(ctx, reserved)
         return
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
     talk = Talk(
@@ -136,8 +147,15 @@ async def place(ctx: ActionContext, args: OneCall) -> None:
     await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=call_id))
 
 
+@executor.query()
+async def account_of_call(ctx: QueryContext, args: OneCall) -> str | None:
+    """Whose call it is."""
+    found: str | None = await ctx.db.fetchval("select user_id from call_jobs where id = $1", args.job_id)
+    return found
+
+
 @executor.mutation()
-async def take_line(ctx: MutationContext, args: OneCall) -> Order | None:
+async def take_line(ctx: MutationContext, args: DueCall) -> Order | None:
     """Note that VAPI is about to be asked for a call; None when it is not to be.
 
     A call that may not be made is canceled, with the reason. One for which no line is free goes on waiting. One that
@@ -173,11 +191,14 @@ async def take_line(ctx: MutationContext, args: OneCall) -> Order | None:
     code = code or number_forbids(number, agreed=agreed, now=ctx.now, timezone=row["timezone"])
     if code is None and await _dials_today(ctx, row["user_id"]) >= MOST_DIALS_OF_A_PERSON:
         code = "too_many_calls"
+    if code is None and args.cap is not None:
+        code = "daily_limit"
     if code is not None:
         await _call_off(ctx, args.job_id, row, hashed, code)
         return None
     if not await calls.lines_free(ctx.db, ctx.settings.vapi.max_concurrent_calls):
         return None
+    await money.claim(ctx, args.reservation, args.job_id)
     await ctx.db.execute(
         """update call_jobs set asked_at = $2, number_hash = $3, with_consent = $4, attempts = attempts + 1,
              not_before = null, updated_at = $2 where id = $1""",

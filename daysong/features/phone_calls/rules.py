@@ -48,6 +48,7 @@ REASONS: Mapping[str, str] = {
     "tried_today": "This number was tried today already, and nobody has agreed to be called yet.",
     "number_busy": "This number was called as often as it may be on one day.",
     "too_many_calls": "You were called as often as may be on one day.",
+    "daily_limit": "Today's limit of calls is reached. The next call comes as planned.",
     "not_configured": "Calls are not available at the moment.",
     "lines_busy": "All lines were taken.",
     "lost": "The call could not be confirmed.",

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from daysong.kernel.database import Database, Transaction
+from daysong.kernel.database import Database
 from daysong.kernel.limits.rates import Rate
 
 # A pause that a vendor asks for is not believed beyond that.
 LONGEST_HOLD = 900.0
-PURGED_AT_ONCE = 5000
 
 _SECONDS = "extract(epoch from {} - clock_timestamp())::float8"
 # After a pause requests go one by one, so that the vendor is not met by all at once.
@@ -90,14 +89,3 @@ class RateStore:
     async def hold(self, name: str, seconds: float) -> None:
         """Let nobody through for that long: the vendor has asked for it."""
         await self._database.pool.execute(_HOLD_SQL, name, min(seconds, LONGEST_HOLD))
-
-
-async def purge(tx: Transaction) -> bool:
-    """Forget some of the rows that limit nobody any more; whether there are others."""
-    done = await tx.execute(
-        """delete from rate_limits where (name, key) in (
-             select name, key from rate_limits
-             where key <> '' and next_at < clock_timestamp() - interval '1 hour' limit $1)""",
-        PURGED_AT_ONCE,
-    )
-    return done == f"DELETE {PURGED_AT_ONCE}"

@@ -1,0 +1,324 @@
+"""Money: what vendors cost, and the caps of a day (UTC), by account, by vendor and in all. In micro-dollars.
+
+Before something is begun that vendors are paid for, its expected price is reserved. What is paid then uses the
+reservation up; what is left of it is released or expires. A day's counter is its costs and open reservations.
+
+A reservation is made in a short transaction of its own, one at a time under the counter's lock, for all who ask in this
+process at that moment. So no cap is overshot however many ask, and nobody holds the lock while doing anything else.
+Costs are written without that lock; `recount` makes the counter exact again, every five minutes and before a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import asyncpg
+from prometheus_client import Counter, Gauge
+
+from daysong.kernel import logs
+from daysong.kernel.clock import Clock
+from daysong.kernel.database import Database, Transaction
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.limits.marks import account_mark
+from daysong.kernel.limits.prices import ALL, VENDORS, Purchase
+from daysong.kernel.settings import Settings
+
+# How long a reservation stands before it belongs to something, and after that.
+UNCLAIMED = timedelta(minutes=5)
+CLAIMED = timedelta(hours=2)
+RECOUNT_PAUSE = 1.0
+WARN_AT = 0.8
+
+ACCOUNT = "account"
+
+SPENT = Gauge(
+    "daysong_budget_used_dollars", "Costs and reservations of today", ["vendor"], multiprocess_mode="mostrecent"
+)
+ALARMS = Counter("daysong_budget_alarms_total", "Budgets of a day of which 80 % were used", ["vendor"])
+REFUSALS = Counter("daysong_budget_refusals_total", "What was not begun because a cap was reached", ["cap"])
+
+log = logs.get_logger("costs")
+
+_DAY_SQL = "select vendor, amount, warned from budget_days where day = $1 order by vendor for update"
+_ACCOUNTS_SQL = """
+    select account, sum(amount)::bigint as amount from (
+      select account, amount from vendor_costs where account = any($1) and at >= $2
+      union all
+      select account, amount from budget_reservations where account = any($1) and day = $3 and expires_at > $4
+    ) used group by account"""
+_COUNT_SQL = """
+    select vendor, sum(amount)::bigint as amount from (
+      select vendor, amount from vendor_costs where at >= $1 and at < $1 + interval '1 day'
+      union all
+      select vendor, amount from budget_reservations where day = $2 and expires_at > $3
+    ) used group by vendor"""
+_PAY_SQL = """
+    with paid as (
+      insert into vendor_costs (at, vendor, function, account, amount, reference) values ($1, $2, $3, $4, $5, $6)
+      on conflict (vendor, reference) do nothing returning amount)
+    update budget_reservations r set amount = greatest(r.amount - paid.amount, 0)
+    from paid where r.reference = $7 and r.vendor = $2"""
+
+
+class Answer(NamedTuple):
+    """Whether the money is there: `reservation` if so, "" where nothing limits; else the `cap` that is reached.
+
+    The cap is `account`, a vendor, or `all`.
+    """
+
+    reservation: str | None
+    cap: str | None = None
+
+
+class _Wanted(NamedTuple):
+    purchase: Purchase
+    account: str | None
+    answer: asyncio.Future[Answer]
+
+
+class Payer(NamedTuple):
+    """Who vendors are paid for: the account's mark, and the reference of the reservation that is used up."""
+
+    account: str | None = None
+    reference: str = ""
+
+
+_NOBODY = Payer()
+_payer: ContextVar[Payer] = ContextVar("payer", default=_NOBODY)
+
+
+@contextmanager
+def paid_for(settings: Settings, account: str, subject: str) -> Iterator[None]:
+    """Within this block vendors are paid for that account, out of what was reserved for `subject`."""
+    token = _payer.set(Payer(account_mark(settings.hash_key, account), reference_of(settings, subject)))
+    try:
+        yield
+    finally:
+        _payer.reset(token)
+
+
+def reference_of(settings: Settings, subject: str) -> str:
+    """How costs and reservations refer to what is paid for, such as a generation: its id tells nothing there."""
+    return hmac.digest(settings.hash_key.encode(), b"paid for " + subject.encode(), hashlib.sha256)[:12].hex()
+
+
+async def claim(tx: Transaction, settings: Settings, reservation: str | None, subject: str, now: datetime) -> None:
+    """What was reserved is for `subject` now, such as a generation: part of the transaction that begins it."""
+    if reservation:
+        await release(tx, settings, subject)
+        await tx.execute(
+            "update budget_reservations set reference = $2, expires_at = $3 where reference = $1",
+            reservation, reference_of(settings, subject), now + CLAIMED,
+        )  # fmt: skip
+
+
+async def release(tx: Transaction, settings: Settings, subject: str) -> None:
+    """Nothing more will be paid for `subject`."""
+    await tx.execute("delete from budget_reservations where reference = $1", reference_of(settings, subject))
+
+
+async def pay(
+    tx: Transaction, settings: Settings, vendor: str, function: str, amount: int, *, account: str, subject: str,
+    now: datetime, part: str = "",
+) -> None:  # fmt: skip
+    """Write down what was paid, in the caller's transaction: once for a subject at a vendor, or for each `part`."""
+    reference = reference_of(settings, subject)
+    await tx.execute(
+        _PAY_SQL, now, vendor, function, account_mark(settings.hash_key, account), amount,
+        f"{reference}{part and ' '}{part}", reference,
+    )  # fmt: skip
+
+
+async def take_back(tx: Transaction, settings: Settings, vendor: str, amount: int, *, subject: str) -> None:
+    """The vendor certainly was not paid after all: the cost goes, and is reserved again."""
+    reference = reference_of(settings, subject)
+    if await tx.fetchval(
+        "delete from vendor_costs where vendor = $1 and reference = $2 returning true", vendor, reference
+    ):
+        await tx.execute(
+            "update budget_reservations set amount = amount + $3 where vendor = $1 and reference = $2",
+            vendor, reference, amount,
+        )  # fmt: skip
+
+
+class Budget:
+    """The money of an installation."""
+
+    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
+        self._settings = settings
+        self._costs = settings.costs
+        self._enabled = settings.limits.enabled
+        self._database = database
+        self._clock = clock
+        self._wanted: list[_Wanted] = []
+        self._running: asyncio.Task[None] | None = None
+        self._recounted = 0.0
+
+    async def reserve(self, purchase: Purchase, account: str | None) -> Answer:
+        """Reserve the price of a purchase for an account (its user id), or say which cap is reached."""
+        if not self._enabled:
+            return Answer("")
+        mark = None if account is None else account_mark(self._settings.hash_key, account)
+        loop = asyncio.get_running_loop()
+        wanted = _Wanted(purchase, mark, loop.create_future())
+        self._wanted.append(wanted)
+        if self._running is None:
+            self._running = loop.create_task(self._run())
+        return await wanted.answer
+
+    async def cancel(self, reservation: str | None) -> None:
+        """What was reserved is not wanted."""
+        if reservation:
+            await self._database.pool.execute("delete from budget_reservations where reference = $1", reservation)
+
+    async def paid(self, vendor: str, function: str, amount: int) -> None:
+        """Write down what an answer of a vendor cost, for whom `paid_for` says. Never fails what it was paid for."""
+        payer, now = _payer.get(), self._clock.now()
+        try:
+            await self._database.pool.execute(
+                _PAY_SQL, now, vendor, function, payer.account, amount, secrets.token_hex(12), payer.reference
+            )
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DaysongError) as error:
+            log.error("cost not written", vendor=vendor, amount=amount, error=logs.describe(error))  # noqa: TRY400
+
+    async def paid_for_tokens(self, vendor: str, function: str, given: float, written: float) -> None:
+        """The same for an answer that is paid for by tokens."""
+        await self.paid(vendor, function, self._costs.tokens(given, written))
+
+    async def recount(self) -> None:
+        """Make today's counter exact, raise the alarms that are due, and forget reservations that have expired."""
+        now = self._clock.now()
+        async with self._database.pool.acquire() as connection, connection.transaction():
+            rows = await self._lock_day(connection, now)
+            await connection.execute("delete from budget_reservations where expires_at < $1", now)
+            counted = await connection.fetch(_COUNT_SQL, _midnight(now), now.date(), now)
+            amounts = {row["vendor"]: row["amount"] for row in counted}
+            amounts[ALL] = sum(amounts.values())
+            await self._write(connection, now, {row["vendor"]: amounts.get(row["vendor"], 0) for row in rows}, rows)
+
+    async def _run(self) -> None:
+        try:
+            while self._wanted:
+                batch, self._wanted = self._wanted, []
+                try:
+                    answers = await self._decide(batch)
+                    if any(answer.cap is not None for answer in answers) and await self._recounted_now():
+                        # Refused by a counter that was not exact, perhaps.
+                        refused = [place for place, answer in enumerate(answers) if answer.cap is not None]
+                        again = await self._decide([batch[place] for place in refused])
+                        for place, answer in zip(refused, again, strict=True):
+                            answers[place] = answer
+                except Exception as error:  # noqa: BLE001 - each of those who asked is told
+                    for wanted in batch:
+                        if not wanted.answer.done():
+                            wanted.answer.set_exception(error)
+                    continue
+                for wanted, answer in zip(batch, answers, strict=True):
+                    if answer.cap is not None:
+                        REFUSALS.labels(answer.cap).inc()
+                    if not wanted.answer.done():
+                        wanted.answer.set_result(answer)
+        finally:
+            self._running = None
+
+    async def _recounted_now(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now - self._recounted < RECOUNT_PAUSE:
+            return False
+        self._recounted = now
+        await self.recount()
+        return True
+
+    async def _decide(self, batch: list[_Wanted]) -> list[Answer]:
+        now = self._clock.now()
+        day = now.date()
+        async with self._database.pool.acquire() as connection, connection.transaction():
+            rows = await self._lock_day(connection, now)
+            used = {row["vendor"]: row["amount"] for row in rows}
+            marks = list({wanted.account for wanted in batch if wanted.account is not None})
+            of_accounts = {
+                row["account"]: row["amount"]
+                for row in await connection.fetch(_ACCOUNTS_SQL, marks, _midnight(now), day, now)
+            }
+            answers, reserved = [], []
+            for wanted in batch:
+                prices = self._costs.prices(wanted.purchase)
+                price = sum(prices.values())
+                cap = self._reached(wanted.account, prices, used, of_accounts)
+                if cap is not None:
+                    answers.append(Answer(None, cap))
+                    continue
+                for vendor, amount in prices.items():
+                    used[vendor] = used.get(vendor, 0) + amount
+                used[ALL] = used.get(ALL, 0) + price
+                if wanted.account is not None:
+                    of_accounts[wanted.account] = of_accounts.get(wanted.account, 0) + price
+                reference = secrets.token_hex(12)
+                reserved += [(reference, vendor, wanted.account, amount) for vendor, amount in prices.items()]
+                answers.append(Answer(reference))
+            if reserved:
+                await connection.execute(
+                    """insert into budget_reservations (reference, vendor, account, amount, day, expires_at)
+                       select r.*, $5, $6
+                       from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) r""",
+                    *([row[column] for row in reserved] for column in range(4)), day, now + UNCLAIMED,
+                )  # fmt: skip
+                await self._write(connection, now, used, rows)
+        return answers
+
+    def _reached(
+        self,
+        account: str | None,
+        prices: Mapping[str, int],
+        used: Mapping[str, int],
+        of_accounts: Mapping[str, int],
+    ) -> str | None:
+        """The cap that does not allow those prices, if any."""
+        caps, price = self._costs.caps, sum(prices.values())
+        if account is not None and ACCOUNT in caps and of_accounts.get(account, 0) + price > caps[ACCOUNT]:
+            return ACCOUNT
+        for vendor, amount in (*prices.items(), (ALL, price)):
+            if vendor in caps and used.get(vendor, 0) + amount > caps[vendor]:
+                return vendor
+        return None
+
+    async def _lock_day(self, connection: Transaction, now: datetime) -> list[asyncpg.Record]:
+        rows = await connection.fetch(_DAY_SQL, now.date())
+        if not rows:
+            await connection.execute(
+                """insert into budget_days (day, vendor) select $1, unnest($2::text[])
+                   on conflict (day, vendor) do nothing""",
+                now.date(), sorted((*VENDORS, ALL)),
+            )  # fmt: skip
+            rows = await connection.fetch(_DAY_SQL, now.date())
+        return rows
+
+    async def _write(
+        self, connection: Transaction, now: datetime, used: Mapping[str, int], rows: list[asyncpg.Record]
+    ) -> None:
+        warned = {row["vendor"]: row["warned"] for row in rows}
+        for vendor, amount in used.items():
+            cap = self._costs.caps.get(vendor)
+            SPENT.labels(vendor).set(amount / 1e6)
+            if cap is not None and amount >= WARN_AT * cap and not warned.get(vendor, False):
+                warned[vendor] = True
+                ALARMS.labels(vendor).inc()
+                log.warning("80 % of a daily budget are used", vendor=vendor, amount=amount, cap=cap)
+        await connection.execute(
+            """update budget_days d set amount = n.amount, warned = n.warned
+               from (select * from unnest($2::text[], $3::bigint[], $4::bool[]) n (vendor, amount, warned)) n
+               where d.day = $1 and d.vendor = n.vendor""",
+            now.date(), list(used), list(used.values()), [warned.get(vendor, False) for vendor in used],
+        )  # fmt: skip
+
+
+def _midnight(now: datetime) -> datetime:
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+import structlog
+
+from daysong.kernel.clock import MovableClock
+from daysong.kernel.conftest import settings
+from daysong.kernel.database import Database, Transaction
+from daysong.kernel.limits import budgets
+from daysong.kernel.limits.budgets import Answer, Budget, paid_for
+from daysong.kernel.limits.prices import Costs, Purchase
+from daysong.kernel.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+SONG = sum(Costs().prices(Purchase.SONG).values())
+SUNO = Costs().suno_song
+
+
+@pytest.fixture
+async def databases(database_url: str) -> AsyncIterator[tuple[Database, Database]]:
+    """The database as two processes have it."""
+    both = Database(database_url, max_connections=4), Database(database_url, max_connections=4)
+    for database in both:
+        await database.open()
+    yield both
+    for database in both:
+        await database.close()
+
+
+def capped(**caps: int) -> Settings:
+    """Settings with these caps alone."""
+    return msgspec.structs.replace(settings(), costs=dataclasses.replace(Costs(), caps=caps))
+
+
+async def counter(database: Database, vendor: str = "all") -> int:
+    """How much of today's budget is used, as the counter has it."""
+    amount: int = await database.pool.fetchval("select amount from budget_days where vendor = $1", vendor)
+    return amount
+
+
+def granted(answers: list[Answer]) -> list[Answer]:
+    """Those for which the money was there."""
+    return [answer for answer in answers if answer.cap is None]
+
+
+async def test_g03_two_hundred_at_once_do_not_overshoot_a_cap(databases: tuple[Database, Database]) -> None:
+    """Of 200 who start at the same moment in two processes, just as many may as the day's budget has songs for."""
+    configured, clock = capped(all=50 * SONG + 1), MovableClock(NOW)
+    both = [Budget(configured, database, clock) for database in databases]
+    answers = await asyncio.gather(
+        *(both[place % 2].reserve(Purchase.SONG, f"user_{place}") for place in range(200))
+    )  # fmt: skip
+    assert len(granted(answers)) == 50
+    assert {answer.cap for answer in answers} == {None, "all"}
+    assert await counter(databases[0]) == 50 * SONG
+
+
+async def test_g03_an_account_has_a_cap_of_its_own(databases: tuple[Database, Database]) -> None:
+    """Whatever of one account starts at once; and the others have theirs."""
+    configured, clock = capped(account=3 * SONG), MovableClock(NOW)
+    both = [Budget(configured, database, clock) for database in databases]
+    of_alice = await asyncio.gather(*(both[place % 2].reserve(Purchase.SONG, "alice") for place in range(20)))
+    assert len(granted(of_alice)) == 3
+    assert {answer.cap for answer in of_alice} == {None, "account"}
+    assert (await both[0].reserve(Purchase.SONG, "bob")).cap is None
+    clock.move_to(NOW + timedelta(days=1))
+    assert (await both[0].reserve(Purchase.SONG, "alice")).cap is None, "tomorrow is another day"
+
+
+async def test_g03_each_vendor_has_a_cap_of_its_own(databases: tuple[Database, Database]) -> None:
+    """A song needs two vendors; a call another one."""
+    budget = Budget(capped(suno=2 * SUNO), databases[0], MovableClock(NOW))
+    answers = [await budget.reserve(Purchase.SONG, None) for _ in range(3)]
+    assert [answer.cap for answer in answers] == [None, None, "suno"]
+    assert (await budget.reserve(Purchase.CALL, None)).cap is None
+
+
+async def test_g03_what_was_paid_uses_up_what_was_reserved(databases: tuple[Database, Database]) -> None:
+    """Expected costs become real ones; what is left goes back to the budget, and is known again after a count."""
+    database, clock = databases[0], MovableClock(NOW)
+    configured = capped(all=10 * SONG)
+    budget = Budget(configured, database, clock)
+    answer = await budget.reserve(Purchase.SONG, "alice")
+
+    async def begin(tx: Transaction) -> None:
+        await budgets.claim(tx, configured, answer.reservation, "generation_1", NOW)
+        for _ in range(2):
+            await budgets.pay(
+                tx, configured, "suno", "generate", SUNO, account="alice", subject="generation_1", now=NOW
+            )  # fmt: skip
+
+    await database.mutate(begin)
+    with paid_for(configured, "alice", "generation_1"):
+        await budget.paid_for_tokens("openai", "song", 1000, 1000)
+    await budget.recount()
+    assert await counter(database) == SONG, "the answer was cheaper than expected, and more may come"
+    await database.mutate(lambda tx: budgets.release(tx, configured, "generation_1"))
+    await budget.recount()
+    costs = await database.pool.fetch("select vendor, amount, account from vendor_costs order by vendor")
+    assert [(row["vendor"], row["amount"]) for row in costs] == [("openai", 5250), ("suno", SUNO)]
+    assert len({row["account"] for row in costs}) == 1
+    assert await counter(database) == 5250 + SUNO
+
+
+async def test_g03_reservations_nobody_claims_expire(databases: tuple[Database, Database]) -> None:
+    """A process that died between reserving and beginning keeps nobody from anything for long."""
+    database, clock = databases[0], MovableClock(NOW)
+    budget = Budget(capped(all=SONG), database, clock)
+    assert (await budget.reserve(Purchase.SONG, None)).cap is None
+    assert (await budget.reserve(Purchase.SONG, None)).cap == "all"
+    clock.move_to(NOW + timedelta(minutes=6))
+    assert (await Budget(capped(all=SONG), database, clock).reserve(Purchase.SONG, None)).cap is None
+
+
+async def test_g03_an_alarm_is_raised_once_at_80_percent(
+    databases: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While there is still time to do something."""
+    budget = Budget(capped(all=10 * SONG), databases[0], MovableClock(NOW))
+    with structlog.testing.capture_logs() as lines:
+        monkeypatch.setattr(budgets, "log", structlog.get_logger())
+        for _ in range(7):
+            await budget.reserve(Purchase.SONG, None)
+        assert lines == []
+        for _ in range(3):
+            await budget.reserve(Purchase.SONG, None)
+        await budget.recount()
+    assert [(line["log_level"], line["vendor"]) for line in lines] == [("warning", "all")]
+
+
+async def test_money_that_was_not_taken_is_there_again(databases: tuple[Database, Database]) -> None:
+    """A vendor that refuses is not paid; the next try is."""
+    database, configured = databases[0], capped(all=SONG)
+    budget = Budget(configured, database, MovableClock(NOW))
+    answer = await budget.reserve(Purchase.SONG, "alice")
+
+    async def refused(tx: Transaction) -> None:
+        await budgets.claim(tx, configured, answer.reservation, "generation_1", NOW)
+        await budgets.pay(tx, configured, "suno", "generate", SUNO, account="alice", subject="generation_1", now=NOW)
+        await budgets.take_back(tx, configured, "suno", SUNO, subject="generation_1")
+
+    await database.mutate(refused)
+    await budget.recount()
+    assert await counter(database) == SONG
+    assert await database.pool.fetchval("select count(*) from vendor_costs") == 0
