@@ -112,11 +112,12 @@ async def test_arguments_that_are_no_object_are_refused(
     [
         ("", "diary_is_empty", "Content cannot be empty"),
         (" \n\t ", "diary_is_empty", "Content cannot be empty"),
-        ("x" * 50_001, "diary_too_long", "Content is too long"),
+        ("\ufeff\u200b\u2800\u3164 \u00ad", "diary_is_empty", "Content cannot be empty"),
+        ("x" * 50_001, "diary_too_long", "Content is too long: at most 50,000 characters"),
     ],
-    ids=["empty", "space", "too long"],
+    ids=["empty", "space", "invisible (g46)", "too long"],
 )
-async def test_f61_an_entry_must_say_something_and_end_somewhere(
+async def test_f61_g46_an_entry_must_say_something_and_end_somewhere(
     world: World, alice: Person, content: str, code: str, message: str
 ) -> None:
     """Empty and endless entries are refused wherever an entry is written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,3 +38,10 @@ def test_vendor_text_is_cleaned_for_the_database() -> None:
     """Control characters go, line ends become plain, and no NUL is left anywhere in a JSON value."""
     assert clean(" a\r\nb\rc\x00\x07 ") == "a\nb\nc"
     assert storable({"a\x00": ["\x00b", {"c": 1, "d": None}]}) == {"a": ["b", {"c": 1, "d": None}]}
+
+
+@pytest.mark.parametrize("title", ["\ufeff", "\u2800\u3164", " \u200b\n"])
+def test_g46_a_title_in_which_nothing_is_visible_is_none(title: str) -> None:
+    """So that a song is shown as untitled, instead of with an empty line."""
+    assert clean(title) == ""
+    assert clean(f"{title}Rain{title}") == "Rain"

@@ -42,6 +42,7 @@ from daysong.kernel.errors import VendorError
 from daysong.kernel.ids import UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
+from daysong.kernel.visible import trimmed
 from daysong.vendors.openai import Diarist
 from daysong.vendors.vapi import Telephone
 from daysong.vendors.vapi_reports import CONSENT, END_OF_CALL, ENDED, STATUS_UPDATE, Message, Report, Turn
@@ -255,7 +256,7 @@ async def save_call_diary(ctx: MutationContext, args: CallDiary) -> None:
     )
     if session is None:
         return
-    content = args.content.strip()[:MAX_CONTENT]
+    content = trimmed(args.content)[:MAX_CONTENT]
     if not content:
         await ctx.db.execute("update call_sessions set outcome = 'no_words' where id = $1", args.session_id)
         return

@@ -26,6 +26,7 @@ from daysong.kernel.errors import VendorError
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
+from daysong.kernel.visible import trimmed
 from daysong.vendors.openai import Lyrics, LyricsWriter, final_style
 from daysong.vendors.suno import SongMaker
 from daysong.workflows import song_budget, song_delivery
@@ -105,7 +106,7 @@ async def begin_generation(ctx: MutationContext, args: BeginGeneration) -> Start
     charge_id = await usage.charge(ctx.db, owner, ctx.now)
     if charge_id is None:
         return await _refused(ctx, owner, diary_id, "USAGE_LIMIT_REACHED", LIMIT_REACHED)
-    hint = (args.style or "").strip() or None
+    hint = trimmed(args.style or "") or None
     generation_id = await generations.insert(
         ctx.db, owner=owner, diary_id=diary_id, charge_id=charge_id, style_hint=hint, now=ctx.now
     )

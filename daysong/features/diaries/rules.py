@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from daysong.kernel.errors import ExpectedError
+from daysong.kernel.visible import trimmed
 
 MAX_CONTENT = 50_000
 
 
 class DiaryIsEmpty(ExpectedError):
-    """Nothing but space was written."""
+    """Nothing visible was written."""
 
     code = "diary_is_empty"
     default_message = "Content cannot be empty"
@@ -19,7 +20,7 @@ class DiaryTooLong(ExpectedError):
 
     code = "diary_too_long"
     status = 413
-    default_message = "Content is too long"
+    default_message = f"Content is too long: at most {MAX_CONTENT:,} characters"
 
 
 class DiaryNotFound(ExpectedError):
@@ -39,8 +40,8 @@ class WriterNotFound(ExpectedError):
 
 
 def checked(content: str) -> str:
-    """The content without surrounding space, if it can be an entry."""
-    content = content.strip()
+    """The content without blank characters around it, if it can be an entry. Errors: DiaryIsEmpty, DiaryTooLong."""
+    content = trimmed(content)
     if not content:
         raise DiaryIsEmpty
     if len(content) > MAX_CONTENT:

@@ -1,0 +1,60 @@
+"""Whether text shows anything: characters that take up no ink, alone or together, are as good as none."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Spaces, line and paragraph separators, controls, formats, and halves of characters.
+_INVISIBLE_CATEGORIES = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs"})
+
+# Ranges (inclusive) of what those categories do not tell: fillers, variation selectors, blank letters and symbols, and
+# what Unicode reserves for characters without a shape (Default_Ignorable_Code_Point). The categories of reserved code
+# points differ between versions of Unicode, and an unassigned one elsewhere may be an emoji newer than ours.
+_BLANK_RANGES = (
+    (0x034F, 0x034F),  # combining grapheme joiner
+    (0x115F, 0x1160),  # Hangul fillers
+    (0x17B4, 0x17B5),  # Khmer inherent vowels
+    (0x180B, 0x180F),  # Mongolian variation selectors
+    (0x2065, 0x2065),
+    (0x2800, 0x2800),  # Braille pattern without dots
+    (0x3164, 0x3164),  # Hangul filler
+    (0xFE00, 0xFE0F),  # variation selectors
+    (0xFFA0, 0xFFA0),  # halfwidth Hangul filler
+    (0xFDD0, 0xFDEF),  # never characters
+    (0xFFF0, 0xFFF8),
+    (0xFFFE, 0xFFFF),  # never characters
+    (0x16FE4, 0x16FE4),  # Khitan filler
+    (0x1D159, 0x1D159),  # musical null notehead
+    (0xE0000, 0xE0FFF),  # tags and more variation selectors
+)
+_BLANK = frozenset(chr(point) for first, last in _BLANK_RANGES for point in range(first, last + 1))
+
+# What is cut off the ends. Not joiners, direction marks, tags and variation selectors: what stands beside them needs
+# them, such as the emoji of a flag.
+_TRIMMED = frozenset("\u00ad\u180e\u200b\u2060\u2800\ufeff")
+
+
+def is_visible(character: str) -> bool:
+    """Whether a character shows something by itself."""
+    return unicodedata.category(character) not in _INVISIBLE_CATEGORIES and character not in _BLANK
+
+
+def shows(text: str) -> bool:
+    """Whether there is anything visible in `text`."""
+    return any(map(is_visible, text))
+
+
+def trimmed(text: str) -> str:
+    """Return `text` without blank characters at its ends; an empty text when nothing in it is visible."""
+    if not shows(text):
+        return ""
+    start, end = 0, len(text)
+    while _is_trimmed(text[start]):
+        start += 1
+    while _is_trimmed(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _is_trimmed(character: str) -> bool:
+    return character.isspace() or character in _TRIMMED or unicodedata.category(character) == "Cc"
