@@ -10,7 +10,7 @@ import httpx2
 from litestar import Litestar
 from litestar.types import ASGIApp
 
-from daysong.features import profile
+from daysong.features import preferences, profile
 from daysong.features.diaries import functions as diaries
 from daysong.features.music import playback
 from daysong.features.phone_calls import dialing, inbound
@@ -68,6 +68,7 @@ ROOMS: tuple[Room, ...] = (
     users.room,
     accounts.room,
     profile.room,
+    preferences.room,
     subscriptions.billing,
     subscriptions.room,
     revenuecat_billing.room,

@@ -1,32 +1,56 @@
-"""Our own audio and cover art. Knowing a file's id is the permission to fetch it; what is under an id never changes."""
+"""Our own audio and cover art, at two kinds of addresses.
+
+/media/<file id>             for owners: knowing the id is the permission to fetch it; what is there never changes
+/media/shared/<share>/audio  for strangers, and .../cover: as long as the share is open, asked for anew each time
+
+With `?download=1` a browser saves it instead of playing it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
+from urllib.parse import urlsplit
 
+import asyncpg
 from litestar import route
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
+from daysong.features.sharing.rules import OPEN_SQL
 from daysong.kernel import logs
 from daysong.kernel.database import Database
 from daysong.kernel.errors import VendorError
+from daysong.transport.file_names import disposition
 from daysong.transport.refusals import Refused
 from daysong.vendors.storage import FileMissing, FileStore
 
 A_YEAR = 31_536_000
+ASKED_ANEW = "private, no-cache"
 # What its person deleted is served no more, neither a song nor anything of an account.
 SERVED_SQL = """
-    select f.content_type, f.size from files f
+    select f.id, f.content_type, f.size, (select title from music m where $1 in (m.audio_file_id, m.image_file_id)
+                                          order by m.music_index limit 1) as title
+    from files f
     where f.id = $1
       and not exists (select from users u where u.id = f.user_id and u.deleted_at is not null)
       and not exists (select from music m
                       where m.deleted_at is not null and $1 in (m.audio_file_id, m.image_file_id))"""
+
+# The file behind a share, or the vendor's address until there is one.
+SHARED_SQL = f"""
+    select f.id, f.content_type, f.size, m.title,
+           case $2::text when 'audio' then m.audio_url else m.image_url end as url
+    from shared_music s
+    join music m on m.id = s.music_id
+    join users u on u.id = s.user_id
+    left join files f on f.id = case $2::text when 'audio' then m.audio_file_id else m.image_file_id end
+    where s.share_id = $1 and {OPEN_SQL}"""  # noqa: S608 - a constant
 
 LONGEST_ID = 64
 # What a browser may show by itself; anything else is only ever saved.
@@ -74,28 +98,68 @@ def _number(digits: str) -> int | None:
     return int(digits.lstrip("0")[:20] or "0") if digits else None
 
 
+class Served(NamedTuple):
+    """A file that may be fetched, with the title it is saved under.
+
+    etag   of its content
+    cache  whether a browser may keep it, and show it without asking again
+    """
+
+    file_id: str
+    content_type: str
+    size: int
+    title: str | None
+    etag: str
+    cache: str
+
+
 def handlers(database: Database, files: FileStore) -> list[HTTPRouteHandler]:
-    """/media/<file id>."""
+    """/media/<file id>, and /media/shared/<share id>/audio and /cover."""
 
     @route("/media/{file_id:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
     async def media(file_id: FromPath[str]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-            await _serve(cast("HTTPScope", scope), send, file_id, database, files)
+            row = await database.pool.fetchrow(SERVED_SQL, file_id) if _is_id(file_id) else None
+            if row is None:
+                await _plain(send, 404, "Not Found")
+                return
+            cache = f"private, max-age={A_YEAR}, immutable"
+            await _serve(cast("HTTPScope", scope), send, _served(row, f'"{file_id}"', cache), files)
 
         return serve
 
-    return [media]
+    @route("/media/shared/{share_id:str}/{what:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
+    async def shared(share_id: FromPath[str], what: FromPath[Literal["audio", "cover"]]) -> ASGIApp:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+            row = await database.pool.fetchrow(SHARED_SQL, share_id, what) if _is_id(share_id) else None
+            if row is not None and row["id"] is not None:
+                # Tells versions apart, and nobody the file's own id.
+                etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
+                served = _served(row, f'"{etag}"', ASKED_ANEW)
+                await _serve(cast("HTTPScope", scope), send, served, files)
+            elif row is not None and urlsplit(row["url"] or "").scheme in {"http", "https"}:
+                # Not ours yet; what is there is good for two weeks at most.
+                headers = {"location": row["url"], "cache-control": "no-store", "referrer-policy": "no-referrer"}
+                await _plain(send, 302, "Found", headers)
+            else:
+                await _plain(send, 404, "Not Found", {"cache-control": "no-store"})
+
+        return serve
+
+    return [media, shared]
 
 
-async def _serve(scope: HTTPScope, send: Send, file_id: str, database: Database, files: FileStore) -> None:
-    row = None
-    if len(file_id) <= LONGEST_ID and "\0" not in file_id:
-        row = await database.pool.fetchrow(SERVED_SQL, file_id)
-    if row is None:
-        await _plain(send, 404, "Not Found")
-        return
-    size, etag = row["size"], f'"{file_id}"'
-    headers = _headers(row["content_type"], etag)
+def _served(row: asyncpg.Record, etag: str, cache: str) -> Served:
+    return Served(row["id"], row["content_type"], row["size"], row["title"], etag, cache)
+
+
+def _is_id(text: str) -> bool:
+    return len(text) <= LONGEST_ID and "\0" not in text
+
+
+async def _serve(scope: HTTPScope, send: Send, served: Served, files: FileStore) -> None:
+    file_id, size, etag = served.file_id, served.size, served.etag
+    headers = _headers(served, is_download=_is_download(scope))
     if _matches(_header(scope, b"if-none-match"), etag):
         await _start(send, 304, headers)
         await _end(send)
@@ -140,14 +204,20 @@ class _Closable(AsyncIterator[bytes]):
     async def aclose(self) -> None: ...
 
 
-def _headers(content_type: str, etag: str) -> dict[str, str]:
+def _is_download(scope: HTTPScope) -> bool:
+    return b"download=1" in scope["query_string"].split(b"&")
+
+
+def _headers(served: Served, *, is_download: bool) -> dict[str, str]:
+    content_type = served.content_type
     shown = content_type.lower().startswith(SHOWN)
+    how = "inline" if shown and not is_download else "attachment"
     headers = {
         "content-type": content_type if shown else "application/octet-stream",
-        "content-disposition": "inline" if shown else "attachment",
-        "etag": etag,
+        "content-disposition": disposition(how, served.title, content_type),
+        "etag": served.etag,
         "accept-ranges": "bytes",
-        "cache-control": f"private, max-age={A_YEAR}, immutable",
+        "cache-control": served.cache,
         "x-content-type-options": "nosniff",
         "cross-origin-resource-policy": "cross-origin",
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from daysong.kernel.visible import trimmed
+
 _KEPT_CONTROLS = "\n\t"
 
 
@@ -29,9 +31,12 @@ def fit_tags(text: str, limit: int) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` with plain line ends and without control characters (a database refuses NUL), trimmed."""
+    """`text` with plain line ends and without control characters (a database refuses NUL), trimmed.
+
+    Empty when nothing in it is visible.
+    """
     plain = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(letter for letter in plain if letter >= " " or letter in _KEPT_CONTROLS).strip()
+    return trimmed("".join(letter for letter in plain if letter >= " " or letter in _KEPT_CONTROLS))
 
 
 def storable(value: Any) -> Any:

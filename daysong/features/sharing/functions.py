@@ -8,9 +8,17 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from daysong.features.links import media_url, share_url
+from daysong.features.links import share_url, shared_media_url
 from daysong.features.music.rules import MusicNotFound
-from daysong.features.sharing.rules import DeletedMusic, MusicNotReady, NotYoursToShare, new_share_id
+from daysong.features.sharing.rules import (
+    OPEN_SQL,
+    DeletedMusic,
+    MusicNotReady,
+    NotYoursToShare,
+    new_share_id,
+    shown_name,
+    shown_title,
+)
 from daysong.features.subscriptions import accounts
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import MutationContext, QueryContext
@@ -18,8 +26,6 @@ from daysong.kernel.ids import ShareRowId, UserId
 from daysong.kernel.registry import Args, IdText, Result, Room, given
 
 room = Room("sharing")
-
-UNTITLED = "Untitled Track"
 
 
 class CreateShareLink(Args):
@@ -48,7 +54,13 @@ class NothingShared(Result):
 
 
 class SharedMusic(Result):
-    """What a stranger sees: the song, never the diary, nor who its owner is to us."""
+    """What a stranger sees: the song, never the diary, nor who its owner is to us.
+
+    created_at            when it was shared
+    image_url, audio_url  good for as long as the share is open
+    user_name             the first word of the owner's name, unless they switched that off
+    owner_clerk_id        only for the owner
+    """
 
     found: bool
     title: str
@@ -59,6 +71,8 @@ class SharedMusic(Result):
     lyric: str | UnsetType = UNSET
     lyric_with_time: Any = UNSET
     duration: float | UnsetType = UNSET
+    user_name: str | UnsetType = UNSET
+    owner_clerk_id: str | UnsetType = UNSET
 
 
 @room.mutation(public=True)
@@ -98,15 +112,18 @@ def _check_shareable(track: asyncpg.Record | None, owner: UserId) -> None:
 
 @room.query(public=True, reads=("shared_music", "music", "users"))
 async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMusic | NothingShared:
-    """The song behind a link, for anybody."""
+    """Return the song behind a link to any caller, or `found: false`."""
     ctx.depends_on(args.share_id)
     row = await ctx.db.fetchrow(
-        """select m.*, case when u.suspension is null then u.clerk_id else '' end as clerk_id, s.user_id as sharer,
-                  not s.is_private and m.deleted_at is null and m.status = 'ready' and u.deleted_at is null as is_open
-           from shared_music s
-           join music m on m.id = s.music_id
-           join users u on u.id = s.user_id
-           where s.share_id = $1""",
+        f"""select m.title, m.lyric, m.lyric_with_time, m.duration, s.created_at, s.user_id as sharer,
+                   case when u.suspension is null then u.clerk_id else '' end as clerk_id,
+                   coalesce(m.audio_file_id, m.audio_url) <> '' as has_audio,
+                   coalesce(m.image_file_id, m.image_url) <> '' as has_cover,
+                   case when u.show_name_on_shares then u.name end as name, {OPEN_SQL} as is_open
+            from shared_music s
+            join music m on m.id = s.music_id
+            join users u on u.id = s.user_id
+            where s.share_id = $1""",  # noqa: S608 - a constant
         args.share_id,
     )
     if row is None:
@@ -115,14 +132,18 @@ async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMus
     ctx.depends_on(row["sharer"])
     if not row["is_open"]:
         return NothingShared()
+    is_owner = ctx.caller.subject == row["clerk_id"]
+    settings, share_id = ctx.settings, args.share_id
     return SharedMusic(
         found=True,
-        title=row["title"] or UNTITLED,
+        title=shown_title(row["title"]),
         created_at=to_ms(row["created_at"]),
-        is_owner=ctx.caller.subject == row["clerk_id"],
-        image_url=given(media_url(ctx.settings, row["image_file_id"], row["image_url"])),
-        audio_url=given(media_url(ctx.settings, row["audio_file_id"], row["audio_url"])),
+        is_owner=is_owner,
+        image_url=shared_media_url(settings, share_id, "cover") if row["has_cover"] else UNSET,
+        audio_url=shared_media_url(settings, share_id, "audio") if row["has_audio"] else UNSET,
         lyric=given(row["lyric"]),
         lyric_with_time=given(row["lyric_with_time"]),
         duration=given(row["duration"]),
+        user_name=given(shown_name(row["name"])),
+        owner_clerk_id=row["clerk_id"] if is_owner else UNSET,
     )

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.links import media_url, share_url
+from daysong.features.pages import LARGEST_LIST, LONGEST_LIST, json_bytes
 from daysong.features.sharing.rules import ShareNotFound
 from daysong.features.subscriptions import accounts
 from daysong.features.users.callers import IS_CALLER
@@ -34,8 +35,8 @@ class Privacy(Result):
     is_private: bool
 
 
-class OwnSharedTrack(Result):
-    """The track behind a share."""
+class OwnSharedTrack(Result, kw_only=True):
+    """The track behind a share, with its entry: of that, the first 2,000 characters."""
 
     id: str = msgspec.field(name="_id")
     status: str
@@ -43,7 +44,12 @@ class OwnSharedTrack(Result):
     image_url: str | UnsetType = UNSET
     audio_url: str | UnsetType = UNSET
     duration: float | UnsetType = UNSET
+    lyric: str | UnsetType = UNSET
+    created_at: float
     diary_id: str | UnsetType = UNSET
+    diary_date: float | UnsetType = UNSET
+    diary_content: str | UnsetType = UNSET
+    diary_title: str | UnsetType = UNSET
 
 
 class OwnShare(Result):
@@ -51,6 +57,7 @@ class OwnShare(Result):
 
     id: str = msgspec.field(name="_id")
     creation_time: float = msgspec.field(name="_creationTime")
+    music_id: str
     share_id: str
     share_url: str
     is_private: bool
@@ -60,27 +67,41 @@ class OwnShare(Result):
     music: OwnSharedTrack
 
 
-@room.query(public=True, reads=("shared_music", "share_views", "share_viewers", "music", "users"))
+SHOWN_CONTENT = 2_000
+BYTES = json_bytes("m.title", "m.lyric", "m.image_url", "m.audio_url", "d.title", f"left(d.content, {SHOWN_CONTENT})")
+
+LIST_SQL = f"""
+    select listed.*,
+           coalesce(v.views, 0) + (select count(*) from share_viewers w where w.share_row_id = listed.id) as views
+    from (select s.id, s.share_id, s.is_private, s.created_at, s.updated_at,
+                 m.id as music_id, m.status, m.title, m.image_url, m.image_file_id, m.audio_url, m.audio_file_id,
+                 m.duration, m.lyric, m.created_at as music_created_at, m.diary_id,
+                 d.date as diary_date, left(d.content, {SHOWN_CONTENT}) as diary_content, d.title as diary_title,
+                 sum({BYTES}) over (order by s.created_at desc, s.id desc rows unbounded preceding) as bytes_so_far
+          from shared_music s
+          join users u on u.id = s.user_id and {IS_CALLER}
+          join music m on m.id = s.music_id and m.deleted_at is null
+          left join diaries d on d.id = m.diary_id
+          order by s.created_at desc, s.id desc limit {LONGEST_LIST}) listed
+    left join share_views v on v.share_row_id = listed.id
+    where bytes_so_far <= {LARGEST_LIST}
+    order by listed.created_at desc, listed.id desc"""  # noqa: S608 - constants
+
+
+@room.query(public=True, reads=("shared_music", "share_views", "share_viewers", "music", "diaries", "users"))
 async def list_shared_music(ctx: QueryContext, args: NoArgs) -> list[OwnShare]:  # noqa: ARG001
-    """The caller's shares, newest first, private ones among them; without those of deleted songs. Nobody has none."""
+    """Return the caller's shares, newest first, private ones too; without those of deleted songs.
+
+    At most the newest 500, and at most 4 MiB of them. An anonymous caller has none.
+    """
     if ctx.caller.subject is None:
         return []
-    rows = await ctx.db.fetch(
-        f"""select s.id, s.share_id, s.is_private, s.created_at, s.updated_at,
-                  coalesce(v.views, 0) + (select count(*) from share_viewers w where w.share_row_id = s.id) as views,
-                  m.id as music_id, m.status, m.title, m.image_url, m.image_file_id, m.audio_url, m.audio_file_id,
-                  m.duration, m.diary_id
-           from shared_music s
-           join users u on u.id = s.user_id and {IS_CALLER}
-           join music m on m.id = s.music_id and m.deleted_at is null
-           left join share_views v on v.share_row_id = s.id
-           order by s.created_at desc, s.id desc""",  # noqa: S608 - a constant
-        ctx.caller.subject,
-    )
+    rows = await ctx.db.fetch(LIST_SQL, ctx.caller.subject)
     return [
         OwnShare(
             id=row["id"],
             creation_time=to_ms(row["created_at"]),
+            music_id=row["music_id"],
             share_id=row["share_id"],
             share_url=share_url(ctx.settings, row["share_id"]),
             is_private=row["is_private"],
@@ -94,7 +115,12 @@ async def list_shared_music(ctx: QueryContext, args: NoArgs) -> list[OwnShare]: 
                 image_url=given(media_url(ctx.settings, row["image_file_id"], row["image_url"])),
                 audio_url=given(media_url(ctx.settings, row["audio_file_id"], row["audio_url"])),
                 duration=given(row["duration"]),
+                lyric=given(row["lyric"]),
+                created_at=to_ms(row["music_created_at"]),
                 diary_id=given(row["diary_id"]),
+                diary_date=UNSET if row["diary_date"] is None else to_ms(row["diary_date"]),
+                diary_content=given(row["diary_content"]),
+                diary_title=given(row["diary_title"]),
             ),
         )
         for row in rows

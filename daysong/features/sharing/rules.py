@@ -5,10 +5,16 @@ from __future__ import annotations
 import secrets
 
 from daysong.kernel.errors import ExpectedError
+from daysong.kernel.visible import shows, trimmed
 
 # No character that could be taken for another: without 0, O, 1, I and l.
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 LENGTH = 10
+
+UNTITLED = "Untitled Track"
+LONGEST_NAME = 40
+# What of a track and its owner must be so for a share to show it; `s`, `m` and `u` are their rows.
+OPEN_SQL = "not s.is_private and m.deleted_at is null and m.status = 'ready' and u.deleted_at is null"
 
 
 class NotYoursToShare(ExpectedError):
@@ -40,6 +46,17 @@ class ShareNotFound(ExpectedError):
     code = "share_not_found"
     status = 404
     default_message = "Share not found"
+
+
+def shown_title(title: str | None) -> str:
+    """The title of a shared song; "Untitled Track" where there is none to be seen."""
+    return trimmed(title or "") or UNTITLED
+
+
+def shown_name(name: str | None) -> str | None:
+    """What strangers see of an owner's name: its first word; None when there is none to be seen."""
+    first = next((word for word in (name or "").split() if shows(word)), None)
+    return None if first is None else trimmed(first)[:LONGEST_NAME]
 
 
 def new_share_id() -> str:

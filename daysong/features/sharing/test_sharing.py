@@ -10,7 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from daysong.features.sharing import views
+from daysong.features.sharing import rules, views
+from daysong.kernel.clock import to_ms
 from daysong.kernel.context import SYSTEM, Caller
 from rehearsal import library
 from rehearsal.library import Song
@@ -64,10 +65,14 @@ async def view_from(world: World, shared: Shared, address: str, times: int = 1) 
         await world.app.call("sharing:recordShareView", args, caller=Caller(viewer=viewer))
 
 
-async def test_a_share_is_listed_with_its_song(world: World, alice: Person, song: Song, shared: Shared) -> None:
-    """Enough to show it and to change it; the id in the link is not the row's."""
+async def test_g45_a_share_is_listed_with_its_song_and_entry(
+    world: World, alice: Person, song: Song, shared: Shared
+) -> None:
+    """Enough to show it with its entry, and to change it; the id in the link is not the row's."""
     row = await shared.row()
     assert row["_id"] != row["shareId"]
+    assert row["musicId"] == song.music_id
+    made = to_ms(world.clock.now() - timedelta(hours=1))
     assert (row["shareUrl"], row["isPrivate"], row["viewCount"]) == (shared.url, False, 0)
     assert row["music"] == {
         "_id": song.music_id,
@@ -75,8 +80,15 @@ async def test_a_share_is_listed_with_its_song(world: World, alice: Person, song
         "title": "Song 1",
         "audioUrl": f"http://daysong.test/media/{song.file_id}",
         "duration": 180.5,
+        "lyric": "Words of 1",
+        "createdAt": made,
         "diaryId": song.diary_id,
+        "diaryDate": made,
+        "diaryContent": "Secret thought 1 of user_alice",
     }
+    await world.db.pool.execute("update diaries set title = 'A day', content = repeat('long ', 1000)")
+    music = (await shared.row())["music"]
+    assert (music["diaryTitle"], len(music["diaryContent"])) == ("A day", 2_000)
 
 
 async def test_shares_are_listed_newest_first_and_to_their_owner_alone(
@@ -280,19 +292,135 @@ async def test_programs_that_show_links_are_no_viewers(world: World, shared: Sha
     assert await shared.views() == 0
 
 
-async def test_f59_a_stranger_learns_nothing_of_the_owner(
+SEEN = {
+    "found", "title", "imageUrl", "audioUrl", "lyric", "lyricWithTime", "duration", "createdAt", "isOwner", "userName",
+}  # fmt: skip
+
+
+async def test_f59_a_stranger_learns_nothing_of_the_owner_but_their_first_name(
     world: World, bob: Person, nobody: Person, alice: Person, song: Song, shared: Shared
 ) -> None:
-    """Neither the entry, nor a name, an address or an id: not from the function, and not from the page."""
+    """Neither the entry, nor its date, an address or an id: not from the function, and not from the page."""
     owner = (await alice.mutation("users:ensureCurrentUser"))["userId"]
+    await world.db.pool.execute("update users set name = 'Alice Pleasance Liddell' where id = $1", owner)
+    entry = await alice.query("diaries:getDiary", diaryId=song.diary_id)
     for person in (bob, nobody):
         seen = await person.query("sharing:getSharedMusic", shareId=shared.share_id)
         assert not seen["isOwner"]
-        assert seen.keys() <= {
-            "found", "title", "imageUrl", "audioUrl", "lyric", "lyricWithTime", "duration", "createdAt", "isOwner",
-        }  # fmt: skip
+        assert seen.keys() <= SEEN
         page = await world.http.get(shared.url, headers=person.headers)
-        for secret in ("Secret thought", "user_alice", "alice@example.test", owner, song.diary_id, "Alice"):
+        secrets = (
+            "Secret thought", "user_alice", "alice@example.test", owner, song.diary_id, song.file_id, "Liddell",
+            str(entry["date"]),
+        )  # fmt: skip
+        for secret in secrets:
             assert secret not in str(seen)
             assert secret not in page.text
-    assert (await alice.query("sharing:getSharedMusic", shareId=shared.share_id))["isOwner"]
+        assert "Alice" in page.text
+    own = await alice.query("sharing:getSharedMusic", shareId=shared.share_id)
+    assert (own["isOwner"], own["ownerClerkId"]) == (True, "user_alice")
+
+
+async def test_g45_a_share_shows_when_it_was_made_and_by_whom(
+    world: World, alice: Person, nobody: Person, song: Song
+) -> None:
+    """The moment of sharing, not that of the song; a first name, unless its owner does not want that."""
+    world.clock.forward(timedelta(days=3))
+    link = await alice.mutation("sharing:createShareLink", musicId=song.music_id)
+    shared_at = to_ms(world.clock.now())
+    world.clock.forward(timedelta(days=3))
+    seen = await nobody.query("sharing:getSharedMusic", shareId=link["shareId"])
+    assert (seen["createdAt"], seen["userName"]) == (shared_at, "Alice")
+    assert "ownerClerkId" not in seen
+    for shown in (False, True):
+        await alice.mutation("users:updateSettings", showNameOnShares=shown)
+        seen = await nobody.query("sharing:getSharedMusic", shareId=link["shareId"])
+        assert seen.get("userName") == ("Alice" if shown else None)
+        assert ("Shared by" in (await world.http.get(link["shareUrl"])).text) is shown
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (None, None), ("", None), (" \u2800 ", None), ("\ufeff Ana\u200b Maria", "Ana"), ("李小龍", "李小龍"),
+        ("x" * 300, "x" * 40),
+    ],
+)  # fmt: skip
+def test_g45_g46_what_is_shown_of_a_name(name: str | None, shown: str | None) -> None:
+    assert rules.shown_name(name) == shown
+
+
+@pytest.mark.parametrize("title", [None, "", "\ufeff\u200b", "\u2800"])
+async def test_g46_a_title_that_shows_nothing_is_none(
+    world: World, nobody: Person, shared: Shared, title: str | None
+) -> None:
+    await world.db.pool.execute("update music set title = $1", title)
+    seen = await nobody.query("sharing:getSharedMusic", shareId=shared.share_id)
+    assert seen["title"] == "Untitled Track"
+
+
+@pytest.mark.parametrize("end", ["revoke", "private", "song", "entry", "account"])
+async def test_g07_what_is_behind_a_share_ends_with_it(world: World, alice: Person, nobody: Person, end: str) -> None:
+    """Whoever kept the address of the sound or the cover gets nothing any more, at once; nor from a cache."""
+    song = await alice.song()
+    link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
+    [row] = await alice.query("sharing:listSharedMusic")
+    seen = await nobody.query("sharing:getSharedMusic", shareId=link["shareId"])
+    addresses = [seen["audioUrl"], seen["imageUrl"]]
+    etags = []
+    for address, own in zip(addresses, (row["music"]["audioUrl"], row["music"]["imageUrl"]), strict=True):
+        whole, part = await world.http.get(address), await world.http.get(address, headers={"Range": "bytes=2-5"})
+        assert (whole.status_code, part.status_code) == (200, 206)
+        assert whole.content == (await world.http.get(own)).content
+        assert part.content == whole.content[2:6]
+        assert whole.headers["cache-control"] == "private, no-cache"
+        file_id = own.rpartition("/")[2]
+        assert file_id not in str(whole.headers) + str(seen)
+        etags.append(whole.headers["etag"])
+        again = await world.http.get(address, headers={"If-None-Match": etags[-1]})
+        assert again.status_code == 304
+
+    match end:
+        case "revoke":
+            await alice.mutation("sharing:revokeShare", sharedMusicId=row["_id"])
+        case "private":
+            await alice.mutation("sharing:setSharePrivacy", sharedMusicId=row["_id"], isPrivate=True)
+        case "song":
+            await alice.mutation("music:softDeleteMusic", musicId=song["_id"])
+        case "entry":
+            await alice.mutation("diaries:deleteDiary", diaryId=song["diaryId"])
+        case "account":
+            await alice.mutation("users:deleteAccount")
+    for address, etag in zip(addresses, etags, strict=True):
+        for headers in ({}, {"If-None-Match": etag}, {"Range": "bytes=0-0"}):
+            assert (await world.http.get(address, headers=headers)).status_code == 404
+    if end == "private":
+        assert (await world.http.get(row["music"]["audioUrl"])).status_code == 200
+
+
+async def test_g07_until_our_copy_is_there_a_share_leads_to_the_vendors(
+    world: World, nobody: Person, shared: Shared
+) -> None:
+    """By a redirect that ends with the share, too; and only to what a browser can fetch."""
+    seen = await nobody.query("sharing:getSharedMusic", shareId=shared.share_id)
+    vendors = "https://cdn.example.test/song.mp3"
+    await world.db.pool.execute("update music set audio_file_id = null, audio_url = $1", vendors)
+    answer = await world.http.get(seen["audioUrl"])
+    assert (answer.status_code, answer.headers["location"]) == (302, vendors)
+    assert answer.headers["cache-control"] == "no-store"
+    for other in ("javascript:alert(1)", "", None):
+        await world.db.pool.execute("update music set audio_url = $1", other)
+        assert (await world.http.get(seen["audioUrl"])).status_code == 404
+    seen = await nobody.query("sharing:getSharedMusic", shareId=shared.share_id)
+    assert "audioUrl" not in seen
+    for path in ("/media/shared/x/audio", f"/media/shared/{shared.share_id}/diary", "/media/shared/%00/audio"):
+        assert (await world.http.get(path)).status_code in {400, 404}
+
+
+async def test_g47_a_song_is_saved_under_its_title(world: World, alice: Person, song: Song, shared: Shared) -> None:
+    """From an owner's address and from a share; played in place, or saved when a link asks for that."""
+    await world.app.files.put(song.file_id, b"x" * 1000, "audio/mpeg")
+    for address in (f"/media/{song.file_id}", f"/media/shared/{shared.share_id}/audio"):
+        for query, how in (("", "inline"), ("?download=1", "attachment")):
+            answer = await world.http.get(address + query)
+            assert answer.headers["content-disposition"] == f'{how}; filename="Song 1.mp3"'
