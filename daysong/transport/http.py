@@ -12,6 +12,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler, LifespanHook, Recei
 from daysong.kernel.runtime import Runtime
 from daysong.transport import functions_api, health, media, openapi, refusals, testing_mode
 from daysong.transport.access import Access
+from daysong.transport.addresses import BelowSite, Head
 from daysong.transport.auth import Authenticator
 from daysong.transport.cors import Cors
 from daysong.transport.pages import docs, share
@@ -95,7 +96,9 @@ def create(
         on_shutdown=on_shutdown,
     )
     # Around the router rather than among its middleware, which does not see what no route matched.
-    app.asgi_handler = Access(Cors(Mounts(app.asgi_handler, mounts or {})))
+    app.asgi_handler = Access(Cors(Head(Mounts(app.asgi_handler, mounts or {}))))
     if hub is not None:
         app.asgi_handler = Sockets(app.asgi_handler, hub)
+    own = {path.split("/")[1] for path in (*(route.path for route in app.routes), *(mounts or {}))}
+    app.asgi_handler = BelowSite(app.asgi_handler, settings.site_url, own)
     return app

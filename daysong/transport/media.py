@@ -16,8 +16,7 @@ from typing import Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import asyncpg
-from litestar import route
-from litestar.enums import HttpMethod
+from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
@@ -26,6 +25,7 @@ from daysong.features.sharing.rules import OPEN_SQL
 from daysong.kernel import logs
 from daysong.kernel.database import Database
 from daysong.kernel.errors import VendorError
+from daysong.transport.addresses import is_head
 from daysong.transport.file_names import disposition
 from daysong.transport.refusals import Refused
 from daysong.vendors.storage import FileMissing, FileStore
@@ -116,7 +116,7 @@ class Served(NamedTuple):
 def handlers(database: Database, files: FileStore) -> list[HTTPRouteHandler]:
     """/media/<file id>, and /media/shared/<share id>/audio and /cover."""
 
-    @route("/media/{file_id:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
+    @get("/media/{file_id:str}")
     async def media(file_id: FromPath[str]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
             row = await database.pool.fetchrow(SERVED_SQL, file_id) if _is_id(file_id) else None
@@ -128,7 +128,7 @@ def handlers(database: Database, files: FileStore) -> list[HTTPRouteHandler]:
 
         return serve
 
-    @route("/media/shared/{share_id:str}/{what:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
+    @get("/media/shared/{share_id:str}/{what:str}")
     async def shared(share_id: FromPath[str], what: FromPath[Literal["audio", "cover"]]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
             row = await database.pool.fetchrow(SHARED_SQL, share_id, what) if _is_id(share_id) else None
@@ -174,7 +174,7 @@ async def _serve(scope: HTTPScope, send: Send, served: Served, files: FileStore)
         headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{size}"
     span = span or Span(0, size)
     headers["content-length"] = str(span.end - span.start)
-    if scope["method"] == "HEAD":
+    if is_head(scope):
         await _start(send, status, headers)
         await _end(send)
     else:
@@ -229,7 +229,7 @@ def _headers(served: Served, *, is_download: bool) -> dict[str, str]:
 
 def _wanted(scope: HTTPScope, etag: str) -> str | None:
     """The Range header, unless it is for another version of the file, or the method has no use for one."""
-    if scope["method"] != "GET":
+    if is_head(scope):
         return None
     condition = _header(scope, b"if-range")
     return _header(scope, b"range") if condition is None or condition.strip() == etag else None

@@ -7,7 +7,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 
@@ -18,10 +18,16 @@ from daysong.transport.pages.assets import page
 
 def handlers(registry: Registry) -> list[HTTPRouteHandler]:
     """/docs."""
-    body, headers = page("docs", TITLE="daysong functions", CONTENT=content(registry))
+    shown = content(registry)
+    # Relative to the page, wherever it is mounted.
+    pages = {
+        is_folder: page("docs", TITLE="daysong functions", CONTENT=shown, OPENAPI=f"{'../' * is_folder}openapi.json")
+        for is_folder in (False, True)
+    }
 
     @get("/docs", sync_to_thread=False)
-    def docs() -> Response[str]:
+    def docs(request: Request[Any, Any, Any]) -> Response[str]:
+        body, headers = pages[(request.scope.get("raw_path") or b"").endswith(b"/")]
         return Response(body, media_type=MediaType.HTML, headers=headers)
 
     return [docs]

@@ -18,6 +18,7 @@ from daysong.kernel.clock import from_ms
 from daysong.kernel.context import Caller
 from daysong.kernel.runtime import Runtime
 from daysong.transport import calls
+from daysong.transport.addresses import is_head
 from daysong.transport.pages.assets import page
 from daysong.transport.viewers import viewer_of
 
@@ -83,7 +84,7 @@ def _is_looked_at(request: Request[Any, Any, Any]) -> bool:
     """Whether a person is about to see the page, as far as its request tells."""
     headers = request.headers
     ahead = " ".join(headers.get(name, "") for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"))
-    return request.method == "GET" and not (AHEAD.search(ahead) or PROGRAMS.search(headers.get("user-agent", "")))
+    return not is_head(request.scope) and not (AHEAD.search(ahead) or PROGRAMS.search(headers.get("user-agent", "")))
 
 
 async def _find(runtime: Runtime, share_id: str, viewer: Caller) -> Shared | tuple[str, str]:
