@@ -124,6 +124,8 @@ class World:
             "DAYSONG_DATA_DIR": str(self.settings.data_dir),
             "DAYSONG_ADMIN_KEY": ADMIN_KEY,
             "DAYSONG_HASH_KEY": HASH_KEY,
+            # As here: without limits.
+            "DAYSONG_TEST": "1",
             "SITE_URL": self.origin,
         }
 

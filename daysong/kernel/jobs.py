@@ -10,6 +10,7 @@ is believed, and a failure only of the latest start; whoever comes too late is t
 
 from __future__ import annotations
 
+import random
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -25,9 +26,11 @@ from daysong.kernel import logs, values
 from daysong.kernel.database import Database, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import JobId
+from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Kind, Registry
 
-ENTRYPOINT = "daysong"
+# As many jobs of one account as there are.
+NO_PART = 1_000_000
 RESCUE_AFTER = timedelta(minutes=1)
 
 
@@ -104,21 +107,49 @@ class Queue:
             account,
         )  # fmt: skip
         if inserted:
-            await enqueue(tx, job_id, ticket, delay)
+            await enqueue(tx, job_id, ticket, delay, function.lane)
 
-    async def claim(self, ticket: str, now: datetime) -> Job | None:
+    async def claim(self, ticket: str, now: datetime, *, of_account: int = NO_PART) -> Job | None:
         """Take the job that `ticket` (`<job id>:<ticket>`) is good for; None if it was taken, done or cancelled.
 
-        Counts the start before the job runs, so that one that kills its worker is noticed.
+        Counts the start before the job runs, so that one that kills its worker is noticed. A job of an account of which
+        `of_account` jobs run already is put back, to come again soon, and None returned.
         """
         job_id, _, secret = ticket.partition(":")
-        return _job(
-            await self._database.pool.fetchrow(
-                f"""update jobs set status = 'running', starts = starts + 1, started_at = $3
-                    where id = $1 and ticket = $2 and status in ('queued', 'running') returning {COLUMNS}""",  # noqa: S608
-                job_id, secret, now,
-            )
+        row = await self._database.pool.fetchrow(
+            f"""update jobs j set status = 'running', starts = starts + 1, started_at = $3
+                where id = $1 and ticket = $2 and status in ('queued', 'running')
+                  and (account is null or status = 'running' or $4 > (
+                    select count(*) from jobs r where r.account = j.account and r.status = 'running'))
+                returning {COLUMNS}""",  # noqa: S608
+            job_id, secret, now, of_account,
         )  # fmt: skip
+        if row is None:
+            await self._make_room(job_id, secret, now)
+        return _job(row)
+
+    async def _make_room(self, job_id: str, secret: str, now: datetime) -> None:
+        """Put a job back whose account has its part of the lane; nothing, if it was taken or is over."""
+        ticket = new_ticket()
+
+        async def work(tx: Transaction) -> None:
+            row = await tx.fetchrow(
+                """update jobs set ticket = $3, deferrals = deferrals + 1,
+                     due_at = $4::timestamptz + make_interval(secs => least(2 * 1.5 ^ least(deferrals, 10), 30))
+                   where id = $1 and ticket = $2 and status = 'queued' and account is not null
+                   returning due_at, function""",
+                job_id, secret, ticket, now,
+            )  # fmt: skip
+            if row is not None:
+                delay = (row["due_at"] - now) * random.uniform(0.5, 1)  # noqa: S311
+                await enqueue(tx, job_id, ticket, delay, self.lane_of(row["function"]))
+
+        await self._database.mutate(work)
+
+    def lane_of(self, function: str) -> Lane:
+        """The lane of a function's jobs; the quick one for a function of another release."""
+        found = self._registry.named(function)
+        return Lane.QUICK if found is None else found.lane
 
     async def take_due(self, until: datetime, now: datetime) -> tuple[Job, datetime] | None:
         """Take the earliest queued job due at or before `until`, whatever the queue thinks of the time: for drains."""
@@ -164,7 +195,7 @@ class Queue:
             job.id, job.ticket, job.starts, ticket, failures, due_at, error, deferrals,
         )  # fmt: skip
         _check(ended)
-        await enqueue(tx, job.id, ticket, delay)
+        await enqueue(tx, job.id, ticket, delay, self.lane_of(job.function))
 
     async def bury(self, tx: Transaction, job: Job, now: datetime, error: str | None) -> None:
         """The job will not be tried again by itself. It stays, to be listed and retried by hand. May raise Superseded.
@@ -186,11 +217,11 @@ class Queue:
             ticket = new_ticket()
             found = await tx.fetchval(
                 """update jobs set status = 'queued', ticket = $2, starts = 0, failures = 0, due_at = $3,
-                   finished_at = null where id = $1 and status = 'dead' returning id""",
+                   finished_at = null where id = $1 and status = 'dead' returning function""",
                 job_id, ticket, now,
             )  # fmt: skip
             if found:
-                await enqueue(tx, job_id, ticket, timedelta(0))
+                await enqueue(tx, job_id, ticket, timedelta(0), self.lane_of(found))
             return found is not None
 
         return await self._database.mutate(work)
@@ -200,7 +231,7 @@ class Queue:
 
         async def work(tx: Transaction) -> int:
             lost = await tx.fetch(
-                """select id from jobs j
+                """select id, function from jobs j
                    where status in ('queued', 'running') and due_at < $1 and coalesce(started_at < $1, true)
                      and not exists (select from pgqueuer q where q.dedupe_key = j.id || ':' || j.ticket
                                      and q.status in ('queued', 'picked'))
@@ -210,7 +241,7 @@ class Queue:
             for row in lost:
                 ticket = new_ticket()
                 await tx.execute("update jobs set status = 'queued', ticket = $2 where id = $1", row["id"], ticket)
-                await enqueue(tx, row["id"], ticket, timedelta(0))
+                await enqueue(tx, row["id"], ticket, timedelta(0), self.lane_of(row["function"]))
             return len(lost)
 
         return await self._database.mutate(work)
@@ -246,12 +277,12 @@ def new_ticket() -> str:
     return secrets.token_hex(8)
 
 
-async def enqueue(tx: Transaction, job_id: str, ticket: str, delay: timedelta) -> None:
-    """Add the queue row; `delay` counts from the database's clock, which is what workers wait by."""
+async def enqueue(tx: Transaction, job_id: str, ticket: str, delay: timedelta, lane: Lane) -> None:
+    """Add the queue row of that lane; `delay` counts from the database's clock, which is what workers wait by."""
     carried = f"{job_id}:{ticket}"
     queries = Queries.from_asyncpg_connection(tx)
     await queries.enqueue(
-        ENTRYPOINT, carried.encode(), execute_after=max(delay, timedelta(0)), dedupe_key=carried
+        lane.value, carried.encode(), execute_after=max(delay, timedelta(0)), dedupe_key=carried
     )  # fmt: skip
 
 

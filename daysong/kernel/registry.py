@@ -20,6 +20,7 @@ from daysong.kernel.arguments import LARGEST, Reader
 from daysong.kernel.context import ActionContext, Caller, MutationContext, QueryContext
 from daysong.kernel.database import Isolation
 from daysong.kernel.errors import ArgumentValidationError, DaysongError, FunctionNotFound, WrongFunctionKind
+from daysong.kernel.limits.lanes import Lane
 
 A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R")
@@ -101,6 +102,8 @@ class Function:
     verbatim: bool = False
     isolation: Isolation = "read_committed"
     largest: int = LARGEST
+    # Which share of a worker's slots its jobs run in.
+    lane: Lane = Lane.QUICK
 
     def decode(self, raw: bytes) -> Any:
         """The typed arguments of valid JSON: an object, or an array of at most one.
@@ -189,6 +192,7 @@ class Room:
         verbatim: bool = False,
         isolation: Isolation = "read_committed",
         largest: int = LARGEST,
+        lane: Lane = Lane.QUICK,
     ) -> Callable[[Callable[[MutationContext, A], Awaitable[R]]], Callable[[MutationContext, A], Awaitable[R]]]:
         """Publish a mutation: one transaction of that isolation, run again when it loses a race.
 
@@ -208,6 +212,7 @@ class Room:
                 verbatim=verbatim,
                 largest=largest,
                 isolation=isolation,
+                lane=lane,
             )
             return handler
 
@@ -223,12 +228,13 @@ class Room:
         name: str | None = None,
         verbatim: bool = False,
         largest: int = LARGEST,
+        lane: Lane = Lane.ACCOUNTS,
     ) -> Callable[[Callable[[ActionContext, A], Awaitable[R]]], Callable[[ActionContext, A], Awaitable[R]]]:
         """Publish an action: may wait for vendors, and reaches data through queries and mutations.
 
         As a job it is tried again by `retry`; when that is used up, `on_exhausted` runs with the same arguments in
         the transaction that marks the job dead. `also_as_mutation` lets clients that call it a mutation through: it
-        names the mutation the action runs, at most once, and whose result it returns.
+        names the mutation the action runs, at most once, and whose result it returns. Its jobs wait in `lane`.
         """
 
         def publish(handler: Callable[[ActionContext, A], Awaitable[R]]) -> Callable[[ActionContext, A], Awaitable[R]]:
@@ -243,6 +249,7 @@ class Room:
                 name=name,
                 verbatim=verbatim,
                 largest=largest,
+                lane=lane,
             )
             return handler
 
@@ -264,6 +271,7 @@ class Room:
         verbatim: bool = False,
         isolation: Isolation = "read_committed",
         largest: int = LARGEST,
+        lane: Lane = Lane.QUICK,
     ) -> None:
         hints = typing.get_type_hints(handler)
         self.functions.append(
@@ -283,6 +291,7 @@ class Room:
                 verbatim=verbatim,
                 isolation=isolation,
                 largest=largest,
+                lane=lane,
             )
         )
 

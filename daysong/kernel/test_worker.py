@@ -19,12 +19,15 @@ from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.errors import ExpectedError, VendorError
 from daysong.kernel.jobs import Cron
 from daysong.kernel.limits.errors import Deferred
+from daysong.kernel.limits.lanes import Lane, slots, slots_of_account
 from daysong.kernel.registry import Args, NoArgs, Retry, Room
 from daysong.kernel.worker import MAX_STARTS, Worker
 
 pytestmark = pytest.mark.anyio
 
 HEARTBEAT = timedelta(seconds=1)
+# So many that twenty actions run at once, of those that name no lane.
+TWENTY_ACTIONS = 134
 DIARY = "Today I told nobody about it."
 
 room = Room("band")
@@ -111,6 +114,12 @@ async def plan_breakdown(ctx: MutationContext, args: Text) -> None:
 async def plan_question(ctx: MutationContext, args: Text) -> None:
     """Have it asked by a job."""
     await ctx.schedule(ask, args, delay=args.delay)
+
+
+@room.mutation()
+async def plan_question_for(ctx: MutationContext, args: Text) -> None:
+    """Have it asked by a job of the account that is the first word."""
+    await ctx.schedule(ask, args, account=args.text.partition(" ")[0])
 
 
 @room.mutation()
@@ -441,11 +450,46 @@ async def test_workers_share_jobs(make_kernel: MakeKernel) -> None:
     kernels = [await make_kernel(room, services={Vendor: vendor}) for vendor in vendors]
     for n in range(40):
         await kernels[0].call(plan_question, Text(text=str(n)))
-    async with working(*[kernel.worker(at_once=20) for kernel in kernels], url=kernels[0].url):
+    async with working(*[kernel.worker(at_once=TWENTY_ACTIONS) for kernel in kernels], url=kernels[0].url):
         await kernels[0].until(ALL_DONE)
     assert [len(vendor.asked) for vendor in vendors] == [20, 20]
     assert len({text for vendor in vendors for text, _, _ in vendor.asked}) == 40
     assert len(await kernels[0].notes()) == 40
+
+
+async def test_g72_what_waits_for_a_vendor_keeps_nothing_else_waiting(kernel: Kernel, vendor: Vendor) -> None:
+    """A vendor that answers nobody takes the slots of its lane; webhooks' and crons' jobs have theirs."""
+    vendor.may_answer.clear()
+    for n in range(60):
+        await kernel.call(plan_question, Text(text=str(n)))
+    async with working(kernel.worker(), url=kernel.url):
+        await until(lambda: _true(len(vendor.asked) == slots(Lane.ACCOUNTS, worker_module.AT_ONCE)))
+        for n in range(60):
+            await kernel.call(plan_note, Text(text=str(n)))
+        await kernel.until("select count(*) = 60 from notes")
+        assert len(vendor.asked) == slots(Lane.ACCOUNTS, worker_module.AT_ONCE)
+        vendor.may_answer.set()
+        await kernel.until(ALL_DONE)
+    assert len(vendor.asked) == 60
+
+
+async def test_g72_an_account_has_a_part_of_a_lane(kernel: Kernel, vendor: Vendor) -> None:
+    """However many jobs one account has, others' come to their turn; and all of them are done in the end."""
+    vendor.may_answer.clear()
+    for n in range(20):
+        await kernel.call(plan_question_for, Text(text=f"alice {n}"))
+    await kernel.call(plan_question_for, Text(text="bob"))
+    part = slots_of_account(Lane.ACCOUNTS, worker_module.AT_ONCE)
+    async with working(kernel.worker(), url=kernel.url):
+        await until(lambda: _true(any(text == "bob" for text, _, _ in vendor.asked)))
+        await kernel.until("select count(*) >= 15 from jobs where deferrals > 0")
+        assert len([text for text, _, _ in vendor.asked if text != "bob"]) == part
+        vendor.may_answer.set()
+        await kernel.until("select count(*) > 10 from jobs where account is not null and status = 'done'")
+
+
+async def _true(value: bool) -> bool:
+    return value
 
 
 async def test_more_jobs_than_connections_get_through(make_kernel: MakeKernel, vendor: Vendor) -> None:

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 import asyncpg
 import msgspec
 from pgqueuer.adapters.persistence.queries import Queries
-from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job as QueueRow
 
@@ -21,8 +20,10 @@ from daysong.kernel.connections import Pool
 from daysong.kernel.context import SYSTEM
 from daysong.kernel.database import Transaction, close_pool
 from daysong.kernel.errors import DaysongError, ExpectedError, VendorError
-from daysong.kernel.jobs import ENTRYPOINT, Cron, Job, Superseded
+from daysong.kernel.jobs import Cron, Job, Superseded
+from daysong.kernel.lanes import LaneManager
 from daysong.kernel.limits.errors import Deferred
+from daysong.kernel.limits.lanes import Lane, slots, slots_of_account
 from daysong.kernel.limits.lines import on_behalf_of
 from daysong.kernel.registry import Function, Kind, NoArgs, Retry
 from daysong.kernel.runtime import Runtime
@@ -31,7 +32,7 @@ MAX_STARTS = 5
 HEARTBEAT = timedelta(seconds=30)
 GRACE = timedelta(seconds=20)
 # Most jobs wait for a vendor, so there may be more of them than connections; further ones are left to other workers.
-AT_ONCE = 50
+AT_ONCE = 100
 LONGEST_RESTART_PAUSE = 30.0
 # Until a job is delivered again whose outcome could not be stored.
 UNSETTLED_PAUSE = 5.0
@@ -82,7 +83,7 @@ class Worker:
         self._heartbeat = heartbeat
         self._grace = grace
         self._at_once = at_once
-        self._manager: QueueManager | None = None
+        self._manager: LaneManager | None = None
         self._stopping = asyncio.Event()
         self.ready = asyncio.Event()
 
@@ -123,15 +124,17 @@ class Worker:
             await close_pool(pool)
 
     async def _work_with(self, pool: asyncpg.Pool) -> None:
-        manager = QueueManager(Queries.from_asyncpg_pool(pool))
-        # Queue rows are gone when they have been handled: what became of a job is written in `jobs`.
-        manager.entrypoint(ENTRYPOINT, on_failure="delete")(self._on_queue_row)
+        manager = LaneManager(
+            Queries.from_asyncpg_pool(pool), {lane.value: slots(lane, self._at_once) for lane in Lane}
+        )
+        for lane in Lane:
+            # Queue rows are gone when they have been handled: what became of a job is written in `jobs`.
+            manager.entrypoint(lane.value, on_failure="delete")(self._on_queue_row)
         self._manager = manager
         running = asyncio.create_task(
             manager.run(
                 heartbeat_timeout=self._heartbeat,
                 dequeue_timeout=self._heartbeat / 2,
-                max_concurrent_tasks=self._at_once,
                 # Nobody reads pgqueuer's statistics, so none are made.
                 log_aggregation_interval=timedelta(0),
             )
@@ -161,7 +164,10 @@ class Worker:
 
     async def _on_queue_row(self, row: QueueRow) -> None:
         try:
-            job = await self._queue.claim((row.payload or b"").decode(), self._runtime.clock.now())
+            part = slots_of_account(Lane(row.entrypoint), self._at_once)
+            job = await self._queue.claim(
+                (row.payload or b"").decode(), self._runtime.clock.now(), of_account=part
+            )  # fmt: skip
             if job is not None:
                 await self.run(job, self._runtime.clock)
         except asyncio.CancelledError:
@@ -330,7 +336,7 @@ class Worker:
                 return ran
 
 
-async def _check_listener(manager: QueueManager) -> None:
+async def _check_listener(manager: LaneManager) -> None:
     """Ends with an error when notifications no longer arrive: without them the queue is looked at only now and then."""
     # Not pgqueuer's own check: that may ask before it listens, and then takes itself for deaf.
     while True:

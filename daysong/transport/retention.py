@@ -12,6 +12,7 @@ from typing import NamedTuple
 from daysong.features.phone_calls import consent
 from daysong.features.sharing.views import tally_share_views
 from daysong.kernel.context import ActionContext, MutationContext
+from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, NoArgs, Room
 from daysong.workflows.orphan_files import remove_orphan_files
 
@@ -64,7 +65,7 @@ class OneRetention(Args):
     name: str
 
 
-@room.action()
+@room.action(lane=Lane.FILES)
 async def retention(ctx: ActionContext, args: NoArgs) -> None:
     """Forget what is over, in small transactions: rows, numbers, viewers of shared songs; then files without a row."""
     for name in RETENTION:

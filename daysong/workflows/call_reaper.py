@@ -9,6 +9,7 @@ from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.rules import LONGEST_CALL, REPORT_OVERDUE
 from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext
+from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, NoArgs, Room
 from daysong.vendors.vapi import Telephone
 from daysong.vendors.vapi_reports import Call
@@ -61,7 +62,7 @@ async def give_up_poll(ctx: MutationContext, args: VapiCall) -> None:
         await _close(ctx, args.vapi_call_id)
 
 
-@room.action(on_exhausted=give_up_poll)
+@room.action(on_exhausted=give_up_poll, lane=Lane.CALLS)
 async def poll_call(ctx: ActionContext, args: VapiCall) -> None:
     """Ask VAPI how a call went. A job; safe to run twice."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface

@@ -41,6 +41,7 @@ from daysong.kernel.database import Reader
 from daysong.kernel.errors import VendorError
 from daysong.kernel.ids import UserId
 from daysong.kernel.limits import budgets
+from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.kernel.visible import trimmed
 from daysong.vendors.openai import Diarist
@@ -203,7 +204,7 @@ def _own_words(turns: list[Turn]) -> str:
     return "\n\n".join(turn.text for turn in turns if turn.role == "user")
 
 
-@room.action(on_exhausted=use_own_words)
+@room.action(on_exhausted=use_own_words, lane=Lane.CALLS)
 async def generate_diary_from_call(ctx: ActionContext, args: OneSession) -> None:
     """Write down what was told in a call as an entry. A job; safe to be killed anywhere and to run twice."""
     told = await ctx.run_query(told_in_call, args)
@@ -276,7 +277,7 @@ async def save_call_diary(ctx: MutationContext, args: CallDiary) -> None:
     await ctx.schedule(generate_music_for_call_diary, OneDiary(diary_id=diary_id), key=f"song of {diary_id}")
 
 
-@room.action()
+@room.action(lane=Lane.SONGS)
 async def generate_music_for_call_diary(ctx: ActionContext, args: OneDiary) -> None:
     """Set out to make the song of an entry that was told in a call. A job; safe to run twice."""
     owner = await ctx.run_query(owner_of, args)
@@ -339,7 +340,7 @@ async def _forget(ctx: MutationContext, call_id: str) -> None:
 
 
 # For more than a day: what nobody agreed to is there as long as it is not deleted.
-@room.action(retry=Retry(attempts=40, longest=timedelta(hours=1)))
+@room.action(retry=Retry(attempts=40, longest=timedelta(hours=1)), lane=Lane.CALLS)
 async def forget_call(ctx: ActionContext, args: VapiCall) -> None:
     """Have VAPI delete what it keeps of a call nobody had agreed to."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface

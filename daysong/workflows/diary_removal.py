@@ -10,6 +10,7 @@ from daysong.features.music import generations
 from daysong.features.subscriptions import accounts
 from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.database import Transaction
+from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, Retry, Room
 from daysong.vendors.storage import FileStore
 from daysong.workflows.song_files import file_id_of
@@ -67,7 +68,7 @@ async def _files_of(db: Transaction, diary_id: str) -> list[str]:
     return sorted(recorded | expected)
 
 
-@music_actions.action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)))
+@music_actions.action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)), lane=Lane.FILES)
 async def remove_stored_files(ctx: ActionContext, args: StoredFiles) -> None:
     """Remove files from our storage. A job; what is not there any more is removed."""
     await ctx.vendor(FileStore).delete(args.file_ids)

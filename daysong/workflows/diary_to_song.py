@@ -25,6 +25,7 @@ from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.errors import VendorError
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.limits import budgets
+from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.kernel.visible import trimmed
 from daysong.vendors.openai import Lyrics, LyricsWriter, final_style
@@ -148,7 +149,7 @@ async def give_up(ctx: MutationContext, args: OneGeneration) -> None:
     await generations.fail(ctx.db, args.generation_id, code="exhausted", reason=GAVE_UP, now=ctx.now)
 
 
-@music_actions.action(retry=Retry(attempts=8), on_exhausted=give_up)
+@music_actions.action(retry=Retry(attempts=8), on_exhausted=give_up, lane=Lane.SONGS)
 async def request_suno_generation(ctx: ActionContext, args: OneGeneration) -> None:
     """Write the lyrics and ask Suno for the song. A job; safe to be killed anywhere and to run twice."""
     work = await ctx.run_mutation(take_up, args)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.limits import budgets
-from daysong.kernel.limits.budgets import ACCOUNT, Answer, Budget
+from daysong.kernel.limits.budgets import ACCOUNT, NOTHING_LIMITS, Answer, Budget
+from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.limits.prices import Purchase
 from daysong.kernel.registry import NoArgs, Room
 
@@ -22,7 +23,10 @@ def reason_of(cap: str) -> str:
 
 async def reserve_song(ctx: ActionContext, owner: str | None = None) -> Answer:
     """Reserve the money for a song of that account, or of the caller's."""
-    return await ctx.vendor(Budget).reserve(Purchase.SONG, owner or await ctx.run_query(account_of_caller, NoArgs()))
+    budget = ctx.vendor(Budget)
+    if not budget.enabled:
+        return NOTHING_LIMITS
+    return await budget.reserve(Purchase.SONG, owner or await ctx.run_query(account_of_caller, NoArgs()))
 
 
 async def cancel(ctx: ActionContext, answer: Answer) -> None:
@@ -53,7 +57,7 @@ async def account_of_caller(ctx: QueryContext, args: NoArgs) -> str | None:  # n
     return found
 
 
-@crons.action()
+@crons.action(lane=Lane.QUICK)
 async def count_costs(ctx: ActionContext, args: NoArgs) -> None:  # noqa: ARG001
     """Make the counters of today's costs exact, and raise an alarm where 80 % of a cap are used."""
     await ctx.vendor(Budget).recount()

@@ -11,6 +11,7 @@ from daysong.features.music import generations, rules
 from daysong.features.music.playback import OneMusic
 from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, NoArgs, Retry, Room
 from daysong.vendors.suno import SongMaker
 from daysong.vendors.suno_answers import SunoCallback, SunoTrack, failure_reason, parse_tracks
@@ -189,7 +190,7 @@ def _is_overdue(generation: asyncpg.Record, now: datetime) -> bool:
     )
 
 
-@music.action(retry=Retry(attempts=3), on_exhausted=fail_if_overdue)
+@music.action(retry=Retry(attempts=3), on_exhausted=fail_if_overdue, lane=Lane.SONGS)
 async def poll_suno_task(ctx: ActionContext, args: OneGeneration) -> None:
     """Ask Suno how a generation's task stands, since its callback may be lost."""
     task_id = await ctx.run_query(task_to_poll, args)

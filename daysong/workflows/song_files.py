@@ -14,6 +14,7 @@ from daysong.features.music.playback import OneMusic
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import VendorError
 from daysong.kernel.ids import FileId
+from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.vendors.http import FileFetcher
 from daysong.vendors.storage import FileStore
@@ -70,7 +71,7 @@ async def file_sources(ctx: QueryContext, args: OneMusic) -> Source | None:
     return None if row is None else Source(**row)
 
 
-@music.action(retry=Retry(attempts=10, first=timedelta(seconds=5)))
+@music.action(retry=Retry(attempts=10, first=timedelta(seconds=5)), lane=Lane.SONGS)
 async def fetch_timed_lyrics(ctx: ActionContext, args: OneMusic) -> None:
     """Time the words of a track to its music. A job; a track of which Suno has no timing stays without."""
     source = await ctx.run_query(file_sources, args)
@@ -93,7 +94,7 @@ async def save_timed_lyrics(ctx: MutationContext, args: TimedWords) -> None:
     )  # fmt: skip
 
 
-@music.action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)))
+@music.action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)), lane=Lane.FILES)
 async def keep_files(ctx: ActionContext, args: OneMusic) -> None:
     """Copy a track's audio and cover into our own storage. A job; what is there already is not copied again."""
     source = await ctx.run_query(file_sources, args)

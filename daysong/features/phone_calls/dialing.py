@@ -32,6 +32,7 @@ from daysong.kernel import logs
 from daysong.kernel.clock import from_ms, to_ms
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, NoArgs, Result, Retry, Room
 from daysong.kernel.settings import Settings
 from daysong.vendors.vapi import LINES_BUSY, Telephone
@@ -99,13 +100,13 @@ class AskedCall(Result):
     asked_at: float
 
 
-@executor.action()
+@executor.action(lane=Lane.CALLS)
 async def process_call_job(ctx: ActionContext, args: OneCall) -> None:
     """Place one call that is due. A job; safe to be killed anywhere and to run twice."""
     await place(ctx, args)
 
 
-@integration.action()
+@integration.action(lane=Lane.CALLS)
 async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
     """The same by its other name: there is no way to dial but from a job, and then once."""
     await place(ctx, args)
@@ -113,7 +114,7 @@ async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
 
 async def place(ctx: ActionContext, args: OneCall) -> None:
     """Take a line, and ask VAPI for the call; does nothing when it may not be made, or not now."""
-    reserved = await money.reserve_call(ctx, await ctx.run_query(account_of_call, args))
+    reserved = await money.reserve_call(ctx, account_of_call, args)
     order = await ctx.run_mutation(
         take_line, DueCall(job_id=args.job_id, reservation=reserved.reservation, cap=reserved.cap)
     )
@@ -323,7 +324,7 @@ async def lose_call(ctx: MutationContext, args: OneAttempt) -> None:
         await dispatch(ctx)
 
 
-@executor.action(retry=LOOK_UPS, on_exhausted=lose_call)
+@executor.action(retry=LOOK_UPS, on_exhausted=lose_call, lane=Lane.CALLS)
 async def look_up_call(ctx: ActionContext, args: OneAttempt) -> None:
     """Ask VAPI whether it has the call, again and again for about a quarter of an hour. It is not asked for anew."""
     asked = await ctx.run_query(asked_call, args)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from daysong.kernel.context import ActionContext, MutationContext
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.limits import budgets
-from daysong.kernel.limits.budgets import Answer, Budget
+from daysong.kernel.limits.budgets import NOTHING_LIMITS, Answer, Budget
 from daysong.kernel.limits.prices import Purchase
 from daysong.vendors.vapi_reports import Report
 
+A = TypeVar("A", bound=msgspec.Struct)
 
-async def reserve_call(ctx: ActionContext, account: str | None) -> Answer:
-    """Reserve the money for a call of that account."""
-    return await ctx.vendor(Budget).reserve(Purchase.CALL, account)
+
+async def reserve_call(
+    ctx: ActionContext, account_of: Callable[[QueryContext, A], Awaitable[str | None]], args: A
+) -> Answer:
+    """Reserve the money for a call, of the account that the query `account_of` tells."""
+    budget = ctx.vendor(Budget)
+    if not budget.enabled:
+        return NOTHING_LIMITS
+    return await budget.reserve(Purchase.CALL, await ctx.run_query(account_of, args))
 
 
 async def cancel(ctx: ActionContext, answer: Answer) -> None:

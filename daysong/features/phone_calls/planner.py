@@ -18,6 +18,7 @@ from daysong.features.phone_calls.rules import REASONS, UNKNOWN_TIMEZONE, is_lat
 from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.ids import CallJobId
+from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, NoArgs
 
 log = logs.get_logger("calls")
@@ -36,7 +37,7 @@ class OneSettings(Args):
     settings_id: IdText
 
 
-@executor.action()
+@executor.action(lane=Lane.QUICK)
 async def execute_scheduled_calls(ctx: ActionContext, args: NoArgs) -> None:
     """Make jobs of all calls that are due, then dial. A cron; safe to be killed anywhere and to run twice."""
     # In most minutes there is nothing to do, and then nothing is locked.

@@ -78,6 +78,9 @@ class Answer(NamedTuple):
     cap: str | None = None
 
 
+NOTHING_LIMITS = Answer("")
+
+
 class _Wanted(NamedTuple):
     purchase: Purchase
     account: str | None
@@ -155,7 +158,7 @@ class Budget:
     def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
         self._settings = settings
         self._costs = settings.costs
-        self._enabled = settings.limits.enabled
+        self.enabled = settings.limits.enabled
         self._database = database
         self._clock = clock
         self._wanted: list[_Wanted] = []
@@ -164,8 +167,8 @@ class Budget:
 
     async def reserve(self, purchase: Purchase, account: str | None) -> Answer:
         """Reserve the price of a purchase for an account (its user id), or say which cap is reached."""
-        if not self._enabled:
-            return Answer("")
+        if not self.enabled:
+            return NOTHING_LIMITS
         mark = None if account is None else account_mark(self._settings.hash_key, account)
         loop = asyncio.get_running_loop()
         wanted = _Wanted(purchase, mark, loop.create_future())
