@@ -23,13 +23,17 @@ QUALITY = 0.7  # of MP3 at a variable bit rate: about 90 kbit/s, and a fifth les
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """A finished track: the file, and when each word of it is sung (no words: an instrumental)."""
+    """A finished track: the file, and when each word of it is sung (no words: an instrumental).
+
+    The cover is drawn when it is asked for, where there is none here.
+    """
 
     audio: bytes
     content_type: str
     duration: float
     words: tuple[SungWord, ...]
     waveform: tuple[float, ...]
+    cover: bytes | None = None
 
 
 def compose(*, title: str, lyrics: str, style: str, take: int, seed: str) -> Recording:

@@ -1,48 +1,121 @@
-"""A song's cover: hills under a sky, in the colours of its mood, as SVG."""
+"""A song's cover: hills under a sky, in the colours of its mood, as PNG."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+import struct
+import zlib
 from colorsys import hls_to_rgb
-from html import escape
 from random import Random
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from daysong.sandbox.mood import Character, character_of
 
-SIZE = 1000
-WIDEST = 24  # columns of a line of the title; a wide character takes two
-MOST_LINES = 4
+SIZE = 600  # pixels
+Pixels = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.float32]
+
+
+class Colour(NamedTuple):
+    """Red, green and blue, each from 0 to 255."""
+
+    red: float
+    green: float
+    blue: float
+
+
+WHITE = Colour(255, 255, 255)
 
 
 def draw_cover(*, title: str, style: str, seed: str) -> bytes:
-    """A square SVG that asks for nothing outside itself; the same bytes for the same request."""
+    """A square PNG; the same bytes for the same request."""
     request = f"{title}\0{style}\0{seed}".encode("utf-8", "surrogatepass")
     dice = Random(int.from_bytes(hashlib.sha256(request).digest()[:8], "big"))
     character = character_of(style)
     (sky, haze, horizon), land = _colours(character, dice)
-    shapes = "\n".join([*_light(character, horizon, dice), *_hills(character, land, dice)])
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE} {SIZE}" width="{SIZE}" height="{SIZE}">
-<title>{_text(title)}</title>
-<defs>
-<linearGradient id="sky" x1="0" y1="0" x2="0" y2="1">
-<stop offset="0" stop-color="{sky}"/><stop offset="0.45" stop-color="{haze}"/>
-<stop offset="0.7" stop-color="{horizon}"/>
-</linearGradient>
-<linearGradient id="shade" x1="0" y1="0" x2="0" y2="1">
-<stop offset="0.6" stop-color="#000" stop-opacity="0"/><stop offset="1" stop-color="#000" stop-opacity="0.55"/>
-</linearGradient>
-</defs>
-<rect width="{SIZE}" height="{SIZE}" fill="url(#sky)"/>
-{shapes}
-<rect width="{SIZE}" height="{SIZE}" fill="url(#shade)"/>
-{_lettering(title)}
-</svg>
-""".encode()
+    canvas = _sky(sky, haze, horizon)
+    _light(canvas, character, horizon, dice)
+    _hills(canvas, character, land, dice)
+    return _png(canvas)
 
 
-def _colours(character: Character, dice: Random) -> tuple[tuple[str, str, str], tuple[float, float, float]]:
+# Where each pixel is, from 0 to 1: down, and across.
+DOWN = np.linspace(0, 1, SIZE, dtype=np.float32)[:, None]
+ACROSS = np.linspace(0, 1, SIZE, dtype=np.float32)[None, :]
+
+
+def _paint(canvas: Pixels, where: Mask, colour: Colour, opacity: float = 1.0) -> None:
+    """Cover the canvas with a colour, as far as `where` (0 to 1 for each pixel) says."""
+    share = (where * opacity)[:, :, None]
+    canvas += share * (np.array(colour, dtype=np.float32) - canvas)
+
+
+def _sky(top: Colour, middle: Colour, bottom: Colour) -> Pixels:
+    """A gradient from top to horizon."""
+    stops = [0.0, 0.45, 0.7]
+    column = np.stack(
+        [np.interp(DOWN[:, 0], stops, [top[part], middle[part], bottom[part]]) for part in range(3)], axis=1
+    ).astype(np.float32)
+    canvas = np.empty((SIZE, SIZE, 3), dtype=np.float32)
+    canvas[:] = column[:, None, :]
+    return canvas
+
+
+def _disc(x: float, y: float, radius: float) -> Mask:
+    """A circle with a soft edge of a pixel or two."""
+    away = np.hypot(ACROSS - x, DOWN - y)
+    edge: Mask = np.clip((radius - away) * SIZE / 2 + 0.5, 0, 1).astype(np.float32)
+    return edge
+
+
+def _light(canvas: Pixels, character: Character, horizon: Colour, dice: Random) -> None:
+    """The sun or the moon, and what else is in the air."""
+    x, y = dice.uniform(0.28, 0.72), dice.uniform(0.23, 0.38)
+    radius = 0.08 + 0.06 * character.energy
+    sad = character.valence < -0.3
+    if character.valence > 0.5:  # rays
+        angle = np.arctan2(DOWN - y, ACROSS - x) + dice.uniform(0, 1)
+        away = np.hypot(ACROSS - x, DOWN - y)
+        beams = (np.cos(angle * 16) > 0.6) & (away > radius * 1.25) & (away < radius * 1.75)
+        _paint(canvas, beams.astype(np.float32), Colour(255, 244, 214), 0.7)
+    for halo in (2.6, 1.9, 1.4):
+        _paint(canvas, _disc(x, y, radius * halo), WHITE, 0.07)
+    moon = Colour(255, 217, 176) if character.energy > 0.6 else Colour(238, 241, 250)
+    _paint(canvas, _disc(x, y, radius), moon if sad else Colour(255, 244, 214), 0.92)
+    if sad and character.energy < 0.6:
+        for _ in range(70):  # rain
+            column, row = int(dice.uniform(0, SIZE - 6)), int(dice.uniform(0, 0.74 * SIZE))
+            opacity = dice.uniform(0.12, 0.35)
+            for step in range(20):
+                pixel = canvas[row + step, column + 4 - step // 5]
+                pixel += opacity * (255 - pixel)
+    elif character.valence <= 0.5:
+        for _ in range(3):  # long clouds
+            left, top, width = dice.uniform(-0.1, 0.6), dice.uniform(0.12, 0.46), dice.uniform(0.32, 0.56)
+            cloud = (abs(DOWN - top) < 0.013) & (left < ACROSS) & (left + width > ACROSS)
+            _paint(canvas, cloud.astype(np.float32), horizon, 0.5)
+
+
+def _hills(canvas: Pixels, character: Character, land: tuple[float, float, float], dice: Random) -> None:
+    """Three ridges, each nearer, darker and, in a lively song, steeper; and a shade over the foot."""
+    hue, saturation, lightness = land
+    for ridge in range(3):
+        base, height = 0.56 + 0.12 * ridge, 0.03 + 0.09 * character.energy
+        line = np.full(SIZE, base)
+        for wave in (1, 2, 3):
+            turn, size = dice.uniform(0, 2 * math.pi), dice.uniform(0.3, 1.0) * height / wave
+            line += size * np.sin(ACROSS[0] * math.pi * (wave + 0.7) + turn)
+        below = np.clip((DOWN - line[None, :]) * SIZE + 0.5, 0, 1).astype(np.float32)
+        _paint(canvas, below, _hsl(hue, saturation, lightness * (1 - 0.28 * ridge)))
+    shade = np.repeat(np.clip((DOWN - 0.6) / 0.4, 0, 1), SIZE, axis=1)
+    _paint(canvas, shade, Colour(0, 0, 0), 0.55)
+
+
+def _colours(character: Character, dice: Random) -> tuple[tuple[Colour, Colour, Colour], tuple[float, float, float]]:
     """Three colours of the sky, top down, and the hills' hue, saturation and lightness: blue sorrow, golden joy."""
     joy = (character.valence + 1) / 2
     hue = 232 - 50 * joy + dice.uniform(-14, 14)
@@ -58,112 +131,18 @@ def _colours(character: Character, dice: Random) -> tuple[tuple[str, str, str], 
     return (sky, haze, horizon), (hue + (30 if anger else -20 - 30 * joy), vivid * 0.8, 22 + 24 * joy)
 
 
-def _hsl(hue: float, saturation: float, lightness: float) -> str:
-    # Written as hex: not every SVG reader on a phone knows hsl().
+def _hsl(hue: float, saturation: float, lightness: float) -> Colour:
     mixed = hls_to_rgb(hue % 360 / 360, min(max(lightness / 100, 0.0), 1.0), min(saturation / 100, 1.0))
-    return "#" + "".join(f"{round(255 * part):02x}" for part in mixed)
+    return Colour(*(255 * part for part in mixed))
 
 
-def _light(character: Character, horizon: str, dice: Random) -> Iterator[str]:
-    """The sun or the moon, and what else is in the air."""
-    x, y = dice.uniform(280, 720), dice.uniform(230, 380)
-    radius = 80 + 60 * character.energy
-    sad = character.valence < -0.3
-    for halo in (2.6, 1.9, 1.4):
-        yield f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius * halo:.0f}" fill="#fff" opacity="0.07"/>'
-    colour = "#fff4d6" if not sad else "#ffd9b0" if character.energy > 0.6 else "#eef1fa"
-    yield f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.0f}" fill="{colour}" opacity="0.92"/>'
-    if sad and character.energy < 0.6:
-        for _ in range(70):  # rain
-            left, top = dice.uniform(0, SIZE), dice.uniform(0, 760)
-            yield (
-                f'<path d="M{left:.0f} {top:.0f}l-7 34" stroke="#fff" stroke-width="2.5" '
-                f'stroke-linecap="round" opacity="{dice.uniform(0.12, 0.35):.2f}"/>'
-            )
-    elif character.valence > 0.5:
-        for ray in range(16):
-            angle = ray * math.pi / 8
-            near, far = radius * 1.25, radius * (1.6 + 0.25 * (ray % 2))
-            yield (
-                f'<path d="M{x + near * math.cos(angle):.0f} {y + near * math.sin(angle):.0f}'
-                f'L{x + far * math.cos(angle):.0f} {y + far * math.sin(angle):.0f}" stroke="#fff4d6" '
-                f'stroke-width="9" stroke-linecap="round" opacity="0.75"/>'
-            )
-    else:
-        for _ in range(3):  # long clouds
-            left, top = dice.uniform(-100, 600), dice.uniform(120, 460)
-            yield (
-                f'<rect x="{left:.0f}" y="{top:.0f}" width="{dice.uniform(320, 560):.0f}" height="26" rx="13" '
-                f'fill="{horizon}" opacity="0.5"/>'
-            )
-
-
-def _hills(character: Character, land: tuple[float, float, float], dice: Random) -> Iterator[str]:
-    """Three ridges, each nearer, darker and, in a lively song, steeper."""
-    hue, saturation, lightness = land
-    for ridge in range(3):
-        base = 560 + 120 * ridge
-        height = 30 + 90 * character.energy
-        points = [base + dice.uniform(-height, height) for _ in range(5)]
-        curve = f"M0 {points[0]:.0f}"
-        for place in range(1, 5):
-            x, y, bend = place * SIZE / 4, points[place], place * SIZE / 4 - SIZE / 8
-            curve += f"C{bend:.0f} {points[place - 1]:.0f} {bend:.0f} {y:.0f} {x:.0f} {y:.0f}"
-        colour = _hsl(hue, saturation, lightness * (1 - 0.28 * ridge))
-        yield f'<path d="{curve}V{SIZE}H0Z" fill="{colour}"/>'
-
-
-def _lettering(title: str) -> str:
-    """The title along the foot, as large as its longest line allows."""
-    lines = wrapped(title)
-    longest = max((_columns(line) for line in lines), default=1)
-    size = min(96, int(860 / (max(longest, 8) * 0.6)))
-    top = 925 - size * 1.15 * (len(lines) - 1)
-    rows = "".join(
-        f'<text x="{SIZE // 2}" y="{top + number * size * 1.15:.0f}">{_text(line)}</text>'
-        for number, line in enumerate(lines)
+def _png(canvas: Pixels) -> bytes:
+    """Eight bits a channel; each row as its difference from the one above, which compresses gradients well."""
+    pixels = np.clip(canvas + 0.5, 0, 255).astype(np.uint8).reshape(SIZE, SIZE * 3)
+    above = np.vstack([np.zeros((1, SIZE * 3), np.uint8), pixels[:-1]])
+    rows = np.hstack([np.full((SIZE, 1), 2, np.uint8), pixels - above])
+    header = struct.pack(">IIBBBBB", SIZE, SIZE, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 3)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
-    return (
-        f'<g font-family="Georgia, \'Noto Serif\', serif" font-size="{size}" font-weight="600" fill="#fff" '
-        f'text-anchor="middle">{rows}</g>'
-    )
-
-
-def wrapped(title: str) -> list[str]:
-    """The title in at most MOST_LINES lines of WIDEST columns; what does not fit ends in an ellipsis."""
-    lines = [""]
-    for word in title.split():
-        for piece in _pieces(word):
-            joined = f"{lines[-1]} {piece}".strip()
-            if _columns(joined) <= WIDEST:
-                lines[-1] = joined
-            else:
-                lines.append(piece)
-    lines = [line for line in lines if line]
-    if len(lines) > MOST_LINES:
-        lines = [*lines[: MOST_LINES - 1], lines[MOST_LINES - 1][: WIDEST - 1].rstrip() + "…"]
-    return lines
-
-
-def _pieces(word: str) -> Iterator[str]:
-    piece = ""
-    for letter in word:
-        if _columns(piece + letter) > WIDEST:
-            yield piece
-            piece = ""
-        piece += letter
-    yield piece
-
-
-def _columns(text: str) -> int:
-    return sum(2 if ord(letter) >= 0x1100 and not 0x2000 <= ord(letter) < 0x2E80 else 1 for letter in text)
-
-
-def _text(text: str) -> str:
-    # XML has no way to write control characters, lone surrogates and the two non-characters.
-    allowed = (letter for letter in text if letter in "\t\n" or _allowed(ord(letter)))
-    return escape("".join(allowed))
-
-
-def _allowed(code: int) -> bool:
-    return 0x20 <= code <= 0x7E or 0xA0 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or code >= 0x10000

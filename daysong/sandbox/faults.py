@@ -21,6 +21,11 @@ with 400, so that a misspelt fault never passes for a good vendor.
                       malformed (no JSON), no_audio (complete without any audio link)
       callbackCode    the song fails with this code: an error callback, and a failed task
       tracks          only so many tracks, 1 or 2
+      audio           of audio files, while the fault is on: page (an HTML page labelled audio), noise (random bytes
+                      labelled audio), short (one second), empty, nameless (tracks name …/None.mp3, which is not there);
+                      and of good ones: octet_stream, untyped (no media type), video_label, video (an MP4 with pictures)
+      cover           of covers: page, octet_stream
+      take            only the audio and cover of the first take (0) or the second (1)
     Clerk, for webhooks sent while the fault is on (`path` and `times` do not apply)
       webhooks        lost (none are sent), duplicated (each twice), reordered (the last first),
                       bad_signature (signed with another secret)
@@ -95,6 +100,15 @@ class SunoFaults(Faults):
     callbacks: Literal["lost", "duplicated", "reordered", "malformed", "no_audio"] | None = None
     callback_code: Annotated[int, msgspec.Meta(ge=201, le=599)] | None = None
     tracks: Literal[1, 2] = 2
+    audio: (
+        Literal["page", "noise", "short", "empty", "nameless", "octet_stream", "untyped", "video_label", "video"] | None
+    ) = None
+    cover: Literal["page", "octet_stream"] | None = None
+    take: Literal[0, 1] | None = None
+
+    def spoils(self, how: str, take: int) -> bool:
+        """Whether the audio of that take is spoilt like this."""
+        return self.audio == how and self.take in {None, take}
 
 
 class ClerkFaults(Faults):

@@ -2,7 +2,8 @@
 
 Besides Suno's own API:
 
-    GET  /sandbox/suno/files/<id>.<ext>   a track's audio, or its cover as .svg; the audio also without an ending
+    GET  /sandbox/suno/files/<id>.<ext>   a track's audio, or its cover as .png; the audio also without an ending
+    GET  /sandbox/suno/files/hum<any>.<ext>   six seconds of a tone, or a cover, for addresses that tests make up
     POST /sandbox/suno/deliver            {taskId?, stage?, code?} → {delivered}: one stage by hand, also one that is
                                           past or not yet due; without a stage, all that is outstanding
 """
@@ -18,7 +19,9 @@ import msgspec
 
 from daysong.kernel.clock import Clock
 from daysong.sandbox.faults import Faults, SunoFaults
+from daysong.sandbox.hum import plain_cover, tone
 from daysong.sandbox.suno_callbacks import Callbacks, Delivery, Pace
+from daysong.sandbox.suno_files import part_of, spoilt
 from daysong.sandbox.suno_tasks import FILE_TYPES, Compose, Order, Studio, Task
 from daysong.sandbox.vendor import Answer, Call, Vendor, reply
 
@@ -118,7 +121,7 @@ class SandboxSuno(Vendor):
     async def serve(self, call: Call, faults: Faults) -> Answer:  # noqa: ARG002 - a fault of its kind spoils callbacks
         """The API, and the files beside it."""
         if call.method == "GET" and call.path.startswith("/files/"):
-            return await self._file(call.path.removeprefix("/files/"))
+            return part_of(await self._file(call.path.removeprefix("/files/")), call.headers.get("range"))
         if call.bearer != API_KEY:
             return self._envelope(401)
         match call.method, call.path:
@@ -154,7 +157,13 @@ class SandboxSuno(Vendor):
         task = self.tasks.get(call.query.get("taskId", [""])[0])
         if task is None:
             return self._envelope(422, "recordInfo is null")
-        return reply({"code": 200, "msg": "success", "data": task.record(self.base_url, self.studio)})
+        return reply(
+            {
+                "code": 200,
+                "msg": "success",
+                "data": task.record(self.base_url, self.studio, nameless=self._mischief.audio == "nameless"),
+            }
+        )
 
     async def _timed_lyrics(self, call: Call) -> Answer:
         asked = call.json()
@@ -187,20 +196,25 @@ class SandboxSuno(Vendor):
 
     async def _file(self, name: str) -> Answer:
         audio_id, _, ending = name.partition(".")
+        if name.startswith("hum"):
+            picture = Answer(200, plain_cover(), "image/png")
+            return picture if ending in {"png", "jpeg"} else Answer(200, tone(220.0), "audio/mpeg")
+        take: int | None = None
         for task in self.tasks.values():
             take = task.take_of(audio_id)
             if take is None:
                 continue
             name = (
                 await self.studio.cover(task, take)
-                if ending == "svg"
+                if ending == "png"
                 else (await self.studio.recording(task, take)).file
             )
             break
         content = await self.studio.read(name)
         if content is None:
             return Answer(404, b"", "text/plain")
-        return Answer(200, content, FILE_TYPES[name.rpartition(".")[2]])
+        answer = Answer(200, content, FILE_TYPES[name.rpartition(".")[2]])
+        return answer if take is None else spoilt(answer, self._mischief, take)
 
 
 def _complaint(asked: dict[str, Any]) -> tuple[int, str] | None:

@@ -176,7 +176,14 @@ class Callbacks:
             sung = 0 if faults.callbacks == "no_audio" else task.takes_sung_at(STAGES.index(stage) + 1)
             now = int(to_ms(self._clock.now()))
             tracks = [
-                task.track(self._base_url, self._studio, take, sung=sung, created_ms=now)
+                task.track(
+                    self._base_url,
+                    self._studio,
+                    take,
+                    sung=sung,
+                    created_ms=now,
+                    nameless=faults.spoils("nameless", take),
+                )
                 for take in range(len(task.audio_ids))
             ]
         data = {"callbackType": stage, "data": tracks, "task_id": task.task_id}

@@ -20,7 +20,7 @@ Stage = Literal["text", "first", "complete", "error"]
 STAGES: tuple[Stage, ...] = ("text", "first", "complete")
 STATUSES = ("PENDING", "TEXT_SUCCESS", "FIRST_SUCCESS", "SUCCESS")
 MODEL_NAMES = {"V4": "chirp-v4", "V5": "chirp-crow", "V5_5": "chirp-fenix"}
-FILE_TYPES = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav", "flac": "audio/flac", "svg": "image/svg+xml"}
+FILE_TYPES = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav", "flac": "audio/flac", "png": "image/png"}
 ENDINGS = {"audio/mpeg": "mp3", "audio/ogg": "ogg", "audio/wav": "wav", "audio/x-wav": "wav", "audio/flac": "flac"}
 
 
@@ -95,7 +95,7 @@ class Task(msgspec.Struct):
         """Which take has that id."""
         return self.audio_ids.index(audio_id) if audio_id in self.audio_ids else None
 
-    def record(self, base_url: str, studio: Studio) -> dict[str, Any]:
+    def record(self, base_url: str, studio: Studio, *, nameless: bool = False) -> dict[str, Any]:
         """What record-info says: camelCase, the request echoed as text, no tracks before their text is there."""
         failed = self.failed
         status = STATUSES[self.stage]
@@ -103,7 +103,7 @@ class Task(msgspec.Struct):
             status = "SENSITIVE_WORD_ERROR" if failed[0] == 400 else "GENERATE_AUDIO_FAILED"
         elif self.unheard:
             status = "CALLBACK_EXCEPTION"
-        tracks = [self._recorded(base_url, studio, take) for take in range(len(self.audio_ids))]
+        tracks = [self._recorded(base_url, studio, take, nameless=nameless) for take in range(len(self.audio_ids))]
         shown = failed is None and self.stage > 0
         return {
             "taskId": self.task_id,
@@ -118,22 +118,27 @@ class Task(msgspec.Struct):
             "createTime": self.created_ms,
         }
 
-    def _recorded(self, base_url: str, studio: Studio, take: int) -> dict[str, Any]:
-        told = self.track(base_url, studio, take, sung=self.sung, created_ms=self.created_ms)
+    def _recorded(self, base_url: str, studio: Studio, take: int, *, nameless: bool) -> dict[str, Any]:
+        told = self.track(base_url, studio, take, sung=self.sung, created_ms=self.created_ms, nameless=nameless)
         camel = {_camel(name): value for name, value in told.items()}
         return {"audioUrl": "", "sourceAudioUrl": "", "duration": None} | camel
 
-    def track(self, base_url: str, studio: Studio, take: int, *, sung: int, created_ms: int) -> dict[str, Any]:
-        """A track as callbacks have it: no duration and no source_audio_url before it is sung."""
+    def track(
+        self, base_url: str, studio: Studio, take: int, *, sung: int, created_ms: int, nameless: bool = False
+    ) -> dict[str, Any]:
+        """A track as callbacks have it: no duration and no source_audio_url before it is sung.
+
+        A `nameless` one has an address of audio that is not there.
+        """
         address = f"{base_url}/files/{self.audio_ids[take]}"
         told: dict[str, Any] = {
             "audio_url": "",
             "createTime": created_ms,
             "id": self.audio_ids[take],
-            "image_url": f"{address}.svg",
+            "image_url": f"{address}.png",
             "model_name": self.order.model,
             "prompt": self.order.lyrics,
-            "source_image_url": f"{address}.svg",
+            "source_image_url": f"{address}.png",
             "source_stream_audio_url": address,
             "stream_audio_url": address,
             "tags": self.order.style,
@@ -141,7 +146,7 @@ class Task(msgspec.Struct):
         }
         heard = studio.known(self, take)
         if take < sung and heard is not None:
-            audio = f"{base_url}/files/{heard.file}"
+            audio = f"{base_url}/files/{'None.mp3' if nameless else heard.file}"
             told |= {"audio_url": audio, "source_audio_url": audio, "duration": round(heard.duration, 2)}
         return told
 
@@ -192,6 +197,8 @@ class Studio:
         made = self._compose(title=order.title, lyrics=order.lyrics, style=order.style, take=take, seed=task.task_id)
         file = f"{audio_id}.{ENDINGS[made.content_type]}"
         self._keep(file, made.audio)
+        if made.cover is not None:
+            self._keep(f"{audio_id}.png", made.cover)
         tape = Tape(file, made.content_type, made.duration, made.words, made.waveform)
         self._tapes[audio_id] = tape
         return tape
@@ -201,7 +208,7 @@ class Studio:
         return await asyncio.to_thread(self._draw, task, take)
 
     def _draw(self, task: Task, take: int) -> str:
-        file = f"{task.audio_ids[take]}.svg"
+        file = f"{task.audio_ids[take]}.png"
         if not (self._folder / file).exists():
             order = task.order
             self._keep(file, draw_cover(title=order.title, style=order.style, seed=f"{task.task_id}{take}"))

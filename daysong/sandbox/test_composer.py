@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from io import BytesIO
 from itertools import pairwise
 from random import Random
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -245,32 +246,17 @@ def test_a_style_may_name_tempo_meter_and_singer() -> None:
     assert "strings" in character.instruments
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(title=st.text(st.characters(), max_size=120), style=st.sampled_from(["sad", "happy", "angry rock", "calm", ""]))
-def test_a_cover_survives_any_title(title: str, style: str) -> None:
-    """Whatever the title holds, the cover is well-formed SVG with nothing in it that runs or is fetched."""
-    image = ElementTree.fromstring(draw_cover(title=title, style=style, seed="task-1"))  # noqa: S314 - our own file
-    assert image.tag == "{http://www.w3.org/2000/svg}svg"
-    assert image.get("width") == image.get("height")
-    assert {part.tag.rsplit("}")[-1] for part in image.iter()}.isdisjoint({"script", "image", "use", "a", "style"})
-    assert not any("href" in name or name.startswith("on") for part in image.iter() for name in part.attrib)
-
-
-def test_a_hostile_title_stays_text() -> None:
-    """Markup in a title is shown, not obeyed."""
-    title = "</text><script>alert(1)</script>\x00\ud800 & \"'"
-    cover = draw_cover(title=title, style="", seed="task-1")
-    assert b"<script" not in cover
-    shown = "".join(ElementTree.fromstring(cover).itertext())  # noqa: S314 - our own file
-    assert "</text><script>alert(1)</script>" in shown
-
-
-def test_a_long_title_is_wrapped_and_cut() -> None:
-    """A title takes four lines at most; the rest becomes an ellipsis."""
-    image = ElementTree.fromstring(draw_cover(title="all the days " * 40, style="calm", seed="1"))  # noqa: S314 - ours
-    lines = [part.text or "" for part in image.iter("{http://www.w3.org/2000/svg}text")]
-    assert len(lines) == 4
-    assert lines[-1].endswith("…")
+def test_g68_a_cover_is_a_square_png_whatever_the_title(title: str, style: str) -> None:
+    """Every reader of PNG can show it, and previews do."""
+    cover = draw_cover(title=title, style=style, seed="task-1")
+    assert cover[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", cover[16:24])
+    assert width == height >= 600
+    start = cover.index(b"IDAT") + 4
+    length = int.from_bytes(cover[start - 8 : start - 4], "big")
+    assert len(zlib.decompress(cover[start : start + length])) == height * (1 + 3 * width)
 
 
 def test_covers_take_their_colours_from_the_mood() -> None:

@@ -11,7 +11,8 @@ import ipaddress
 import math
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -36,9 +37,17 @@ _NOTHING_SENT = (
     httpx2.LocalProtocolError,
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Whatever else IPv6 has is local, or has a meaning of its own.
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+# Protocol assignments that Python's tables do not all count as private.
+_NOT_HOSTS = tuple(ipaddress.ip_network(net) for net in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20"))
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# A storage network may answer 403 or 404 for a short while after a file was announced.
-_WORTH_ANOTHER_TRY = frozenset({403, 404, 408, 425, 429})
+# A storage network may answer 403 or 404 for a short while after a file was announced; 441 is Suno's for one that is
+# too old, 416 that of an empty file to a request for its beginning.
+_MISSING = frozenset({403, 404, 410, 416, 441})
+_WORTH_ANOTHER_TRY = frozenset({403, 404, 408, 416, 425, 429})
+HTTPS = 443
+_LONGEST_SIZE = 15  # digits
 
 _ASKS_FOR_A_PAUSE = frozenset({429, 430, 503})
 
@@ -157,18 +166,60 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 class FetchedFile(msgspec.Struct, frozen=True):
-    """A file's bytes, and the media type its server gave (without parameters, in lower case)."""
+    """A file's bytes, and the media type its server gave (without parameters, in lower case), which proves nothing."""
 
     content: bytes
     content_type: str
 
 
-class FileFetcher:
-    """Fetches a vendor's files from the hosts it is known to use, and from nowhere else.
+class FileBeginning(msgspec.Struct, frozen=True):
+    """The first bytes of a file, and how many it has in all, if its server said so."""
 
-    hosts            exact names, or `*.suffix` for any name below it; reached by https alone
+    content: bytes
+    size: int | None
+
+
+class FileHosts:
+    """Where a vendor's files may lie.
+
+    hosts            exact names, or `*.suffix` for any name below it; reached by https alone, at its own port
     allowed_origins  origins such as `http://127.0.0.1:8000` that are trusted as they are (the sandbox)
     """
+
+    def __init__(self, hosts: Iterable[str], allowed_origins: Iterable[str] = ()) -> None:
+        self._hosts = tuple(host.lower() for host in hosts)
+        self._allowed = frozenset(_origin(httpx2.URL(origin)) for origin in allowed_origins)
+
+    def allows(self, url: str) -> bool:
+        """Whether a file is fetched from there, as far as the address alone tells."""
+        try:
+            self.check(_parsed(url))
+        except VendorError:
+            return False
+        return True
+
+    def is_trusted(self, url: httpx2.URL) -> bool:
+        """Whether the address is of a trusted origin."""
+        return _origin(url) in self._allowed
+
+    def check(self, url: httpx2.URL) -> str:
+        """Return the address's host, in lower case; VendorError, permanent, when nothing is fetched from there."""
+        host = url.raw_host.decode("ascii").lower()
+        if self.is_trusted(url):
+            return host
+        if url.scheme != "https":
+            raise _refused(f"{url.scheme or 'no'} scheme")
+        if url.userinfo:
+            raise _refused("credentials in the address")
+        if not any(host == known or (known[:2] == "*." and host.endswith(known[1:])) for known in self._hosts):
+            raise _refused("host is not on the list")
+        if url.port not in {None, HTTPS}:
+            raise _refused("port is not that of https")
+        return host
+
+
+class FileFetcher:
+    """Fetches a vendor's files from the hosts it is known to use, and from nowhere else; see FileHosts."""
 
     def __init__(
         self,
@@ -180,8 +231,7 @@ class FileFetcher:
         timeout: float = FILE_TIMEOUT,
         clock: Clock | None = None,
     ) -> None:
-        self._hosts = tuple(host.lower() for host in hosts)
-        self._allowed = frozenset(_origin(httpx2.URL(origin)) for origin in allowed_origins)
+        self._hosts = FileHosts(hosts, allowed_origins)
         self._resolve = resolve or _resolve
         self._timeout = timeout
         self._clock = clock or SystemClock()
@@ -200,25 +250,60 @@ class FileFetcher:
         """Release the connections."""
         await self._http.aclose()
 
-    async def fetch(self, url: str, *, max_bytes: int, content_types: Iterable[str] = ()) -> FetchedFile:
+    async def fetch(self, url: str, *, max_bytes: int) -> FetchedFile:
         """The file behind `url`, following at most 3 redirects, each checked like the first address.
 
-        `content_types` are what the caller can use: `audio/mpeg`, or `audio/` for any of them; nothing accepts all.
-        A refused address, a file too large or of another type, and most 4xx answers are permanent VendorErrors.
+        A refused address, a file too large, and most 4xx answers are permanent VendorErrors. The code `file_missing`
+        says that there is nothing under that address, now or any more.
         """
+        async with self._in_time():
+            answer = await self._fetch(_parsed(url), None)
+            try:
+                received = bytearray()
+                async for chunk in self._received(answer):
+                    received += chunk
+                    if len(received) > max_bytes:
+                        raise _refused(f"larger than {max_bytes} bytes", code="file_too_large")
+            finally:
+                await answer.aclose()
+        if not received:
+            raise _missing("empty file")
+        content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return FetchedFile(bytes(received), content_type)
+
+    async def beginning(self, url: str, length: int) -> FileBeginning:
+        """At most `length` first bytes of the file behind `url`. Errors as for `fetch`."""
+        async with self._in_time():
+            answer = await self._fetch(_parsed(url), f"bytes=0-{length - 1}")
+            try:
+                received = bytearray()
+                async for chunk in self._received(answer):
+                    received += chunk
+                    if len(received) >= length:
+                        break
+            finally:
+                await answer.aclose()
+        if not received:
+            raise _missing("empty file")
+        return FileBeginning(bytes(received[:length]), _whole_size(answer))
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._fetch(_parsed(url), max_bytes, tuple(content_types))
+                yield
         except (httpx2.RequestError, TimeoutError) as error:
             raise transport_failure("files", error, method="GET") from error
 
-    async def _fetch(self, url: httpx2.URL, max_bytes: int, content_types: tuple[str, ...]) -> FetchedFile:
+    async def _fetch(self, url: httpx2.URL, part: str | None) -> httpx2.Response:
         for _ in range(1 + MAX_REDIRECTS):
             request = await self._checked(url)
+            if part is not None:
+                request.headers["Range"] = part
             response = await self._http.send(request, stream=True)
+            if response.status_code not in _REDIRECTS:
+                return response
             try:
-                if response.status_code not in _REDIRECTS:
-                    return await self._received(response, max_bytes, content_types)
                 url = _parsed(str(url.join(response.headers.get("location", ""))))
             finally:
                 await response.aclose()
@@ -226,15 +311,9 @@ class FileFetcher:
 
     async def _checked(self, url: httpx2.URL) -> httpx2.Request:
         """A request for `url` that connects to an address checked beforehand, so that DNS cannot change its mind."""
-        if _origin(url) in self._allowed:
+        host = self._hosts.check(url)
+        if self._hosts.is_trusted(url):
             return self._http.build_request("GET", url)
-        if url.scheme != "https":
-            raise _refused(f"{url.scheme or 'no'} scheme")
-        if url.userinfo:
-            raise _refused("credentials in the address")
-        host = url.raw_host.decode("ascii").lower()
-        if not any(host == known or (known[:2] == "*." and host.endswith(known[1:])) for known in self._hosts):
-            raise _refused("host is not on the list")
         try:
             addresses = await self._resolve(host, url.port or 443)
         except OSError as error:
@@ -248,29 +327,35 @@ class FileFetcher:
             extensions={"sni_hostname": host},
         )
 
-    async def _received(self, answer: httpx2.Response, max_bytes: int, content_types: tuple[str, ...]) -> FetchedFile:
-        if answer.status_code != httpx2.codes.OK:
+    def _received(self, answer: httpx2.Response) -> AsyncIterator[bytes]:
+        """The bytes of a good answer as they come; VendorError for any other answer."""
+        status = answer.status_code
+        if status in _MISSING:
+            raise _missing(f"answered {status}", permanent=status not in _WORTH_ANOTHER_TRY)
+        if status not in {httpx2.codes.OK, httpx2.codes.PARTIAL_CONTENT}:
             raise VendorError(
                 "files",
-                f"answered {answer.status_code}",
-                permanent=answer.status_code < httpx2.codes.INTERNAL_SERVER_ERROR
-                and answer.status_code not in _WORTH_ANOTHER_TRY,
+                f"answered {status}",
+                permanent=status < httpx2.codes.INTERNAL_SERVER_ERROR and status not in _WORTH_ANOTHER_TRY,
                 retry_after=retry_after(answer.headers, self._clock.now()),
                 code="file_unavailable",
             )
-        content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_types and not any(_fits(content_type, wanted) for wanted in content_types):
-            raise _refused(f"unexpected content type {content_type!r}")
         if answer.headers.get("content-encoding", "identity").lower() != "identity":
             raise _refused("compressed in transit, so that its size cannot be bounded")
-        content = bytearray()
-        async for chunk in answer.aiter_raw():
-            content += chunk
-            if len(content) > max_bytes:
-                raise _refused(f"larger than {max_bytes} bytes", code="file_too_large")
-        if not content:
-            raise VendorError("files", "empty file", permanent=False, code="file_unavailable")
-        return FetchedFile(bytes(content), content_type)
+        return answer.aiter_raw()
+
+
+def _missing(detail: str, *, permanent: bool = False) -> VendorError:
+    return VendorError("files", detail, permanent=permanent, code="file_missing")
+
+
+def _whole_size(answer: httpx2.Response) -> int | None:
+    """How many bytes the file has of which this is all or a part."""
+    if answer.status_code == httpx2.codes.PARTIAL_CONTENT:
+        text = answer.headers.get("content-range", "").rpartition("/")[2]
+    else:
+        text = answer.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_SIZE else None
 
 
 def _refused(detail: str, *, code: str = "file_refused") -> VendorError:
@@ -289,10 +374,6 @@ def _parsed(url: str) -> httpx2.URL:
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host.lower(), url.port or {"http": 80, "https": 443}.get(url.scheme)
-
-
-def _fits(content_type: str, wanted: str) -> bool:
-    return content_type.startswith(wanted) if wanted.endswith("/") else content_type == wanted
 
 
 async def _resolve(host: str, port: int) -> list[str]:
@@ -321,6 +402,8 @@ def _is_public(text: str) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return _is_public(str(inner))
-        if address.teredo is not None:
+        if address.teredo is not None or address not in _GLOBAL_UNICAST:
             return False
+    if any(address in net for net in _NOT_HOSTS):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)

@@ -53,7 +53,8 @@ class MalformedCallback(ExpectedError):
 class SunoTrack(msgspec.Struct, frozen=True, kw_only=True):
     """One of the two takes. Text that is missing is empty, links and numbers that are missing are None.
 
-    raw   the track as it came, whatever fields it has
+    audio_url  the first of `audio_urls`, all addresses at which its audio may be
+    raw        the track as it came, whatever fields it has
     """
 
     audio_id: str = ""
@@ -62,6 +63,7 @@ class SunoTrack(msgspec.Struct, frozen=True, kw_only=True):
     tags: str = ""
     duration: float | None = None
     audio_url: str | None = None
+    audio_urls: tuple[str, ...] = ()
     stream_url: str | None = None
     image_url: str | None = None
     model: str | None = None
@@ -201,13 +203,15 @@ def whole_number(value: Any) -> int | None:
 
 def _track(found: dict[str, Any]) -> SunoTrack:
     duration = _number(found.get("duration"))
+    audio_urls = _links(found, "audio_url", "audioUrl", "source_audio_url", "sourceAudioUrl")
     return SunoTrack(
         audio_id=_text(found, "id", "audioId", "audio_id"),
         title=_text(found, "title"),
         lyric=_text(found, "prompt", "lyric"),
         tags=_text(found, "tags"),
         duration=duration if duration and duration > 0 else None,
-        audio_url=_link(found, "audio_url", "audioUrl", "source_audio_url", "sourceAudioUrl"),
+        audio_url=next(iter(audio_urls), None),
+        audio_urls=audio_urls,
         stream_url=_link(
             found, "stream_audio_url", "streamAudioUrl", "source_stream_audio_url", "sourceStreamAudioUrl"
         ),
@@ -233,11 +237,14 @@ def _text(found: dict[str, Any], *names: str) -> str:
 
 
 def _link(found: dict[str, Any], *names: str) -> str | None:
-    """The first of the fields that is a web address; anything else would end up as a link in somebody's app."""
-    for name in names:
-        if (text := _text(found, name)).startswith(("https://", "http://")):
-            return text
-    return None
+    """The first of the fields that is a web address."""
+    return next(iter(_links(found, *names)), None)
+
+
+def _links(found: dict[str, Any], *names: str) -> tuple[str, ...]:
+    """The fields that are web addresses, each once; anything else would end up as a link in an app."""
+    texts = (_text(found, name) for name in names)
+    return tuple(dict.fromkeys(text for text in texts if text.startswith(("https://", "http://"))))
 
 
 def _list(found: dict[str, Any], name: str) -> list[Any]:

@@ -71,6 +71,7 @@ def test_a_finished_track_keeps_everything_it_came_with() -> None:
         tags="soft indie folk, acoustic guitar, gentle female vocal",
         duration=164.24,
         audio_url=f"https://files.suno.example/{AUDIO}.mp3",
+        audio_urls=tuple(dict.fromkeys([track.raw["audio_url"], track.raw["source_audio_url"]])),
         stream_url=f"https://files.suno.example/{AUDIO}",
         image_url=f"https://files.suno.example/{AUDIO}.jpeg",
         model="chirp-crow",

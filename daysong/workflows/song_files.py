@@ -5,6 +5,7 @@ Suno's files are gone after about 15 days, so each is copied at once, by a job o
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from datetime import timedelta
 
@@ -17,16 +18,16 @@ from daysong.kernel.ids import FileId
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.vendors.http import FileFetcher
+from daysong.vendors.sound import MP3_TYPE, Sound, image_type, recognized, tagged
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno import SongMaker
 from daysong.vendors.suno_answers import TimedLyrics
+from daysong.workflows.song_audio import MAX_AUDIO
 
 music = Room("music")
 
-MAX_AUDIO = 64 * 1024 * 1024
 MAX_COVER = 12 * 1024 * 1024
-AUDIO_TYPES = ("audio/", "application/octet-stream")
-COVER_TYPES = ("image/",)
+ARTIST = "daysong"
 
 
 class Source(Result):
@@ -34,6 +35,8 @@ class Source(Result):
 
     task_id: str | None
     audio_id: str | None
+    title: str | None
+    lyric: str | None
     audio_url: str | None
     image_url: str | None
     audio_file_id: str | None
@@ -62,7 +65,7 @@ class KeptFile(Args):
 async def file_sources(ctx: QueryContext, args: OneMusic) -> Source | None:
     """What is known of a ready track's files; None when the track is gone."""
     row = await ctx.db.fetchrow(
-        """select g.task_id, m.audio_id, m.audio_url, m.image_url, m.audio_file_id, m.image_file_id,
+        """select g.task_id, m.audio_id, m.title, m.lyric, m.audio_url, m.image_url, m.audio_file_id, m.image_file_id,
                   g.callback_secret as secret
            from music m join generations g on g.id = m.generation_id
            where m.id = $1 and m.status = 'ready' and m.deleted_at is null""",
@@ -96,31 +99,62 @@ async def save_timed_lyrics(ctx: MutationContext, args: TimedWords) -> None:
 
 @music.action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)), lane=Lane.FILES)
 async def keep_files(ctx: ActionContext, args: OneMusic) -> None:
-    """Copy a track's audio and cover into our own storage. A job; what is there already is not copied again."""
+    """Copy a track's audio and cover into our own storage. A job; what is there already is not copied again.
+
+    When one of the two cannot be had, the other is copied all the same.
+    """
     source = await ctx.run_query(file_sources, args)
     if source is None:
         return
-    if source.audio_url and source.audio_file_id is None:
-        await _keep(ctx, args, source, "audio", source.audio_url, MAX_AUDIO, AUDIO_TYPES)
+    cover: bytes | None = None
+    failure: VendorError | None = None
     if source.image_url and source.image_file_id is None:
-        await _keep(ctx, args, source, "image", source.image_url, MAX_COVER, COVER_TYPES)
+        try:
+            cover = await _keep_cover(ctx, args, source, source.image_url)
+        except VendorError as error:
+            failure = error
+    if source.audio_url and source.audio_file_id is None:
+        await _keep_audio(ctx, args, source, source.audio_url, cover)
+    if failure is not None:
+        raise failure
+
+
+async def _keep_cover(ctx: ActionContext, args: OneMusic, source: Source, url: str) -> bytes:
+    found = await ctx.vendor(FileFetcher).fetch(url, max_bytes=MAX_COVER)
+    kind = image_type(found.content)
+    if kind is None:
+        raise VendorError("files", "not a picture", permanent=False, code="not_a_picture")
+    await _keep(ctx, args, file_id_of(source.secret, args.music_id, "image"), "image", found.content, kind)
+    return found.content
+
+
+async def _keep_audio(ctx: ActionContext, args: OneMusic, source: Source, url: str, cover: bytes | None) -> None:
+    found = await ctx.vendor(FileFetcher).fetch(url, max_bytes=MAX_AUDIO)
+    if cover is None and source.image_file_id is not None:
+        cover = b"".join([chunk async for chunk in ctx.vendor(FileStore).read(source.image_file_id)])
+    # Parsing and rewriting a few megabytes: not on the event loop.
+    sound, content = await asyncio.to_thread(_song, found.content, source, cover)
+    if sound is None or not sound.is_song:
+        raise VendorError("files", "not a song", permanent=False, code="not_a_song")
+    await _keep(ctx, args, file_id_of(source.secret, args.music_id, "audio"), "audio", content, sound.media_type)
+
+
+def _song(content: bytes, source: Source, cover: bytes | None) -> tuple[Sound | None, bytes]:
+    """What audio it is, and the file with our tags."""
+    sound = recognized(content)
+    if sound is None or sound.media_type != MP3_TYPE:
+        return sound, content
+    tags = {"title": source.title or "Untitled Track", "artist": ARTIST, "lyrics": source.lyric or ""}
+    return sound, tagged(content, **tags, cover=cover)
 
 
 async def _keep(
-    ctx: ActionContext, args: OneMusic, source: Source, kind: str, url: str, max_bytes: int, types: tuple[str, ...]
+    ctx: ActionContext, args: OneMusic, file_id: FileId, kind: str, content: bytes, media_type: str
 ) -> None:
-    found = await ctx.vendor(FileFetcher).fetch(url, max_bytes=max_bytes, content_types=types)
-    file_id = file_id_of(source.secret, args.music_id, kind)
-    await ctx.vendor(FileStore).put(file_id, found.content, found.content_type)
+    await ctx.vendor(FileStore).put(file_id, content, media_type)
     await ctx.run_mutation(
         record_file,
-        KeptFile(
-            music_id=args.music_id,
-            kind=kind,
-            file_id=file_id,
-            content_type=found.content_type,
-            size=len(found.content),
-        ),
+        KeptFile(music_id=args.music_id, kind=kind, file_id=file_id, content_type=media_type, size=len(content)),
     )
 
 

@@ -153,7 +153,7 @@ async def cancel(db: Transaction, generation_id: str, *, reason: str, now: datet
 async def _end_tracks(db: Transaction, ended: asyncpg.Record, now: datetime, reason: str | None = None) -> None:
     """Fail the pending tracks of a generation that ended without a song, and give the diary its former song back."""
     await db.execute(
-        """update music set status = 'failed', failure_reason = $3, updated_at = $2
+        """update music set status = 'failed', failure_reason = $3, audio_url = null, stream_url = null, updated_at = $2
            where generation_id = $1 and status = 'pending'""",
         ended["id"], now, reason,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ RAIN = "I walked home in the rain and called my sister"
 
 
 def payload(name: str, task_id: str) -> dict[str, Any]:
-    """A recorded callback, about that task."""
-    body: dict[str, Any] = json.loads((FIXTURES / f"{name}.json").read_text())
+    """A recorded callback, about that task; its files lie at the sandbox."""
+    text = (FIXTURES / f"{name}.json").read_text()
+    text = text.replace("https://files.suno.example/", "http://daysong.test/sandbox/suno/files/hum-")
+    body: dict[str, Any] = json.loads(text)
     body["data"]["task_id"] = task_id
     return body
 
@@ -162,7 +165,7 @@ TOLERATED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     },
     "text with a NUL": lambda body: _set(body, title="Quiet\0Street", tags="a\0b"),
     "only audio_url": lambda body: _set(body, source_audio_url=None),
-    "only source_audio_url": lambda body: _set(body, audio_url="", source_audio_url="https://cdn1.suno.ai/a.mp3"),
+    "only source_audio_url": lambda body: _set(body, audio_url="", source_audio_url="http://daysong.test/sandbox/suno/files/hum.mp3"),
 }  # fmt: skip
 
 
@@ -218,14 +221,40 @@ async def test_callbacks_are_posted_and_nothing_else(world: World, composing: Co
     assert (await world.http.put("/http/suno-webhook")).status_code == httpx2.codes.METHOD_NOT_ALLOWED
 
 
-async def test_f28_files_are_fetched_from_known_hosts_only(world: World, composing: Composing) -> None:
-    """A link to a private address is never followed; the song is there, its copies are not."""
+async def test_g79_files_are_fetched_and_shown_from_known_hosts_only(
+    world: World, composing: Composing, alice: Person
+) -> None:
+    """F28 too. A link to a private address is neither followed nor shown; a song with no other has failed."""
     body = payload("callback-complete", composing.task_id)
     for track in body["data"]["data"]:
-        track["audio_url"] = "http://169.254.169.254/latest/meta-data"
-        track["image_url"] = "https://evil.example/cover.png"
+        track["audio_url"] = track["source_audio_url"] = "http://169.254.169.254/latest/meta-data"
+        track["stream_audio_url"] = track["source_stream_audio_url"] = "https://evil.example/stream"
+        track["image_url"] = track["source_image_url"] = "https://evil.example/cover.png"
+    early = json.loads(json.dumps(body))
+    early["data"]["callbackType"] = "first"
+    for callback in (early, body):
+        await world.http.post(composing.url, json=callback)
+        await world.app.worker.drain(until=None, clock=world.clock)
+        [song] = await alice.query("music:listPlaylistMusic")
+        assert song["status"] == "pending"
+        assert not {"audioUrl", "imageUrl"} & set(song)
+    await world.pass_time(timedelta(minutes=3))
+    [song] = await alice.query("music:listPlaylistMusic")
+    assert song["status"] == "failed"
+    assert not {"audioUrl", "imageUrl"} & set(song)
+    assert len((await composing.state())[2]) == 1
+    assert await world.db.pool.fetchval("select count(*) from files") == 0
+
+
+async def test_g79_a_refused_cover_is_not_shown_with_a_good_song(
+    world: World, composing: Composing, alice: Person
+) -> None:
+    """The song plays, without a picture."""
+    body = payload("callback-complete", composing.task_id)
+    for track in body["data"]["data"]:
+        track["image_url"] = track["source_image_url"] = "https://169.254.169.254/cover.png"
     await world.http.post(composing.url, json=body)
     await world.app.worker.drain(until=None, clock=world.clock)
-    rows = await world.db.pool.fetch("select status, last_error from jobs where function = 'music:keepFiles'")
-    assert {row["status"] for row in rows} == {"dead"}
-    assert await world.db.pool.fetchval("select count(*) from files") == 0
+    [song] = await alice.query("music:listPlaylistMusic")
+    assert song["status"] == "ready"
+    assert "imageUrl" not in song

@@ -1,0 +1,162 @@
+"""What a file is, by its own bytes: audio and its duration, or a picture; and the tags of our MP3 copies.
+
+The address a file came from and the media type its server gave are not looked at: vendors label audio as
+`binary/octet-stream` or video, and error pages as audio.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, NamedTuple
+
+import mutagen
+from mutagen.aac import AAC
+from mutagen.flac import FLAC
+from mutagen.id3 import APIC, ID3, TIT2, TPE1, USLT, ID3NoHeaderError
+from mutagen.mp3 import MP3
+from mutagen.mp4 import MP4
+from mutagen.oggopus import OggOpus
+from mutagen.oggvorbis import OggVorbis
+from mutagen.wave import WAVE
+
+# How much of a file is enough to recognise it: room for the tags in front of the first frames.
+HEAD = 128 * 1024
+# Seconds. What is shorter is no song: an error message read aloud, say, or a stub.
+SHORTEST_SONG = 5.0
+
+MP3_TYPE = "audio/mpeg"
+
+
+class Sound(NamedTuple):
+    """An audio file: its media type, and its duration in seconds."""
+
+    media_type: str
+    duration: float
+
+    @property
+    def is_song(self) -> bool:
+        """Whether it is long enough to be a song."""
+        return self.duration > SHORTEST_SONG
+
+
+def recognized(content: bytes, size: int | None = None) -> Sound | None:
+    """Return what kind of audio a file is and how long it plays, or None when it is no audio.
+
+    `content` may be its beginning, and `size` the size of all of it. None then also when the beginning does not tell,
+    as where an MP4 file has its index at the end.
+    """
+    source = _Beginning(content, max(size or 0, len(content)))
+    for media_type, kinds in _candidates(content):
+        for kind in kinds:
+            source.seek(0)
+            try:
+                info = kind(source).info
+            # Anything may be in these bytes: parsers of binary formats fail in more ways than they declare.
+            except Exception:  # noqa: BLE001, S112
+                continue
+            duration = getattr(info, "length", None)
+            if isinstance(duration, int | float) and duration > 0 and not getattr(info, "sketchy", False):
+                return Sound(media_type, float(duration))
+    return None
+
+
+def may_be_sound(content: bytes) -> bool:
+    """Whether a file begins with the signature of a kind of audio, so that all of it is worth a look."""
+    return content[:4] in {b"OggS", b"fLaC", b"RIFF"} or content[4:8] == b"ftyp" or _is_mp3(content)
+
+
+def image_type(content: bytes) -> str | None:
+    """Return the media type of a picture; None when it is no picture we serve. An SVG is a program, and is none."""
+    for magic, media_type in _PICTURES:
+        if content.startswith(magic):
+            return media_type
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    if content[4:12] in {b"ftypavif", b"ftypavis"}:
+        return "image/avif"
+    return None
+
+
+def tagged(content: bytes, *, title: str, artist: str, lyrics: str, cover: bytes | None) -> bytes:
+    """Return an MP3 with these tags in place of what it had; other files, and what cannot be tagged, as they are."""
+    if not _is_mp3(content):
+        return content
+    tags = ID3()
+    tags.add(TIT2(encoding=3, text=title))
+    tags.add(TPE1(encoding=3, text=artist))
+    if lyrics:
+        tags.add(USLT(encoding=3, lang="und", desc="", text=lyrics))
+    if cover is not None and (cover_type := image_type(cover)) in {"image/jpeg", "image/png"}:
+        tags.add(APIC(encoding=3, mime=cover_type, type=3, desc="Cover", data=cover))
+    file = io.BytesIO(content)
+    try:
+        ID3(io.BytesIO(content)).delete(file)
+        file.seek(0)
+    except ID3NoHeaderError:
+        pass
+    except mutagen.MutagenError:
+        return content
+    file.seek(0)
+    # Version 2.3 is what players of every age read.
+    tags.update_to_v23()
+    tags.save(file, v2_version=3)
+    return file.getvalue()
+
+
+_PICTURES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
+_SYNC = 0xE0
+
+
+def _is_mp3(content: bytes) -> bool:
+    return content[:3] == b"ID3" or (content[:1] == b"\xff" and len(content) > 1 and content[1] & 0xE6 > _SYNC)
+
+
+def _candidates(content: bytes) -> list[tuple[str, tuple[type[mutagen.FileType], ...]]]:
+    """The kinds of audio that a file which begins so may be."""
+    start = content[:12]
+    if start[:4] == b"OggS":
+        return [("audio/ogg", (OggOpus, OggVorbis))]
+    if start[:4] == b"fLaC":
+        return [("audio/flac", (FLAC,))]
+    if start[:4] == b"RIFF" and start[8:12] == b"WAVE":
+        return [("audio/wav", (WAVE,))]
+    if start[4:8] == b"ftyp":
+        # A video container too: what matters is the sound in it.
+        return [("audio/mp4", (MP4,))]
+    if image_type(content) is not None or content.lstrip()[:1] in {b"<", b"{", b""}:
+        return []
+    # MP3 has no signature of its own: frames that follow each other tell it, and a parser that finds them.
+    return [(MP3_TYPE, (MP3,)), ("audio/aac", (AAC,))]
+
+
+class _Beginning(io.RawIOBase):
+    """A file of which only the beginning is there; the rest reads as zeros."""
+
+    def __init__(self, content: bytes, size: int) -> None:
+        self._content = content
+        self._size = size
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError("before the beginning")
+        self._place = base + offset
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        with memoryview(buffer) as view:
+            count = max(0, min(len(view), self._size - self._place))
+            there = self._content[self._place : self._place + count]
+            view[:count] = there + bytes(count - len(there))
+            self._place += count
+            return count
