@@ -120,7 +120,7 @@ async def test_what_suno_would_refuse_is_refused_with_http_200(
     ("fault", "expected"),
     [
         ({"code": 401}, (True, False, "suno_401", None)),
-        ({"code": 405}, (False, False, "suno_405", None)),
+        ({"code": 405}, (False, False, "suno_405", 10.0)),
         ({"code": 413}, (True, False, "suno_413", None)),
         ({"code": 429}, (True, False, "suno_429", None)),
         ({"code": 430}, (False, False, "suno_430", 10.0)),

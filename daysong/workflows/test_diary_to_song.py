@@ -61,7 +61,7 @@ async def _from_diary_to_song(world: World, alice: Person) -> None:
     shared = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
     page = await world.http.get(shared["shareUrl"])
     assert page.status_code == httpx2.codes.OK
-    assert song["audioUrl"] in page.text
+    assert (await alice.query("sharing:getSharedMusic", shareId=shared["shareId"]))["audioUrl"] in page.text
     assert RAIN not in page.text
     assert await world.app.runtime.queue.pending() == 0
 
