@@ -38,6 +38,7 @@ from daysong.kernel.settings import Settings
 from daysong.kernel.worker import Worker
 from daysong.transport import http, retention, schedule, testing_functions, testing_mode
 from daysong.transport.auth import Authenticator
+from daysong.transport.gate import Gate
 from daysong.transport.sync_hub import Hub
 from daysong.transport.sync_hub import Limits as SocketLimits
 from daysong.transport.webhooks import clerk as clerk_webhook
@@ -172,7 +173,11 @@ class App:
         )
         self.worker = Worker(self.runtime, schedule.TIMETABLE)
         authenticator = Authenticator(self._verifier, settings.admin_key)
-        self.hub = Hub(self.runtime, authenticator, Live(settings.listen_url, lost=self.database.renew), limits)
+        self.gate = Gate(self.runtime, self.limits.buckets)
+        authenticator.guard = self.gate
+        self.hub = Hub(
+            self.runtime, authenticator, Live(settings.listen_url, lost=self.database.renew), limits, self.gate
+        )
         self.asgi: Litestar = http.create(
             self.runtime,
             verifier=self._verifier,
@@ -186,6 +191,7 @@ class App:
             mounts=mounts,
             pending_migrations=self._pending_migrations,
             hub=self.hub,
+            gate=self.gate,
             test_controls=testing_mode.Controls(reset=self._reset, drain=self._drain),
             on_startup=[self.open],
             on_shutdown=[self.close],

@@ -42,6 +42,8 @@ class Runtime:
         self.timestamps = Timestamps(clock)
         self.services = services
         self._turns = Turns(MUTATIONS_OF_ONE_ACCOUNT)
+        # What is asked before a client's function runs; may refuse it with an ExpectedError.
+        self.gate: Callable[[Function, Caller, str], Awaitable[None]] | None = None
 
     async def call(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -143,10 +144,14 @@ class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     enabled   whether any holds: in test mode none does, unless it is asked for
     rates     by name
+    sockets_at_once   of one address, in one process
+    metrics_from      networks from which metrics may be read without the admin key
     """
 
     enabled: bool = True
-    rates: dict[str, Rate] = msgspec.field(default_factory=lambda: dict(declarations.OUTBOUND))
+    rates: dict[str, Rate] = msgspec.field(default_factory=lambda: declarations.OUTBOUND | declarations.INBOUND)
+    sockets_at_once: int = declarations.SOCKETS_AT_ONCE
+    metrics_from: tuple[str, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -333,6 +338,17 @@ class _Reader:
         minutes = self.whole("VAPI_MAX_CALL_MINUTES", 10, least=1, most=60)
         return Costs(**prices, call_minutes=minutes, caps=caps)
 
+    def networks(self, name: str, default: str) -> tuple[str, ...]:
+        """Networks in CIDR notation, or single addresses, with commas between them."""
+        found = tuple(filter(None, (part.strip() for part in (self.optional(name) or default).split(","))))
+        for text in found:
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                self.problems.append(Problem(name, "must be networks such as 10.0.0.0/8, with commas between them"))
+                return ()
+        return found
+
     def flag(self, name: str) -> bool:
         """A yes or no."""
         value = (self.optional(name) or "").lower()
@@ -418,7 +434,9 @@ def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) 
         ),
         limits=LimitsSettings(
             enabled=not reader.flag("DAYSONG_TEST") or reader.flag("DAYSONG_TEST_LIMITS"),
-            rates=reader.rates(declarations.OUTBOUND),
+            rates=reader.rates(declarations.OUTBOUND | declarations.INBOUND),
+            sockets_at_once=reader.whole("LIMIT_SOCKETS_AT_ONCE", declarations.SOCKETS_AT_ONCE, least=1, most=10**6),
+            metrics_from=reader.networks("METRICS_FROM", "" if production else "127.0.0.0/8,::1"),
         ),
         costs=reader.costs(),
     )

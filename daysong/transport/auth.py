@@ -9,9 +9,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
 from litestar.types import Scope
@@ -24,6 +24,7 @@ from daysong.transport.viewers import viewer_of
 from daysong.vendors.clerk import InvalidToken, TokenVerifier
 
 LONGEST_HEADER = 20_000
+WRONG_KEY = 403
 
 log = logs.get_logger("auth")
 
@@ -39,6 +40,14 @@ class Session(NamedTuple):
         return self.expires_at is not None and self.expires_at <= now
 
 
+class Guard(Protocol):
+    """Who slows guesses at the admin key."""
+
+    async def before_guess(self, viewer: str) -> None: ...
+
+    async def wrong_guess(self, viewer: str) -> None: ...
+
+
 class Authenticator:
     """Tells who is calling."""
 
@@ -46,6 +55,7 @@ class Authenticator:
         self._verifier = verifier
         self._admin_key = _digest(_without_prefix(admin_key)) if admin_key else None
         self._viewers_secret = admin_key
+        self.guard: Guard | None = None
 
     async def caller(self, scope: Scope, now: datetime) -> Caller:
         """Who sent this HTTP request, by its Authorization header; without one, a viewer.
@@ -65,8 +75,22 @@ class Authenticator:
             case "bearer" if credentials:
                 return (await self.user(credentials, now)).caller
             case "convex" if credentials:
-                return self._admin_header(credentials)
+                client = scope.get("client")
+                viewer = self.viewer(client[0] if client else "", now).viewer
+                return await self.guarded(viewer, lambda: self._admin_header(credentials))
         raise _invalid("expected 'Bearer <token>' or 'Convex <admin key>'")
+
+    async def guarded(self, viewer: str, admin: Callable[[], Caller]) -> Caller:
+        """What `admin` makes of an admin key; a wrong one is answered slowly, and too many of an address not at all."""
+        if self.guard is None:
+            return admin()
+        await self.guard.before_guess(viewer)
+        try:
+            return admin()
+        except Refused as error:
+            if error.status == WRONG_KEY:
+                await self.guard.wrong_guess(viewer)
+            raise
 
     def viewer(self, address: str, now: datetime) -> Caller:
         """Nobody in particular, asking from that address; "" when it is not known."""

@@ -90,15 +90,18 @@ def refuse_component(component: str | None) -> None:
 
 
 async def call(
-    runtime: Runtime, path: str, args: Args, caller: Caller, *, kind: Kind | None = None, clock: Clock | None = None
-) -> Success | Failure:
-    """Run the function under `path`; every failure is an answer, none is raised."""
+    runtime: Runtime, path: str, args: Args, caller: Caller, *, kind: Kind | None = None, clock: Clock | None = None,
+    viewer: str = "",
+) -> Success | Failure:  # fmt: skip
+    """Run the function under `path`; every failure is an answer. `viewer` is the mark of the caller's address."""
     function: Function | None = None
     started = time.perf_counter()
     notes = Notes()
     ended: Success | Failure
     try:
         function = runtime.registry.find(path, caller, kind)
+        if runtime.gate is not None:
+            await runtime.gate(function, caller, viewer)
         value = await runtime.call(function, typed(function, args), caller, clock, notes)
         ended = Success(value, function, notes.log_lines)
     except Exception as error:  # noqa: BLE001 - whatever happened is the caller's answer

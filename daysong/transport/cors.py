@@ -45,7 +45,10 @@ def _allowed(origin: bytes) -> list[tuple[bytes, bytes]]:
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-allow-credentials", b"true"),
-        (b"access-control-expose-headers", b"x-request-id, content-range, accept-ranges, content-length, etag"),
+        (
+            b"access-control-expose-headers",
+            b"x-request-id, retry-after, content-range, accept-ranges, content-length, etag",
+        ),
     ]
 
 

@@ -28,6 +28,7 @@ from daysong.transport import calls
 from daysong.transport.access import note
 from daysong.transport.auth import Authenticator
 from daysong.transport.calls import Failure, Success
+from daysong.transport.gate import Gate
 from daysong.transport.refusals import Refused, unavailable
 
 # What a body may have in bytes besides the largest arguments. A batch has no more than that for all its queries.
@@ -82,13 +83,23 @@ AnyRequest = Request[Any, Any, Any]
 class FunctionsApi:
     """The endpoints under /api."""
 
-    def __init__(self, runtime: Runtime, authenticator: Authenticator, *, clock_for: ClockFor | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        authenticator: Authenticator,
+        *,
+        clock_for: ClockFor | None = None,
+        gate: Gate | None = None,
+    ) -> None:
         self._runtime = runtime
+        self._gate = gate
         self._authenticator = authenticator
         self._clock_for = clock_for
 
     async def _caller(self, request: AnyRequest) -> tuple[Caller, Clock | None]:
         caller = await self._authenticator.caller(request.scope, self._runtime.clock.now())
+        if self._gate is not None:
+            await self._gate.request(caller)
         return caller, self._clock_for(request.scope, caller) if self._clock_for else None
 
     async def call(self, request: AnyRequest, kind: Kind | None) -> Response[bytes]:
@@ -168,7 +179,8 @@ class FunctionsApi:
         clock: Clock | None,
     ) -> Response[bytes]:
         form = _format(raw_format)
-        ended = await calls.call(self._runtime, path, args, caller, kind=kind, clock=clock)
+        viewer = "" if self._gate is None else self._gate.viewer(request.scope)
+        ended = await calls.call(self._runtime, path, args, caller, kind=kind, clock=clock, viewer=viewer)
         if isinstance(ended, Failure) and ended.malformed:
             raise Refused(400, ended.malformed, ended.message)
         if ended.function is not None:

@@ -15,7 +15,9 @@ from daysong.transport.access import Access
 from daysong.transport.addresses import BelowSite, Head
 from daysong.transport.auth import Authenticator
 from daysong.transport.cors import Cors
+from daysong.transport.gate import Gate, GateKeeper
 from daysong.transport.pages import docs, share
+from daysong.transport.refusals import Refused
 from daysong.transport.sync import Sockets
 from daysong.transport.sync_hub import Hub
 from daysong.vendors.clerk import TokenVerifier
@@ -46,6 +48,13 @@ class Mounts:
         await self._app(scope, receive, send)
 
 
+async def _is_admin(authenticator: Authenticator, scope: Scope, runtime: Runtime) -> bool:
+    try:
+        return (await authenticator.caller(scope, runtime.clock.now())).is_admin
+    except Refused:
+        return False
+
+
 def create(
     runtime: Runtime,
     *,
@@ -57,6 +66,7 @@ def create(
     pending_migrations: health.PendingMigrations | None = None,
     test_controls: testing_mode.Controls | None = None,
     hub: Hub | None = None,
+    gate: Gate | None = None,
     on_startup: Sequence[LifespanHook] = (),
     on_shutdown: Sequence[LifespanHook] = (),
 ) -> Litestar:
@@ -65,13 +75,17 @@ def create(
     webhooks, routes    further Litestar handlers (the socket's among them)
     mounts              other ASGI apps by path prefix
     pending_migrations  names the migrations still to be applied; with any, /readyz says no
+    gate                counts callers, and refuses those who ask too often
     hub                 serves the sockets of live queries
     test_controls       what test mode's routes do; without effect unless settings turn test mode on
     """
     settings = runtime.settings
     authenticator = Authenticator(verifier, settings.admin_key)
+    authenticator.guard = gate
     testing = settings.test_mode and not settings.production
-    api = functions_api.FunctionsApi(runtime, authenticator, clock_for=testing_mode.clock_for if testing else None)
+    api = functions_api.FunctionsApi(
+        runtime, authenticator, clock_for=testing_mode.clock_for if testing else None, gate=gate
+    )
     app = Litestar(
         route_handlers=[
             *functions_api.handlers(api),
@@ -96,7 +110,10 @@ def create(
         on_shutdown=on_shutdown,
     )
     # Around the router rather than among its middleware, which does not see what no route matched.
-    app.asgi_handler = Access(Cors(Head(Mounts(app.asgi_handler, mounts or {}))))
+    inner: ASGIApp = Head(Mounts(app.asgi_handler, mounts or {}))
+    if gate is not None:
+        inner = GateKeeper(inner, gate, lambda scope: _is_admin(authenticator, scope, runtime))
+    app.asgi_handler = Access(Cors(inner))
     if hub is not None:
         app.asgi_handler = Sockets(app.asgi_handler, hub)
     own = {path.split("/")[1] for path in (*(route.path for route in app.routes), *(mounts or {}))}

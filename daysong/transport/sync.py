@@ -44,22 +44,29 @@ class Sockets:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         hub = self._hub
-        if not await self._accepted(receive, send):
+        gate, client = hub.gate, cast("Any", scope.get("client"))
+        viewer = "" if gate is None else gate.viewer(scope)
+        if not await self._accepted(viewer, receive, send):
             return
         wire = Wire(send, lambda: session.kick())  # noqa: PLW0108 - there is no session yet
-        client: Any = scope.get("client")
         session = Session(hub, wire, address=client[0] if client else "", is_python=_is_python(scope))
         # For as long as a socket is open, nobody needs what came with its first request.
         cast("dict[str, Any]", scope).clear()
         hub.enter(session)
+        if gate is not None:
+            gate.opened(viewer)
         try:
             await _converse(session, receive)
         finally:
+            if gate is not None:
+                gate.closed(viewer)
             session.end()
             hub.leave(session)
 
-    async def _accepted(self, receive: Receive, send: Send) -> bool:
+    async def _accepted(self, viewer: str, receive: Receive, send: Send) -> bool:
         refusal = self._hub.refusal()
+        if refusal is None and self._hub.gate is not None:
+            refusal = await self._hub.gate.socket(viewer)
         accept: Any = {"type": "websocket.accept"}
         try:
             await receive()

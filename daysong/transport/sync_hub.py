@@ -22,6 +22,7 @@ from daysong.transport.functions_api import largest_body
 from daysong.transport.sync_wire import Close
 
 if TYPE_CHECKING:
+    from daysong.transport.gate import Gate
     from daysong.transport.sync_session import Session
 
 SOCKETS = Gauge("daysong_sync_sockets", "Sockets open now")
@@ -82,7 +83,12 @@ class Hub:
     """All sockets of a process. `live` and the round begin with the first of them."""
 
     def __init__(
-        self, runtime: Runtime, authenticator: Authenticator, live: Live, limits: Limits | None = None
+        self,
+        runtime: Runtime,
+        authenticator: Authenticator,
+        live: Live,
+        limits: Limits | None = None,
+        gate: Gate | None = None,
     ) -> None:
         limits = limits or Limits()
         self.runtime = runtime
@@ -90,6 +96,7 @@ class Hub:
         self.live = live
         self.timestamps = runtime.timestamps
         self.limits = limits
+        self.gate = gate
         self.largest_message = min(limits.message, largest_body(runtime.registry))
         self.slots = asyncio.Semaphore(limits.transitions)
         self.sessions: set[Session] = set()

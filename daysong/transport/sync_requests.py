@@ -115,7 +115,12 @@ class Requests:
             ended = self._failure(error, None, Notes())
         else:
             ended = await calls.call(
-                session.hub.runtime, request.udf_path, request.args, self._caller(sign_in), kind=Kind.ACTION
+                session.hub.runtime,
+                request.udf_path,
+                request.args,
+                self._caller(sign_in),
+                kind=Kind.ACTION,
+                viewer=session.viewer,
             )
         if isinstance(ended, Success):
             try:
@@ -195,6 +200,8 @@ class _Once:
         found = await self._found()
         if found is not None:
             return found
+        if self._runtime.gate is not None:
+            await self._runtime.gate(function, self._caller, self._session.viewer)
         try:
             return await self._run(function, args)
         except Exception:

@@ -103,6 +103,11 @@ class Session:
         self._not_before = 0.0
         self._fresh_since = 0.0
 
+    @property
+    def viewer(self) -> str:
+        """The mark of the client's address."""
+        return "" if self.hub.gate is None else self.hub.gate.viewer(None, self.address)
+
     # Who is speaking
 
     def caller(self, now: datetime) -> Caller:
@@ -176,7 +181,9 @@ class Session:
         if said.token_type == "User":  # noqa: S105
             return await authenticator.user(said.value, self.hub.runtime.clock.now())
         acting_as = said.acting_as if said.impersonating == NOTHING else said.impersonating
-        return SignIn(authenticator.admin(said.value, bytes(acting_as)), None)
+        viewer = authenticator.viewer(self.address, self.hub.runtime.clock.now()).viewer
+        caller = await authenticator.guarded(viewer, lambda: authenticator.admin(said.value, bytes(acting_as)))
+        return SignIn(caller, None)
 
     def modify(self, said: ModifyQuerySet) -> None:
         """Change what is subscribed to."""
@@ -354,6 +361,8 @@ class Session:
         """The outcomes of one moment, and whether they depend on somebody who was not watched by then."""
         limits = self.hub.limits
         self._watch(caller, self._owners)
+        if self.hub.gate is not None:
+            await self.hub.gate.delay(caller, self.viewer, len(queries))
         while True:
             async with self.hub.slots:
                 results = await sync_results.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from daysong.kernel.database import Database
+from daysong.kernel.limits.buckets import Buckets
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.limits.store import RateStore
 from daysong.kernel.settings import Settings
@@ -14,6 +15,7 @@ class Limits:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings.limits
         self.store = RateStore(database)
+        self.buckets = Buckets(self._settings.rates if self._settings.enabled else {}, self.store)
         self._lines: dict[str, Line] = {}
 
     def line(self, vendor: str) -> Line | None:
