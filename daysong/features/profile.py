@@ -40,7 +40,7 @@ PROFILE_SQL = f"""
     where {IS_CALLER}"""  # noqa: S608 - constants
 
 
-@room.query(public=True, reads=("users", *READS, "call_settings"))
+@room.query(public=True, reads=(*READS, "call_settings"))
 async def get_user_profile(ctx: QueryContext, args: NoArgs) -> Profile | None:  # noqa: ARG001
     """The caller, how their subscription stands, and when they are called; None for nobody and without an account."""
     if ctx.caller.subject is None:

@@ -42,6 +42,7 @@ RETENTION_DAYS = {
     "unhandled_webhook_events": (90, 1),
     "answered_mutations": (14, 1),
     "usage_charges": (400, 400),
+    "mailbox_usage": (62, 31),
     "subscription_log": (730, 30),
     "parked_customers": (400, 30),
     "call_jobs": (400, 30),

@@ -25,6 +25,7 @@ OTHERWISE = {
     "call_plans": "never has rows: its lock is what it is for",
     "phone_numbers": "forgotten a day after the call, unless refused: features/phone_calls/consent.py",
     "rate_limits": "one row a limit and key, for as long as it says something: kernel/limits",
+    "reconciliation_runs": "one row",
 }
 
 

@@ -112,14 +112,16 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
     closed = await ctx.db.fetchrow(
         """with before as (select id, email from users where id = $1 and deleted_at is null for update)
            update users set deleted_at = $2, updated_at = $2, erasure_id = $3, email = null, name = null, tags = '{}',
+             mailbox_hash = null,
              verified_phones = '{}', clerk_gone = clerk_gone or $4
            from before where users.id = before.id returning clerk_id, before.email""",
         user_id, ctx.now, erasure_id, clerk_gone,
     )  # fmt: skip
     if closed is None:
         return
+    await usage.leave(ctx.db, user_id, tombstones.clerk_hash(ctx.settings, closed["clerk_id"]))
     await tombstones.put_up(
-        ctx, closed["clerk_id"], closed["email"], Usage(quota.used, quota.period_start, quota.period_end)
+        ctx, closed["clerk_id"], closed["email"], Usage(quota.own, quota.period_start, quota.period_end)
     )
     await ctx.db.execute(
         """update generations set status = 'canceled', updated_at = $2

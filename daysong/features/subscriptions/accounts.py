@@ -12,7 +12,7 @@ from daysong.features.users import store as users
 from daysong.features.users import tombstones
 from daysong.features.users.store import Account, ToldByClerk
 from daysong.kernel.context import MutationContext
-from daysong.kernel.ids import ChargeId, UserId
+from daysong.kernel.ids import UserId
 from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room
 
 room = Room("users")
@@ -76,10 +76,7 @@ async def _go_on_with_usage(ctx: MutationContext, clerk_id: str, email: str | No
         account.user_id, inherited.since,
     ):  # fmt: skip
         charged_at = inherited.since
-    await ctx.db.execute(
-        "insert into usage_charges (id, user_id, charged_at) select unnest($1::text[]), $2, $3",
-        [ChargeId.new(charged_at) for _ in range(inherited.used)], account.user_id, charged_at,
-    )  # fmt: skip
+    await usage.go_on(ctx.db, account.user_id, inherited.used, charged_at, inherited.account_hashes)
 
 
 @room.mutation(public=True)

@@ -123,7 +123,7 @@ async def get_plans(ctx: QueryContext, args: NoArgs) -> list[PlanOffered]:  # no
     ]
 
 
-@billing.query(public=True, reads=("users", *READS))
+@billing.query(public=True, reads=READS)
 async def get_current_user_status(ctx: QueryContext, args: NoArgs) -> SubscriptionStatus | None:  # noqa: ARG001
     """How the caller's subscription stands; None for nobody."""
     row = await _current(ctx)
@@ -144,7 +144,7 @@ async def create_free_subscription(ctx: MutationContext, args: OneUser) -> Opene
     )
 
 
-@room.query(public=True, reads=("users", *READS))
+@room.query(public=True, reads=READS)
 async def get_current_user_usage(ctx: QueryContext, args: NoArgs) -> CurrentUsage | None:  # noqa: ARG001
     """What the caller has used and has left; None for nobody."""
     row = await _current(ctx)
@@ -161,7 +161,7 @@ async def get_current_user_usage(ctx: QueryContext, args: NoArgs) -> CurrentUsag
     )
 
 
-@room.query(public=True, reads=("users", *READS))
+@room.query(public=True, reads=READS)
 async def can_current_user_generate_music(ctx: QueryContext, args: NoArgs) -> Allowance:  # noqa: ARG001
     """Whether the caller has a song left; nobody has none."""
     row = await _current(ctx)

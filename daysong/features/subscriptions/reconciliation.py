@@ -1,10 +1,14 @@
-"""Every night: everybody RevenueCat was not asked about for a while, those first who were asked about longest ago.
+"""Every night: each subscription RevenueCat was not asked about for a while, the longest ago first.
 
-    reconcileStaleSubscriptions   finds where the next page ends, makes its job, and a job to go on after it
-    verifyPage                    asks about everybody on a page
+    reconcileStaleSubscriptions   begins a run, unless one is going on: a page, and after it the next one
+    verifyPage                    asks about everybody on a page, then has the next one made
 
-Both may be killed anywhere and go on where they were. Somebody about whom RevenueCat has no answer does not hold up the
-others, nor does a page that fails.
+RevenueCat is asked only where something was bought or told: a first purchase is told of by a webhook, and asked about
+before a song. There is one run at a time and one page of it: `reconciliation_runs` says which run, and a page of
+another one does nothing. Requests wait in the line that all requests to RevenueCat share.
+
+Both jobs may be killed anywhere and go on where they were. A customer RevenueCat has no answer about does not hold up
+the others, nor does a page that fails.
 """
 
 from __future__ import annotations
@@ -23,8 +27,9 @@ from daysong.features.subscriptions.revenuecat_billing import (
 from daysong.kernel import logs
 from daysong.kernel.clock import from_ms, to_ms
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.database import Reader
 from daysong.kernel.errors import VendorError
-from daysong.kernel.registry import Args, Result, Retry, Room
+from daysong.kernel.registry import Args, NoArgs, Result, Retry, Room
 from daysong.vendors.revenuecat import Subscribers
 
 room = Room("revenueCatBilling")
@@ -32,13 +37,14 @@ log = logs.get_logger("billing")
 
 # Less than a day, so that whoever was asked about late in one night is due again in the next.
 STALE = timedelta(hours=12)
-# RevenueCat lets us ask 480 times a minute, and somebody may take three questions: 75 people every 30 seconds are 450
-# at most, and hardly ever.
 PAGE = 75
-PAUSE = timedelta(seconds=30)
+# Between two pages the line for RevenueCat is free of reconciliation.
+PAUSE = timedelta(seconds=5)
 AT_ONCE = 4
+# A run that has not got on for so long is given up, and another one may begin.
+ABANDONED = timedelta(hours=12)
 # Not about the customer: the key is no good, or there were too many questions.
-GENERAL = frozenset({"http_401", "http_403", "http_429", "not_configured"})
+GENERAL = frozenset({"http_401", "http_403", "http_429", "not_configured", "deferred"})
 
 
 class Cursor(Args):
@@ -66,15 +72,14 @@ class StaleSubscription(Result):
     verified_at: float | None
 
 
-class Night(Args):
-    """A night's work from the cursor on; without a beginning, all of it."""
+class OneRun(Args):
+    """Which reconciliation, by when it began (ms)."""
 
-    started_at: float | None = None
-    after: Cursor = msgspec.field(default_factory=Cursor)
+    started_at: float
 
 
 class Page(Args):
-    """A page of it, and whether there is more after it."""
+    """A page of the reconciliation that began then, and whether there is more after it."""
 
     started_at: float
     after: Cursor
@@ -84,13 +89,18 @@ class Page(Args):
 
 @room.query(reads=("subscriptions", "users"))
 async def get_stale_subscriptions(ctx: QueryContext, args: StaleOnes) -> list[StaleSubscription]:
-    """Subscriptions RevenueCat was not asked about since, the longest ago first."""
-    before = ctx.now - STALE if args.before is None else from_ms(args.before)
+    """Subscriptions RevenueCat was not asked about since, the longest ago first, where something was bought or told."""
+    return await _stale_ones(ctx.db, ctx.now, args)
+
+
+async def _stale_ones(db: Reader, now: datetime, args: StaleOnes) -> list[StaleSubscription]:
+    before = now - STALE if args.before is None else from_ms(args.before)
     upto = args.upto or Cursor()
-    rows = await ctx.db.fetch(
+    rows = await db.fetch(
         """select s.id, s.user_id, u.clerk_id, s.verified_at
            from subscriptions s join users u on u.id = s.user_id
            where coalesce(s.verified_at, '-infinity') < $1 and u.deleted_at is null
+             and (s.lines <> '{}' or s.told <> '{}')
              and (coalesce(s.verified_at, '-infinity'), s.id) > (coalesce($2::timestamptz, '-infinity'), $3)
              and ($4 = ''
                   or (coalesce(s.verified_at, '-infinity'), s.id) <= (coalesce($5::timestamptz, '-infinity'), $4))
@@ -117,17 +127,43 @@ def _ms(moment: datetime | None) -> float | None:
 
 
 @room.action()
-async def reconcile_stale_subscriptions(ctx: ActionContext, args: Night) -> None:
-    """Make the job of the next page, and the one that goes on after it. A job; safe to run twice."""
+async def reconcile_stale_subscriptions(ctx: ActionContext, args: NoArgs) -> None:
+    """Begin a reconciliation, unless one is going on. A cron; safe to run twice."""
     source: Subscribers = ctx.vendor(Subscribers)  # type: ignore[type-abstract]  # looked up by its interface
-    if not source.configured:
+    if source.configured:
+        await ctx.run_mutation(begin_reconciliation, args)
+
+
+@room.mutation()
+async def begin_reconciliation(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
+    """Make the job of a new run's first page; False when a run is going on."""
+    started_at = from_ms(int(to_ms(ctx.now)))
+    begun = await ctx.db.fetchval(
+        """insert into reconciliation_runs as run (started_at, moved_at) values ($1, $1)
+           on conflict (only_one) do update set started_at = $1, moved_at = $1, finished_at = null
+             where (run.finished_at is not null or run.moved_at < $2) and run.started_at < $1
+           returning true""",
+        started_at, ctx.now - ABANDONED,
+    )  # fmt: skip
+    if begun is None:
+        log.warning("reconciliation not begun: one is going on")
+        return False
+    await _make_page(ctx, to_ms(started_at), Cursor())
+    return True
+
+
+async def _make_page(ctx: MutationContext, started_at: float, after: Cursor) -> None:
+    """Make the job of the page after the cursor, once; without one, the run is finished."""
+    page = await _stale_ones(ctx.db, ctx.now, _stale(started_at, after))
+    if not page:
+        await ctx.db.execute(
+            "update reconciliation_runs set finished_at = $2 where started_at = $1", from_ms(started_at), ctx.now
+        )
         return
-    started_at = args.started_at or to_ms(ctx.now)
-    page = await ctx.run_query(get_stale_subscriptions, _stale(started_at, args.after))
-    if page:
-        upto = Cursor(verified_at=page[-1].verified_at, subscription_id=page[-1].subscription_id)
-        found = Page(started_at=started_at, after=args.after, upto=upto, more=len(page) == PAGE)
-        await ctx.run_mutation(go_on, found)
+    upto = Cursor(verified_at=page[-1].verified_at, subscription_id=page[-1].subscription_id)
+    following = Page(started_at=started_at, after=after, upto=upto, more=len(page) == PAGE)
+    delay = PAUSE if after.subscription_id else timedelta(0)
+    await ctx.schedule(verify_page, following, delay=delay, key=f"{room.name} {started_at} {upto.subscription_id} page")
 
 
 def _stale(started_at: float, after: Cursor, upto: Cursor | None = None) -> StaleOnes:
@@ -136,17 +172,31 @@ def _stale(started_at: float, after: Cursor, upto: Cursor | None = None) -> Stal
 
 @room.mutation()
 async def go_on(ctx: MutationContext, args: Page) -> None:
-    """The job of this page at once, and a while later the one that finds the next: each once."""
-    key = f"{room.name} {args.started_at} {args.upto.subscription_id}"
-    await ctx.schedule(verify_page, args, key=f"{key} page")
-    if args.more:
-        following = Night(started_at=args.started_at, after=args.upto)
-        await ctx.schedule(reconcile_stale_subscriptions, following, delay=PAUSE, key=f"{key} next")
+    """Make the job of the page after this one, once; nothing when another run has begun."""
+    going_on = await ctx.db.fetchval(
+        """update reconciliation_runs set moved_at = $2
+           where started_at = $1 and finished_at is null returning true""",
+        from_ms(args.started_at), ctx.now,
+    )  # fmt: skip
+    if going_on:
+        await _make_page(ctx, args.started_at, args.upto)
 
 
-@room.action(retry=Retry(attempts=10, first=timedelta(seconds=10), longest=timedelta(minutes=30)))
+@room.query(reads=("reconciliation_runs",))
+async def is_going_on(ctx: QueryContext, args: OneRun) -> bool:
+    """Whether that run is the one that is going on."""
+    found: bool = await ctx.db.fetchval(
+        "select exists (select from reconciliation_runs where started_at = $1 and finished_at is null)",
+        from_ms(args.started_at),
+    )
+    return found
+
+
+@room.action(retry=Retry(attempts=10, first=timedelta(seconds=10), longest=timedelta(minutes=30)), on_exhausted=go_on)
 async def verify_page(ctx: ActionContext, args: Page) -> None:
-    """Ask about everybody on a page who was not asked about yet. A job; safe to run twice."""
+    """Ask about everybody on a page who was not asked about yet, then go on. A job; safe to run twice."""
+    if not await ctx.run_query(is_going_on, OneRun(started_at=args.started_at)):
+        return
     page = await ctx.run_query(get_stale_subscriptions, _stale(args.started_at, args.after, args.upto))
     failures = await _verify(ctx, page)
     failure = _not_theirs(failures, len(page))
@@ -154,6 +204,7 @@ async def verify_page(ctx: ActionContext, args: Page) -> None:
         log.error("RevenueCat cannot be asked", code=failure.code)  # the next night is another try
     elif failure is not None:
         raise failure
+    await ctx.run_mutation(go_on, args)
 
 
 def _not_theirs(failures: list[VendorError], people: int) -> VendorError | None:

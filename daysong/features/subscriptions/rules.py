@@ -110,13 +110,20 @@ class Standing:
 
 @dataclass(frozen=True)
 class Quota:
-    """How many songs are used and left, and in which period."""
+    """How many songs are used and left, and in which period; of those used, `shared` by others of the mailbox."""
 
     tier: Tier
     used: int
     limit: int
     period_start: datetime
     period_end: datetime
+    shared: int = 0
+    is_free: bool = False
+
+    @property
+    def own(self) -> int:
+        """Songs that this account has used."""
+        return self.used - self.shared
 
     @property
     def remaining(self) -> int:
@@ -159,14 +166,22 @@ def counting(standing: Standing, now: datetime) -> Counted:
     return Counted(since, until, now)
 
 
-def quota(standing: Standing, charges: Iterable[datetime], now: datetime) -> Quota:
-    """The one answer to how much is used and left. `charges` are those not refunded."""
+def quota(standing: Standing, charges: Iterable[datetime], now: datetime, *, shared: int = 0) -> Quota:
+    """The one answer to how much is used and left. `charges` are those not refunded.
+
+    `shared` free songs were used by other accounts of the mailbox within the longest period: they count where nothing
+    but the free plan counts, so not for what was bought or agreed.
+    """
     tier = tier_at(standing.spans, now)
     counted = counting(standing, now)
+    is_free = tier == "free" and standing.custom_music_limit is None
+    shared = shared if is_free else 0
     return Quota(
         tier=tier,
-        used=sum(1 for charged_at in charges if counted.since <= charged_at < counted.until),
+        used=sum(1 for charged_at in charges if counted.since <= charged_at < counted.until) + shared,
         limit=PLANS[tier].songs if standing.custom_music_limit is None else standing.custom_music_limit,
         period_start=counted.since,
         period_end=counted.until,
+        shared=shared,
+        is_free=is_free,
     )

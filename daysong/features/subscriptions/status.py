@@ -21,7 +21,7 @@ from daysong.features.subscriptions.rules import Counted, Quota, Standing, quota
 from daysong.kernel.clock import to_ms
 from daysong.kernel.registry import Result
 
-READS = ("subscriptions", "usage_charges", "usage_refunds")
+READS = ("subscriptions", "usage_charges", "usage_refunds", "users", "mailbox_usage")
 
 
 def status_columns(since: str) -> str:
@@ -30,7 +30,11 @@ def status_columns(since: str) -> str:
            s.counted_since, s.counted_until, s.counted_at,
            array(select c.charged_at from usage_charges c
                  where c.user_id = s.user_id and c.charged_at > {since}
-                   and not exists (select from usage_refunds r where r.charge_id = c.id)) as charges"""  # noqa: S608
+                   and not exists (select from usage_refunds r where r.charge_id = c.id)) as charges,
+           (select count(*) from mailbox_usage f
+            where f.mailbox_hash = (select mailbox_hash from users where id = s.user_id) and f.charged_at > {since}
+              and not exists (select from usage_charges c where c.id = f.charge_id and c.user_id = s.user_id)
+           ) as shared"""  # noqa: S608
 
 
 class SubscriptionStatus(Result):
@@ -72,7 +76,7 @@ def standing_of(row: asyncpg.Record) -> Standing:
 
 def quota_of_row(row: asyncpg.Record, now: datetime) -> Quota:
     """What is used and left, of a row with `status_columns`."""
-    return quota(standing_of(row), row["charges"], now)
+    return quota(standing_of(row), row["charges"], now, shared=row["shared"])
 
 
 def status_of(row: asyncpg.Record, now: datetime) -> SubscriptionOfProfile | None:

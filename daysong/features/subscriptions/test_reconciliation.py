@@ -15,6 +15,8 @@ from daysong.features.subscriptions import reconciliation, revenuecat_billing
 from daysong.features.subscriptions.revenuecat_billing import Answer
 from daysong.features.subscriptions.revenuecat_billing import Person as Subscriber
 from daysong.kernel.clock import from_ms
+from daysong.kernel.context import SYSTEM
+from daysong.kernel.limits.errors import Deferred
 from rehearsal.billing import MONTHLY, admin_of, happens, status
 from rehearsal.world import FunctionError, Person, World
 
@@ -22,17 +24,21 @@ pytestmark = pytest.mark.anyio
 
 NOW = datetime(2026, 11, 23, 23, 59, tzinfo=UTC)
 MANY = 70
-PAGE, FULL = 20, reconciliation.PAGE
+PAGE = 20
 
-# Number n was verified n hours before noon, and every tenth never.
+# Number n was verified n hours before noon, and every tenth never. Each has bought something long ago, but for some
+# after them, who have not.
 FILL = """
     with numbers as (select n from generate_series(1, $1::int) n),
          made as (
              insert into users (id, clerk_id, created_at, updated_at)
              select 'user_' || n, 'clerk_' || n, $2, $2 from numbers returning id)
-    insert into subscriptions (id, user_id, last_reset_at, verified_at, created_at, updated_at)
-    select 'sub_' || id, id, $2, case when n % 10 > 0 then $2 - (n + 12) * interval '1 hour' end, $2, $2
+    insert into subscriptions (id, user_id, last_reset_at, verified_at, created_at, updated_at, lines)
+    select 'sub_' || id, id, $2, case when n % 10 > 0 then $2 - (n + 12) * interval '1 hour' end, $2, $2, $3::jsonb
     from numbers join made on id = 'user_' || n"""
+
+
+LONG_AGO = {"period": 0, "product": MONTHLY, "tier": "monthly", "expires_at": "2020-01-01T00:00:00Z"}
 
 
 @pytest.fixture
@@ -40,7 +46,7 @@ async def world(database_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPat
     """The whole app just before midnight, with many people in it and small pages."""
     monkeypatch.setattr(reconciliation, "PAGE", PAGE)
     async with World(database_url, data_dir, NOW) as whole:
-        await whole.db.pool.execute(FILL, MANY, NOW)
+        await whole.db.pool.execute(FILL, MANY, NOW, {f"PRODUCTION/APP_STORE/{MONTHLY}": LONG_AGO})
         yield whole
 
 
@@ -88,8 +94,12 @@ async def test_f52_everybody_is_asked_about_and_nobody_holds_up_the_others(world
 
 
 async def test_f52_using_songs_is_no_verification(world: World) -> None:
-    """Only RevenueCat's answer is: whoever is active is asked about as well."""
+    """Only RevenueCat's answer is: a subscriber who is active is asked about as well."""
     alice = await world.person("alice")
+    await world.db.pool.execute(
+        """update subscriptions s set lines = $1 from users u where u.id = s.user_id and clerk_id = 'user_alice'""",
+        {f"PRODUCTION/APP_STORE/{MONTHLY}": LONG_AGO},
+    )
     for _ in range(3):
         assert (await alice.mutation("usage:recordCurrentUserMusicGeneration"))["success"]
     assert await world.db.pool.fetchval("select verified_at from subscriptions s join users u on u.id = s.user_id "
@@ -171,9 +181,64 @@ async def test_few_are_asked_about_at_once_and_a_page_waits_for_the_one_before(
     assert 1 < most <= reconciliation.AT_ONCE
     times = Counter(call["time"] for call in await world.asked("revenuecat", "clerk_"))
     assert len(times) == 4
-    assert min(later - sooner for sooner, later in zip(sorted(times), sorted(times)[1:], strict=False)) >= 30_000
-    # Three questions for each of a full page leave room under 480 a minute.
-    assert FULL * 3 * 60 / reconciliation.PAUSE.total_seconds() <= 480
+    pause = reconciliation.PAUSE.total_seconds() * 1000
+    assert min(later - sooner for sooner, later in zip(sorted(times), sorted(times)[1:], strict=False)) >= pause
+
+
+async def test_g33_nobody_is_asked_about_who_has_bought_and_was_told_of_nothing(world: World) -> None:
+    """Free accounts cost no requests, however many there are."""
+    await world.db.pool.execute("update subscriptions set lines = '{}' where id <> 'sub_user_5'")
+    told = {"events": [{"id": "e", "type": "TRANSFER", "at": 1}]}
+    await world.db.pool.execute("update subscriptions set told = $1 where id = 'sub_user_6'", told)
+    await night(world)
+    assert set(await questions(world)) == {"clerk_5", "user_5", "clerk_6", "user_6"}
+
+
+async def test_g33_one_run_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often one is begun, and however slow it is; a page of a run that was given up does nothing."""
+    real, pages = reconciliation._verify, list[float]()
+
+    async def verify(ctx: Any, page: Any) -> Any:
+        running = await world.db.pool.fetch("select args from jobs where status = 'running' and function like '%Page'")
+        pages.extend(row["args"]["startedAt"] for row in running)
+        assert len(running) == 1
+        return await real(ctx, page)
+
+    monkeypatch.setattr(reconciliation, "_verify", verify)
+    name = "revenueCatBilling:beginReconciliation"
+    begun = await asyncio.gather(*(world.app.call(name, {}, caller=SYSTEM) for _ in range(5)))
+    assert sorted(begun) == [False] * 4 + [True]
+    await world.app.worker.drain(until=None, clock=world.clock)
+    world.clock.forward(timedelta(minutes=1))
+    assert not await world.app.call(name, {}, caller=SYSTEM)
+    # Its worker is gone for good, and another run begins.
+    world.clock.forward(reconciliation.ABANDONED)
+    assert await world.app.call(name, {}, caller=SYSTEM)
+    await world.pass_time(timedelta(minutes=3))
+    first, *others = dict.fromkeys(pages)
+    assert len(others) == 1
+    assert pages.count(first) == 1
+    assert await unverified(world) == set()
+    assert await world.db.pool.fetchval("select finished_at is not null from reconciliation_runs")
+    assert await world.app.call(name, {}, caller=SYSTEM)
+
+
+async def test_g33_a_line_that_is_long_puts_the_page_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody on it is asked about meanwhile, and it costs no attempt."""
+    real, waits = revenuecat_billing.ask, 3
+
+    async def ask(ctx: Any, person: Subscriber) -> Answer:
+        nonlocal waits
+        if waits:
+            waits -= 1
+            raise Deferred("revenuecat", 20)
+        return await real(ctx, person)
+
+    monkeypatch.setattr(reconciliation, "ask", ask)
+    await world.pass_time(timedelta(minutes=8))
+    assert await unverified(world) == set()
+    assert max((await questions(world)).values()) == 1
+    assert await world.db.pool.fetchval("select max(failures) from jobs") == 0
 
 
 async def test_what_is_asked_by_hand(world: World) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from daysong.features.subscriptions import store
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, Quota
 from daysong.features.subscriptions.status import quota_of_row, status_columns
 from daysong.features.users import store as users
+from daysong.features.users.mailboxes import lock_mailbox
 from daysong.kernel.database import Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import ChargeId, UserId
@@ -34,21 +36,67 @@ async def quota_of(db: Reader, user_id: UserId, now: datetime) -> Quota:
 async def charge(db: Transaction, user_id: UserId, now: datetime, *, held: bool = True) -> ChargeId | None:
     """Take one song from the quota; None when nothing is left.
 
-    Holds the account's lock from here on, so that each of many at once counts what the ones before it have taken.
-    Without `held`, `release` may give it back.
+    Holds the account's lock from here on, so that each of many at once counts what the ones before it have taken; and
+    for a free song the mailbox's, since all its accounts count it. Without `held`, `release` may give it back.
     """
-    if not await users.lock_account(db, user_id) or (await quota_of(db, user_id, now)).remaining == 0:
+    if not await users.lock_account(db, user_id):
+        return None
+    left = await quota_of(db, user_id, now)
+    if left.remaining == 0:
         return None
     charge_id = ChargeId.new(now)
+    mailbox = await db.fetchval("select mailbox_hash from users where id = $1", user_id) if left.is_free else None
+    if mailbox is not None:
+        await lock_mailbox(db, mailbox)
+        if (await quota_of(db, user_id, now)).remaining == 0:
+            return None
     await db.execute(
         "insert into usage_charges (id, user_id, charged_at, held) values ($1, $2, $3, $4)",
         charge_id, user_id, now, held,
     )  # fmt: skip
+    if mailbox is not None:
+        await db.execute(
+            "insert into mailbox_usage (charge_id, mailbox_hash, charged_at) values ($1, $2, $3)",
+            charge_id, mailbox, now,
+        )  # fmt: skip
     return charge_id
+
+
+async def leave(db: Transaction, user_id: UserId, account_hash: bytes) -> None:
+    """Note whose free songs of a mailbox these were, when their account is deleted; they go on counting."""
+    await db.execute(
+        """update mailbox_usage set account_hash = $2
+           where charge_id in (select id from usage_charges where user_id = $1)""",
+        user_id, account_hash,
+    )  # fmt: skip
+
+
+async def go_on(db: Transaction, user_id: UserId, used: int, charged_at: datetime, left_by: Sequence[bytes]) -> None:
+    """Charge an account with the songs that its person's deleted accounts have used.
+
+    Those of them that count for a mailbox are the account's own from now on, instead of another's.
+    """
+    charges = [ChargeId.new(charged_at) for _ in range(used)]
+    await db.execute(
+        "insert into usage_charges (id, user_id, charged_at) select unnest($1::text[]), $2, $3",
+        charges, user_id, charged_at,
+    )  # fmt: skip
+    rows = await db.fetch(
+        "select charge_id from mailbox_usage where account_hash = any($1) order by charged_at desc for update",
+        list(left_by),
+    )  # fmt: skip
+    before = [row["charge_id"] for row in rows]
+    await db.execute(
+        """update mailbox_usage m set charge_id = n.after, account_hash = null
+           from unnest($1::text[], $2::text[]) as n (before, after) where m.charge_id = n.before""",
+        before[:used], charges[: len(before)],
+    )  # fmt: skip
+    await db.execute("delete from mailbox_usage where charge_id = any($1)", before[used:])
 
 
 async def refund(db: Transaction, charge_id: str, reason: str, now: datetime) -> None:
     """Give a charged song back, once: doing it again changes nothing."""
+    await db.execute("delete from mailbox_usage where charge_id = $1", charge_id)
     await db.execute(
         """insert into usage_refunds (charge_id, reason, refunded_at) values ($1, $2, $3)
            on conflict (charge_id) do nothing""",

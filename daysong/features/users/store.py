@@ -71,17 +71,21 @@ async def upsert(
         by is not None and by.issued_at is not None and row["told_at"] is not None and by.issued_at < row["told_at"]
     )
     new_email, new_name = (email or row["email"], name or row["name"])
-    if outdated or (new_email, new_name) == (row["email"], row["name"]):
+    if outdated:
+        new_email, new_name = row["email"], row["name"]
+    mailbox = _mailbox(ctx, new_email)
+    if (new_email, new_name, mailbox) == (row["email"], row["name"], row["mailbox_hash"]):
         return Account(UserId(row["id"]))
     await ctx.db.execute(
-        "update users set email = $2, name = $3, updated_at = $4 where id = $1",
-        row["id"], new_email, new_name, ctx.now,
+        "update users set email = $2, name = $3, mailbox_hash = $4, updated_at = $5 where id = $1",
+        row["id"], new_email, new_name, mailbox, ctx.now,
     )  # fmt: skip
     return Account(UserId(row["id"]), email_is_new=new_email != row["email"])
 
 
 LOCKED_SQL = """
-    select id, email, name, verified_phones, deleted_at, told_at, told_in, suspension, suspension_told_at
+    select id, email, name, verified_phones, deleted_at, told_at, told_in, suspension, suspension_told_at,
+      mailbox_hash
     from users where clerk_id = $1 for no key update"""
 
 
@@ -106,11 +110,16 @@ async def lock_account(db: Transaction, user_id: str) -> bool:
     return found is not None
 
 
+def _mailbox(ctx: MutationContext, email: str | None) -> bytes | None:
+    return None if email is None else tombstones.email_hash(ctx.settings, email)
+
+
 async def _insert(ctx: MutationContext, clerk_id: str, *, email: str | None, name: str | None) -> Account:
     user_id = UserId.new(ctx.now)
     await ctx.db.execute(
-        "insert into users (id, clerk_id, email, name, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)",
-        user_id, clerk_id, email, name, ctx.now,
+        """insert into users (id, clerk_id, email, name, mailbox_hash, created_at, updated_at)
+           values ($1, $2, $3, $4, $6, $5, $5)""",
+        user_id, clerk_id, email, name, ctx.now, _mailbox(ctx, email),
     )  # fmt: skip
     return Account(user_id, is_new=True, email_is_new=email is not None)
 
@@ -150,10 +159,11 @@ async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None,
         return account._replace(email_is_new=False, new_phones=()), "nothing new"
     await ctx.db.execute(
         """update users set email = $2, name = $3, told_at = $4, told_in = $5, verified_phones = $7,
-             phones_proved = true,
+             mailbox_hash = $8, phones_proved = true,
              updated_at = case when (email, name) is distinct from ($2, $3) then $6 else updated_at end
            where id = $1""",
         account.user_id, told.email, told.name, told.changed_at, told.said_at, ctx.now, list(told.phones),
+        _mailbox(ctx, told.email),
     )  # fmt: skip
     return account, "created" if account.is_new else "updated"
 

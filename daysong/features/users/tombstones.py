@@ -6,6 +6,7 @@ import hmac
 from datetime import datetime
 from typing import NamedTuple
 
+from daysong.features.users.mailboxes import mailbox_of
 from daysong.kernel.context import Caller, MutationContext
 from daysong.kernel.settings import Settings
 
@@ -19,10 +20,14 @@ class Usage(NamedTuple):
 
 
 class Inheritance(NamedTuple):
-    """Songs used by accounts this person has deleted, in periods that are not over, and when the first one began."""
+    """Songs used by accounts this person has deleted, in periods that are not over, and when the first one began.
+
+    account_hashes  which accounts these were
+    """
 
     used: int
     since: datetime
+    account_hashes: tuple[bytes, ...]
 
 
 def clerk_hash(settings: Settings, clerk_id: str) -> bytes:
@@ -31,8 +36,13 @@ def clerk_hash(settings: Settings, clerk_id: str) -> bytes:
 
 
 def email_hash(settings: Settings, email: str) -> bytes:
-    """The hash an e-mail address is recognised by, however it is capitalised."""
-    return _hash(settings, "email", email.strip().lower())
+    """The hash an e-mail address is recognised by: that of its mailbox."""
+    return _hash(settings, "email", mailbox_of(email))
+
+
+def email_hashes(settings: Settings, email: str) -> list[bytes]:
+    """The same, and the hash of the address as it was kept before mailboxes were."""
+    return [email_hash(settings, email), _hash(settings, "email", email.strip().lower())]
 
 
 def _hash(settings: Settings, kind: str, text: str) -> bytes:
@@ -79,13 +89,17 @@ async def inherit(ctx: MutationContext, clerk_id: str, email: str | None) -> Inh
     rows = await ctx.db.fetch(
         """with counted as (
              select clerk_hash, used from tombstones
-             where (clerk_hash = $1 or email_hash = $2) and used > 0 and period_end > $3
+             where (clerk_hash = $1 or email_hash = any($2)) and used > 0 and period_end > $3
              order by clerk_hash for update
            )
            update tombstones set used = 0 from counted where tombstones.clerk_hash = counted.clerk_hash
-           returning counted.used, period_start""",
-        clerk_hash(ctx.settings, clerk_id), None if email is None else email_hash(ctx.settings, email), ctx.now,
+           returning counted.clerk_hash, counted.used, period_start""",
+        clerk_hash(ctx.settings, clerk_id), [] if email is None else email_hashes(ctx.settings, email), ctx.now,
     )  # fmt: skip
     if not rows:
         return None
-    return Inheritance(sum(row["used"] for row in rows), min(row["period_start"] for row in rows))
+    return Inheritance(
+        sum(row["used"] for row in rows),
+        min(row["period_start"] for row in rows),
+        tuple(row["clerk_hash"] for row in rows),
+    )
