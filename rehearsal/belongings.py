@@ -31,7 +31,8 @@ COLUMNS_SQL = """
            attnotnull and not atthasdef and attidentity = '' as needed,
            exists (select from pg_index where indrelid = attrelid and indisunique and indnkeyatts = 1
                    and indkey[0] = attnum) as is_unique
-    from pg_attribute where attrelid = $1::regclass and attnum > 0 and not attisdropped order by attnum"""
+    from pg_attribute where attrelid = $1::regclass and attnum > 0 and not attisdropped and attgenerated = ''
+    order by attnum"""
 
 
 async def schema(db: asyncpg.Pool) -> Any:
