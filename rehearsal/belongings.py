@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -76,6 +77,7 @@ def _value(kind: str, name: str) -> Any:
         "date": MOMENT.date(),
         "jsonb": {},
         "bytea": str(number).encode(),
+        "uuid": UUID(int=number),
     }
     assert kind in values, f"{name} is of the type {kind}: add an example of one here"
     return values[kind]
