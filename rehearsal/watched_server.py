@@ -96,7 +96,7 @@ async def main(port: int) -> None:
     """Serve until a signal says to stop."""
     logs.configure(readable=False, quiet=True)
     app = composition.build(surroundings.configured())
-    server = http.Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye)
+    server = http.Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye, message=app.hub.largest_message)
     loop = asyncio.get_running_loop()
     for number in STOPS:
         loop.add_signal_handler(number, server.stop)

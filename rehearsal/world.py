@@ -135,7 +135,9 @@ class World:
     async def __aenter__(self) -> World:
         await self.app.open()
         if self._port:
-            self._server = Server(self._serve, lifespan=False, goodbye=self.app.hub.goodbye)
+            self._server = Server(
+                self._serve, lifespan=False, goodbye=self.app.hub.goodbye, message=self.app.hub.largest_message
+            )
             listener = listen("127.0.0.1", self._port)
             self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
             async with asyncio.timeout(20):

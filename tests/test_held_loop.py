@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import struct
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx2
 import pytest
 
 from daysong.kernel.arguments import LARGEST
+from daysong.kernel.limits.declarations import INBOUND
 from rehearsal.server import Keys
+from rehearsal.strangers import HANDSHAKE, strangers
 from rehearsal.watched_server import Watched
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -22,6 +27,8 @@ SECRET = "a-secret-of-the-vendors"
 SIZE = LARGEST - 64
 # The least of several counts: the first of a kind may fill caches, and another process may take them.
 TRIES = 3
+
+WITHIN = 20.0  # seconds for an answer
 
 SHAPES: dict[str, str] = {
     "empty objects": "[" + "{}," * (SIZE // 3 - 1) + "{}]",
@@ -52,7 +59,9 @@ SHAPES: dict[str, str] = {
 def watched(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A server as in production: no functions of test mode."""
     secrets = {"REVENUECAT_WEBHOOK_SECRET": SECRET, "VAPI_WEBHOOK_SECRET": SECRET}
-    with Watched(environ | secrets | {"DAYSONG_TEST": ""}, tmp_path_factory.mktemp("watched")) as server:
+    # What is asked here in a minute would be refused for its number.
+    rates = {f"LIMIT_{name.upper()}": "off" for name in INBOUND}
+    with Watched(environ | secrets | rates | {"DAYSONG_TEST": ""}, tmp_path_factory.mktemp("watched")) as server:
         yield server
 
 
@@ -108,3 +117,109 @@ async def test_g70_no_body_holds_the_loop(watched: Watched, token: str, shape: s
     worst = max(seen, key=seen.__getitem__)
     print(f"{shape}: held for {seen[worst] * 1000:.1f} ms of CPU by {worst}")
     assert seen[worst] < HELD, seen
+
+
+def texts(*messages: dict[str, Any] | str) -> list[str]:
+    """Messages as they are said."""
+    return [message if isinstance(message, str) else json.dumps(message) for message in messages]
+
+
+def asked(*changes: dict[str, Any], base: int = 0) -> dict[str, Any]:
+    """A change of what is subscribed to."""
+    return {"type": "ModifyQuerySet", "baseVersion": base, "newVersion": base + 1, "modifications": list(changes)}
+
+
+def add(number: int, path: str = "nobody:knows", args: Any = None) -> dict[str, Any]:
+    """A query to subscribe to."""
+    return {"type": "Add", "queryId": number, "udfPath": path, "args": [args or {}]}
+
+
+def request(kind: str, number: int, path: str, value: str) -> str:
+    """A mutation or an action with arguments of that shape."""
+    return '{"type":"%s","requestId":%d,"udfPath":"%s","args":[{"content":%s}]}' % (kind, number, path, value)  # noqa: UP031
+
+
+# Many values for arguments of 20 KB, which are refused at the first.
+MANY = "[" + "1," * 10_000 + "1]"
+SAID: dict[str, list[str]] = {
+    "1,000 unknown queries": texts(asked(*map(add, range(1_000)))),
+    "1,000 known queries": texts(asked(*(add(number, "billing:getPlans") for number in range(1_000)))),
+    "8,000 queries": texts(asked(*map(add, range(8_000)))),
+    "8,000 removals": texts(asked(*({"type": "Remove", "queryId": number} for number in range(8_000)))),
+    "500 changes of many queries": texts(
+        asked(*map(add, range(900))),
+        *(asked(add(1_000 + base) if base % 2 else {"type": "Remove", "queryId": base // 2}, base=base)
+          for base in range(1, 500)),
+    ),
+    "90 actions with many values": [request("Action", number, "usage:checkUsageWithReconciliation", MANY)
+                                    for number in range(90)],
+    "90 mutations with floats and many values": [
+        request("Mutation", number, "diaries:createDiary", '1.0,"date":' + MANY) for number in range(90)
+    ],
+    "3,000 events": texts(*[{"type": "Event", "eventType": "x", "event": None}] * 3_000),
+    **{f"a mutation with {shape}": [request("Mutation", 0, "diaries:createDiary", SHAPES[shape])]
+       for shape in ("empty objects", "halves of pairs", "deep arrays", "keys", "NUL characters", "a text")},
+    "a token of 500 KB": texts({"type": "Authenticate", "baseVersion": 0, "tokenType": "User", "value": "x" * SIZE}),
+    "an identity of many values": [
+        '{"type":"Authenticate","baseVersion":0,"tokenType":"Admin","value":"x","impersonating":'
+        + SHAPES["empty objects"]
+        + "}"
+    ],
+}  # fmt: skip
+
+
+# What is heard last: the answer to a request of ours behind all that was said, or that it was too much.
+ENDS = (b'"requestId":10000', b"FatalError", b"AuthError", b"InternalServerError")
+
+
+@pytest.mark.parametrize("said", SAID)
+async def test_g70_no_message_holds_the_loop(watched: Watched, said: str) -> None:
+    """Nor do many small ones, sent in one go."""
+
+    async def say() -> None:
+        async with strangers(watched.port) as them:
+            reader, writer = await them.socket()
+            frames = []
+            for text in [*SAID[said], *texts({"type": "Action", "requestId": 10_000, "udfPath": "x:y", "args": []})]:
+                payload = text.encode()
+                frames.append(struct.pack("!BBQ", 0x81, 0xFF, len(payload)) + bytes(4) + payload)
+            writer.write(b"".join(frames))
+            async with asyncio.timeout(WITHIN):
+                heard = b""
+                while not any(end in heard for end in ENDS) and (more := await reader.read(65_536)):
+                    heard = heard[-30:] + more
+
+    held = await least(watched, say)
+    print(f"{said}: held for {held * 1000:.1f} ms of CPU")
+    assert held < HELD
+
+
+SENT: dict[str, bytes] = {
+    "10,000 requests in a pipeline": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 10_000,
+    "a body in pieces of one byte": (
+        b"POST /api/query HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n1\r\n" * 80_000
+    ),
+    "a head of many fields": b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 100_000,
+    "a long address": b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"%41" * 20_000),
+    "frames of one byte": HANDSHAKE + b"\x81\x81\0\0\0\0x" * 50_000,
+    "pings": HANDSHAKE + b"\x89\x80\0\0\0\0" * 50_000,
+    "a message in empty frames": HANDSHAKE + b"\x01\x80\0\0\0\0" + b"\0\x80\0\0\0\0" * 50_000,
+}
+
+
+@pytest.mark.parametrize("sent", SENT)
+async def test_g70_no_bytes_hold_the_loop(watched: Watched, sent: str) -> None:
+    """However many small things they are."""
+
+    async def send() -> None:
+        async with strangers(watched.port) as them:
+            reader, writer = await them.connect()
+            writer.write(SENT[sent])
+            with suppress(TimeoutError, OSError):
+                async with asyncio.timeout(1):
+                    while await reader.read(65_536):
+                        pass
+
+    held = await least(watched, send)
+    print(f"{sent}: held for {held * 1000:.1f} ms of CPU")
+    assert held < HELD

@@ -53,7 +53,7 @@ async def _serve(listener: socket.socket, parent: int | None = None, sharers: in
     # However many processes there are, together they have the connections of one.
     connections = max(LEAST_CONNECTIONS, configured.database_pool // sharers)
     app = composition.build(msgspec.structs.replace(configured, database_pool=connections))
-    server = Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye)
+    server = Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye, message=app.hub.largest_message)
     loop = asyncio.get_running_loop()
 
     def asked() -> None:

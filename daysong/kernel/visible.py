@@ -41,20 +41,19 @@ def is_visible(character: str) -> bool:
 
 def shows(text: str) -> bool:
     """Whether there is anything visible in `text`."""
-    return any(map(is_visible, text))
+    return any(map(is_visible, set(text)))
 
 
 def trimmed(text: str) -> str:
     """Return `text` without blank characters at its ends; an empty text when nothing in it is visible."""
     if not shows(text):
         return ""
-    start, end = 0, len(text)
-    while _is_trimmed(text[start]):
-        start += 1
-    while _is_trimmed(text[end - 1]):
-        end -= 1
-    return text[start:end]
+    return text.strip(_ENDS)
 
 
 def _is_trimmed(character: str) -> bool:
     return character.isspace() or character in _TRIMMED or unicodedata.category(character) == "Cc"
+
+
+# All of them, which are below U+10000, so that a long text is cut at once.
+_ENDS = "".join(filter(_is_trimmed, map(chr, range(0x10000))))

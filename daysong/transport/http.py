@@ -14,6 +14,8 @@ from daysong.transport import functions_api, health, media, openapi, refusals, t
 from daysong.transport.access import Access
 from daysong.transport.addresses import BelowSite, Head
 from daysong.transport.auth import Authenticator
+from daysong.transport.bodies import Bodies
+from daysong.transport.budgets import UNREAD
 from daysong.transport.cors import Cors
 from daysong.transport.gate import Gate, GateKeeper
 from daysong.transport.pages import docs, share
@@ -86,6 +88,8 @@ def create(
     api = functions_api.FunctionsApi(
         runtime, authenticator, clock_for=testing_mode.clock_for if testing else None, gate=gate
     )
+    largest = functions_api.largest_body(runtime.registry)
+    UNREAD.fit(largest)
     app = Litestar(
         route_handlers=[
             *functions_api.handlers(api),
@@ -100,7 +104,7 @@ def create(
             *routes,
         ],
         exception_handlers=refusals.HANDLERS,
-        request_max_body_size=functions_api.largest_body(runtime.registry),
+        request_max_body_size=largest,
         # Our own document has every function's exact types; Litestar's would have its handlers'.
         openapi_config=None,
         # Litestar would log tracebacks, whose texts may quote what people wrote.
@@ -110,7 +114,7 @@ def create(
         on_shutdown=on_shutdown,
     )
     # Around the router rather than among its middleware, which does not see what no route matched.
-    inner: ASGIApp = Head(Mounts(app.asgi_handler, mounts or {}))
+    inner: ASGIApp = Head(Mounts(Bodies(app.asgi_handler), mounts or {}))
     if gate is not None:
         inner = GateKeeper(inner, gate, lambda scope: _is_admin(authenticator, scope, runtime))
     app.asgi_handler = Access(Cors(inner))

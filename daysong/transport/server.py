@@ -13,18 +13,19 @@ from typing import Any
 
 import uvicorn
 
+from daysong.kernel.arguments import LARGEST
 from daysong.kernel.errors import DaysongError
+from daysong.transport.functions_api import ENVELOPE
 from daysong.transport.server_http import Http
 from daysong.transport.server_sockets import Socket
-from daysong.transport.sync_hub import Limits
 
 # Longer than proxies keep an idle connection (nginx: 60 s): who closes first may cross a request.
 KEEP_ALIVE = 75  # seconds
 # For requests under way when the server stops.
 LAST_REQUESTS = 10  # seconds
 BACKLOG = 2048
-# In bytes; what is a little too long is still answered in words.
-MESSAGE = Limits.message + 2**20
+# Of what a client says on a socket; in bytes.
+MESSAGE = LARGEST + ENVELOPE
 # Of silence, after which a socket is asked whether anybody is there, and how long the answer may take.
 PING = 30.0
 PONG = 60.0
@@ -60,9 +61,10 @@ class Server(uvicorn.Server):
 
     lifespan  whether the app is told of beginning and end
     goodbye   awaited once nobody new is let in, while all connections are still open
+    message   the largest message on a socket that the app is given whole, in bytes
     """
 
-    def __init__(self, app: Any, *, lifespan: bool, goodbye: Goodbye) -> None:
+    def __init__(self, app: Any, *, lifespan: bool, goodbye: Goodbye, message: int = MESSAGE) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -70,7 +72,7 @@ class Server(uvicorn.Server):
                 lifespan="on" if lifespan else "off",
                 http=Http,
                 ws=Socket,
-                ws_max_size=MESSAGE,
+                ws_max_size=message,
                 # A compressor for each socket would take more memory than all the rest of it.
                 ws_per_message_deflate=False,
                 ws_ping_interval=PING,

@@ -19,11 +19,13 @@ from daysong.transport.sync_hub import BROKEN, Hub
 from daysong.transport.sync_messages import Authenticate, Connect, Event, Malformed, ModifyQuerySet
 from daysong.transport.sync_requests import Requests
 from daysong.transport.sync_session import ProtocolError, Session
-from daysong.transport.sync_wire import Wire
+from daysong.transport.sync_wire import TooLarge, Wire
 
 PATH = re.compile(r"/api/(?:[^/]{1,64}/)?sync")
 # The socket is closed as by somebody who has nothing more to say: the client must not take it for a failure to retry.
 DONE = 1000
+# Of a message that is too large, what is looked at.
+HEAD = 4096
 
 log = logs.get_logger("sync")
 
@@ -45,11 +47,12 @@ class Sockets:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         hub = self._hub
         gate, client = hub.gate, cast("Any", scope.get("client"))
+        address: str = client[0] if client else ""
         viewer = "" if gate is None else gate.viewer(scope)
         if not await self._accepted(viewer, receive, send):
             return
-        wire = Wire(send, lambda: session.kick())  # noqa: PLW0108 - there is no session yet
-        session = Session(hub, wire, address=client[0] if client else "", is_python=_is_python(scope))
+        wire = Wire(send, lambda: session.kick(), address)  # noqa: PLW0108 - there is no session yet
+        session = Session(hub, wire, address=address, is_python=_is_python(scope))
         # For as long as a socket is open, nobody needs what came with its first request.
         cast("dict[str, Any]", scope).clear()
         hub.enter(session)
@@ -87,11 +90,18 @@ def _is_python(scope: Scope) -> bool:
 
 async def _converse(session: Session, receive: Receive) -> None:
     wire, limits, requests = session.wire, session.hub.limits, Requests(session)
+    most = session.hub.largest_message
+
+    def ready() -> bool:
+        return requests.open < limits.pending and requests.size < most and wire.waiting < limits.backlog
+
     try:
         while wire.closing is None:
-            text = await wire.listen(receive, lambda: requests.open < limits.pending and wire.waiting < limits.backlog)
+            text = await wire.listen(receive, ready)
             if text is None:
                 break
+            # Messages that wait already are no reason to keep others waiting.
+            await asyncio.sleep(0)
             await _hear(session, requests, text)
     except (ProtocolError, Malformed) as error:
         wire.say(sync_messages.fatal_error(str(error)[:500]))
@@ -110,9 +120,13 @@ async def _converse(session: Session, receive: Receive) -> None:
         await wire.hang_up()
 
 
-async def _hear(session: Session, requests: Requests, text: str) -> None:
-    if len(text) > session.hub.largest_message:
-        raise ProtocolError("Received a message that is too large")
+async def _hear(session: Session, requests: Requests, text: str | TooLarge) -> None:
+    if isinstance(text, TooLarge) or len(text) > session.hub.largest_message:
+        request = sync_messages.beginning(text.head if isinstance(text, TooLarge) else text[:HEAD].encode())
+        if request is None:
+            raise ProtocolError("Received a message that is too large")
+        requests.take(request, 0, too_large=True)
+        return
     said = sync_messages.decode(text)
     if isinstance(said, Connect):
         session.connect(said)
@@ -121,4 +135,4 @@ async def _hear(session: Session, requests: Requests, text: str) -> None:
     elif isinstance(said, ModifyQuerySet):
         session.modify(said)
     elif not isinstance(said, Event):
-        requests.take(said)
+        requests.take(said, len(text))

@@ -18,6 +18,7 @@ from daysong.kernel.live import Live
 from daysong.kernel.runtime import Runtime
 from daysong.transport import sync_messages
 from daysong.transport.auth import Authenticator
+from daysong.transport.budgets import UNSENT
 from daysong.transport.functions_api import largest_body
 from daysong.transport.sync_wire import Close
 
@@ -34,9 +35,15 @@ CLOSED = Counter("daysong_sync_closed_total", "Sockets that this server has clos
 
 RESTART = Close(1012, "ServerRestart")
 FULL = Close(1013, "TooManySockets")
+HEAVY = Close(1013, "TooManyBytes")
 SLOW = Close(1013, "SlowReader")
 SILENT = Close(1000, "Silent")
 BROKEN = Close(1011, "InternalServerError")
+
+# Between two looks at whether clients have read, in seconds.
+ROOM = 0.05
+# For how long a client may leave a message unread when there is no room left for others.
+SHORT = 5.0
 
 log = logs.get_logger("sync")
 
@@ -126,6 +133,11 @@ class Hub:
         if session.wire.closing is not None:
             CLOSED.labels(session.wire.closing.code).inc()
 
+    async def room(self, address: str) -> None:
+        """Wait while clients at that address leave unread what they were sent."""
+        while UNSENT.crowded(address) and not self._closing:
+            await asyncio.sleep(ROOM)
+
     def shared(self, tables: frozenset[str]) -> frozenset[str]:
         """The same set for all who watch the same tables. There are as many as pages of the apps."""
         if len(self._tables) > self.limits.queries:
@@ -169,7 +181,7 @@ class Hub:
             for session in list(self.sessions):
                 wire = session.wire
                 if wire.sending_since is not None:
-                    if now - wire.sending_since > self.limits.stuck:
+                    if now - wire.sending_since > (SHORT if UNSENT.full else self.limits.stuck):
                         wire.close(*SLOW)
                 elif not wire.heard:
                     if now - wire.last_sent > self.limits.silence:

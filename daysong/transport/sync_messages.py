@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -98,6 +99,25 @@ def decode(text: str) -> Message:
         raise Malformed(f"Received a message that does not fit: {error}") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise Malformed("Received invalid JSON") from None
+
+
+_FIELD = re.compile(
+    rb'\s*[{,]\s*"(type|requestId|udfPath|componentPath)"\s*:\s*("[^"\\]{0,1024}"|[0-9]{1,16}|null)(?=\s*,)'
+)
+
+
+def beginning(head: bytes) -> Mutation | Action | None:
+    """The request, without its arguments, that a message begins with; None when it does not begin as one."""
+    fields = {}
+    position = 0
+    while found := _FIELD.match(head, position):
+        fields[found[1].decode()] = msgspec.Raw(found[2])
+        position = found.end()
+    try:
+        said = _decoder.decode(_encode(fields))
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+    return said if isinstance(said, Mutation | Action) else None
 
 
 class Version(msgspec.Struct, frozen=True):

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from daysong.kernel import logs, values
+from daysong.kernel.arguments import ArgumentsTooLarge
 from daysong.kernel.clock import Clock
 from daysong.kernel.connections import BROKEN as CONNECTION_LOST
 from daysong.kernel.context import Caller, MutationContext, Notes
@@ -31,29 +32,42 @@ from daysong.transport.sync_session import Commit, Session
 _encode = msgspec.json.Encoder().encode
 log = logs.get_logger("sync")
 
-Asked = tuple[Mutation | Action, SignIn | None]
 Handler = Callable[..., Awaitable[Any]]
 
 
-class Requests:
-    """The requests of one connection. `open` are those that are not answered yet."""
+class Asked(NamedTuple):
+    """A request, who made it, and how large its message was; one that was `too_large` has no arguments."""
 
-    __slots__ = ("_queue", "_session", "_worker", "open")
+    request: Mutation | Action
+    sign_in: SignIn | None
+    size: int
+    too_large: bool
+
+
+class Requests:
+    """The requests of one connection. `open` are those that are not answered yet, `size` their bytes."""
+
+    __slots__ = ("_queue", "_session", "_worker", "open", "size")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._queue: list[Asked] = []
         self._worker: asyncio.Task[None] | None = None
-        self.open = 0
+        self.open = self.size = 0
 
-    def take(self, request: Mutation | Action) -> None:
-        """Do what is asked in its turn, as whoever is speaking now."""
-        asked = (request, self._session.sign_in)
-        if not self._session.still_signed_in(self._session.sign_in):
+    def take(self, request: Mutation | Action, size: int, *, too_large: bool = False) -> None:
+        """Do what is asked in its turn, as whoever is speaking now; or refuse it in its turn, if it is `too_large`.
+
+        `size` is how many bytes its message has.
+        """
+        asked = Asked(request, self._session.sign_in, size, too_large)
+        if not self._session.still_signed_in(asked.sign_in):
             return
         self.open += 1
+        self.size += size
+        self._session.hold(requests=self.size)
         if isinstance(request, Action):
-            self._go(self._act(*asked))
+            self._go(self._in_scope(asked, self._run_action))
             return
         self._queue.append(asked)
         if self._worker is None:
@@ -72,21 +86,19 @@ class Requests:
                 break
             # One that is refused waits for nothing, and others are to have their turn.
             await asyncio.sleep(0)
-            request, sign_in = self._queue.pop(0)
-            if not self._session.still_signed_in(sign_in):
+            await self._session.hub.room(self._session.address)
+            asked = self._queue.pop(0)
+            if not self._session.still_signed_in(asked.sign_in):
                 break
-            await self._in_scope(self._mutate(request, sign_in))
+            await self._in_scope(asked, self._mutate)
         self._worker = None
 
-    async def _act(self, request: Mutation | Action, sign_in: SignIn | None) -> None:
-        await self._in_scope(self._run_action(request, sign_in))
-
-    async def _in_scope(self, work: Awaitable[None]) -> None:
+    async def _in_scope(self, asked: Asked, work: Callable[[Asked], Awaitable[None]]) -> None:
         """Do one request under an id of its own; whatever nobody has foreseen ends the socket."""
         session = self._session
         try:
             with logs.request_scope(logs.new_request_id()):
-                await work
+                await work(asked)
         except (*CONNECTION_LOST, OSError) as error:
             log.warning("request given up", error=logs.describe(error))
             session.wire.close(*BROKEN)
@@ -96,6 +108,8 @@ class Requests:
             session.wire.close(*BROKEN)
         finally:
             self.open -= 1
+            self.size -= asked.size
+            session.hold(requests=self.size)
             session.wire.changed()
 
     def _caller(self, sign_in: SignIn | None) -> Caller:
@@ -106,11 +120,12 @@ class Requests:
 
     # Actions
 
-    async def _run_action(self, request: Mutation | Action, sign_in: SignIn | None) -> None:
-        session = self._session
+    async def _run_action(self, asked: Asked) -> None:
+        session, request = self._session, asked.request
+        await session.hub.room(session.address)
         ended: Success | Failure
         try:
-            calls.refuse_component(request.component_path)
+            self._check(asked)
         except ArgumentValidationError as error:
             ended = self._failure(error, None, Notes())
         else:
@@ -118,7 +133,7 @@ class Requests:
                 session.hub.runtime,
                 request.udf_path,
                 request.args,
-                self._caller(sign_in),
+                self._caller(asked.sign_in),
                 kind=Kind.ACTION,
                 viewer=session.viewer,
             )
@@ -136,14 +151,14 @@ class Requests:
 
     # Mutations
 
-    async def _mutate(self, request: Mutation | Action, sign_in: SignIn | None) -> None:
-        session = self._session
-        caller, notes, started = self._caller(sign_in), Notes(), time.perf_counter()
+    async def _mutate(self, asked: Asked) -> None:
+        session, request = self._session, asked.request
+        caller, notes, started = self._caller(asked.sign_in), Notes(), time.perf_counter()
         function: Function | None = None
         ended: Success | Failure
         try:
             function = session.hub.runtime.registry.find(request.udf_path, caller, Kind.MUTATION)
-            calls.refuse_component(request.component_path)
+            self._check(asked)
             args = calls.typed(function, request.args)
             once = _Once(session, request, caller, notes)
             answer = await once.run(function, args)
@@ -165,6 +180,11 @@ class Requests:
         calls.measure(ended, started)
         session.wire.changed()
         session.answered(changed=isinstance(ended, Success))
+
+    def _check(self, asked: Asked) -> None:
+        calls.refuse_component(asked.request.component_path)
+        if asked.too_large:
+            raise ArgumentsTooLarge(self._session.hub.runtime.registry.largest)
 
     def _failure(self, error: Exception, function: Function | None, notes: Notes) -> Failure:
         if isinstance(error, answered.AnsweredToAnother):

@@ -34,8 +34,9 @@ from daysong.kernel.registry import canonical
 from daysong.kernel.timestamps import FromTheFuture
 from daysong.transport import sync_messages, sync_results
 from daysong.transport.auth import Session as SignIn
+from daysong.transport.budgets import UNREAD, Hold
 from daysong.transport.refusals import Refused
-from daysong.transport.sync_hub import BROKEN, RUNS, SUBSCRIPTIONS, TRANSITIONS, WAKES, Hub
+from daysong.transport.sync_hub import BROKEN, HEAVY, RUNS, SUBSCRIPTIONS, TRANSITIONS, WAKES, Hub
 from daysong.transport.sync_messages import NOTHING, Add, Authenticate, Connect, ModifyQuerySet, Version
 from daysong.transport.sync_results import Results, Snapshot, Subscription
 from daysong.transport.sync_wire import Wire
@@ -75,9 +76,9 @@ class Session:
     """The state of one connection; all of it starts from nothing when the client connects anew."""
 
     __slots__ = (
-        "_dirty", "_everybody", "_fresh_since", "_identity", "_not_before", "_owed", "_owners", "_pause", "_queries",
-        "_query_set", "_removed", "_sent", "_skew", "_timer", "_transition", "_woken", "address", "commits", "hub",
-        "is_python", "session_id", "sign_in", "tables", "wire",
+        "_dirty", "_everybody", "_fresh_since", "_held", "_hold", "_identity", "_not_before", "_owed", "_owners",
+        "_pause", "_queries", "_query_set", "_removed", "_sent", "_skew", "_timer", "_transition", "_woken",
+        "address", "commits", "hub", "is_python", "session_id", "sign_in", "tables", "wire",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, wire: Wire, *, address: str, is_python: bool) -> None:
@@ -94,6 +95,7 @@ class Session:
         self._queries: dict[int, Subscription] = {}
         self._removed: list[int] = []
         self._query_set = self._identity = 0
+        self._hold, self._held = Hold(UNREAD, address), (0, 0)
         self._sent = Version()
         self._skew: int | None = None
         self._owed = self._dirty = self._woken = False
@@ -205,14 +207,26 @@ class Session:
                 return
         if len(changed) > self.hub.limits.queries:
             raise ProtocolError(f"At most {self.hub.limits.queries} queries on one socket")
-        if sum(query.size for query in changed.values()) > self.hub.largest_message:
+        size = sum(query.size for query in changed.values())
+        if size > self.hub.largest_message:
             raise ProtocolError(f"At most {self.hub.largest_message} bytes of arguments of queries on one socket")
         SUBSCRIPTIONS.inc(len(changed) - len(self._queries))
         self._queries = changed
+        self.hold(queries=size)
         self._removed += removed
         self._query_set = said.new_version
         self._owed = True
         self.kick()
+
+    def hold(self, *, queries: int | None = None, requests: int | None = None) -> None:
+        """So many bytes are held of queries, or of requests; when that is too much, the socket ends."""
+        if self.wire.ended:
+            return
+        held = self._held
+        held = (held[0] if queries is None else queries, held[1] if requests is None else requests)
+        self._held = held
+        if not self._hold.set(sum(held)):
+            self.wire.close(*HEAVY)
 
     def undo(self, commit: Commit) -> None:
         """A mutation did not happen after all."""
@@ -364,6 +378,7 @@ class Session:
         if self.hub.gate is not None:
             await self.hub.gate.delay(caller, self.viewer, len(queries))
         while True:
+            await self.hub.room(self.address)
             async with self.hub.slots:
                 results = await sync_results.run(
                     self.hub.runtime,
@@ -405,6 +420,7 @@ class Session:
             self.hub.live.forget(self, owner)
         SUBSCRIPTIONS.dec(len(self._queries))
         self._queries = {}
+        self._hold.set(0)
 
 
 def _person(sign_in: SignIn | None) -> Caller:

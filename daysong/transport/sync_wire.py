@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from litestar.types import Receive, Send
 
+from daysong.transport.budgets import UNSENT, Hold
+
 # How long a client has to take in the last words said to it.
 LAST_WORDS = 5.0
 CLOSING = 2.0
@@ -23,6 +25,12 @@ class Close(NamedTuple):
 
     code: int
     reason: str
+
+
+class TooLarge(NamedTuple):
+    """A message of the client's that was too large to be kept: its beginning."""
+
+    head: bytes
 
 
 # Nobody is told.
@@ -37,11 +45,11 @@ class Wire:
     """
 
     __slots__ = (
-        "_changes", "_listener", "_outbox", "_send", "_sender", "closing", "ended", "heard", "last_sent", "on_idle",
-        "sending_since", "waiting",
+        "_changes", "_hold", "_listener", "_outbox", "_send", "_sender", "closing", "ended", "heard", "last_sent",
+        "on_idle", "sending_since", "waiting",
     )  # fmt: skip
 
-    def __init__(self, send: Send, on_idle: Callable[[], None]) -> None:
+    def __init__(self, send: Send, on_idle: Callable[[], None], address: str = "") -> None:
         self._send = send
         self._outbox: list[str] = []
         self._sender: asyncio.Task[None] | None = None
@@ -49,6 +57,7 @@ class Wire:
         self._changes: list[asyncio.Future[None]] = []
         self.on_idle = on_idle
         self.waiting = 0
+        self._hold = Hold(UNSENT, address)
         self.closing: Close | None = None
         self.ended = False
         self.heard = False
@@ -66,6 +75,7 @@ class Wire:
             return
         self._outbox.append(text)
         self.waiting += len(text)
+        self._hold.set(self.waiting)
         if self._sender is None:
             self._sender = asyncio.create_task(self._drain())
 
@@ -78,6 +88,7 @@ class Wire:
                 message: Any = {"type": "websocket.send", "text": text}
                 await self._send(message)
                 self.waiting -= len(text)
+                self._hold.set(self.waiting)
                 self.last_sent = loop.time()
                 self.changed()
         except Exception:  # noqa: BLE001 - however the server says that the client is gone
@@ -87,16 +98,19 @@ class Wire:
             self.changed()
         finally:
             self._sender = self.sending_since = None
+            self._hold.set(0)
         if not self.ended:
             self.on_idle()
 
-    async def listen(self, receive: Receive, ready: Callable[[], bool]) -> str | None:
+    async def listen(self, receive: Receive, ready: Callable[[], bool]) -> str | TooLarge | None:
         """The client's next words, asked for once it is `ready`; None when it has gone. Binary words are empty ones."""
         await self.until(ready)
         while not self.ended:
             message: Any = await receive()
             if message["type"] == "websocket.receive":
                 self.heard = True
+                if "too_large" in message:
+                    return TooLarge(message["too_large"])
                 return message.get("text") or ""
             if message["type"] == "websocket.disconnect":
                 break

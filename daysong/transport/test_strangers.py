@@ -1,0 +1,264 @@
+"""What a connection may keep a server waiting for, and how much of it is held meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from conftest import NOW
+from daysong.transport import bodies, server_frames, server_http, server_sockets, server_writing
+from daysong.transport.bodies import Bodies
+from daysong.transport.budgets import SMALL, UNREAD, UNSENT, Budget, Hold
+from daysong.transport.refusals import Refused
+from daysong.transport.test_server import CLOSE, TEXT, UPGRADE, frame, heard, hello, serving, to_the_end, until, various
+from rehearsal.line import Hangup, Line
+from rehearsal.world import World, free_port
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Both event loops: of tests and `daysong dev`, and of `daysong serve`."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
+@pytest.mark.parametrize("host", ["", "Host: a\r\nHost: b\r\n"])
+async def test_g79_http_1_1_without_one_host_is_refused(host: str) -> None:
+    """As RFC 9112 has it; a socket, too, and a request right behind another one. HTTP/1.0 needs none."""
+    async with serving(hello) as served:
+        for asked in (
+            f"GET / HTTP/1.1\r\n{host}\r\n",
+            UPGRADE.decode().replace("Host: x\r\n", host),
+            f"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\n{host}\r\n",
+        ):
+            reader, writer = await served.connect()
+            writer.write(asked.encode())
+            assert b"HTTP/1.1 400" in await to_the_end(reader)
+            writer.close()
+        reader, writer = await served.connect()
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await to_the_end(reader)).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+async def test_g70_a_head_of_many_fields_is_refused() -> None:
+    async with serving(hello) as served:
+        reader, writer = await served.connect()
+        writer.write(b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 5_000)
+        assert (await to_the_end(reader)).startswith(b"HTTP/1.1 431")
+        writer.close()
+
+
+async def test_g70_what_comes_at_once_is_looked_at_in_turns_and_in_its_order() -> None:
+    """Hundreds of requests, a body in pieces of one byte, and messages right behind a handshake."""
+    async with serving(various) as served:
+        reader, writer = await served.connect()
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000)
+        for _ in range(1_000):
+            await reader.readuntil(b"\r\n\r\nhi")
+        body = b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n"
+        writer.write(b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+        await reader.readuntil(b"\r\n\r\nhi")
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\nhi")
+        writer.close()
+    async with serving(hello) as served:
+        reader, writer = await served.socket()
+        said = [b"%d" % number for number in range(2_000)]
+        writer.write(b"".join(frame(TEXT, text) for text in said))
+        assert [await heard(reader) for _ in said] == [(TEXT, text) for text in said]
+        writer.close()
+
+
+async def test_g73_a_message_that_does_not_end_in_time_ends_the_socket(monkeypatch: Any) -> None:
+    monkeypatch.setattr(server_sockets, "MESSAGE_WITHIN", 0.2)
+    async with serving(hello) as served:
+        reader, writer = await served.socket()
+        for text in (b"a", b"b"):
+            writer.write(frame(TEXT, text))
+            assert await heard(reader) == (TEXT, text)
+        writer.write(frame(TEXT, b"half")[:-2])
+        opcode, payload = await heard(reader)
+        assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1008))
+        await to_the_end(reader)
+        writer.close()
+        await until(lambda: served.connections == 0)
+    assert UNREAD.held == 0
+
+
+async def test_g43_a_message_without_end_is_closed(monkeypatch: Any) -> None:
+    monkeypatch.setattr(server_frames, "DRAINED", 5_000)
+    async with serving(hello) as served:
+        reader, writer = await served.socket()
+        writer.write(struct.pack("!BBH", 0x81, 0xFE, 5_001) + bytes(4))
+        opcode, payload = await heard(reader)
+        assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1009))
+        await to_the_end(reader)
+        writer.close()
+
+
+@pytest.mark.parametrize("fragments", [1, 3])
+async def test_g43_the_app_is_told_the_beginning_of_a_message_that_is_too_large(fragments: int) -> None:
+    """Whether it comes in one frame or in several; what comes before and behind is heard."""
+    heard_of: list[Any] = []
+
+    async def listener(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            heard_of.append(message.get("too_large", message["text"]))
+        del scope
+
+    beginning, size = b'{"type":"Mutation","requestId":7,', 700_000
+    async with serving(listener) as served:
+        _, writer = await served.socket()
+        writer.write(frame(TEXT, b"before"))
+        part = size // fragments
+        for number in range(fragments):
+            first = (TEXT if number == 0 else 0) | (0x80 if number == fragments - 1 else 0)
+            payload = (beginning if number == 0 else b"").ljust(part, b"x")
+            writer.write(struct.pack("!BBQ", first, 0xFF, part) + bytes(4) + payload)
+        writer.write(frame(TEXT, b"behind"))
+        await until(lambda: len(heard_of) == 3)
+        writer.close()
+    before, head, behind = heard_of
+    assert (before, behind) == ("before", "behind")
+    assert head.startswith(beginning)
+    assert len(head) <= server_frames.HEAD
+
+
+async def test_g73_a_body_that_does_not_end_in_time_is_refused(monkeypatch: Any) -> None:
+    monkeypatch.setattr(bodies, "WITHIN", 0.2)
+    monkeypatch.setattr(server_http, "LEFTOVER_WITHIN", 0.1)
+    answered: list[int] = []
+
+    async def reads(_scope: Any, receive: Any, send: Any) -> None:
+        try:
+            while (await receive())["more_body"]:
+                pass
+        except Refused as refused:
+            answered.append(refused.status)
+            await send({"type": "http.response.start", "status": refused.status, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+    async with serving(cast("Any", Bodies(cast("Any", reads)))) as served:
+        reader, writer = await served.connect()
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+        assert (await to_the_end(reader)).startswith(b"HTTP/1.1 408")
+        writer.close()
+    assert answered == [408]
+    assert UNREAD.held == 0
+
+
+@pytest.mark.parametrize("crowded", [True, False])
+async def test_g73_who_reads_nothing_of_an_answer_is_cut_off(monkeypatch: Any, crowded: bool) -> None:
+    """After a while; at once when there is no room left."""
+    monkeypatch.setattr(server_writing, "STEP", 0.1)
+    monkeypatch.setattr(server_writing, "PATIENCE", 60.0 if crowded else 0.3)
+    hold = Hold(UNSENT, "elsewhere")
+
+    async def talker(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(100):
+            await send({"type": "http.response.body", "body": b"x" * 2**20, "more_body": True})
+
+    async with serving(talker) as served:
+        reader, writer = await served.connect()
+        transport: Any = writer.transport
+        transport.pause_reading()
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        hold.set(UNSENT.most if crowded else 0)
+        await until(lambda: served.server.server_state.total_requests == 0 and served.connections == 1)
+        await until(lambda: served.connections == 0)
+        transport.abort()
+        del reader
+    hold.set(0)
+
+
+def test_g73_a_budget_refuses_what_is_large_when_it_is_full_and_an_address_that_has_its_share() -> None:
+    """What is small always fits."""
+    budget = Budget(most=10 * SMALL, share=6 * SMALL)
+    one, two, other = Hold(budget, "a"), Hold(budget, "a"), Hold(budget, "b")
+    assert one.set(5 * SMALL)
+    assert two.set(SMALL)
+    assert not two.set(SMALL + 1)
+    assert budget.crowded("a")
+    assert not budget.crowded("b")
+    assert other.set(SMALL)
+    assert not other.set(4 * SMALL)
+    assert budget.full
+    for hold in (one, two, other):
+        hold.set(0)
+    assert budget.held == 0
+    assert not budget.of
+
+
+@pytest.fixture
+async def limited(database_url: str, data_dir: Path) -> Any:
+    """A world with limits, of which one is that an address may have three sockets."""
+    environ = {"DAYSONG_TEST": "", "LIMIT_SOCKETS_AT_ONCE": "3"}
+    async with World(database_url, data_dir, NOW, environ, port=free_port()) as world:
+        yield world
+
+
+async def test_g73_an_address_has_so_many_sockets_and_no_more(limited: World) -> None:
+    """One more is closed with 1013, which clients come back from; one that goes makes room."""
+    lines = [Line(limited.origin) for _ in range(4)]
+    for line in lines:
+        await line.__aenter__()
+    with pytest.raises(Hangup, match="1013 TooManySocketsFromOneAddress"):
+        await lines[3].hear()
+    await lines[0].__aexit__(None, None, None)
+    await until(lambda: len(limited.app.hub.sessions) == 2)
+    async with Line(limited.origin) as line:
+        await (await line.connect()).ask(0)
+        await line.taken(1)
+    for line in lines[1:]:
+        await line.__aexit__(None, None, None)
+
+
+async def test_g43_only_the_request_that_is_too_large_fails(limited: World) -> None:
+    """In its turn; a query that is too large is a broken protocol, since its number may be anywhere."""
+    async with Line(limited.origin) as line:
+        await line.connect()
+        await line.mutate(0, "diaries:createDiary", {"content": "x" * 700_000})
+        response = await line.response(0)
+        assert not response["success"]
+        assert "too large: at most 524288 bytes" in response["result"]
+        await line.say({"type": "Action", "requestId": 1, "udfPath": "nobody:knows", "args": [{}]})
+        assert "Could not find" in (await line.response(1))["result"]
+        add = {"type": "Add", "queryId": 0, "udfPath": "billing:getPlans", "args": [{"x": "x" * 700_000}]}
+        await line.say({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [add]})
+        assert (await line.hear(lambda m: m["type"] != "Transition"))["type"] == "FatalError"
+
+
+async def test_g42_half_of_a_pair_fails_nobody(limited: World) -> None:
+    """It becomes U+FFFD wherever it stands, in what is ours as well."""
+    alice = await limited.person("alice")
+    async with Line(limited.origin) as line:
+        await line.connect()
+        await line.be(0, alice.headers["Authorization"].removeprefix("Bearer "))
+        await line.ask(0, q0=("diaries:listDiaries", {}))
+        content = "Rain. \ud83d"
+        await line.say(json.dumps({
+            "type": "Mutation", "requestId": 0, "udfPath": "diaries:createDiary", "args": [{"content": content}],
+        }))  # fmt: skip
+        assert (await line.response(0))["success"]
+        seen = await line.hear(lambda m: m["type"] == "Transition" and bool(m["modifications"]))
+        assert seen["modifications"][-1]["value"][0]["content"] == "Rain. \ufffd"
+        await line.say(json.dumps({"type": "Action", "requestId": 1, "udfPath": "\udc00:x", "args": [{}]}))
+        assert not (await line.response(1))["success"]
+    answer = await limited.http.post(
+        "/api/query_batch",
+        content=json.dumps(
+            {"queries": [{"path": "billing:getPlans", "args": {"\ud83d": 1}}, {"path": "billing:getPlans"}]}
+        ),
+    )
+    assert [result["status"] for result in answer.json()["results"]] == ["error", "success"]
+    await asyncio.sleep(0)
