@@ -97,6 +97,7 @@ async def main(port: int) -> None:
     logs.configure(readable=False, quiet=True)
     app = composition.build(surroundings.configured())
     server = http.Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye, message=app.hub.largest_message)
+    http.keep_what_is_there()
     loop = asyncio.get_running_loop()
     for number in STOPS:
         loop.add_signal_handler(number, server.stop)

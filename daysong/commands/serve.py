@@ -21,7 +21,7 @@ import uvloop
 from daysong import app as composition
 from daysong.commands import surroundings
 from daysong.kernel import logs
-from daysong.transport.server import Server, listen
+from daysong.transport.server import Server, keep_what_is_there, listen
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 PAUSE = 1.0  # seconds before a process that died is followed by another
@@ -54,6 +54,7 @@ async def _serve(listener: socket.socket, parent: int | None = None, sharers: in
     connections = max(LEAST_CONNECTIONS, configured.database_pool // sharers)
     app = composition.build(msgspec.structs.replace(configured, database_pool=connections))
     server = Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye, message=app.hub.largest_message)
+    keep_what_is_there()
     loop = asyncio.get_running_loop()
 
     def asked() -> None:

@@ -22,6 +22,9 @@ LARGEST = 512 * 1024
 # Of one call on the slow path: they take about a millisecond. The largest arguments of ours have fewer than a hundred.
 MAX_VALUES = 1_000
 
+# Of surrogate pairs in one text.
+MAX_HALVES = 1_000
+
 _SPACE = b" \t\r\n"
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 # Integers of so many digits may exceed 2^53.
@@ -118,7 +121,11 @@ def whole_characters(json: bytes) -> bytes:
     """JSON with U+FFFD in place of each escaped half of a surrogate pair, as text cut inside an emoji has it."""
     if rb"\ud" not in json and rb"\uD" not in json:
         return json
-    return _LONE.sub(rb"\\ufffd", json.replace(rb"\\", rb"\u005c"))
+    whole, count = _LONE.subn(rb"\\ufffd", json.replace(rb"\\", rb"\u005c"), count=MAX_HALVES)
+    if count == MAX_HALVES:
+        # No text that was cut. To look at each of the rest would take long: they become characters without a meaning.
+        whole = whole.replace(rb"\ud", rb"\uf").replace(rb"\uD", rb"\uf")
+    return whole
 
 
 def _one_object(raw: bytes) -> bytes:

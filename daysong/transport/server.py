@@ -5,6 +5,7 @@ What it does with a connection is in `server_http.py` and `server_sockets.py`.
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -54,6 +55,12 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
             raise PortTaken(f"Cannot listen on port {port} of {host}. Choose another with --port.") from error
         stack.pop_all()
         return listener
+
+
+def keep_what_is_there() -> None:
+    """Spare the garbage collector what lasts as long as the process: a look through it would hold the loop."""
+    gc.collect()
+    gc.freeze()
 
 
 class Server(uvicorn.Server):
