@@ -6,12 +6,16 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import asyncpg
 import httpx2
 from cyclopts import App as CommandLine
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 from daysong import app as composition
@@ -20,26 +24,34 @@ from daysong.commands import demo as demo_command
 from daysong.commands import dev as dev_command
 from daysong.commands import doctor as doctor_command
 from daysong.commands import functions as functions_command
+from daysong.commands import jobs as jobs_command
 from daysong.commands import serve as serve_command
 from daysong.commands import surroundings
 from daysong.commands import webhooks as webhooks_command
 from daysong.kernel import logs, migrations, settings, values
 from daysong.kernel.context import SYSTEM, Caller
-from daysong.kernel.errors import DaysongError
+from daysong.kernel.database import LOST
+from daysong.kernel.errors import DatabaseMisconfigured, DatabaseUnavailable, DaysongError
 from daysong.kernel.registry import Registry
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
 
-command_line = CommandLine(name="daysong", help="A diary entry becomes a song: the backend.", version_flags=[])
+command_line = CommandLine(
+    name="daysong", help="A diary entry becomes a song: the backend.", version=version("daysong")
+)
 jobs = CommandLine(name="jobs", help="Scheduled runs of functions.")
 command_line.command(jobs)
 webhooks = CommandLine(name="webhooks", help="What vendors have told us, and what became of it.")
 command_line.command(webhooks)
 
 DATA_DIR = Path(".daysong")
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two looks for a database that is away
 
 DataDir = Annotated[Path, Parameter(env_var="DAYSONG_DATA_DIR", help="Where database and files are kept.")]
-Port = Annotated[int, Parameter(help="Where to listen; 0 for any free port.")]
+Port = Annotated[int, Parameter(help="Where to listen; 0 for any free port.", validator=Number(gte=0, lte=65_535))]
+Processes = Annotated[int, Parameter(help="How many share the port.", validator=Number(gte=1, lte=64))]
+Limit = Annotated[int, Parameter(help="How many at most.", validator=Number(gte=1, lte=100_000))]
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="As JSON, for programs.")]
 
 
 @command_line.command
@@ -65,7 +77,7 @@ def demo(
 
 
 @command_line.command
-def serve(*, port: Port = surroundings.DEFAULT_PORT, host: str = "127.0.0.1", processes: int = 1) -> None:
+def serve(*, port: Port = surroundings.DEFAULT_PORT, host: str = "127.0.0.1", processes: Processes = 1) -> None:
     """Serve HTTP. Any number of machines may, on one database; it must have been migrated."""
     asyncio.run(_check_migrated(surroundings.configured()))
     serve_command.serve(host, port, processes)
@@ -80,10 +92,10 @@ def work() -> None:
 
 
 async def _work(configured: Settings) -> None:
-    await _check_migrated(configured)
     stop = dev_command.until_asked_to_stop()
     app = composition.build(configured)
-    await app.open()
+    if not await _opened(app, configured, stop):
+        return
     working = asyncio.create_task(app.worker.run_forever(configured.listen_url))
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -93,6 +105,25 @@ async def _work(configured: Settings) -> None:
     finally:
         stopping.cancel()
         await app.close()
+
+
+async def _opened(app: composition.App, configured: Settings, stop: asyncio.Event) -> bool:
+    """Wait for the database, which may come up later than we do; False when asked to stop meanwhile."""
+    pause = FIRST_PAUSE
+    while not stop.is_set():
+        try:
+            await _check_migrated(configured)
+            await app.open()
+        except DatabaseMisconfigured:
+            raise
+        except (DatabaseUnavailable, *LOST, OSError, asyncpg.TooManyConnectionsError) as error:
+            dev_command.log.warning("waiting for the database", error=logs.describe(error), pause=pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        else:
+            return True
+    return False
 
 
 @command_line.command
@@ -112,9 +143,9 @@ def migrate(*, data_dir: DataDir = DATA_DIR) -> None:
 
 
 @command_line.command
-def doctor(*, data_dir: DataDir = DATA_DIR) -> None:
-    """Say what is missing and what works."""
-    if not asyncio.run(doctor_command.doctor(os.environ, data_dir.absolute())):
+def doctor(*, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
+    """Say what is missing and what works; exit code 1 when `serve` or `work` would refuse to run."""
+    if not asyncio.run(doctor_command.doctor(os.environ, data_dir.absolute(), as_json=json_)):
         sys.exit(1)
 
 
@@ -128,18 +159,30 @@ def call(
 ) -> None:
     """Call any function, internal ones too: daysong call users:ensureCurrentUser '{}' --as user_2abc."""
 
+    try:
+        given = values.decode(json.loads(arguments))
+    except (ValueError, RecursionError) as error:
+        raise DaysongError(f"The arguments are no JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise DaysongError('The arguments must be a JSON object, such as \'{"content": "Rain."}\'.')
+
     async def run(app: composition.App) -> None:
         caller = SYSTEM if acting_as is None else Caller(subject=acting_as, is_admin=True)
-        result = await app.call(name, values.decode(json.loads(arguments)), caller=caller)
+        result = await app.call(name, given, caller=caller)
         _say(json.dumps(values.encode(result, "json"), indent=2, ensure_ascii=False))
 
     _with_app(data_dir, run)
 
 
 @command_line.command
-def functions() -> None:
+def functions(*, json_: Json = False) -> None:
     """Describe every function, as docs/FUNCTIONS.md does: daysong functions > docs/FUNCTIONS.md."""
-    sys.stdout.write(functions_command.document(Registry(composition.ROOMS)))
+    registry = Registry(composition.ROOMS)
+    if json_:
+        kinds = [{"name": one.identifier, "kind": one.kind.value.lower(), "public": one.public} for one in registry]
+        _say(json.dumps(kinds, indent=2))
+        return
+    sys.stdout.write(functions_command.document(registry))
 
 
 @command_line.command
@@ -159,29 +202,17 @@ def costs(
 
 
 @jobs.command(name="list")
-def list_jobs(*, status: str | None = None, limit: int = 50, data_dir: DataDir = DATA_DIR) -> None:
+def list_jobs(
+    *, status: jobs_command.Status | None = None, limit: Limit = 50, json_: Json = False, data_dir: DataDir = DATA_DIR
+) -> None:
     """The newest jobs; --status dead shows those that were given up."""
-
-    async def run(app: composition.App) -> None:
-        for row in await app.runtime.queue.list(status, limit):
-            due = row["due_at"].isoformat(timespec="seconds")
-            _say(f"{row['id']}  {row['status']:7}  due {due}  failures {row['failures']}  {row['function']}")
-            if row["last_error"]:
-                _say(f"    {row['last_error']}")
-
-    _with_app(data_dir, run)
+    _with_app(data_dir, lambda app: jobs_command.list_jobs(app, _say, status=status, limit=limit, as_json=json_))
 
 
 @jobs.command
 def retry(job_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
     """Give a dead job another life."""
-
-    async def run(app: composition.App) -> None:
-        if not await app.runtime.queue.retry(job_id, app.clock.now()):
-            raise DaysongError("there is no dead job of that id")
-        _say("queued again")
-
-    _with_app(data_dir, run)
+    _with_app(data_dir, lambda app: jobs_command.retry_job(app, _say, job_id))
 
 
 @webhooks.command(name="list")
@@ -189,13 +220,14 @@ def list_webhooks(
     *,
     status: Annotated[str | None, Parameter(help="waiting, handled, dead or stranded.")] = None,
     vendor: str | None = None,
-    limit: int = 50,
+    limit: Limit = 50,
+    json_: Json = False,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """The newest events; --status dead shows those whose handling was given up."""
     _with_app(
         data_dir,
-        lambda app: webhooks_command.list_events(app, _say, vendor=vendor, status=status, limit=limit),
+        lambda app: webhooks_command.list_events(app, _say, vendor=vendor, status=status, limit=limit, as_json=json_),
     )
 
 
@@ -244,9 +276,10 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Run the command line; an expected error is told in words, without a traceback."""
+    surroundings.end_as_by_ctrl_c()
     try:
-        command_line()
-    except DaysongError as error:
+        command_line(sys.argv[1:])
+    except (DaysongError, asyncpg.PostgresError) as error:
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(str(error))
         sys.exit(1)
     except KeyboardInterrupt:

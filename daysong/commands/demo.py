@@ -96,6 +96,10 @@ async def _follow(person: Person, diary_id: str, console: Console) -> None:
     shown: list[str] = []
     while True:
         progress = await person.call("query", "music:generationProgress", {"diaryId": diary_id}, admin=True)
+        if progress is None:
+            # The entry is there, and its song is yet to be begun.
+            await asyncio.sleep(0.2)
+            continue
         # A stage may pass between two looks; each is shown, since each happened.
         stages = list(STAGES)
         if progress["stage"] not in STAGES:
@@ -111,7 +115,8 @@ async def _follow(person: Person, diary_id: str, console: Console) -> None:
 
 async def _kept_song(person: Person, console: Console) -> dict[str, Any]:
     while True:
-        song: dict[str, Any] = (await person.call("query", "music:listPlaylistMusic", {}))[0]
+        songs = await person.call("query", "music:listPlaylistMusic", {})
+        song: dict[str, Any] = songs[0] if songs else {}
         if "lyricWithTime" in song and "/media/" in song.get("audioUrl", ""):
             words = len(song["lyricWithTime"]["alignedWords"])
             console.print(f"[dim]•[/] {words} words are timed to the music; audio and cover are in our own storage")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -26,6 +25,8 @@ READY_WITHIN = 60.0
 PACE = Pace(text=0.5, first=1.5, complete=2.5)
 
 Tell = Callable[[str], None]
+
+log = logs.get_logger("process")
 
 
 class NotReady(DaysongError):
@@ -96,10 +97,10 @@ async def _answers(origin: str, app: App) -> None:
 
 
 def until_asked_to_stop() -> asyncio.Event:
-    """An event that Ctrl-C and a polite kill set."""
+    """An event that Ctrl-C, a polite kill and a closed terminal set."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in surroundings.stops():
         loop.add_signal_handler(number, stop.set)
     return stop
 
@@ -115,4 +116,5 @@ async def dev(*, port: int, data_dir: Path, sandbox: bool) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    with suppress(OSError, ValueError):  # whoever read it may be gone; the server is not
+        print(text, flush=True)

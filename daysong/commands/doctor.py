@@ -1,71 +1,107 @@
-"""`daysong doctor`: what is missing and what works, in words."""
+"""`daysong doctor`: a line for each thing that serving and working need, the most important first."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 from rich.console import Console
+from rich.markup import escape
 
 from daysong.features.subscriptions import unmapped
-from daysong.kernel import embedded, logs, migrations, settings
+from daysong.kernel import connections, embedded, logs, migrations, settings
 from daysong.kernel.clock import SystemClock
-from daysong.kernel.errors import DaysongError
+from daysong.kernel.clock_check import require_agreement
+from daysong.kernel.errors import DatabaseUnavailable, DaysongError, VendorError
 from daysong.kernel.settings import Settings
 from daysong.vendors.clerk import InvalidToken, TokenVerifier
+from daysong.vendors.openai import OpenAI
+from daysong.vendors.revenuecat import RevenueCat
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno import Suno
 from daysong.vendors.vapi import Vapi
 
 PROBE = "doctor-probe"
 PATIENCE = 20.0
+MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "warning": "[yellow]![/]", "skipped": "[yellow]–[/]"}
+
+Check = Callable[[], Awaitable[str]]
 
 
-async def doctor(environ: Mapping[str, str], data_dir: Path) -> bool:
-    """Look at everything a daysong needs, say how it stands, and return whether all is well."""
-    logs.configure(readable=True, quiet=True)
-    console = Console(highlight=False, soft_wrap=True)
+class Finding(NamedTuple):
+    """How one thing stands: `state` is ok, failed, warning or skipped."""
+
+    name: str
+    state: str
+    detail: str
+
+
+async def doctor(environ: Mapping[str, str], data_dir: Path, *, as_json: bool = False) -> bool:
+    """Look at everything a daysong needs, report on it, and return whether `serve` and `work` would run."""
+    logs.configure(readable=True, silent=True)
     found, problems = settings.read(environ, {"DAYSONG_DATA_DIR": str(data_dir)})
-    well = not problems
-    console.print(f"Python {sys.version.split()[0]}, {found.environment}, data in {found.data_dir}")
-    console.print("\n[bold]Settings[/]")
-    if problems:
-        for problem in problems:
-            console.print(f"  [red]✗[/] {problem.name}: {problem.what}")
-        console.print("  Each may also come from a file: NAME_FILE=/path. `daysong dev` needs none of them.")
+    console = Console(highlight=False, soft_wrap=True)
+    if not as_json:
+        console.print(f"Python {sys.version.split()[0]}, {found.environment}, data in {escape(str(found.data_dir))}")
+    findings = []
+    async for finding in _findings(found, problems, environ):
+        findings.append(finding)
+        if not as_json:
+            console.print(f"{MARKS[finding.state]} {finding.name}: {escape(finding.detail)}")
+    well = all(finding.state != "failed" for finding in findings)
+    if as_json:
+        print(json.dumps({"ok": well, "checks": [finding._asdict() for finding in findings]}, indent=2))
     else:
-        console.print("  [green]✓[/] all there")
-    missing = {problem.name for problem in problems}
-    console.print("\n[bold]Parts[/]")
-    checks: list[tuple[str, Callable[[], Awaitable[str]], str | None]] = [
-        ("Database", lambda: _database(found), None),
-        ("Products", lambda: _products(found), None),
-        ("Files", lambda: _files(found), None),
-        ("Clerk", lambda: _clerk(found), "CLERK_FRONTEND_API_URL"),
-        ("Suno", lambda: _suno(found), "SUNO_API_KEY"),
-        ("VAPI", lambda: _vapi(found), "VAPI_API_KEY"),
-        # Asking OpenAI costs money or needs rights that a writing key may lack.
-        ("OpenAI", lambda: _told(f"the key is set; model {found.openai.model}"), "OPENAI_API_KEY"),
-    ]
-    for name, check, needs in checks:
-        if needs in missing:
-            console.print(f"  [yellow]–[/] {name}: not asked, since {needs} is missing")
-            continue
-        try:
-            async with asyncio.timeout(PATIENCE):
-                console.print(f"  [green]✓[/] {name}: {await check()}")
-        except (DaysongError, OSError, TimeoutError, asyncpg.PostgresError) as error:
-            well = False
-            console.print(f"  [red]✗[/] {name}: {error or type(error).__name__}")
-    console.print("\nAll is well." if well else "\nSomething is missing: see the ✗ above.")
+        console.print("All is well." if well else "Something is missing: see the ✗ above.")
     return well
 
 
-async def _told(text: str) -> str:
-    return text
+async def _findings(
+    found: Settings, problems: list[settings.Problem], environ: Mapping[str, str]
+) -> AsyncIterator[Finding]:
+    if found.database_url is None and not any(problem.name == "DATABASE_URL" for problem in problems):
+        needed = settings.Problem("DATABASE_URL", "missing: `serve` and `work` need one; `dev` has its own")
+        problems = [needed, *problems]
+    for problem in problems:
+        yield Finding(problem.name, "failed", problem.what)
+    if not problems:
+        yield Finding("Settings", "ok", "all there")
+    for name, nearest in settings.unknown(environ):
+        yield Finding(name, "warning", f"is no setting; {nearest} is")
+    missing = {problem.name for problem in problems}
+    checks: list[tuple[str, Check, str | None]] = [
+        ("Database", lambda: _database(found), None),
+        ("Schema", lambda: _schema(found), "DATABASE_URL"),
+        ("Clock", lambda: _clock(found), "DATABASE_URL"),
+        ("Files", lambda: _files(found), None),
+        ("Clerk", lambda: _clerk(found), "CLERK_FRONTEND_API_URL"),
+        ("OpenAI", lambda: _openai(found), "OPENAI_API_KEY"),
+        ("Suno", lambda: _suno(found), "SUNO_API_KEY"),
+        ("RevenueCat", lambda: _revenuecat(found), "REVENUECAT_API_KEY"),
+        ("Products", lambda: _products(found), "DATABASE_URL"),
+        ("VAPI", lambda: _vapi(found), "VAPI_API_KEY"),
+    ]
+    away = False
+    for name, check, needs in checks:
+        if needs in missing:
+            yield Finding(name, "skipped", f"not asked, since {needs} is missing")
+            continue
+        if away and needs == "DATABASE_URL":
+            yield Finding(name, "skipped", "not asked, since the database cannot be reached")
+            continue
+        try:
+            async with asyncio.timeout(PATIENCE):
+                yield Finding(name, "ok", await check())
+        except VendorError as error:
+            yield Finding(name, "failed", error.detail)
+        except (DaysongError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            away = away or isinstance(error, DatabaseUnavailable)
+            yield Finding(name, "failed", " ".join(str(error).split()) or type(error).__name__)
 
 
 async def _database(found: Settings) -> str:
@@ -78,24 +114,38 @@ async def _database(found: Settings) -> str:
         await asyncio.to_thread(server.stop)
 
 
-async def _products(found: Settings) -> str:
-    if found.database_url is not None:
-        return await unmapped.check(found.database_url, found, SystemClock().now())
-    server = await asyncio.to_thread(embedded.start, found.data_dir)
-    try:
-        return await unmapped.check(server.url, found, SystemClock().now())
-    finally:
-        await asyncio.to_thread(server.stop)
-
-
 async def _looked_at(url: str) -> str:
-    connection = await asyncpg.connect(url, timeout=10)
+    connection = await connections.connect(url, name="daysong doctor", statement_cache=0)
     try:
         version = str(await connection.fetchval("show server_version")).split()[0]
+        read_only = await connection.fetchval(
+            "select pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool"
+        )
+        most = await connection.fetchval("select current_setting('max_connections')")
     finally:
         await connection.close()
-    waiting = await migrations.pending(url, migrations.FOLDER)
-    return f"PostgreSQL {version}, " + (f"{len(waiting)} migrations to apply" if waiting else "schema up to date")
+    if read_only:
+        raise DaysongError(f"PostgreSQL {version} cannot be written: it is a standby, or read-only for now")
+    return f"PostgreSQL {version}, {most} connections at most"
+
+
+async def _schema(found: Settings) -> str:
+    if waiting := await migrations.pending(found.listen_url, migrations.FOLDER):
+        raise DaysongError(f"{len(waiting)} migrations to apply: run `daysong migrate`")
+    return "up to date"
+
+
+async def _clock(found: Settings) -> str:
+    connection = await connections.connect(found.listen_url, name="daysong doctor")
+    try:
+        await require_agreement(connection, SystemClock())
+    finally:
+        await connection.close()
+    return "agrees with the database's"
+
+
+async def _products(found: Settings) -> str:
+    return await unmapped.check(found.listen_url, found, SystemClock().now())
 
 
 async def _files(found: Settings) -> str:
@@ -118,12 +168,31 @@ async def _clerk(found: Settings) -> str:
     return "answers"
 
 
+async def _openai(found: Settings) -> str:
+    openai = OpenAI(found.openai)
+    try:
+        return await openai.model_known()
+    finally:
+        await openai.close()
+
+
 async def _suno(found: Settings) -> str:
     suno = Suno(found.suno)
     try:
         return f"{await suno.credits()} credits left"
     finally:
         await suno.close()
+
+
+async def _revenuecat(found: Settings) -> str:
+    if found.revenuecat.api_key is None:
+        return "no key: webhooks alone are believed"
+    revenuecat = RevenueCat(found.revenuecat)
+    try:
+        await revenuecat.customer(PROBE)
+    finally:
+        await revenuecat.close()
+    return "answers"
 
 
 async def _vapi(found: Settings) -> str:

@@ -23,7 +23,6 @@ from daysong.commands import surroundings
 from daysong.kernel import logs
 from daysong.transport.server import Server, keep_what_is_there, listen
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
 PAUSE = 1.0  # seconds before a process that died is followed by another
 LEAST_CONNECTIONS = 2
 # For goodbyes, requests under way, and what was begun.
@@ -67,7 +66,7 @@ async def _serve(listener: socket.socket, parent: int | None = None, sharers: in
         loop.remove_reader(pipe)
         server.stop()
 
-    for number in STOPS:
+    for number in surroundings.stops():
         loop.add_signal_handler(number, asked)
     if parent is not None:
         loop.add_reader(parent, orphaned, parent)
@@ -86,7 +85,7 @@ class _Processes:
     async def run(self, count: int) -> None:
         """Keep that many going until a signal says to stop; a second one stops them at once."""
         loop = asyncio.get_running_loop()
-        for number in STOPS:
+        for number in surroundings.stops():
             loop.add_signal_handler(number, self._stop)
         going = asyncio.gather(*(self._keep_one(count) for _ in range(count)))
         await self._stopping.wait()

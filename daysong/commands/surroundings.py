@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from daysong.kernel import embedded, migrations, settings
+from daysong.kernel import embedded, logs, migrations, settings
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
@@ -21,13 +22,30 @@ HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 ORIGIN_FILE = "origin"
 
+log = logs.get_logger("settings")
+
 
 def configured() -> Settings:
     """The settings of a process that serves or works; it runs only with all of them, and on a database of its own."""
     given = settings.load(os.environ)
+    for name, nearest in settings.unknown(os.environ):
+        log.warning("unknown setting", name=name, nearest=nearest)
     if given.database_url is None:
         raise DaysongError("DATABASE_URL: missing. `daysong dev` runs on an embedded database; this command does not.")
     return given
+
+
+def stops() -> list[signal.Signals]:
+    """Return the signals that ask a process to end. One that was ignored at its start (nohup) stays ignored."""
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    return [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]
+
+
+def end_as_by_ctrl_c() -> None:
+    """Have every signal that asks for an end do what Ctrl-C does, so that nothing is left running behind a command."""
+    for number in stops():
+        if number != signal.SIGINT:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def free_port() -> int:
@@ -114,7 +132,13 @@ async def database(configured: Settings, *, migrate: bool) -> AsyncIterator[Sett
             await migrations.migrate(configured.listen_url, migrations.FOLDER)
         yield configured
         return
-    server = await asyncio.to_thread(embedded.start, configured.data_dir)
+    starting = asyncio.create_task(asyncio.to_thread(embedded.start, configured.data_dir))
+    try:
+        server = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # It starts all the same, and must not be left behind.
+        await asyncio.to_thread((await starting).stop)
+        raise
     try:
         # Nobody else looks after the embedded database, so it is always brought up to date.
         await migrations.migrate(server.url, migrations.FOLDER)

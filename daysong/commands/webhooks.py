@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -13,13 +14,31 @@ from daysong.kernel.errors import DaysongError
 from daysong.transport.webhooks import inbox
 
 Tell = Callable[[str], None]
+FIELDS = (
+    "id",
+    "vendor",
+    "type",
+    "event_id",
+    "status",
+    "received_at",
+    "handled_at",
+    "outcome",
+    "failures",
+    "last_error",
+)
 
 
-async def list_events(app: App, tell: Tell, *, vendor: str | None, status: str | None, limit: int) -> None:
-    """One line for each of the newest events, and why it failed if it did."""
-    if status is not None and status not in inbox.STATUSES:
-        raise DaysongError(f"--status must be one of {', '.join(inbox.STATUSES)}.")
+async def list_events(
+    app: App, tell: Tell, *, vendor: str | None, status: str | None, limit: int, as_json: bool = False
+) -> None:
+    """One line for each of the newest events, and why it failed if it did; or all as one JSON array."""
+    for option, value, known in (("--status", status, inbox.STATUSES), ("--vendor", vendor, inbox.VENDORS)):
+        if value is not None and value not in known:
+            raise DaysongError(f"{option} must be one of {', '.join(known)}.")
     rows = await inbox.listed(app.database.pool, vendor=vendor, status=status, limit=limit)
+    if as_json:
+        tell(json.dumps([{name: row[name] for name in FIELDS} for row in rows], default=str, indent=2))
+        return
     for row in rows:
         received = row["received_at"].isoformat(timespec="seconds")
         tell(f"{row['id']}  {row['status']:8}  {received}  {row['vendor']} {row['type']}{_ending(row)}")

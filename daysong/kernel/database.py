@@ -174,8 +174,9 @@ class Database:
         """Delete every row of every table, except what migrations keep. For tests and test mode."""
         async with self.pool.acquire() as connection, connection.transaction():
             tables = await connection.fetch(
-                """select quote_ident(relname) as name from pg_class
-                   where relnamespace = 'public'::regnamespace and relkind = 'r' and relname <> 'schema_migrations'"""
+                """select oid::regclass::text as name from pg_class
+                   where relnamespace = current_schema()::regnamespace and relkind = 'r'
+                         and relname <> 'schema_migrations'"""
             )
             await connection.execute(f"truncate {', '.join(row['name'] for row in tables)} cascade")
             # Triggers tell nobody of a truncate.

@@ -223,6 +223,7 @@ def _answers(path: Path) -> bool:
 
 def _launch(home: Path, *, fast: bool) -> None:
     data = home / "data"
+    own_name = _own_name()
     if not data.exists():
         _create_cluster(home, fast=fast)
     made_by = (data / "PG_VERSION").read_text(encoding="utf-8").strip()
@@ -234,7 +235,7 @@ def _launch(home: Path, *, fast: bool) -> None:
     _forget_pid(data)
     socket_folder = _fresh_socket_folder(home)
     _write(home / "pg_hba.conf", "local all all peer map=daysong\n")
-    _write(home / "pg_ident.conf", f'daysong "{_own_name()}" postgres\n')
+    _write(home / "pg_ident.conf", f'daysong "{own_name}" postgres\n')
     settings = SETTINGS | (FAST_SETTINGS if fast else {})
     settings |= {
         "unix_socket_directories": str(socket_folder),
@@ -299,7 +300,8 @@ def _fresh_socket_folder(home: Path) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="run-", dir=home))
     else:
         temporary = Path(tempfile.gettempdir()).resolve()
-        if is_root() and not open_to_all(temporary):
+        too_long = len(os.fsencode(str(temporary / "daysong-xxxxxxxx" / SOCKET))) > LONGEST_SOCKET_PATH
+        if too_long or (is_root() and not open_to_all(temporary)):
             temporary = Path("/tmp").resolve()  # noqa: S108 - mkdtemp makes a folder only we may enter
         folder = Path(tempfile.mkdtemp(prefix="daysong-", dir=temporary))
     give_to_server(folder)

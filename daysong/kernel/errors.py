@@ -102,6 +102,7 @@ class VendorError(DaysongError):
     ) -> None:
         super().__init__(f"{vendor}: {detail}")
         self.vendor = vendor
+        self.detail = detail
         self.permanent = permanent
         self.retry_after = retry_after
         self.ambiguous = ambiguous

@@ -5,16 +5,21 @@ What a person wrote, sang or owns (diary, lyrics, phone, e-mail, tokens, secrets
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
+import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
 import structlog
+
+from daysong.kernel.errors import VendorError
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -40,10 +45,32 @@ def request_scope(identifier: str) -> Iterator[None]:
         _request_id.reset(token)
 
 
-def configure(*, readable: bool, quiet: bool = False) -> None:
+class _Lines(structlog.WriteLogger):
+    """Writes lines to the standard output; one that is closed, or full, costs lines and nothing else."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
+
+
+class _QuietHandler(logging.StreamHandler[Any]):
+    """What libraries log, to the standard error; nothing is said about one that is closed."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Lose the line."""
+
+
+def _lines(*_: Any) -> _Lines:
+    return _Lines(sys.stdout)
+
+
+def configure(*, readable: bool, quiet: bool = False, silent: bool = False) -> None:
     """Set up logging for a process: lines for people in development, JSON lines otherwise.
 
-    `quiet` leaves out what is not at least a warning.
+    `quiet` leaves out what is not at least a warning, `silent` everything: for commands that report by themselves.
     """
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=False) if readable else structlog.processors.JSONRenderer()
@@ -55,13 +82,19 @@ def configure(*, readable: bool, quiet: bool = False) -> None:
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.ExceptionRenderer(_describe_info), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if quiet else logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.CRITICAL if silent else logging.WARNING if quiet else logging.INFO
+        ),
+        logger_factory=_lines,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    handler = _QuietHandler()
+    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s") if readable else _JsonFormatter())
+    logging.basicConfig(level=logging.CRITICAL if silent else logging.WARNING, handlers=[handler])
+    if not readable:
+        # Warnings of Python and its libraries, and what nobody has caught, are lines like all others.
+        logging.captureWarnings(capture=True)
+        sys.excepthook = _log_uncaught
 
 
 class _Formatter(logging.Formatter):
@@ -69,6 +102,26 @@ class _Formatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         return _describe_info(ei)
+
+
+class _JsonFormatter(_Formatter):
+    """For production: what libraries log has the shape of our own lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            # What follows the first line is details, such as the text of an error nobody has looked at.
+            "event": record.getMessage().strip().partition("\n")[0],
+            "level": record.levelname.lower(),
+            "part": record.name,
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = describe(record.exc_info[1])
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:  # noqa: ARG001
+    logging.getLogger("process").critical("process ended by an error", exc_info=error)
 
 
 def _describe_info(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> str:
@@ -87,4 +140,8 @@ def describe(error: BaseException) -> str:
     where = " < ".join(
         f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in reversed(frames)
     )
-    return f"{type(error).__name__} in {where}" if where else type(error).__name__
+    what = type(error).__name__
+    if isinstance(error, VendorError):
+        # Our own words, with the vendor's code for it.
+        what = f"{what} [{error.vendor}: {error.detail}; {error.code}]"
+    return f"{what} in {where}" if where else what

@@ -104,6 +104,7 @@ class Function:
     largest: int = LARGEST
     # Which share of a worker's slots its jobs run in.
     lane: Lane = Lane.QUICK
+    punctual: bool = False
 
     def decode(self, raw: bytes) -> Any:
         """The typed arguments of valid JSON: an object, or an array of at most one.
@@ -229,12 +230,14 @@ class Room:
         verbatim: bool = False,
         largest: int = LARGEST,
         lane: Lane = Lane.ACCOUNTS,
+        punctual: bool = False,
     ) -> Callable[[Callable[[ActionContext, A], Awaitable[R]]], Callable[[ActionContext, A], Awaitable[R]]]:
         """Publish an action: may wait for vendors, and reaches data through queries and mutations.
 
         As a job it is tried again by `retry`; when that is used up, `on_exhausted` runs with the same arguments in
         the transaction that marks the job dead. `also_as_mutation` lets clients that call it a mutation through: it
-        names the mutation the action runs, at most once, and whose result it returns. Its jobs wait in `lane`.
+        names the mutation the action runs, at most once, and whose result it returns. Its jobs wait in `lane`. A
+        `punctual` one decides by the time of day: its jobs wait while this process's clock is wrong.
         """
 
         def publish(handler: Callable[[ActionContext, A], Awaitable[R]]) -> Callable[[ActionContext, A], Awaitable[R]]:
@@ -250,6 +253,7 @@ class Room:
                 verbatim=verbatim,
                 largest=largest,
                 lane=lane,
+                punctual=punctual,
             )
             return handler
 
@@ -272,6 +276,7 @@ class Room:
         isolation: Isolation = "read_committed",
         largest: int = LARGEST,
         lane: Lane = Lane.QUICK,
+        punctual: bool = False,
     ) -> None:
         hints = typing.get_type_hints(handler)
         self.functions.append(
@@ -292,6 +297,7 @@ class Room:
                 isolation=isolation,
                 largest=largest,
                 lane=lane,
+                punctual=punctual,
             )
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -53,6 +54,9 @@ RETENTION_DAYS = {
     "tombstones": (366, 62),
 }
 MOST_DAYS = 36_500
+# Read elsewhere: by tests, and by a vendor's library.
+OTHERWISE_KNOWN = frozenset({"DAYSONG_POSTGRES_BINS", "DAYSONG_CLIENTS_REQUIRED", "DAYSONG_PYTEST_FOLDER"})
+SIMILAR, VERY_SIMILAR = 0.6, 0.9
 TIERS = ("free", "weekly", "monthly", "yearly")
 
 
@@ -208,9 +212,11 @@ class _Reader:
         self._environ = environ
         self._defaults = defaults
         self.problems: list[Problem] = []
+        self.known: set[str] = set()
 
     def optional(self, name: str) -> str | None:
         """The value of `name`, of the file `NAME_FILE` names, or of the defaults; None without any."""
+        self.known.add(name)
         if value := self._environ.get(name, "").strip():
             return value
         if file := self._environ.get(f"{name}_FILE", "").strip():
@@ -369,6 +375,25 @@ def _is_web_address(text: str) -> bool:
 def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> tuple[Settings, list[Problem]]:
     """The settings, and all that is missing or wrong with them. Settings with problems are good only for a report."""
     reader = _Reader(environ, defaults or {})
+    return _read(reader), reader.problems
+
+
+def unknown(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the variables that look like settings of ours and are none, each with the nearest setting's name."""
+    reader = _Reader({}, {})
+    _read(reader)
+    known = reader.known | {f"{name}_FILE" for name in reader.known} | OTHERWISE_KNOWN
+    beginnings = tuple({f"{name.partition('_')[0]}_" for name in reader.known})
+    found = []
+    for name in sorted(environ):
+        least = SIMILAR if name.startswith(beginnings) else VERY_SIMILAR
+        nearest = difflib.get_close_matches(name, known, 1, least)
+        if name not in known and nearest:
+            found.append((name, nearest[0]))
+    return found
+
+
+def _read(reader: _Reader) -> Settings:
     environment = reader.optional("DAYSONG_ENV") or "development"
     if environment not in {"development", "production"}:
         reader.problems.append(Problem("DAYSONG_ENV", "must be development or production"))
@@ -443,7 +468,7 @@ def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) 
     )
     if production:
         _check_production(settings, reader.problems)
-    return settings, reader.problems
+    return settings
 
 
 def _check_production(settings: Settings, problems: list[Problem]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -329,3 +330,20 @@ async def test_a_closed_database_says_so() -> None:
     await database.close()
     with pytest.raises(DaysongError, match="not open"):
         database.one_statement()
+
+
+async def test_g59_a_reset_empties_the_schema_that_is_used(kernel: Kernel) -> None:
+    """Tables may live in another schema than public, by the search path of the role or of the address."""
+    await kernel.fetch("create schema elsewhere")
+    await kernel.fetch("create table elsewhere.things (n integer)")
+    await kernel.fetch("insert into elsewhere.things values (1)")
+    await kernel.fetch("insert into tally values ('alice', 1)")
+    try:
+        await kernel.fetch(f'alter database "{urlsplit(kernel.url).path[1:]}" set search_path = elsewhere, public')
+        await kernel.database.renew()
+        await kernel.database.empty()
+        assert await kernel.value("select count(*) from things") == 0
+        assert await kernel.value("select count(*) from tally") == 1
+    finally:
+        await kernel.fetch(f'alter database "{urlsplit(kernel.url).path[1:]}" reset search_path')
+        await kernel.fetch("drop schema elsewhere cascade")

@@ -292,3 +292,28 @@ def test_a_database_of_another_release_is_refused_in_words(data_dir: Path) -> No
     version.write_text("16\n")
     with pytest.raises(embedded_home.EmbeddedPostgresError, match=r"made by PostgreSQL 16; this is 18"):
         embedded.start(data_dir, fast=True)
+
+
+def test_g59_a_long_folder_for_temporary_files_is_fine(
+    open_folder: Path, pristine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When neither the data folder nor TMPDIR is short enough for a socket, /tmp is."""
+    long = open_folder / ("t" * 100)
+    long.mkdir(mode=0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    folder = open_folder / ("d" * 100)
+    copy(pristine, folder)
+    with embedded.start(folder) as server:
+        assert ask(server.url, "select 1") == 1
+
+
+def test_g59_an_account_without_a_name_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container with a uid of its own: before anything is made, and with what can be done."""
+
+    def nobody(_: int) -> pwd.struct_passwd:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(embedded_home.EmbeddedPostgresError, match=r"has no name here.*Set DATABASE_URL"):
+        embedded.start(tmp_path)
+    assert not list(tmp_path.rglob("data"))

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import subprocess
 import sys
 
@@ -9,6 +11,8 @@ import pytest
 import structlog
 
 from daysong.kernel import logs
+from daysong.kernel.errors import VendorError
+from daysong.vendors.http import slug
 
 WORDS = "Today I told nobody about"
 
@@ -133,7 +137,7 @@ def test_a_process_writes_json_lines_without_anyones_words() -> None:
     assert (done["event"], done["part"], done["job"], done["level"]) == ("job done", "early", "job_1", "info")
     assert done["request_id"] == failed["request_id"] == "0123456789abcdef"
     assert failed["exception"].startswith("ValueError in <module>")
-    assert "ERROR library: library failed" in process.stderr
+    assert json.loads(process.stderr)["event"] == "library failed"
     assert WORDS not in process.stdout + process.stderr
 
 
@@ -144,3 +148,58 @@ def test_a_quiet_process_tells_only_what_went_wrong() -> None:
     assert "failed" in process.stdout
     assert "request_id=0123456789abcdef" in process.stdout
     assert WORDS not in process.stdout + process.stderr
+
+
+def test_g55_a_closed_output_costs_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever read the log has gone: what is logged is lost, and no request fails by it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", buffering=1) as nobody_reads:
+        monkeypatch.setattr(sys, "stdout", nobody_reads)
+        lines = logs._lines()
+        for _ in range(3):
+            lines.info("request")
+        monkeypatch.undo()
+        with contextlib.suppress(BrokenPipeError):
+            nobody_reads.close()
+
+
+PRODUCTION = """
+import logging, warnings
+from daysong.kernel import logs
+logs.configure(readable=False)
+logs.get_logger("http").info("request", ms=1)
+logging.getLogger("asyncpg.pool").warning("pool is closing\\nslowly")
+try:
+    raise ValueError("{words}")
+except ValueError:
+    logging.getLogger("asyncio").exception("task failed")
+warnings.warn("an old name", DeprecationWarning)
+warnings.warn("a resource", ResourceWarning)
+raise RuntimeError("{words}")
+"""
+
+
+def test_g63_all_lines_of_production_are_json() -> None:
+    """Our own, libraries', warnings, and what ends the process: an object a line, none with an error's text."""
+    program = PRODUCTION.replace("{words}", WORDS)
+    done = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-W", "always", "-c", program], check=False, capture_output=True, text=True
+    )
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    told = [json.loads(line) for line in lines]
+    assert {line["level"] for line in told} == {"info", "warning", "error", "critical"}
+    assert len(told) >= 5
+    assert WORDS not in done.stdout + done.stderr
+    assert any("RuntimeError" in line.get("error", "") for line in told)
+
+
+def test_g63_a_vendors_failure_is_told_with_the_vendors_code() -> None:
+    """What it was, in our own words with the vendor's code for it; never the vendor's text."""
+    error = VendorError("suno", "code 430", permanent=False, code="suno_430")
+    assert "[suno: code 430; suno_430]" in logs.describe(error)
+    assert slug("insufficient_quota") == "insufficient_quota"
+    assert slug("messages[1].content") == "messages[1].content"
+    assert slug(7117) == "7117"
+    for text in (WORDS, "", "a" * 61, None, True, ["code"]):
+        assert slug(text) is None

@@ -722,3 +722,21 @@ async def test_a_worker_rescues_jobs_when_it_starts(make_kernel: MakeKernel) -> 
     await kernel.database.pool.execute("update jobs set due_at = due_at - interval '2 minutes'")
     async with working(kernel.worker(), url=kernel.url):
         await kernel.until(ALL_DONE)
+
+
+async def test_g59_a_drain_and_the_worker_beside_it_run_no_job_twice(kernel: Kernel, vendor: Vendor) -> None:
+    """What the worker runs is waited for; what the drain has taken, the worker lets go."""
+    worker = kernel.worker()
+    async with working(worker, url=kernel.url):
+        vendor.may_answer.clear()
+        await kernel.call(plan_question, Text(text="la?"))
+        async with asyncio.timeout(PATIENCE):
+            await vendor.busy.wait()
+        drained = asyncio.create_task(worker.drain(until=None, clock=kernel.clock))
+        await asyncio.wait({drained}, timeout=0.1)
+        assert not drained.done()
+        vendor.may_answer.set()
+        assert await drained == 0
+        await kernel.until(ALL_DONE)
+    assert len(vendor.asked) == 1
+    assert len(await kernel.notes()) == 1

@@ -16,6 +16,7 @@ from pgqueuer.domain.models import Job as QueueRow
 
 from daysong.kernel import logs
 from daysong.kernel.clock import Clock, MovableClock
+from daysong.kernel.clock_check import ClockWrong, require_agreement
 from daysong.kernel.connections import Pool
 from daysong.kernel.context import SYSTEM
 from daysong.kernel.database import Transaction, close_pool
@@ -42,6 +43,8 @@ LONGEST_DEFERRAL = 900.0
 # A job of a newer release waits for a worker of it, a quarter of an hour at a time at most: for ten days in all.
 FIRST_WAIT = 15.0
 MOST_WAITS = 960
+# How often, and for how many seconds at most, a drain looks whether this worker's own jobs have ended.
+BESIDE, LONGEST_BESIDE = 0.02, 20.0
 LISTENER_CHECK = timedelta(seconds=10)
 # The run of a tick longer ago is not made up for: the row that says whether it has run may be purged.
 OLDEST_TICK = timedelta(days=7)
@@ -85,6 +88,9 @@ class Worker:
         self._at_once = at_once
         self._manager: LaneManager | None = None
         self._stopping = asyncio.Event()
+        self._free = asyncio.Event()
+        self._free.set()
+        self._at_work = self._drains = 0
         self.ready = asyncio.Event()
 
     async def run_forever(self, database_url: str) -> None:
@@ -164,12 +170,18 @@ class Worker:
 
     async def _on_queue_row(self, row: QueueRow) -> None:
         try:
+            # A drain takes jobs by new tickets: what it has taken is not to be had here any more.
+            await self._free.wait()
             part = slots_of_account(Lane(row.entrypoint), self._at_once)
-            job = await self._queue.claim(
-                (row.payload or b"").decode(), self._runtime.clock.now(), of_account=part
-            )  # fmt: skip
-            if job is not None:
-                await self.run(job, self._runtime.clock)
+            self._at_work += 1
+            try:
+                job = await self._queue.claim(
+                    (row.payload or b"").decode(), self._runtime.clock.now(), of_account=part
+                )  # fmt: skip
+                if job is not None:
+                    await self.run(job, self._runtime.clock)
+            finally:
+                self._at_work -= 1
         except asyncio.CancelledError:
             pass  # out of time: another worker may have it
         except Exception as error:  # noqa: BLE001 - the database could not be told what became of the job
@@ -205,6 +217,8 @@ class Worker:
             raise KilledTooOften(f"started {job.starts - 1} times without an end")
         if job.failures >= function.retry.attempts:
             raise UsedUp
+        if function.punctual:
+            await require_agreement(self._runtime.database.one_statement(), clock)
         args = msgspec.convert(job.args, function.args_type)
 
         async def mark_done(tx: Transaction) -> None:
@@ -224,8 +238,8 @@ class Worker:
             await self._defer(job, error, clock)
             return
         told = _told(error)
-        if isinstance(error, UnknownFunction) and job.deferrals < MOST_WAITS:
-            log.warning("job of an unknown function waits", job=job.id, function=job.function)
+        if isinstance(error, UnknownFunction | ClockWrong) and job.deferrals < MOST_WAITS:
+            log.warning("job waits", job=job.id, function=job.function, why=str(error))
             wait = timedelta(seconds=min(FIRST_WAIT * 2 ** min(job.deferrals, 10), LONGEST_DEFERRAL))
             await self._put_back(
                 job, clock, failures=job.failures, delay=wait, error=told, deferrals=job.deferrals + 1
@@ -288,16 +302,27 @@ class Worker:
 
     async def _tick_forever(self) -> None:
         while not self._stopping.is_set():
+            await self.tick()
             now = self._runtime.clock.now()
-            try:
-                for cron in self._timetable:
-                    tick = cron.latest_tick(now)
-                    if now - tick < OLDEST_TICK:
-                        await self._queue.tick(cron, tick, NoArgs())
-                await self._queue.rescue(now)
-            except Exception as error:  # noqa: BLE001 - the next minute is another try
-                log.warning("a tick was missed", error=logs.describe(error))
             await self._wait(60 - now.second + random.uniform(0, 0.5))  # noqa: S311
+
+    async def tick(self) -> bool:
+        """Rescue lost jobs and schedule the crons that are due; False when that was not possible now."""
+        now = self._runtime.clock.now()
+        try:
+            await self._queue.rescue(now)
+            await require_agreement(self._runtime.database.one_statement(), self._runtime.clock)
+            for cron in self._timetable:
+                tick = cron.latest_tick(now)
+                if now - tick < OLDEST_TICK:
+                    await self._queue.tick(cron, tick, NoArgs())
+        except ClockWrong as error:
+            log.error("crons and calls pause", why=str(error))  # noqa: TRY400 - no error of a program
+            return False
+        except Exception as error:  # noqa: BLE001 - the next minute is another try
+            log.warning("a tick was missed", error=logs.describe(error))
+            return False
+        return True
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -310,8 +335,23 @@ class Worker:
     ) -> int:
         """Run every job due by `until` (or now), and the crons on the way, each at its time; how many jobs ran.
 
-        The clock is moved to each job's time, and to `until` at the end. For tests: no queue and no waiting.
+        The clock is moved to each job's time, and to `until` at the end. For tests: no queue and no waiting. What this
+        worker runs beside it is waited for, and takes no further jobs meanwhile.
         """
+        self._drains += 1
+        self._free.clear()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_BESIDE):
+                    while self._at_work:
+                        await asyncio.sleep(BESIDE)
+            return await self._drain(until=until, clock=clock, progress=progress)
+        finally:
+            self._drains -= 1
+            if not self._drains:
+                self._free.set()
+
+    async def _drain(self, *, until: datetime | None, clock: MovableClock, progress: Callable[[], None] | None) -> int:
         ran = 0
         end = max(until or clock.now(), clock.now())
         while True:

@@ -101,10 +101,13 @@ class SandboxOpenAI(Vendor):
         return status, _error(message, kind, None, usual if code is None else str(code))
 
     async def serve(self, call: Call, faults: Faults) -> Answer:
-        """Chat completions; every other address is unknown."""
+        """Chat completions, and that there is a model; every other address is unknown."""
         if call.bearer != API_KEY:
             status, body = self.error(401, None)
             return reply(body, status)
+        if call.method == "GET" and call.path.startswith("/v1/models/"):
+            model = call.path.removeprefix("/v1/models/")
+            return reply({"id": model, "object": "model", "created": 1_767_225_600, "owned_by": "system"})
         if (call.method, call.path) != ("POST", "/v1/chat/completions"):
             return reply(_error(f"Invalid URL ({call.method} {call.path})", "invalid_request_error", None, None), 404)
         try:

@@ -10,6 +10,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
 from daysong.kernel import logs
+from daysong.kernel.clock_check import ClockWrong, require_agreement
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError
 from daysong.kernel.runtime import Runtime
 from daysong.transport.refusals import Refused
@@ -22,7 +23,7 @@ log = logs.get_logger("http")
 
 
 def handlers(runtime: Runtime, pending_migrations: PendingMigrations | None) -> list[HTTPRouteHandler]:
-    """/healthz: the process answers. /readyz: so does its database, which may be written and has our schema."""
+    """/healthz: the process answers. /readyz: so does its database, may be written, and has our schema and our time."""
     readiness = _Readiness(runtime, pending_migrations)
 
     @get("/healthz", sync_to_thread=False)
@@ -33,6 +34,9 @@ def handlers(runtime: Runtime, pending_migrations: PendingMigrations | None) -> 
     async def ready() -> dict[str, str]:
         try:
             pending = await readiness.ask()
+        except ClockWrong as error:
+            log.error("not ready", why=str(error))  # noqa: TRY400 - no error of a program
+            raise Refused(503, "ClockWrong", "The clocks of this machine and of its database disagree.") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DaysongError) as error:
             log.warning("not ready", error=logs.describe(error))
             raise Refused(503, "DatabaseUnavailable", "The database does not answer as it should.") from error
@@ -68,6 +72,7 @@ class _Readiness:
             read_only = await connection.fetchval(
                 "select pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool", timeout=PATIENCE
             )
+            await require_agreement(connection, self._runtime.clock)
         if read_only:
             # The connection may be an old one: the next question is put to a new one.
             await database.renew()

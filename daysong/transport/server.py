@@ -5,6 +5,7 @@ What it does with a connection is in `server_http.py` and `server_sockets.py`.
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import socket
@@ -38,6 +39,10 @@ class PortTaken(DaysongError):
     """Another program listens on the port."""
 
 
+class HostUnknown(DaysongError):
+    """The host to listen on is no address of this machine."""
+
+
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A bound socket for a Server; port 0 is any free one. PortTaken when it is not to be had.
 
@@ -51,7 +56,13 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
             if shared:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
+        except socket.gaierror as error:
+            raise HostUnknown(f"Cannot listen on {host}: this machine has no such address. Check --host.") from error
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise HostUnknown(
+                    f"Cannot listen on {host}: this machine has no such address. Check --host."
+                ) from error
             raise PortTaken(f"Cannot listen on port {port} of {host}. Choose another with --port.") from error
         stack.pop_all()
         return listener

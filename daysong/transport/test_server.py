@@ -14,7 +14,7 @@ import pytest
 from conftest import NOW
 from daysong.transport import server as server_module
 from daysong.transport import server_http, server_sockets
-from daysong.transport.server import PortTaken, Server, listen
+from daysong.transport.server import HostUnknown, PortTaken, Server, listen
 from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio
@@ -350,3 +350,10 @@ async def test_a_body_that_is_too_large_is_refused_and_the_server_goes_on(databa
             answer = await world.http.post("/api/query", content=content, headers=headers, timeout=30)
             assert answer.status_code == 413
         assert (await world.http.get("/readyz")).is_success
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7"])
+def test_g59_a_host_that_is_not_ours_is_no_trouble_with_the_port(host: str) -> None:
+    """A name nobody knows, or another machine's address: the text says so."""
+    with pytest.raises(HostUnknown, match=f"{host}: this machine has no such address"):
+        listen(host, 0)

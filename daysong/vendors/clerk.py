@@ -23,7 +23,7 @@ from daysong.kernel.clock import Clock, SystemClock, from_ms
 from daysong.kernel.errors import DaysongError, VendorError
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import ClerkSettings
-from daysong.vendors.http import client, retry_after
+from daysong.vendors.http import client, retry_after, slug
 
 AUDIENCE = "convex"
 LEEWAY = timedelta(seconds=5)
@@ -281,11 +281,20 @@ class ClerkUsers:
             _log.error("Clerk needs attention", status=status)
         raise VendorError(
             "clerk",
-            f"deleting a user answered {status}",
+            f"deleting a user answered {status}, code {_code(answer.content)}",
             permanent=status < httpx2.codes.INTERNAL_SERVER_ERROR and status not in {408, 409, 425, 429},
             retry_after=retry_after(answer.headers, self._clock.now()),
             code=f"http_{status}",
         )
+
+
+def _code(content: bytes) -> str | None:
+    """Return Clerk's own code of its first error, if there is one."""
+    try:
+        told = msgspec.json.decode(content)
+        return slug(told["errors"][0]["code"])
+    except (msgspec.DecodeError, RecursionError, LookupError, TypeError):
+        return None
 
 
 def _usable_keys(document: bytes) -> dict[str, jwt.PyJWK]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -356,6 +357,12 @@ def _whole_size(answer: httpx2.Response) -> int | None:
     else:
         text = answer.headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_SIZE else None
+
+
+def slug(value: object) -> str | None:
+    """Return a vendor's own code for a failure, if it is one: a word, and no sentence, which may quote a person."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return text if re.fullmatch(r"[A-Za-z0-9_.\[\]-]{1,60}", text) else None
 
 
 def _refused(detail: str, *, code: str = "file_refused") -> VendorError:

@@ -22,7 +22,7 @@ from daysong.kernel.limits.budgets import Budget
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import OpenAISettings
-from daysong.vendors.http import client, retry_after
+from daysong.vendors.http import client, retry_after, slug
 from daysong.vendors.text import clean, fit, fit_tags
 
 MAX_LYRIC = 5000
@@ -190,6 +190,16 @@ class OpenAI:
         """Release the connections."""
         await self._api.close()
 
+    async def model_known(self) -> str:
+        """Say whether the model can be had; VendorError when the key or the model is refused. Costs nothing."""
+        try:
+            await self._api.models.retrieve(self._model)
+        except openai.PermissionDeniedError:
+            return f"answers; the key may not look up models, so {self._model} is not proven"
+        except openai.APIStatusError as error:
+            raise self._by_status(error, _SONG) from None
+        return f"answers; model {self._model}"
+
     async def write_lyrics(self, *, diary: str, style_hint: str | None, person: str) -> Lyrics:
         """Lyrics for a diary entry, within Suno's limits; VendorError when there are none.
 
@@ -248,7 +258,7 @@ class OpenAI:
 
     def _by_status(self, error: openai.APIStatusError, task: _Task) -> VendorError:
         """Suit the error to its status and code: an exhausted quota is a 429 that waiting does not cure."""
-        status, code = error.status_code, error.code or ""
+        status, code = error.status_code, slug(error.code) or ""
         out_of_quota = "insufficient_quota" in {code, error.type}
         if out_of_quota or status in {401, 403, 404}:
             _log.error("OpenAI needs attention", status=status, code=code, model=self._model)
@@ -263,7 +273,7 @@ class OpenAI:
             reason = {"reason": task.length_reason}
         return VendorError(
             "openai",
-            f"answered {status}, code {code or None}, parameter {error.param}",
+            f"answered {status}, code {code or None}, parameter {slug(error.param)}",
             permanent=out_of_quota or (status < _FIRST_SERVER_ERROR and status not in _RETRIED_STATUSES),
             retry_after=wait,
             code=code or f"http_{status}",

@@ -18,7 +18,7 @@ from daysong.kernel.clock import Clock, SystemClock, to_ms
 from daysong.kernel.errors import VendorError
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import RevenueCatSettings
-from daysong.vendors.http import client, retry_after
+from daysong.vendors.http import client, retry_after, slug
 from daysong.vendors.revenuecat_answers import (
     Customer,
     Purchase,
@@ -166,7 +166,8 @@ class RevenueCat:
         waits = [retry_after(answer.headers, self._clock.now()), _seconds(told.get("backoff_ms"))]
         return VendorError(
             "revenuecat",
-            f"answered {status}",
+            f"answered {status}, code {slug(told.get('type')) or slug(told.get('code'))}, "
+            f"parameter {slug(told.get('param'))}",
             permanent=permanent,
             retry_after=max((wait for wait in waits if wait is not None), default=None),
             code=f"http_{status}",

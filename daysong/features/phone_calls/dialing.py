@@ -100,13 +100,13 @@ class AskedCall(Result):
     asked_at: float
 
 
-@executor.action(lane=Lane.CALLS)
+@executor.action(lane=Lane.CALLS, punctual=True)
 async def process_call_job(ctx: ActionContext, args: OneCall) -> None:
     """Place one call that is due. A job; safe to be killed anywhere and to run twice."""
     await place(ctx, args)
 
 
-@integration.action(lane=Lane.CALLS)
+@integration.action(lane=Lane.CALLS, punctual=True)
 async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
     """The same by its other name: there is no way to dial but from a job, and then once."""
     await place(ctx, args)

@@ -21,6 +21,7 @@ from daysong.kernel.runtime import Runtime
 # Litestar answers 413 to a larger one.
 MAX_BODY = 1024 * 1024
 
+VENDORS = ("clerk", "revenuecat", "suno", "vapi")
 STATUSES = ("waiting", "handled", "dead", "stranded")
 
 # An event with the latest job that was to handle it. Stranded: yet to be handled, and no job there to do it.

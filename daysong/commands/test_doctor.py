@@ -1,0 +1,84 @@
+"""`daysong doctor`: one line for each thing, and whether serve and work would run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import NOW
+from daysong.commands.doctor import doctor
+from daysong.commands.surroundings import free_port
+from daysong.kernel import testing
+from daysong.kernel.embedded import EmbeddedPostgres
+from daysong.kernel.settings import unknown
+from rehearsal.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+async def report(environ: dict[str, str], folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """What doctor reports as JSON, checks by name; `ok` is what it returns, too."""
+    capsys.readouterr()
+    well = await doctor(environ, folder, as_json=True)
+    said: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert said["ok"] is well
+    return {"ok": well} | {check["name"]: check for check in said["checks"]}
+
+
+async def test_g61_doctor_asks_everybody(
+    database_url: str, data_dir: Path, capsys: pytest.CaptureFixture[str], database_server: EmbeddedPostgres
+) -> None:
+    """All vendors are asked, OpenAI and RevenueCat too; a refused key or a migration to apply is exit code 1."""
+    async with World(database_url, data_dir, NOW, port=free_port()) as world:
+        environ = world.environ()
+        healthy = await report(environ, data_dir, capsys)
+        names = [name for name in healthy if name != "ok"]
+        assert healthy["ok"] is True
+        order = ["Settings", "Database", "Schema", "Clock", "Files", "Clerk", "OpenAI", "Suno", "RevenueCat"]
+        assert [name for name in names if name in order] == order
+        assert {healthy[name]["state"] for name in order} == {"ok"}
+
+        for vendor, name in (("OPENAI", "OpenAI"), ("REVENUECAT", "RevenueCat"), ("SUNO", "Suno")):
+            refused = await report(environ | {f"{vendor}_API_KEY": "wrong"}, data_dir, capsys)
+            assert (refused["ok"], refused[name]["state"]) == (False, "failed")
+            assert not refused[name]["detail"].lower().startswith(f"{vendor.lower()}:")
+
+        blank = await testing.create_database(database_server, "daysong_doctor", migrated=False)
+        unmigrated = await report(environ | {"DATABASE_URL": blank}, data_dir, capsys)
+        assert (unmigrated["ok"], unmigrated["Schema"]["state"]) == (False, "failed")
+        assert "daysong migrate" in unmigrated["Schema"]["detail"]
+
+        away = await report(environ | {"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:9/x"}, data_dir, capsys)
+        assert [away[name]["state"] for name in ("Database", "Schema", "Clock")] == ["failed", "skipped", "skipped"]
+        assert "hunter2" not in str(away)
+
+
+async def test_g61_each_check_is_one_line(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For people: a mark, a name once, and a sentence; no log lines between them."""
+    environ = {"DATABASE_URL": "postgresql://127.0.0.1:9/x", "SUNO_KEY": "1", "VAPI_MAX_CONCURRENT_CALLS": "many"}
+    assert await doctor(environ, data_dir) is False
+    first, *lines, last = capsys.readouterr().out.strip().splitlines()
+    assert first.startswith("Python")
+    assert last.startswith("Something is missing")
+    assert all(line[:2] in {"✓ ", "✗ ", "! ", "– "} for line in lines)
+    named = [line[2:].partition(":")[0] for line in lines]
+    assert len(named) == len(set(named))
+    assert "! SUNO_KEY: is no setting; SUNO_API_KEY is" in lines
+
+
+def test_g61_misspelt_settings_are_named_with_the_nearest_known_one() -> None:
+    """Variables of other programs are left alone."""
+    environ = dict.fromkeys(
+        ["DATABAS_URL", "SUNO_KEY", "DAYSONG_ADMINKEY", "VAPI_SECRET", "DATABASE_POOL", "SUNO_API_KEY_FILE", "PATH"],
+        "1",
+    )
+    assert unknown(environ) == [
+        ("DATABAS_URL", "DATABASE_URL"),
+        ("DAYSONG_ADMINKEY", "DAYSONG_ADMIN_KEY"),
+        ("SUNO_KEY", "SUNO_API_KEY"),
+        ("VAPI_SECRET", "VAPI_WEBHOOK_SECRET"),
+    ]
+    assert unknown({"OPENAI_ORGANIZATION": "1", "CALLBACK": "1", "SITE_PACKAGES": "1", "DATABASE": "1"}) == []

@@ -1,0 +1,89 @@
+"""The command line: what is refused is refused in a line, and listings are JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from daysong import cli
+from daysong.commands import surroundings
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
+    """Run a command on a database: its exit code, and what it printed to the standard output and error."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("DAYSONG_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+    monkeypatch.setattr(surroundings, "end_as_by_ctrl_c", lambda: None)  # the test run has signals of its own
+
+    def running(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["daysong", *words])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return running
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("jobs list --status bogus", "dead"),
+        ("jobs list --limit -1", ">= 1"),
+        ("jobs retry job_nothing", "no dead job"),
+        ("webhooks list --vendor bogus", "revenuecat"),
+        ("webhooks list --status bogus", "stranded"),
+        ("call billing:getPlans {bad", "no JSON"),
+        ("call billing:getPlans [1]", "JSON object"),
+        ("call billing:getPlans {\"a\":1}", "extra field"),
+        ("call billing:nothing", "Could not find"),
+        ("serve --port 99999", "65535"),
+        ("serve --processes 0", ">= 1"),
+    ],
+)  # fmt: skip
+def test_g62_a_mistake_is_told_of_without_a_traceback(run: Run, words: str, says: str) -> None:
+    """With exit code 1 or 2, and a text that names what would have been right."""
+    code, out, err = run(*words.split(" "))
+    assert code in {1, 2}
+    assert says in " ".join((out + err).split())
+    assert "Traceback" not in out + err
+
+
+def test_g62_listings_are_json_for_programs(run: Run) -> None:
+    """An array each, empty when there is nothing."""
+    for words in (("jobs", "list"), ("webhooks", "list")):
+        code, out, _ = run(*words, "--json")
+        assert (code, json.loads(out)) == (0, [])
+    _, out, _ = run("functions", "--json")
+    assert {"name": "billing:getPlans", "kind": "query", "public": True} in json.loads(out)
+
+
+def test_g62_the_version_is_told(run: Run) -> None:
+    """A number, and nothing else."""
+    code, out, _ = run("--version")
+    assert code == 0
+    assert out.strip()[0].isdigit()
+
+
+def test_g55_a_wrong_password_or_name_is_told_of_in_a_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the password, and without a traceback."""
+    for url in ("postgresql://u:hunter2@127.0.0.1:9/x", "postgresql://u:hunter2@nowhere.invalid/x", "hunter2"):
+        monkeypatch.setenv("DATABASE_URL", url)
+        code, out, err = run("migrate")
+        assert code == 1
+        assert len((out + err).strip().splitlines()) == 1
+        assert "hunter2" not in out + err
