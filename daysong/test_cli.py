@@ -10,6 +10,7 @@ import pytest
 
 from daysong import cli
 from daysong.commands import surroundings
+from daysong.kernel import logs
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -24,6 +25,7 @@ def run(
     """Run a command on a database: its exit code, and what it printed to the standard output and error."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DAYSONG_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+    monkeypatch.setattr(logs, "configure", lambda **_: None)  # loggers remember how they were first configured
     monkeypatch.setattr(surroundings, "end_as_by_ctrl_c", lambda: None)  # the test run has signals of its own
 
     def running(*words: str) -> tuple[int, str, str]:

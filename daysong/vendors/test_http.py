@@ -14,7 +14,7 @@ from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
 from daysong.vendors import http
 from daysong.vendors.conftest import Answerer, listening
-from daysong.vendors.http import client, retry_after
+from daysong.vendors.http import client, retry_after, slug
 
 pytestmark = pytest.mark.anyio
 
@@ -140,3 +140,11 @@ def test_no_retry_after_header_can_break_the_reader(header: str) -> None:
     """Whatever a header says, it is a number of seconds or nothing."""
     seconds = retry_after({"retry-after": header}, NOW)
     assert seconds is None or 0 <= seconds < float("inf")
+
+
+def test_g63_a_vendors_code_is_a_word_and_never_a_sentence() -> None:
+    """What may be logged of an answer that says no: its text may quote a person."""
+    for code in ("insufficient_quota", "messages[1].content", 7117):
+        assert slug(code) == str(code)
+    for text in ("Your diary says I walked home", "", "a" * 61, None, True, ["code"]):
+        assert slug(text) is None
