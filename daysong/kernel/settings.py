@@ -173,6 +173,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     share_base_url: str
     storage_url: str
     admin_key: str
+    # Networks of reverse proxies, whose word for the client's address is taken.
+    trusted_proxies: tuple[str, ...] = ()
     # Keys the hashes of people who have deleted their account; another key forgets them.
     hash_key: str
     retention_days: dict[str, int] = msgspec.field(
@@ -417,6 +419,7 @@ def _read(reader: _Reader) -> Settings:
         share_base_url=reader.url("SHARE_BASE_URL", site_url, "the address share links start with"),
         storage_url=reader.optional("STORAGE_URL") or str(data_dir / "files"),
         admin_key=reader.required("DAYSONG_ADMIN_KEY", "the key for internal functions; any long random text"),
+        trusted_proxies=reader.networks("TRUSTED_PROXIES", ""),
         hash_key=reader.required("DAYSONG_HASH_KEY", "keys the hashes of deleted accounts; any long random text"),
         retention_days=reader.retention("RETENTION_DAYS"),
         openai=OpenAISettings(

@@ -19,6 +19,7 @@ from daysong.transport.budgets import UNREAD
 from daysong.transport.cors import Cors
 from daysong.transport.gate import Gate, GateKeeper
 from daysong.transport.pages import docs, share
+from daysong.transport.proxies import Proxies
 from daysong.transport.refusals import Refused
 from daysong.transport.sync import Sockets
 from daysong.transport.sync_hub import Hub
@@ -121,5 +122,6 @@ def create(
     if hub is not None:
         app.asgi_handler = Sockets(app.asgi_handler, hub)
     own = {path.split("/")[1] for path in (*(route.path for route in app.routes), *(mounts or {}))}
-    app.asgi_handler = BelowSite(app.asgi_handler, settings.site_url, own)
+    # Outermost, so that whoever looks for the client's address finds it in one place.
+    app.asgi_handler = Proxies(BelowSite(app.asgi_handler, settings.site_url, own), settings.trusted_proxies)
     return app

@@ -60,7 +60,8 @@ class Http(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not take in what it has asked for."""
         super().pause_writing()
-        self._stalls = self._stalls or Stalls(self.transport, self.client[0] if self.client else "")
+        client = self.cycle.scope["client"] if self.cycle else None
+        self._stalls = self._stalls or Stalls(self.transport, client[0] if client else "")
         self._stalls.begin()
 
     def resume_writing(self) -> None:

@@ -43,14 +43,10 @@ class Socket(WebSocketsSansIOProtocol):
     # What has come and is still to be looked at: a handshake that is not answered yet is waited for, and others are.
     _rest = b""
     _going_on = False
+    _address = ""
     _queued = 0
     # Of a message that is dropped: the beginning, as far as it came in frames of its own; and all of it at the end.
     _first = _dropped = b""
-
-    @property
-    def _address(self) -> str:
-        """Where the client is."""
-        return self._hold.address if self._hold else self.client[0] if self.client else ""
 
     async def run_asgi(self) -> None:
         """The app's part, from the handshake to its end; the connection does not outlast it by much."""
@@ -194,6 +190,10 @@ class Socket(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         """Send, and wait until the client has taken it in but for a small rest."""
+        if message["type"] == "websocket.accept":
+            # As the app knows it, which may be behind a proxy.
+            client = self.scope.get("client")
+            self._address = client[0] if client else ""
         await super().send(message)
         if message["type"] == "websocket.accept":
             # Of no use any more, for as long as the socket lasts.
