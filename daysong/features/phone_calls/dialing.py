@@ -32,6 +32,7 @@ from daysong.kernel import logs
 from daysong.kernel.clock import from_ms, to_ms
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.errors import DEFERRED
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, NoArgs, Result, Retry, Room
 from daysong.kernel.settings import Settings
@@ -287,7 +288,8 @@ async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
     if row is None:
         return
     await consent.note_not_dialled(ctx, row["number_hash"], agreed=row["with_consent"], day=row["asked_at"].date())
-    waits_for_line = args.code == LINES_BUSY
+    # VAPI has no free line, or was not asked since others wait to ask it: no attempt, in both cases.
+    waits_for_line = args.code in {LINES_BUSY, DEFERRED}
     if args.pause is None or (row["attempts"] >= MOST_ATTEMPTS and not waits_for_line):
         log.warning("call failed", call=row["id"], code=args.code)
         await calls.close(ctx, row["id"], "failed", args.code, args.reason)

@@ -27,6 +27,7 @@ from daysong.kernel import logs
 from daysong.kernel.clock import Clock
 from daysong.kernel.database import Database, Transaction
 from daysong.kernel.errors import DaysongError
+from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.marks import account_mark
 from daysong.kernel.limits.prices import ALL, VENDORS, Purchase
 from daysong.kernel.settings import Settings
@@ -38,6 +39,7 @@ RECOUNT_PAUSE = 1.0
 WARN_AT = 0.8
 
 ACCOUNT = "account"
+LIMIT_OF_ALL = "So much was made today that no more can be made until tomorrow."
 
 SPENT = Gauge(
     "daysong_budget_used_dollars", "Costs and reservations of today", ["vendor"], multiprocess_mode="mostrecent"
@@ -176,6 +178,13 @@ class Budget:
         if self._running is None:
             self._running = loop.create_task(self._run())
         return await wanted.answer
+
+    async def require(self, purchase: Purchase, account: str | None) -> str:
+        """Reserve the price of a purchase; DailyLimitReached, with a reason for people, when a cap is reached."""
+        answer = await self.reserve(purchase, account)
+        if answer.reservation is None:
+            raise DailyLimitReached(None if answer.cap == ACCOUNT else LIMIT_OF_ALL)
+        return answer.reservation
 
     async def cancel(self, reservation: str | None) -> None:
         """What was reserved is not wanted."""

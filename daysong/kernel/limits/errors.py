@@ -25,7 +25,11 @@ class DailyLimitReached(ExpectedError):
 
     code = "daily_limit_reached"
     status = 429
-    default_message = "The limit of today is reached. Please try again tomorrow."
+    default_message = "You have reached today's limit. Please try again tomorrow."
+
+
+# The code of a request for which the line was too long.
+DEFERRED = "deferred"
 
 
 class Deferred(VendorError):
@@ -35,7 +39,7 @@ class Deferred(VendorError):
     """
 
     def __init__(
-        self, vendor: str, retry_after: float, detail: str = "the line is long", *, code: str = "deferred"
+        self, vendor: str, retry_after: float, detail: str = "the line is long", *, code: str = DEFERRED
     ) -> None:
         super().__init__(
             vendor,

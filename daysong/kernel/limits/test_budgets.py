@@ -14,6 +14,7 @@ from daysong.kernel.conftest import settings
 from daysong.kernel.database import Database, Transaction
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.budgets import Answer, Budget, paid_for
+from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.prices import Costs, Purchase
 from daysong.kernel.settings import Settings
 
@@ -73,6 +74,16 @@ async def test_g03_an_account_has_a_cap_of_its_own(databases: tuple[Database, Da
     assert (await both[0].reserve(Purchase.SONG, "bob")).cap is None
     clock.move_to(NOW + timedelta(days=1))
     assert (await both[0].reserve(Purchase.SONG, "alice")).cap is None, "tomorrow is another day"
+
+
+async def test_g03_a_cap_is_a_typed_error_where_no_answer_tells_of_it(databases: tuple[Database, Database]) -> None:
+    """With a code for programs and a reason for people."""
+    budget = Budget(capped(account=Costs().kie_video), databases[0], MovableClock(NOW))
+    assert await budget.require(Purchase.VIDEO, "alice")
+    with pytest.raises(DailyLimitReached) as refused:
+        await budget.require(Purchase.VIDEO, "alice")
+    assert refused.value.data["code"] == "daily_limit_reached"
+    assert "tomorrow" in refused.value.message
 
 
 async def test_g03_each_vendor_has_a_cap_of_its_own(databases: tuple[Database, Database]) -> None:
