@@ -24,6 +24,7 @@ from daysong.transport.viewers import viewer_of
 from daysong.vendors.clerk import InvalidToken, TokenVerifier
 
 LONGEST_HEADER = 20_000
+LONGEST_TEXT = 1_000
 WRONG_KEY = 403
 
 log = logs.get_logger("auth")
@@ -172,7 +173,7 @@ def _acting_as(identity: Mapping[str, Any]) -> Caller:
     issuer, subject, token_identifier = (identity.get(name) for name in ("issuer", "subject", "tokenIdentifier"))
     if token_identifier is None and _is_text(issuer) and _is_text(subject):
         token_identifier = f"{issuer}|{subject}"
-    if not isinstance(token_identifier, str) or not token_identifier:
+    if not _is_text(token_identifier):
         raise _invalid("the identity to act as needs a tokenIdentifier, or an issuer and a subject")
     if subject is None:
         # An issuer is a URL and contains no bar; a subject may.
@@ -195,5 +196,5 @@ def _acting_as(identity: Mapping[str, Any]) -> Caller:
     )
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+def _is_text(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and "\0" not in value

@@ -23,6 +23,7 @@ from daysong.kernel.clock import Clock, SystemClock, from_ms
 from daysong.kernel.errors import DaysongError, VendorError
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import ClerkSettings
+from daysong.vendors.clerk_events import is_id, short_text
 from daysong.vendors.http import client, retry_after, slug
 
 AUDIENCE = "convex"
@@ -156,7 +157,7 @@ class TokenVerifier:
         issuer, subject = claims.get("iss"), claims.get("sub")
         if issuer != self._issuer:
             raise InvalidToken("Token issuer not accepted")
-        if not isinstance(subject, str) or not subject:
+        if not is_id(subject):
             raise InvalidToken("Token without a subject")
         audience = claims.get("aud")
         if audience is not None and self._audience not in (audience if isinstance(audience, list) else [audience]):
@@ -174,8 +175,8 @@ class TokenVerifier:
                 subject=subject,
                 issuer=self._issuer,
                 token_identifier=f"{self._issuer}|{subject}",
-                email=_text(claims.get("email")),
-                name=_text(claims.get("name")),
+                email=short_text(claims.get("email")),
+                name=short_text(claims.get("name")),
                 expires_at=expires_at,
                 issued_at=_moment(claims.get("iat")),
                 attributes=_attributes(claims, self._issuer, subject),
@@ -336,7 +337,3 @@ def _moment(value: Any) -> datetime | None:
         return from_ms(value * 1000)
     except (OverflowError, ValueError):
         return None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -131,10 +131,10 @@ def parse_event(body: bytes, received_at: datetime) -> ClerkEvent:
         return ClerkEvent(kind, said_at, None, None, _type_and_id(kind, data))
     clerk_id = data.get("id")
     if kind == "user.deleted":
-        if clerk_id is not None and not _is_id(clerk_id):
+        if clerk_id is not None and not is_id(clerk_id):
             raise MalformedEvent("`data.id` is not an id")
         return ClerkEvent(kind, said_at, clerk_id, None, text)
-    if not _is_id(clerk_id):
+    if not is_id(clerk_id):
         raise MalformedEvent("`data.id` is missing or not an id")
     changed_at = _moment(data.get("updated_at")) or _moment(data.get("created_at")) or said_at
     suspension, ends_at = _suspension(kind, data, said_at)
@@ -148,11 +148,12 @@ def parse_event(body: bytes, received_at: datetime) -> ClerkEvent:
 
 def _type_and_id(kind: str, data: dict[str, Any]) -> str:
     identifier = data.get("id")
-    kept = {"type": kind, "data": {"id": identifier} if _is_id(identifier) else {}}
+    kept = {"type": kind, "data": {"id": identifier} if is_id(identifier) else {}}
     return msgspec.json.encode(kept).decode()
 
 
-def _is_id(value: Any) -> TypeGuard[str]:
+def is_id(value: Any) -> TypeGuard[str]:
+    """Whether a value can be an id of Clerk's: short, and of visible ASCII."""
     return isinstance(value, str) and bool(re.fullmatch(r"[!-~]+", value)) and len(value) <= LONGEST_ID
 
 
@@ -178,7 +179,7 @@ def _primary_email(data: dict[str, Any]) -> str | None:
     primary, entries = data.get("primary_email_address_id"), data.get("email_addresses")
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict) and primary is not None and entry.get("id") == primary:
-            return _text(entry.get("email_address"))
+            return short_text(entry.get("email_address"))
     return None
 
 
@@ -201,10 +202,11 @@ def _proved_phone(entry: Any) -> str | None:
 
 
 def _full_name(data: dict[str, Any]) -> str | None:
-    return " ".join(filter(None, (_text(data.get("first_name")), _text(data.get("last_name"))))) or None
+    return " ".join(filter(None, (short_text(data.get("first_name")), short_text(data.get("last_name"))))) or None
 
 
-def _text(value: Any) -> str | None:
+def short_text(value: Any) -> str | None:
+    """A text of a user's without control characters, cut to a length that is kept; None when nothing is left."""
     return clean(value)[:LONGEST_TEXT] or None if isinstance(value, str) else None
 
 

@@ -55,6 +55,8 @@ _ASKS_FOR_A_PAUSE = frozenset({429, 430, 503})
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 _log = logs.get_logger("vendors")
+# What follows these in the path of a vendor is somebody's id at Clerk.
+_PERSON = re.compile(r"(/(?:users|customers)/)[^/]+")
 
 
 def client(
@@ -130,8 +132,9 @@ class VendorClient(httpx2.AsyncClient):
             "vendor call",
             vendor=self._vendor,
             method=request.method,
-            # The path of a stored file is all it takes to read it, so that only its host is written down.
-            path=request.headers.get("host") if self._private_paths else request.url.path,
+            # The path of a stored file is all it takes to read it, so that only its host is written down; of other
+            # paths all but a user's id.
+            path=request.headers.get("host") if self._private_paths else _PERSON.sub(r"\1*", request.url.path),
             status=outcome,
             ms=round((time.perf_counter() - started) * 1000),
         )

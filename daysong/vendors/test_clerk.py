@@ -142,6 +142,9 @@ async def test_every_openid_claim_has_its_convex_name(verifier: TokenVerifier) -
         ({"aud": "convexity"}, "Token audience not accepted"),
         ({"sub": ...}, "Token without a subject"),
         ({"sub": ""}, "Token without a subject"),
+        ({"sub": "user\0"}, "Token without a subject"),
+        ({"sub": "u" * 10_000}, "Token without a subject"),
+        ({"sub": "user one"}, "Token without a subject"),
         ({"exp": ...}, "Token without an expiry"),
         ({"exp": True}, "Token without an expiry"),
         ({"exp": 10**400}, "Token without an expiry"),
@@ -155,6 +158,12 @@ async def test_claims_that_are_not_ours_are_refused(
 ) -> None:
     """Each refusal has a short public reason."""
     assert await refusal(verifier, token(**changes)) == message
+
+
+async def test_g79_odd_claims_become_what_can_be_kept(verifier: TokenVerifier) -> None:
+    """A NUL character, and a name of any length."""
+    identity = await verifier.verify(token(email="a\0@example.test", name="x" * 10_000), ISSUED)
+    assert (identity.email, len(identity.name or "")) == ("a@example.test", 500)
 
 
 @pytest.mark.parametrize("audience", [..., None, "convex", ["other", "convex"]])

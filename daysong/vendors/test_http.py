@@ -117,6 +117,29 @@ async def test_the_log_line_of_a_call_tells_no_secret(answerer: Answerer, monkey
 
 
 @pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        ("/v1/users/user_2abc", "/v1/users/*"),
+        (
+            "/v2/projects/proj1/customers/user_2abc/active_entitlements",
+            "/v2/projects/proj1/customers/*/active_entitlements",
+        ),
+        ("/v2/projects/proj1/customers/%24RCAnonymousID%3A1", "/v2/projects/proj1/customers/*"),
+        ("/call/1f0e", "/call/1f0e"),
+    ],
+)
+async def test_g79_the_log_line_of_a_call_has_no_clerk_id(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch, path: str, written: str
+) -> None:
+    answerer.will_answer(200, {})
+    with structlog.testing.capture_logs() as lines:
+        monkeypatch.setattr(http, "_log", structlog.get_logger())
+        async with client("acme", base_url="http://acme.test", transport=answerer.transport) as vendor:
+            await vendor.get(path)
+    assert lines[0]["path"] == written
+
+
+@pytest.mark.parametrize(
     ("header", "seconds"),
     [
         ("2", 2.0),
