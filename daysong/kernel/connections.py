@@ -116,11 +116,15 @@ async def connect(
             # PgBouncer knows these two, and keeps them right when it changes the server connection.
             server_settings={"application_name": name, "timezone": "UTC"},
         )
-        _keep_alive(connection)
-        if transactions_only:
-            connection.transactions_only = True
-        else:
-            await connection.execute(_SET_SESSION)
+        try:
+            _keep_alive(connection)
+            if transactions_only:
+                connection.transactions_only = True
+            else:
+                await connection.execute(_SET_SESSION)
+        except BaseException:
+            connection.terminate()
+            raise
     except asyncpg.TooManyConnectionsError:
         raise
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+import structlog
 
 from daysong.kernel import logs
 from daysong.kernel import worker as worker_module
@@ -739,4 +741,28 @@ async def test_g59_a_drain_and_the_worker_beside_it_run_no_job_twice(kernel: Ker
         assert await drained == 0
         await kernel.until(ALL_DONE)
     assert len(vendor.asked) == 1
+    assert len(await kernel.notes()) == 1
+
+
+async def test_g50_a_worker_gets_over_a_spell_of_read_only(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections were opened while nothing could be written; when that is over, it works without a restart."""
+    name = urlsplit(kernel.url).path.strip("/")
+    await kernel.call(plan_note, Text(text="la"))
+    admin = await asyncpg.connect(kernel.url)
+    with structlog.testing.capture_logs() as lines:
+        monkeypatch.setattr(worker_module, "log", structlog.get_logger())
+
+        async def has_failed() -> bool:
+            return any(line["event"] == "worker restarts" for line in lines)
+
+        try:
+            await admin.execute(f'alter database "{name}" set default_transaction_read_only = on')
+            await kernel.database.renew()
+            async with working(kernel.worker(heartbeat=HEARTBEAT), url=kernel.url):
+                await until(has_failed)
+                await admin.execute(f'alter database "{name}" reset default_transaction_read_only')
+                await kernel.until(ALL_DONE)
+        finally:
+            await admin.execute(f'alter database "{name}" reset default_transaction_read_only')
+            await admin.close()
     assert len(await kernel.notes()) == 1

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import asyncpg
-
 from daysong.features.subscriptions.revenuecat_billing import policy_of
 from daysong.features.subscriptions.rules import tier_of
+from daysong.kernel import connections
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
 
@@ -29,7 +28,7 @@ class UnmappedProducts(DaysongError):
 async def check(url: str, settings: Settings, now: datetime) -> str:
     """Raise UnmappedProducts where customers have paid for products that are in no map of plans."""
     products = policy_of(settings).products
-    connection = await asyncpg.connect(url, timeout=10)
+    connection = await connections.connect(url, name="daysong doctor")
     try:
         if await connection.fetchval("select to_regclass('subscriptions') is null"):
             return "no schema yet"
