@@ -25,7 +25,19 @@ from daysong.kernel.limits.prices import ALL, VENDORS, Costs
 from daysong.kernel.limits.rates import Rate
 
 # Where Suno's files have been seen to come from; a name that starts with `*.` stands for all below it.
-SUNO_FILE_HOSTS = ("musicfile.api.box", "cdn1.suno.ai", "cdn2.suno.ai", "audiopipe.suno.ai")
+# Parameters of a chat completion that compatible servers may not know.
+OPENAI_FEATURES = ("max_completion_tokens", "max_tokens", "store", "safety_identifier", "json_schema")
+SUNO_FILE_HOSTS = (
+    "musicfile.api.box",
+    "cdn1.suno.ai",
+    "cdn2.suno.ai",
+    "audiopipe.suno.ai",
+    # The same engine through kie.ai.
+    "musicfile.kie.ai",
+    "audiostream.kie.ai",
+    "tempfile.aiquickdraw.com",
+    "file.aiquickdraw.com",
+)
 
 MIN_SECRET = 16
 YES = frozenset({"1", "true", "yes", "on"})
@@ -76,11 +88,12 @@ class SettingsError(DaysongError):
 
 
 class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Who writes the lyrics."""
+    """Who writes the lyrics; `features` are the optional parameters its server takes."""
 
     api_key: str
     base_url: str = "https://api.openai.com/v1"
     model: str = "gpt-5.4-mini"
+    features: tuple[str, ...] = OPENAI_FEATURES
 
 
 class SunoSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +240,16 @@ class _Reader:
             except (OSError, UnicodeDecodeError) as error:
                 self.problems.append(Problem(f"{name}_FILE", f"cannot be read: {type(error).__name__}"))
         return self._defaults.get(name)
+
+    def choices(self, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
+        """Some of the known words, by commas; all of them without a value, none of them by `none`."""
+        value = self.optional(name)
+        if value is None:
+            return known
+        chosen = tuple(word.strip() for word in value.split(",") if word.strip() and word.strip() != "none")
+        if unknown := [word for word in chosen if word not in known]:
+            self.problems.append(Problem(name, f"does not know {unknown[0]!r}; it knows {', '.join(known)}"))
+        return chosen
 
     def required(self, name: str, what: str) -> str:
         """The value of `name`; a problem when there is none."""
@@ -426,6 +449,7 @@ def _read(reader: _Reader) -> Settings:
             api_key=reader.required("OPENAI_API_KEY", "writes the lyrics"),
             base_url=reader.url("OPENAI_BASE_URL", "https://api.openai.com/v1", ""),
             model=reader.optional("OPENAI_MODEL") or "gpt-5.4-mini",
+            features=reader.choices("OPENAI_FEATURES", OPENAI_FEATURES),
         ),
         suno=SunoSettings(
             api_key=reader.required("SUNO_API_KEY", "makes the tracks"),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import httpx2
@@ -21,7 +22,8 @@ from daysong.kernel.errors import VendorError
 from daysong.kernel.limits.budgets import Budget
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lines import Line
-from daysong.kernel.settings import OpenAISettings
+from daysong.kernel.settings import OPENAI_FEATURES, OpenAISettings
+from daysong.vendors.alarms import alarm
 from daysong.vendors.http import client, retry_after, slug
 from daysong.vendors.text import clean, fit, fit_tags
 
@@ -76,6 +78,12 @@ Write the diary entry that the person would write of that day:
 _CONTENT_CODES = frozenset({"content_filter", "content_policy_violation", "invalid_prompt"})
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 _FIRST_SERVER_ERROR = 500
+_TOO_LARGE = 413
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# How often one text is paid for at most.
+MOST_ANSWERS = 3
+# Seconds until a request is tried again that failed by our own configuration.
+MISCONFIGURED_PAUSE = 120.0
 _TOO_MANY = 429
 # Seconds, where OpenAI names none.
 TOO_MANY_PAUSE = 5.0
@@ -138,24 +146,27 @@ class _Entry(msgspec.Struct):
 Written = TypeVar("Written")
 
 
+class _Unusable(VendorError):
+    """The model stumbled: what it answered cannot be used."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__("openai", f"unusable answer: {code}", permanent=True, code=code)
+
+
+# Compatible servers put all kinds of values where OpenAI has text or nothing.
 class _Message(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
+    content: Any = None
+    refusal: Any = None
 
 
 class _Choice(msgspec.Struct):
     message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    finish_reason: Any = None
 
 
 class _Completion(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: Any = None
 
 
 class _Paid(msgspec.Struct):
@@ -176,6 +187,7 @@ class OpenAI:
         budget: Budget | None = None,
     ) -> None:
         self._model = settings.model
+        self._features = set(settings.features)
         self._clock = clock or SystemClock()
         self._budget = budget
         self._api = openai.AsyncOpenAI(
@@ -206,7 +218,7 @@ class OpenAI:
         `person` is an opaque hash (at most 128 characters) by which OpenAI can tell our users apart.
         """
         material = {"diary": diary, "style_hint": style_hint}
-        return _within_limits(_read(await self._asked(_SONG, material, person), _SONG, Lyrics))
+        return await self._answered(_SONG, material, person, lambda body: _within_limits(_read(body, _SONG, Lyrics)))
 
     async def write_diary(self, *, talk: str, language: str, person: str) -> str:
         """A diary entry in the first person of at most 5000 characters; VendorError when there is none.
@@ -214,34 +226,94 @@ class OpenAI:
         `talk` has a line for each turn, `Me: …` or `Companion: …`; what is past 12,000 characters is left out.
         `language` is a BCP 47 tag. For `person` see write_lyrics.
         """
+
+        def entry(body: bytes) -> str:
+            text = fit(clean(_read(body, _DIARY, _Entry).diary), MAX_DIARY)
+            if not text:
+                raise _Unusable("empty_diary")
+            return text
+
         material = {"talk": fit(talk, MAX_TALK), "language": language}
-        entry = fit(clean(_read(await self._asked(_DIARY, material, person), _DIARY, _Entry).diary), MAX_DIARY)
-        if not entry:
-            raise _unusable("empty_diary")
-        return entry
+        return await self._answered(_DIARY, material, person, entry)
+
+    async def _answered(
+        self, task: _Task, material: dict[str, Any], person: str, read: Callable[[bytes], Written]
+    ) -> Written:
+        """What was written. An answer that cannot be read is paid for all the same: it is asked for again twice."""
+        failure: VendorError | None = None
+        for _ in range(MOST_ANSWERS):
+            body = await self._asked(task, material, person)
+            try:
+                return read(body)
+            except _Unusable as error:
+                failure = error
+                _log.warning("unusable answer", code=error.code, model=self._model)
+        raise failure or _Unusable("no_answer")
 
     async def _asked(self, task: _Task, material: dict[str, Any], person: str) -> bytes:
-        """The body of OpenAI's answer; the material is data in a JSON object."""
-        try:
-            answer = await self._api.chat.completions.with_raw_response.create(
-                model=self._model,
-                messages=[
-                    {"role": "system", "content": task.instructions},
-                    {"role": "user", "content": json.dumps(material, ensure_ascii=False)},
-                ],
-                response_format={
-                    "type": "json_schema",
-                    "json_schema": {"name": task.name, "strict": True, "schema": task.schema},
-                },
-                max_completion_tokens=MAX_TOKENS,
-                store=False,
-                safety_identifier=person,
-            )
-        except openai.APIStatusError as error:
-            # Without its cause: OpenAI's own words may quote the person, and causes end up in logs.
-            raise self._by_status(error, task) from None
-        await self._pay(answer.content, task)
-        return answer.content
+        """The body of OpenAI's answer; the material is data in a JSON object.
+
+        An optional parameter that the server refuses is left out from then on.
+        """
+        while True:
+            try:
+                answer = await self._api.chat.completions.with_raw_response.create(
+                    **self._request(task, material, person)
+                )
+            except openai.APIStatusError as error:
+                refused = self._refused_feature(error)
+                if refused is None:
+                    # Without its cause: OpenAI's own words may quote the person, and causes end up in logs.
+                    raise self._by_status(error, task) from None
+                self._features.remove(refused)
+                _log.warning("parameter left out", parameter=refused, model=self._model)
+                continue
+            body: bytes = answer.content
+            await self._pay(body, task)
+            return body
+
+    def _request(self, task: _Task, material: dict[str, Any], person: str) -> dict[str, Any]:
+        """The parameters of a completion, as far as the server takes them."""
+        instructions = task.instructions
+        optional: dict[str, Any] = {
+            "max_completion_tokens": MAX_TOKENS,
+            "max_tokens": MAX_TOKENS,
+            "store": False,
+            "safety_identifier": person,
+        }
+        request = {name: value for name, value in optional.items() if name in self._features}
+        if "max_completion_tokens" in request:
+            # The older name of the same: for servers that do not know the newer one.
+            request.pop("max_tokens", None)
+        if "json_schema" in self._features:
+            schema = {"name": task.name, "strict": True, "schema": task.schema}
+            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+        else:
+            fields = "\n".join(f'"{name}": {text}' for name, text in task.fields.items())
+            instructions += f"\n\nAnswer with one JSON object and nothing else. Its fields, all text:\n{fields}"
+        messages = [
+            {"role": "system", "content": instructions},
+            {"role": "user", "content": json.dumps(material, ensure_ascii=False)},
+        ]
+        return {"model": self._model, "messages": messages, **request}
+
+    def _refused_feature(self, error: openai.APIStatusError) -> str | None:
+        """The optional parameter of ours which an error of the request names."""
+        if error.status_code not in {400, 422} or error.code in _CONTENT_CODES:
+            return None
+        sent = [name for name in OPENAI_FEATURES if name in self._features]
+        if "max_completion_tokens" in sent and "max_tokens" in sent:
+            sent.remove("max_tokens")
+        if error.param:
+            named = error.param.partition(".")[0].replace("response_format", "json_schema")
+            return named if named in sent else None
+        said = f"{error.message} {json.dumps(error.body, default=str)}".lower()
+        for name in sent:
+            # As a word of its own: "store" is part of other words.
+            words = "json_schema|response_format" if name == "json_schema" else name
+            if re.search(rf"(?<![a-z_])(?:{words})(?![a-z_])", said):
+                return name
+        return None
 
     async def _pay(self, body: bytes, task: _Task) -> None:
         """Write down what an answer cost, whatever it is worth: OpenAI takes as much for an unusable one."""
@@ -260,8 +332,6 @@ class OpenAI:
         """Suit the error to its status and code: an exhausted quota is a 429 that waiting does not cure."""
         status, code = error.status_code, slug(error.code) or ""
         out_of_quota = "insufficient_quota" in {code, error.type}
-        if out_of_quota or status in {401, 403, 404}:
-            _log.error("OpenAI needs attention", status=status, code=code, model=self._model)
         wait = retry_after(error.response.headers, self._clock.now())
         if status == _TOO_MANY and not out_of_quota:
             # Waiting is no failure.
@@ -269,12 +339,16 @@ class OpenAI:
         reason: dict[str, Any] = {}
         if code in _CONTENT_CODES:
             reason = {"reason": task.content_reason}
-        elif code == "context_length_exceeded":
+        elif code == "context_length_exceeded" or status == _TOO_LARGE:
             reason = {"reason": task.length_reason}
+        elif out_of_quota or (status < _FIRST_SERVER_ERROR and status not in _RETRIED_STATUSES):
+            # The key, the account, the model, a parameter: an operator mends it, and then it works.
+            alarm(_log, "openai", code or f"http_{status}", status=status, model=self._model)
+            wait = max(wait or 0.0, MISCONFIGURED_PAUSE)
         return VendorError(
             "openai",
             f"answered {status}, code {code or None}, parameter {slug(error.param)}",
-            permanent=out_of_quota or (status < _FIRST_SERVER_ERROR and status not in _RETRIED_STATUSES),
+            permanent=bool(reason),
             retry_after=wait,
             code=code or f"http_{status}",
             **reason,
@@ -288,25 +362,45 @@ def _number(value: object) -> float:
 def _read(body: bytes, task: _Task, kind: type[Written]) -> Written:
     """What was written, out of a completion's body; a VendorError that says why there is nothing."""
     try:
-        completion = msgspec.json.decode(body, type=_Completion)
+        completion = msgspec.json.decode(body.removeprefix(_BYTE_ORDER_MARK), type=_Completion)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _unusable("unreadable_answer") from error
+        raise _Unusable("unreadable_answer") from error
     if not completion.choices:
-        raise _unusable("no_choices")
-    if completion.usage is not None:
-        _log.info("tokens used", prompt=completion.usage.prompt_tokens, completion=completion.usage.completion_tokens)
+        raise _Unusable("no_choices")
+    if isinstance(completion.usage, dict):
+        used = (_number(completion.usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
+        _log.info("tokens used", **dict(zip(("prompt", "completion"), used, strict=True)))
     choice = completion.choices[0]
-    if choice.message.refusal or choice.finish_reason == "content_filter":
+    refused = isinstance(choice.message.refusal, str) and choice.message.refusal.strip()
+    if refused or choice.finish_reason == "content_filter":
         code = "content_filter" if choice.finish_reason == "content_filter" else "refused"
         raise VendorError("openai", code, permanent=True, code=code, reason=task.content_reason)
     if choice.finish_reason == "length":
-        raise _unusable("cut_off")
+        raise _Unusable("cut_off")
+    text = _json_in(_text_of(choice.message.content))
     try:
-        return msgspec.json.decode(choice.message.content or "", type=kind)
+        # Unlike a strict parser this one takes line breaks inside of strings.
+        return msgspec.convert(json.loads(text, strict=False), type=kind)
     except msgspec.ValidationError as error:
-        raise _unusable("wrong_shape") from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _unusable("bad_json" if choice.message.content else "empty_answer") from error
+        raise _Unusable("wrong_shape") from error
+    except (ValueError, RecursionError) as error:
+        raise _Unusable("bad_json" if text else "empty_answer") from error
+
+
+def _text_of(content: Any) -> str:
+    """The text of a message, whether it comes as text or in parts."""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _json_in(text: str) -> str:
+    """The JSON in an answer that may have thoughts before it and a code fence or a remark around it."""
+    text = text.rpartition("</think>")[2].strip().removeprefix("\ufeff")
+    if fenced := re.search(r"```(?:json)?\s*(\{.*\})\s*```", text, re.DOTALL | re.IGNORECASE):
+        return fenced[1]
+    start, end = text.find("{"), text.rfind("}")
+    return text[start : end + 1] if 0 <= start < end else text
 
 
 def _within_limits(written: Lyrics) -> Lyrics:
@@ -316,15 +410,10 @@ def _within_limits(written: Lyrics) -> Lyrics:
     style = fit_tags(" ".join(clean(written.style).split()), MAX_STYLE)
     mood = fit_tags(" ".join(clean(written.mood).split()), MAX_TITLE)
     if not lyric:
-        raise _unusable("empty_lyric")
+        raise _Unusable("empty_lyric")
     if not title or not style:
-        raise _unusable("wrong_shape")
+        raise _Unusable("wrong_shape")
     return Lyrics(lyric=lyric, mood=mood, style=style, title=title)
-
-
-def _unusable(code: str) -> VendorError:
-    """The model stumbled; asked again it will most likely answer properly."""
-    return VendorError("openai", f"unusable answer: {code}", permanent=False, code=code)
 
 
 def final_style(lyrics: Lyrics, hint: str | None) -> str:

@@ -17,6 +17,7 @@ from daysong.kernel.errors import VendorError
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import SunoSettings
+from daysong.vendors.alarms import alarm
 from daysong.vendors.http import client, retry_after
 from daysong.vendors.suno_answers import (
     AlignedWord,
@@ -34,7 +35,6 @@ from daysong.vendors.suno_answers import (
 from daysong.vendors.text import fit, fit_tags
 
 __all__ = [
-    "FILE_HOSTS",
     "AlignedWord",
     "MalformedCallback",
     "SongMaker",
@@ -47,8 +47,6 @@ __all__ = [
     "parse_callback",
 ]
 
-# Where its files have been seen to lie; for SunoSettings.file_hosts.
-FILE_HOSTS = ("musicfile.api.box", "cdn1.suno.ai", "cdn2.suno.ai", "audiopipe.suno.ai")
 OK = 200
 MAX_TITLE = 80
 _FIRST_SERVER_ERROR = 500
@@ -88,7 +86,7 @@ RULES: dict[int, Rule] = {
     408: Rule(permanent=False, ambiguous=True),
     413: Rule(permanent=True),
     422: Rule(permanent=True),
-    429: Rule(permanent=True, alarm=True),  # credits, not a rate limit
+    429: Rule(permanent=True, alarm=True),  # credits, unless its words speak of frequency: see _meant
     430: Rule(permanent=False, retry_after=10.0),
     455: Rule(permanent=False, retry_after=300.0),
     500: Rule(permanent=False, ambiguous=True),
@@ -99,6 +97,8 @@ RULES: dict[int, Rule] = {
 # Suno's words for "too many requests"; seconds of pause where it names none.
 _TOO_FREQUENT = frozenset({"suno_405", "suno_430"})
 TOO_FREQUENT_PAUSE = 10.0
+_TOO_MANY = 429
+_RATE = 430
 
 _log = logs.get_logger("suno")
 
@@ -179,7 +179,7 @@ class Suno:
         return parse_task(task_id, data)
 
     async def timed_lyrics(self, task_id: str, audio_id: str) -> TimedLyrics | None:
-        """When each word is sung; None for a track without any (an instrumental)."""
+        """When each word is sung, which may be no word at all; None while Suno has no timing."""
         return parse_timed_lyrics(
             await self._asked(
                 "POST",
@@ -220,12 +220,12 @@ class Suno:
             raise self._without_envelope(answer.status_code, wait)
         if code == OK and answer.status_code < httpx2.codes.BAD_REQUEST:
             return envelope.get("data")
-        raise self._refused(code if code != OK else answer.status_code, wait)
+        raise self._refused(_meant(code if code != OK else answer.status_code, answer.status_code, envelope), wait)
 
     def _refused(self, code: int, wait: float | None) -> VendorError:
         rule = RULES.get(code) or Rule(permanent=code < _FIRST_SERVER_ERROR, ambiguous=code >= _FIRST_SERVER_ERROR)
         if rule.alarm:
-            _log.error("Suno needs attention", code=code)
+            alarm(_log, "suno", f"suno_{code}")
         return VendorError(
             "suno",
             f"code {code}",
@@ -239,7 +239,7 @@ class Suno:
     def _without_envelope(self, status: int, wait: float | None) -> VendorError:
         """An answer that is not Suno's own, from a proxy before it, say: here the HTTP status is all there is."""
         if status in {401, 403, 404}:
-            _log.error("Suno needs attention", status=status)
+            alarm(_log, "suno", f"http_{status}")
         refused = httpx2.codes.BAD_REQUEST <= status < _FIRST_SERVER_ERROR
         return VendorError(
             "suno",
@@ -249,3 +249,17 @@ class Suno:
             ambiguous=not refused or status == httpx2.codes.REQUEST_TIMEOUT,
             code="unreadable_answer",
         )
+
+
+def _meant(code: int, status: int, envelope: dict[str, Any]) -> int:
+    """The code that is meant. 429 is "no credits" at sunoapi.org, and the rate limit at resellers of the same engine.
+
+    Its words tell; where they do not, an HTTP status of 429 means the rate, and HTTP 200 the credits.
+    """
+    if code != _TOO_MANY:
+        return code
+    words = str(envelope.get("msg") or "").lower()
+    if any(word in words for word in ("credit", "insufficient", "balance", "top up")):
+        return _TOO_MANY
+    about_rate = any(word in words for word in ("frequen", "rate", "too many", "too fast", "limit"))
+    return _RATE if about_rate or status == _TOO_MANY else _TOO_MANY

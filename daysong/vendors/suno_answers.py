@@ -124,7 +124,10 @@ def failure_reason(code: int | None) -> str:
 
 
 def parse_callback(body: bytes) -> SunoCallback:
-    """The callback in a request's body; MalformedCallback names what is wrong. It may hold `task_id` or `taskId`."""
+    """The callback in a request's body; MalformedCallback names what is wrong. It may hold `task_id` or `taskId`.
+
+    A failure may come without any data: then its task is unnamed.
+    """
     try:
         content = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -136,9 +139,11 @@ def parse_callback(body: bytes) -> SunoCallback:
         raise MalformedCallback("`code` is missing or not a number")
     data = content.get("data")
     if not isinstance(data, dict):
-        raise MalformedCallback("`data` is missing or not an object")
+        if code == OK:
+            raise MalformedCallback("`data` is missing or not an object")
+        data = {}
     task_id = _text(data, "task_id", "taskId")
-    if not task_id:
+    if not task_id and code == OK:
         raise MalformedCallback("`data.task_id` is missing or not text")
     stage = data.get("callbackType", data.get("callback_type"))
     if code != OK:
@@ -182,12 +187,10 @@ def parse_tracks(value: Any) -> tuple[SunoTrack, ...]:
 
 
 def parse_timed_lyrics(data: Any) -> TimedLyrics | None:
-    """The timed words of a track; None when there are none."""
-    if not isinstance(data, dict):
+    """The timed words of a track, which may be none; None when there is no answer yet."""
+    if not isinstance(data, dict) or not isinstance(data.get("alignedWords"), list):
         return None
-    words = tuple(word for entry in _list(data, "alignedWords") if (word := _word(entry)) is not None)
-    if not words:
-        return None
+    words = tuple(word for entry in data["alignedWords"] if (word := _word(entry)) is not None)
     waveform = tuple(number for entry in _list(data, "waveformData") if (number := _number(entry)) is not None)
     return TimedLyrics(words, waveform, _number(data.get("hootCer")))
 

@@ -12,9 +12,11 @@ import structlog
 
 from daysong.kernel.clock import MovableClock
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.settings import SunoSettings
 from daysong.vendors import suno
 from daysong.vendors.conftest import Answerer, fixture, fixtures
+from daysong.vendors.http import FileHosts
 from daysong.vendors.suno import Suno
 from daysong.vendors.suno_answers import parse_task
 
@@ -101,7 +103,7 @@ async def test_the_code_in_the_body_decides(
     maker: Suno, answerer: Answerer, code: int, http_status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the HTTP status is 200 or the same number, the code tells what to do; key and credits raise an alarm."""
-    answerer.will_answer(http_status or code, {"code": code, "msg": "secret words", "data": None})
+    answerer.will_answer(http_status or code, {"code": code, "msg": "secret words of credits", "data": None})
     with structlog.testing.capture_logs() as lines:
         monkeypatch.setattr(suno, "_log", structlog.get_logger())
         error = await failure(maker)
@@ -248,3 +250,31 @@ async def test_credits_are_a_number(maker: Suno, answerer: Answerer) -> None:
     answerer.will_answer(200, {"code": 200, "data": None})
     with pytest.raises(VendorError):
         await maker.credits()
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (200, "The current credits are insufficient. Please top up.", "suno_429"),
+        (429, "Insufficient credits", "suno_429"),
+        (200, "", "suno_429"),
+        (200, "Your call frequency is too high. Please try again later.", "suno_430"),
+        (429, "Rate limit exceeded", "suno_430"),
+        (429, "", "suno_430"),
+    ],
+)
+async def test_g15_429_is_credits_or_frequency_by_its_words(
+    maker: Suno, answerer: Answerer, status: int, message: str, code: str
+) -> None:
+    """Where its words do not tell, its HTTP status does. Frequency is waited for, and fails nobody's song."""
+    answerer.will_answer(status, {"code": 429, "msg": message, "data": None})
+    with pytest.raises(VendorError) as caught:
+        await maker.generate(lyric="La", style="folk", title="A", callback_url="http://app.test/x")
+    assert (caught.value.code, caught.value.permanent) == (code, code == "suno_429")
+    assert isinstance(caught.value, Deferred) == (code == "suno_430")
+
+
+@pytest.mark.parametrize("host", ["musicfile.kie.ai", "tempfile.aiquickdraw.com", "cdn1.suno.ai", "musicfile.api.box"])
+def test_g15_the_hosts_of_resellers_are_known(host: str) -> None:
+    """Files of the same engine, through kie.ai too."""
+    assert FileHosts(SunoSettings(api_key="k").file_hosts).allows(f"https://{host}/a.mp3")

@@ -15,6 +15,7 @@ from daysong.vendors.conftest import fixture, fixtures
 from daysong.vendors.suno_answers import (
     MalformedCallback,
     SunoTrack,
+    TimedLyrics,
     parse_callback,
     parse_task,
     parse_timed_lyrics,
@@ -204,5 +205,22 @@ def test_no_answer_can_break_the_readers(data: Any) -> None:
     """Tasks, words and numbers are read from anything."""
     assert parse_task(TASK, data).state == "unknown"
     assert parse_timed_lyrics(data) is None
-    assert parse_timed_lyrics({"alignedWords": [data], "waveformData": data, "hootCer": data}) is None
+    timed = parse_timed_lyrics({"alignedWords": [data], "waveformData": data, "hootCer": data})
+    assert timed is not None
+    assert timed.aligned_words == ()
     assert whole_number(data) is None or isinstance(whole_number(data), int)
+
+
+@pytest.mark.parametrize("data", [None, [], "", {}, {"task_id": None}, {"callbackType": "error", "data": None}])
+def test_g16_a_failure_needs_no_data(data: object) -> None:
+    """The code says all there is to know; the address says which song it is about."""
+    callback = parse_callback(msgspec.json.encode({"code": 531, "msg": "failed", "data": data}))
+    assert (callback.stage, callback.task_id, callback.code) == ("error", "", 531)
+    without = parse_callback(b'{"code": 501, "msg": "failed"}')
+    assert (without.stage, without.task_id) == ("error", "")
+
+
+def test_g16_no_words_is_an_answer() -> None:
+    """An instrumental has an empty list; no list means that there is no answer yet."""
+    assert parse_timed_lyrics({"alignedWords": [], "waveformData": [0.5]}) == TimedLyrics((), (0.5,))
+    assert parse_timed_lyrics({"alignedWords": None}) is None

@@ -11,18 +11,21 @@ again. The one thing that cannot be undone or looked up is asking Suno, which is
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
+import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.diaries import functions as diaries
-from daysong.features.music import generations
+from daysong.features.music import generations, rules
 from daysong.features.subscriptions import accounts, revenuecat_billing, usage
 from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext
-from daysong.kernel.errors import VendorError
+from daysong.kernel.errors import DatabaseUnavailable, TooBusy, VendorError
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.lanes import Lane
@@ -37,6 +40,20 @@ log = logs.get_logger("songs")
 
 music = Room("music")
 music_actions = Room("musicActions")
+
+# Seconds: how long what Suno answered is tried to be written, and the longest pause between two tries.
+WRITE_FOR = 300.0
+LONGEST_WRITE_PAUSE = 10.0
+DATABASE_TROUBLE = (
+    TooBusy,
+    DatabaseUnavailable,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+# The code of an error that means a long line before a vendor, not the vendor's word.
+IN_LINE = "deferred"
 
 LIMIT_REACHED = "You have used all your songs of this period."
 IN_PROGRESS = "A song is already being made from this entry."
@@ -160,7 +177,7 @@ async def request_suno_generation(ctx: ActionContext, args: OneGeneration) -> No
             lyrics = work.lyrics or await _written(ctx, args, work)
         await _ask_suno(ctx, args, work, lyrics)
     except VendorError as error:
-        if not error.permanent:
+        if not error.permanent and not rules.asks_too_much(error.retry_after, deferred=error.code == IN_LINE):
             raise
         log.warning("song failed", generation=args.generation_id, code=error.code)
         await ctx.run_mutation(
@@ -188,15 +205,34 @@ async def _ask_suno(ctx: ActionContext, args: OneGeneration, work: Assignment, l
             lyric=lyrics.lyric, style=lyrics.style, title=lyrics.title, callback_url=callback_url
         )
     except VendorError as error:
-        if error.ambiguous:
-            log.warning("suno's answer was lost", generation=args.generation_id, code=error.code)
-            await ctx.run_mutation(create_pending_music_records, PendingTracks(generation_id=args.generation_id))
-            return
-        await ctx.run_mutation(note_refused, args)
-        raise
-    await ctx.run_mutation(
-        create_pending_music_records, PendingTracks(generation_id=args.generation_id, task_id=task_id)
+        if not error.ambiguous:
+            await _written_down(ctx, note_refused, args)
+            raise
+        log.warning("suno's answer was lost", generation=args.generation_id, code=error.code)
+        task_id = None
+    await _written_down(
+        ctx, create_pending_music_records, PendingTracks(generation_id=args.generation_id, task_id=task_id)
     )
+
+
+async def _written_down(ctx: ActionContext, mutation: Callable[..., Awaitable[None]], args: Args) -> None:
+    """Write what Suno answered until it is written: no other try of this job would hear it again.
+
+    Past WRITE_FOR the job fails as it is, and a callback has to tell the task.
+    """
+    pause, tried_for = 0.1, 0.0
+    while True:
+        try:
+            await ctx.run_mutation(mutation, args)
+        except DATABASE_TROUBLE as error:
+            if tried_for >= WRITE_FOR:
+                raise
+            log.warning("suno's answer could not be written yet", error=logs.describe(error))
+        else:
+            return
+        await asyncio.sleep(pause)
+        tried_for += pause
+        pause = min(pause * 2, LONGEST_WRITE_PAUSE)
 
 
 @music.mutation()

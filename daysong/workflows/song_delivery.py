@@ -105,7 +105,7 @@ async def on_callback(ctx: MutationContext, generation_id: str, callback: SunoCa
     generation = await generations.locked(ctx.db, generation_id)
     if generation is None:
         return "generation is gone"
-    if not await adopt_task(ctx, generation, callback.task_id):
+    if not await adopt_task(ctx, generation, callback.task_id or None):
         return "ignored"
     match callback.stage:
         case "error":
@@ -207,7 +207,7 @@ async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoT
         )  # fmt: skip
         await ctx.schedule(song_files.keep_files, OneMusic(music_id=row["id"]))
         if track.audio_id:
-            await ctx.schedule(song_files.fetch_timed_lyrics, OneMusic(music_id=row["id"]))
+            await ctx.schedule(song_files.fetch_timed_lyrics, song_files.Untimed(music_id=row["id"]))
     for row in rows[len(playable) :]:
         await ctx.db.execute(
             """update music set status = 'failed', failure_reason = $3, audio_url = null, stream_url = null,

@@ -12,6 +12,7 @@ from datetime import timedelta
 import msgspec
 
 from daysong.features.music.playback import OneMusic
+from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import VendorError
 from daysong.kernel.ids import FileId
@@ -28,6 +29,12 @@ music = Room("music")
 
 MAX_COVER = 12 * 1024 * 1024
 ARTIST = "daysong"
+# Of timed words, which may not be there right after completion.
+MOST_TIMINGS = 10
+FIRST_TIMING_PAUSE = timedelta(seconds=5)
+LONGEST_TIMING_PAUSE = timedelta(hours=1)
+
+log = logs.get_logger("songs")
 
 
 class Source(Result):
@@ -42,6 +49,12 @@ class Source(Result):
     audio_file_id: str | None
     image_file_id: str | None
     secret: str
+
+
+class Untimed(OneMusic):
+    """A track whose words are to be timed, and how often that was tried."""
+
+    tries: int = 0
 
 
 class TimedWords(Args):
@@ -74,18 +87,34 @@ async def file_sources(ctx: QueryContext, args: OneMusic) -> Source | None:
     return None if row is None else Source(**row)
 
 
-@music.action(retry=Retry(attempts=10, first=timedelta(seconds=5)), lane=Lane.SONGS)
-async def fetch_timed_lyrics(ctx: ActionContext, args: OneMusic) -> None:
-    """Time the words of a track to its music. A job; a track of which Suno has no timing stays without."""
-    source = await ctx.run_query(file_sources, args)
+@music.action(lane=Lane.SONGS)
+async def fetch_timed_lyrics(ctx: ActionContext, args: Untimed) -> None:
+    """Time the words of a track to its music. A job; a track of which Suno has no timing stays without.
+
+    Timed words are a decoration: whatever Suno answers, the job is tried again later, and ends without an error.
+    """
+    source = await ctx.run_query(file_sources, OneMusic(music_id=args.music_id))
     if source is None or source.task_id is None or source.audio_id is None:
         return
     maker: SongMaker = ctx.vendor(SongMaker)  # type: ignore[type-abstract]  # looked up by its interface
-    words = await maker.timed_lyrics(source.task_id, source.audio_id)
+    try:
+        words = await maker.timed_lyrics(source.task_id, source.audio_id)
+    except VendorError as error:
+        log.warning("timed words are not to be had now", code=error.code)
+        words = None
     if words is None:
-        # Right after completion the timing may not be there yet.
-        raise VendorError("suno", "no timed lyrics yet", permanent=False)
-    await ctx.run_mutation(save_timed_lyrics, TimedWords(music_id=args.music_id, words=words))
+        await ctx.run_mutation(time_later, args)
+    elif words.aligned_words:
+        await ctx.run_mutation(save_timed_lyrics, TimedWords(music_id=args.music_id, words=words))
+
+
+@music.mutation()
+async def time_later(ctx: MutationContext, args: Untimed) -> None:
+    """Try once more to time the words of a track, after a pause that doubles; not for more than a few hours."""
+    if args.tries + 1 < MOST_TIMINGS:
+        again = Untimed(music_id=args.music_id, tries=args.tries + 1)
+        delay = min(FIRST_TIMING_PAUSE * 2**args.tries, LONGEST_TIMING_PAUSE)
+        await ctx.schedule(fetch_timed_lyrics, again, delay=delay)
 
 
 @music.mutation()

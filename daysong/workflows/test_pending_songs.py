@@ -51,7 +51,7 @@ async def test_g10_a_song_is_pending_in_every_list_before_anything_else_happened
     ("vendor", "faults"),
     [
         ("openai", {"answer": "refusal"}),
-        ("openai", {"status": 401, "code": "invalid_api_key"}),
+        ("openai", {"answer": "content_filter"}),
         ("suno", {"code": 400}),
         ("suno", {"code": 413}),
     ],

@@ -71,23 +71,112 @@ async def test_an_unusable_answer_is_asked_for_again(world: World, alice: Person
 
 
 @pytest.mark.parametrize("answer", ["truncated", "garbage"])
-async def test_an_answer_that_stays_unusable_is_refunded(world: World, alice: Person, answer: str) -> None:
-    """After the last try the charge is given back."""
+async def test_g18_an_answer_that_stays_unusable_is_refunded(world: World, alice: Person, answer: str) -> None:
+    """It is asked for three times, and paid for as often; then the charge is given back."""
     await world.fault("openai", answer=answer)
     await start(alice)
-    await world.pass_time(timedelta(minutes=30))
+    await world.settle()
+    assert len(await world.asked("openai", "chat")) == 3
     await world.fault("openai")
     await assert_refunded_once(world, alice)
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, "invalid_api_key"), (429, "insufficient_quota"), (404, "model")])
-async def test_openais_permanent_errors_are_refunded(world: World, alice: Person, status: int, code: str) -> None:
-    """A key, a model or an account that does not work fails the song at once."""
+async def test_g17_our_own_configuration_is_waited_for_and_then_refunded(
+    world: World, alice: Person, status: int, code: str
+) -> None:
+    """A key, a model or an account that does not work: tried again for some minutes, then failed and refunded."""
     await world.fault("openai", status=status, code=code)
     await start(alice)
-    await world.settle()
+    await world.pass_time(timedelta(minutes=10))
+    assert (await outcome(world))["status"] == "writing"
+    assert len(await world.asked("openai", "chat")) < 8
+    await world.pass_time(timedelta(minutes=20))
     await world.fault("openai")
     await assert_refunded_once(world, alice)
+
+
+async def test_g17_a_configuration_that_is_mended_in_time_costs_nobody_their_song(world: World, alice: Person) -> None:
+    """The operator has changed the key."""
+    await world.fault("openai", status=401, code="invalid_api_key")
+    await start(alice)
+    await world.pass_time(timedelta(minutes=8))
+    await world.fault("openai")
+    await world.pass_time(timedelta(minutes=4))
+    await assert_ready(world)
+
+
+@pytest.mark.parametrize("vendor", ["openai", "suno"])
+async def test_g19_a_vendor_that_wants_a_day_is_not_waited_for(world: World, alice: Person, vendor: str) -> None:
+    """Past twenty minutes the song fails now, and the charge is back."""
+    path = "generate" if vendor == "suno" else "chat"
+    await world.fault(vendor, path=path, status=503, code=455 if vendor == "suno" else None, retryAfter=3600)
+    await start(alice)
+    await world.settle()
+    ended = await outcome(world)
+    assert (ended["status"], ended["refunds"], ended["tracks"]) == ("failed", 1, ["failed", "failed"])
+
+
+async def test_g15_a_reseller_that_says_429_for_too_often_is_asked_again(world: World, alice: Person) -> None:
+    """HTTP 429, and no word of credits."""
+    await world.fault("suno", path="generate", status=429, code=430, times=2)
+    await start(alice)
+    await world.pass_time(timedelta(minutes=3))
+    await assert_ready(world)
+
+
+@pytest.mark.parametrize("data", [None, [], "none at all"])
+async def test_g16_a_failure_without_data_is_refunded_at_once(world: World, alice: Person, data: Any) -> None:
+    """The secret in the address says which song has failed."""
+    await world.fault("suno", callbacks="lost")
+    await start(alice)
+    await world.app.worker.drain(until=None, clock=world.clock)
+    [asked] = await world.asked("suno", "/generate")
+    body = {"code": 501, "msg": "failed"} | ({} if data == "none at all" else {"data": data})
+    assert (await world.http.post(asked["body"]["callBackUrl"], json=body)).is_success
+    await world.app.worker.drain(until=None, clock=world.clock)
+    ended = await outcome(world)
+    assert (ended["status"], ended["refunds"], ended["failure_code"]) == ("failed", 1, "suno_501")
+
+
+@pytest.mark.parametrize("fault", [{"code": 429}, {"answer": "garbage"}])
+async def test_g16_timed_words_are_asked_for_later_and_never_leave_a_dead_job(
+    world: World, alice: Person, fault: dict[str, Any]
+) -> None:
+    """Without credits, say: the song is there, and its words are timed when there are some again."""
+    await world.fault("suno", path="timestamped", **fault)
+    await start(alice)
+    await world.settle()
+    await world.pass_time(timedelta(seconds=30))
+    await assert_ready(world)
+    await world.fault("suno")
+    await world.pass_time(timedelta(minutes=10))
+    [song] = await alice.query("music:listPlaylistMusic")
+    assert song["lyricWithTime"]["alignedWords"]
+    assert await world.db.pool.fetchval("select count(*) from jobs where status = 'dead'") == 0
+
+
+async def test_g76_what_suno_answered_is_written_until_it_is_written(world: World, alice: Person) -> None:
+    """The database fails just then, several times: the task's id is kept all the same, and can be asked for."""
+    await world.db.pool.execute(
+        """create sequence trouble;
+           create function trouble() returns trigger language plpgsql as $$ begin
+             if nextval('trouble') <= 3 then raise exception 'trouble' using errcode = '57014'; end if;
+             return new;
+           end $$;
+           create trigger trouble before update of task_id on generations for each row execute function trouble()"""
+    )
+    try:
+        await world.fault("suno", callbacks="lost")
+        await start(alice)
+        await world.app.worker.drain(until=None, clock=world.clock)
+    finally:
+        await world.db.pool.execute("drop function trouble cascade; drop sequence trouble")
+    assert await world.db.pool.fetchval("select task_id is not null and status = 'composing' from generations")
+    assert len(await world.asked("suno", "/generate")) == 1
+    await world.fault("suno")
+    await world.pass_time(timedelta(minutes=5))
+    await assert_ready(world)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

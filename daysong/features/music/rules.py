@@ -41,6 +41,10 @@ LOOK_PAUSES = (timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=4
 WRITING_DEADLINE = timedelta(hours=1)
 
 
+# Longer than that nobody waits for a song which a vendor asks us to wait with.
+LONGEST_PAUSE = timedelta(minutes=20)
+
+
 class MusicNotFound(ExpectedError):
     """No such track."""
 
@@ -71,6 +75,15 @@ def is_overdue(
     if status != "composing" or composing_since is None:
         return False
     return now - composing_since >= (COMPOSING_DEADLINE if named else UNNAMED_DEADLINE)
+
+
+def asks_too_much(retry_after: float | None, *, deferred: bool) -> bool:
+    """Whether a pause of so many seconds fails a song at once: its owner should not wait for the refund.
+
+    A song that is `deferred` stands in our own line before a vendor, and gets all the time of writing.
+    """
+    limit = WRITING_DEADLINE if deferred else LONGEST_PAUSE
+    return retry_after is not None and retry_after > limit.total_seconds()
 
 
 def is_gift(status: Status, failure_code: str | None) -> bool:
