@@ -11,6 +11,7 @@ from daysong.kernel.clock import to_ms
 from daysong.kernel.context import QueryContext
 from daysong.kernel.registry import Room
 from daysong.transport.conftest import NOW, App, MakeApp
+from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +34,7 @@ SONGS: dict[str, SharedMusic] = {
         image_url="https://daysong.test/media/file_cover",
         audio_url="https://daysong.test/media/file_sound?a=1&b=2",
         lyric=LYRIC,
-        duration=125.4,
+        duration=125.7,
     ),
     "bare": SharedMusic(found=True, title="Untitled Track", created_at=to_ms(NOW), is_owner=False),
     "evil": SharedMusic(
@@ -113,6 +114,18 @@ async def test_other_places_can_show_the_link(app: App) -> None:
     assert told["og:image"] == "https://daysong.test/media/file_cover"
     assert told["og:audio"] == "https://daysong.test/media/file_sound?a=1&b=2"
     assert told["music:duration"] == "125"
+
+
+async def test_g68_previews_know_the_size_of_the_picture(world: World, alice: Person) -> None:
+    """A large card with the cover's width and height; the duration is that of players."""
+    song = await alice.song()
+    shared = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
+    text = (await world.http.get(shared["shareUrl"])).text
+    told = {meta.get("property") or meta.get("name"): meta.get("content") for meta in Tags(text).all("meta")}
+    assert (told["og:image:width"], told["og:image:height"]) == ("600", "600")
+    assert told["twitter:card"] == "summary_large_image"
+    assert (await world.http.get(told["og:image"] or "")).headers["content-type"] == "image/png"
+    assert told["music:duration"] == str(int(song["duration"]))
 
 
 async def test_a_song_without_picture_words_or_sound_still_has_a_page(app: App) -> None:

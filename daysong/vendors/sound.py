@@ -7,6 +7,7 @@ The address a file came from and the media type its server gave are not looked a
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any, NamedTuple
 
 import mutagen
@@ -77,6 +78,31 @@ def image_type(content: bytes) -> str | None:
     return None
 
 
+def image_size(content: bytes) -> tuple[int, int] | None:
+    """Return width and height of a PNG, JPEG or GIF in pixels; None where they cannot be told."""
+    kind = image_type(content)
+    size = None
+    if kind == "image/png" and len(content) >= _PNG_HEADER:
+        size = struct.unpack(">II", content[16:24])
+    elif kind == "image/gif" and len(content) >= _GIF_HEADER:
+        size = struct.unpack("<HH", content[6:10])
+    elif kind == "image/jpeg":
+        size = _jpeg_size(content)
+    return size if size and 0 < size[0] <= _LARGEST_SIDE and 0 < size[1] <= _LARGEST_SIDE else None
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int] | None:
+    """The size in the frame header, which comes after segments of other kinds."""
+    place = 2
+    while place + 9 <= len(content) and content[place] == 0xFF:  # noqa: PLR2004 - every segment begins so
+        marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:  # noqa: PLR2004 - the kinds of frames
+            height, width = struct.unpack(">HH", content[place + 5 : place + 9])
+            return width, height
+        place += 2 + max(length, 2)
+    return None
+
+
 def tagged(content: bytes, *, title: str, artist: str, lyrics: str, cover: bytes | None) -> bytes:
     """Return an MP3 with these tags in place of what it had; other files, and what cannot be tagged, as they are."""
     if not _is_mp3(content):
@@ -105,6 +131,8 @@ def tagged(content: bytes, *, title: str, artist: str, lyrics: str, cover: bytes
 
 _PICTURES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 _SYNC = 0xE0
+_PNG_HEADER, _GIF_HEADER = 24, 10  # bytes
+_LARGEST_SIDE = 20_000  # pixels; what is larger is a lie
 
 
 def _is_mp3(content: bytes) -> bool:

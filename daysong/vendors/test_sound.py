@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutagen.id3 import ID3
 
-from daysong.vendors.sound import HEAD, image_type, may_be_sound, recognized, tagged
+from daysong.vendors.sound import HEAD, image_size, image_type, may_be_sound, recognized, tagged
 
 
 def recorded(container: str, codec: str, seconds: float, rate: int = 16_000) -> bytes:
@@ -95,3 +95,23 @@ def test_g68_other_kinds_of_audio_stay_as_they_are() -> None:
     """Only MP3 is tagged."""
     content = recorded("FLAC", "PCM_16", 1.0)
     assert tagged(content, title="One", artist="a", lyrics="la", cover=None) == content
+
+
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(10) + b"\xff\xc0\x00\x11\x08\x01\x2c\x01\x90\x03" + bytes(20)
+
+
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x02\x58\0\0\x01\x90", (600, 400)),
+        (b"GIF89a\x58\x02\x90\x01", (600, 400)),
+        (JPEG, (400, 300)),
+        (JPEG[:22], None),
+        (PNG, None),
+        (b"\xff\xd8\xff" + b"\xff" * 5000, None),
+        (b"<svg/>", None),
+    ],
+)
+def test_g68_the_size_of_a_picture_is_read(content: bytes, size: tuple[int, int] | None) -> None:
+    """From its header; a broken one has none."""
+    assert image_size(content) == size

@@ -19,7 +19,7 @@ from daysong.kernel.ids import FileId
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.vendors.http import FileFetcher
-from daysong.vendors.sound import MP3_TYPE, Sound, image_type, recognized, tagged
+from daysong.vendors.sound import MP3_TYPE, Sound, image_size, image_type, recognized, tagged
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno import SongMaker
 from daysong.vendors.suno_answers import TimedLyrics
@@ -72,6 +72,8 @@ class KeptFile(Args):
     file_id: IdText
     content_type: str
     size: int
+    width: int | None = None
+    height: int | None = None
 
 
 @music.query()
@@ -181,9 +183,18 @@ async def _keep(
     ctx: ActionContext, args: OneMusic, file_id: FileId, kind: str, content: bytes, media_type: str
 ) -> None:
     await ctx.vendor(FileStore).put(file_id, content, media_type)
+    width, height = image_size(content) or (None, None)
     await ctx.run_mutation(
         record_file,
-        KeptFile(music_id=args.music_id, kind=kind, file_id=file_id, content_type=media_type, size=len(content)),
+        KeptFile(
+            music_id=args.music_id,
+            kind=kind,
+            file_id=file_id,
+            content_type=media_type,
+            size=len(content),
+            width=width,
+            height=height,
+        ),
     )
 
 
@@ -206,8 +217,10 @@ async def record_file(ctx: MutationContext, args: KeptFile) -> None:
         args.music_id, args.file_id, args.content_type, args.size, ctx.now,
     )  # fmt: skip
     if inserted:
-        column = {"audio": "audio_file_id", "image": "image_file_id"}[args.kind]
-        await ctx.db.execute(
-            f"update music set {column} = $2, updated_at = $3 where id = $1",  # noqa: S608 - one of two names above
-            args.music_id, args.file_id, ctx.now,
-        )  # fmt: skip
+        kept = {
+            "audio": "update music set audio_file_id = $2, updated_at = $3 where id = $1",
+            "image": """update music set image_file_id = $2, image_width = $4, image_height = $5, updated_at = $3
+                        where id = $1""",
+        }
+        picture = (args.width, args.height) if args.kind == "image" else ()
+        await ctx.db.execute(kept[args.kind], args.music_id, args.file_id, ctx.now, *picture)

@@ -67,6 +67,8 @@ class SharedMusic(Result):
     created_at: float
     is_owner: bool
     image_url: str | UnsetType = UNSET
+    image_width: int | UnsetType = UNSET
+    image_height: int | UnsetType = UNSET
     audio_url: str | UnsetType = UNSET
     lyric: str | UnsetType = UNSET
     lyric_with_time: Any = UNSET
@@ -119,6 +121,7 @@ async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMus
                    case when u.suspension is null then u.clerk_id else '' end as clerk_id,
                    coalesce(m.audio_file_id, m.audio_url) <> '' as has_audio,
                    coalesce(m.image_file_id, m.image_url) <> '' as has_cover,
+                   m.image_width, m.image_height,
                    case when u.show_name_on_shares then u.name end as name, {OPEN_SQL} as is_open
             from shared_music s
             join music m on m.id = s.music_id
@@ -140,6 +143,8 @@ async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMus
         created_at=to_ms(row["created_at"]),
         is_owner=is_owner,
         image_url=shared_media_url(settings, share_id, "cover") if row["has_cover"] else UNSET,
+        image_width=given(row["image_width"]),
+        image_height=given(row["image_height"]),
         audio_url=shared_media_url(settings, share_id, "audio") if row["has_audio"] else UNSET,
         lyric=given(row["lyric"]),
         lyric_with_time=given(row["lyric_with_time"]),

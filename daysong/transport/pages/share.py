@@ -36,6 +36,8 @@ class Shared(msgspec.Struct, rename="camel"):
 
     title: str = UNTITLED
     image_url: str | None = None
+    image_width: float | None = None
+    image_height: float | None = None
     audio_url: str | None = None
     lyric: str | None = None
     duration: float | None = None
@@ -130,7 +132,7 @@ def _about(song: Shared) -> str:
         day = from_ms(song.created_at)
         facts.append(f'<time datetime="{day:%Y-%m-%d}">{day.day} {day:%B %Y}</time>')
     if song.duration:
-        minutes, seconds = divmod(round(song.duration), 60)
+        minutes, seconds = divmod(whole_seconds(song.duration), 60)
         facts.append(f"{minutes}:{seconds:02}")
     return " · ".join(facts)
 
@@ -164,18 +166,27 @@ def _stanza(stanza: str) -> str:
 
 def _meta(song: Shared, address: str) -> str:
     """What other places show of the link."""
+    image = _web_address(song.image_url)
     told = {
         "og:type": "music.song",
         "og:site_name": "daysong",
         "og:title": song.title,
         "og:url": address,
         "og:description": f"A song{f' by {song.user_name}' if song.user_name else ''}, made from a day in a diary.",
-        "og:image": _web_address(song.image_url),
+        "og:image": image,
         "og:audio": _web_address(song.audio_url),
-        "music:duration": str(round(song.duration)) if song.duration else None,
+        "og:image:width": f"{song.image_width:.0f}" if image and song.image_width else None,
+        "og:image:height": f"{song.image_height:.0f}" if image and song.image_height else None,
+        "music:duration": str(whole_seconds(song.duration)) if song.duration else None,
     }
     lines = [f'<meta property="{name}" content="{escape(text)}">' for name, text in told.items() if text]
-    return "\n".join([*lines, '<meta name="twitter:card" content="summary">'])
+    card = "summary_large_image" if image else "summary"
+    return "\n".join([*lines, f'<meta name="twitter:card" content="{card}">'])
+
+
+def whole_seconds(duration: float) -> int:
+    """Seconds as players show them: the one that has begun is not counted."""
+    return int(duration)
 
 
 def _web_address(url: str | None) -> str | None:
