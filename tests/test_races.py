@@ -66,7 +66,7 @@ async def test_g71_one_charge_is_given_back_once(world: World, alice: Person, ad
 async def test_g71_one_entry_has_one_song_in_the_making(world: World, alice: Person) -> None:
     """The entry's row, which every start updates first, and the index generations_one_live behind it."""
     diary = await alice.mutation("diaries:createDiary", content="Rain.")
-    args = diary_to_song.StartGeneration(content="Rain again.", diary_id=diary["_id"])
+    args = diary_to_song.BeginGeneration(content="Rain again.", diary_id=diary["_id"])
     caller = Caller(subject="user_alice")
     begin = diary_to_song.begin_generation
     runtime = world.app.runtime
@@ -93,7 +93,7 @@ async def _run(world: World, tx: Any, handler: Any, args: Any, caller: Caller) -
 async def test_g71_a_call_and_its_person_begin_one_song_of_an_entry(world: World, alice: Person) -> None:
     """The account's lock: the job of a call's entry and the person's own start, ten times each, make one song."""
     diary = await alice.mutation("diaries:createDiary", content="Rain.")
-    start = diary_to_song.StartGeneration(content="Rain.", diary_id=diary["_id"])
+    start = diary_to_song.BeginGeneration(content="Rain.", diary_id=diary["_id"])
     told = call_to_diary.OneDiary(diary_id=diary["_id"])
     caller = Caller(subject="user_alice")
 
