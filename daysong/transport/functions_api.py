@@ -24,15 +24,18 @@ from daysong.kernel.clock import Clock
 from daysong.kernel.context import Caller, Notes
 from daysong.kernel.registry import Kind, Registry
 from daysong.kernel.runtime import Runtime
-from daysong.transport import calls
+from daysong.transport import calls, encoding
 from daysong.transport.access import note
 from daysong.transport.auth import Authenticator
 from daysong.transport.calls import Failure, Success
+from daysong.transport.encoding import ResultTooLarge
 from daysong.transport.gate import Gate
 from daysong.transport.refusals import Refused, unavailable
 
 # What a body may have in bytes besides the largest arguments. A batch has no more than that for all its queries.
 ENVELOPE = 64 * 1024
+# Of a function, and of all queries of a batch together; in bytes.
+LARGEST_RESULT = 16 * 2**20
 MAX_BATCH = 100
 FORMATS = ("json", "convex_encoded_json")
 
@@ -146,7 +149,8 @@ class FunctionsApi:
         asked = [(_root(query), query.args, _format(query.format)) for query in queries]
         runtime = self._runtime
         now = (clock or runtime.clock).now()
-        results: list[dict[str, Any]] = []
+        results: list[msgspec.Raw] = []
+        left = LARGEST_RESULT
         async with runtime.database.snapshot() as db:
             for path, args, form in asked:
                 # A query that is refused waits for nothing, and others are to have their turn.
@@ -164,7 +168,8 @@ class FunctionsApi:
                     ended = calls.failure(
                         error, function, production=runtime.settings.production, log_lines=notes.log_lines
                     )
-                results.append(self._told(ended, form))
+                results.append(await self._told(ended, form, left))
+                left -= len(bytes(results[-1]))
         note(request.scope, kind="Query", queries=len(asked))
         return _json({"results": results})
 
@@ -188,20 +193,21 @@ class FunctionsApi:
         note(request.scope, outcome=ended.outcome if isinstance(ended, Failure) else "success")
         if isinstance(ended, Failure) and ended.passing:
             raise unavailable()
-        return _json(self._told(ended, form))
+        return _json(await self._told(ended, form))
 
-    def _told(self, ended: Success | Failure, form: values.Format) -> dict[str, Any]:
+    async def _told(self, ended: Success | Failure, form: values.Format, largest: int = LARGEST_RESULT) -> msgspec.Raw:
+        """The answer as JSON; a result of more than `largest` bytes is a failure."""
         if isinstance(ended, Success):
             try:
-                value = values.encode(ended.value, form)
-            except (TypeError, OverflowError) as error:
+                value = msgspec.Raw(encoding.within(await encoding.encoded(ended.value, form), largest))
+            except (TypeError, OverflowError, ResultTooLarge) as error:
                 ended = calls.failure(error, ended.function, production=self._runtime.settings.production)
             else:
-                return {"status": "success", "value": value, "logLines": ended.log_lines}
+                return msgspec.Raw(_encode({"status": "success", "value": value, "logLines": ended.log_lines}))
         told: dict[str, Any] = {"status": "error", "errorMessage": ended.message, "logLines": ended.log_lines}
         if ended.data is not None:
             told["errorData"] = values.encode(ended.data, form)
-        return told
+        return msgspec.Raw(_encode(told))
 
     def timestamp(self) -> Response[bytes]:
         """A moment later than all before, as sockets have them."""

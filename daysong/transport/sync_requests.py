@@ -21,7 +21,7 @@ from daysong.kernel.connections import BROKEN as CONNECTION_LOST
 from daysong.kernel.context import Caller, MutationContext, Notes
 from daysong.kernel.errors import ArgumentValidationError
 from daysong.kernel.registry import Function, Kind
-from daysong.transport import answered, calls, sync_messages, sync_results
+from daysong.transport import answered, calls, encoding, sync_messages
 from daysong.transport.answered import Answer
 from daysong.transport.auth import Session as SignIn
 from daysong.transport.calls import Failure, Success
@@ -139,9 +139,10 @@ class Requests:
             )
         if isinstance(ended, Success):
             try:
-                result = sync_results.encoded(ended.value, session.hub.limits.result)
+                encoded = await encoding.encoded(ended.value)
+                result = encoding.within(encoded, session.hub.limits.result)
                 session.wire.say(sync_messages.succeeded(request, result, ended.log_lines, None))
-            except (TypeError, OverflowError, sync_results.ResultTooLarge) as error:
+            except (TypeError, OverflowError, encoding.ResultTooLarge) as error:
                 ended = calls.failure(
                     error, ended.function, production=session.hub.runtime.settings.production
                 )  # fmt: skip
@@ -307,4 +308,4 @@ class _Once:
         return found
 
     def _encoded(self, value: Any) -> str:
-        return sync_results.encoded(value, self._session.hub.limits.result).decode()
+        return encoding.within(encoding.at_once(value), self._session.hub.limits.result).decode()

@@ -17,19 +17,15 @@ import msgspec
 from daysong.kernel import values
 from daysong.kernel.context import Caller, Notes
 from daysong.kernel.database import Reader, is_closed, savepoint
-from daysong.kernel.errors import DaysongError
 from daysong.kernel.registry import Function, Kind
 from daysong.kernel.runtime import Runtime
-from daysong.transport import calls, sync_messages
+from daysong.transport import calls, encoding, sync_messages
 from daysong.transport.calls import Failure, Success
+from daysong.transport.encoding import ResultTooLarge
 from daysong.transport.sync_messages import Add
 
 _encode = msgspec.json.Encoder().encode
 _REQUEST_ID = "[Request ID: "
-
-
-class ResultTooLarge(DaysongError):
-    """A result that no client takes in one piece."""
 
 
 class Subscription:
@@ -128,7 +124,7 @@ async def _run(
             notes = Notes(subscription.journal)
             ended = await _call(runtime, db, subscription, caller, notes, now=now, careful=careful)
             calls.measure(ended, started)
-            found = _outcome(runtime, subscription, ended, notes, largest=min(budget, largest))
+            found = await _outcome(runtime, subscription, ended, notes, largest=min(budget, largest))
             if found.digest != subscription.digest:
                 budget -= len(bytes(found.told))
             outcomes.append(found)
@@ -159,14 +155,14 @@ async def _call(
         )  # fmt: skip
 
 
-def _outcome(
+async def _outcome(
     runtime: Runtime, subscription: Subscription, ended: Success | Failure, notes: Notes, *, largest: int
 ) -> Outcome:
     number, journal = subscription.query_id, notes.journal
     digest = hashlib.blake2b(digest_size=16)
     if isinstance(ended, Success):
         try:
-            value = encoded(ended.value, largest)
+            value = encoding.within(await encoding.encoded(ended.value), largest)
             told = sync_messages.query_updated(number, value, ended.log_lines, journal)
             digest.update(b"updated")
             digest.update(value)
@@ -184,11 +180,3 @@ def _outcome(
     digest.update(_encode((text, ended.log_lines)))
     digest.update(data or b"none")
     return Outcome(subscription, told, digest.digest(), journal, notes.owners)
-
-
-def encoded(value: Any, largest: int) -> bytes:
-    """A result in its form on the wire; TypeError when it has none, ResultTooLarge over `largest` bytes."""
-    text = _encode(values.encode(value))
-    if len(text) > largest:
-        raise ResultTooLarge(f"Function returned a value of {len(text)} bytes, which is too large.")
-    return text

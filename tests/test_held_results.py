@@ -1,0 +1,90 @@
+"""Large results hold no loop: they are encoded while others are served."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import httpx2
+import msgspec
+import pytest
+
+from daysong.kernel.limits.declarations import INBOUND
+from rehearsal.library import FILL, TIMED
+from rehearsal.line import Line
+from rehearsal.server import Keys
+from rehearsal.watched_server import Watched
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+
+HELD = 0.020  # seconds of CPU
+TRIES = 3
+
+
+@pytest.fixture(scope="module")
+def watched(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """A server as in production."""
+    rates = {f"LIMIT_{name.upper()}": "off" for name in INBOUND}
+    with Watched(environ | rates | {"DAYSONG_TEST": ""}, tmp_path_factory.mktemp("results")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def token(watched: Watched, keys: Keys, outside_database: str) -> str:
+    """Somebody with 500 songs, with all words timed, and entries of 8,000 letters that take three bytes each."""
+    subject = f"user_{uuid.uuid4()}"
+    token = keys.token(subject, email=f"{subject}@example.test")
+
+    async def fill() -> None:
+        async with httpx2.AsyncClient(base_url=watched.origin, trust_env=False) as client:
+            call = {"path": "users:ensureCurrentUser", "args": {}}
+            await client.post("/api/mutation", json=call, headers={"Authorization": f"Bearer {token}"})
+        connection = await asyncpg.connect(outside_database)
+        now = await connection.fetchval("select now()")
+        await connection.execute(FILL, subject, 500, now, msgspec.json.encode(TIMED).decode())
+        await connection.execute(
+            """update diaries set content = repeat('雨', 2600) from users u
+               where u.id = user_id and clerk_id = $1""",
+            subject,
+        )
+        await connection.close()
+
+    asyncio.run(fill())
+    return token
+
+
+async def least(watched: Watched, act: Any) -> float:
+    """The shortest time that the loop was held while that was done."""
+    held = 1.0
+    for _ in range(TRIES):
+        watched.figures()
+        await act()
+        held = min(held, watched.figures().held)
+    return held
+
+
+@pytest.mark.parametrize("path", ["music:listPlaylistMusic", "diaries:listDiaries"])
+async def test_g41_a_large_list_holds_no_loop(watched: Watched, token: str, path: str) -> None:
+    """Over HTTP, and on a socket."""
+    sizes = []
+
+    async def ask() -> None:
+        async with httpx2.AsyncClient(base_url=watched.origin, trust_env=False) as client:
+            call = {"path": path, "args": {}, "format": "convex_encoded_json"}
+            answer = await client.post("/api/query", json=call, headers={"Authorization": f"Bearer {token}"})
+            sizes.append(len(answer.content))
+
+    async def subscribe() -> None:
+        async with Line(watched.origin) as line:
+            await line.connect()
+            await line.be(0, token)
+            await line.ask(0, q0=(path, {}))
+            await line.hear(lambda m: m["type"] == "Transition" and bool(m["modifications"]))
+
+    held = [await least(watched, ask), await least(watched, subscribe)]
+    print(f"{path}: {max(sizes) / 2**20:.1f} MiB, held for {held[0] * 1000:.1f} ms and {held[1] * 1000:.1f} ms of CPU")
+    assert max(sizes) > 2**20
+    assert max(held) < HELD
