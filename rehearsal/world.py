@@ -21,7 +21,8 @@ from daysong.commands.surroundings import free_port
 from daysong.kernel import settings
 from daysong.kernel.clock import MovableClock
 from daysong.kernel.context import Caller
-from daysong.kernel.registry import Function, Registry
+from daysong.kernel.raised import ANYWHERE, codes_of
+from daysong.kernel.registry import Function, Registry, canonical
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
 from daysong.sandbox.composer import compose
@@ -229,8 +230,17 @@ class Person:
         )
         said = answer.raise_for_status().json()
         if said["status"] != "success":
-            raise FunctionError(said)
+            failed = FunctionError(said)
+            self._assert_documented(path, failed.code)
+            raise failed
         return said["value"]
+
+    def _assert_documented(self, path: str, code: str | None) -> None:
+        """Documents list the codes of a function as `kernel/raised.py` finds them: there must be no others."""
+        function = self._world.app.runtime.registry.named(canonical(path))
+        if code is not None and function is not None:
+            documented = {*codes_of(function.handler), *codes_of(function.settled_by or function.handler)}
+            assert code in documented | ANYWHERE, f"{path} fails with {code}, which no document says"
 
     async def song(self, content: str = "I walked home in the rain and called my sister", **more: Any) -> Any:
         """A finished song of a new entry, as the playlist shows it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import typing
 from collections.abc import Iterable
@@ -13,7 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import inspect as types
 
+from daysong.kernel.raised import codes_of, errors_of
 from daysong.kernel.registry import Function
+from daysong.kernel.wire_words import about, field_names
 
 HEAD = """# Functions
 
@@ -22,6 +23,17 @@ Written by `daysong functions > docs/FUNCTIONS.md`; a test fails when it is out 
 A function is called by its name, `module:function`. Public ones may be called by anybody, internal ones only with the
 admin key and by the service itself, most of them as jobs. Queries read, mutations write in one transaction, actions may
 wait for vendors. `?` marks what may be left out. Times are milliseconds since the epoch, UTC; ids are opaque.
+A function that fails as it may gives its caller one of the codes below, as `errorData.code`; see [Errors](#errors).
+"""
+
+ERRORS = """
+## Errors
+
+Codes and messages of failures that callers can act on. Any function may also fail without a code: its arguments do not
+fit (the message names the field), too many changes at once, or something unexpected.
+
+| code | message |
+|---|---|
 """
 
 ID = (1, 64)  # the lengths of IdText
@@ -42,37 +54,44 @@ def document(functions: Iterable[Function]) -> str:
     parts = [HEAD]
     for module, members in groupby(functions, key=_module):
         parts += [f"\n## {module}\n", *(_function(function, names) for function in members)]
+    parts += [ERRORS, *_errors(functions)]
     parts += ["\n## Types\n", *(_type(kind, names) for kind in names.mentioned())]
     return "".join(parts)
+
+
+def _errors(functions: Iterable[Function]) -> list[str]:
+    kinds = {kind for function in functions for kind in errors_of(function.handler)}
+    lines = sorted({(kind.code, kind.default_message) for kind in kinds})
+    return [f"| `{code}` | {message} |\n" for code, message in lines]
 
 
 def _module(function: Function) -> str:
     return function.identifier.rpartition(":")[0]
 
 
-def _said(thing: Any) -> str:
-    """The first paragraph of a docstring; of one that was generated, nothing."""
-    said = (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("\n", " ")
-    return "" if said.startswith(f"{thing.__name__}(") else said
+def _said(thing: Any, names: _Names) -> str:
+    """The first paragraph of a docstring."""
+    return about(thing, names.fields).partition("\n\n")[0].replace("\n", " ")
 
 
 def _function(function: Function, names: _Names) -> str:
     asked: Any = types.type_info(function.args_type)
     takes = ", ".join(_field(field, names, optional=not field.required) for field in asked.fields)
+    fails = ", ".join(f"`{code}`" for code in codes_of(function.handler))
     return f"""
 ### {function.identifier}
 
-{"Public" if function.public else "Internal"} {function.kind.value.lower()}. {_said(function.handler)}
+{"Public" if function.public else "Internal"} {function.kind.value.lower()}. {_said(function.handler, names)}
 
 - takes {f"`{takes}`" if takes else "nothing"}
 - gives `{" | ".join(_shown(one, names) for one in _results(function))}`
-"""
+{f"- fails with {fails}" + chr(10) if fails else ""}"""
 
 
 def _type(kind: type, names: _Names) -> str:
     described: Any = types.type_info(kind)
     lines = "".join(f"- `{_field(field, names, optional=_may_be_absent(field))}`\n" for field in described.fields)
-    return f"\n### {names.of(kind)}\n\n{_said(kind)}\n\n{lines}"
+    return f"\n### {names.of(kind)}\n\n{_said(kind, names)}\n\n{lines}"
 
 
 def _results(function: Function) -> list[types.Type]:
@@ -121,7 +140,9 @@ class _Names:
     """What the types of functions are called: by their own name, with their file's before it where two have one."""
 
     def __init__(self, functions: Iterable[Function]) -> None:
+        functions = list(functions)
         self._types: dict[type, None] = {}
+        self.fields = field_names(functions)
         for function in functions:
             for field in types.type_info(function.args_type).fields:  # type: ignore[attr-defined]  # always a struct
                 self._collect(field.type)

@@ -132,3 +132,25 @@ async def test_f61_g46_an_entry_must_say_something_and_end_somewhere(
             await alice.call(kind, path, {"content": content, **more})
         assert refused.value.data == {"code": code, "message": message}
     assert await rows(world) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "args", "told"),
+    [
+        ("diaries:createDiary", {"content": 5}, "Expected `string`, got `number`"),
+        ("diaries:getDiary", {"diaryId": "x" * 65}, "Expected `string` of length <= 64"),
+        ("diaries:pageDiaries", {"limit": 101}, "Expected `integer` <= 100"),
+        ("diaries:pageDiaries", {"limit": True}, "Expected `integer`, got `boolean`"),
+        ("diaries:pageDiaries", {"cursor": 1.5}, "Expected `string | null`, got `number`"),
+        ("diaries:pageDiaries", {"paginationOpts": []}, "Expected `object`, got `array`"),
+        ("callSettings:upsertCallSettings", {"cadence": "hourly"}, "must be one of custom, daily, weekdays, weekends"),
+    ],
+)
+async def test_g64_refusals_are_in_the_words_of_the_wire(
+    alice: Person, path: str, args: dict[str, Any], told: str
+) -> None:
+    """JavaScript has strings and numbers, and no `str` or `int`; limits and choices are named."""
+    function = next(one for one in PUBLIC if one.identifier == path)
+    with pytest.raises(FunctionError) as refused:
+        await alice.call(function.kind.value.lower(), path, valid(function) | args)
+    assert told in str(refused.value)

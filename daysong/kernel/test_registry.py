@@ -200,16 +200,25 @@ def test_two_functions_of_one_name_are_refused() -> None:
         ({}, "Object is missing the required field `diaryId`.\nPath: ."),
         ({"diaryId": "d", "mood": 1}, "Object contains extra field `mood` that is not in the validator.\nPath: ."),
         ({"diary_id": "d"}, "Object contains extra field `diary_id` that is not in the validator.\nPath: ."),
-        ({"diaryId": 5.0}, "Value does not match validator.\nPath: .diaryId\nExpected `str`, got `int`"),
-        ({"diaryId": None}, "Value does not match validator.\nPath: .diaryId\nExpected `str`, got `null`"),
-        ({"diaryId": ""}, "Value does not match validator.\nPath: .diaryId\nExpected `str` of length >= 1"),
-        ({"diaryId": "x" * 65}, "Value does not match validator.\nPath: .diaryId\nExpected `str` of length <= 64"),
-        ({"diaryId": "d", "page": 1.5}, "Value does not match validator.\nPath: .page\nExpected `int`, got `float`"),
-        ({"diaryId": "d", "page": 1e300}, "Value does not match validator.\nPath: .page\nExpected `int`, got `float`"),
-        ({"diaryId": "d", "page": True}, "Value does not match validator.\nPath: .page\nExpected `int`, got `bool`"),
+        ({"diaryId": 5.0}, "Value does not match validator.\nPath: .diaryId\nExpected `string`, got `number`"),
+        ({"diaryId": None}, "Value does not match validator.\nPath: .diaryId\nExpected `string`, got `null`"),
+        ({"diaryId": ""}, "Value does not match validator.\nPath: .diaryId\nExpected `string` of length >= 1"),
+        ({"diaryId": "x" * 65}, "Value does not match validator.\nPath: .diaryId\nExpected `string` of length <= 64"),
+        (
+            {"diaryId": "d", "page": 1.5},
+            "Value does not match validator.\nPath: .page\nExpected `integer`, got `number`",
+        ),
+        (
+            {"diaryId": "d", "page": 1e300},
+            "Value does not match validator.\nPath: .page\nExpected `integer`, got `number`",
+        ),
+        (
+            {"diaryId": "d", "page": True},
+            "Value does not match validator.\nPath: .page\nExpected `integer`, got `boolean`",
+        ),
         (
             {"diaryId": "d", "tempo": "fast"},
-            "Value does not match validator.\nPath: .tempo\nExpected `float | null`, got `str`",
+            "Value does not match validator.\nPath: .tempo\nExpected `number | null`, got `string`",
         ),
         (
             {"diaryId": "d", "verses": [{"firstLine": "la"}, {}]},
@@ -221,7 +230,7 @@ def test_two_functions_of_one_name_are_refused() -> None:
         ),
         (
             {"diaryId": "d", "verses": [{"firstLine": "la la la la"}]},
-            "Value does not match validator.\nPath: .verses[0].firstLine\nExpected `str` of length <= 10",
+            "Value does not match validator.\nPath: .verses[0].firstLine\nExpected `string` of length <= 10",
         ),
         (
             {"diaryId": "d", "verses": {}},
@@ -229,7 +238,7 @@ def test_two_functions_of_one_name_are_refused() -> None:
         ),
         (
             {"diaryId": "d", "byName": {"alice": "x"}},
-            "Value does not match validator.\nPath: .byName[...]\nExpected `int`, got `str`",
+            "Value does not match validator.\nPath: .byName[...]\nExpected `integer`, got `string`",
         ),
         (
             {"diaryId": "d", "verses": [{"firstLine": "la\0"}]},

@@ -5,10 +5,9 @@ It is made from the registry, so that what is described is what runs. /docs show
 
 from __future__ import annotations
 
-import inspect
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -18,8 +17,11 @@ from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 
 from daysong.kernel.errors import DaysongError
+from daysong.kernel.raised import codes_of, errors_of
 from daysong.kernel.registry import Function, Registry
 from daysong.kernel.settings import Settings
+from daysong.kernel.wire_words import about, field_names, on_the_wire
+from daysong.transport.refusals import REFUSALS
 
 REFERENCE = "#/components/schemas/{name}"
 
@@ -49,16 +51,18 @@ def document(registry: Registry, settings: Settings) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the public functions."""
     functions = public(registry)
     shapes, named = schemas(functions)
+    fields = field_names(functions)
     return {
         "openapi": "3.1.0",
         "info": {"title": "daysong", "version": version("daysong"), "description": ABOUT},
         "servers": [{"url": settings.site_url}],
         "tags": [{"name": module} for module in sorted({module_of(function) for function in functions})],
         "paths": {
-            address(function): {"post": _operation(function, *shapes[function.identifier])} for function in functions
+            address(function): {"post": _operation(function, fields, *shapes[function.identifier])}
+            for function in functions
         },
         "components": {
-            "schemas": named | _SHARED,
+            "schemas": named | _SHARED | {"ErrorCode": _error_code(functions)},
             "responses": _REFUSALS,
             "securitySchemes": {"session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
@@ -75,11 +79,6 @@ def module_of(function: Function) -> str:
     return function.identifier.rpartition(":")[0]
 
 
-def about(function: Function) -> str:
-    """What the function's docstring says."""
-    return inspect.getdoc(function.handler) or ""
-
-
 def schemas(functions: Iterable[Function]) -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
     """Each function's arguments and result as JSON Schema, and the named types these refer to."""
     functions = list(functions)
@@ -90,6 +89,10 @@ def schemas(functions: Iterable[Function]) -> tuple[dict[str, tuple[Any, Any]], 
         found, named = msgspec.json.schema_components(every, schema_hook=_unknown_type, ref_template=REFERENCE)
     except TypeError as error:
         raise DaysongError(f"a public function's types cannot be described: {error}") from error
+    fields = field_names(functions)
+    for schema in named.values():
+        if "description" in schema:
+            schema["description"] = on_the_wire(schema["description"], fields)
     described = iter(found)
 
     def shape(members: list[Any]) -> Any:
@@ -112,8 +115,18 @@ def _unknown_type(annotation: type) -> dict[str, Any]:
     raise NotImplementedError
 
 
-def _operation(function: Function, args: Any, result: Any) -> dict[str, Any]:
-    summary, _, rest = about(function).partition("\n")
+def _error_code(functions: Iterable[Function]) -> dict[str, Any]:
+    kinds = {kind for function in functions for kind in errors_of(function.handler)}
+    told = sorted({(kind.code, kind.default_message) for kind in kinds})
+    return {
+        "type": "string",
+        "enum": sorted({code for code, _ in told}),
+        "description": "\n".join(f"`{code}`: {message}" for code, message in told),
+    }
+
+
+def _operation(function: Function, fields: Mapping[str, str], args: Any, result: Any) -> dict[str, Any]:
+    summary, _, rest = about(function.handler, fields).partition("\n")
     return {
         "operationId": function.identifier.replace("/", "."),
         "tags": [module_of(function)],
@@ -136,11 +149,19 @@ def _operation(function: Function, args: Any, result: Any) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The function ran",
-                "content": {"application/json": {"schema": {"oneOf": [_success(result), _FAILED]}}},
+                "content": {"application/json": {"schema": {"oneOf": [_success(result), _failed(function)]}}},
             },
             **{status: {"$ref": f"#/components/responses/{name}"} for status, name in _BY_STATUS.items()},
         },
     }
+
+
+def _failed(function: Function) -> dict[str, Any]:
+    codes = codes_of(function.handler)
+    if not codes:
+        return _FAILED
+    code = {"properties": {"code": {"enum": codes}}}
+    return {"allOf": [_FAILED, {"properties": {"errorData": code}}]}
 
 
 def _success(result: Any) -> dict[str, Any]:
@@ -164,6 +185,7 @@ _BY_STATUS = {
     "500": "ServerError",
     "503": "Unavailable",
 }
+_ERROR_CODE = {"$ref": REFERENCE.format(name="ErrorCode")}
 _SHARED: dict[str, Any] = {
     "Format": {
         "type": "string",
@@ -179,7 +201,7 @@ _SHARED: dict[str, Any] = {
             "errorMessage": {"type": "string"},
             "errorData": {
                 "type": "object",
-                "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+                "properties": {"code": _ERROR_CODE, "message": {"type": "string"}},
                 "required": ["code", "message"],
             },
             "logLines": {"type": "array", "items": {"type": "string"}},
@@ -188,7 +210,7 @@ _SHARED: dict[str, Any] = {
     },
     "Refused": {
         "type": "object",
-        "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+        "properties": {"code": {"type": "string", "enum": sorted(REFUSALS)}, "message": {"type": "string"}},
         "required": ["code", "message"],
     },
 }

@@ -21,6 +21,16 @@ UNAVAILABLE = (DatabaseUnavailable, TooBusy, *LOST)
 log = logs.get_logger("http")
 
 
+# The codes of all refusals but those of webhooks.
+REFUSALS = frozenset({
+    "AuthProviderUnavailable", "BadArguments", "BadComponentPath", "BadDeployKey", "BadFormat", "BadJsonBody",
+    "BadRequest", "BadTimestamp", "BadValue", "ClockWrong", "DatabaseUnavailable", "Forbidden",
+    "InternalServerError", "InvalidAuthHeader", "MethodNotAllowed", "MigrationsPending", "NotFound",
+    "PayloadTooLarge", "RateLimited", "RequestTimeout", "ServiceUnavailable", "StorageUnavailable", "TooBusy",
+    "TooManyQueries", "TooManyRequests",
+})  # fmt: skip
+
+
 class Refused(DaysongError):
     """A request is turned away: `code` is for programs and stays as it is, `message` is for people.
 

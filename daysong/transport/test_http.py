@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import pytest
 from msgspec import UNSET, UnsetType
 
+from daysong.kernel import arguments
 from daysong.kernel.context import MutationContext, QueryContext
+from daysong.kernel.raised import all_errors
 from daysong.kernel.registry import Args, NoArgs, Result, Room
+from daysong.transport import refusals
 from daysong.transport.conftest import App, MakeApp
+from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -78,6 +84,42 @@ async def test_the_document_has_every_public_function_with_its_types(app: App) -
     assert succeeded["properties"]["value"] == {"type": "array", "items": {"$ref": "#/components/schemas/Line"}}
     assert failed == {"$ref": "#/components/schemas/Failed"}
     assert schemas["Line"]["required"] == ["text"]
+
+
+async def test_g64_the_document_says_how_a_function_may_fail(world: World) -> None:
+    """Codes of errors, `code` fields and statuses are enums, and descriptions are in the words of the wire."""
+    document = (await world.http.get("/openapi.json")).json()
+    schemas = document["components"]["schemas"]
+
+    def failure(path: str) -> Any:
+        operation = document["paths"][f"/api/run/{path}"]["post"]
+        return operation["responses"]["200"]["content"]["application/json"]["schema"]["oneOf"][1]
+
+    reference, more = failure("diaries/createDiary")["allOf"]
+    assert reference == {"$ref": "#/components/schemas/Failed"}
+    codes = ["diary_is_empty", "diary_too_long", "unauthorized"]
+    assert more["properties"]["errorData"]["properties"]["code"]["enum"] == codes
+    assert failure("billing/getPlans") == reference
+    assert set(codes) <= set(schemas["ErrorCode"]["enum"])
+    assert "Content is too long: at most 50,000 characters" in schemas["ErrorCode"]["description"]
+    assert "InvalidAuthHeader" in schemas["Refused"]["properties"]["code"]["enum"]
+    assert schemas["PlaylistItem"]["properties"]["status"]["enum"] == ["failed", "pending", "ready"]
+    assert schemas["SubscriptionStatus"]["properties"]["tier"]["enum"] == ["free", "monthly", "weekly", "yearly"]
+    for text in ((await world.http.get("/openapi.json")).text, (await world.http.get("/docs")).text):
+        kinds = {kind.__name__ for kind in all_errors() if re.search("[a-z][A-Z]", kind.__name__)}
+        # The message of a testing function's begins with its name.
+        assert (kinds - {"InvalidCursor"} - refusals.REFUSALS).isdisjoint(re.findall(r"\w+", text))
+        assert not re.search(r"\bNone\b|next_cursor|is_private", text)
+    assert "Fails with <code>diary_is_empty</code>" in (await world.http.get("/docs")).text
+
+
+def test_g64_every_refusal_is_in_the_document() -> None:
+    """Those of webhooks are not: they are for vendors."""
+    sources = [path.read_text() for path in Path(refusals.__file__).parent.glob("*.py") if "test" not in path.name]
+    sources.append(Path(arguments.__file__).read_text())
+    found = re.findall(r'(?:Refused|answer|BadArguments)\((?:[\w.]+, )?"([A-Z]\w+)"', "".join(sources))
+    assert len(found) > 15
+    assert set(found) <= refusals.REFUSALS
 
 
 async def test_a_result_of_several_types_is_any_of_them(app: App) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import msgspec
@@ -25,7 +25,7 @@ class PrimaryMusic(Result):
     """The song shown with an entry; `reason` says why a failed one failed."""
 
     id: str = msgspec.field(name="_id")
-    status: str
+    status: Literal["pending", "ready", "failed"]
     reason: str | UnsetType = UNSET
     title: str | UnsetType = UNSET
     image_url: str | UnsetType = UNSET

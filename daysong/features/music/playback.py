@@ -39,7 +39,7 @@ class PlaylistItem(Result):
 
     id: str = msgspec.field(name="_id")
     creation_time: float = msgspec.field(name="_creationTime")
-    status: str
+    status: rules.TrackStatus
     created_at: float
     updated_at: float
     diary_id: str | UnsetType = UNSET
@@ -64,7 +64,7 @@ class OneDiary(Args):
 class Progress(Result):
     """How far the making of a song has come; `reason` is there when it failed."""
 
-    stage: str
+    stage: rules.Status
     updated_at: float
     reason: str | UnsetType = UNSET
 

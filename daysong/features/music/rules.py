@@ -9,6 +9,7 @@ from typing import Literal
 from daysong.kernel.errors import ExpectedError
 
 Status = Literal["queued", "writing", "composing", "ready", "failed", "canceled"]
+TrackStatus = Literal["pending", "ready", "failed"]
 
 # A status moves along these steps; the last three are final, but for the one step of `is_gift`.
 STEPS: Mapping[Status, frozenset[Status]] = {

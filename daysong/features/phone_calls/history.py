@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import asyncpg
 import msgspec
@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.phone_calls.calendar import is_known, local_time
 from daysong.features.phone_calls.rules import Status
+from daysong.features.phone_calls.sessions import Direction
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.clock import to_ms
 from daysong.kernel.context import QueryContext
@@ -56,7 +57,7 @@ class CallJob(Result):
     call_settings_id: str
     scheduled_for_utc: float = msgspec.field(name="scheduledForUTC")
     status: Status
-    kind: str
+    kind: Literal["scheduled", "test"]
     attempts: int
     updated_at: float
     vapi_call_id: str | UnsetType = UNSET
@@ -85,8 +86,8 @@ class CallSession(Result):
     creation_time: float = msgspec.field(name="_creationTime")
     user_id: str
     vapi_call_id: str
-    direction: str
-    state: str
+    direction: Direction
+    state: Literal["in-progress", "completed", "no-answer", "busy", "voicemail", "failed"]
     call_job_id: str | UnsetType = UNSET
     started_at: float | UnsetType = UNSET
     ended_at: float | UnsetType = UNSET

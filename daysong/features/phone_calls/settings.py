@@ -123,7 +123,7 @@ class CallSettings(Result):
     phone_e164: str
     timezone: str
     time_of_day: str
-    cadence: str
+    cadence: Cadence
     active: bool
     language: str
     consent: Literal["unknown", "granted", "refused"]

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.links import media_url, share_url
+from daysong.features.music.rules import TrackStatus
 from daysong.features.pages import LARGEST_LIST, LONGEST_LIST, json_bytes
 from daysong.features.sharing.rules import ShareNotFound
 from daysong.features.subscriptions import accounts
@@ -39,7 +40,7 @@ class OwnSharedTrack(Result, kw_only=True):
     """The track behind a share, with its entry: of that, the first 2,000 characters."""
 
     id: str = msgspec.field(name="_id")
-    status: str
+    status: TrackStatus
     title: str | UnsetType = UNSET
     image_url: str | UnsetType = UNSET
     audio_url: str | UnsetType = UNSET

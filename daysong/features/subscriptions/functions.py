@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import asyncpg
 from msgspec import UNSET, UnsetType
 
 from daysong.features.subscriptions import accounts, revenuecat_billing, usage
 from daysong.features.subscriptions.revenuecat_billing import OneUser, UserNotFound
-from daysong.features.subscriptions.rules import LONGEST_PERIOD, PLANS, Quota
+from daysong.features.subscriptions.rules import LONGEST_PERIOD, PLANS, Quota, Tier
 from daysong.features.subscriptions.status import (
     READS,
     SubscriptionStatus,
@@ -32,7 +34,7 @@ LIMIT_REACHED = "You have used all your songs of this period."
 class PlanOffered(Result):
     """A plan as it is sold; `price` in US dollars."""
 
-    tier: str
+    tier: Tier
     music_limit: float
     period_days: float | None
     price: float
@@ -41,7 +43,7 @@ class PlanOffered(Result):
 class CurrentUsage(Result):
     """What is used and left, and when the period begins and ends (ms)."""
 
-    tier: str
+    tier: Tier
     music_generations_used: float
     music_limit: float
     remaining_quota: float
@@ -53,7 +55,7 @@ class Allowance(Result):
     """Whether a song can be made, and the numbers behind it."""
 
     can_generate: bool
-    tier: str
+    tier: Tier
     current_usage: float
     limit: float
     remaining_quota: float
@@ -79,8 +81,8 @@ class Recorded(Result):
     current_usage: float
     limit: float
     remaining_quota: float
-    tier: str
-    code: str | UnsetType = UNSET
+    tier: Tier
+    code: Literal["USAGE_LIMIT_REACHED"] | UnsetType = UNSET
     reason: str | UnsetType = UNSET
 
 
@@ -234,7 +236,7 @@ async def _recorded(
     user_id: UserId,
     *,
     success: bool,
-    code: str | UnsetType = UNSET,
+    code: Literal["USAGE_LIMIT_REACHED"] | UnsetType = UNSET,
     reason: str | UnsetType = UNSET,
 ) -> Recorded:
     quota = await usage.quota_of(ctx.db, user_id, ctx.now)

@@ -17,7 +17,7 @@ import asyncpg
 import msgspec
 
 from daysong.features.subscriptions.holdings import Lines, spans, summary
-from daysong.features.subscriptions.rules import Counted, Quota, Standing, quota
+from daysong.features.subscriptions.rules import Counted, Quota, Standing, Status, Tier, quota
 from daysong.kernel.clock import to_ms
 from daysong.kernel.registry import Result
 
@@ -40,8 +40,8 @@ def status_columns(since: str) -> str:
 class SubscriptionStatus(Result):
     """A subscription as the apps show it; times in ms."""
 
-    tier: str
-    status: str
+    tier: Tier
+    status: Status
     music_generations_used: float
     music_limit: float
     period_start: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from html import escape
 from itertools import groupby
 from typing import Any
@@ -11,7 +12,9 @@ from litestar import Request, Response, get
 from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 
+from daysong.kernel.raised import codes_of
 from daysong.kernel.registry import Function, Registry
+from daysong.kernel.wire_words import about, field_names
 from daysong.transport import openapi
 from daysong.transport.pages.assets import page
 
@@ -37,25 +40,28 @@ def content(registry: Registry) -> str:
     """The functions by module, then the types they name, as HTML."""
     functions = openapi.public(registry)
     shapes, named = openapi.schemas(functions)
+    fields = field_names(functions)
     parts = [f"<p>{_prose(paragraph)}</p>" for paragraph in openapi.ABOUT.split("\n\n")]
     for module, members in groupby(functions, openapi.module_of):
         parts.append(f"<h2>{escape(module)}</h2>")
-        parts.extend(_function(function, *shapes[function.identifier], named) for function in members)
+        parts.extend(_function(function, fields, *shapes[function.identifier], named) for function in members)
     parts.append("<h2>Types</h2>")
     arguments = {_name(args) for args, _ in shapes.values() if "$ref" in args}
     parts.extend(_type(name, named[name]) for name in sorted(named) if name not in arguments)
     return "\n".join(parts)
 
 
-def _function(function: Function, args: Any, result: Any, named: dict[str, Any]) -> str:
+def _function(function: Function, names: Mapping[str, str], args: Any, result: Any, named: dict[str, Any]) -> str:
+    codes = ", ".join(f"<code>{escape(code)}</code>" for code in codes_of(function.handler))
     fields = named[_name(args)] if "$ref" in args else args
     kind = function.kind.value.lower()
     return f"""<article id="{escape(function.identifier)}">
 <h3><code>{escape(function.identifier)}</code> <span class="kind {kind}">{kind}</span></h3>
-<p>{_prose(openapi.about(function))}</p>
+<p>{_prose(about(function.handler, names))}</p>
 <p class="address"><code>POST {escape(openapi.address(function))}</code></p>
 {_fields(fields) or "<p>No arguments.</p>"}
 <p>Returns {_shape(result)}</p>
+{codes and f"<p>Fails with {codes}</p>"}
 </article>"""
 
 
