@@ -192,7 +192,7 @@ async def count(database: Any, figures: Figures) -> None:
 async def serve(database_url: str, folder: Path, port: int, cap: str) -> None:
     """A whole daysong, until it is told to stop."""
     # Whoever started it reads no log.
-    logs.configure(readable=True, quiet=True)
+    logs.configure(readable=True, silent=True)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     environ = LIMITS | {"LIMIT_COST_DAY": cap}
@@ -215,8 +215,10 @@ def _attacked(database_url: str, options: argparse.Namespace) -> Figures:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True) as server:  # noqa: S603
             assert server.stdout is not None
             next(line for line in server.stdout if line.startswith("ready"))
-            figures = asyncio.run(attack(f"http://127.0.0.1:{port}", options.accounts, options.seconds))
-            server.send_signal(signal.SIGTERM)
+            try:
+                figures = asyncio.run(attack(f"http://127.0.0.1:{port}", options.accounts, options.seconds))
+            finally:
+                server.send_signal(signal.SIGTERM)
             last = [line for line in server.stdout if line.startswith("[")][-1]
     figures.spent, figures.songs, figures.most_songs = json.loads(last)
     return figures
