@@ -160,4 +160,5 @@ class Server:
         unexpected = re.compile(
             r"Traceback|\[error|\[critical|\[warning|\bERROR\b|Exception|never (retrieved|awaited)|RuntimeWarning"
         )
-        return [line for line in lines if unexpected.search(line)]
+        # Tests show wrong keys on purpose.
+        return [line for line in lines if unexpected.search(line) and "wrong admin key" not in line]
