@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from conftest import NOW
 from daysong.kernel.context import SYSTEM
+from daysong.kernel.database import Database, Transaction
 from daysong.kernel.migrations import migrate
 from daysong.kernel.server_support import OLDEST_VERSION
 from daysong.transport import schedule
@@ -55,3 +58,21 @@ async def test_g40_sign_up_entry_song_share_and_deletion_work(older: InstalledPo
         again = await world.person("alice")
         assert (await again.query("usage:canCurrentUserGenerateMusic"))["currentUsage"] == 1
         assert await world.db.pool.fetchval("select count(*) from jobs where status = 'dead'") == 0
+
+
+async def test_g52_a_server_without_a_connection_to_spare_is_waited_for(older: InstalledPostgres) -> None:
+    """`too many connections` fails no call while the pool has others that come back."""
+    admin = await asyncpg.connect(older.url())
+    await admin.execute("create role limited login connection limit 2")
+    await admin.close()
+    database = Database(older.url().replace("postgres@", "limited@"), max_connections=8)
+    await database.open()
+    try:
+        done = await asyncio.gather(*(database.mutate(_short) for _ in range(40)))
+        assert done == [1] * 40
+    finally:
+        await database.close()
+
+
+async def _short(tx: Transaction) -> int:
+    return int(await tx.fetchval("select 1 from pg_sleep(0.005)"))
