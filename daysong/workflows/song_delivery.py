@@ -247,9 +247,8 @@ async def _fail(ctx: MutationContext, generation_id: str, number: int | None, re
 
 @music.mutation()
 async def complete_suno_task(ctx: MutationContext, args: CompletedTask) -> None:
-    """Complete a task by its id, with tracks as Suno sends them; nothing happens to one that has ended.
-
-    Nothing happens either without any audio, or with audio from hosts that files are not fetched from.
+    """Complete a task by its id, with tracks as Suno sends them. Changes nothing when the task has ended, when no track
+    has audio, or when all audio is on hosts that files are not fetched from.
     """
     generation_id = await ctx.db.fetchval("select id from generations where task_id = $1", args.task_id)
     tracks = parse_tracks(args.tracks)

@@ -219,7 +219,9 @@ async def _record(ctx: MutationContext, user_id: UserId) -> Recorded:
 
 @room.mutation()
 async def decrement_music_generation(ctx: MutationContext, args: OneUser) -> Recorded:
-    """Give back the song that was recorded last, once; what a song in the making holds is not given back here."""
+    """Give back the song that was recorded last, once. With none to give back, `success` is false and nothing changes;
+    what a song in the making holds is not given back here.
+    """
     user_id = await _existing(ctx, args)
     released = await usage.release(ctx.db, user_id, "decremented", ctx.now)
     return await _recorded(ctx, user_id, success=released)
