@@ -13,7 +13,7 @@ from litestar.types import ASGIApp
 from daysong.features import preferences, profile
 from daysong.features.diaries import functions as diaries
 from daysong.features.music import playback
-from daysong.features.phone_calls import dialing, inbound
+from daysong.features.phone_calls import dialing, inbound, zones
 from daysong.features.phone_calls import history as call_history
 from daysong.features.phone_calls import internal as call_internals
 from daysong.features.phone_calls import settings as call_settings
@@ -128,6 +128,7 @@ class App:
         clock = clock or SystemClock()
         self.settings = settings
         self.clock = clock
+        zones.use(settings.tzdata_dir)
         self.database = Database(
             settings.database_url,
             max_connections=settings.database_pool,
@@ -202,6 +203,7 @@ class App:
         """Connect to the database. The server and the worker of one process may both ask; the first one does."""
         self._users += 1
         if self._users == 1:
+            zones.report(self.clock.now().date())
             await self.database.open()
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ import asyncpg
 from rich.console import Console
 from rich.markup import escape
 
+from daysong.features.phone_calls import zones
 from daysong.features.subscriptions import unmapped
 from daysong.kernel import connections, embedded, logs, migrations, settings
 from daysong.kernel.clock import SystemClock
@@ -31,6 +32,10 @@ PATIENCE = 20.0
 MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "warning": "[yellow]![/]", "skipped": "[yellow]–[/]"}
 
 Check = Callable[[], Awaitable[str]]
+
+
+class NotUrgent(DaysongError):
+    """Something works, and should be seen to all the same."""
 
 
 class Finding(NamedTuple):
@@ -79,6 +84,7 @@ async def _findings(
         ("Schema", lambda: _schema(found), "DATABASE_URL"),
         ("Clock", lambda: _clock(found), "DATABASE_URL"),
         ("Files", lambda: _files(found), None),
+        ("Time zones", lambda: _zones(found), None),
         ("Clerk", lambda: _clerk(found), "CLERK_FRONTEND_API_URL"),
         ("OpenAI", lambda: _openai(found), "OPENAI_API_KEY"),
         ("Suno", lambda: _suno(found), "SUNO_API_KEY"),
@@ -97,6 +103,8 @@ async def _findings(
         try:
             async with asyncio.timeout(PATIENCE):
                 yield Finding(name, "ok", await check())
+        except NotUrgent as warning:
+            yield Finding(name, "warning", str(warning))
         except VendorError as error:
             yield Finding(name, "failed", error.detail)
         except (DaysongError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -146,6 +154,13 @@ async def _clock(found: Settings) -> str:
 
 async def _products(found: Settings) -> str:
     return await unmapped.check(found.listen_url, found, SystemClock().now())
+
+
+async def _zones(found: Settings) -> str:
+    today, data = SystemClock().now().date(), zones.chosen(found.tzdata_dir)
+    if data.is_old(today):
+        raise NotUrgent(f"{data.told(today)}: install a newer tzdata, or set TZDATA_DIR to a folder of newer data")
+    return data.told(today)
 
 
 async def _files(found: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import subprocess
 import sys
@@ -63,6 +64,23 @@ async def test_g61_doctor_asks_everybody(
         away = await report(environ | {"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:9/x"}, data_dir, capsys)
         assert [away[name]["state"] for name in ("Database", "Schema", "Clock")] == ["failed", "skipped", "skipped"]
         assert "hunter2" not in str(away)
+
+
+async def test_g34_doctor_names_version_and_age_of_the_time_zones(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever else is missing; a warning when it is old, and a folder that has no zones is refused."""
+    folder = tmp_path / "zones"
+    folder.mkdir()
+    (folder / "UTC").write_bytes(importlib.resources.files("tzdata").joinpath("zoneinfo", "UTC").read_bytes())
+    environ = {"TZDATA_DIR": str(folder), "DATABASE_URL": "postgresql://127.0.0.1:9/x"}
+    for version, state in (("2099a", "ok"), ("", "warning")):
+        (folder / "+VERSION").write_text(version)
+        found = (await report(environ, data_dir, capsys))["Time zones"]
+        assert found["state"] == state
+        assert found["detail"].startswith(f"{version or 'unknown'}, ")
+    (folder / "UTC").unlink()
+    assert (await report(environ, data_dir, capsys))["TZDATA_DIR"]["state"] == "failed"
 
 
 def test_g61_each_check_is_one_line(data_dir: Path) -> None:

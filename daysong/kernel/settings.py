@@ -198,6 +198,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clerk: ClerkSettings
     revenuecat: RevenueCatSettings = RevenueCatSettings()
     vapi: VapiSettings = VapiSettings()
+    # Time zone data, used where it is newer than that of the package tzdata.
+    tzdata_dir: Path | None = None
     limits: LimitsSettings = LimitsSettings()
     costs: Costs = msgspec.field(default_factory=Costs)
 
@@ -295,6 +297,17 @@ class _Reader:
                 self.problems.append(Problem(name, f"must be product=plan,…, a plan being one of {', '.join(TIERS)}"))
                 break
         return found
+
+    def zone_folder(self, name: str) -> Path | None:
+        """A folder of compiled time zones."""
+        value = self.optional(name)
+        if value is None:
+            return None
+        folder = Path(value).absolute()
+        if not (folder / "UTC").is_file():
+            self.problems.append(Problem(name, "must be a folder of compiled time zones, such as /usr/share/zoneinfo"))
+            return None
+        return folder
 
     def _listed(self, name: str) -> tuple[str, ...]:
         return tuple(entry.strip() for entry in (self.optional(name) or "").split(",") if entry.strip())
@@ -443,6 +456,7 @@ def _read(reader: _Reader) -> Settings:
         storage_url=reader.optional("STORAGE_URL") or str(data_dir / "files"),
         admin_key=reader.required("DAYSONG_ADMIN_KEY", "the key for internal functions; any long random text"),
         trusted_proxies=reader.networks("TRUSTED_PROXIES", ""),
+        tzdata_dir=reader.zone_folder("TZDATA_DIR"),
         hash_key=reader.required("DAYSONG_HASH_KEY", "keys the hashes of deleted accounts; any long random text"),
         retention_days=reader.retention("RETENTION_DAYS"),
         openai=OpenAISettings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from daysong.features.phone_calls.planner import execute_scheduled_calls
+from daysong.features.phone_calls.replanning import replan_calls
 from daysong.features.subscriptions.reconciliation import reconcile_stale_subscriptions
 from daysong.kernel.jobs import Cron
 from daysong.transport.retention import retention
@@ -14,6 +15,7 @@ from daysong.workflows.song_delivery import sweep_generations
 TIMETABLE = (
     Cron("call-executor", "* * * * *", execute_scheduled_calls),
     Cron("call-reaper", "*/5 * * * *", reap_calls),
+    Cron("call-replanner", "5 * * * *", replan_calls),
     Cron("cost-counter", "*/5 * * * *", count_costs),
     Cron("generation-sweeper", "* * * * *", sweep_generations),
     Cron("erasure-sweeper", "15 * * * *", resume_erasures),

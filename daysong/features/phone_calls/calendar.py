@@ -1,7 +1,8 @@
 """When somebody is called: which days, at what time there, and when that is next. Pure, by local dates.
 
-Times are reckoned by the time zone database that is pinned with our dependencies (the package tzdata), not by the
-machine's, so that every process, on whatever machine, finds the same moment. An occurrence belongs to a local date:
+Times are reckoned by the time zone data that `zones.py` chooses: the package tzdata, which is pinned with our
+dependencies, or a folder of newer data; not by the machine's, so that every process finds the same moment. An
+occurrence belongs to a local date:
 
 - a local time that a change of the clock skips is the first moment after the gap, be that on the next date;
 - one that comes twice is the first of the two;
@@ -21,7 +22,7 @@ from whenever import Instant, PlainDateTime, ZonedDateTime
 
 from daysong.kernel.errors import DaysongError, ExpectedError
 
-# Without directories to look in, whenever reads the package tzdata. Nothing else here uses whenever.
+# Without directories to look in, whenever reads the package tzdata. Only zones.py uses whenever besides.
 whenever.reset_tzpath(())
 
 Cadence = Literal["daily", "weekdays", "weekends", "custom"]
@@ -123,6 +124,12 @@ def is_known(timezone: str) -> bool:
 def _loaded(timezone: str) -> ZonedDateTime:
     """Something that keeps a zone in memory: whenever forgets those not used of late, and would reread their files."""
     return Instant.from_timestamp(0).to_tz(timezone)
+
+
+def forget_zones() -> None:
+    """Read zones anew from now on: the data is another one."""
+    timezones.cache_clear()
+    _loaded.cache_clear()
 
 
 def local_time(moment: datetime, timezone: str) -> LocalTime:
