@@ -103,13 +103,12 @@ async def _findings(
         try:
             async with asyncio.timeout(PATIENCE):
                 yield Finding(name, "ok", await check())
-        except NotUrgent as warning:
-            yield Finding(name, "warning", str(warning))
         except VendorError as error:
             yield Finding(name, "failed", error.detail)
         except (DaysongError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             away = away or isinstance(error, DatabaseUnavailable)
-            yield Finding(name, "failed", " ".join(str(error).split()) or type(error).__name__)
+            state = "warning" if isinstance(error, NotUrgent) else "failed"
+            yield Finding(name, state, " ".join(str(error).split()) or type(error).__name__)
 
 
 async def _database(found: Settings) -> str:
