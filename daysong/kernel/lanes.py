@@ -46,7 +46,7 @@ class LaneManager(QueueManager):
             found = False
             for lane in self._slots:
                 free = self.free(lane)
-                if free <= 0:
+                if free <= 0 or self.shutdown.is_set():
                     continue
                 jobs = await self.queries.dequeue(
                     batch_size=min(batch_size, free),
