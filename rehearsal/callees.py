@@ -21,6 +21,11 @@ async def settle_due(db: asyncpg.Pool, people: int, due: datetime, zones: Sequen
             people, due,
         )  # fmt: skip
         await connection.execute(
+            """insert into subscriptions (id, user_id, last_reset_at, created_at, updated_at)
+               select 'sub_' || n, 'user_' || n, $2, $2, $2 from generate_series(1, $1::int) n""",
+            people, due,
+        )  # fmt: skip
+        await connection.execute(
             """insert into call_settings (id, user_id, phone_e164, timezone, local_minutes, cadence, byday_mask, active,
                  consent, consent_at, next_run_at, created_at, updated_at)
                select 'callset_' || n, 'user_' || n, '+1' || 2000000000 + n, ($3::text[])[1 + n % $4::int], n % 1440,

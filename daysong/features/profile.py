@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.phone_calls import settings as call_settings
 from daysong.features.phone_calls.settings import CallSettings
+from daysong.features.subscriptions import minutes
 from daysong.features.subscriptions.rules import LONGEST_PERIOD
 from daysong.features.subscriptions.status import READS, SubscriptionOfProfile, status_columns, status_of
 from daysong.features.users.callers import IS_CALLER
@@ -24,23 +26,31 @@ class ProfileOfUser(Result):
     email: str | UnsetType = UNSET
 
 
+class CallSettingsOfProfile(CallSettings, kw_only=True):
+    """Call settings with the minutes of talk that are used in the period of the plan, and those that it grants."""
+
+    minutes_used: float
+    minutes_limit: float
+
+
 class Profile(Result):
     """All there is to show about an account. `call_settings` is null until there are any."""
 
     user: ProfileOfUser
     subscription: SubscriptionOfProfile | None
-    call_settings: CallSettings | None
+    call_settings: CallSettingsOfProfile | None
 
 
 PROFILE_SQL = f"""
-    select u.id as account_id, u.name, u.email, {status_columns("$2")}, {call_settings.COLUMNS}
+    select u.id as account_id, u.name, u.email, {status_columns("$2")}, {minutes.talk_columns("$2")},
+           {call_settings.COLUMNS}
     from users u
     left join subscriptions s on s.user_id = u.id
     left join call_settings c on c.user_id = u.id
     where {IS_CALLER}"""  # noqa: S608 - constants
 
 
-@room.query(public=True, reads=(*READS, "call_settings"))
+@room.query(public=True, reads=(*READS, *minutes.READS, "call_settings"))
 async def get_user_profile(ctx: QueryContext, args: NoArgs) -> Profile | None:  # noqa: ARG001
     """The caller, how their subscription stands, and when they are called; None for nobody and without an account."""
     if ctx.caller.subject is None:
@@ -51,5 +61,19 @@ async def get_user_profile(ctx: QueryContext, args: NoArgs) -> Profile | None:  
     return Profile(
         user=ProfileOfUser(id=row["account_id"], name=given(row["name"]), email=given(row["email"])),
         subscription=status_of(row, ctx.now),
-        call_settings=call_settings.shown(row),
+        call_settings=_call_settings(ctx, row),
+    )
+
+
+def _call_settings(ctx: QueryContext, row: asyncpg.Record) -> CallSettingsOfProfile | None:
+    shown = call_settings.shown(row)
+    if shown is None:
+        return None
+    talk = None
+    if row["subscription_id"] is not None:
+        talk = minutes.talk_quota_of_row(row, ctx.settings.vapi.minutes, ctx.now)
+    return CallSettingsOfProfile(
+        **{name: getattr(shown, name) for name in CallSettings.__struct_fields__},
+        minutes_used=minutes.in_minutes(talk.used if talk else 0),
+        minutes_limit=minutes.in_minutes(talk.limit if talk else 0),
     )

@@ -164,6 +164,13 @@ class CallSessionId(TypedId):
     prefix = "talk"
 
 
+class CallMinutesId(TypedId):
+    """What a call has taken of the minutes of a plan."""
+
+    __slots__ = ()
+    prefix = "minutes"
+
+
 class EventId(TypedId):
     """A vendor's event in the webhook inbox."""
 

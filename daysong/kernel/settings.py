@@ -143,6 +143,8 @@ class VapiSettings(msgspec.Struct, frozen=True, kw_only=True):
     latest_minutes         how late a call may be; a later one is missed
     countries              where numbers may be called that are not proved yet; None for the country of the line
     numbers_allowed        prefixes of numbers that libphonenumber does not know yet
+    minutes                of talk that a plan grants in each period, where it is not what the plan says
+    calls_a_day            over all accounts
     """
 
     api_key: str | None = None
@@ -155,6 +157,8 @@ class VapiSettings(msgspec.Struct, frozen=True, kw_only=True):
     latest_minutes: int = 30
     countries: tuple[str, ...] | None = None
     numbers_allowed: tuple[str, ...] = ()
+    minutes: dict[Literal["free", "weekly", "monthly", "yearly"], int] = {}
+    calls_a_day: int = 2000
 
 
 class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -318,6 +322,17 @@ class _Reader:
         if not all(re.fullmatch(r"[A-Z]{2}|\*", entry) for entry in found):
             self.problems.append(Problem(name, "must be countries by their two letters, such as US,CA, or *"))
         return found or None
+
+    def minutes(self, name: str) -> dict[Any, int]:
+        """Minutes of plans: `plan=minutes`, with commas between them."""
+        found: dict[Any, int] = {}
+        for entry in self._listed(name):
+            tier, _, text = (part.strip() for part in entry.partition("="))
+            if tier not in TIERS or not re.fullmatch(r"[0-9]{1,5}", text):
+                self.problems.append(Problem(name, f"must be plan=minutes,…, a plan being one of {', '.join(TIERS)}"))
+                break
+            found[tier] = int(text)
+        return found
 
     def prefixes(self, name: str) -> tuple[str, ...]:
         """Beginnings of phone numbers, each with its plus and country code."""
@@ -498,6 +513,8 @@ def _read(reader: _Reader) -> Settings:
             latest_minutes=reader.whole("CALL_LATEST_MINUTES", 30, least=1, most=180),
             countries=reader.countries("CALL_COUNTRIES"),
             numbers_allowed=reader.prefixes("CALL_NUMBERS_ALLOWED"),
+            minutes=reader.minutes("CALL_MINUTES"),
+            calls_a_day=reader.whole("CALL_DAILY_LIMIT", 2000, least=0, most=10_000_000),
         ),
         limits=LimitsSettings(
             enabled=not reader.flag("DAYSONG_TEST") or reader.flag("DAYSONG_TEST_LIMITS"),

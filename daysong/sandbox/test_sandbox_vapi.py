@@ -10,7 +10,8 @@ from typing import Any, get_args
 
 import pytest
 
-from daysong.features.phone_calls.assistant import PHRASES, Talk, assistant_for
+from daysong.features.phone_calls.assistant import Talk, assistant_for
+from daysong.features.phone_calls.phrases import PHRASES
 from daysong.sandbox.conftest import NOW, failure, recorded, shape
 from daysong.sandbox.vapi_calls import Answers
 from daysong.sandbox.vapi_reports import AUTH_TOKEN

@@ -35,9 +35,9 @@ import msgspec
 from daysong.kernel.clock import Clock
 from daysong.sandbox import vapi_orders
 from daysong.sandbox.faults import Faults, VapiFaults
-from daysong.sandbox.vapi_calls import Person, PhoneCall, stamp
+from daysong.sandbox.vapi_calls import LINE, Person, PhoneCall, stamp
 from daysong.sandbox.vapi_exchange import Exchange, Full, Limits, Pace
-from daysong.sandbox.vapi_reports import PRESIGNED_FOR, analysis_of, artifact_of, costs_of, presigned
+from daysong.sandbox.vapi_reports import LINE_SHOWN, PRESIGNED_FOR, analysis_of, artifact_of, costs_of, presigned
 from daysong.sandbox.vapi_webhooks import Spoken
 from daysong.sandbox.vendor import Answer, Call, Vendor, reply
 
@@ -152,6 +152,8 @@ class SandboxVapi(Vendor):
             case "GET", ["call", call_id]:
                 found = self.exchange.calls.get(call_id)
                 return reply(self._shown(found)) if found else _refusal(404)
+            case "GET", ["phone-number", line]:
+                return reply(LINE_SHOWN) if line == LINE else _refusal(404)
             case "DELETE", ["call", call_id]:
                 gone = self.exchange.forget(call_id)
                 return reply(gone.as_asked("ended") | {"endedReason": "call-deleted"}) if gone else _refusal(404)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -64,6 +65,8 @@ class Telephone(Protocol):
 
     async def delete(self, call_id: str) -> None: ...
 
+    async def line_number(self) -> str | None: ...
+
 
 class Vapi:
     """The real VAPI, or the sandbox that speaks like it."""
@@ -80,6 +83,7 @@ class Vapi:
         self._clock = clock or SystemClock()
         self._key = settings.api_key
         self._line = settings.phone_number_id
+        self._line_number: str | None = None
         self._http = client(
             "vapi",
             base_url=settings.base_url,
@@ -173,6 +177,16 @@ class Vapi:
         answer = await self._sent("DELETE", f"/call/{call_id}")
         if not answer.is_success and answer.status_code != httpx2.codes.NOT_FOUND:
             raise self._refused(answer, _decoded(answer), ordered=False)
+
+    async def line_number(self) -> str | None:
+        """The number (E.164) of the line that calls go out from; None when it has none. It is asked for once."""
+        if self._line is None:
+            raise _not_configured("VAPI_PHONE_NUMBER_ID")
+        if self._line_number is None:
+            found = self._read(await self._sent("GET", f"/phone-number/{quote(self._line, safe='')}"))
+            number = found.get("number") if isinstance(found, dict) else None
+            self._line_number = number if isinstance(number, str) else None
+        return self._line_number
 
     async def _sent(self, method: str, path: str, **request: Any) -> httpx2.Response:
         if self._key is None:

@@ -20,7 +20,7 @@ import msgspec
 
 from daysong.features.music.rules import LIVE
 from daysong.features.phone_calls import calls
-from daysong.features.subscriptions import accounts, usage
+from daysong.features.subscriptions import accounts, minutes, usage
 from daysong.features.users import belongings, tombstones
 from daysong.features.users import store as users
 from daysong.features.users.belongings import Table
@@ -107,6 +107,7 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
     """
     await usage.open_free_plan(ctx.db, user_id, ctx.now)
     quota = await usage.quota_of(ctx.db, user_id, ctx.now)
+    talk = await minutes.talk_quota_of(ctx.db, user_id, ctx.settings.vapi.minutes, ctx.now)
     erasure_id = ErasureId.new()
     # The address is not needed any more; everything else goes with the erasure.
     closed = await ctx.db.fetchrow(
@@ -121,7 +122,7 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
         return
     await usage.leave(ctx.db, user_id, tombstones.clerk_hash(ctx.settings, closed["clerk_id"]))
     await tombstones.put_up(
-        ctx, closed["clerk_id"], closed["email"], Usage(quota.own, quota.period_start, quota.period_end)
+        ctx, closed["clerk_id"], closed["email"], Usage(quota.own, quota.period_start, quota.period_end, talk.used)
     )
     await ctx.db.execute(
         """update generations set status = 'canceled', updated_at = $2

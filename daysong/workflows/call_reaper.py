@@ -7,6 +7,7 @@ from datetime import datetime
 from daysong.features.phone_calls import calls, sessions
 from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.rules import LONGEST_CALL, REPORT_OVERDUE
+from daysong.features.subscriptions import minutes
 from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.limits.lanes import Lane
@@ -36,7 +37,11 @@ async def reap_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG00
             where asked_at < $1 and reported_at is null and vapi_call_id is not null order by asked_at limit $2)
            union
            (select vapi_call_id from call_sessions
-            where created_at < $1 and reported_at is null order by created_at limit $2)""",
+            where created_at < $1 and reported_at is null order by created_at limit $2)
+           union
+           (select vapi_call_id from call_minutes
+            where reserved_at < $1 and settled_at is null and vapi_call_id is not null
+            order by reserved_at limit $2)""",
         ctx.now - REPORT_OVERDUE, LOOKED_AT_ONCE,
     )  # fmt: skip
     for row in rows:
@@ -49,6 +54,7 @@ async def reap_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG00
         ctx.now - LONGEST_CALL, LOOKED_AT_ONCE,
     )  # fmt: skip
     for row in lost:
+        await minutes.settle(ctx.db, 0, ctx.now, call_job_id=row["id"])
         await calls.close(ctx, row["id"], "failed", "lost")
     if lost:
         await dispatch(ctx)
@@ -93,7 +99,8 @@ async def _since(ctx: MutationContext, vapi_call_id: str) -> datetime | None:
     """When a call was asked for, or first heard of; None when it is not known."""
     since: datetime | None = await ctx.db.fetchval(
         """select coalesce((select asked_at from call_jobs where vapi_call_id = $1),
-                           (select created_at from call_sessions where vapi_call_id = $1))""",
+                           (select created_at from call_sessions where vapi_call_id = $1),
+                           (select reserved_at from call_minutes where vapi_call_id = $1))""",
         vapi_call_id,
     )
     return since
@@ -101,8 +108,29 @@ async def _since(ctx: MutationContext, vapi_call_id: str) -> datetime | None:
 
 async def _close(ctx: MutationContext, vapi_call_id: str) -> None:
     log.warning("call without a report")
+    await _settle(ctx, vapi_call_id)
     await sessions.close_unreported(ctx, vapi_call_id)
     job_id = await ctx.db.fetchval("select id from call_jobs where vapi_call_id = $1", vapi_call_id)
     if job_id is not None:
         await calls.close(ctx, job_id, "failed", "no_report")
         await dispatch(ctx)
+
+
+async def _settle(ctx: MutationContext, vapi_call_id: str) -> None:
+    """Count the minutes of a call without a report: as far as it is known when it was answered and when it ended.
+
+    One that was not answered takes none; one whose end is not known takes what was reserved for it.
+    """
+    row = await ctx.db.fetchrow(
+        """select j.id as job_id, j.hung_up_at, s.created_at as answered_at
+           from (select $1::text as vapi_call_id) c
+           left join call_jobs j using (vapi_call_id) left join call_sessions s using (vapi_call_id)""",
+        vapi_call_id,
+    )
+    assert row is not None  # noqa: S101 - made of the argument
+    seconds: float | None = None
+    if row["answered_at"] is None:
+        seconds = 0.0
+    elif row["hung_up_at"] is not None:
+        seconds = (row["hung_up_at"] - row["answered_at"]).total_seconds()
+    await minutes.settle(ctx.db, seconds, ctx.now, call_job_id=row["job_id"], vapi_call_id=vapi_call_id)

@@ -22,18 +22,17 @@ from daysong.features.diaries.rules import MAX_CONTENT
 from daysong.features.music import generations
 from daysong.features.phone_calls import calls, consent, money, ownership, sessions
 from daysong.features.phone_calls.dialing import dispatch
+from daysong.features.phone_calls.endings import class_of, found_no_line, is_account_alarm, never_rang
 from daysong.features.phone_calls.outcomes import (
     EndState,
     consent_of,
-    found_no_line,
-    is_account_alarm,
     state_of,
     talk_text,
     wants_no_calls,
     why_not_a_diary,
 )
 from daysong.features.phone_calls.sessions import Whose
-from daysong.features.subscriptions import revenuecat_billing, usage
+from daysong.features.subscriptions import minutes, revenuecat_billing, usage
 from daysong.features.users import store as users
 from daysong.kernel import logs
 from daysong.kernel.context import ActionContext, MutationContext, QueryContext
@@ -118,16 +117,20 @@ async def on_message(ctx: MutationContext, message: Message) -> str:
         return "of nobody here"
     if message.report is not None:
         return await apply_report(ctx, whose, message.call_id, message.report)
-    return await _on_status(ctx, whose, message.call_id, message.status)
+    return await _on_status(ctx, whose, message.call_id, message.status, message.ended_reason)
 
 
-async def _on_status(ctx: MutationContext, whose: Whose, call_id: str, status: str | None) -> str:
+async def _on_status(
+    ctx: MutationContext, whose: Whose, call_id: str, status: str | None, ended_reason: str | None
+) -> str:
     if status == "in-progress":
         await sessions.opened(ctx, whose, call_id)
         if whose.job is not None:
             await calls.step(ctx, whose.job["id"], "started")
         return "started"
     if status == ENDED and whose.job is not None:
+        if never_rang(ended_reason):
+            await calls.did_not_ring(ctx, whose.job)
         await calls.hang_up(ctx, whose.job["id"])
         await dispatch(ctx)
         return "ended"
@@ -144,6 +147,9 @@ async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report:
         log.error("vapi places no calls", reason=report.ended_reason)
     has_words = report.has_user_turn
     state = state_of(report.ended_reason, has_words)
+    if whose.job is not None and not has_rung(report):
+        await calls.did_not_ring(ctx, whose.job)
+    await _settle(ctx, whose, call_id, (report.seconds or 0.0) if state == "completed" else 0.0)
     agreed, outcome = await _consent(ctx, whose, session["id"], report, state)
     if agreed:
         outcome = why_not_a_diary(report, state) or "diary to be written"
@@ -162,6 +168,16 @@ async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report:
         await _forget(ctx, call_id)
     log.info("call reported", session=session["id"], state=state, outcome=outcome)
     return outcome
+
+
+def has_rung(report: Report) -> bool:
+    """Whether a phone has rung, by the reason for the call's end or by what was said."""
+    return report.has_user_turn or not never_rang(report.ended_reason)
+
+
+async def _settle(ctx: MutationContext, whose: Whose, call_id: str, seconds: float) -> None:
+    job_id = None if whose.job is None else whose.job["id"]
+    await minutes.settle(ctx.db, seconds, ctx.now, call_job_id=job_id, vapi_call_id=call_id, reported=True)
 
 
 async def _consent(
@@ -186,7 +202,10 @@ async def _consent(
         if not await ownership.is_anothers(ctx.db, whose.user_id, holder.number):
             await consent.grant(ctx, holder.settings_id, whose.hashed, session_id)
             return True, ""
-    if holder is not None and await consent.tries_are_used_up(ctx.db, whose.hashed):
+    if holder is not None and not has_rung(report):
+        if class_of(report.ended_reason) == "misdialed":
+            await consent.pause(ctx, holder.settings_id, "misdialed")
+    elif holder is not None and await consent.tries_are_used_up(ctx.db, whose.hashed):
         await consent.pause_without_consent(ctx, holder.settings_id)
     return False, "refused" if refused else "no consent"
 

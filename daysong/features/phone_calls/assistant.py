@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from daysong.features.phone_calls.phrases import PHRASES, Phrases
 from daysong.kernel.settings import VapiSettings
 from daysong.vendors.vapi_reports import CONSENT, END_OF_CALL, STATUS_UPDATE, STOP_CALLING
 
@@ -53,6 +54,7 @@ class Talk(msgspec.Struct, frozen=True, kw_only=True):
     language    a BCP 47 tag
     local_now   where the person is
     first_call  whether the person on that number has not agreed yet
+    seconds     how long it may last; VAPI_MAX_CALL_MINUTES if nothing else is said
     """
 
     job_id: str | None
@@ -62,155 +64,8 @@ class Talk(msgspec.Struct, frozen=True, kw_only=True):
     local_now: datetime
     first_call: bool
     inbound: bool = False
+    seconds: int | None = None
 
-
-class Phrases(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said word for word, in one language. The first call is polite, later ones are among friends.
-
-    first      who this is, {asked}, what becomes of the talk, and whether that is right and wanted
-    asked      who asked for the call, by {name}; `someone` without one
-    greeting   for who has agreed: a hello, with {called} in it; who this is, what becomes of the talk
-    called     how a name is put into a hello
-    today      the question that opens the talk; `yesterday` early in the day
-    goodbye    the last words before hanging up
-    stranger   to a caller who is not known
-    """
-
-    first: str
-    asked: str
-    someone: str
-    called: str
-    greeting: str
-    today: str
-    yesterday: str
-    goodbye: str
-    stranger: str
-
-
-PHRASES: Mapping[str, Phrases] = {
-    "en": Phrases(
-        first="Hello, this is an AI, a computer voice, from the diary app daysong. {asked} Our talk would be written "
-        "down as a diary and become a song. Is that right, and would you like that?",
-        asked="{name}, who has an account there, asked for this call.",
-        someone="Somebody with an account there asked for this call.",
-        called=" {name}",
-        greeting="Hi{called}! It's your AI companion from daysong; what we say becomes your diary and a song.",
-        today="What is one moment from today that has stayed with you?",
-        yesterday="What is one moment since yesterday that has stayed with you?",
-        goodbye="Take care. Goodbye.",
-        stranger="Hello, this is an AI from the diary app daysong. Sorry, I do not know this number, so I cannot talk "
-        "with you. You can set up calls in the app. Goodbye.",
-    ),
-    "de": Phrases(
-        first="Guten Tag, hier spricht eine KI, eine Computerstimme, von der Tagebuch-App daysong. {asked} Unser "
-        "Gespräch würde als Tagebuch aufgeschrieben und zu einem Lied werden. Stimmt das so, und möchten Sie das?",
-        asked="{name} hat dort ein Konto und um diesen Anruf gebeten.",
-        someone="Jemand mit einem Konto dort hat um diesen Anruf gebeten.",
-        called=" {name}",
-        greeting="Hallo{called}! Hier ist deine KI-Begleitung von daysong; was du erzählst, wird Tagebuch und Lied.",
-        today="Welcher Moment von heute ist dir im Kopf geblieben?",
-        yesterday="Welcher Moment seit gestern ist dir im Kopf geblieben?",
-        goodbye="Alles Gute, und auf Wiederhören.",
-        stranger="Guten Tag, hier spricht eine KI von der Tagebuch-App daysong. Leider kenne ich diese Nummer nicht "
-        "und kann deshalb nicht mit Ihnen sprechen. Anrufe lassen sich in der App einrichten. Auf Wiederhören.",
-    ),
-    "fr": Phrases(
-        first="Bonjour, ici une intelligence artificielle, une voix d'ordinateur, de l'application de journal intime "
-        "daysong. {asked} Notre conversation serait notée comme journal et deviendrait une chanson. Est-ce bien cela, "
-        "et le souhaitez-vous ?",
-        asked="{name} y a un compte et a demandé cet appel.",
-        someone="Une personne qui y a un compte a demandé cet appel.",
-        called=" {name}",
-        greeting="Bonjour{called} ! Ici ton compagnon IA de daysong ; ton récit devient ton journal et une chanson.",
-        today="Quel moment d'aujourd'hui t'est resté en tête ?",
-        yesterday="Quel moment depuis hier t'est resté en tête ?",
-        goodbye="Bonne continuation, et au revoir.",
-        stranger="Bonjour, ici une intelligence artificielle de l'application de journal intime daysong. Désolée, je "
-        "ne connais pas ce numéro et ne peux donc pas parler avec vous. Les appels se règlent dans l'application. Au "
-        "revoir.",
-    ),
-    "es": Phrases(
-        first="Hola, le habla una inteligencia artificial, una voz de ordenador, de la aplicación de diario daysong. "
-        "{asked} Nuestra conversación se escribiría como diario y se convertiría en una canción. ¿Es correcto, y le "
-        "gustaría?",
-        asked="{name} tiene una cuenta allí y ha pedido esta llamada.",
-        someone="Una persona con una cuenta allí ha pedido esta llamada.",
-        called=", {name}",
-        greeting="¡Hola{called}! Soy tu compañía de IA de daysong; lo que me cuentes será tu diario y una canción.",
-        today="¿Qué momento de hoy se te ha quedado grabado?",
-        yesterday="¿Qué momento desde ayer se te ha quedado grabado?",
-        goodbye="Que vaya muy bien. Adiós.",
-        stranger="Hola, le habla una inteligencia artificial de la aplicación de diario daysong. Lo siento, no conozco "
-        "este número y no puedo hablar con usted. Las llamadas se configuran en la aplicación. Adiós.",
-    ),
-    "pt": Phrases(
-        first="Olá, aqui fala uma inteligência artificial, uma voz de computador, do aplicativo de diário daysong. "
-        "{asked} A nossa conversa seria escrita como diário e viraria uma música. Está certo, e é isso que deseja?",
-        asked="{name} tem uma conta lá e pediu esta ligação.",
-        someone="Alguém com uma conta lá pediu esta ligação.",
-        called=", {name}",
-        greeting="Olá{called}! Aqui é a sua companhia de IA do daysong; o que você contar vira diário e música.",
-        today="Que momento de hoje ficou com você?",
-        yesterday="Que momento desde ontem ficou com você?",
-        goodbye="Tudo de bom, e até logo.",
-        stranger="Olá, aqui fala uma inteligência artificial do aplicativo de diário daysong. Desculpe, não conheço "
-        "este número e por isso não posso conversar. As ligações são configuradas no aplicativo. Até logo.",
-    ),
-    "it": Phrases(
-        first="Buongiorno, qui parla un'intelligenza artificiale, una voce di computer, dell'app di diario daysong. "
-        "{asked} La nostra conversazione verrebbe scritta come diario e diventerebbe una canzone. È giusto così, e lo "
-        "desidera?",
-        asked="{name} ha un account lì e ha chiesto questa chiamata.",
-        someone="Una persona con un account lì ha chiesto questa chiamata.",
-        called=" {name}",
-        greeting="Ciao{called}! Qui è la tua compagnia IA di daysong; ciò che racconti diventa diario e canzone.",
-        today="Quale momento di oggi ti è rimasto in mente?",
-        yesterday="Quale momento da ieri ti è rimasto in mente?",
-        goodbye="Tante buone cose, e arrivederci.",
-        stranger="Buongiorno, qui parla un'intelligenza artificiale dell'app di diario daysong. Mi dispiace, non "
-        "conosco questo numero e non posso parlare con Lei. Le chiamate si impostano nell'app. Arrivederci.",
-    ),
-    "nl": Phrases(
-        first="Goedendag, u spreekt met een AI, een computerstem, van de dagboekapp daysong. {asked} Ons gesprek zou "
-        "als dagboek worden opgeschreven en een liedje worden. Klopt dat, en wilt u dat?",
-        asked="{name} heeft daar een account en heeft om dit gesprek gevraagd.",
-        someone="Iemand met een account daar heeft om dit gesprek gevraagd.",
-        called=" {name}",
-        greeting="Hoi{called}! Met je AI-maatje van daysong; wat je vertelt, wordt je dagboek en een liedje.",
-        today="Welk moment van vandaag is je bijgebleven?",
-        yesterday="Welk moment sinds gisteren is je bijgebleven?",
-        goodbye="Het allerbeste, en tot ziens.",
-        stranger="Goedendag, u spreekt met een AI van de dagboekapp daysong. Helaas ken ik dit nummer niet, dus ik kan "
-        "niet met u praten. Gesprekken stelt u in de app in. Tot ziens.",
-    ),
-    "pl": Phrases(
-        first="Dzień dobry, mówi sztuczna inteligencja, głos komputera, z aplikacji do pamiętnika daysong. {asked} "
-        "Nasza rozmowa zostałaby zapisana jako pamiętnik i stałaby się piosenką. Czy to się zgadza i czy jest na to "
-        "zgoda?",
-        asked="O ten telefon poprosiła osoba o imieniu {name}, która ma tam konto.",
-        someone="O ten telefon poprosiła osoba, która ma tam konto.",
-        called=" {name}",
-        greeting="Cześć{called}! Tu twój towarzysz AI z daysong; twoja opowieść będzie pamiętnikiem i piosenką.",
-        today="Jaka chwila z dzisiaj została ci w pamięci?",
-        yesterday="Jaka chwila od wczoraj została ci w pamięci?",
-        goodbye="Wszystkiego dobrego i do widzenia.",
-        stranger="Dzień dobry, mówi sztuczna inteligencja z aplikacji do pamiętnika daysong. Niestety nie znam tego "
-        "numeru, więc nie mogę rozmawiać. Rozmowy ustawia się w aplikacji. Do widzenia.",
-    ),
-    "ja": Phrases(
-        first="こんにちは。日記アプリdaysongのAI、コンピューターの声です。{asked}この会話は日記として書き留められ、"
-        "歌になります。お間違いないでしょうか。また、それをお望みでしょうか。",
-        asked="アカウントをお持ちの{name}さんから、この電話のご依頼をいただきました。",
-        someone="アカウントをお持ちの方から、この電話のご依頼をいただきました。",
-        called="{name}さん、",
-        greeting="{called}こんにちは。daysongのAIコンパニオンです。お話は日記と歌になります。",
-        today="今日、心に残っている場面を一つ教えてください。",
-        yesterday="昨日から今までで、心に残っている場面を一つ教えてください。",
-        goodbye="ありがとうございました。失礼いたします。",
-        stranger="こんにちは。日記アプリdaysongのAIです。申し訳ありませんが、こちらの番号は登録されていないため、"
-        "お話しすることができません。お電話の設定はアプリで行えます。失礼いたします。",
-    ),
-}
 
 _PROMPT = """\
 You are the AI companion of daysong, on the phone. People tell you about their day; what they say becomes their diary, \
@@ -319,7 +174,7 @@ def assistant_for(talk: Talk, vapi: VapiSettings, site_url: str) -> dict[str, An
         "voice": VOICE,
         "transcriber": {**TRANSCRIBER, "language": tongue if tongue in LANGUAGES else SEVERAL},
         "endCallMessage": phrases.goodbye,
-        "maxDurationSeconds": vapi.max_call_minutes * 60,
+        "maxDurationSeconds": talk.seconds or vapi.max_call_minutes * 60,
         "backgroundSound": "off",
         # Without a message for it, a mailbox is hung up on.
         **({} if talk.inbound else {"voicemailDetection": {"provider": "vapi"}}),
@@ -338,6 +193,11 @@ def assistant_for(talk: Talk, vapi: VapiSettings, site_url: str) -> dict[str, An
 def refusal(language: str = "en") -> str:
     """What a caller hears whom we do not know, or who has not agreed to talk with us."""
     return PHRASES.get(_tongue(language), PHRASES["en"]).stranger
+
+
+def no_minutes(language: str) -> str:
+    """What a caller hears whose plan has no minutes left in this period."""
+    return PHRASES.get(_tongue(language), PHRASES["en"]).no_minutes
 
 
 def spoken_name(name: str | None) -> str | None:

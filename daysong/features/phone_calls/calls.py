@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncpg
 
+from daysong.features.phone_calls import consent
 from daysong.features.phone_calls.rules import REASONS, STEPS, Status
+from daysong.features.subscriptions import minutes
 from daysong.kernel.context import MutationContext
 from daysong.kernel.database import Reader, Transaction
 
@@ -27,6 +29,36 @@ async def lines_free(db: Reader, of: int) -> int:
     """How many of that many lines are free."""
     taken: int = await db.fetchval(f"select count(*) from call_jobs where {ON_A_LINE}")  # noqa: S608 - a constant
     return max(0, of - taken)
+
+
+async def count_dial(ctx: MutationContext, most: int) -> bool:
+    """Count a call on this day (UTC), over all accounts, those that are gone included; False when it is one too many.
+
+    Whoever calls it holds the lines.
+    """
+    counted = await ctx.db.fetchval(
+        """insert into call_days (day, dials) select $1, 1 where $2 > 0
+           on conflict (day) do update set dials = call_days.dials + 1 where call_days.dials < $2
+           returning dials""",
+        ctx.now.date(), most,
+    )  # fmt: skip
+    return counted is not None
+
+
+async def did_not_ring(ctx: MutationContext, job: asyncpg.Record) -> None:
+    """A call that was asked for reached no phone: nothing of it counts, neither as a try at its number nor as talk.
+
+    Given back once, however often and by whomever it is told.
+    """
+    first = await ctx.db.fetchval(
+        "update call_jobs set not_rung_at = $2 where id = $1 and not_rung_at is null returning true", job["id"], ctx.now
+    )
+    if not first:
+        return
+    day = job["asked_at"].date()
+    await consent.note_not_dialled(ctx, job["number_hash"], agreed=job["with_consent"], day=day)
+    await ctx.db.execute("update call_days set dials = dials - 1 where day = $1 and dials > 0", day)
+    await minutes.settle(ctx.db, 0, ctx.now, call_job_id=job["id"])
 
 
 async def step(

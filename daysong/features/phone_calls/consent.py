@@ -123,12 +123,17 @@ async def refuse(ctx: MutationContext, hashed: bytes, holder: Holder | None) -> 
 
 async def pause_without_consent(ctx: MutationContext, settings_id: str) -> None:
     """Nobody has agreed in all the tries there are: no more calls, and the person sees why."""
+    await pause(ctx, settings_id, "no_consent")
+
+
+async def pause(ctx: MutationContext, settings_id: str, code: str) -> None:
+    """Make no more calls by settings without consent, for a reason of `rules.REASONS`, until they are saved anew."""
     await ctx.db.execute(
-        """update call_settings set paused_reason = 'no_consent', next_run_at = null, updated_at = $2
+        """update call_settings set paused_reason = $3, next_run_at = null, updated_at = $2
            where id = $1 and consent = 'unknown'""",
-        settings_id, ctx.now,
+        settings_id, ctx.now, code,
     )  # fmt: skip
-    await call_off(ctx, settings_id, "no_consent")
+    await call_off(ctx, settings_id, code)
 
 
 async def tries_are_used_up(db: Transaction, hashed: bytes) -> bool:

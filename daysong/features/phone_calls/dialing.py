@@ -12,21 +12,20 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from daysong.features.phone_calls import calls, consent, money, ownership
+import msgspec
+
+from daysong.features.phone_calls import calls, consent, money
 from daysong.features.phone_calls.assistant import Talk, assistant_for
-from daysong.features.phone_calls.calendar import is_known, there
-from daysong.features.phone_calls.numbers import number_hash
-from daysong.features.phone_calls.outcomes import found_no_line
+from daysong.features.phone_calls.calendar import there
+from daysong.features.phone_calls.endings import found_no_line
+from daysong.features.phone_calls.numbers import country_of, number_hash
+from daysong.features.phone_calls.permission import ASKS_FOR_COUNTRY, why_not
 from daysong.features.phone_calls.rules import (
     ATTEMPT_PAUSE,
     MOST_ATTEMPTS,
-    MOST_DIALS_OF_A_PERSON,
     REASONS,
-    UNKNOWN_TIMEZONE,
-    hour_forbids,
-    is_late,
-    number_forbids,
 )
+from daysong.features.subscriptions import minutes
 from daysong.features.users import store as users
 from daysong.kernel import logs
 from daysong.kernel.clock import from_ms, to_ms
@@ -35,14 +34,12 @@ from daysong.kernel.errors import VendorError
 from daysong.kernel.limits.errors import DEFERRED
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, NoArgs, Result, Retry, Room
-from daysong.kernel.settings import Settings
 from daysong.vendors.vapi import LINES_BUSY, Telephone
 
 executor = Room("service/vapi/executor")
 integration = Room("integrations/vapi/integration")
 log = logs.get_logger("calls")
 
-MIDDAY = 12 * 60
 # How long a lost answer is looked up: longer than a call may last. By then so many tries are not used up.
 LOOKED_UP = timedelta(minutes=15)
 LOOK_UPS = Retry(attempts=16, first=timedelta(seconds=10), longest=timedelta(minutes=4))
@@ -55,10 +52,15 @@ class OneCall(Args):
 
 
 class DueCall(OneCall):
-    """The same, with what was reserved for it, or which cap of the day does not allow it."""
+    """The same, with what is to be known before a line is taken.
+
+    reservation, cap   what was reserved for it, or which cap of the day does not allow it
+    country            that of our line, empty when it has none, None before VAPI was asked for it
+    """
 
     reservation: str | None = None
     cap: str | None = None
+    country: str | None = None
 
 
 class OneAttempt(OneCall):
@@ -83,7 +85,7 @@ class RefusedCall(OneAttempt):
 
 
 class Order(Result):
-    """Whom to call, and what the assistant has to know."""
+    """Whom to call, for how many seconds at most, and what the assistant has to know."""
 
     number: str
     user_id: str
@@ -92,7 +94,15 @@ class Order(Result):
     timezone: str
     agreed: bool
     attempt: int
+    seconds: int
     now: float
+
+
+class Taken(Result):
+    """An order to be given to VAPI, if there is one; or what has to be known before: the country of our line."""
+
+    order: Order | None = None
+    asks_for_country: bool = False
 
 
 class AskedCall(Result):
@@ -115,14 +125,22 @@ async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
 
 async def place(ctx: ActionContext, args: OneCall) -> None:
     """Take a line, and ask VAPI for the call; does nothing when it may not be made, or not now."""
+    telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
     reserved = await money.reserve_call(ctx, account_of_call, args)
-    order = await ctx.run_mutation(
-        take_line, DueCall(job_id=args.job_id, reservation=reserved.reservation, cap=reserved.cap)
-    )
+    due = DueCall(job_id=args.job_id, reservation=reserved.reservation, cap=reserved.cap)
+    taken = await ctx.run_mutation(take_line, due)
+    if taken.asks_for_country:
+        try:
+            country = await _country_of_line(telephone)
+        except VendorError:
+            await money.cancel(ctx, reserved)
+            raise
+        due = msgspec.structs.replace(due, country=country)
+        taken = await ctx.run_mutation(take_line, due)
+    order = taken.order
     if order is None:
         await money.cancel(ctx, reserved)
         return
-    telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
     talk = Talk(
         job_id=args.job_id,
         user_id=order.user_id,
@@ -130,6 +148,7 @@ async def place(ctx: ActionContext, args: OneCall) -> None:
         language=order.language,
         local_now=there(from_ms(order.now), order.timezone),
         first_call=not order.agreed,
+        seconds=order.seconds,
         inbound=False,
     )
     assistant = assistant_for(talk, ctx.settings.vapi, ctx.settings.site_url)
@@ -156,9 +175,22 @@ async def account_of_call(ctx: QueryContext, args: OneCall) -> str | None:
     return found
 
 
+async def _country_of_line(telephone: Telephone) -> str:
+    """The country of our line; empty when it has no number, or VAPI does not know the line."""
+    try:
+        country = country_of(await telephone.line_number())
+    except VendorError as error:
+        if not error.permanent:
+            raise
+        country = None
+    if country is None:
+        log.error("the country of the line is not known; set CALL_COUNTRIES")
+    return country or ""
+
+
 @executor.mutation()
-async def take_line(ctx: MutationContext, args: DueCall) -> Order | None:
-    """Note that VAPI is about to be asked for a call; None when it is not to be.
+async def take_line(ctx: MutationContext, args: DueCall) -> Taken:
+    """Note that VAPI is about to be asked for a call, and reserve its minutes; no order when it is not to be asked.
 
     A call that may not be made is canceled, with the reason. One for which no line is free goes on waiting. One that
     was asked for before, and by now has no answer, is looked up.
@@ -167,7 +199,7 @@ async def take_line(ctx: MutationContext, args: DueCall) -> Order | None:
     """
     owner = await ctx.db.fetchval("select user_id from call_jobs where id = $1 and status = 'queued'", args.job_id)
     if owner is None:
-        return None
+        return Taken()
     await users.lock_account(ctx.db, owner)
     await calls.lock_lines(ctx.db)
     row = await ctx.db.fetchrow(
@@ -179,35 +211,32 @@ async def take_line(ctx: MutationContext, args: DueCall) -> Order | None:
         args.job_id,
     )
     if row is None or (row["asked_at"] is None and row["not_before"] is not None and ctx.now < row["not_before"]):
-        return None
+        return Taken()
     if row["asked_at"] is not None:
         await look_for_call(ctx, OneAttempt(job_id=args.job_id, attempt=row["attempts"]))
-        return None
+        return Taken()
     hashed = number_hash(ctx.settings, row["phone_e164"])
     number = await consent.known(ctx.db, hashed)
     agreed = row["consent"] == "granted"
-    code = _why_not(row, ctx.now, ctx.settings)
-    # What another account has proved is not called for this one, with the reason that any unproved number may get.
-    if code is None and not agreed and await ownership.is_anothers(ctx.db, owner, row["phone_e164"]):
-        code = "no_consent"
-    code = code or number_forbids(number, agreed=agreed, now=ctx.now, timezone=row["timezone"])
-    if code is None and await _dials_today(ctx, row["user_id"]) >= MOST_DIALS_OF_A_PERSON:
-        code = "too_many_calls"
-    if code is None and args.cap is not None:
-        code = "daily_limit"
-    if code is not None:
-        await _call_off(ctx, args.job_id, row, hashed, code)
-        return None
-    if not await calls.lines_free(ctx.db, ctx.settings.vapi.max_concurrent_calls):
-        return None
+    code = await why_not(ctx, row, number, country=args.country, cap=args.cap)
+    if code == ASKS_FOR_COUNTRY:
+        return Taken(asks_for_country=True)
+    seconds = None
+    if code is None:
+        if not await calls.lines_free(ctx.db, ctx.settings.vapi.max_concurrent_calls):
+            return Taken()
+        seconds, code = await _minutes(ctx, owner, args.job_id)
+    if code is not None or seconds is None:
+        await _call_off(ctx, args.job_id, row, hashed, code or "no_minutes")
+        return Taken()
     await money.claim(ctx, args.reservation, args.job_id)
     await ctx.db.execute(
         """update call_jobs set asked_at = $2, number_hash = $3, with_consent = $4, attempts = attempts + 1,
-             not_before = null, updated_at = $2 where id = $1""",
+             not_before = null, not_rung_at = null, updated_at = $2 where id = $1""",
         args.job_id, ctx.now, hashed, agreed,
     )  # fmt: skip
     await consent.note_dialled(ctx, hashed, number, agreed=agreed, timezone=row["timezone"])
-    return Order(
+    order = Order(
         number=row["phone_e164"],
         user_id=row["user_id"],
         name=row["name"],
@@ -215,43 +244,30 @@ async def take_line(ctx: MutationContext, args: DueCall) -> Order | None:
         timezone=row["timezone"],
         agreed=agreed,
         attempt=row["attempts"] + 1,
+        seconds=seconds,
         now=to_ms(ctx.now),
     )
+    return Taken(order=order)
 
 
-def _why_not(row: Any, now: Any, settings: Settings) -> str | None:
-    """Why a call is not to be made, as far as its settings and the hour tell."""
-    if row["deleted_at"] is not None or not row["active"] or row["lost_at"] is not None:
-        return "switched_off"
-    if row["suspension"] is not None:
-        return "suspended"
-    if row["consent"] == "refused":
-        return "refused"
-    if not is_known(row["timezone"]):
-        return UNKNOWN_TIMEZONE
-    if row["paused_reason"] is not None:
-        return "no_consent"
-    if is_late(row["scheduled_for"], now, timedelta(minutes=settings.vapi.latest_minutes)):
-        return "missed"
-    # Who asks for a test call has chosen the hour; but nobody is woken for another's test.
-    if row["kind"] == "test" and row["consent"] == "granted":
-        return None
-    chosen = row["local_minutes"] if row["kind"] == "scheduled" else MIDDAY
-    return "quiet_hours" if hour_forbids(now, row["timezone"], chosen) else None
-
-
-async def _dials_today(ctx: MutationContext, user_id: str) -> int:
-    """How often this person was called on this day in UTC."""
-    start = ctx.now.replace(hour=0, minute=0, second=0, microsecond=0)
-    count: int = await ctx.db.fetchval(
-        "select count(*) from call_jobs where user_id = $1 and scheduled_for >= $2 and asked_at >= $3",
-        user_id, start - timedelta(days=1), start,
-    )  # fmt: skip
-    return count
+async def _minutes(ctx: MutationContext, owner: str, job_id: str) -> tuple[int | None, str | None]:
+    """Count a call on this day and reserve its minutes: how many seconds, or why it may not be made."""
+    vapi = ctx.settings.vapi
+    seconds = await minutes.reserve(
+        ctx.db, owner, vapi.minutes, ctx.now, longest=vapi.max_call_minutes * 60, call_job_id=job_id
+    )
+    if seconds is None:
+        return None, "no_minutes"
+    if not await calls.count_dial(ctx, vapi.calls_a_day):
+        await minutes.settle(ctx.db, 0, ctx.now, call_job_id=job_id)
+        return None, "all_calls_made"
+    return seconds, None
 
 
 async def _call_off(ctx: MutationContext, job_id: str, row: Any, hashed: bytes, code: str) -> None:
     await calls.step(ctx, job_id, "canceled", code)
+    if code == "all_calls_made":
+        log.error("the calls of the day are used up: CALL_DAILY_LIMIT")
     log.info("call not made", call=job_id, code=code)
     if code == "refused":
         # Told to another account, perhaps: it binds this one as well.
@@ -287,7 +303,7 @@ async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
     )  # fmt: skip
     if row is None:
         return
-    await consent.note_not_dialled(ctx, row["number_hash"], agreed=row["with_consent"], day=row["asked_at"].date())
+    await calls.did_not_ring(ctx, row)
     # VAPI has no free line, or was not asked since others wait to ask it: no attempt, in both cases.
     waits_for_line = args.code in {LINES_BUSY, DEFERRED}
     if args.pause is None or (row["attempts"] >= MOST_ATTEMPTS and not waits_for_line):
@@ -322,6 +338,7 @@ async def lose_call(ctx: MutationContext, args: OneAttempt) -> None:
     )  # fmt: skip
     if lost:
         log.warning("call lost", call=args.job_id)
+        await minutes.settle(ctx.db, 0, ctx.now, call_job_id=args.job_id)
         await calls.close(ctx, args.job_id, "failed", "lost")
         await dispatch(ctx)
 

@@ -1,15 +1,17 @@
-"""Somebody rings us up: who has agreed to calls from a number is known by it, and talks to their own assistant."""
+"""Incoming calls: a caller is known by a number that has agreed to calls, and talks to their own assistant."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from daysong.features.phone_calls.assistant import Talk, assistant_for, refusal
+from daysong.features.phone_calls.assistant import Talk, assistant_for, no_minutes, refusal
 from daysong.features.phone_calls.calendar import there
 from daysong.features.phone_calls.numbers import caller_keys
 from daysong.features.phone_calls.sessions import CALLER_SQL
+from daysong.features.subscriptions import minutes
+from daysong.features.users import store as users
 from daysong.kernel import logs
-from daysong.kernel.context import QueryContext
+from daysong.kernel.context import MutationContext
 from daysong.kernel.registry import Args, Room
 
 room = Room("integrations/vapi/integration")
@@ -17,26 +19,44 @@ log = logs.get_logger("calls")
 
 
 class Ringing(Args):
-    """The number somebody calls from, as the network writes it, or None when it is withheld; and the line they call."""
+    """An incoming call: its id at VAPI, the caller's number as the network writes it (None when it is withheld), and
+    the line that is called.
+    """
 
+    vapi_call_id: str | None
     number: str | None
     line: str | None = None
 
 
-@room.query()
-async def answer_call(ctx: QueryContext, args: Ringing) -> dict[str, Any]:
-    """What VAPI is to do with the call: the caller's assistant, or a sentence that is spoken before it hangs up."""
+@room.mutation()
+async def answer_call(ctx: MutationContext, args: Ringing) -> dict[str, Any]:
+    """What VAPI is to do with the call: the caller's assistant, or a sentence that is spoken before it hangs up.
+
+    The minutes that the call may take are reserved; VAPI may ask twice about one call.
+    """
     row = None
-    if keys := caller_keys(args.number, args.line):
-        row = await ctx.db.fetchrow(
-            f"""select s.user_id, s.language, s.timezone, u.name
-                from call_settings s join users u on u.id = s.user_id
-                where u.deleted_at is null and u.suspension is null and s.user_id = ({CALLER_SQL})""",  # noqa: S608 - a constant
-            list(keys),
-        )
-    log.info("somebody rings", known=row is not None)
+    keys = caller_keys(args.number, args.line)
+    if keys and args.vapi_call_id is not None:
+        owner = await ctx.db.fetchval(CALLER_SQL, list(keys))
+        if owner is not None and await users.lock_account(ctx.db, owner):
+            row = await ctx.db.fetchrow(
+                """select s.user_id, s.language, s.timezone, u.name
+                   from call_settings s join users u on u.id = s.user_id
+                   where s.user_id = $1 and u.suspension is null
+                         and s.consent = 'granted' and s.number_key = any($2)""",
+                owner, list(keys),
+            )  # fmt: skip
+    log.info("incoming call", known=row is not None)
     if row is None:
         return {"error": refusal("en")}
+    vapi = ctx.settings.vapi
+    seconds = await minutes.reserve(
+        ctx.db, row["user_id"], vapi.minutes, ctx.now, longest=vapi.max_call_minutes * 60,
+        vapi_call_id=args.vapi_call_id,
+    )  # fmt: skip
+    if seconds is None:
+        log.info("incoming call refused", reason="no_minutes")
+        return {"error": no_minutes(row["language"])}
     talk = Talk(
         job_id=None,
         user_id=row["user_id"],
@@ -45,5 +65,6 @@ async def answer_call(ctx: QueryContext, args: Ringing) -> dict[str, Any]:
         local_now=there(ctx.now, row["timezone"]),
         first_call=False,
         inbound=True,
+        seconds=seconds,
     )
-    return {"assistant": assistant_for(talk, ctx.settings.vapi, ctx.settings.site_url)}
+    return {"assistant": assistant_for(talk, vapi, ctx.settings.site_url)}

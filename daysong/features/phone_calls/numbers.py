@@ -26,7 +26,6 @@ PERSONAL = frozenset(
 )
 # What libphonenumber has for numbers of no country: satellite phones and their like.
 NOWHERE = "001"
-EVERYWHERE = "*"
 
 
 class InvalidPhoneNumber(ExpectedError):

@@ -1,15 +1,11 @@
-"""What came of a call: the state it ended in, whether it is worth a diary entry, and what the person on it wants.
-
-VAPI knows some 600 reasons for a call's end, and adds new ones without notice. Those that mean something to us are
-named here; of any other it counts whether the person on the phone said a word.
-"""
+"""What came of a call: the state it ended in, whether it is worth a diary entry, and what the person on it wants."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from daysong.features.phone_calls.endings import class_of
 from daysong.vendors.text import fit
 from daysong.vendors.vapi_reports import CONSENT, STOP_CALLING, Report, Turn
 
@@ -26,52 +22,18 @@ NO_WORDS = "no_words"
 TOO_SHORT = "too_short"
 NOT_SUCCESSFUL = "not_successful"
 
-_NO_ANSWER = re.compile(r"customer-did-not-answer|call\.forwarding\.no-answer|.*[.-]did-not-answer")
-_BUSY = re.compile(r"customer-busy|call\.forwarding\.operator-busy")
-_VOICEMAIL = re.compile(r"voicemail.*")
-# The line was open, whatever was said on it then.
-_CONNECTED = re.compile(
-    r"customer-ended-call.*|assistant-ended-call.*|assistant-said-end-call-phrase|exceeded-max-duration"
-    r"|silence-timed-out|assistant-forwarded-call"
-)
-# Before there was a call, or instead of one.
-_NEVER_BEGUN = re.compile(
-    r"call[.-]start[.-].*|call\.ringing\..*|twilio-.*|vonage-.*|manually-canceled|scheduled-call-deleted|call-deleted"
-    r"|assistant-request-.*|assistant-not-found|assistant-not-valid|assistant-not-provided"
-)
-# Of those, what no other call will do better in: the account, the line, or what we ask for.
-_ALARM = re.compile(
-    r"call\.start\.error-(?:subscription|fraud|enterprise|vapi-number|get-|assistant-version).*|call-start-error-.*"
-    r"|.*concurrency-limit.*|.*insufficient-credits.*|.*daily-limit.*"
-    r"|assistant-request-.*|assistant-not-found|assistant-not-valid|assistant-not-provided"
-)
-
 _SHORTENED = (400, 160, 60, 0)
 
 
 def state_of(ended_reason: str | None, has_user_turn: bool) -> EndState:
     """The state a call ended in, by VAPI's reason and by whether the person on it said a word."""
-    reason = (ended_reason or "").strip().lower()
-    if _VOICEMAIL.fullmatch(reason):
-        return "voicemail"
-    if _NO_ANSWER.fullmatch(reason):
-        return "no-answer"
-    if _BUSY.fullmatch(reason):
-        return "busy"
-    if _NEVER_BEGUN.fullmatch(reason):
-        return "failed"
-    # A fault in the middle of a talk does not undo what was said.
-    return "completed" if has_user_turn or _CONNECTED.fullmatch(reason) else "failed"
-
-
-def found_no_line(ended_reason: str | None) -> bool:
-    """Whether VAPI dropped the call because all lines of the account were taken: nobody's phone has rung."""
-    return "concurrency-limit" in (ended_reason or "").lower()
-
-
-def is_account_alarm(ended_reason: str | None) -> bool:
-    """Whether people have to do something before calls succeed again: pay, change the line, mend what we ask for."""
-    return _ALARM.fullmatch((ended_reason or "").strip().lower()) is not None
+    match class_of(ended_reason):
+        case "voicemail" | "no-answer" | "busy" as unreached:
+            return unreached
+        case "talk":
+            return "completed"
+    # A carrier's word, or a fault in the middle of a talk, does not undo what was said.
+    return "completed" if has_user_turn else "failed"
 
 
 def why_not_a_diary(report: Report, state: EndState) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime, timedelta
 from typing import Literal, NamedTuple
 
@@ -34,6 +34,8 @@ REPORT_OVERDUE = timedelta(minutes=20)
 # After that a call is over, whatever anybody says.
 LONGEST_CALL = timedelta(minutes=90)
 
+EVERYWHERE = "*"
+
 UNKNOWN_TIMEZONE = "unknown_timezone"
 
 # Why nobody was called: what a person reads about it.
@@ -49,8 +51,12 @@ REASONS: Mapping[str, str] = {
     "number_busy": "This number was called as often as it may be on one day.",
     "too_many_calls": "You were called as often as may be on one day.",
     "daily_limit": "Today's limit of calls is reached. The next call comes as planned.",
+    "country_not_called": "Numbers in this country are called only once you have verified them in your account.",
+    "no_minutes": "You have used all your minutes of this period.",
+    "all_calls_made": "No more calls can be made today.",
     "not_configured": "Calls are not available at the moment.",
     "lines_busy": "All lines were taken.",
+    "misdialed": "There is no such number, or it takes no calls. Please check its digits.",
     "lost": "The call could not be confirmed.",
     "no_report": "What became of this call was never reported.",
     "no-answer": "Nobody answered.",
@@ -100,6 +106,11 @@ def number_forbids(number: Number, *, agreed: bool, now: datetime, timezone: str
     ):
         return "tried_today"
     return None
+
+
+def country_forbids(country: str | None, countries: Collection[str]) -> str | None:
+    """Why a number of that country may not be dialled before it is proved; `*` stands for every country."""
+    return None if EVERYWHERE in countries or (country is not None and country in countries) else "country_not_called"
 
 
 def dialled(number: Number, *, agreed: bool, now: datetime, timezone: str) -> Number:

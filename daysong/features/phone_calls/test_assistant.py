@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from daysong.features.phone_calls.assistant import (
     LANGUAGES,
-    PHRASES,
     Talk,
     assistant_for,
     refusal,
     spoken_name,
 )
 from daysong.features.phone_calls.outcomes import consent_of
+from daysong.features.phone_calls.phrases import PHRASES
 from daysong.kernel.settings import VapiSettings
 from daysong.vendors.vapi_reports import parse_message
 

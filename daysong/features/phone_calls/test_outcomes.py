@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daysong.features.phone_calls.endings import class_of, is_account_alarm, never_rang
 from daysong.features.phone_calls.outcomes import (
     LONGEST_TALK,
     consent_of,
-    is_account_alarm,
     state_of,
     talk_text,
     wants_no_calls,
@@ -39,16 +39,16 @@ STATES: dict[str | None, tuple[str, str]] = {
     "customer-busy": ("busy", "busy"),
     "call.forwarding.operator-busy": ("busy", "busy"),
     "voicemail": ("voicemail", "voicemail"),
-    "twilio-failed-to-connect-call": ("failed", "failed"),
-    "twilio-reported-customer-misdialed": ("failed", "failed"),
-    "vonage-rejected": ("failed", "failed"),
-    "call.ringing.error-sip-inbound-call-failed-to-connect": ("failed", "failed"),
-    "call.start.error-subscription-insufficient-credits": ("failed", "failed"),
-    "call.start.error-get-customer": ("failed", "failed"),
-    "manually-canceled": ("failed", "failed"),
-    "scheduled-call-deleted": ("failed", "failed"),
-    "assistant-request-failed": ("failed", "failed"),
-    "assistant-not-found": ("failed", "failed"),
+    "twilio-failed-to-connect-call": ("failed", "completed"),
+    "twilio-reported-customer-misdialed": ("failed", "completed"),
+    "vonage-rejected": ("failed", "completed"),
+    "call.ringing.error-sip-inbound-call-failed-to-connect": ("failed", "completed"),
+    "call.start.error-subscription-insufficient-credits": ("failed", "completed"),
+    "call.start.error-get-customer": ("failed", "completed"),
+    "manually-canceled": ("failed", "completed"),
+    "scheduled-call-deleted": ("failed", "completed"),
+    "assistant-request-failed": ("failed", "completed"),
+    "assistant-not-found": ("failed", "completed"),
     "pipeline-error-openai-llm-failed": ("failed", "completed"),
     "call.in-progress.error-vapifault-worker-died": ("failed", "completed"),
     "call.in-progress.error-providerfault-openai-llm-failed": ("failed", "completed"),
@@ -59,6 +59,48 @@ STATES: dict[str | None, tuple[str, str]] = {
     "": ("failed", "completed"),
     None: ("failed", "completed"),
 }
+
+
+PUBLISHED = [
+    line for line in fixture("vapi/ended-reasons.txt").read_text().splitlines() if line and not line.startswith("#")
+]
+
+
+def test_g21_every_published_reason_has_a_class() -> None:
+    """And none but those of an unreached phone takes a talk's words away."""
+    assert len(PUBLISHED) == 604
+    assert [reason for reason in PUBLISHED if class_of(reason) == "unknown"] == []
+    unreached = [reason for reason in PUBLISHED if state_of(reason, True) != "completed"]
+    assert unreached == [
+        "call.forwarding.no-answer", "call.forwarding.operator-busy", "customer-busy", "customer-did-not-answer",
+        "voicemail",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", ["vonage-completed", "vonage-disconnected", "call.in-progress.sip-completed-call"])
+def test_g21_a_carriers_word_does_not_undo_a_talk(reason: str) -> None:
+    """Without words there was none."""
+    assert (state_of(reason, True), state_of(reason, False)) == ("completed", "failed")
+    assert not never_rang(reason)
+
+
+def test_g20_what_did_not_ring_is_told_from_what_did() -> None:
+    """The account's limits, VAPI's own faults before the call, a carrier that does not connect, no such number."""
+    quiet = {reason for reason in PUBLISHED if never_rang(reason)}
+    assert {reason for reason in PUBLISHED if reason.startswith(("call.start.", "call-start-"))} <= quiet
+    assert {
+        "twilio-failed-to-connect-call",
+        "vonage-failed-to-connect-call",
+        "sip-outbound-unallocated-number",
+    } <= quiet
+    assert not quiet & {
+        "customer-busy",
+        "customer-did-not-answer",
+        "voicemail",
+        "silence-timed-out",
+        "vonage-completed",
+    }
+    assert not any(reason.startswith("pipeline-error-") for reason in quiet)
 
 
 @pytest.mark.parametrize("reason", STATES)

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from daysong.features.subscriptions import usage
+from daysong.features.subscriptions import minutes, usage
 from daysong.features.users import store as users
 from daysong.features.users import tombstones
 from daysong.features.users.store import Account, ToldByClerk
@@ -77,6 +77,8 @@ async def _go_on_with_usage(ctx: MutationContext, clerk_id: str, email: str | No
     ):  # fmt: skip
         charged_at = inherited.since
     await usage.go_on(ctx.db, account.user_id, inherited.used, charged_at, inherited.account_hashes)
+    if inherited.talked:
+        await minutes.take_over(ctx.db, account.user_id, inherited.talked, charged_at)
 
 
 @room.mutation(public=True)

@@ -7,7 +7,7 @@ from typing import Literal
 import asyncpg
 from msgspec import UNSET, UnsetType
 
-from daysong.features.subscriptions import accounts, revenuecat_billing, usage
+from daysong.features.subscriptions import accounts, minutes, revenuecat_billing, usage
 from daysong.features.subscriptions.revenuecat_billing import OneUser, UserNotFound
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, PLANS, Quota, Tier
 from daysong.features.subscriptions.status import (
@@ -41,7 +41,10 @@ class PlanOffered(Result):
 
 
 class CurrentUsage(Result):
-    """What is used and left, and when the period begins and ends (ms)."""
+    """What is used and left, and when the period begins and ends (ms); minutes are those of talk on the phone.
+
+    While a call goes on, what is reserved for it counts as used.
+    """
 
     tier: Tier
     music_generations_used: float
@@ -49,6 +52,8 @@ class CurrentUsage(Result):
     remaining_quota: float
     period_start: float
     period_end: float
+    minutes_used: float
+    minutes_limit: float
 
 
 class Allowance(Result):
@@ -94,13 +99,16 @@ class OpenedSubscription(Result):
 
 CURRENT_SQL = f"""select {status_columns("$2")} from users u left join subscriptions s on s.user_id = u.id
                   where {IS_CALLER}"""  # noqa: S608 - no part of it is anybody's words
+WITH_TALK_SQL = f"""select {status_columns("$2")}, {minutes.talk_columns("$2")}
+                    from users u left join subscriptions s on s.user_id = u.id
+                    where {IS_CALLER}"""  # noqa: S608 - as above
 
 
-async def _current(ctx: QueryContext) -> asyncpg.Record | None:
+async def _current(ctx: QueryContext, sql: str = CURRENT_SQL) -> asyncpg.Record | None:
     """The caller's subscription; None for nobody, and for who has none yet."""
     if ctx.caller.subject is None:
         return None
-    row = await ctx.db.fetchrow(CURRENT_SQL, ctx.caller.subject, ctx.now - LONGEST_PERIOD)
+    row = await ctx.db.fetchrow(sql, ctx.caller.subject, ctx.now - LONGEST_PERIOD)
     return row if row is not None and row["subscription_id"] is not None else None
 
 
@@ -146,13 +154,14 @@ async def create_free_subscription(ctx: MutationContext, args: OneUser) -> Opene
     )
 
 
-@room.query(public=True, reads=READS)
+@room.query(public=True, reads=(*READS, *minutes.READS))
 async def get_current_user_usage(ctx: QueryContext, args: NoArgs) -> CurrentUsage | None:  # noqa: ARG001
     """What the caller has used and has left; None for nobody."""
-    row = await _current(ctx)
+    row = await _current(ctx, WITH_TALK_SQL)
     if row is None:
         return None
     quota = quota_of_row(row, ctx.now)
+    talk = minutes.talk_quota_of_row(row, ctx.settings.vapi.minutes, ctx.now)
     return CurrentUsage(
         tier=quota.tier,
         music_generations_used=quota.used,
@@ -160,6 +169,8 @@ async def get_current_user_usage(ctx: QueryContext, args: NoArgs) -> CurrentUsag
         remaining_quota=quota.remaining,
         period_start=to_ms(quota.period_start),
         period_end=to_ms(quota.period_end),
+        minutes_used=minutes.in_minutes(talk.used),
+        minutes_limit=minutes.in_minutes(talk.limit),
     )
 
 

@@ -20,9 +20,13 @@ FREE_PRODUCT = "free-tier"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a tier grants: `songs` in each `period`. It is sold as `sold_songs` in `sold_days` for `price` dollars."""
+    """What a tier grants: `songs`, and `minutes` of talk on the phone, in each `period`.
+
+    It is sold as `sold_songs` in `sold_days` for `price` dollars. CALL_MINUTES sets other minutes.
+    """
 
     songs: int
+    minutes: int
     period: timedelta
     sold_songs: int
     sold_days: int
@@ -31,10 +35,12 @@ class Plan:
 
 # From the least to the most. A year's 1,200 songs are granted a twelfth (rounded up) every thirty days.
 PLANS: dict[Tier, Plan] = {
-    "free": Plan(songs=5, period=timedelta(days=30), sold_songs=5, sold_days=30, price=0.0),
-    "weekly": Plan(songs=20, period=timedelta(days=7), sold_songs=20, sold_days=7, price=3.99),
-    "monthly": Plan(songs=90, period=timedelta(days=30), sold_songs=90, sold_days=30, price=9.99),
-    "yearly": Plan(songs=-(-1200 // 12), period=timedelta(days=30), sold_songs=1200, sold_days=365, price=99.99),
+    "free": Plan(songs=5, minutes=30, period=timedelta(days=30), sold_songs=5, sold_days=30, price=0.0),
+    "weekly": Plan(songs=20, minutes=100, period=timedelta(days=7), sold_songs=20, sold_days=7, price=3.99),
+    "monthly": Plan(songs=90, minutes=300, period=timedelta(days=30), sold_songs=90, sold_days=30, price=9.99),
+    "yearly": Plan(
+        songs=-(-1200 // 12), minutes=300, period=timedelta(days=30), sold_songs=1200, sold_days=365, price=99.99
+    ),
 }
 RANK: dict[Tier, int] = {tier: rank for rank, tier in enumerate(PLANS)}
 
@@ -184,4 +190,39 @@ def quota(standing: Standing, charges: Iterable[datetime], now: datetime, *, sha
         period_end=counted.until,
         shared=shared,
         is_free=is_free,
+    )
+
+
+@dataclass(frozen=True)
+class TalkQuota:
+    """How many seconds of talk are used and left, in the period in which songs are counted too."""
+
+    tier: Tier
+    used: int
+    limit: int
+    period_start: datetime
+    period_end: datetime
+
+    @property
+    def remaining(self) -> int:
+        """Seconds left in this period; never negative, also after a change to a smaller plan."""
+        return max(0, self.limit - self.used)
+
+
+def talk_quota(
+    standing: Standing, talks: Iterable[tuple[datetime, int]], minutes: Mapping[Tier, int], now: datetime
+) -> TalkQuota:
+    """The one answer to how much talk is used and left.
+
+    talks    when each call was begun, and the seconds that are reserved for it or that it took
+    minutes  of tiers that grant others than their plan says
+    """
+    tier = tier_at(standing.spans, now)
+    counted = counting(standing, now)
+    return TalkQuota(
+        tier=tier,
+        used=sum(seconds for begun_at, seconds in talks if counted.since <= begun_at < counted.until),
+        limit=60 * minutes.get(tier, PLANS[tier].minutes),
+        period_start=counted.since,
+        period_end=counted.until,
     )

@@ -12,15 +12,16 @@ from daysong.kernel.settings import Settings
 
 
 class Usage(NamedTuple):
-    """Songs used in a period."""
+    """Songs and seconds of talk used in a period."""
 
     used: int
     period_start: datetime
     period_end: datetime
+    talked: int = 0
 
 
 class Inheritance(NamedTuple):
-    """Songs used by accounts this person has deleted, in periods that are not over, and when the first one began.
+    """What accounts this person has deleted have used, in periods that are not over, and when the first one began.
 
     account_hashes  which accounts these were
     """
@@ -28,6 +29,7 @@ class Inheritance(NamedTuple):
     used: int
     since: datetime
     account_hashes: tuple[bytes, ...]
+    talked: int
 
 
 def clerk_hash(settings: Settings, clerk_id: str) -> bytes:
@@ -51,17 +53,19 @@ def _hash(settings: Settings, kind: str, text: str) -> bytes:
 
 async def put_up(ctx: MutationContext, clerk_id: str, email: str | None, usage: Usage | None) -> None:
     """Remember that this person's account was deleted, and what it had used; a second time adds nothing."""
-    used, start, end = usage or (0, None, None)
+    used, start, end, talked = usage or (0, None, None, 0)
     await ctx.db.execute(
-        """insert into tombstones (clerk_hash, email_hash, deleted_at, used, period_start, period_end)
-           values ($1, $2, $3, $4, $5, $6)
+        """insert into tombstones (clerk_hash, email_hash, deleted_at, used, period_start, period_end, talked)
+           values ($1, $2, $3, $4, $5, $6, $7)
            on conflict (clerk_hash) do update
              set email_hash = coalesce(excluded.email_hash, tombstones.email_hash), deleted_at = excluded.deleted_at,
                  used = greatest(excluded.used, case when tombstones.period_end > $3 then tombstones.used else 0 end),
+                 talked = greatest(excluded.talked,
+                                   case when tombstones.period_end > $3 then tombstones.talked else 0 end),
                  period_start = coalesce(excluded.period_start, tombstones.period_start),
                  period_end = coalesce(excluded.period_end, tombstones.period_end)""",
         clerk_hash(ctx.settings, clerk_id), None if email is None else email_hash(ctx.settings, email), ctx.now,
-        used, start, end,
+        used, start, end, talked,
     )  # fmt: skip
 
 
@@ -88,12 +92,12 @@ async def inherit(ctx: MutationContext, clerk_id: str, email: str | None) -> Inh
     """Take over what this person's deleted accounts have used; from now on it is counted in the caller's account."""
     rows = await ctx.db.fetch(
         """with counted as (
-             select clerk_hash, used from tombstones
-             where (clerk_hash = $1 or email_hash = any($2)) and used > 0 and period_end > $3
+             select clerk_hash, used, talked from tombstones
+             where (clerk_hash = $1 or email_hash = any($2)) and (used > 0 or talked > 0) and period_end > $3
              order by clerk_hash for update
            )
-           update tombstones set used = 0 from counted where tombstones.clerk_hash = counted.clerk_hash
-           returning counted.clerk_hash, counted.used, period_start""",
+           update tombstones set used = 0, talked = 0 from counted where tombstones.clerk_hash = counted.clerk_hash
+           returning counted.clerk_hash, counted.used, counted.talked, period_start""",
         clerk_hash(ctx.settings, clerk_id), [] if email is None else email_hashes(ctx.settings, email), ctx.now,
     )  # fmt: skip
     if not rows:
@@ -102,4 +106,5 @@ async def inherit(ctx: MutationContext, clerk_id: str, email: str | None) -> Inh
         sum(row["used"] for row in rows),
         min(row["period_start"] for row in rows),
         tuple(row["clerk_hash"] for row in rows),
+        sum(row["talked"] for row in rows),
     )

@@ -55,8 +55,10 @@ def routes(runtime: Runtime) -> list[HTTPRouteHandler]:
         except MalformedReport as error:
             return _answer(400, "MalformedReport", error.message)
         if message.type == ASSISTANT_REQUEST:
-            ringing = Ringing(number=message.customer_number, line=message.line_number)
-            return Response(await runtime.run_query(inbound.answer_call, ringing, SYSTEM, runtime.clock))
+            ringing = Ringing(
+                vapi_call_id=message.call_id, number=message.customer_number, line=message.line_number
+            )  # fmt: skip
+            return Response(await runtime.run_mutation(inbound.answer_call, ringing, SYSTEM, runtime.clock))
         new = await inbox.receive(runtime, event, handle_vapi_event)
         log.info("vapi told", type=message.type, status=message.status, new=new)
         return _answer(200, "OK", "Thank you")

@@ -1,0 +1,122 @@
+"""The ledger of talk: reserve what a call may take, settle what it took, and say how much is left.
+
+Seconds are counted in the period in which they were reserved. `reserve` and `settle` are part of a transaction that
+holds the account's lock, so that two calls at once do not both get the last minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+
+import asyncpg
+
+from daysong.features.subscriptions.rules import LONGEST_PERIOD, TalkQuota, Tier, talk_quota
+from daysong.features.subscriptions.status import standing_of, status_columns
+from daysong.kernel.database import Reader, Transaction
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.ids import CallMinutesId
+
+# Seconds; a call that could not last this long is not begun.
+LEAST_TALK = 60
+# VAPI ends every call after half a day.
+MOST_TALK = 43_200
+
+READS = ("call_minutes",)
+
+
+def talk_columns(since: str) -> str:
+    """What to select of `subscriptions s` beside its `status_columns`; `since` stands for `now - LONGEST_PERIOD`."""
+    return ", ".join(
+        f"""array(select m.{column} from call_minutes m
+                  where m.user_id = s.user_id and m.reserved_at > {since} order by m.id) as {name}"""  # noqa: S608
+        for column, name in (("reserved_at", "talked_at"), ("seconds", "talked_for"))
+    )
+
+
+def in_minutes(seconds: int) -> float:
+    """Seconds as minutes, to the hundredth."""
+    return round(seconds / 60, 2)
+
+
+TALK_SQL = f"select {status_columns('$2')}, {talk_columns('$2')} from subscriptions s where s.user_id = $1"  # noqa: S608
+
+
+def talk_quota_of_row(row: asyncpg.Record, minutes: Mapping[Tier, int], now: datetime) -> TalkQuota:
+    """What is talked and left, of a row with `status_columns` and `talk_columns`."""
+    talks = zip(row["talked_at"], row["talked_for"], strict=True)
+    return talk_quota(standing_of(row), talks, minutes, now)
+
+
+async def talk_quota_of(db: Reader, user_id: str, minutes: Mapping[Tier, int], now: datetime) -> TalkQuota:
+    """What the user has talked and has left, now."""
+    row = await db.fetchrow(TALK_SQL, user_id, now - LONGEST_PERIOD)
+    if row is None:
+        raise DaysongError("an account without a plan")
+    return talk_quota_of_row(row, minutes, now)
+
+
+async def reserve(
+    db: Transaction,
+    user_id: str,
+    minutes: Mapping[Tier, int],
+    now: datetime,
+    *,
+    longest: int,
+    call_job_id: str | None = None,
+    vapi_call_id: str | None = None,
+) -> int | None:
+    """Reserve up to `longest` seconds for a call, named by one of the ids; the seconds, None when less than a minute
+    is left. A call that has a reservation keeps it.
+    """
+    held = await db.fetchval(
+        """select seconds from call_minutes
+           where (call_job_id = $1 or vapi_call_id = $2) and settled_at is null and user_id = $3""",
+        call_job_id, vapi_call_id, user_id,
+    )  # fmt: skip
+    if held is not None:
+        return int(held)
+    seconds = min(longest, (await talk_quota_of(db, user_id, minutes, now)).remaining)
+    if seconds < LEAST_TALK:
+        return None
+    key = "vapi_call_id" if call_job_id is None else "call_job_id"
+    # An order that was refused is settled, and may be given again.
+    reserved = await db.fetchval(
+        f"""insert into call_minutes (id, user_id, call_job_id, vapi_call_id, reserved_at, seconds)
+            values ($1, $2, $3, $4, $5, $6)
+            on conflict ({key}) do update set reserved_at = excluded.reserved_at, seconds = excluded.seconds,
+              settled_at = null
+            where not call_minutes.reported and call_minutes.user_id = excluded.user_id
+            returning seconds""",  # noqa: S608 - one of two columns
+        CallMinutesId.new(now), user_id, call_job_id, vapi_call_id, now, seconds,
+    )  # fmt: skip
+    return None if reserved is None else int(reserved)
+
+
+async def settle(
+    db: Transaction,
+    seconds: float | None,
+    now: datetime,
+    *,
+    call_job_id: str | None = None,
+    vapi_call_id: str | None = None,
+    reported: bool = False,
+) -> None:
+    """Count what a call took; with None, what was reserved for it. Its report counts once, and before anything else."""
+    counted = None if seconds is None else min(math.ceil(max(seconds, 0.0)), MOST_TALK)
+    await db.execute(
+        """update call_minutes set seconds = coalesce($3, seconds), settled_at = $4, reported = $5
+           where (call_job_id = $1 or ($1 is null and vapi_call_id = $2)) and not reported
+             and ($5 or settled_at is null)""",
+        call_job_id, vapi_call_id, counted, now, reported,
+    )  # fmt: skip
+
+
+async def take_over(db: Transaction, user_id: str, seconds: int, at: datetime) -> None:
+    """Count what an earlier account of the same person has talked."""
+    await db.execute(
+        """insert into call_minutes (id, user_id, reserved_at, seconds, settled_at, reported)
+           values ($1, $2, $3, $4, $3, true)""",
+        CallMinutesId.new(at), user_id, at, seconds,
+    )  # fmt: skip
