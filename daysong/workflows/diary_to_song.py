@@ -47,7 +47,11 @@ LONGEST_WRITE_PAUSE = 10.0
 DATABASE_TROUBLE = (
     TooBusy,
     DatabaseUnavailable,
-    asyncpg.PostgresError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     OSError,
     TimeoutError,
