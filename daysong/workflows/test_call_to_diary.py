@@ -253,12 +253,15 @@ async def test_f13_only_vapi_is_believed(world: World, alice: Person, header: st
     assert (await tells(world, body, **legacy)).status_code == 200
 
 
-async def test_only_a_post_of_bounded_size_is_read(world: World) -> None:
-    """405 for any other method, 413 for a body over a mebibyte; nothing is stored."""
+async def test_g26_only_a_post_of_bounded_size_is_read(world: World) -> None:
+    """405 for any other method, 413 for a body over 8 MiB; a long report is read, and a stranger's is not."""
     assert (await world.http.get("/http/vapi-webhook")).status_code == 405
-    body = {"message": {"type": "status-update", "status": "ended", "padding": "x" * 1024 * 1024}}
+    body = {"message": {"type": "status-update", "status": "ended", "padding": "x" * 8 * 1024 * 1024}}
     assert (await tells(world, body)).status_code == 413
+    assert (await tells(world, body, Authorization="Bearer wrong")).status_code == 401
     assert await outcomes(world) == []
+    body["message"]["padding"] = "x" * 7 * 1024 * 1024
+    assert (await tells(world, body)).status_code == 200
 
 
 @pytest.mark.parametrize("body", [[], {}, {"message": None}, {"message": {}}, {"message": {"type": 5}}, "text"])

@@ -16,9 +16,12 @@ from daysong.kernel.context import SYSTEM, MutationContext
 from daysong.kernel.registry import Room
 from daysong.kernel.runtime import Runtime
 from daysong.transport.webhooks import inbox
-from daysong.transport.webhooks.inbox import MAX_BODY, Event, OneEvent
+from daysong.transport.webhooks.inbox import Event, OneEvent
 from daysong.vendors.vapi_reports import ASSISTANT_REQUEST, MalformedReport, Message, parse_message, redacted
 from daysong.workflows import call_to_diary
+
+# A report of a long talk has every word several times over. The secret is checked before a byte of it is read.
+MAX_REPORT = 8 * 1024 * 1024
 
 room = Room("webhooks")
 log = logs.get_logger("webhooks")
@@ -41,7 +44,7 @@ def routes(runtime: Runtime) -> list[HTTPRouteHandler]:
     """The route VAPI calls."""
     secret = runtime.settings.vapi.webhook_secret
 
-    @post("/http/vapi-webhook", status_code=200, request_max_body_size=MAX_BODY, include_in_schema=False)
+    @post("/http/vapi-webhook", status_code=200, request_max_body_size=MAX_REPORT, include_in_schema=False)
     async def receive(request: Request[Any, Any, Any]) -> Response[Any]:
         if secret is None:
             return _answer(503, "NotConfigured", "VAPI_WEBHOOK_SECRET is not set")
