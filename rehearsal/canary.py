@@ -123,6 +123,7 @@ async def failures(world: World, person: Person) -> None:
         await world.settle()
         await world.fault(vendor)
         await world.db.pool.execute("delete from usage_charges")
+        await world.db.pool.execute("delete from mailbox_usage")
     with mock.patch.object(diaries, "insert", side_effect=Quoting(f"Failing row contains ({DIARY})")):
         await tried(person.mutation("diaries:createDiary", content=DIARY))
     with mock.patch.object(song_delivery, "complete", side_effect=Quoting(f"lyric: {LEAK}")):
