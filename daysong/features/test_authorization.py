@@ -77,6 +77,7 @@ EXPECTED: dict[str, Ends] = {
     "callJobs:getCallJobs": OWN_CALLS,
     "callJobs:getCallJobStats": Ends(nobody=UNAUTHORIZED, stranger=ANSWER),
     "callJobs:getCallSessions": OWN_CALLS,
+    "callJobs:deleteCallSession": owner_only("call_session_not_found", owner=EMPTY),
     "callJobs:getDashboardStats": Ends(nobody=UNAUTHORIZED, stranger=ANSWER),
 }
 # Of a deleted account, where that is not the same as for nobody: its link stops resolving, too.
@@ -116,6 +117,7 @@ async def alices(world: World, alice: Person) -> Library:
         private=private,
         arguments={
             "diaryId": shared.diary_id,
+            "sessionId": await world.db.pool.fetchval("select min(id) from call_sessions where user_id = $1", owner),
             "musicId": shared.music_id,
             "shareId": link["shareId"],
             "sharedMusicId": share["_id"],

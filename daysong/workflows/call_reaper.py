@@ -15,6 +15,7 @@ from daysong.kernel.registry import Args, NoArgs, Room
 from daysong.vendors.vapi import Telephone
 from daysong.vendors.vapi_reports import Call
 from daysong.workflows.call_to_diary import VapiCall, apply_report
+from daysong.workflows.call_words import forget_deleted
 
 room = Room("callReaper")
 log = logs.get_logger("calls")
@@ -109,7 +110,8 @@ async def _since(ctx: MutationContext, vapi_call_id: str) -> datetime | None:
 async def _close(ctx: MutationContext, vapi_call_id: str) -> None:
     log.warning("call without a report")
     await _settle(ctx, vapi_call_id)
-    await sessions.close_unreported(ctx, vapi_call_id)
+    if await sessions.close_unreported(ctx, vapi_call_id):
+        await forget_deleted(ctx, vapi_call_id)
     job_id = await ctx.db.fetchval("select id from call_jobs where vapi_call_id = $1", vapi_call_id)
     if job_id is not None:
         await calls.close(ctx, job_id, "failed", "no_report")

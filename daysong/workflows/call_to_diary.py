@@ -153,6 +153,9 @@ async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report:
     agreed, outcome = await _consent(ctx, whose, session["id"], report, state)
     if agreed:
         outcome = why_not_a_diary(report, state) or "diary to be written"
+    deleted = session["words_deleted_at"] is not None
+    if deleted and outcome == "diary to be written":
+        outcome = sessions.WORDS_DELETED
     await sessions.keep_report(ctx, session["id"], report, state, outcome=outcome, with_words=agreed)
     if whose.job is not None:
         if state == "completed":
@@ -164,7 +167,7 @@ async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report:
         await ctx.schedule(
             generate_diary_from_call, OneSession(session_id=session["id"]), key=f"diary of {session['id']}"
         )
-    if not agreed and has_words:
+    if deleted or (not agreed and has_words):
         await _forget(ctx, call_id)
     log.info("call reported", session=session["id"], state=state, outcome=outcome)
     return outcome
@@ -361,6 +364,6 @@ async def _forget(ctx: MutationContext, call_id: str) -> None:
 # For more than a day: what nobody agreed to is there as long as it is not deleted.
 @room.action(retry=Retry(attempts=40, longest=timedelta(hours=1)), lane=Lane.CALLS)
 async def forget_call(ctx: ActionContext, args: VapiCall) -> None:
-    """Have VAPI delete what it keeps of a call nobody had agreed to."""
+    """Delete a call at VAPI: one without consent, or one whose words its user deleted."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
     await telephone.delete(args.vapi_call_id)

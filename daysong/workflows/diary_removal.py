@@ -1,4 +1,7 @@
-"""A diary entry goes, and with it all that was made of it: songs, shares, stored files, a song in the making."""
+"""A diary entry goes, and with it all that was made of it: songs, shares, stored files, a song in the making.
+
+Of an entry from a call, the words of the call go as well, here and at VAPI.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from daysong.kernel.database import Transaction
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.registry import Args, IdText, Retry, Room
 from daysong.vendors.storage import FileStore
+from daysong.workflows.call_words import delete_words_of_entry
 from daysong.workflows.song_files import file_id_of
 
 diaries = Room("diaries")
@@ -47,6 +51,7 @@ async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
         return
     await generations.cancel_of(ctx.db, args.diary_id, reason="diary_deleted", now=ctx.now)
     file_ids = await _files_of(ctx.db, args.diary_id)
+    await delete_words_of_entry(ctx, owner, args.diary_id)
     await ctx.db.execute("delete from diaries where id = $1", args.diary_id)
     await ctx.db.execute("delete from files where id = any($1)", file_ids)
     if file_ids:

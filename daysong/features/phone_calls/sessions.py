@@ -21,6 +21,9 @@ from daysong.vendors.vapi_reports import Call, Message, Report
 # What stands in a session's metadata of the entry that was made of it.
 DIARY_ID = "diaryId"
 
+# The outcome of one whose words were deleted before an entry was made of them.
+WORDS_DELETED = "words deleted"
+
 # The outcome of one that was given up; should its report come after all, it counts.
 NO_REPORT = "no report"
 
@@ -95,7 +98,9 @@ async def keep_report(
     """How a call went; what was said in it only `with_words`. `outcome` says what becomes of it."""
     await ctx.db.execute(
         """update call_sessions set state = $2, started_at = $3, ended_at = $4, duration_sec = $5, ended_reason = $6,
-             transcript = $7, end_of_call_report = $8, outcome = $9, reported_at = $10, updated_at = $10
+             transcript = case when words_deleted_at is null then $7::jsonb end,
+             end_of_call_report = case when words_deleted_at is null then $8::jsonb end,
+             outcome = $9, reported_at = $10, updated_at = $10
            where id = $1 and (reported_at is null or outcome = $11)""",
         session_id, state, report.started_at, report.ended_at, report.seconds, report.ended_reason,
         msgspec.to_builtins(report.turns) if with_words else None, _kept(report) if with_words else None,
@@ -116,14 +121,34 @@ def _kept(report: Report) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if value is not None}
 
 
-async def close_unreported(ctx: MutationContext, vapi_call_id: str) -> None:
-    """No report of this call is waited for any more."""
-    await ctx.db.execute(
+async def delete_words(
+    ctx: MutationContext, owner: str, *, session_id: str | None = None, diary_id: str | None = None
+) -> list[str]:
+    """Delete what was said in a session of an account, named by its id or by the entry made of it.
+
+    Returns VAPI's ids of the calls to delete there now. A call without a report is deleted when its report arrives:
+    deleted earlier, it would have none, and its minutes would be unknown. No report brings the words back.
+    """
+    rows = await ctx.db.fetch(
+        """update call_sessions set words_deleted_at = $4, transcript = null, end_of_call_report = null,
+             outcome = case when outcome = 'diary to be written' then $5 else outcome end, updated_at = $4
+           where user_id = $1 and words_deleted_at is null
+             and (id = $2 or diary_id = $3 or id = (select call_session_id from diaries where id = $3))
+           returning vapi_call_id, reported_at""",
+        owner, session_id, diary_id, ctx.now, WORDS_DELETED,
+    )  # fmt: skip
+    return [row["vapi_call_id"] for row in rows if row["reported_at"] is not None]
+
+
+async def close_unreported(ctx: MutationContext, vapi_call_id: str) -> bool:
+    """Close the session of a call whose report did not come; return whether its words were deleted meanwhile."""
+    deleted: bool | None = await ctx.db.fetchval(
         """update call_sessions set state = case when state = 'in-progress' then 'failed' else state end,
              outcome = $2, reported_at = $3, updated_at = $3
-           where vapi_call_id = $1 and reported_at is null""",
+           where vapi_call_id = $1 and reported_at is null returning words_deleted_at is not null""",
         vapi_call_id, NO_REPORT, ctx.now,
     )  # fmt: skip
+    return deleted or False
 
 
 async def merge_metadata(ctx: MutationContext, session_id: str, more: dict[str, Any]) -> None:

@@ -21,6 +21,9 @@ from daysong.kernel.runtime import Runtime
 # Litestar answers 413 to a larger one.
 MAX_BODY = 1024 * 1024
 
+# The body of an event whose own body was removed.
+STRIPPED = "{}"
+
 VENDORS = ("clerk", "revenuecat", "suno", "vapi")
 STATUSES = ("waiting", "handled", "dead", "stranded")
 
@@ -108,11 +111,18 @@ async def close(ctx: MutationContext, args: OneEvent, outcome: str) -> None:
 
 
 async def strip(ctx: MutationContext, args: OneEvent) -> None:
-    """Keep of an event only that there was one: what it says is about somebody whose data is gone."""
+    """Remove the body of a handled event with what it is about, so that only the fact of it is left."""
     await ctx.db.execute(
-        "update webhook_events set subject = null, about = '{}', body = '{}', handler = null where id = $1",
-        args.event_id,
-    )
+        "update webhook_events set subject = null, about = '{}', body = $2, handler = null where id = $1",
+        args.event_id, STRIPPED,
+    )  # fmt: skip
+
+
+async def remove_body(ctx: MutationContext, args: OneEvent) -> None:
+    """Remove the body of a handled event; what it is about stays, so that it goes with the account."""
+    await ctx.db.execute(
+        "update webhook_events set body = $2, handler = null where id = $1", args.event_id, STRIPPED
+    )  # fmt: skip
 
 
 async def listed(db: Reader, *, vendor: str | None, status: str | None, limit: int) -> Sequence[asyncpg.Record]:
@@ -146,6 +156,8 @@ async def replay(runtime: Runtime, event_id: str) -> bool:
         row = await one(ctx.db, args.event_id)
         if row["status"] == "waiting":
             return False
+        if row["body"] == STRIPPED and row["handler"] is None:
+            raise NoSuchEvent(f"The body of the event {args.event_id} was not kept: it cannot be replayed.")
         function = runtime.registry.named(row["handler"]) if row["handler"] else None
         if function is None:
             raise NoSuchEvent(f"Nothing handles an event of the type {row['type']}.")

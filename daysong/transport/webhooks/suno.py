@@ -28,12 +28,13 @@ MAX_TASK_ID = 200
 
 @room.mutation()
 async def handle_suno_event(ctx: MutationContext, args: OneEvent) -> None:
-    """Apply a stored callback, once."""
+    """Apply a stored callback, once, and remove its body: it has the lyrics, which may go with their entry."""
     event = await inbox.opened(ctx.db, args)
     if event is None:
         return
     outcome = await song_delivery.on_callback(ctx, event["subject"], parse_callback(event["body"].encode()))
     await inbox.close(ctx, args, outcome)
+    await inbox.remove_body(ctx, args)
 
 
 def routes(runtime: Runtime) -> list[HTTPRouteHandler]:

@@ -11,7 +11,8 @@ from daysong.features.subscriptions import accounts
 from daysong.transport.webhooks import clerk as clerk_webhook
 from daysong.transport.webhooks import inbox
 from daysong.transport.webhooks.inbox import Event, NoSuchEvent
-from rehearsal.world import World
+from rehearsal.phones import until_due, wants_calls
+from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
 
@@ -112,6 +113,18 @@ async def test_what_nothing_handles_cannot_be_replayed(world: World) -> None:
     for event_id in (row["id"], "event_nothing"):
         with pytest.raises(NoSuchEvent):
             await inbox.replay(world.app.runtime, event_id)
+
+
+async def test_g28_bodies_with_words_or_lyrics_are_removed_once_handled(world: World, alice: Person) -> None:
+    """There is an event left, without a body; replaying it is refused with the reason."""
+    await wants_calls(alice)
+    await until_due(world)
+    rows = await world.db.pool.fetch("select id, vendor, body from webhook_events where vendor in ('suno', 'vapi')")
+    assert {row["vendor"] for row in rows} == {"suno", "vapi"}
+    assert {row["body"] for row in rows} == {"{}"}
+    for row in rows:
+        with pytest.raises(NoSuchEvent, match="was not kept"):
+            await inbox.replay(world.app.runtime, row["id"])
 
 
 async def test_events_are_forgotten_thirty_days_after_they_were_handled(world: World) -> None:
