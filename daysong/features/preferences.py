@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.phone_calls.calendar import checked_timezone
-from daysong.features.phone_calls.settings import LANGUAGE, InvalidLanguage
+from daysong.features.phone_calls.settings import checked_language
 from daysong.features.subscriptions import accounts
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.context import MutationContext, QueryContext
@@ -63,8 +63,8 @@ async def update_settings(ctx: MutationContext, args: UpdateSettings) -> UserSet
     }
     if "timezone" in changes:
         checked_timezone(changes["timezone"])
-    if "language" in changes and LANGUAGE.fullmatch(changes["language"]) is None:
-        raise InvalidLanguage
+    if "language" in changes:
+        changes["language"] = checked_language(changes["language"])
     row = await ctx.db.fetchrow(
         f"""update users set timezone = coalesce($2, timezone), language = coalesce($3, language),
                 show_name_on_shares = coalesce($4, show_name_on_shares), updated_at = $5

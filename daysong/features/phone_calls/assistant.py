@@ -7,14 +7,13 @@ nothing a person chose (their name, their language) may hold any.
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from daysong.features.phone_calls.languages import NAMES, main_language, transcriber_for
 from daysong.features.phone_calls.phrases import PHRASES, Phrases
 from daysong.kernel.settings import VapiSettings
 from daysong.vendors.vapi_reports import CONSENT, END_OF_CALL, STATUS_UPDATE, STOP_CALLING
@@ -27,22 +26,9 @@ DAY_BEGINS = 11
 MODEL = {"provider": "openai", "model": "gpt-5.4-mini"}
 # One voice that speaks every language, as the model writes it.
 VOICE = {"provider": "azure", "voiceId": "en-US-EmmaMultilingualNeural"}
-TRANSCRIBER = {"provider": "deepgram", "model": "nova-3"}
 # VAPI gives each step of its analysis five seconds unless told otherwise, then leaves it out.
 ANALYSIS_SECONDS = 20
 
-# What the transcriber can listen to on its own; for others it is told to expect several.
-LANGUAGES: Mapping[str, str] = {
-    "bg": "Bulgarian", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
-    "es": "Spanish", "et": "Estonian", "fi": "Finnish", "fr": "French", "hi": "Hindi", "hu": "Hungarian",
-    "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean", "lt": "Lithuanian", "lv": "Latvian",
-    "ms": "Malay", "nl": "Dutch", "no": "Norwegian", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian",
-    "ru": "Russian", "sk": "Slovak", "sv": "Swedish", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese",
-}  # fmt: skip
-SEVERAL = "multi"
-_WRITTEN_AS = {"nb": "no", "nn": "no"}
-
-_TAG = re.compile(r"([A-Za-z]{2,3})(?:-[A-Za-z0-9]{1,8})*")
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -159,7 +145,7 @@ def assistant_for(talk: Talk, vapi: VapiSettings, site_url: str) -> dict[str, An
 
     VAPI refuses fields it does not know. Ours come back with every message as `metadata`: {jobId, userId}.
     """
-    tongue = _tongue(talk.language)
+    tongue = main_language(talk.language)
     phrases = PHRASES.get(tongue, PHRASES["en"])
     name = spoken_name(talk.name)
     return {
@@ -172,7 +158,7 @@ def assistant_for(talk: Talk, vapi: VapiSettings, site_url: str) -> dict[str, An
             "tools": [{"type": "endCall"}],
         },
         "voice": VOICE,
-        "transcriber": {**TRANSCRIBER, "language": tongue if tongue in LANGUAGES else SEVERAL},
+        "transcriber": transcriber_for(talk.language),
         "endCallMessage": phrases.goodbye,
         "maxDurationSeconds": talk.seconds or vapi.max_call_minutes * 60,
         "backgroundSound": "off",
@@ -192,12 +178,12 @@ def assistant_for(talk: Talk, vapi: VapiSettings, site_url: str) -> dict[str, An
 
 def refusal(language: str = "en") -> str:
     """What a caller hears whom we do not know, or who has not agreed to talk with us."""
-    return PHRASES.get(_tongue(language), PHRASES["en"]).stranger
+    return PHRASES.get(main_language(language), PHRASES["en"]).stranger
 
 
 def no_minutes(language: str) -> str:
     """What a caller hears whose plan has no minutes left in this period."""
-    return PHRASES.get(_tongue(language), PHRASES["en"]).no_minutes
+    return PHRASES.get(main_language(language), PHRASES["en"]).no_minutes
 
 
 def spoken_name(name: str | None) -> str | None:
@@ -211,13 +197,6 @@ def spoken_name(name: str | None) -> str | None:
     signs = (sign for sign in "".join(words[:1]) if sign in "-'’" or unicodedata.category(sign)[0] in "LM")
     parts = [part for part in "".join(signs).split("-") if any(map(str.isalpha, part))]
     return "-".join(parts[:2])[:MAX_NAME].strip("-'’") or None
-
-
-def _tongue(language: str) -> str:
-    """The main language of a BCP 47 tag; English when it is none."""
-    tag = _TAG.fullmatch(language)
-    code = tag[1].lower() if tag else "en"
-    return _WRITTEN_AS.get(code, code)
 
 
 def _first_message(talk: Talk, phrases: Phrases, name: str | None) -> str:
@@ -237,7 +216,7 @@ def _prompt(talk: Talk, tongue: str, name: str | None) -> str:
         weekday=_WEEKDAYS[talk.local_now.weekday()],
         date=talk.local_now.date().isoformat(),
         time=f"{talk.local_now:%H:%M}",
-        language=LANGUAGES.get(tongue, f"the language with the code {tongue}"),
+        language=NAMES.get(tongue, f"the language with the code {tongue}"),
         opening=opening,
     )
     return prompt + _NOT_YET_AGREED if talk.first_call else prompt

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from daysong.features.phone_calls import calendar, consent, numbers, ownership
 from daysong.features.phone_calls.calendar import Cadence, is_quiet, local_time
 from daysong.features.phone_calls.dialing import dispatch
+from daysong.features.phone_calls.languages import hyphenated
 from daysong.features.phone_calls.rules import MOST_TEST_CALLS
 from daysong.features.subscriptions import accounts
 from daysong.kernel.clock import to_ms
@@ -168,6 +169,14 @@ def shown(row: asyncpg.Record) -> CallSettings | None:
     return None if row["settings_id"] is None else CallSettings(**_fields(row))
 
 
+def checked_language(tag: str) -> str:
+    """A language tag with hyphens; InvalidLanguage when it is none."""
+    tag = hyphenated(tag)
+    if LANGUAGE.fullmatch(tag) is None:
+        raise InvalidLanguage
+    return tag
+
+
 class Chosen(NamedTuple):
     """What decides when somebody is called."""
 
@@ -178,8 +187,8 @@ class Chosen(NamedTuple):
 
 
 def _checked(args: UpsertCallSettings, settings: Settings) -> Chosen:
-    if args.language is not UNSET and LANGUAGE.fullmatch(args.language) is None:
-        raise InvalidLanguage
+    if args.language is not UNSET:
+        checked_language(args.language)
     return Chosen(
         numbers.checked(args.phone_e164, settings.vapi.numbers_allowed),
         calendar.checked_timezone(args.timezone),
@@ -241,7 +250,11 @@ async def upsert_call_settings(ctx: MutationContext, args: UpsertCallSettings) -
     known = before if is_same else None
     standing = _standing(ctx, known, claim)
     due = _due(ctx, chosen, known) if args.active and standing.paused_reason is None else None
-    language = args.language or (DEFAULT_LANGUAGE if before is None else before["language"])
+    language = (
+        checked_language(args.language)
+        if args.language is not UNSET
+        else (DEFAULT_LANGUAGE if before is None else before["language"])
+    )
     settings_id: str = await ctx.db.fetchval(
         """insert into call_settings
              (id, user_id, phone_e164, timezone, local_minutes, byday_mask, cadence, language, active,

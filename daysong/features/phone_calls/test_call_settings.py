@@ -112,7 +112,7 @@ LANGUAGE = ("invalid_language", "Invalid language. Must be a BCP 47 language tag
         ({"cadence": "custom", "daysOfWeek": [1, -1]}, CADENCE),
         ({"language": ""}, LANGUAGE),
         ({"language": "english please"}, LANGUAGE),
-        ({"language": "en_US"}, LANGUAGE),
+        ({"language": "en__US"}, LANGUAGE),
         ({"language": "e"}, LANGUAGE),
     ],
     ids=str,
@@ -267,3 +267,10 @@ async def test_executors_find_what_is_due(world: World, alice: Person, bob: Pers
     await wants_calls(alice, active=False, cadence="custom", daysOfWeek=[1, 2])
     [left] = await admin.mutation(due)
     assert left["phoneE164"] == OTHER
+
+
+async def test_g25_a_tag_with_an_underscore_is_kept_with_a_hyphen(alice: Person) -> None:
+    """As Android and POSIX write them, in a call's settings and in the account's."""
+    await wants_calls(alice, language="en_US")
+    assert (await settings_of(alice))["language"] == "en-US"
+    assert (await alice.mutation("users:updateSettings", language="pt_BR"))["language"] == "pt-BR"
