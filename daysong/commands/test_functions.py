@@ -26,7 +26,7 @@ billing: getPlans Q, getCurrentUserStatus Q
 usage: getCurrentUserUsage Q, canCurrentUserGenerateMusic Q, checkUsageWithReconciliation A,
        recordCurrentUserMusicGeneration M
 callSettings: upsertCallSettings M, sendTestCall M
-callJobs: getCallJobs Q, getCallJobStats Q, getCallSessions Q, getDashboardStats Q
+callJobs: getCallJobs Q, getCallJobStats Q, getCallSessions Q, getDashboardStats Q, deleteCallSession M
 """
 
 
