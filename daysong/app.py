@@ -196,16 +196,19 @@ class App:
             hub=self.hub,
             gate=self.gate,
             test_controls=testing_mode.Controls(reset=self._reset, drain=self._drain),
-            on_startup=[self.open],
+            on_startup=[self.report, self.open],
             on_shutdown=[self.close],
         )
         self._users = 0
+
+    def report(self) -> None:
+        """Log what a process that serves or works was started with: which time zone data it plans calls by."""
+        zones.report(self.clock.now().date())
 
     async def open(self) -> None:
         """Connect to the database. The server and the worker of one process may both ask; the first one does."""
         self._users += 1
         if self._users == 1:
-            zones.report(self.clock.now().date())
             await self.database.open()
 
     async def close(self) -> None:

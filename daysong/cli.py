@@ -96,6 +96,7 @@ async def _work(configured: Settings) -> None:
     app = composition.build(configured)
     if not await _opened(app, configured, stop):
         return
+    app.report()
     working = asyncio.create_task(app.worker.run_forever(configured.listen_url))
     stopping = asyncio.create_task(stop.wait())
     try:

@@ -51,7 +51,9 @@ class Song(NamedTuple):
 async def fill(world: World, person: str, size: int, timing: Any = TIMED) -> list[Song]:
     """Give somebody finished songs of that many entries, two tracks each, an hour apart, the newest an hour old."""
     whose = f"user_{person}"
-    await world.db.pool.execute(FILL, whose, size, world.clock.now(), timing)
+    async with world.db.pool.acquire() as connection, connection.transaction():
+        await connection.execute("set local statement_timeout = 0")
+        await connection.execute(FILL, whose, size, world.clock.now(), timing, timeout=100)
     await world.db.pool.execute(
         """update diaries d set primary_music_id = m.id from music m
            where m.diary_id = d.id and m.music_index = 0 and d.primary_music_id is null"""

@@ -27,6 +27,15 @@ KEY_ID = "rehearsal-1"
 ADMIN_KEY = "an-admin-key-for-tests"
 NOWHERE = "http://127.0.0.1:9"
 STARTS_WITHIN = 40.0  # seconds
+# Our command line. Tests that run in the background inherit ignored signals, which a command of ours goes on ignoring.
+CODE = """
+import signal
+for number in (1, 2, 3):
+    signal.signal(number, signal.SIG_DFL)
+from daysong.cli import main
+main()
+"""
+DAYSONG = [sys.executable, "-c", CODE]
 
 
 class Keys:
@@ -104,8 +113,7 @@ class Server:
         self.port = port or free_port()
         self.origin = f"http://{HOST}:{self.port}"
         self.log = folder / f"{name}.log"
-        run = ["-m", module] if module else ["-c", "from daysong.cli import main; main()", "serve"]
-        command = [sys.executable, *run]
+        command = [sys.executable, "-m", module] if module else [*DAYSONG, "serve"]
         command += ["--port", str(self.port), "--processes", str(processes)]
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(  # noqa: S603 - ourselves

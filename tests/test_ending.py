@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,11 +14,10 @@ import asyncpg
 import pytest
 
 from rehearsal.frozen_line import line_to
-from rehearsal.server import STARTS_WITHIN
+from rehearsal.server import DAYSONG, STARTS_WITHIN
 
 pytestmark = pytest.mark.anyio
 
-DAYSONG = [sys.executable, "-c", "from daysong.cli import main; main()"]
 ENDS_WITHIN = 60  # seconds, on a busy machine
 
 

@@ -59,6 +59,7 @@ RETENTION_DAYS = {
     "subscription_log": (730, 30),
     "parked_customers": (400, 30),
     "call_jobs": (400, 30),
+    "call_days": (400, 2),
     "vendor_costs": (400, 2),
     "budget_reservations": (1, 1),
     "budget_days": (400, 2),

@@ -31,7 +31,7 @@ _BLANK = frozenset(chr(point) for first, last in _BLANK_RANGES for point in rang
 
 # What is cut off the ends. Not joiners, direction marks, tags and variation selectors: what stands beside them needs
 # them, such as the emoji of a flag.
-_TRIMMED = frozenset("\u00ad\u180e\u200b\u2060\u2800\ufeff")
+_TRIMMED = frozenset("\u00ad\u180e\u200b\u2060\u2800\u3164\ufeff\uffa0")
 
 
 def is_visible(character: str) -> bool:

@@ -51,6 +51,7 @@ RETENTION = {
     # Customers nobody here has turned out to be.
     "parked_customers": Kept("parked_customers", "id", "updated_at < $1"),
     "call_jobs": Kept("call_jobs", "id", "ended_at < $1"),
+    "call_days": Kept("call_days", "day", "day < $1"),
     # Far longer than a vendor goes on sending events about an account that is gone.
     "vendor_costs": Kept("vendor_costs", "id", "at < $1"),
     "budget_reservations": Kept("budget_reservations", "reference, vendor", "expires_at < $1"),

@@ -62,7 +62,7 @@ async def test_g05_who_is_suspended_is_not_called_and_calls_are_resumed(world: W
     assert await rings(world) == []
     job = await world.db.pool.fetchrow("select status, error_code from call_jobs")
     assert tuple(job) == ("canceled", "suspended")
-    ringing = {"number": ALICES}
+    ringing = {"number": ALICES, "vapiCallId": "call_of_alice"}
     name = "integrations/vapi/integration:answerCall"
     assert "error" in await world.app.call(name, ringing, caller=SYSTEM)
     await clerk_says(world, {how: False})
