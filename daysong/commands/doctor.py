@@ -27,6 +27,8 @@ from daysong.vendors.storage import FileStore
 from daysong.vendors.suno import Suno
 from daysong.vendors.vapi import Vapi
 
+# obstore's threads drop their Python objects a moment after their answer; a process that ends meanwhile aborts.
+LETTING_GO = 0.2  # seconds
 PROBE = "doctor-probe"
 PATIENCE = 20.0
 MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "warning": "[yellow]![/]", "skipped": "[yellow]–[/]"}
@@ -167,6 +169,7 @@ async def _files(found: Settings) -> str:
     await store.put(PROBE, b"probe", "text/plain")
     size = await store.size(PROBE)
     await store.delete([PROBE])
+    await asyncio.sleep(LETTING_GO)
     return f"written, read and deleted {size} bytes in {found.storage_url}"
 
 
