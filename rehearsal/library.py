@@ -54,10 +54,13 @@ async def fill(world: World, person: str, size: int, timing: Any = TIMED) -> lis
     async with world.db.pool.acquire() as connection, connection.transaction():
         await connection.execute("set local statement_timeout = 0")
         await connection.execute(FILL, whose, size, world.clock.now(), timing, timeout=100)
-    await world.db.pool.execute(
-        """update diaries d set primary_music_id = m.id from music m
-           where m.diary_id = d.id and m.music_index = 0 and d.primary_music_id is null"""
-    )
+        # Without figures of what was just inserted PostgreSQL plans the update for a handful of rows.
+        await connection.execute("analyze diaries, music")
+        await connection.execute(
+            """update diaries d set primary_music_id = m.id from music m
+               where m.diary_id = d.id and m.music_index = 0 and d.primary_music_id is null""",
+            timeout=100,
+        )
     rows = await world.db.pool.fetch(
         """select m.diary_id, m.id as music_id, m.audio_file_id as file_id
            from music m join users u on u.id = m.user_id
