@@ -113,7 +113,8 @@ class Queue:
         """Take the job that `ticket` (`<job id>:<ticket>`) is good for; None if it was taken, done or cancelled.
 
         Counts the start before the job runs, so that one that kills its worker is noticed. A job of an account of which
-        `of_account` jobs run already is put back, to come again soon, and None returned.
+        `of_account` jobs run already is put back, to come again soon, and None returned. Jobs of one account that are
+        claimed at the same moment do not count each other, so that a few more may run.
         """
         job_id, _, secret = ticket.partition(":")
         row = await self._database.pool.fetchrow(
