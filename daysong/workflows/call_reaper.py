@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from daysong.features.phone_calls import calls, sessions
+from daysong.features.phone_calls import calls, money, sessions
 from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.rules import LONGEST_CALL, REPORT_OVERDUE
 from daysong.features.subscriptions import minutes
@@ -119,14 +119,15 @@ async def _close(ctx: MutationContext, vapi_call_id: str) -> None:
 
 
 async def _settle(ctx: MutationContext, vapi_call_id: str) -> None:
-    """Count the minutes of a call without a report: as far as it is known when it was answered and when it ended.
+    """Count the minutes and the money of a call without a report, as far as it is known when it was answered and ended.
 
     One that was not answered takes none; one whose end is not known takes what was reserved for it.
     """
     row = await ctx.db.fetchrow(
-        """select j.id as job_id, j.hung_up_at, s.created_at as answered_at
+        """select j.id as job_id, j.hung_up_at, s.created_at as answered_at, m.user_id, m.seconds
            from (select $1::text as vapi_call_id) c
-           left join call_jobs j using (vapi_call_id) left join call_sessions s using (vapi_call_id)""",
+           left join call_jobs j using (vapi_call_id) left join call_sessions s using (vapi_call_id)
+           left join call_minutes m on m.call_job_id = j.id or (j.id is null and m.vapi_call_id = $1)""",
         vapi_call_id,
     )
     assert row is not None  # noqa: S101 - made of the argument
@@ -136,3 +137,6 @@ async def _settle(ctx: MutationContext, vapi_call_id: str) -> None:
     elif row["hung_up_at"] is not None:
         seconds = (row["hung_up_at"] - row["answered_at"]).total_seconds()
     await minutes.settle(ctx.db, seconds, ctx.now, call_job_id=row["job_id"], vapi_call_id=vapi_call_id)
+    if row["user_id"] is not None:
+        paid = row["seconds"] if seconds is None else seconds
+        await money.pay_without_report(ctx, row["user_id"], vapi_call_id, row["job_id"], paid)

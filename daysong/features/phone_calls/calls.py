@@ -12,6 +12,7 @@ from daysong.features.phone_calls.rules import REASONS, STEPS, Status
 from daysong.features.subscriptions import minutes
 from daysong.kernel.context import MutationContext
 from daysong.kernel.database import Reader, Transaction
+from daysong.kernel.limits import budgets
 
 # A call that takes up a line: asked for, and not known to be over.
 ON_A_LINE = "asked_at is not null and hung_up_at is null and ended_at is null"
@@ -46,7 +47,8 @@ async def count_dial(ctx: MutationContext, most: int) -> bool:
 
 
 async def did_not_ring(ctx: MutationContext, job: asyncpg.Record) -> None:
-    """A call that was asked for reached no phone: nothing of it counts, neither as a try at its number nor as talk.
+    """A call that was asked for reached no phone: it counts neither as a try at its number nor as talk, and the money
+    reserved for it is free again.
 
     Given back once, however often and by whomever it is told.
     """
@@ -59,6 +61,7 @@ async def did_not_ring(ctx: MutationContext, job: asyncpg.Record) -> None:
     await consent.note_not_dialled(ctx, job["number_hash"], agreed=job["with_consent"], day=day)
     await ctx.db.execute("update call_days set dials = dials - 1 where day = $1 and dials > 0", day)
     await minutes.settle(ctx.db, 0, ctx.now, call_job_id=job["id"])
+    await budgets.release(ctx.db, ctx.settings, job["id"])
 
 
 async def step(
@@ -100,8 +103,9 @@ async def hang_up(ctx: MutationContext, job_id: str) -> None:
 async def close(
     ctx: MutationContext, job_id: str, to: Status, code: str | None = None, message: str | None = None
 ) -> None:
-    """The call's report has come, or will not come: nothing is to be done about it any more."""
+    """The call's report has come, or will not come: nothing is to be done about it, nor paid for it, any more."""
     await step(ctx, job_id, to, code, message)
+    await budgets.release(ctx.db, ctx.settings, job_id)
     await ctx.db.execute("update call_jobs set reported_at = $2 where id = $1 and reported_at is null", job_id, ctx.now)
 
 

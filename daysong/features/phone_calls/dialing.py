@@ -128,15 +128,15 @@ async def place(ctx: ActionContext, args: OneCall) -> None:
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
     reserved = await money.reserve_call(ctx, account_of_call, args)
     due = DueCall(job_id=args.job_id, reservation=reserved.reservation, cap=reserved.cap)
-    taken = await ctx.run_mutation(take_line, due)
-    if taken.asks_for_country:
-        try:
-            country = await _country_of_line(telephone)
-        except VendorError:
-            await money.cancel(ctx, reserved)
-            raise
-        due = msgspec.structs.replace(due, country=country)
+    try:
         taken = await ctx.run_mutation(take_line, due)
+        if taken.asks_for_country:
+            due = msgspec.structs.replace(due, country=await _country_of_line(telephone))
+            taken = await ctx.run_mutation(take_line, due)
+    except Exception:
+        # Does nothing to money that the call has claimed: its reservation has another name since.
+        await money.cancel(ctx, reserved)
+        raise
     order = taken.order
     if order is None:
         await money.cancel(ctx, reserved)

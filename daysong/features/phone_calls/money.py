@@ -40,10 +40,20 @@ async def pay(ctx: MutationContext, account: str, call_id: str, job_id: str | No
     """Write down what a call cost: what VAPI says, else by its length. A call is paid for once."""
     told = report.cost
     amount = ctx.settings.costs.minutes(report.seconds or 0.0) if told is None else round(told * 1_000_000)
+    await _pay(ctx, account, call_id, job_id, amount)
+
+
+async def pay_without_report(
+    ctx: MutationContext, account: str, call_id: str, job_id: str | None, seconds: float
+) -> None:
+    """Write down what a call cost that has no report, by its length. A report that comes later pays nothing more."""
+    await _pay(ctx, account, call_id, job_id, ctx.settings.costs.minutes(seconds))
+
+
+async def _pay(ctx: MutationContext, account: str, call_id: str, job_id: str | None, amount: int) -> None:
     if amount:
         await budgets.pay(
             ctx.db, ctx.settings, "vapi", "call", amount, account=account, subject=job_id or call_id, now=ctx.now,
             part="" if job_id is None else call_id,
         )  # fmt: skip
-    if job_id is not None:
-        await budgets.release(ctx.db, ctx.settings, job_id)
+    await budgets.release(ctx.db, ctx.settings, job_id or call_id)
