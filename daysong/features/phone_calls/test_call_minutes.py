@@ -269,7 +269,7 @@ async def test_g03_an_order_that_is_refused_or_lost_leaves_no_money_reserved(
 
 @pytest.mark.parametrize("how", ["carrier", "daily_limit", "international"])
 async def test_g03_a_call_that_never_rang_leaves_no_money_reserved(capped: World, how: str) -> None:
-    """By its status alone, before any report."""
+    """Its order reached no phone: whatever VAPI sends about it, no money stays reserved or spent."""
     alice = await capped.person("alice")
     await wants_calls(alice)
     await answers(capped, how)
