@@ -113,18 +113,27 @@ class Queue:
         """Take the job that `ticket` (`<job id>:<ticket>`) is good for; None if it was taken, done or cancelled.
 
         Counts the start before the job runs, so that one that kills its worker is noticed. A job of an account of which
-        `of_account` jobs run already is put back, to come again soon, and None returned. Jobs of one account that are
-        claimed at the same moment do not count each other, so that a few more may run.
+        `of_account` jobs run already is put back, to come again soon, and None returned.
         """
         job_id, _, secret = ticket.partition(":")
-        row = await self._database.pool.fetchrow(
-            f"""update jobs j set status = 'running', starts = starts + 1, started_at = $3
-                where id = $1 and ticket = $2 and status in ('queued', 'running')
-                  and (account is null or status = 'running' or $4 > (
-                    select count(*) from jobs r where r.account = j.account and r.status = 'running'))
-                returning {COLUMNS}""",  # noqa: S608
-            job_id, secret, now, of_account,
-        )  # fmt: skip
+
+        async def work(tx: Transaction) -> asyncpg.Record | None:
+            # One account's claims wait for each other, or those of the same moment would not count each other.
+            await tx.execute(
+                """select pg_advisory_xact_lock(hashtextextended('jobs of ' || account, 0)) from jobs
+                   where id = $1 and ticket = $2 and status = 'queued' and account is not null""",
+                job_id, secret,
+            )  # fmt: skip
+            return await tx.fetchrow(
+                f"""update jobs j set status = 'running', starts = starts + 1, started_at = $3
+                    where id = $1 and ticket = $2 and status in ('queued', 'running')
+                      and (account is null or status = 'running' or $4 > (
+                        select count(*) from jobs r where r.account = j.account and r.status = 'running'))
+                    returning {COLUMNS}""",  # noqa: S608
+                job_id, secret, now, of_account,
+            )  # fmt: skip
+
+        row = await self._database.mutate(work)
         if row is None:
             await self._make_room(job_id, secret, now)
         return _job(row)
