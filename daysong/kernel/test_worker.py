@@ -484,7 +484,7 @@ async def test_g72_an_account_has_a_part_of_a_lane(kernel: Kernel, vendor: Vendo
     part = slots_of_account(Lane.ACCOUNTS, worker_module.AT_ONCE)
     async with working(kernel.worker(), url=kernel.url):
         await until(lambda: _true(any(text == "bob" for text, _, _ in vendor.asked)))
-        await kernel.until(f"select count(*) = {20 - part} from jobs where deferrals > 0")
+        await kernel.until("select count(*) = $1 from jobs where deferrals > 0", 20 - part)
         assert len([text for text, _, _ in vendor.asked if text != "bob"]) == part
         vendor.may_answer.set()
         await kernel.until("select count(*) > 10 from jobs where account is not null and status = 'done'")
