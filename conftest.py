@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from daysong.kernel import testing
-from daysong.kernel.embedded import EmbeddedPostgres
+from daysong.embedded.server import EmbeddedPostgres
+from rehearsal import databases as testing
 from rehearsal.billing import admin_of
 from rehearsal.world import Person, World
 

@@ -28,7 +28,8 @@ from typing import Any
 
 import httpx2
 
-from daysong.kernel import logs, testing
+from daysong.kernel import logs
+from rehearsal import databases as testing
 from rehearsal.world import World, free_port, public_functions
 
 QUOTA = 5

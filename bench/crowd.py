@@ -29,8 +29,8 @@ from typing import Any
 import asyncpg
 from standardwebhooks import Webhook
 
-from daysong.kernel import testing
-from rehearsal.server import Keys, Server, settings_for
+from rehearsal import databases as testing
+from rehearsal.processes.server import Keys, Server, settings_for
 
 AT_A_TIME = 16
 ROLLBACKS_EACH = 0.5

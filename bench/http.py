@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from daysong.kernel import testing
+from rehearsal import databases as testing
 from rehearsal.world import Person, World, free_port
 
 ENTRIES = 50

@@ -24,8 +24,8 @@ from typing import Any
 
 import httpx2
 
-from daysong.kernel import testing
-from rehearsal.server import Keys, Server, settings_for
+from rehearsal import databases as testing
+from rehearsal.processes.server import Keys, Server, settings_for
 
 PREFIX = "bench "
 KB_PER_SOCKET = 40

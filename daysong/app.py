@@ -23,35 +23,36 @@ from daysong.features.sharing import views as share_views
 from daysong.features.subscriptions import accounts, reconciliation, revenuecat_billing
 from daysong.features.subscriptions import functions as subscriptions
 from daysong.features.users import functions as users
-from daysong.kernel import migrations
-from daysong.kernel.clock import Clock, MovableClock, SystemClock
-from daysong.kernel.context import Caller
-from daysong.kernel.database import Database
+from daysong.kernel.database import migrations
+from daysong.kernel.database.transactions import Database
 from daysong.kernel.errors import DaysongError
-from daysong.kernel.jobs import Queue
+from daysong.kernel.functions.context import Caller
+from daysong.kernel.functions.registry import Registry, Room
+from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.jobs.queue import Queue
+from daysong.kernel.jobs.worker import Worker
 from daysong.kernel.limits.budgets import Budget
 from daysong.kernel.limits.limits import Limits
 from daysong.kernel.live import Live
-from daysong.kernel.registry import Registry, Room
-from daysong.kernel.runtime import Runtime
 from daysong.kernel.settings import Settings
-from daysong.kernel.worker import Worker
-from daysong.transport import http, retention, schedule, testing_functions, testing_mode
-from daysong.transport.auth import Authenticator
-from daysong.transport.gate import Gate
-from daysong.transport.sync_hub import Hub
-from daysong.transport.sync_hub import Limits as SocketLimits
+from daysong.kernel.time.clock import Clock, MovableClock, SystemClock
+from daysong.transport import retention, schedule, testing_functions, testing_mode
+from daysong.transport.callers.auth import Authenticator
+from daysong.transport.callers.gate import Gate
+from daysong.transport.http import app as http
+from daysong.transport.sync.hub import Hub
+from daysong.transport.sync.hub import Limits as SocketLimits
 from daysong.transport.webhooks import clerk as clerk_webhook
 from daysong.transport.webhooks import revenuecat as revenuecat_webhook
 from daysong.transport.webhooks import suno as suno_webhook
 from daysong.transport.webhooks import vapi as vapi_webhook
-from daysong.vendors.clerk import ClerkUsers, TokenVerifier
+from daysong.vendors.clerk.client import ClerkUsers, TokenVerifier
 from daysong.vendors.http import FileFetcher
-from daysong.vendors.openai import Diarist, LyricsWriter, OpenAI
-from daysong.vendors.revenuecat import RevenueCat, Subscribers
+from daysong.vendors.openai.client import Diarist, LyricsWriter, OpenAI
+from daysong.vendors.revenuecat.client import RevenueCat, Subscribers
 from daysong.vendors.storage import FileStore
-from daysong.vendors.suno import SongMaker, Suno
-from daysong.vendors.vapi import Telephone, Vapi
+from daysong.vendors.suno.client import SongMaker, Suno
+from daysong.vendors.vapi.client import Telephone, Vapi
 from daysong.workflows import (
     account_deletion,
     call_reaper,

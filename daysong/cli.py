@@ -28,11 +28,12 @@ from daysong.commands import jobs as jobs_command
 from daysong.commands import serve as serve_command
 from daysong.commands import surroundings
 from daysong.commands import webhooks as webhooks_command
-from daysong.kernel import logs, migrations, settings, values
-from daysong.kernel.context import SYSTEM, Caller
-from daysong.kernel.database import LOST
+from daysong.kernel import logs, settings, values
+from daysong.kernel.database import migrations
+from daysong.kernel.database.transactions import LOST
 from daysong.kernel.errors import DatabaseMisconfigured, DatabaseUnavailable, DaysongError
-from daysong.kernel.registry import Registry
+from daysong.kernel.functions.context import SYSTEM, Caller
+from daysong.kernel.functions.registry import Registry
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from daysong.kernel.clock import to_ms
+from daysong.kernel.time.clock import to_ms
 from rehearsal.world import ADMIN_KEY, Person, World
 
 MONTHLY, YEARLY, WEEKLY = "eveokee_premium_monthly", "eveokee_premium_annual", "eveokee_premium_weekly"

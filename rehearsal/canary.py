@@ -21,9 +21,13 @@ from standardwebhooks import Webhook
 
 from daysong.features.diaries import store as diaries
 from daysong.kernel import logs
-from daysong.kernel.worker import Worker
-from daysong.sandbox import clerk, openai, suno, vapi, vapi_webhooks
-from daysong.sandbox.clerk_webhooks import SIGNING_SECRET
+from daysong.kernel.jobs.worker import Worker
+from daysong.sandbox.clerk import api as clerk
+from daysong.sandbox.clerk.webhooks import SIGNING_SECRET
+from daysong.sandbox.openai import api as openai
+from daysong.sandbox.suno import api as suno
+from daysong.sandbox.vapi import api as vapi
+from daysong.sandbox.vapi import webhooks as vapi_webhooks
 from daysong.workflows import song_delivery
 from rehearsal.world import ADMIN_KEY, HASH_KEY, FunctionError, Person, World
 

@@ -19,18 +19,18 @@ from daysong import app as composition
 from daysong.commands import surroundings
 from daysong.commands.surroundings import free_port
 from daysong.kernel import settings
-from daysong.kernel.clock import MovableClock
-from daysong.kernel.context import Caller
-from daysong.kernel.raised import ANYWHERE, codes_of
-from daysong.kernel.registry import Function, Registry, canonical
+from daysong.kernel.functions.context import Caller
+from daysong.kernel.functions.raised import ANYWHERE, codes_of
+from daysong.kernel.functions.registry import Function, Registry, canonical
 from daysong.kernel.settings import Settings
+from daysong.kernel.time.clock import MovableClock
 from daysong.sandbox.app import Sandbox
-from daysong.sandbox.composer import compose
-from daysong.sandbox.hum import hum
-from daysong.sandbox.suno_tasks import Compose
-from daysong.transport.server import Server, listen
-from daysong.transport.sync_hub import Limits
-from daysong.transport.viewers import viewer_of
+from daysong.sandbox.music.composer import compose
+from daysong.sandbox.music.hum import hum
+from daysong.sandbox.suno.tasks import Compose
+from daysong.transport.callers.viewers import viewer_of
+from daysong.transport.server.server import Server, listen
+from daysong.transport.sync.hub import Limits
 
 __all__ = [
     "ADMIN_KEY",
@@ -236,7 +236,7 @@ class Person:
         return said["value"]
 
     def _assert_documented(self, path: str, code: str | None) -> None:
-        """Documents list the codes of a function as `kernel/raised.py` finds them: there must be no others."""
+        """Documents list a function's codes as `kernel/functions/raised.py` finds them: it raises no others."""
         function = self._world.app.runtime.registry.named(canonical(path))
         if code is not None and function is not None:
             documented = {*codes_of(function.handler), *codes_of(function.settled_by or function.handler)}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from daysong.kernel import testing
-from daysong.kernel.embedded import EmbeddedPostgres
-from rehearsal.server import Keys, Server, settings_for
+from daysong.embedded.server import EmbeddedPostgres
+from rehearsal import databases as testing
+from rehearsal.processes.server import Keys, Server, settings_for
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from rehearsal.frozen_line import line_to
-from rehearsal.server import DAYSONG, STARTS_WITHIN
+from rehearsal.processes.frozen_line import line_to
+from rehearsal.processes.server import DAYSONG, STARTS_WITHIN
 
 pytestmark = pytest.mark.anyio
 

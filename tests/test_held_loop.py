@@ -13,11 +13,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from daysong.kernel.arguments import LARGEST
+from daysong.kernel.functions.arguments import LARGEST
 from daysong.kernel.limits.declarations import INBOUND
-from rehearsal.server import Keys
+from rehearsal.processes.server import Keys
+from rehearsal.processes.watched_server import Watched
 from rehearsal.strangers import HANDSHAKE, strangers
-from rehearsal.watched_server import Watched
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 

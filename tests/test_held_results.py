@@ -15,8 +15,8 @@ import pytest
 from daysong.kernel.limits.declarations import INBOUND
 from rehearsal.library import FILL, TIMED
 from rehearsal.line import Line
-from rehearsal.server import Keys
-from rehearsal.watched_server import Watched
+from rehearsal.processes.server import Keys
+from rehearsal.processes.watched_server import Watched
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 

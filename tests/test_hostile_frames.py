@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rehearsal.line import Hangup, Line, Message
-from rehearsal.server import Keys, Server
+from rehearsal.processes.server import Keys, Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 

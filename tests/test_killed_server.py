@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from rehearsal.line import Hangup, Line, Message, moment
-from rehearsal.server import Keys, Server
+from rehearsal.processes.server import Keys, Server
 
 pytestmark = pytest.mark.anyio
 

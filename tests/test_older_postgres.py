@@ -11,12 +11,12 @@ import asyncpg
 import pytest
 
 from conftest import NOW
-from daysong.kernel.context import SYSTEM
-from daysong.kernel.database import Database, Transaction
-from daysong.kernel.migrations import migrate
-from daysong.kernel.server_support import OLDEST_VERSION
+from daysong.kernel.database.migrations import migrate
+from daysong.kernel.database.server_support import OLDEST_VERSION
+from daysong.kernel.database.transactions import Database, Transaction
+from daysong.kernel.functions.context import SYSTEM
 from daysong.transport import schedule
-from rehearsal.installed_postgres import InstalledPostgres, installed, running
+from rehearsal.processes.installed_postgres import InstalledPostgres, installed, running
 from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio

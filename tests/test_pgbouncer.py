@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from conftest import NOW
+from daysong.kernel.database.migrations import migrate, pending
 from daysong.kernel.live import ANYBODY, Live
-from daysong.kernel.migrations import migrate, pending
-from rehearsal import pgbouncer
-from rehearsal.installed_postgres import InstalledPostgres, installed, running
+from rehearsal.processes import pgbouncer
+from rehearsal.processes.installed_postgres import InstalledPostgres, installed, running
 from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio

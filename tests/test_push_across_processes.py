@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from rehearsal.line import Line
-from rehearsal.server import Server
+from rehearsal.processes.server import Server
 from rehearsal.world import Person, World, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]

@@ -20,11 +20,11 @@ from daysong.features.subscriptions.revenuecat_billing import (
     reconcile_subscription_with_data,
     update_subscription_from_webhook,
 )
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import SYSTEM, Caller, MutationContext
-from daysong.kernel.database import Transaction
-from daysong.kernel.registry import NoArgs
-from daysong.vendors.revenuecat_events import BillingEvent, parse_event
+from daysong.kernel.database.transactions import Transaction
+from daysong.kernel.functions.context import SYSTEM, Caller, MutationContext
+from daysong.kernel.functions.registry import NoArgs
+from daysong.kernel.time.clock import to_ms
+from daysong.vendors.revenuecat.events import BillingEvent, parse_event
 from daysong.workflows import account_deletion, call_to_diary, diary_removal, diary_to_song, song_files
 from rehearsal.billing import MONTHLY
 from rehearsal.world import Person, World

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from rehearsal.line import Hangup, Line
-from rehearsal.server import Keys, Server
+from rehearsal.processes.server import Keys, Server
 
 pytestmark = pytest.mark.anyio
 

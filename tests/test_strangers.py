@@ -11,11 +11,11 @@ import asyncpg
 import httpx2
 import pytest
 
-from daysong.kernel.arguments import LARGEST
+from daysong.kernel.functions.arguments import LARGEST
 from daysong.kernel.limits.declarations import INBOUND
-from rehearsal.server import Keys
+from rehearsal.processes.server import Keys
+from rehearsal.processes.watched_server import Watched
 from rehearsal.strangers import Strangers, strangers
-from rehearsal.watched_server import Watched
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 

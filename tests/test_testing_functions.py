@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from daysong import app as composition
-from daysong.kernel.registry import Registry
+from daysong.kernel.functions.registry import Registry
 from daysong.transport import testing_functions
 from daysong.transport.conftest import app_settings
-from rehearsal.server import Keys
+from rehearsal.processes.server import Keys
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from daysong.commands import dev, surroundings
 from daysong.commands.demo_call import diary_of_a_call
 from daysong.commands.demo_person import DemoFailed, Person
 from daysong.kernel import logs
-from daysong.transport.server import PortTaken, listen
+from daysong.transport.server.server import PortTaken, listen
 
 ENTRY = "I walked home in the rain and called my sister"
 WITHIN = 80.0

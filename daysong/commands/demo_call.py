@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from daysong.commands.demo_person import DemoFailed, Person
-from daysong.kernel.clock import Clock
+from daysong.kernel.time.clock import Clock
 
 # Until the next full minute, and from then to the entry.
 WITHIN = 60 + 80.0

@@ -18,7 +18,7 @@ from daysong.commands import surroundings
 from daysong.kernel import logs, settings
 from daysong.kernel.errors import DaysongError
 from daysong.sandbox.app import Pace, Sandbox
-from daysong.transport.server import Server, listen
+from daysong.transport.server.server import Server, listen
 
 READY_WITHIN = 60.0
 # As Suno would, only sooner.

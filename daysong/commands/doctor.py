@@ -13,19 +13,21 @@ import asyncpg
 from rich.console import Console
 from rich.markup import escape
 
+from daysong.embedded import server as embedded
 from daysong.features.phone_calls import zones
 from daysong.features.subscriptions import unmapped
-from daysong.kernel import connections, embedded, logs, migrations, settings
-from daysong.kernel.clock import SystemClock
-from daysong.kernel.clock_check import require_agreement
+from daysong.kernel import logs, settings
+from daysong.kernel.database import connections, migrations
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError, VendorError
 from daysong.kernel.settings import Settings
-from daysong.vendors.clerk import InvalidToken, TokenVerifier
-from daysong.vendors.openai import OpenAI
-from daysong.vendors.revenuecat import RevenueCat
+from daysong.kernel.time.clock import SystemClock
+from daysong.kernel.time.clock_check import require_agreement
+from daysong.vendors.clerk.client import InvalidToken, TokenVerifier
+from daysong.vendors.openai.client import OpenAI
+from daysong.vendors.revenuecat.client import RevenueCat
 from daysong.vendors.storage import FileStore
-from daysong.vendors.suno import Suno
-from daysong.vendors.vapi import Vapi
+from daysong.vendors.suno.client import Suno
+from daysong.vendors.vapi.client import Vapi
 
 # obstore's threads drop their Python objects a moment after their answer; a process that ends meanwhile aborts.
 LETTING_GO = 0.2  # seconds

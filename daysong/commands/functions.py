@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import inspect as types
 
-from daysong.kernel.raised import codes_of, errors_of
-from daysong.kernel.registry import Function
-from daysong.kernel.wire_words import about, field_names
+from daysong.kernel.functions.raised import codes_of, errors_of
+from daysong.kernel.functions.registry import Function
+from daysong.kernel.functions.wire_words import about, field_names
 
 HEAD = """# Functions
 

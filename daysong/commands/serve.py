@@ -21,7 +21,7 @@ import uvloop
 from daysong import app as composition
 from daysong.commands import surroundings
 from daysong.kernel import logs
-from daysong.transport.server import Server, keep_what_is_there, listen
+from daysong.transport.server.server import Server, keep_what_is_there, listen
 
 PAUSE = 1.0  # seconds before a process that died is followed by another
 LEAST_CONNECTIONS = 2

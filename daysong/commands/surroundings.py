@@ -13,7 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from daysong.kernel import embedded, logs, migrations, settings
+from daysong.embedded import server as embedded
+from daysong.kernel import logs, settings
+from daysong.kernel.database import migrations
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox

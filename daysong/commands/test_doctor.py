@@ -14,9 +14,10 @@ import pytest
 from conftest import NOW
 from daysong.commands.doctor import doctor
 from daysong.commands.surroundings import free_port
-from daysong.kernel import logs, testing
-from daysong.kernel.embedded import EmbeddedPostgres
+from daysong.embedded.server import EmbeddedPostgres
+from daysong.kernel import logs
 from daysong.kernel.settings import unknown
+from rehearsal import databases as testing
 from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio

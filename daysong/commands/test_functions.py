@@ -10,8 +10,8 @@ import pytest
 
 from daysong import app as composition
 from daysong.commands.functions import document
-from daysong.kernel.context import MutationContext, QueryContext
-from daysong.kernel.registry import Args, IdText, NoArgs, Registry, Result, Room, given
+from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, NoArgs, Registry, Result, Room, given
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "FUNCTIONS.md"
 

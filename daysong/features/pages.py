@@ -15,11 +15,11 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from daysong.kernel.clock import EPOCH
-from daysong.kernel.context import QueryContext
 from daysong.kernel.errors import ArgumentValidationError, ExpectedError
+from daysong.kernel.functions.context import QueryContext
+from daysong.kernel.functions.registry import Args, Result, explain
 from daysong.kernel.ids import LENGTH, TypedId
-from daysong.kernel.registry import Args, Result, explain
+from daysong.kernel.time.clock import EPOCH
 
 LARGEST_PAGE = 100
 # A page that is subscribed to keeps its end, and grows by what is written: beyond this it shows its beginning.

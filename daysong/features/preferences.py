@@ -12,8 +12,8 @@ from daysong.features.phone_calls.calendar import checked_timezone
 from daysong.features.phone_calls.settings import checked_language
 from daysong.features.subscriptions import accounts
 from daysong.features.users.callers import IS_CALLER
-from daysong.kernel.context import MutationContext, QueryContext
-from daysong.kernel.registry import Args, NoArgs, Result, Room
+from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, NoArgs, Result, Room
 
 room = Room("users")
 

@@ -12,8 +12,8 @@ from daysong.features.subscriptions import minutes
 from daysong.features.subscriptions.rules import LONGEST_PERIOD
 from daysong.features.subscriptions.status import READS, SubscriptionOfProfile, status_columns, status_of
 from daysong.features.users.callers import IS_CALLER
-from daysong.kernel.context import QueryContext
-from daysong.kernel.registry import NoArgs, Result, Room, given
+from daysong.kernel.functions.context import QueryContext
+from daysong.kernel.functions.registry import NoArgs, Result, Room, given
 
 room = Room("users")
 

@@ -9,8 +9,9 @@ import httpx2
 import msgspec
 import pytest
 
-from daysong.kernel.registry import Function, Kind
-from rehearsal import call_history, library
+from daysong.kernel.functions.registry import Function, Kind
+from rehearsal import library
+from rehearsal.calls import call_history
 from rehearsal.library import Song
 from rehearsal.world import Person, World, public_functions
 

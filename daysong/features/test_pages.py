@@ -12,9 +12,9 @@ from daysong.features.diaries import functions as diaries
 from daysong.features.diaries import store
 from daysong.features.music import playback
 from daysong.features.pages import NEWEST, OLDEST, InvalidCursor, Place, place_of
-from daysong.kernel.context import Caller, QueryContext
+from daysong.kernel.functions.context import Caller, QueryContext
+from daysong.kernel.functions.registry import Handler, NoArgs
 from daysong.kernel.ids import DiaryId, MusicId
-from daysong.kernel.registry import Handler, NoArgs
 from rehearsal import library
 from rehearsal.world import FunctionError, Person, World
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from daysong.features.test_arguments import valid
-from daysong.kernel.context import Notes
-from daysong.kernel.registry import Function, Kind
+from daysong.kernel.functions.context import Notes
+from daysong.kernel.functions.registry import Function, Kind
 from rehearsal.world import Person, World, public_functions
 
 pytestmark = pytest.mark.anyio

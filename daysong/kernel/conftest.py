@@ -12,14 +12,14 @@ import asyncpg
 import msgspec
 import pytest
 
-from daysong.kernel.clock import Clock, MovableClock
-from daysong.kernel.context import SYSTEM, Caller
-from daysong.kernel.database import Database
-from daysong.kernel.jobs import Cron, Job, Queue
-from daysong.kernel.registry import Handler, NoArgs, Registry, Room
-from daysong.kernel.runtime import Runtime
+from daysong.kernel.database.transactions import Database
+from daysong.kernel.functions.context import SYSTEM, Caller
+from daysong.kernel.functions.registry import Handler, NoArgs, Registry, Room
+from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.jobs.queue import Cron, Job, Queue
+from daysong.kernel.jobs.worker import Worker
 from daysong.kernel.settings import Settings, load
-from daysong.kernel.worker import Worker
+from daysong.kernel.time.clock import Clock, MovableClock
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PATIENCE = 20  # seconds a test waits for what must happen

@@ -9,7 +9,7 @@ import secrets
 from datetime import datetime
 from typing import ClassVar, Self
 
-from daysong.kernel.clock import to_ms
+from daysong.kernel.time.clock import to_ms
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 26

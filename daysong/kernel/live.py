@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import asyncpg
 from prometheus_client import Counter
 
-from daysong.kernel import connections, logs
+from daysong.kernel import logs
+from daysong.kernel.database import connections
 from daysong.kernel.errors import DatabaseUnavailable
 
 CHANNEL = "daysong_live"

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daysong.kernel import values
+from daysong.kernel.functions.registry import Result
 from daysong.kernel.ids import DiaryId
-from daysong.kernel.registry import Result
 from daysong.kernel.values import Int64, MalformedValue, UnstorableText
 
 field_names = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20).filter(

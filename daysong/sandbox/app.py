@@ -10,23 +10,21 @@ from pathlib import Path
 
 import httpx2
 
-from daysong.kernel.clock import Clock, SystemClock
 from daysong.kernel.settings import ClerkSettings, OpenAISettings, RevenueCatSettings, SunoSettings, VapiSettings
-from daysong.sandbox import (
-    clerk,
-    clerk_webhooks,
-    openai,
-    revenuecat,
-    revenuecat_webhooks,
-    suno,
-    vapi,
-    vapi_calls,
-    vapi_exchange,
-    vapi_webhooks,
-)
-from daysong.sandbox.composer import compose
-from daysong.sandbox.suno_callbacks import Pace
-from daysong.sandbox.suno_tasks import Compose
+from daysong.kernel.time.clock import Clock, SystemClock
+from daysong.sandbox.clerk import api as clerk
+from daysong.sandbox.clerk import webhooks as clerk_webhooks
+from daysong.sandbox.music.composer import compose
+from daysong.sandbox.openai import api as openai
+from daysong.sandbox.revenuecat import api as revenuecat
+from daysong.sandbox.revenuecat import webhooks as revenuecat_webhooks
+from daysong.sandbox.suno import api as suno
+from daysong.sandbox.suno.callbacks import Pace
+from daysong.sandbox.suno.tasks import Compose
+from daysong.sandbox.vapi import api as vapi
+from daysong.sandbox.vapi import calls as vapi_calls
+from daysong.sandbox.vapi import exchange as vapi_exchange
+from daysong.sandbox.vapi import webhooks as vapi_webhooks
 from daysong.sandbox.vendor import Answer, Receive, Scope, Send, Vendor, break_off, read_call, send_answer
 
 PREFIX = "/sandbox/"

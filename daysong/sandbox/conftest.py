@@ -12,20 +12,20 @@ import httpx2
 import pytest
 
 from daysong import vendors
-from daysong.kernel.clock import MovableClock
 from daysong.kernel.errors import VendorError
+from daysong.kernel.time.clock import MovableClock
 from daysong.sandbox.app import Pace, Sandbox
-from daysong.sandbox.hum import hum
+from daysong.sandbox.music.hum import hum
 from daysong.sandbox.vendor import Message, Receive, Scope, Send
-from daysong.vendors.clerk import ClerkUsers, TokenVerifier
+from daysong.vendors.clerk.client import ClerkUsers, TokenVerifier
 from daysong.vendors.http import FileFetcher
-from daysong.vendors.openai import Lyrics, OpenAI
-from daysong.vendors.suno import Suno, SunoCallback, parse_callback
+from daysong.vendors.openai.client import Lyrics, OpenAI
+from daysong.vendors.suno.client import Suno, SunoCallback, parse_callback
 
 ORIGIN = "http://127.0.0.1:8000"
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 LYRIC = "[Verse 1]\nMorning light on a quiet street\n\n[Chorus]\nHold the day"
-RECORDED = Path(vendors.__file__).parent / "fixtures"
+VENDORS = Path(vendors.__file__).parent
 
 
 class World:
@@ -104,7 +104,8 @@ async def failure(call: Awaitable[object]) -> VendorError:
 
 
 def recorded(name: str) -> Any:
-    return json.loads((RECORDED / f"{name}.json").read_bytes())
+    vendor, _, file = name.partition("/")
+    return json.loads((VENDORS / vendor / "fixtures" / f"{file}.json").read_bytes())
 
 
 def shape(value: Any) -> Any:

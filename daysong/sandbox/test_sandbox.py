@@ -11,9 +11,9 @@ import pytest
 from daysong.sandbox import faults as vocabulary
 from daysong.sandbox.conftest import NOW, ORIGIN, World, failure
 from daysong.sandbox.faults import ClerkFaults, OpenAIFaults, RevenueCatFaults, SunoFaults, VapiFaults
-from daysong.vendors.clerk import ClerkUsers
-from daysong.vendors.openai import OpenAI
-from daysong.vendors.suno import Suno
+from daysong.vendors.clerk.client import ClerkUsers
+from daysong.vendors.openai.client import OpenAI
+from daysong.vendors.suno.client import Suno
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import httpx2
 import msgspec
 
-from daysong.kernel.clock import Clock, to_ms
+from daysong.kernel.time.clock import Clock, to_ms
 from daysong.sandbox.faults import Faults
 
 Scope = MutableMapping[str, Any]

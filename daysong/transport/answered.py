@@ -19,9 +19,9 @@ from __future__ import annotations
 import hmac
 from typing import NamedTuple
 
-from daysong.kernel.context import Caller, MutationContext
-from daysong.kernel.database import Reader
+from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import DaysongError
+from daysong.kernel.functions.context import Caller, MutationContext
 
 
 class AnsweredToAnother(DaysongError):

@@ -15,10 +15,7 @@ import msgspec
 from prometheus_client import Histogram
 
 from daysong.kernel import logs
-from daysong.kernel.arguments import BadArguments
-from daysong.kernel.clock import Clock
-from daysong.kernel.context import Caller, Notes
-from daysong.kernel.database import LOST
+from daysong.kernel.database.transactions import LOST
 from daysong.kernel.errors import (
     ArgumentValidationError,
     DatabaseUnavailable,
@@ -28,8 +25,11 @@ from daysong.kernel.errors import (
     VendorError,
     WrongFunctionKind,
 )
-from daysong.kernel.registry import Function, Kind
-from daysong.kernel.runtime import Runtime
+from daysong.kernel.functions.arguments import BadArguments
+from daysong.kernel.functions.context import Caller, Notes
+from daysong.kernel.functions.registry import Function, Kind
+from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.time.clock import Clock
 
 log = logs.get_logger("calls")
 

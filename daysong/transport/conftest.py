@@ -17,14 +17,14 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric import rsa
 from litestar import Litestar
 
-from daysong.kernel.clock import MovableClock
-from daysong.kernel.database import Database
-from daysong.kernel.jobs import Queue
-from daysong.kernel.registry import Registry, Room
-from daysong.kernel.runtime import Runtime
+from daysong.kernel.database.transactions import Database
+from daysong.kernel.functions.registry import Registry, Room
+from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.jobs.queue import Queue
 from daysong.kernel.settings import Settings, load
-from daysong.transport import http
-from daysong.vendors.clerk import TokenVerifier
+from daysong.kernel.time.clock import MovableClock
+from daysong.transport.http import app as http
+from daysong.vendors.clerk.client import TokenVerifier
 from daysong.vendors.storage import FileStore
 
 NOW = datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC)

@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
 from daysong.kernel import logs
-from daysong.kernel.database import LOST
+from daysong.kernel.database.transactions import LOST
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError, TooBusy
 
 # Of whatever a request needed the database for, nothing has happened; or it may be done again, as with webhooks.

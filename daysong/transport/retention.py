@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from daysong.features.phone_calls import consent
 from daysong.features.sharing.views import tally_share_views
-from daysong.kernel.context import ActionContext, MutationContext
+from daysong.kernel.functions.context import ActionContext, MutationContext
+from daysong.kernel.functions.registry import Args, NoArgs, Room
 from daysong.kernel.limits.lanes import Lane
-from daysong.kernel.registry import Args, NoArgs, Room
 from daysong.workflows.orphan_files import remove_orphan_files
 
 AT_ONCE = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from daysong.features.phone_calls.planner import execute_scheduled_calls
 from daysong.features.phone_calls.replanning import replan_calls
 from daysong.features.subscriptions.reconciliation import reconcile_stale_subscriptions
-from daysong.kernel.jobs import Cron
+from daysong.kernel.jobs.queue import Cron
 from daysong.transport.retention import retention
 from daysong.workflows.account_deletion import resume_erasures
 from daysong.workflows.call_reaper import reap_calls

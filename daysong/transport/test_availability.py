@@ -12,8 +12,8 @@ import httpx2
 import pytest
 
 from conftest import NOW
-from daysong.kernel import connections
-from rehearsal.frozen_line import FrozenLine, line_to
+from daysong.kernel.database import connections
+from rehearsal.processes.frozen_line import FrozenLine, line_to
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from daysong.kernel.functions.registry import Kind
 from daysong.kernel.limits.lanes import SHARES, Lane, slots
-from daysong.kernel.registry import Kind
 from daysong.transport.schedule import TIMETABLE
 from rehearsal.world import functions
 

@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from daysong.kernel.context import QueryContext
-from daysong.kernel.registry import Args, Room
+from daysong.kernel.functions.context import QueryContext
+from daysong.kernel.functions.registry import Args, Room
 from daysong.transport.conftest import App, MakeApp
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from conftest import NOW
-from daysong.kernel.context import SYSTEM
+from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.settings import RETENTION_DAYS, read
 from daysong.transport.retention import AT_ONCE, RETENTION, forget_rows
 from rehearsal.world import Person, World

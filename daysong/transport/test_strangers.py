@@ -11,11 +11,26 @@ from typing import Any, cast
 import pytest
 
 from conftest import NOW
-from daysong.transport import bodies, server_frames, server_http, server_sockets, server_writing
-from daysong.transport.bodies import Bodies
-from daysong.transport.budgets import SMALL, UNREAD, UNSENT, Budget, Hold
 from daysong.transport.refusals import Refused
-from daysong.transport.test_server import CLOSE, TEXT, UPGRADE, frame, heard, hello, serving, to_the_end, until, various
+from daysong.transport.server import bodies
+from daysong.transport.server import frames as server_frames
+from daysong.transport.server import http_connection as server_http
+from daysong.transport.server import socket_connection as server_sockets
+from daysong.transport.server import writing as server_writing
+from daysong.transport.server.bodies import Bodies
+from daysong.transport.server.held_bytes import SMALL, UNREAD, UNSENT, Budget, Hold
+from daysong.transport.server.test_server import (
+    CLOSE,
+    TEXT,
+    UPGRADE,
+    frame,
+    heard,
+    hello,
+    serving,
+    to_the_end,
+    until,
+    various,
+)
 from rehearsal.line import Hangup, Line
 from rehearsal.world import World, free_port
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.registry import NoArgs, Room
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.registry import NoArgs, Room
+from daysong.kernel.time.clock import to_ms
 from daysong.transport import testing_mode
 from daysong.transport.conftest import ISSUER, NOW, App, MakeApp, Token, admin, bearer
 

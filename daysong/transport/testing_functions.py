@@ -11,11 +11,11 @@ from typing import Annotated, Any, NoReturn
 
 import msgspec
 
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import ActionContext, Caller, MutationContext, QueryContext
 from daysong.kernel.errors import ExpectedError
-from daysong.kernel.registry import Args, NoArgs, Result, Room
+from daysong.kernel.functions.context import ActionContext, Caller, MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, NoArgs, Result, Room
 from daysong.kernel.settings import Settings
+from daysong.kernel.time.clock import to_ms
 from daysong.kernel.values import Int64
 
 LONGEST_DELAY_MS = 10_000

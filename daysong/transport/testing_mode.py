@@ -15,9 +15,9 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 
-from daysong.kernel.clock import Clock, MovableClock, from_ms
-from daysong.kernel.context import Caller
-from daysong.transport.auth import Authenticator
+from daysong.kernel.functions.context import Caller
+from daysong.kernel.time.clock import Clock, MovableClock, from_ms
+from daysong.transport.callers.auth import Authenticator
 from daysong.transport.refusals import Refused
 
 HEADER = b"daysong-now"

@@ -13,7 +13,7 @@ import httpx2
 import msgspec
 import pytest
 
-FIXTURES = Path(__file__).parent / "fixtures"
+HERE = Path(__file__).parent
 
 Message = MutableMapping[str, Any]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -86,13 +86,14 @@ def answerer() -> Answerer:
 
 def fixture(name: str) -> Path:
     """A recorded answer, such as `suno/generate-200.json`."""
-    path = FIXTURES / name
+    vendor, _, file = name.partition("/")
+    path = HERE / vendor / "fixtures" / file
     assert path.is_file(), name
     return path
 
 
-def fixtures(folder: str, pattern: str) -> list[str]:
+def fixtures(vendor: str, pattern: str) -> list[str]:
     """The names of the recorded answers that match, without their ending."""
-    found = sorted(path.stem for path in (FIXTURES / folder).glob(f"{pattern}.json"))
+    found = sorted(path.stem for path in (HERE / vendor / "fixtures").glob(f"{pattern}.json"))
     assert found, pattern
     return found

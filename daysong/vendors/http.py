@@ -22,9 +22,9 @@ import httpx2
 import msgspec
 
 from daysong.kernel import logs
-from daysong.kernel.clock import Clock, SystemClock
 from daysong.kernel.errors import VendorError
 from daysong.kernel.limits.lines import Line
+from daysong.kernel.time.clock import Clock, SystemClock
 
 CONNECT_TIMEOUT = 5.0
 MAX_REDIRECTS = 3

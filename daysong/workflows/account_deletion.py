@@ -26,14 +26,14 @@ from daysong.features.users import store as users
 from daysong.features.users.belongings import Table
 from daysong.features.users.tombstones import Usage
 from daysong.kernel import logs
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.database import Transaction
+from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.errors import VendorError
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Retry, Room
 from daysong.kernel.ids import ErasureId, UserId
-from daysong.kernel.registry import Args, IdText, NoArgs, Result, Retry, Room
-from daysong.vendors.clerk import ClerkUsers
+from daysong.vendors.clerk.client import ClerkUsers
 from daysong.vendors.storage import FileStore
-from daysong.vendors.vapi import Telephone
+from daysong.vendors.vapi.client import Telephone
 
 log = logs.get_logger("accounts")
 

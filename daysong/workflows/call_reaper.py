@@ -9,11 +9,11 @@ from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.rules import LONGEST_CALL, REPORT_OVERDUE
 from daysong.features.subscriptions import minutes
 from daysong.kernel import logs
-from daysong.kernel.context import ActionContext, MutationContext
+from daysong.kernel.functions.context import ActionContext, MutationContext
+from daysong.kernel.functions.registry import Args, NoArgs, Room
 from daysong.kernel.limits.lanes import Lane
-from daysong.kernel.registry import Args, NoArgs, Room
-from daysong.vendors.vapi import Telephone
-from daysong.vendors.vapi_reports import Call
+from daysong.vendors.vapi.client import Telephone
+from daysong.vendors.vapi.reports import Call
 from daysong.workflows.call_to_diary import VapiCall, apply_report
 from daysong.workflows.call_words import forget_deleted
 

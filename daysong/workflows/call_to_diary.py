@@ -35,17 +35,17 @@ from daysong.features.phone_calls.sessions import Whose
 from daysong.features.subscriptions import minutes, revenuecat_billing, usage
 from daysong.features.users import store as users
 from daysong.kernel import logs
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.database import Reader
+from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import VendorError
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, Result, Retry, Room
 from daysong.kernel.ids import UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.lanes import Lane
-from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.kernel.visible import trimmed
-from daysong.vendors.openai import Diarist
-from daysong.vendors.vapi import Telephone
-from daysong.vendors.vapi_reports import CONSENT, END_OF_CALL, ENDED, STATUS_UPDATE, Message, Report, Turn
+from daysong.vendors.openai.client import Diarist
+from daysong.vendors.vapi.client import Telephone
+from daysong.vendors.vapi.reports import CONSENT, END_OF_CALL, ENDED, STATUS_UPDATE, Message, Report, Turn
 from daysong.workflows import song_budget
 from daysong.workflows.diary_to_song import request_suno_generation
 from daysong.workflows.song_delivery import OneGeneration

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from daysong.features.phone_calls import sessions
 from daysong.features.subscriptions import accounts
-from daysong.kernel.context import MutationContext
 from daysong.kernel.errors import ExpectedError
-from daysong.kernel.registry import Args, IdText, Room
+from daysong.kernel.functions.context import MutationContext
+from daysong.kernel.functions.registry import Args, IdText, Room
 from daysong.workflows.call_to_diary import VapiCall, forget_call
 
 room = Room("callJobs")

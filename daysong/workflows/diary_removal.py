@@ -11,10 +11,10 @@ from daysong.features.diaries import store
 from daysong.features.diaries.rules import DiaryNotFound
 from daysong.features.music import generations
 from daysong.features.subscriptions import accounts
-from daysong.kernel.context import ActionContext, MutationContext
-from daysong.kernel.database import Transaction
+from daysong.kernel.database.transactions import Transaction
+from daysong.kernel.functions.context import ActionContext, MutationContext
+from daysong.kernel.functions.registry import Args, IdText, Retry, Room
 from daysong.kernel.limits.lanes import Lane
-from daysong.kernel.registry import Args, IdText, Retry, Room
 from daysong.vendors.storage import FileStore
 from daysong.workflows.call_words import delete_words_of_entry
 from daysong.workflows.song_files import file_id_of

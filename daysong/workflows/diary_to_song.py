@@ -24,15 +24,15 @@ from daysong.features.diaries import functions as diaries
 from daysong.features.music import generations, rules
 from daysong.features.subscriptions import accounts, revenuecat_billing, usage
 from daysong.kernel import logs
-from daysong.kernel.context import ActionContext, MutationContext
 from daysong.kernel.errors import DatabaseUnavailable, TooBusy, VendorError
+from daysong.kernel.functions.context import ActionContext, MutationContext
+from daysong.kernel.functions.registry import Args, IdText, Result, Retry, Room
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.lanes import Lane
-from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.kernel.visible import trimmed
-from daysong.vendors.openai import Lyrics, LyricsWriter, final_style
-from daysong.vendors.suno import SongMaker
+from daysong.vendors.openai.client import Lyrics, LyricsWriter, final_style
+from daysong.vendors.suno.client import SongMaker
 from daysong.workflows import song_budget, song_delivery
 from daysong.workflows.song_delivery import OneGeneration
 

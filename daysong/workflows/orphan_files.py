@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from daysong.kernel import logs
-from daysong.kernel.context import ActionContext, QueryContext
+from daysong.kernel.functions.context import ActionContext, QueryContext
+from daysong.kernel.functions.registry import Args, Room
 from daysong.kernel.ids import FileId
-from daysong.kernel.registry import Args, Room
 from daysong.vendors.storage import FileStore
 
 log = logs.get_logger("files")

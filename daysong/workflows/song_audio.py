@@ -7,12 +7,12 @@ import asyncio
 import msgspec
 
 from daysong.kernel import logs
-from daysong.kernel.context import ActionContext
 from daysong.kernel.errors import VendorError
+from daysong.kernel.functions.context import ActionContext
 from daysong.kernel.settings import Settings
 from daysong.vendors.http import FileFetcher, FileHosts
 from daysong.vendors.sound import HEAD, Sound, may_be_sound, recognized
-from daysong.vendors.suno_answers import SunoTrack
+from daysong.vendors.suno.answers import SunoTrack
 
 log = logs.get_logger("songs")
 

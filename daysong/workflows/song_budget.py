@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.registry import NoArgs, Room
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.budgets import ACCOUNT, NOTHING_LIMITS, Answer, Budget
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.limits.prices import Purchase
-from daysong.kernel.registry import NoArgs, Room
 
 music = Room("music")
 crons = Room("crons")

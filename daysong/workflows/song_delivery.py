@@ -11,11 +11,11 @@ import msgspec
 from daysong.features.music import generations, rules
 from daysong.features.music.playback import OneMusic
 from daysong.kernel import logs
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, NoArgs, Retry, Room
 from daysong.kernel.limits.lanes import Lane
-from daysong.kernel.registry import Args, IdText, NoArgs, Retry, Room
-from daysong.vendors.suno import SongMaker
-from daysong.vendors.suno_answers import SunoCallback, SunoTrack, failure_reason, parse_tracks
+from daysong.vendors.suno.answers import SunoCallback, SunoTrack, failure_reason, parse_tracks
+from daysong.vendors.suno.client import SongMaker
 from daysong.workflows import song_audio, song_files
 
 log = logs.get_logger("songs")

@@ -13,16 +13,16 @@ import msgspec
 
 from daysong.features.music.playback import OneMusic
 from daysong.kernel import logs
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import VendorError
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, Result, Retry, Room
 from daysong.kernel.ids import FileId
 from daysong.kernel.limits.lanes import Lane
-from daysong.kernel.registry import Args, IdText, Result, Retry, Room
 from daysong.vendors.http import FileFetcher
 from daysong.vendors.sound import MP3_TYPE, Sound, image_size, image_type, recognized, tagged
 from daysong.vendors.storage import FileStore
-from daysong.vendors.suno import SongMaker
-from daysong.vendors.suno_answers import TimedLyrics
+from daysong.vendors.suno.answers import TimedLyrics
+from daysong.vendors.suno.client import SongMaker
 from daysong.workflows.song_audio import MAX_AUDIO
 
 music = Room("music")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from daysong.features.music import generations
 from daysong.features.users import store as users
-from daysong.kernel.context import MutationContext
-from daysong.kernel.registry import Args, IdText, Room
+from daysong.kernel.functions.context import MutationContext
+from daysong.kernel.functions.registry import Args, IdText, Room
 
 room = Room("users")
 

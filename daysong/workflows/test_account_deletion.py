@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from daysong.features.users import belongings
-from daysong.kernel.context import SYSTEM, ActionContext
+from daysong.kernel.functions.context import SYSTEM, ActionContext
 from daysong.workflows import account_deletion
 from rehearsal.belongings import fill_every_table, traces
 from rehearsal.world import FunctionError, Person, World

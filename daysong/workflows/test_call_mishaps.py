@@ -11,12 +11,12 @@ import pytest
 
 from daysong import vendors
 from daysong.features.phone_calls.rules import LONGEST_CALL
-from rehearsal.phones import ALICES, ROOM, answers, has_agreed, rings, until_due, wants_calls
+from rehearsal.calls.phones import ALICES, ROOM, answers, has_agreed, rings, until_due, wants_calls
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
 
-REPORT = Path(vendors.__file__).parent / "fixtures" / "vapi" / "eocr-customer-ended.json"
+REPORT = Path(vendors.__file__).parent / "vapi" / "fixtures" / "eocr-customer-ended.json"
 
 
 async def the_call(person: Person) -> Any:

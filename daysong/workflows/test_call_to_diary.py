@@ -12,12 +12,12 @@ import pytest
 
 from daysong import vendors
 from daysong.features.phone_calls.numbers import number_hash
-from rehearsal.phones import ALICES, answers, has_agreed, rings, until_due, wants_calls
+from rehearsal.calls.phones import ALICES, answers, has_agreed, rings, until_due, wants_calls
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
 
-FIXTURES = Path(vendors.__file__).parent / "fixtures" / "vapi"
+FIXTURES = Path(vendors.__file__).parent / "vapi" / "fixtures"
 # The others are calls, and answers to webhooks.
 WEBHOOKS = sorted(
     file.name

@@ -9,7 +9,7 @@ import pytest
 
 from daysong.workflows.test_call_mishaps import deleted
 from daysong.workflows.test_call_to_diary import CALL, FIXTURES, dialled, tells
-from rehearsal.phones import until_due, wants_calls
+from rehearsal.calls.phones import until_due, wants_calls
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ import pytest
 
 from daysong.features.music import generations
 from daysong.features.subscriptions.rules import PLANS
-from daysong.kernel.context import SYSTEM
+from daysong.kernel.functions.context import SYSTEM
 from daysong.vendors.storage import FileMissing
 from daysong.workflows import diary_to_song
 from daysong.workflows.song_delivery import OneGeneration

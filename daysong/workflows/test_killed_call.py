@@ -16,13 +16,13 @@ import pytest
 
 from daysong.features.phone_calls.dialing import OneCall, process_call_job
 from daysong.features.phone_calls.planner import claim_due_settings, execute_scheduled_calls
-from daysong.kernel.context import SYSTEM
-from daysong.kernel.registry import NoArgs
+from daysong.kernel.functions.context import SYSTEM
+from daysong.kernel.functions.registry import NoArgs
 from daysong.vendors.conftest import listening
-from rehearsal import mortal_worker
 from rehearsal.billing import admin_of
-from rehearsal.killing import Mortals, let_another_worker_finish, mortals, schedule
-from rehearsal.phones import ROOM, has_agreed, noon_at, rings, wants_calls
+from rehearsal.calls.phones import ROOM, has_agreed, noon_at, rings, wants_calls
+from rehearsal.processes import mortal_worker
+from rehearsal.processes.killing import Mortals, let_another_worker_finish, mortals, schedule
 from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio

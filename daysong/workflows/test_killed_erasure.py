@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daysong.kernel.worker import Worker
+from daysong.kernel.jobs.worker import Worker
 from rehearsal import library
 from rehearsal.belongings import fill_every_table, traces
 from rehearsal.world import World, free_port

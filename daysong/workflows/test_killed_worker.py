@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from daysong.kernel.worker import Worker
-from rehearsal import mortal_worker
+from daysong.kernel.jobs.worker import Worker
+from rehearsal.processes import mortal_worker
 from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio

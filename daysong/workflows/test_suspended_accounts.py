@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from conftest import NOW
-from daysong.kernel.context import SYSTEM
+from daysong.kernel.functions.context import SYSTEM
+from rehearsal.calls.phones import ALICES, has_agreed, rings, until_due, wants_calls
 from rehearsal.line import Line
-from rehearsal.phones import ALICES, has_agreed, rings, until_due, wants_calls
 from rehearsal.world import FunctionError, Person, World, free_port
 
 pytestmark = pytest.mark.anyio

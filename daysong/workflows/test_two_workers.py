@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from daysong.features.phone_calls.planner import execute_scheduled_calls
-from daysong.kernel.registry import NoArgs
-from rehearsal.callees import settle_due, summary
-from rehearsal.killing import schedule
-from rehearsal.phones import noon_at, rings
+from daysong.kernel.functions.registry import NoArgs
+from rehearsal.calls.callees import settle_due, summary
+from rehearsal.calls.phones import noon_at, rings
+from rehearsal.processes.killing import schedule
 from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio

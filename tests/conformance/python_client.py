@@ -16,7 +16,7 @@ import pytest
 from convex import ConvexClient, ConvexError, ConvexInt64
 from convex.http_client import ConvexExecutionError, ConvexHttpClient
 
-from rehearsal.server import ADMIN_KEY, ISSUER, Keys
+from rehearsal.processes.server import ADMIN_KEY, ISSUER, Keys
 
 pytestmark = pytest.mark.anyio
 

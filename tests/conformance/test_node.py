@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.server import ADMIN_KEY, Keys, Server
+from rehearsal.processes.server import ADMIN_KEY, Keys, Server
 
 HERE = Path(__file__).parent
 FILES = sorted(path.name for path in HERE.glob("*.test.mjs"))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rehearsal.server import Keys, Server
+from rehearsal.processes.server import Keys, Server
 
 LIMIT = 90  # seconds
 TESTS = Path(__file__).parent / "python_client.py"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from daysong.kernel.worker import Worker
-from rehearsal.server import Keys
+from daysong.kernel.jobs.worker import Worker
+from rehearsal.processes.server import Keys
 from rehearsal.world import ADMIN_KEY, World, free_port
 from tests.conformance.test_node import HERE, node
 

@@ -13,10 +13,10 @@ from daysong.features.diaries import rules, store
 from daysong.features.diaries.store import DIARY_SQL, LIST_SQL, PAGE, Diary
 from daysong.features.pages import PageArgs, Paginated
 from daysong.features.subscriptions import accounts
-from daysong.kernel.clock import from_ms, to_ms
-from daysong.kernel.context import MutationContext, QueryContext
+from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Room
 from daysong.kernel.ids import DiaryId, UserId
-from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room
+from daysong.kernel.time.clock import from_ms, to_ms
 
 room = Room("diaries")
 

@@ -13,12 +13,12 @@ from daysong.features.diaries.rules import DiaryNotFound
 from daysong.features.links import media_url
 from daysong.features.pages import LARGEST_LIST, LARGEST_LIVE_PAGE, LONGEST_LIST, PageSql, json_bytes
 from daysong.features.users.callers import CALLERS_ID, IS_CALLER
-from daysong.kernel.clock import to_ms
-from daysong.kernel.database import Transaction
+from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.errors import Forbidden
+from daysong.kernel.functions.registry import Result, given
 from daysong.kernel.ids import DiaryId, UserId
-from daysong.kernel.registry import Result, given
 from daysong.kernel.settings import Settings
+from daysong.kernel.time.clock import to_ms
 
 
 class PrimaryMusic(Result):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from daysong.features.diaries.rules import DiaryIsEmpty, DiaryTooLong, WriterNotFound
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import SYSTEM
 from daysong.kernel.errors import ArgumentValidationError, Forbidden
+from daysong.kernel.functions.context import SYSTEM
+from daysong.kernel.time.clock import to_ms
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio

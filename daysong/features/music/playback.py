@@ -22,11 +22,11 @@ from daysong.features.pages import (
 )
 from daysong.features.subscriptions import accounts
 from daysong.features.users.callers import CALLERS_ID, IS_CALLER
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import MutationContext, QueryContext
+from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Room, given
 from daysong.kernel.ids import MusicId
-from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room, given
 from daysong.kernel.settings import Settings
+from daysong.kernel.time.clock import to_ms
 
 room = Room("music")
 

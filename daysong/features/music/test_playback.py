@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from daysong.kernel.clock import to_ms
+from daysong.kernel.time.clock import to_ms
 from rehearsal import library
 from rehearsal.world import FunctionError, Person, World
 

@@ -16,7 +16,7 @@ import msgspec
 from daysong.features.phone_calls.languages import NAMES, main_language, transcriber_for
 from daysong.features.phone_calls.phrases import PHRASES, Phrases
 from daysong.kernel.settings import VapiSettings
-from daysong.vendors.vapi_reports import CONSENT, END_OF_CALL, STATUS_UPDATE, STOP_CALLING
+from daysong.vendors.vapi.reports import CONSENT, END_OF_CALL, STATUS_UPDATE, STOP_CALLING
 
 WEBHOOK_PATH = "/http/vapi-webhook"
 MAX_NAME = 30

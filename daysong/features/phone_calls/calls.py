@@ -10,8 +10,8 @@ import asyncpg
 from daysong.features.phone_calls import consent
 from daysong.features.phone_calls.rules import REASONS, STEPS, Status
 from daysong.features.subscriptions import minutes
-from daysong.kernel.context import MutationContext
-from daysong.kernel.database import Reader, Transaction
+from daysong.kernel.database.transactions import Reader, Transaction
+from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.limits import budgets
 
 # A call that takes up a line: asked for, and not known to be over.

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from daysong.features.phone_calls.calendar import is_known, next_run
 from daysong.features.phone_calls.numbers import number_hash
 from daysong.features.phone_calls.rules import MOST_TRIES, REASONS, UNKNOWN_TIMEZONE, Number, dialled
-from daysong.kernel.context import MutationContext
-from daysong.kernel.database import Transaction, lock
+from daysong.kernel.database.transactions import Transaction, lock
+from daysong.kernel.functions.context import MutationContext
 
 FORGOTTEN_AT_ONCE = 1000
 

@@ -28,13 +28,13 @@ from daysong.features.phone_calls.rules import (
 from daysong.features.subscriptions import minutes
 from daysong.features.users import store as users
 from daysong.kernel import logs
-from daysong.kernel.clock import from_ms, to_ms
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import VendorError
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Retry, Room
 from daysong.kernel.limits.errors import DEFERRED
 from daysong.kernel.limits.lanes import Lane
-from daysong.kernel.registry import Args, IdText, NoArgs, Result, Retry, Room
-from daysong.vendors.vapi import LINES_BUSY, Telephone
+from daysong.kernel.time.clock import from_ms, to_ms
+from daysong.vendors.vapi.client import LINES_BUSY, Telephone
 
 executor = Room("service/vapi/executor")
 integration = Room("integrations/vapi/integration")

@@ -1,6 +1,6 @@
 """What VAPI's reasons for a call's end mean: a class for each that it publishes.
 
-It has published some 600 (vendors/fixtures/vapi/ended-reasons.txt) and adds new ones without notice, so classes go by
+It has published some 600 (vendors/vapi/fixtures/ended-reasons.txt) and adds new ones without notice, so classes go by
 patterns, and a reason of no class goes by the words that were said.
 """
 

@@ -14,10 +14,10 @@ from daysong.features.phone_calls.calendar import is_known, local_time
 from daysong.features.phone_calls.rules import Status
 from daysong.features.phone_calls.sessions import Direction
 from daysong.features.users.callers import IS_CALLER
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import QueryContext
 from daysong.kernel.errors import Unauthorized
-from daysong.kernel.registry import Args, NoArgs, Result, Room, given
+from daysong.kernel.functions.context import QueryContext
+from daysong.kernel.functions.registry import Args, NoArgs, Result, Room, given
+from daysong.kernel.time.clock import to_ms
 
 room = Room("callJobs")
 

@@ -11,8 +11,8 @@ from daysong.features.phone_calls.sessions import CALLER_SQL
 from daysong.features.subscriptions import minutes
 from daysong.features.users import store as users
 from daysong.kernel import logs
-from daysong.kernel.context import MutationContext
-from daysong.kernel.registry import Args, Room
+from daysong.kernel.functions.context import MutationContext
+from daysong.kernel.functions.registry import Args, Room
 
 room = Room("integrations/vapi/integration")
 log = logs.get_logger("calls")

@@ -15,11 +15,11 @@ from msgspec import UNSET, UnsetType
 from daysong.features.phone_calls import calls, sessions
 from daysong.features.phone_calls.history import CallJob, CallSession, job_of, session_of
 from daysong.features.phone_calls.rules import Status
-from daysong.kernel.clock import from_ms, to_ms
-from daysong.kernel.context import MutationContext, QueryContext
 from daysong.kernel.errors import ExpectedError
+from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, Result, Room
 from daysong.kernel.ids import CallJobId, CallSessionId
-from daysong.kernel.registry import Args, IdText, Result, Room
+from daysong.kernel.time.clock import from_ms, to_ms
 
 room = Room("callJobs")
 

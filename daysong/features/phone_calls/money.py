@@ -7,11 +7,11 @@ from typing import TypeVar
 
 import msgspec
 
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.budgets import NOTHING_LIMITS, Answer, Budget
 from daysong.kernel.limits.prices import Purchase
-from daysong.vendors.vapi_reports import Report
+from daysong.vendors.vapi.reports import Report
 
 A = TypeVar("A", bound=msgspec.Struct)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from daysong.features.phone_calls.endings import class_of
 from daysong.vendors.text import fit
-from daysong.vendors.vapi_reports import CONSENT, STOP_CALLING, Report, Turn
+from daysong.vendors.vapi.reports import CONSENT, STOP_CALLING, Report, Turn
 
 EndState = Literal["completed", "no-answer", "busy", "voicemail", "failed"]
 Consent = Literal["granted", "refused", "unclear"]

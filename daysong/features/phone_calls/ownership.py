@@ -1,7 +1,7 @@
 """Which account a phone number belongs to: the first that proved it. Until then any number of accounts may name it.
 
 A number is proved by the person on it, who agrees in a call, or by Clerk, where the account's person typed a code that
-was sent to it (vendors/clerk_events.py). A claim that is not proved blocks nobody and is never told to another account.
+was sent to it (vendors/clerk/events.py). A claim that is not proved blocks nobody and is never told to another account.
 
 Locks are taken in this order: the account (users.store), then the number (`consent.hold`), then rows. No transaction
 writes the settings of two accounts, and one account is proved for a number by the unique index `call_settings_proved`.
@@ -14,9 +14,9 @@ from typing import NamedTuple
 from daysong.features.phone_calls import consent
 from daysong.features.phone_calls.numbers import key_of, number_hash
 from daysong.features.phone_calls.rules import MOST_TRIES
-from daysong.kernel.context import MutationContext
-from daysong.kernel.database import Reader
+from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import ExpectedError
+from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.ids import UserId
 
 

@@ -18,7 +18,7 @@ from daysong.features.phone_calls.rules import (
     is_late,
     number_forbids,
 )
-from daysong.kernel.context import MutationContext
+from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.settings import Settings
 
 MIDDAY = 12 * 60

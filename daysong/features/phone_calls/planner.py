@@ -16,10 +16,10 @@ from daysong.features.phone_calls.calendar import is_known, next_run
 from daysong.features.phone_calls.dialing import executor
 from daysong.features.phone_calls.rules import REASONS, UNKNOWN_TIMEZONE, is_late
 from daysong.kernel import logs
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, NoArgs
 from daysong.kernel.ids import CallJobId
 from daysong.kernel.limits.lanes import Lane
-from daysong.kernel.registry import Args, IdText, NoArgs
 
 log = logs.get_logger("calls")
 

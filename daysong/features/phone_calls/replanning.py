@@ -12,8 +12,8 @@ from daysong.features.phone_calls import zones
 from daysong.features.phone_calls.calendar import is_known, next_run
 from daysong.features.phone_calls.dialing import executor
 from daysong.kernel import logs
-from daysong.kernel.context import MutationContext
-from daysong.kernel.registry import Args, NoArgs
+from daysong.kernel.functions.context import MutationContext
+from daysong.kernel.functions.registry import Args, NoArgs
 
 log = logs.get_logger("calls")
 

@@ -13,10 +13,10 @@ import msgspec
 from daysong.features.phone_calls import calls
 from daysong.features.phone_calls.numbers import caller_keys, number_hash
 from daysong.features.users import store as users
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import MutationContext
+from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.ids import CallSessionId
-from daysong.vendors.vapi_reports import Call, Message, Report
+from daysong.kernel.time.clock import to_ms
+from daysong.vendors.vapi.reports import Call, Message, Report
 
 # What stands in a session's metadata of the entry that was made of it.
 DIARY_ID = "diaryId"

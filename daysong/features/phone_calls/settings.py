@@ -16,12 +16,12 @@ from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.languages import hyphenated
 from daysong.features.phone_calls.rules import MOST_TEST_CALLS
 from daysong.features.subscriptions import accounts
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import MutationContext, QueryContext
 from daysong.kernel.errors import ExpectedError
+from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Room, given
 from daysong.kernel.ids import CallJobId, CallSettingsId
-from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room, given
 from daysong.kernel.settings import Settings
+from daysong.kernel.time.clock import to_ms
 
 room = Room("callSettings")
 

@@ -23,7 +23,7 @@ from daysong.features.phone_calls.languages import NAMES
 from daysong.features.phone_calls.outcomes import consent_of
 from daysong.features.phone_calls.phrases import PHRASES
 from daysong.kernel.settings import VapiSettings
-from daysong.vendors.vapi_reports import parse_message
+from daysong.vendors.vapi.reports import parse_message
 
 SETTINGS = VapiSettings(max_call_minutes=7, credential_id="credential-1", webhook_secret="never-sent-in-an-assistant")
 SITE = "https://daysong.test/"

@@ -26,7 +26,7 @@ from daysong.features.phone_calls.calendar import (
     next_run,
     time_of,
 )
-from rehearsal.calendar_oracle import Walk, check, moment, zones
+from rehearsal.calls.calendar_oracle import Walk, check, moment, zones
 
 FRIDAYS = 1 << 5
 ZONES = zones()

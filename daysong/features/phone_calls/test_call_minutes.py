@@ -13,9 +13,9 @@ import pytest
 from conftest import NOW
 from daysong.features.phone_calls.dialing import DueCall, take_line
 from daysong.features.phone_calls.rules import LONGEST_CALL, country_forbids
-from daysong.kernel.context import SYSTEM
-from rehearsal.callees import settle_due
-from rehearsal.phones import ALICES, answers, has_agreed, rings, until_due, wants_calls
+from daysong.kernel.functions.context import SYSTEM
+from rehearsal.calls.callees import settle_due
+from rehearsal.calls.phones import ALICES, answers, has_agreed, rings, until_due, wants_calls
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from daysong.features.phone_calls.numbers import PremiumPhoneNumber, TollFreePhoneNumber
-from daysong.kernel.clock import to_ms
-from rehearsal.call_history import (
+from daysong.kernel.time.clock import to_ms
+from rehearsal.calls.call_history import (
     NUMBER,
     OTHER,
     agrees,

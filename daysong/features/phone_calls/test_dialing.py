@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from daysong.features.phone_calls.rules import STEPS
-from rehearsal.callees import settle_due
-from rehearsal.phones import ALICES, BOBS, ROOM, answers, has_agreed, rings, until_due, wants_calls
+from rehearsal.calls.callees import settle_due
+from rehearsal.calls.phones import ALICES, BOBS, ROOM, answers, has_agreed, rings, until_due, wants_calls
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from daysong.features.phone_calls.history import JOBS_SQL, SESSIONS_SQL
-from daysong.kernel.clock import to_ms
+from daysong.kernel.time.clock import to_ms
 from rehearsal import library
-from rehearsal.call_history import had_calls, has_talked, wants_calls
-from rehearsal.phones import until_due
+from rehearsal.calls.call_history import had_calls, has_talked, wants_calls
+from rehearsal.calls.phones import until_due
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio

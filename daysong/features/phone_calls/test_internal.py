@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from daysong.kernel.clock import to_ms
-from rehearsal.phones import until_due, wants_calls
+from daysong.kernel.time.clock import to_ms
+from rehearsal.calls.phones import until_due, wants_calls
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio

@@ -19,7 +19,7 @@ from daysong.features.phone_calls.outcomes import (
     why_not_a_diary,
 )
 from daysong.vendors.conftest import fixture, fixtures
-from daysong.vendors.vapi_reports import Report, Turn, parse_message
+from daysong.vendors.vapi.reports import Report, Turn, parse_message
 
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)
 TALK = [Turn("assistant", "How was your day?"), Turn("user", "I walked by the river.")]

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from rehearsal.call_history import (
+from rehearsal.calls.call_history import (
     NUMBER,
     OTHER,
     agrees,

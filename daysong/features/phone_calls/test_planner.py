@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from daysong.features.phone_calls import planner
-from daysong.kernel.clock import MovableClock, to_ms
-from daysong.kernel.context import SYSTEM
-from daysong.kernel.registry import NoArgs
-from rehearsal.callees import settle_due, summary
+from daysong.kernel.functions.context import SYSTEM
+from daysong.kernel.functions.registry import NoArgs
+from daysong.kernel.time.clock import MovableClock, to_ms
+from rehearsal.calls.callees import settle_due, summary
+from rehearsal.calls.phones import ALICES, BOBS, ROOM, has_agreed, until_due, wants_calls
 from rehearsal.library import nodes, plan
-from rehearsal.phones import ALICES, BOBS, ROOM, has_agreed, until_due, wants_calls
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio

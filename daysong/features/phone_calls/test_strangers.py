@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rehearsal.phones import ALICES, BOBS, answers, has_agreed, rings, wants_calls
+from rehearsal.calls.phones import ALICES, BOBS, answers, has_agreed, rings, wants_calls
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from daysong.kernel.clock import to_ms
-from daysong.kernel.registry import Function
-from rehearsal.call_history import wants_calls
-from rehearsal.phones import rings
+from daysong.kernel.functions.registry import Function
+from daysong.kernel.time.clock import to_ms
+from rehearsal.calls.call_history import wants_calls
+from rehearsal.calls.phones import rings
 from rehearsal.world import FunctionError, Person, World, functions
 
 pytestmark = pytest.mark.anyio

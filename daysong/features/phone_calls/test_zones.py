@@ -14,8 +14,8 @@ import structlog
 from daysong.features.phone_calls import replanning, zones
 from daysong.features.phone_calls.calendar import next_run, timezones
 from daysong.features.phone_calls.zones import ZoneData
-from daysong.kernel.context import SYSTEM
-from rehearsal.phones import wants_calls
+from daysong.kernel.functions.context import SYSTEM
+from rehearsal.calls.phones import wants_calls
 from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio

@@ -20,10 +20,10 @@ from daysong.features.sharing.rules import (
     shown_title,
 )
 from daysong.features.subscriptions import accounts
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import MutationContext, QueryContext
+from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, Result, Room, given
 from daysong.kernel.ids import ShareRowId, UserId
-from daysong.kernel.registry import Args, IdText, Result, Room, given
+from daysong.kernel.time.clock import to_ms
 
 room = Room("sharing")
 

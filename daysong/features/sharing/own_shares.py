@@ -11,9 +11,9 @@ from daysong.features.pages import LARGEST_LIST, LONGEST_LIST, json_bytes
 from daysong.features.sharing.rules import ShareNotFound
 from daysong.features.subscriptions import accounts
 from daysong.features.users.callers import IS_CALLER
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import MutationContext, QueryContext
-from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room, given
+from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Room, given
+from daysong.kernel.time.clock import to_ms
 
 room = Room("sharing")
 

@@ -11,8 +11,8 @@ import httpx2
 import pytest
 
 from daysong.features.sharing import rules, views
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import SYSTEM, Caller
+from daysong.kernel.functions.context import SYSTEM, Caller
+from daysong.kernel.time.clock import to_ms
 from rehearsal import library
 from rehearsal.library import Song
 from rehearsal.world import FunctionError, Person, World, viewer_of

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import msgspec
 
-from daysong.kernel.context import Caller, MutationContext
-from daysong.kernel.registry import Args, NoArgs, Room
+from daysong.kernel.functions.context import Caller, MutationContext
+from daysong.kernel.functions.registry import Args, NoArgs, Room
 
 room = Room("sharing")
 

@@ -11,9 +11,9 @@ from daysong.features.subscriptions import minutes, usage
 from daysong.features.users import store as users
 from daysong.features.users import tombstones
 from daysong.features.users.store import Account, ToldByClerk
-from daysong.kernel.context import MutationContext
+from daysong.kernel.functions.context import MutationContext
+from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Room
 from daysong.kernel.ids import UserId
-from daysong.kernel.registry import Args, IdText, NoArgs, Result, Room
 
 room = Room("users")
 

@@ -8,9 +8,9 @@ from daysong.features.subscriptions import store
 from daysong.features.subscriptions.events import Book, changes_anything, others, united
 from daysong.features.subscriptions.holdings import Holdings
 from daysong.features.users import tombstones
-from daysong.kernel.context import MutationContext
+from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.ids import ParkedCustomerId
-from daysong.vendors.revenuecat_events import ANONYMOUS, BillingEvent
+from daysong.vendors.revenuecat.events import ANONYMOUS, BillingEvent
 
 PARKED = f"{ParkedCustomerId.prefix}_"
 

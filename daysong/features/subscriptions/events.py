@@ -26,8 +26,8 @@ from daysong.features.subscriptions.holdings import (
     store_of,
 )
 from daysong.features.subscriptions.rules import Tier, tier_of
-from daysong.kernel.clock import from_ms
-from daysong.vendors.revenuecat_events import SANDBOX, BillingEvent
+from daysong.kernel.time.clock import from_ms
+from daysong.vendors.revenuecat.events import SANDBOX, BillingEvent
 
 LONGEST_GRANT = int(timedelta(hours=24) / timedelta(milliseconds=1))
 # Where RevenueCat is never asked, older events are summed up; none is redelivered after so many newer ones.

@@ -19,11 +19,11 @@ from daysong.features.subscriptions.status import (
 )
 from daysong.features.users import store as users
 from daysong.features.users.callers import IS_CALLER
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import Unauthorized
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.registry import NoArgs, Result, Room
 from daysong.kernel.ids import UserId
-from daysong.kernel.registry import NoArgs, Result, Room
+from daysong.kernel.time.clock import to_ms
 
 billing = Room("billing")
 room = Room("usage")

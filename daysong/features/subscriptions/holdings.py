@@ -15,7 +15,7 @@ from math import inf
 import msgspec
 
 from daysong.features.subscriptions.rules import FREE_PRODUCT, RANK, Span, Status, Tier, platform_of
-from daysong.vendors.revenuecat_events import BillingEvent
+from daysong.vendors.revenuecat.events import BillingEvent
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):

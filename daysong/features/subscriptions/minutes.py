@@ -14,7 +14,7 @@ import asyncpg
 
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, TalkQuota, Tier, talk_quota
 from daysong.features.subscriptions.status import standing_of, status_columns
-from daysong.kernel.database import Reader, Transaction
+from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import CallMinutesId
 

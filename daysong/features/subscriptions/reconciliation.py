@@ -25,12 +25,12 @@ from daysong.features.subscriptions.revenuecat_billing import (
     reconcile_single_subscription,
 )
 from daysong.kernel import logs
-from daysong.kernel.clock import from_ms, to_ms
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.database import Reader
+from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import VendorError
-from daysong.kernel.registry import Args, NoArgs, Result, Retry, Room
-from daysong.vendors.revenuecat import Subscribers
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, NoArgs, Result, Retry, Room
+from daysong.kernel.time.clock import from_ms, to_ms
+from daysong.vendors.revenuecat.client import Subscribers
 
 room = Room("revenueCatBilling")
 log = logs.get_logger("billing")

@@ -13,9 +13,9 @@ import msgspec
 from daysong.features.subscriptions.events import Book, Policy, apply, recounted
 from daysong.features.subscriptions.holdings import Holdings, Line, Lines, Told, ended, is_grant, line_name
 from daysong.features.subscriptions.rules import tier_of
-from daysong.kernel.clock import from_ms
-from daysong.vendors.revenuecat_answers import Customer, Purchase
-from daysong.vendors.revenuecat_events import SANDBOX
+from daysong.kernel.time.clock import from_ms
+from daysong.vendors.revenuecat.answers import Customer, Purchase
+from daysong.vendors.revenuecat.events import SANDBOX
 
 # An answer may grant access and leave open until when. Everybody is asked about again within this time.
 UNTIL_ASKED_AGAIN = timedelta(days=2)

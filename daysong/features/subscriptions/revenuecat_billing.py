@@ -20,14 +20,14 @@ from daysong.features.subscriptions.events import Policy, changes_anything, coun
 from daysong.features.subscriptions.reconciling import reconciled
 from daysong.features.subscriptions.rules import PRODUCTS
 from daysong.kernel import logs
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.errors import ExpectedError, Unauthorized, VendorError
-from daysong.kernel.registry import Args, IdText, NoArgs, Result, Retry, Room
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Retry, Room
 from daysong.kernel.settings import Settings
-from daysong.vendors.revenuecat import Subscribers
-from daysong.vendors.revenuecat_answers import Customer
-from daysong.vendors.revenuecat_events import BillingEvent
+from daysong.kernel.time.clock import to_ms
+from daysong.vendors.revenuecat.answers import Customer
+from daysong.vendors.revenuecat.client import Subscribers
+from daysong.vendors.revenuecat.events import BillingEvent
 
 room = Room("revenueCatBilling")
 log = logs.get_logger("billing")

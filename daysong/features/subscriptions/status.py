@@ -18,8 +18,8 @@ import msgspec
 
 from daysong.features.subscriptions.holdings import Lines, spans, summary
 from daysong.features.subscriptions.rules import Counted, Quota, Standing, Status, Tier, quota
-from daysong.kernel.clock import to_ms
-from daysong.kernel.registry import Result
+from daysong.kernel.functions.registry import Result
+from daysong.kernel.time.clock import to_ms
 
 READS = ("subscriptions", "usage_charges", "usage_refunds", "users", "mailbox_usage")
 

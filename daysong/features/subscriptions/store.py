@@ -18,9 +18,9 @@ from daysong.features.subscriptions.holdings import NOTHING, Holdings, Told, spa
 from daysong.features.subscriptions.rules import counting
 from daysong.features.subscriptions.status import lines_of, standing_of
 from daysong.kernel import logs
-from daysong.kernel.clock import from_ms, to_ms
-from daysong.kernel.database import Transaction, lock
+from daysong.kernel.database.transactions import Transaction, lock
 from daysong.kernel.ids import ParkedCustomerId, SubscriptionId, SubscriptionLogId, UserId
+from daysong.kernel.time.clock import from_ms, to_ms
 
 UNMAPPED = Counter(
     "daysong_unmapped_products_total", "Purchases of a product that no map says the plan of", ["product"]

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from daysong.kernel.context import SYSTEM
 from daysong.kernel.errors import Unauthorized
-from daysong.kernel.registry import Kind
+from daysong.kernel.functions.context import SYSTEM
+from daysong.kernel.functions.registry import Kind
 from rehearsal.world import HASH_KEY, FunctionError, Person, World, public_functions
 
 pytestmark = pytest.mark.anyio

@@ -19,9 +19,9 @@ from daysong.features.subscriptions.events import Book, Policy, deliver, newer_o
 from daysong.features.subscriptions.holdings import NOTHING, Holdings, Line, spans
 from daysong.features.subscriptions.reconciling import reconciled
 from daysong.features.subscriptions.rules import PRODUCTS, tier_at
-from daysong.kernel.clock import from_ms
-from daysong.vendors.revenuecat_answers import Customer, subscription_v2
-from daysong.vendors.revenuecat_events import parse_event
+from daysong.kernel.time.clock import from_ms
+from daysong.vendors.revenuecat.answers import Customer, subscription_v2
+from daysong.vendors.revenuecat.events import parse_event
 from rehearsal.subscribers import ACTS, DAY, PEOPLE, Step, Store, histories
 
 BEGIN = 1_795_435_200_000

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from daysong.kernel.clock import to_ms
+from daysong.kernel.time.clock import to_ms
 from rehearsal.billing import admin_of
 from rehearsal.subscribers import ACTS, DAY, PEOPLE, PRODUCTS, STORES, Step, Store
 from rehearsal.world import Person, World

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from daysong.features.subscriptions import store, usage
 from daysong.features.subscriptions.holdings import Holdings, Line
 from daysong.features.subscriptions.rules import PLANS, Counted, Span, Standing, Tier, counting, current_period, quota
-from daysong.kernel.clock import to_ms
-from daysong.kernel.database import Database, Transaction
+from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.ids import ChargeId, UserId
+from daysong.kernel.time.clock import to_ms
 
 BEGIN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -21,7 +21,7 @@ from daysong.features.subscriptions.rules import (
     quota,
     talk_quota,
 )
-from daysong.kernel.database import Transaction
+from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.settings import read
 from rehearsal.world import Person, World
 

@@ -14,8 +14,8 @@ import structlog
 from daysong.features.subscriptions import store, unmapped
 from daysong.features.subscriptions.holdings import Line, Lines
 from daysong.features.subscriptions.rules import DURATIONS, PRODUCTS, tier_of
-from daysong.kernel.clock import to_ms
-from daysong.kernel.migrations import FOLDER
+from daysong.kernel.database.migrations import FOLDER
+from daysong.kernel.time.clock import to_ms
 from rehearsal.billing import DOWN, MONTHLY, WEEKLY, YEARLY, brief, happens, tell
 from rehearsal.world import Person, World
 

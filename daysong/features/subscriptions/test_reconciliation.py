@@ -14,9 +14,9 @@ import pytest
 from daysong.features.subscriptions import reconciliation, revenuecat_billing
 from daysong.features.subscriptions.revenuecat_billing import Answer
 from daysong.features.subscriptions.revenuecat_billing import Person as Subscriber
-from daysong.kernel.clock import from_ms
-from daysong.kernel.context import SYSTEM
+from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.limits.errors import Deferred
+from daysong.kernel.time.clock import from_ms
 from rehearsal.billing import MONTHLY, admin_of, happens, status
 from rehearsal.world import FunctionError, Person, World
 

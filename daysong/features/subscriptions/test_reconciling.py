@@ -13,12 +13,12 @@ from daysong.features.subscriptions.events import Book, Policy, apply, deliver
 from daysong.features.subscriptions.holdings import NOTHING, Holdings, Line, spans, summary
 from daysong.features.subscriptions.reconciling import UNTIL_ASKED_AGAIN, reconciled
 from daysong.features.subscriptions.rules import tier_at
-from daysong.kernel.clock import from_ms
-from daysong.vendors import revenuecat_answers
-from daysong.vendors.revenuecat_answers import Customer, customer_v1, subscription_v2
-from daysong.vendors.revenuecat_events import BillingEvent
+from daysong.kernel.time.clock import from_ms
+from daysong.vendors.revenuecat import answers as revenuecat_answers
+from daysong.vendors.revenuecat.answers import Customer, customer_v1, subscription_v2
+from daysong.vendors.revenuecat.events import BillingEvent
 
-FIXTURES = Path(revenuecat_answers.__file__).parent / "fixtures" / "revenuecat"
+FIXTURES = Path(revenuecat_answers.__file__).parent / "fixtures"
 ASKED = 1_795_161_600_000  # the moment of the recorded answers
 NOW = from_ms(ASKED)
 MONTHLY, YEARLY = "diary_premium_monthly", "diary_premium_yearly"

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from daysong.features.subscriptions.revenuecat_billing import policy_of
 from daysong.features.subscriptions.rules import tier_of
-from daysong.kernel import connections
+from daysong.kernel.database import connections
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
 

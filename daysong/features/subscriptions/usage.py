@@ -10,7 +10,7 @@ from daysong.features.subscriptions.rules import LONGEST_PERIOD, Quota
 from daysong.features.subscriptions.status import quota_of_row, status_columns
 from daysong.features.users import store as users
 from daysong.features.users.mailboxes import lock_mailbox
-from daysong.kernel.database import Reader, Transaction
+from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import ChargeId, UserId
 

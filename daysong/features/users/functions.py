@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from daysong.kernel.clock import to_ms
-from daysong.kernel.context import QueryContext
-from daysong.kernel.registry import Args, IdText, Result, Room, given
+from daysong.kernel.functions.context import QueryContext
+from daysong.kernel.functions.registry import Args, IdText, Result, Room, given
+from daysong.kernel.time.clock import to_ms
 
 room = Room("users")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from typing import NamedTuple
 
-from daysong.kernel.database import Transaction, lock
+from daysong.kernel.database.transactions import Transaction, lock
 
 
 class Provider(NamedTuple):

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import asyncpg
 
 from daysong.features.users import tombstones
-from daysong.kernel.context import Caller, MutationContext
-from daysong.kernel.database import Transaction, lock
+from daysong.kernel.database.transactions import Transaction, lock
 from daysong.kernel.errors import Unauthorized
+from daysong.kernel.functions.context import Caller, MutationContext
 from daysong.kernel.ids import UserId
 
 

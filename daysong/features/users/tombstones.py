@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from daysong.features.users.mailboxes import mailbox_of
-from daysong.kernel.context import Caller, MutationContext
+from daysong.kernel.functions.context import Caller, MutationContext
 from daysong.kernel.settings import Settings
 
 

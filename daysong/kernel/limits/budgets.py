@@ -24,13 +24,13 @@ import asyncpg
 from prometheus_client import Counter, Gauge
 
 from daysong.kernel import logs
-from daysong.kernel.clock import Clock
-from daysong.kernel.database import Database, Transaction
+from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.marks import account_mark
 from daysong.kernel.limits.prices import ALL, VENDORS, Purchase
 from daysong.kernel.settings import Settings
+from daysong.kernel.time.clock import Clock
 
 # How long a reservation stands before it belongs to something, and after that.
 UNCLAIMED = timedelta(minutes=5)

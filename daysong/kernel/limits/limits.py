@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daysong.kernel.database import Database
+from daysong.kernel.database.transactions import Database
 from daysong.kernel.limits.buckets import Buckets
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.limits.store import RateStore

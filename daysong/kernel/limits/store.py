@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from daysong.kernel.database import Database
+from daysong.kernel.database.transactions import Database
 from daysong.kernel.limits.rates import Rate
 
 # A pause that a vendor asks for is not believed beyond that.

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 import structlog
 
-from daysong.kernel.clock import MovableClock
 from daysong.kernel.conftest import settings
-from daysong.kernel.database import Database, Transaction
+from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.budgets import Answer, Budget, paid_for
 from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.prices import Costs, Purchase
 from daysong.kernel.settings import Settings
+from daysong.kernel.time.clock import MovableClock
 
 pytestmark = pytest.mark.anyio
 

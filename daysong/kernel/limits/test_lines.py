@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from daysong.kernel.database import Database
+from daysong.kernel.database.transactions import Database
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lines import Line, on_behalf_of
 from daysong.kernel.limits.rates import Rate

@@ -12,10 +12,10 @@ from litestar import Request, Response, get
 from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 
-from daysong.kernel.raised import codes_of
-from daysong.kernel.registry import Function, Registry
-from daysong.kernel.wire_words import about, field_names
-from daysong.transport import openapi
+from daysong.kernel.functions.raised import codes_of
+from daysong.kernel.functions.registry import Function, Registry
+from daysong.kernel.functions.wire_words import about, field_names
+from daysong.transport.http import openapi
 from daysong.transport.pages.assets import page
 
 

@@ -14,13 +14,13 @@ from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from daysong.kernel.clock import from_ms
-from daysong.kernel.context import Caller
-from daysong.kernel.runtime import Runtime
+from daysong.kernel.functions.context import Caller
+from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.time.clock import from_ms
 from daysong.transport import calls
-from daysong.transport.addresses import is_head
+from daysong.transport.callers.viewers import viewer_of
+from daysong.transport.http.addresses import is_head
 from daysong.transport.pages.assets import page
-from daysong.transport.viewers import viewer_of
 
 QUERY = "sharing:getSharedMusic"
 VIEW = "sharing:recordShareView"

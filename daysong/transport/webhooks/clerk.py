@@ -15,19 +15,12 @@ from daysong.features.phone_calls import ownership
 from daysong.features.subscriptions import accounts
 from daysong.features.users.store import ToldByClerk
 from daysong.kernel import logs
-from daysong.kernel.context import MutationContext
-from daysong.kernel.registry import Room
-from daysong.kernel.runtime import Runtime
+from daysong.kernel.functions.context import MutationContext
+from daysong.kernel.functions.registry import Room
+from daysong.kernel.functions.runtime import Runtime
 from daysong.transport.webhooks import inbox
 from daysong.transport.webhooks.inbox import MAX_BODY, Event, OneEvent
-from daysong.vendors.clerk_events import (
-    USED,
-    ClerkEvent,
-    MalformedEvent,
-    UnsignedEvent,
-    check_signature,
-    parse_event,
-)
+from daysong.vendors.clerk.events import USED, ClerkEvent, MalformedEvent, UnsignedEvent, check_signature, parse_event
 from daysong.workflows import account_deletion, suspended_accounts
 
 room = Room("webhooks")

@@ -11,12 +11,12 @@ from typing import Any
 
 import asyncpg
 
-from daysong.kernel.context import SYSTEM, MutationContext
-from daysong.kernel.database import Reader, Transaction
+from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError
+from daysong.kernel.functions.context import SYSTEM, MutationContext
+from daysong.kernel.functions.registry import Args, IdText
+from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.ids import EventId
-from daysong.kernel.registry import Args, IdText
-from daysong.kernel.runtime import Runtime
 
 # Litestar answers 413 to a larger one.
 MAX_BODY = 1024 * 1024

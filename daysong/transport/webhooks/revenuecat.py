@@ -9,12 +9,12 @@ from litestar.handlers import HTTPRouteHandler
 
 from daysong.features.subscriptions import revenuecat_billing
 from daysong.kernel import logs
-from daysong.kernel.context import MutationContext
-from daysong.kernel.registry import Room
-from daysong.kernel.runtime import Runtime
+from daysong.kernel.functions.context import MutationContext
+from daysong.kernel.functions.registry import Room
+from daysong.kernel.functions.runtime import Runtime
 from daysong.transport.webhooks import inbox
 from daysong.transport.webhooks.inbox import MAX_BODY, Event, OneEvent
-from daysong.vendors.revenuecat_events import (
+from daysong.vendors.revenuecat.events import (
     SIGNATURE_HEADER,
     BillingEvent,
     MalformedEvent,

@@ -10,12 +10,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from daysong.kernel import logs
-from daysong.kernel.context import SYSTEM, MutationContext
-from daysong.kernel.registry import Room
-from daysong.kernel.runtime import Runtime
+from daysong.kernel.functions.context import SYSTEM, MutationContext
+from daysong.kernel.functions.registry import Room
+from daysong.kernel.functions.runtime import Runtime
 from daysong.transport.webhooks import inbox
 from daysong.transport.webhooks.inbox import MAX_BODY, Event, OneEvent
-from daysong.vendors.suno_answers import MalformedCallback, parse_callback
+from daysong.vendors.suno.answers import MalformedCallback, parse_callback
 from daysong.workflows import song_delivery
 from daysong.workflows.song_delivery import OneGeneration
 

@@ -12,13 +12,13 @@ import httpx2
 import pytest
 from standardwebhooks import Webhook
 
-from daysong.kernel.clock import to_ms
+from daysong.kernel.time.clock import to_ms
 from daysong.transport.webhooks.inbox import MAX_BODY
 from rehearsal.world import FunctionError, World
 
 pytestmark = pytest.mark.anyio
 
-FIXTURES = Path(__file__).parent.parent.parent / "vendors" / "fixtures" / "clerk"
+FIXTURES = Path(__file__).parent.parent.parent / "vendors" / "clerk" / "fixtures"
 NAMES = sorted(path.stem.removeprefix("webhook-") for path in FIXTURES.glob("webhook-*.json"))
 CLERK_ID = "user_2aaaaaaaaaaaaaaaaaaaaaaaaa1"
 ELSEWHERE = "whsec_c29tZWJvZHkgZWxzZSdz"

@@ -11,7 +11,7 @@ from daysong.features.subscriptions import accounts
 from daysong.transport.webhooks import clerk as clerk_webhook
 from daysong.transport.webhooks import inbox
 from daysong.transport.webhooks.inbox import Event, NoSuchEvent
-from rehearsal.phones import until_due, wants_calls
+from rehearsal.calls.phones import until_due, wants_calls
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import httpx2
 import pytest
 
-from daysong.kernel.clock import from_ms
+from daysong.kernel.time.clock import from_ms
 from daysong.transport.webhooks.inbox import MAX_BODY
-from daysong.vendors.revenuecat_events import parse_event
+from daysong.vendors.revenuecat.events import parse_event
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
 
-FIXTURES = Path(__file__).parent.parent.parent / "vendors" / "fixtures" / "revenuecat"
+FIXTURES = Path(__file__).parent.parent.parent / "vendors" / "revenuecat" / "fixtures"
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)  # the moment of the recorded events
 SECRET = "made-up-static-value"
 PRODUCTS = {

@@ -17,7 +17,7 @@ from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
 
-FIXTURES = Path(__file__).parent.parent.parent / "vendors" / "fixtures" / "suno"
+FIXTURES = Path(__file__).parent.parent.parent / "vendors" / "suno" / "fixtures"
 RAIN = "I walked home in the rain and called my sister"
 
 

@@ -12,12 +12,12 @@ from litestar.handlers import HTTPRouteHandler
 from daysong.features.phone_calls import inbound
 from daysong.features.phone_calls.inbound import Ringing
 from daysong.kernel import logs
-from daysong.kernel.context import SYSTEM, MutationContext
-from daysong.kernel.registry import Room
-from daysong.kernel.runtime import Runtime
+from daysong.kernel.functions.context import SYSTEM, MutationContext
+from daysong.kernel.functions.registry import Room
+from daysong.kernel.functions.runtime import Runtime
 from daysong.transport.webhooks import inbox
 from daysong.transport.webhooks.inbox import Event, OneEvent
-from daysong.vendors.vapi_reports import ASSISTANT_REQUEST, MalformedReport, Message, parse_message, redacted
+from daysong.vendors.vapi.reports import ASSISTANT_REQUEST, MalformedReport, Message, parse_message, redacted
 from daysong.workflows import call_to_diary
 
 # A report of a long talk has every word several times over. The secret is checked before a byte of it is read.

@@ -1,0 +1,137 @@
+"""Runs registered functions: gives each its context, its transaction, and its place in the logs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from daysong.kernel.database.transactions import Database, Isolation, Reader, Transaction
+from daysong.kernel.database.turns import Turns
+from daysong.kernel.functions.context import ActionContext, Caller, MutationContext, Notes, QueryContext, Runner
+from daysong.kernel.functions.registry import Function, Kind, Registry
+from daysong.kernel.jobs.queue import Queue
+from daysong.kernel.settings import Settings
+from daysong.kernel.time.clock import Clock
+from daysong.kernel.time.timestamps import Timestamps
+
+Handler = Callable[..., Awaitable[Any]]
+
+# One holds the account's lock, one is on its way to it: more would only hold connections.
+MUTATIONS_OF_ONE_ACCOUNT = 2
+
+
+class Runtime:
+    """Everything a function call needs, put together once."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        registry: Registry,
+        database: Database,
+        queue: Queue,
+        clock: Clock,
+        services: Mapping[type, Any],
+    ) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.database = database
+        self.queue = queue
+        self.clock = clock
+        self.timestamps = Timestamps(clock)
+        self.services = services
+        self._turns = Turns(MUTATIONS_OF_ONE_ACCOUNT)
+        # What is asked before a client's function runs; may refuse it with an ExpectedError.
+        self.gate: Callable[[Function, Caller, str], Awaitable[None]] | None = None
+
+    async def call(
+        self,
+        function: Function,
+        args: Any,
+        caller: Caller,
+        clock: Clock | None = None,
+        notes: Notes | None = None,
+        runner: Runner | None = None,
+    ) -> Any:
+        """Run `function` with typed `args`; returns its result object.
+
+        `clock` replaces the app's for this call, `notes` take what it tells besides, and `runner` runs what an action
+        asks for.
+        """
+        clock = clock or self.clock
+        match function.kind:
+            case Kind.QUERY:
+                return await self._query(function, args, caller, clock, notes)
+            case Kind.MUTATION:
+                return await self.mutate(
+                    function.handler, args, caller, clock, notes=notes, isolation=function.isolation
+                )
+            case Kind.ACTION:
+                return await function.handler(self._action_context(caller, clock, notes, runner), args)
+
+    async def run_query(self, handler: Handler, args: Any, caller: Caller, clock: Clock) -> Any:
+        """Run a registered query by its handler."""
+        return await self._query(self.registry.of(handler), args, caller, clock)
+
+    async def run_mutation(self, handler: Handler, args: Any, caller: Caller, clock: Clock) -> Any:
+        """Run a registered mutation by its handler, in a transaction of its own."""
+        function = self.registry.of(handler)
+        return await self.mutate(function.handler, args, caller, clock, isolation=function.isolation)
+
+    async def mutate(
+        self,
+        handler: Handler,
+        args: Any,
+        caller: Caller,
+        clock: Clock,
+        *,
+        afterwards: Callable[[Transaction], Awaitable[None]] | None = None,
+        notes: Notes | None = None,
+        isolation: Isolation = "read_committed",
+    ) -> Any:
+        """Run a mutation, and `afterwards` in the same transaction, which has that isolation."""
+        now = clock.now()
+
+        async def work(tx: Transaction) -> Any:
+            if notes is not None:
+                notes.log_lines.clear()  # of a run that was undone
+            context = MutationContext(
+                db=tx, now=now, caller=caller, settings=self.settings, scheduler=self.queue, notes=notes
+            )  # fmt: skip
+            result = await handler(context, args)
+            if afterwards is not None:
+                await afterwards(tx)
+            return result
+
+        async with self._turns.of(caller.subject):
+            return await self.database.mutate(work, isolation=isolation)
+
+    async def query_on(
+        self, db: Reader, function: Function, args: Any, caller: Caller, *, now: datetime, notes: Notes
+    ) -> Any:
+        """Run a query on a snapshot that the caller has opened."""
+        context = QueryContext(db=db, now=now, caller=caller, settings=self.settings, notes=notes)
+        return await function.handler(context, args)
+
+    async def _query(
+        self, function: Function, args: Any, caller: Caller, clock: Clock, notes: Notes | None = None
+    ) -> Any:
+        now, notes = clock.now(), notes or Notes()
+        if function.snapshot:
+            async with self.database.snapshot() as db:
+                return await self.query_on(db, function, args, caller, now=now, notes=notes)
+        db = self.database.one_statement()
+        return await self.query_on(db, function, args, caller, now=now, notes=notes)
+
+    def _action_context(
+        self, caller: Caller, clock: Clock, notes: Notes | None, runner: Runner | None
+    ) -> ActionContext:
+        return ActionContext(
+            clock=clock,
+            caller=caller,
+            settings=self.settings,
+            runner=runner or self,
+            services=self.services,
+            notes=notes,
+        )

@@ -1,0 +1,307 @@
+"""Functions as jobs, on pgqueuer.
+
+Every job has a row of ours in `jobs`, and a ticket: pgqueuer only carries `<job id>:<ticket>` to a worker when it is
+due. Whoever changes the ticket takes the job; a queue row with an old ticket is dropped. So a job is never lost with
+its queue row, a crash-looping job is counted before it runs, and failed jobs stay to be read and tried again.
+
+A worker that stalls may be thought dead, and its job be started again elsewhere. Both may end it: the first to say done
+is believed, and a failure only of the latest start; whoever comes too late is told so and changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import msgspec
+from croniter import croniter
+from pgqueuer.adapters.persistence.queries import Queries
+
+from daysong.kernel import logs, values
+from daysong.kernel.database.transactions import Database, Transaction
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.functions.registry import Kind, Registry
+from daysong.kernel.ids import JobId
+from daysong.kernel.limits.lanes import Lane
+
+# As many jobs of one account as there are.
+NO_PART = 1_000_000
+RESCUE_AFTER = timedelta(minutes=1)
+
+
+class Superseded(DaysongError):
+    """The job was ended or taken over by another worker, or given up: what this one did in its name is undone."""
+
+
+@dataclass(frozen=True)
+class Cron:
+    """A line of the timetable: run `handler` without arguments whenever `expression` (cron, UTC) says so."""
+
+    name: str
+    expression: str
+    handler: Callable[..., Awaitable[Any]]
+
+    def latest_tick(self, now: datetime) -> datetime:
+        """The last moment at or before `now` when it was due."""
+        tick: datetime = croniter(self.expression, now + timedelta(microseconds=1)).get_prev(datetime)
+        return tick
+
+    def next_tick(self, now: datetime) -> datetime:
+        """The first moment after `now` when it will be due."""
+        tick: datetime = croniter(self.expression, now).get_next(datetime)
+        return tick
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A job as it was claimed."""
+
+    id: str
+    ticket: str
+    function: str
+    args: Any
+    starts: int
+    failures: int
+    request_id: str
+    account: str | None
+    deferrals: int
+
+
+COLUMNS = "id, ticket, function, args, starts, failures, request_id, account, deferrals"
+
+
+class Queue:
+    """The jobs of an app: schedule, claim, settle, rescue, list."""
+
+    def __init__(self, registry: Registry, database: Database) -> None:
+        self._registry = registry
+        self._database = database
+
+    async def schedule(
+        self,
+        tx: Transaction,
+        handler: Callable[..., Awaitable[Any]],
+        args: msgspec.Struct,
+        *,
+        due_at: datetime,
+        delay: timedelta,
+        key: str | None,
+        account: str | None = None,
+    ) -> None:
+        """Add a job in the transaction `tx`; nothing happens when a job of the same `key` exists.
+
+        `account` is a mark of whose job it is, see `kernel/limits/marks.py`; None when it is nobody's in particular.
+        """
+        function = self._registry.of(handler)
+        if function.kind is Kind.QUERY:
+            raise DaysongError(f"{function.identifier} is a query, and makes no job")
+        job_id, ticket = JobId.new(due_at), new_ticket()
+        inserted = await tx.fetchval(
+            """insert into jobs (id, ticket, function, args, due_at, unique_key, request_id, account)
+               values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (unique_key) do nothing returning id""",
+            job_id, ticket, function.identifier, values.plain(args), due_at, key, logs.request_id(),
+            account,
+        )  # fmt: skip
+        if inserted:
+            await enqueue(tx, job_id, ticket, delay, function.lane)
+
+    async def claim(self, ticket: str, now: datetime, *, of_account: int = NO_PART) -> Job | None:
+        """Take the job that `ticket` (`<job id>:<ticket>`) is good for; None if it was taken, done or cancelled.
+
+        Counts the start before the job runs, so that one that kills its worker is noticed. A job of an account of which
+        `of_account` jobs run already is put back, to come again soon, and None returned.
+        """
+        job_id, _, secret = ticket.partition(":")
+
+        async def work(tx: Transaction) -> asyncpg.Record | None:
+            # One account's claims wait for each other, or those of the same moment would not count each other.
+            await tx.execute(
+                """select pg_advisory_xact_lock(hashtextextended('jobs of ' || account, 0)) from jobs
+                   where id = $1 and ticket = $2 and status = 'queued' and account is not null""",
+                job_id, secret,
+            )  # fmt: skip
+            return await tx.fetchrow(
+                f"""update jobs j set status = 'running', starts = starts + 1, started_at = $3
+                    where id = $1 and ticket = $2 and status in ('queued', 'running')
+                      and (account is null or status = 'running' or $4 > (
+                        select count(*) from jobs r where r.account = j.account and r.status = 'running'))
+                    returning {COLUMNS}""",  # noqa: S608
+                job_id, secret, now, of_account,
+            )  # fmt: skip
+
+        row = await self._database.mutate(work)
+        if row is None:
+            await self._make_room(job_id, secret, now)
+        return _job(row)
+
+    async def _make_room(self, job_id: str, secret: str, now: datetime) -> None:
+        """Put a job back whose account has its part of the lane; nothing, if it was taken or is over."""
+        ticket = new_ticket()
+
+        async def work(tx: Transaction) -> None:
+            row = await tx.fetchrow(
+                """update jobs set ticket = $3, deferrals = deferrals + 1,
+                     due_at = $4::timestamptz + make_interval(secs => least(2 * 1.5 ^ least(deferrals, 10), 30))
+                   where id = $1 and ticket = $2 and status = 'queued' and account is not null
+                   returning due_at, function""",
+                job_id, secret, ticket, now,
+            )  # fmt: skip
+            if row is not None:
+                delay = (row["due_at"] - now) * random.uniform(0.5, 1)  # noqa: S311
+                await enqueue(tx, job_id, ticket, delay, self.lane_of(row["function"]))
+
+        await self._database.mutate(work)
+
+    def lane_of(self, function: str) -> Lane:
+        """The lane of a function's jobs; the quick one for a function of another release."""
+        found = self._registry.named(function)
+        return Lane.QUICK if found is None else found.lane
+
+    async def take_due(self, until: datetime, now: datetime) -> tuple[Job, datetime] | None:
+        """Take the earliest queued job due at or before `until`, whatever the queue thinks of the time: for drains."""
+        row = await self._database.pool.fetchrow(
+            f"""update jobs set status = 'running', starts = starts + 1, ticket = $2, started_at = greatest($3, due_at)
+                where id = (select id from jobs where status = 'queued' and due_at <= $1
+                            order by due_at, id limit 1 for update skip locked)
+                returning {COLUMNS}, due_at""",  # noqa: S608
+            until, new_ticket(), now,
+        )  # fmt: skip
+        job = _job(row)
+        return (job, row["due_at"]) if job and row else None
+
+    async def mark_done(self, tx: Transaction, job: Job, now: datetime) -> None:
+        """The job has run; part of the transaction of what it did, where it is a mutation. May raise Superseded."""
+        ended = await tx.fetchval(
+            """update jobs set status = 'done', finished_at = $3, last_error = null
+               where id = $1 and ticket = $2 and status = 'running' returning id""",
+            job.id, job.ticket, now,
+        )  # fmt: skip
+        _check(ended)
+
+    async def put_back(
+        self,
+        tx: Transaction,
+        job: Job,
+        *,
+        failures: int,
+        due_at: datetime,
+        delay: timedelta,
+        error: str | None,
+        deferrals: int = 0,
+    ) -> None:
+        """The job has failed that often and is tried again at `due_at`. May raise Superseded.
+
+        Without an `error` the last one stays to be read.
+        """
+        ticket = new_ticket()
+        ended = await tx.fetchval(
+            """update jobs set status = 'queued', ticket = $4, failures = $5, starts = 0, due_at = $6,
+               last_error = coalesce($7, last_error), deferrals = $8
+               where id = $1 and ticket = $2 and starts = $3 and status = 'running' returning id""",
+            job.id, job.ticket, job.starts, ticket, failures, due_at, error, deferrals,
+        )  # fmt: skip
+        _check(ended)
+        await enqueue(tx, job.id, ticket, delay, self.lane_of(job.function))
+
+    async def bury(self, tx: Transaction, job: Job, now: datetime, error: str | None) -> None:
+        """The job will not be tried again by itself. It stays, to be listed and retried by hand. May raise Superseded.
+
+        Without an `error` the last one stays to be read.
+        """
+        ended = await tx.fetchval(
+            """update jobs set status = 'dead', finished_at = $4, failures = failures + 1,
+               last_error = coalesce($5, last_error)
+               where id = $1 and ticket = $2 and starts = $3 and status = 'running' returning id""",
+            job.id, job.ticket, job.starts, now, error,
+        )  # fmt: skip
+        _check(ended)
+
+    async def retry(self, job_id: str, now: datetime) -> bool:
+        """Give a dead job a new life; False when there is no such dead job."""
+
+        async def work(tx: Transaction) -> bool:
+            ticket = new_ticket()
+            found = await tx.fetchval(
+                """update jobs set status = 'queued', ticket = $2, starts = 0, failures = 0, due_at = $3,
+                   finished_at = null where id = $1 and status = 'dead' returning function""",
+                job_id, ticket, now,
+            )  # fmt: skip
+            if found:
+                await enqueue(tx, job_id, ticket, timedelta(0), self.lane_of(found))
+            return found is not None
+
+        return await self._database.mutate(work)
+
+    async def rescue(self, now: datetime) -> int:
+        """Queue again the jobs whose queue row is gone (a worker stopped in mid-flight); how many there were."""
+
+        async def work(tx: Transaction) -> int:
+            lost = await tx.fetch(
+                """select id, function from jobs j
+                   where status in ('queued', 'running') and due_at < $1 and coalesce(started_at < $1, true)
+                     and not exists (select from pgqueuer q where q.dedupe_key = j.id || ':' || j.ticket
+                                     and q.status in ('queued', 'picked'))
+                   order by due_at limit 500 for update skip locked""",
+                now - RESCUE_AFTER,
+            )
+            for row in lost:
+                ticket = new_ticket()
+                await tx.execute("update jobs set status = 'queued', ticket = $2 where id = $1", row["id"], ticket)
+                await enqueue(tx, row["id"], ticket, timedelta(0), self.lane_of(row["function"]))
+            return len(lost)
+
+        return await self._database.mutate(work)
+
+    async def tick(self, cron: Cron, tick: datetime, args: msgspec.Struct) -> None:
+        """Schedule one run of a cron; the key makes it one, however many workers notice the time."""
+
+        async def work(tx: Transaction) -> None:
+            key = f"{cron.name}@{tick.isoformat()}"
+            await self.schedule(tx, cron.handler, args, due_at=tick, delay=timedelta(0), key=key)
+
+        await self._database.mutate(work)
+
+    async def pending(self) -> int:
+        """How many jobs are queued or running."""
+        count: int = await self._database.pool.fetchval(
+            "select count(*) from jobs where status in ('queued', 'running')"
+        )
+        return count
+
+    async def list(self, status: str | None, limit: int) -> Sequence[asyncpg.Record]:
+        """The newest jobs, of one status if given: id, function, status, due_at, starts, failures, last_error."""
+        rows: list[asyncpg.Record] = await self._database.pool.fetch(
+            """select id, function, status, due_at, starts, failures, last_error from jobs
+               where $1::text is null or status = $1 order by due_at desc limit $2""",
+            status, limit,
+        )  # fmt: skip
+        return rows
+
+
+def new_ticket() -> str:
+    """What makes one queue row good for one try of a job."""
+    return secrets.token_hex(8)
+
+
+async def enqueue(tx: Transaction, job_id: str, ticket: str, delay: timedelta, lane: Lane) -> None:
+    """Add the queue row of that lane; `delay` counts from the database's clock, which is what workers wait by."""
+    carried = f"{job_id}:{ticket}"
+    queries = Queries.from_asyncpg_connection(tx)
+    await queries.enqueue(
+        lane.value, carried.encode(), execute_after=max(delay, timedelta(0)), dedupe_key=carried
+    )  # fmt: skip
+
+
+def _check(ended: str | None) -> None:
+    if ended is None:
+        raise Superseded("another worker has ended the job or taken it over")
+
+
+def _job(row: asyncpg.Record | None) -> Job | None:
+    if row is None:
+        return None
+    return Job(*(row[name] for name in COLUMNS.split(", ")))

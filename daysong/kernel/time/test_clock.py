@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daysong.kernel.time.clock import EPOCH, MovableClock, SystemClock, from_ms, to_ms
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - strategy's
+
+
+def test_the_system_clock_tells_aware_utc() -> None:
+    """No naive time comes from it, and no other zone."""
+    now = SystemClock().now()
+    assert now.tzinfo is UTC
+    assert SystemClock().now() >= now
+
+
+def test_a_movable_clock_stands_still_until_it_is_moved() -> None:
+    """Forward to a moment, or by a while."""
+    clock = MovableClock(NOW)
+    assert clock.now() == clock.now() == NOW
+    clock.move_to(NOW + timedelta(days=1))
+    clock.forward(timedelta(seconds=1))
+    assert clock.now() == NOW + timedelta(days=1, seconds=1)
+
+
+def test_a_movable_clock_never_goes_back() -> None:
+    """A moment that is past leaves it where it is."""
+    clock = MovableClock(NOW)
+    clock.move_to(NOW - timedelta(hours=1))
+    assert clock.now() == NOW
+
+
+def test_the_wire_counts_milliseconds_since_the_epoch() -> None:
+    """As JavaScript's Date does."""
+    assert to_ms(EPOCH) == 0
+    assert to_ms(datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)) == 1e12
+    assert to_ms(NOW + timedelta(microseconds=500)) == to_ms(NOW) + 0.5
+
+
+@given(moments.map(lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)))
+def test_milliseconds_come_back_exactly(moment: datetime) -> None:
+    """A time that went over the wire is the same time."""
+    assert from_ms(to_ms(moment)) == moment
+
+
+@pytest.mark.parametrize("milliseconds", [1e20, -1e20, 1e308, math.inf, -math.inf, math.nan])
+def test_what_is_no_date_is_refused(milliseconds: float) -> None:
+    """A number no calendar has, or none at all."""
+    with pytest.raises(OverflowError):
+        from_ms(milliseconds)

@@ -1,0 +1,128 @@
+"""Everything that answers HTTP, put together into one ASGI app."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from litestar import Litestar
+from litestar.plugins.prometheus import PrometheusController
+from litestar.types import ASGIApp, ControllerRouterHandler, LifespanHook, Receive, Scope, Send
+
+from daysong.kernel.functions.runtime import Runtime
+from daysong.transport import refusals, testing_mode
+from daysong.transport.callers.auth import Authenticator
+from daysong.transport.callers.gate import Gate, GateKeeper
+from daysong.transport.http import functions_api, health, media, openapi
+from daysong.transport.http.access import Access
+from daysong.transport.http.addresses import BelowSite, Head
+from daysong.transport.http.cors import Cors
+from daysong.transport.pages import docs, share
+from daysong.transport.refusals import Refused
+from daysong.transport.server.bodies import Bodies
+from daysong.transport.server.held_bytes import UNREAD
+from daysong.transport.server.proxies import Proxies
+from daysong.transport.sync.endpoint import Sockets
+from daysong.transport.sync.hub import Hub
+from daysong.vendors.clerk.client import TokenVerifier
+from daysong.vendors.storage import FileStore
+
+
+class Mounts:
+    """ASGI middleware: hands whole path prefixes to other apps, which see the paths without the prefix."""
+
+    def __init__(self, app: ASGIApp, mounts: Mapping[str, ASGIApp]) -> None:
+        self._app = app
+        self._mounts = {prefix.rstrip("/"): mounted for prefix, mounted in mounts.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request or a connection."""
+        path = scope["path"]
+        for prefix, mounted in self._mounts.items():
+            if path == prefix or path.startswith(f"{prefix}/"):
+                outer = cast("dict[str, Any]", scope)
+                outer["path_template"] = prefix
+                inner = {
+                    **outer,
+                    "path": path[len(prefix) :] or "/",
+                    "raw_path": (outer.get("raw_path") or b"")[len(prefix) :] or b"/",
+                }
+                await mounted(cast("Scope", inner), receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _is_admin(authenticator: Authenticator, scope: Scope, runtime: Runtime) -> bool:
+    try:
+        return (await authenticator.caller(scope, runtime.clock.now())).is_admin
+    except Refused:
+        return False
+
+
+def create(
+    runtime: Runtime,
+    *,
+    verifier: TokenVerifier,
+    files: FileStore,
+    webhooks: Sequence[ControllerRouterHandler] = (),
+    routes: Sequence[ControllerRouterHandler] = (),
+    mounts: Mapping[str, ASGIApp] | None = None,
+    pending_migrations: health.PendingMigrations | None = None,
+    test_controls: testing_mode.Controls | None = None,
+    hub: Hub | None = None,
+    gate: Gate | None = None,
+    on_startup: Sequence[LifespanHook] = (),
+    on_shutdown: Sequence[LifespanHook] = (),
+) -> Litestar:
+    """The app: functions, their documentation, media, share pages, health, metrics, and what is handed in.
+
+    webhooks, routes    further Litestar handlers (the socket's among them)
+    mounts              other ASGI apps by path prefix
+    pending_migrations  names the migrations still to be applied; with any, /readyz says no
+    gate                counts callers, and refuses those who ask too often
+    hub                 serves the sockets of live queries
+    test_controls       what test mode's routes do; without effect unless settings turn test mode on
+    """
+    settings = runtime.settings
+    authenticator = Authenticator(verifier, settings.admin_key)
+    authenticator.guard = gate
+    testing = settings.test_mode and not settings.production
+    api = functions_api.FunctionsApi(
+        runtime, authenticator, clock_for=testing_mode.clock_for if testing else None, gate=gate
+    )
+    largest = functions_api.largest_body(runtime.registry)
+    UNREAD.fit(largest)
+    app = Litestar(
+        route_handlers=[
+            *functions_api.handlers(api),
+            *openapi.handlers(runtime.registry, settings),
+            *docs.handlers(runtime.registry),
+            *media.handlers(runtime.database, files),
+            *share.handlers(runtime),
+            *health.handlers(runtime, pending_migrations),
+            PrometheusController,
+            *(testing_mode.handlers(authenticator, runtime.clock, test_controls) if testing and test_controls else ()),
+            *webhooks,
+            *routes,
+        ],
+        exception_handlers=refusals.HANDLERS,
+        request_max_body_size=largest,
+        # Our own document has every function's exact types; Litestar's would have its handlers'.
+        openapi_config=None,
+        # Litestar would log tracebacks, whose texts may quote what people wrote.
+        logging_config=None,
+        debug=False,
+        on_startup=on_startup,
+        on_shutdown=on_shutdown,
+    )
+    # Around the router rather than among its middleware, which does not see what no route matched.
+    inner: ASGIApp = Head(Mounts(Bodies(app.asgi_handler), mounts or {}))
+    if gate is not None:
+        inner = GateKeeper(inner, gate, lambda scope: _is_admin(authenticator, scope, runtime))
+    app.asgi_handler = Access(Cors(inner))
+    if hub is not None:
+        app.asgi_handler = Sockets(app.asgi_handler, hub)
+    own = {path.split("/")[1] for path in (*(route.path for route in app.routes), *(mounts or {}))}
+    # Outermost, so that whoever looks for the client's address finds it in one place.
+    app.asgi_handler = Proxies(BelowSite(app.asgi_handler, settings.site_url, own), settings.trusted_proxies)
+    return app

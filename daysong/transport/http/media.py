@@ -1,0 +1,262 @@
+"""Our own audio and cover art, at two kinds of addresses.
+
+/media/<file id>             for owners: knowing the id is the permission to fetch it; what is there never changes
+/media/shared/<share>/audio  for strangers, and .../cover: as long as the share is open, asked for anew each time
+
+With `?download=1` a browser saves it instead of playing it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Literal, NamedTuple, cast
+from urllib.parse import urlsplit
+
+import asyncpg
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+from daysong.features.sharing.rules import OPEN_SQL
+from daysong.kernel import logs
+from daysong.kernel.database.transactions import Database
+from daysong.kernel.errors import VendorError
+from daysong.transport.http.addresses import is_head
+from daysong.transport.http.file_names import disposition
+from daysong.transport.refusals import Refused
+from daysong.vendors.storage import FileMissing, FileStore
+
+A_YEAR = 31_536_000
+ASKED_ANEW = "private, no-cache"
+# What its person deleted is served no more, neither a song nor anything of an account.
+SERVED_SQL = """
+    select f.id, f.content_type, f.size, (select title from music m where $1 in (m.audio_file_id, m.image_file_id)
+                                          order by m.music_index limit 1) as title
+    from files f
+    where f.id = $1
+      and not exists (select from users u where u.id = f.user_id and u.deleted_at is not null)
+      and not exists (select from music m
+                      where m.deleted_at is not null and $1 in (m.audio_file_id, m.image_file_id))"""
+
+# The file behind a share, or the vendor's address until there is one.
+SHARED_SQL = f"""
+    select f.id, f.content_type, f.size, m.title,
+           case $2::text when 'audio' then m.audio_url else m.image_url end as url
+    from shared_music s
+    join music m on m.id = s.music_id
+    join users u on u.id = s.user_id
+    left join files f on f.id = case $2::text when 'audio' then m.audio_file_id else m.image_file_id end
+    where s.share_id = $1 and {OPEN_SQL}"""  # noqa: S608 - a constant
+
+LONGEST_ID = 64
+# What a browser may show by itself; anything else is only ever saved.
+SHOWN = ("audio/", "image/", "video/")
+
+log = logs.get_logger("media")
+
+
+class Span(NamedTuple):
+    """Bytes from `start` up to but without `end`."""
+
+    start: int
+    end: int
+
+
+class OutOfRange(Exception):
+    """The range asked for lies outside of the file."""
+
+
+def requested_span(header: str | None, size: int) -> Span | None:
+    """The part of a file of `size` bytes that a Range header asks for; None for the whole file.
+
+    What is no single range of bytes is ignored, as RFC 9110 lets a server do. OutOfRange for a good range that
+    holds none of the file.
+    """
+    found = re.fullmatch(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", header or "", re.IGNORECASE)
+    if found is None:
+        return None
+    first, last = (_number(digits) for digits in found.groups())
+    if first is None:
+        if last is None:
+            return None
+        if last == 0 or size == 0:
+            raise OutOfRange
+        return Span(max(0, size - last), size)
+    if last is not None and last < first:
+        return None
+    if first >= size:
+        raise OutOfRange
+    return Span(first, size if last is None else min(last + 1, size))
+
+
+def _number(digits: str) -> int | None:
+    # No file is that large; and Python refuses to read numbers of thousands of digits.
+    return int(digits.lstrip("0")[:20] or "0") if digits else None
+
+
+class Served(NamedTuple):
+    """A file that may be fetched, with the title it is saved under.
+
+    etag   of its content
+    cache  whether a browser may keep it, and show it without asking again
+    """
+
+    file_id: str
+    content_type: str
+    size: int
+    title: str | None
+    etag: str
+    cache: str
+
+
+def handlers(database: Database, files: FileStore) -> list[HTTPRouteHandler]:
+    """/media/<file id>, and /media/shared/<share id>/audio and /cover."""
+
+    @get("/media/{file_id:str}")
+    async def media(file_id: FromPath[str]) -> ASGIApp:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+            row = await database.pool.fetchrow(SERVED_SQL, file_id) if _is_id(file_id) else None
+            if row is None:
+                await _plain(send, 404, "Not Found")
+                return
+            cache = f"private, max-age={A_YEAR}, immutable"
+            await _serve(cast("HTTPScope", scope), send, _served(row, f'"{file_id}"', cache), files)
+
+        return serve
+
+    @get("/media/shared/{share_id:str}/{what:str}")
+    async def shared(share_id: FromPath[str], what: FromPath[Literal["audio", "cover"]]) -> ASGIApp:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+            row = await database.pool.fetchrow(SHARED_SQL, share_id, what) if _is_id(share_id) else None
+            if row is not None and row["id"] is not None:
+                # Tells versions apart, and nobody the file's own id.
+                etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
+                served = _served(row, f'"{etag}"', ASKED_ANEW)
+                await _serve(cast("HTTPScope", scope), send, served, files)
+            elif row is not None and urlsplit(row["url"] or "").scheme in {"http", "https"}:
+                # Not ours yet; what is there is good for two weeks at most.
+                headers = {"location": row["url"], "cache-control": "no-store", "referrer-policy": "no-referrer"}
+                await _plain(send, 302, "Found", headers)
+            else:
+                await _plain(send, 404, "Not Found", {"cache-control": "no-store"})
+
+        return serve
+
+    return [media, shared]
+
+
+def _served(row: asyncpg.Record, etag: str, cache: str) -> Served:
+    return Served(row["id"], row["content_type"], row["size"], row["title"], etag, cache)
+
+
+def _is_id(text: str) -> bool:
+    return len(text) <= LONGEST_ID and "\0" not in text
+
+
+async def _serve(scope: HTTPScope, send: Send, served: Served, files: FileStore) -> None:
+    file_id, size, etag = served.file_id, served.size, served.etag
+    headers = _headers(served, is_download=_is_download(scope))
+    if _matches(_header(scope, b"if-none-match"), etag):
+        await _start(send, 304, headers)
+        await _end(send)
+        return
+    try:
+        span = requested_span(_wanted(scope, etag), size)
+    except OutOfRange:
+        await _plain(send, 416, "Range Not Satisfiable", {"content-range": f"bytes */{size}", "accept-ranges": "bytes"})
+        return
+    status = 206 if span else 200
+    if span:
+        headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{size}"
+    span = span or Span(0, size)
+    headers["content-length"] = str(span.end - span.start)
+    if is_head(scope):
+        await _start(send, status, headers)
+        await _end(send)
+    else:
+        await _stream(send, status, headers, file_id, files, span)
+
+
+async def _stream(send: Send, status: int, headers: dict[str, str], file_id: str, files: FileStore, span: Span) -> None:
+    # Closed also when the listener goes away in the middle.
+    async with aclosing(cast("_Closable", files.read(file_id, span.start, span.end))) as chunks:
+        try:
+            # Before the headers, while there is still a way to say that something is wrong.
+            first = await anext(chunks, b"")
+        except FileMissing:
+            log.warning("a stored file is missing", file=file_id)
+            await _plain(send, 404, "Not Found")
+            return
+        except VendorError as error:
+            raise Refused(503, "StorageUnavailable", "The file cannot be read right now.") from error
+        await _start(send, status, headers)
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await _end(send)
+
+
+class _Closable(AsyncIterator[bytes]):
+    async def aclose(self) -> None: ...
+
+
+def _is_download(scope: HTTPScope) -> bool:
+    return b"download=1" in scope["query_string"].split(b"&")
+
+
+def _headers(served: Served, *, is_download: bool) -> dict[str, str]:
+    content_type = served.content_type
+    shown = content_type.lower().startswith(SHOWN)
+    how = "inline" if shown and not is_download else "attachment"
+    headers = {
+        "content-type": content_type if shown else "application/octet-stream",
+        "content-disposition": disposition(how, served.title, content_type),
+        "etag": served.etag,
+        "accept-ranges": "bytes",
+        "cache-control": served.cache,
+        "x-content-type-options": "nosniff",
+        "cross-origin-resource-policy": "cross-origin",
+    }
+    if "svg" in content_type.lower():
+        # A drawing can hold scripts; opened by itself it must not run them as ours.
+        headers["content-security-policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return headers
+
+
+def _wanted(scope: HTTPScope, etag: str) -> str | None:
+    """The Range header, unless it is for another version of the file, or the method has no use for one."""
+    if is_head(scope):
+        return None
+    condition = _header(scope, b"if-range")
+    return _header(scope, b"range") if condition is None or condition.strip() == etag else None
+
+
+def _matches(condition: str | None, etag: str) -> bool:
+    if condition is None:
+        return False
+    return "*" in condition or etag in (tag.strip().removeprefix("W/") for tag in condition.split(","))
+
+
+def _header(scope: HTTPScope, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name), None)
+
+
+async def _start(send: Send, status: int, headers: dict[str, str]) -> None:
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+
+
+async def _end(send: Send) -> None:
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _plain(send: Send, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+    body = text.encode()
+    await _start(
+        send, status, {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body)), **(headers or {})}
+    )
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from msgspec import UNSET, UnsetType
+
+from daysong.kernel.functions import arguments
+from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.functions.raised import all_errors
+from daysong.kernel.functions.registry import Args, NoArgs, Result, Room
+from daysong.transport import refusals
+from daysong.transport.conftest import App, MakeApp
+from rehearsal.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+class Search(Args):
+    """What to look for."""
+
+    words: Annotated[str, msgspec.Meta(max_length=20)]
+    limit: int | None = None
+
+
+class Line(Result):
+    """A line of a song."""
+
+    text: str
+    sung_at: float | UnsetType = UNSET
+
+
+class Nothing(Result):
+    """No line."""
+
+    found: bool = False
+
+
+songs = Room("studio/songs")
+drafts = Room("drafts")
+
+
+@songs.query(public=True)
+async def find_lines(ctx: QueryContext, args: Search) -> list[Line]:
+    """Lines with those `words`.
+
+    The newest first.
+    """
+    return []
+
+
+@songs.query(public=True)
+async def one_line(ctx: QueryContext, args: NoArgs) -> Line | Nothing:
+    """A line, if there is one."""
+    return Nothing()
+
+
+@drafts.mutation()
+async def burn(ctx: MutationContext, args: NoArgs) -> None:
+    """Not for the public."""
+
+
+@pytest.fixture
+async def app(make_app: MakeApp) -> App:
+    return await make_app(songs, drafts)
+
+
+async def test_the_document_has_every_public_function_with_its_types(app: App) -> None:
+    document = (await app.client.get("/openapi.json")).json()
+    assert document["openapi"].startswith("3.1")
+    assert sorted(document["paths"]) == ["/api/run/studio/songs/findLines", "/api/run/studio/songs/oneLine"]
+    operation = document["paths"]["/api/run/studio/songs/findLines"]["post"]
+    assert operation["summary"] == "Query: Lines with those `words`."
+    assert operation["description"] == "The newest first."
+    schemas = document["components"]["schemas"]
+    body = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["args"] == {"$ref": "#/components/schemas/Search"}
+    assert schemas["Search"]["properties"]["words"] == {"type": "string", "maxLength": 20}
+    assert schemas["Search"]["additionalProperties"] is False
+    succeeded, failed = operation["responses"]["200"]["content"]["application/json"]["schema"]["oneOf"]
+    assert succeeded["properties"]["value"] == {"type": "array", "items": {"$ref": "#/components/schemas/Line"}}
+    assert failed == {"$ref": "#/components/schemas/Failed"}
+    assert schemas["Line"]["required"] == ["text"]
+
+
+async def test_g64_the_document_says_how_a_function_may_fail(world: World) -> None:
+    """Codes of errors, `code` fields and statuses are enums, and descriptions are in the words of the wire."""
+    document = (await world.http.get("/openapi.json")).json()
+    schemas = document["components"]["schemas"]
+
+    def failure(path: str) -> Any:
+        operation = document["paths"][f"/api/run/{path}"]["post"]
+        return operation["responses"]["200"]["content"]["application/json"]["schema"]["oneOf"][1]
+
+    reference, more = failure("diaries/createDiary")["allOf"]
+    assert reference == {"$ref": "#/components/schemas/Failed"}
+    codes = ["diary_is_empty", "diary_too_long", "unauthorized"]
+    assert more["properties"]["errorData"]["properties"]["code"]["enum"] == codes
+    assert failure("billing/getPlans") == reference
+    assert set(codes) <= set(schemas["ErrorCode"]["enum"])
+    assert "Content is too long: at most 50,000 characters" in schemas["ErrorCode"]["description"]
+    assert "InvalidAuthHeader" in schemas["Refused"]["properties"]["code"]["enum"]
+    assert schemas["PlaylistItem"]["properties"]["status"]["enum"] == ["failed", "pending", "ready"]
+    assert schemas["SubscriptionStatus"]["properties"]["tier"]["enum"] == ["free", "monthly", "weekly", "yearly"]
+    for text in ((await world.http.get("/openapi.json")).text, (await world.http.get("/docs")).text):
+        kinds = {kind.__name__ for kind in all_errors() if re.search("[a-z][A-Z]", kind.__name__)}
+        # The message of a testing function's begins with its name.
+        assert (kinds - {"InvalidCursor"} - refusals.REFUSALS).isdisjoint(re.findall(r"\w+", text))
+        assert not re.search(r"\bNone\b|next_cursor|is_private", text)
+    assert "Fails with <code>diary_is_empty</code>" in (await world.http.get("/docs")).text
+
+
+def test_g64_every_refusal_is_in_the_document() -> None:
+    """Those of webhooks are not: they are for vendors."""
+    files = Path(refusals.__file__).parent.rglob("*.py")
+    sources = [path.read_text() for path in files if "test" not in path.name and path.parent.name != "webhooks"]
+    sources.append(Path(arguments.__file__).read_text())
+    found = re.findall(r'(?:Refused|answer|BadArguments)\((?:[\w.]+, )?"([A-Z]\w+)"', "".join(sources))
+    assert len(found) > 15
+    assert set(found) <= refusals.REFUSALS
+
+
+async def test_a_result_of_several_types_is_any_of_them(app: App) -> None:
+    document = (await app.client.get("/openapi.json")).json()
+    answers = document["paths"]["/api/run/studio/songs/oneLine"]["post"]["responses"]["200"]
+    succeeded = answers["content"]["application/json"]["schema"]["oneOf"][0]
+    assert succeeded["properties"]["value"] == {
+        "anyOf": [{"$ref": "#/components/schemas/Line"}, {"$ref": "#/components/schemas/Nothing"}]
+    }
+
+
+async def test_every_reference_in_the_document_leads_somewhere(app: App) -> None:
+    document = (await app.client.get("/openapi.json")).json()
+
+    def check(node: Any) -> None:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                found = document
+                for step in node["$ref"].removeprefix("#/").split("/"):
+                    found = found[step]
+            for child in node.values():
+                check(child)
+        elif isinstance(node, list):
+            for child in node:
+                check(child)
+
+    check(document)
+
+
+async def test_the_documentation_is_a_page_that_needs_nothing_else(app: App) -> None:
+    answer = await app.client.get("/docs")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "studio/songs:findLines" in answer.text
+    assert "list of <a href=\"#type-Line\">Line</a>" in answer.text  # fmt: skip
+    assert "drafts:burn" not in answer.text
+    assert "<script" not in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+async def test_a_process_is_up_and_ready(app: App) -> None:
+    assert (await app.client.get("/healthz")).json() == {"status": "ok"}
+    assert (await app.client.get("/readyz")).json() == {"status": "ready"}
+
+
+async def test_without_its_database_a_process_is_up_but_not_ready(app: App) -> None:
+    await app.runtime.database.close()
+    assert (await app.client.get("/healthz")).status_code == 200
+    answer = await app.client.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "DatabaseUnavailable")
+
+
+async def test_with_migrations_to_apply_a_process_is_not_ready(make_app: MakeApp) -> None:
+    async def pending() -> list[str]:
+        return ["0002_more.sql"]
+
+    app = await make_app(pending_migrations=pending)
+    answer = await app.client.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "MigrationsPending")
+
+
+async def test_a_mounted_app_has_its_prefix_for_itself(make_app: MakeApp) -> None:
+    seen: list[str] = []
+
+    async def other(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["path"])
+        await send({"type": "http.response.start", "status": 418, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    app = await make_app(mounts={"/sandbox": other})
+    for path in ("/sandbox/suno/api", "/sandbox/", "/sandbox"):
+        assert (await app.client.get(path)).status_code == 418
+    assert (await app.client.get("/sandboxes")).status_code == 404
+    assert seen == ["/suno/api", "/", "/"]
+
+
+async def test_metrics_have_routes_and_never_the_paths_people_ask_for(app: App) -> None:
+    for path in ("/share/my-secret-song", "/media/my-secret-file", "/my-secret-page"):
+        await app.client.get(path)
+    metrics = (await app.client.get("/metrics")).text
+    assert 'route="/share/{share_id}"' in metrics
+    assert 'route="none"' in metrics
+    assert "my-secret" not in metrics
+
+
+async def test_an_unexpected_failure_of_a_route_is_told_without_its_text(
+    make_app: MakeApp, logged: list[dict[str, Any]]
+) -> None:
+    async def pending() -> list[str]:
+        raise RuntimeError("oysters")
+
+    app = await make_app(pending_migrations=pending)
+    answer = await app.client.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (500, "InternalServerError")
+    assert answer.headers["x-request-id"] in answer.json()["message"]
+    assert "oysters" not in answer.text + str(logged)

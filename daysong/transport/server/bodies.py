@@ -1,0 +1,55 @@
+"""Bodies of requests as they arrive: in time, and not more of them than a process has room for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from daysong.transport.refusals import Refused
+from daysong.transport.server.held_bytes import UNREAD, Hold
+
+WITHIN = 30.0  # seconds, from the first byte that is read to the last
+
+
+class Bodies:
+    """ASGI middleware: whoever reads a body is told (Refused) when it is too slow (408), or there is no room (503)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] != ScopeType.HTTP or not _has_body(scope):
+            await self._app(scope, receive, send)
+            return
+        client: Any = scope.get("client")
+        hold = Hold(UNREAD, client[0] if client else "")
+        deadline = asyncio.get_running_loop().time() + WITHIN
+        ended = False
+
+        async def within() -> Any:
+            nonlocal ended
+            if ended:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    event: Any = await receive()
+            except TimeoutError:
+                raise Refused(408, "RequestTimeout", "The body of the request takes too long.") from None
+            if event["type"] == "http.request":
+                ended = not event.get("more_body", False)
+                if not hold.set(hold.size + len(event.get("body", b""))):
+                    raise Refused(503, "TooBusy", "Too much is being sent. Please try again.", retry_after=1)
+            return event
+
+        try:
+            await self._app(scope, within, send)
+        finally:
+            hold.set(0)
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])

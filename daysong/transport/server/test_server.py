@@ -1,0 +1,360 @@
+"""The server in front of the app: what becomes of requests and sockets that are slow, large, silent or under way."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import NOW
+from daysong.transport.server import http_connection as server_http
+from daysong.transport.server import server as server_module
+from daysong.transport.server import socket_connection as server_sockets
+from daysong.transport.server.server import HostUnknown, PortTaken, Server, listen
+from rehearsal.world import World, free_port
+
+pytestmark = pytest.mark.anyio
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+UPGRADE = (
+    b"GET /api/sync HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Origin: https://elsewhere.test\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Both event loops: of tests and `daysong dev`, and of `daysong serve`."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
+class Served:
+    """A server, and connections to it."""
+
+    def __init__(self, app: App) -> None:
+        self.said_goodbye = False
+        self.server = Server(app, lifespan=False, goodbye=self._goodbye)
+        self.listener = listen("127.0.0.1", 0)
+        self.port: int = self.listener.getsockname()[1]
+
+    async def _goodbye(self) -> None:
+        self.said_goodbye = True
+
+    @property
+    def connections(self) -> int:
+        """How many the server holds."""
+        return len(self.server.server_state.connections)
+
+    async def connect(self) -> Streams:
+        """A connection on which nothing was said."""
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def socket(self) -> Streams:
+        """A WebSocket."""
+        reader, writer = await self.connect()
+        writer.write(UPGRADE)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101")
+        return reader, writer
+
+
+@asynccontextmanager
+async def serving(app: App) -> AsyncIterator[Served]:
+    """`app`, served until the end of the block."""
+    served = Served(app)
+    task = asyncio.create_task(served.server.serve(sockets=[served.listener]))
+    try:
+        await until(lambda: served.server.started)
+        yield served
+    finally:
+        served.server.stop_at_once()
+        await asyncio.wait_for(task, 20)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what must come true soon."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def to_the_end(reader: asyncio.StreamReader) -> bytes:
+    """All that the server says until it hangs up, or cuts the line."""
+    said = b""
+    async with asyncio.timeout(20):
+        try:
+            while more := await reader.read(65_536):
+                said += more
+        except ConnectionResetError:
+            pass
+    return said
+
+
+def frame(opcode: int, payload: bytes = b"") -> bytes:
+    """A client's frame, masked with zeros."""
+    return struct.pack("!BB", 0x80 | opcode, 0x80 | len(payload)) + bytes(4) + payload
+
+
+async def heard(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """The server's next short frame."""
+    first, length = await reader.readexactly(2)
+    return first & 0xF, await reader.readexactly(length)
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    """Greets whoever asks, and repeats what it hears on a socket."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"hi"})
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+async def various(scope: Any, receive: Any, send: Any) -> None:
+    """Answers by the path: without a body, in pieces, with what it was sent, or as always."""
+    if scope["path"] == "/empty":
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+    elif scope["path"] == "/pieces":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece in (b"a", b"b"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
+    elif scope["path"] == "/echo":
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
+        await send({"type": "http.response.body", "body": body})
+    else:
+        await hello(scope, receive, send)
+
+
+async def test_answers_do_not_tell_what_serves_them() -> None:
+    async with serving(hello) as served:
+        for asked in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", UPGRADE, b"nonsense\r\n\r\n"):
+            reader, writer = await served.connect()
+            writer.write(asked)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            assert b"server:" not in head
+            assert b"uvicorn" not in head
+            writer.close()
+
+
+async def test_a_socket_is_opened_for_a_page_of_any_origin_and_words_right_behind_the_request_are_heard() -> None:
+    async with serving(hello) as served:
+        reader, writer = await served.connect()
+        writer.write(UPGRADE + frame(TEXT, b"early") + frame(TEXT, b"bird"))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        assert [await heard(reader), await heard(reader)] == [(TEXT, b"early"), (TEXT, b"bird")]
+        writer.close()
+
+
+async def test_a_head_that_grows_without_end_is_refused() -> None:
+    async with serving(hello) as served:
+        reader, writer = await served.connect()
+        writer.write(b"GET / HTTP/1.1\r\n")
+        answer = asyncio.create_task(to_the_end(reader))
+        sent = 0
+        while not answer.done():
+            writer.write(b"x: %s\r\n" % (b"y" * 8_000))
+            sent += 8_000
+            await asyncio.sleep(0.01)
+        assert answer.result().startswith(b"HTTP/1.1 431")
+        assert sent < 16 * server_http.HEAD
+        writer.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET"])
+async def test_who_does_not_come_to_the_end_of_a_head_is_hung_up_on(said: bytes, monkeypatch: Any) -> None:
+    monkeypatch.setattr(server_http, "HEAD_WITHIN", 0.1)
+    async with serving(hello) as served:
+        reader, writer = await served.connect()
+        writer.write(said)
+        await to_the_end(reader)
+        writer.close()
+
+
+async def test_a_sender_is_no_faster_than_a_client_reads_and_who_never_reads_is_cut_off(monkeypatch: Any) -> None:
+    monkeypatch.setattr(server_sockets, "LINGER", 0.2)
+    loop = asyncio.get_running_loop()
+    sent, since = 0, loop.time()
+
+    async def talker(_scope: Any, receive: Any, send: Any) -> None:
+        nonlocal sent, since
+        await receive()
+        await send({"type": "websocket.accept"})
+        try:
+            async with asyncio.timeout(2):
+                while True:
+                    since = loop.time()
+                    await send({"type": "websocket.send", "text": "x" * 2**20})
+                    sent += 1
+        except TimeoutError:
+            pass
+
+    async with serving(talker) as served:
+        reader, writer = await served.connect()
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        transport: Any = writer.transport
+        transport.pause_reading()
+        await until(lambda: loop.time() - since > 0.5)
+        [connection] = served.server.server_state.connections
+        # One message here, the rest with the kernel.
+        assert connection.transport.get_write_buffer_size() < 2 * 2**20
+        assert sent < 30
+        await until(lambda: served.connections == 0)
+        writer.transport.abort()
+
+
+async def test_who_no_longer_answers_pings_is_forgotten(monkeypatch: Any) -> None:
+    monkeypatch.setattr(server_module, "PING", 0.05)
+    monkeypatch.setattr(server_module, "PONG", 0.2)
+    async with serving(hello) as served:
+        reader, writer = await served.socket()
+        assert (await to_the_end(reader))[0] == 0x80 | PING
+        await until(lambda: served.connections == 0)
+        writer.close()
+
+
+async def test_a_client_is_not_forgotten_while_its_words_are_left_unread(monkeypatch: Any) -> None:
+    """Its answers to pings stand behind them in line."""
+    monkeypatch.setattr(server_module, "PING", 0.05)
+    monkeypatch.setattr(server_module, "PONG", 0.1)
+    busy = asyncio.Event()
+
+    async def slow(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await busy.wait()
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+
+    async with serving(slow) as served:
+        reader, writer = await served.socket()
+        writer.write(frame(TEXT, b"unread"))
+        for _ in range(5):
+            opcode, payload = await heard(reader)
+            assert opcode == PING
+            writer.write(frame(PONG, payload))
+        busy.set()
+        while (said := await heard(reader))[0] == PING:
+            writer.write(frame(PONG, said[1]))
+        assert said == (TEXT, b"unread")
+        writer.close()
+
+
+async def test_last_words_arrive_although_the_client_goes_on_talking() -> None:
+    async def leaver(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+        await send({"type": "websocket.send", "text": "farewell"})
+        await send({"type": "websocket.close", "code": 1012, "reason": "Gone"})
+
+    async with serving(leaver) as served:
+        reader, writer = await served.socket()
+        for _ in range(2_000):
+            writer.write(frame(TEXT, b"x" * 100))
+        await writer.drain()
+        assert await heard(reader) == (TEXT, b"farewell")
+        opcode, payload = await heard(reader)
+        assert (opcode, payload) == (CLOSE, struct.pack("!H", 1012) + b"Gone")
+        writer.write(frame(CLOSE, payload))
+        await to_the_end(reader)
+        await until(lambda: served.connections == 0)
+        writer.close()
+
+
+async def test_what_is_under_way_is_finished_when_the_server_stops() -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def thoughtful(scope: Any, receive: Any, send: Any) -> None:
+        asked.set()
+        await answer.wait()
+        await hello(scope, receive, send)
+
+    async with serving(thoughtful) as served:
+        reader, writer = await served.connect()
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asked.wait()
+        served.server.stop()
+        await until(lambda: served.listener.fileno() == -1)
+        assert served.said_goodbye
+        answer.set()
+        assert (await to_the_end(reader)).endswith(b"\r\n\r\nhi")
+        writer.close()
+
+
+async def test_a_port_that_somebody_has_is_refused() -> None:
+    with listen("127.0.0.1", 0) as first:
+        first.listen()
+        port = first.getsockname()[1]
+        with pytest.raises(PortTaken):
+            listen("127.0.0.1", port)
+        with pytest.raises(PortTaken):
+            listen("127.0.0.1", port, shared=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b""),
+        (b"GET /empty HTTP/1.1\r\nHost: x\r\n\r\n", b""),
+        (b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n", b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n"),
+        (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n", b"abc"),
+        (b"GET / HTTP/1.0\r\nHost: x\r\n\r\n", b"hi"),
+    ],
+)
+async def test_every_kind_of_answer_comes_whole_and_the_next_one_after_it(asked: bytes, answer: bytes) -> None:
+    async with serving(various) as served:
+        reader, writer = await served.connect()
+        writer.write(asked)
+        if b"Expect" in asked:
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(b"abc")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 204"))
+        assert await reader.readexactly(len(answer)) == answer
+        if b"HTTP/1.0" not in asked:
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+            for _ in range(2):
+                assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+async def test_a_body_that_is_too_large_is_refused_and_the_server_goes_on(database_url: str, data_dir: Path) -> None:
+    """Both when its length is said beforehand and when it comes in pieces."""
+    world = World(database_url, data_dir, NOW, port=free_port())
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(17):
+            yield b"x" * 2**20
+
+    async with world:
+        for content in (b"x" * (17 * 2**20), pieces()):
+            headers = {"Content-Type": "application/json"}
+            answer = await world.http.post("/api/query", content=content, headers=headers, timeout=30)
+            assert answer.status_code == 413
+        assert (await world.http.get("/readyz")).is_success
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7"])
+def test_g59_a_host_that_is_not_ours_is_no_trouble_with_the_port(host: str) -> None:
+    """A name nobody knows, or another machine's address: the text says so."""
+    with pytest.raises(HostUnknown, match=f"{host}: this machine has no such address"):
+        listen(host, 0)

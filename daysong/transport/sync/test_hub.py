@@ -1,0 +1,286 @@
+"""All sockets together: who is woken, how often, and what becomes of those that are slow, silent or too many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from conftest import NOW
+from daysong.transport.sync.hub import Limits
+from rehearsal import library
+from rehearsal.conversation import follow
+from rehearsal.line import Hangup, Line, Message
+from rehearsal.world import Person, World, free_port
+
+pytestmark = pytest.mark.anyio
+
+DIARIES: tuple[str, dict[str, Any]] = ("diaries:listDiaries", {})
+
+
+@asynccontextmanager
+async def served(database_url: str, data_dir: Path, **limits: Any) -> AsyncIterator[World]:
+    """The whole app, served on a port, with other limits than usual."""
+    world = World(database_url, data_dir, NOW, port=free_port(), limits=replace(Limits(), **limits))
+    async with world:
+        yield world
+
+
+@pytest.fixture
+async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
+    """The whole app, served on a port."""
+    async with served(database_url, data_dir) as whole:
+        yield whole
+
+
+def token(person: Person) -> str:
+    return person.headers["Authorization"].removeprefix("Bearer ")
+
+
+def counted(name: str) -> float:
+    """How far a counter has come."""
+    return REGISTRY.get_sample_value(name) or 0.0
+
+
+async def subscribed(line: Line, person: Person) -> Line:
+    """A connection of somebody who looks at their entries."""
+    await line.connect()
+    await line.be(0, token(person))
+    await line.ask(0, q0=DIARIES)
+    await line.taken(1)
+    return line
+
+
+def lists(*contents: str) -> Callable[[Message], bool]:
+    """Whether a message shows these entries first."""
+
+    def fits(message: Message) -> bool:
+        shown = [change["value"] for change in message.get("modifications", ())]
+        return any([entry["content"] for entry in value[: len(contents)]] == [*contents] for value in shown)
+
+    return fits
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what must come true soon."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_change_wakes_only_the_sockets_of_its_owner(world: World, alice: Person, bob: Person) -> None:
+    async with AsyncExitStack() as stack:
+        lines = [await stack.enter_async_context(Line(world.origin)) for _ in range(12)]
+        for number, line in enumerate(lines):
+            await subscribed(line, alice if number < 2 else bob)
+        runs = counted("daysong_sync_query_runs_total")
+        await alice.mutation("diaries:createDiary", content="Rain")
+        await asyncio.gather(*(line.hear(lists("Rain")) for line in lines[:2]))
+        assert counted("daysong_sync_query_runs_total") - runs == 2
+        assert all(len(line.heard) == len(lines[2].heard) for line in lines[3:])
+
+
+async def test_a_burst_of_a_thousand_commits_costs_a_few_runs(world: World, alice: Person) -> None:
+    async with Line(world.origin) as line:
+        await subscribed(line, alice)
+        runs = counted("daysong_sync_query_runs_total")
+        owner = await world.db.pool.fetchval("select id from users where clerk_id = 'user_alice'")
+        for number in range(1000):
+            await world.db.pool.execute(
+                """insert into diaries (id, user_id, content, date, created_at, updated_at)
+                   values ('diary_' || $1::int, $2, 'Entry ' || $1, now() + $1 * interval '1 ms', now(), now())""",
+                number, owner,
+            )  # fmt: skip
+        await line.hear(lists("Entry 999"))
+        assert counted("daysong_sync_query_runs_total") - runs < 50
+        follow(line.heard)
+
+
+async def test_g41_the_steps_of_a_song_are_sent_together(world: World, alice: Person) -> None:
+    """A playlist of some 1.4 MB is not sent for each of nine quick steps, and the last step is never left out."""
+    songs = await library.fill(world, "alice", 120)
+    newest = songs[0].music_id
+    async with Line(world.origin) as line:
+        await line.be(0, token(alice))
+        await line.ask(0, q0=("music:listPlaylistMusic", {}))
+        await line.taken(1)
+        heard = len(line.heard)
+        for step in range(9):
+            await world.db.pool.execute("update music set title = $2 where id = $1", newest, f"Step {step}")
+            # So long a step takes: what is sent at once is sent before the next.
+            await asyncio.sleep(0.12)
+        await line.hear(lambda message: "Step 8" in str(message))
+        assert len(line.heard) - heard <= 5
+        follow(line.heard)
+
+
+async def test_g41_an_answer_to_the_client_itself_waits_for_no_pause(database_url: str, data_dir: Path) -> None:
+    """However large the results are: what somebody does is shown to them at once."""
+    async with served(database_url, data_dir, rate=1, longest_pause=1_000.0) as world:
+        alice = await world.person("alice")
+        async with Line(world.origin) as line:
+            await subscribed(line, alice)
+            await alice.mutation("diaries:createDiary", content="From elsewhere")
+            for number in range(3):
+                await line.mutate(number, "diaries:createDiary", {"content": f"Here {number}"})
+                await line.hear(lists(f"Here {number}"))
+
+
+async def cut_off(world: World) -> None:
+    """End the listening connection, as soon as there is one."""
+    async with asyncio.timeout(20):
+        while not await world.db.pool.fetchval(
+            """select count(pg_terminate_backend(pid)) from pg_stat_activity
+               where application_name = 'daysong live' and datname = current_database()"""
+        ):
+            await asyncio.sleep(0.02)
+
+
+async def test_news_come_again_after_the_listening_connection_was_lost(world: World, alice: Person) -> None:
+    async with Line(world.origin) as line:
+        await subscribed(line, alice)
+        for number in range(3):
+            await cut_off(world)
+            await alice.mutation("diaries:createDiary", content=f"Entry {number}")
+            await line.hear(lists(f"Entry {number}"))
+
+
+async def test_sockets_outlast_all_their_connections_to_the_database(world: World, alice: Person) -> None:
+    async with Line(world.origin) as line:
+        await subscribed(line, alice)
+        await world.db.pool.fetch(
+            """select pg_terminate_backend(pid) from pg_stat_activity
+               where datname = current_database() and pid <> pg_backend_pid() and application_name like 'daysong%'"""
+        )
+        await until(lambda: counted("daysong_live_connections_lost_total") > 0)
+        await alice.mutation("diaries:createDiary", content="Rain")
+        await line.hear(lists("Rain"))
+        await line.mutate(0, "diaries:createDiary", {"content": "Sun"})
+        assert (await line.response(0))["success"]
+
+
+async def test_an_emptied_database_shows_at_once(database_url: str, data_dir: Path) -> None:
+    world = World(database_url, data_dir, NOW, environ={"DAYSONG_TEST": "1"}, port=free_port())
+    async with world, Line(world.origin) as line:
+        alice = await world.person("alice")
+        await alice.mutation("diaries:createDiary", content="Rain")
+        await subscribed(line, alice)
+        await world.http.post("/test/reset", headers={"Authorization": f"Convex {world.settings.admin_key}"})
+        told = await line.hear()
+        assert told["modifications"][0]["value"] == []
+
+
+async def test_a_client_that_takes_nothing_in_costs_nothing_and_is_hung_up_on(
+    database_url: str, data_dir: Path
+) -> None:
+    async with served(database_url, data_dir, stuck=0.5) as world:
+        alice, bob = await world.person("alice"), await world.person("bob")
+        long = "x" * 40_000
+        for _ in range(40):
+            await alice.mutation("diaries:createDiary", content=long)
+        async with Line(world.origin) as slow, Line(world.origin) as other:
+            await subscribed(slow, alice)
+            slow.socket.transport.pause_reading()
+            await subscribed(other, bob)
+            (session,) = [one for one in world.app.hub.sessions if one.sign_in and one.sign_in.caller.name == "Alice"]
+            waiting = 0
+            while not session.wire.ended:
+                await alice.mutation("diaries:createDiary", content=long)
+                await bob.mutation("diaries:createDiary", content="Quick")
+                await other.hear(lists("Quick"))
+                waiting = max(waiting, session.wire.waiting)
+            assert waiting < 8_000_000
+            await until(lambda: len(world.app.hub.sessions) == 1)
+            slow.socket.transport.resume_reading()
+            with pytest.raises(Hangup) as hangup:
+                await slow.hear(lambda _: False)
+            assert hangup.value.code in {1013, 1006}
+
+
+async def test_a_quiet_client_hears_pings_and_one_that_never_spoke_is_let_go(database_url: str, data_dir: Path) -> None:
+    quick = served(database_url, data_dir, ping=0.1, silence=0.4)
+    async with quick as world, Line(world.origin) as line, Line(world.origin) as silent:
+        await line.ask(0)
+        await line.taken(1)
+        assert [(await line.hear())["type"] for _ in range(3)] == ["Ping"] * 3
+        with pytest.raises(Hangup) as hangup:
+            await silent.hear()
+        assert (hangup.value.code, silent.heard) == (1000, [])
+
+
+async def test_more_sockets_than_a_process_takes_are_told_to_come_later(database_url: str, data_dir: Path) -> None:
+    small = served(database_url, data_dir, sockets=2)
+    async with small as world, Line(world.origin) as one, Line(world.origin) as two:
+        for line in (one, two):
+            await line.ask(0)
+            await line.taken(1)
+        async with Line(world.origin) as three:
+            with pytest.raises(Hangup) as hangup:
+                await three.hear()
+        assert hangup.value.code == 1013
+
+
+async def test_limits_of_one_socket_hold(database_url: str, data_dir: Path) -> None:
+    async with served(database_url, data_dir, queries=3, message=5_000, pending=2) as world:
+        alice = await world.person("alice")
+        for said in (
+            [{"type": "Add", "queryId": n, "udfPath": "a:b", "args": [{}]} for n in range(4)],
+            [{"type": "Add", "queryId": n, "udfPath": "a" * 1000, "args": [{"x": "y" * 1000}]} for n in range(3)],
+        ):
+            async with Line(world.origin) as line:
+                await line.say({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": said})
+                with pytest.raises(Hangup):
+                    await line.hear(lambda _: False)
+                assert line.heard[0]["type"] == "FatalError"
+        # More requests than may be open at once are not lost: they wait to be read.
+        async with Line(world.origin) as line:
+            await subscribed(line, alice)
+            for number in range(20):
+                await line.mutate(number, "diaries:createDiary", {"content": f"Entry {number}"})
+            for number in range(20):
+                assert (await line.response(number))["success"]
+
+
+async def test_a_result_too_large_for_the_client_fails_and_others_go_on(database_url: str, data_dir: Path) -> None:
+    async with served(database_url, data_dir, result=50_000) as world:
+        alice = await world.person("alice")
+        async with Line(world.origin) as line:
+            await line.be(0, token(alice))
+            await line.ask(0, q0=DIARIES, q1=("users:getUserProfile", {}))
+            await line.taken(1)
+            for _ in range(2):
+                await alice.mutation("diaries:createDiary", content="x" * 30_000)
+            told = await line.hear(
+                lambda m: bool(m["modifications"] and m["modifications"][0]["type"] == "QueryFailed")
+            )
+            assert "too large" in told["modifications"][0]["errorMessage"]
+            follow(line.heard)
+
+
+async def test_a_server_that_stops_says_so_to_every_socket(world: World, alice: Person) -> None:
+    async with AsyncExitStack() as stack:
+        lines = [await stack.enter_async_context(Line(world.origin)) for _ in range(5)]
+        for line in lines[:3]:
+            await subscribed(line, alice)
+        await until(lambda: len(world.app.hub.sessions) == 5)
+        await world.app.hub.goodbye()
+        for line in lines:
+            with pytest.raises(Hangup) as hangup:
+                await line.hear()
+            assert (hangup.value.code, hangup.value.reason) == (1012, "ServerRestart")
+        assert world.app.hub.sessions == set()
+
+
+async def test_nothing_is_left_of_sockets_that_have_gone(world: World, alice: Person) -> None:
+    for _ in range(3):
+        async with Line(world.origin) as line:
+            await subscribed(line, alice)
+    await until(lambda: not world.app.hub.sessions)
+    assert world.app.hub.live._watchers == {}
+    assert REGISTRY.get_sample_value("daysong_sync_subscriptions") == 0

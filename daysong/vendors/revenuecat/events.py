@@ -1,0 +1,182 @@
+"""RevenueCat's webhooks, read: which event it is, whom and what it is about. Everything else is left alone.
+
+An event always has an id, a type and a time. Any other field may be missing, null or of a kind nobody has seen: then
+it is as if it were not there, since new types and fields appear without notice.
+"""
+
+from __future__ import annotations
+
+import hmac
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.functions.registry import Args
+
+SANDBOX = "SANDBOX"
+PRODUCTION = "PRODUCTION"
+ANONYMOUS = "$RCAnonymousID:"
+
+MAX_EVENT_ID = 200
+MAX_TYPE = 100
+MAX_TEXT = 1500  # RevenueCat's own limit for an app user id
+MAX_IDS = 100
+MAX_DIGITS = 12
+LAST_MS = 253_402_300_799_000  # the end of the year 9999
+SIGNATURE_HEADER = "X-RevenueCat-Webhook-Signature"
+TOLERANCE = timedelta(minutes=5)
+# Personal, and of no use to us.
+LEFT_OUT = "subscriber_attributes"
+
+
+class UnsignedEvent(DaysongError):
+    """Whoever sent it has not proved to be RevenueCat; `message` says what was wrong and repeats nothing."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        super().__init__(message)
+
+
+class MalformedEvent(DaysongError):
+    """No event of RevenueCat's; `message` says what is wrong with it."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        super().__init__(message)
+
+
+class BillingEvent(Args, kw_only=True, omit_defaults=True):
+    """An event. Times are ms since the epoch; `reason` is why it was cancelled or why it expired.
+
+    new_product_id           what the product is to change to
+    original_transaction_id  the same through all renewals of a subscription
+    unlocks                  whether the product comes with an entitlement; a pack of credits does not
+    """
+
+    id: str
+    type: str
+    at: int
+    app_user_id: str | None = None
+    original_app_user_id: str | None = None
+    aliases: tuple[str, ...] = ()
+    transferred_from: tuple[str, ...] = ()
+    transferred_to: tuple[str, ...] = ()
+    environment: str = PRODUCTION
+    store: str | None = None
+    product_id: str | None = None
+    new_product_id: str | None = None
+    transaction_id: str | None = None
+    original_transaction_id: str | None = None
+    purchased_at: int | None = None
+    expires_at: int | None = None
+    grace_until: int | None = None
+    resumes_at: int | None = None
+    reason: str | None = None
+    unlocks: bool = False
+
+    @property
+    def app_user_ids(self) -> tuple[str, ...]:
+        """All ids of the customer it is about, the surest first; none for a transfer, which has two sides."""
+        found = (self.app_user_id, self.original_app_user_id, *self.aliases)
+        return tuple(dict.fromkeys(each for each in found if each))
+
+
+def check_authorization(header: str | None, secret: str) -> None:
+    """UnsignedEvent unless the Authorization header is the value agreed on, either with or without "Bearer "."""
+    # Of one length, so that the time taken tells nothing.
+    if not hmac.compare_digest(_digest(header or ""), _digest(secret)):
+        raise UnsignedEvent("The Authorization header is not the one agreed on")
+
+
+def _digest(value: str) -> bytes:
+    return sha256(value.strip().removeprefix("Bearer ").strip().encode("utf-8", "surrogateescape")).digest()
+
+
+def check_signature(header: str | None, body: bytes, secret: str, now: datetime) -> None:
+    """UnsignedEvent unless the body was signed with the secret within the last five minutes.
+
+    The header is `t=<unix seconds>,v1=<hex>`, perhaps with several of the latter.
+    """
+    parts = [part.strip().partition("=") for part in (header or "").split(",")]
+    times = [value for name, _, value in parts if name == "t"]
+    if len(times) != 1 or not (times[0].isascii() and times[0].isdigit() and len(times[0]) <= MAX_DIGITS):
+        raise UnsignedEvent("The webhook is not signed")
+    if abs(now.timestamp() - int(times[0])) > TOLERANCE.total_seconds():
+        raise UnsignedEvent("The signature is too old, or of a time to come")
+    expected = hmac.digest(secret.encode(), f"{times[0]}.".encode() + body, "sha256").hex().encode()
+    signatures = [value for name, _, value in parts if name == "v1"]
+    if not any(hmac.compare_digest(expected, value.encode("utf-8", "replace")) for value in signatures):
+        raise UnsignedEvent("The signature is not ours")
+
+
+def kept_of(body: bytes) -> str:
+    """What is kept of a body that was parsed: all but what is personal and of no use."""
+    found = msgspec.json.decode(body)
+    found["event"].pop(LEFT_OUT, None)
+    return msgspec.json.encode(found).decode()
+
+
+def parse_event(body: bytes) -> BillingEvent:
+    """The event in a webhook's body; MalformedEvent when there is none."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedEvent("The body is not JSON") from None
+    event = found.get("event") if isinstance(found, dict) else None
+    if not isinstance(event, dict):
+        raise MalformedEvent("`event` is missing or no object")
+    at = _moment(event.get("event_timestamp_ms"))
+    if at is None:
+        raise MalformedEvent("`event.event_timestamp_ms` is missing or no time in milliseconds")
+    return BillingEvent(
+        id=_required(event, "id", MAX_EVENT_ID),
+        type=_required(event, "type", MAX_TYPE),
+        at=at,
+        app_user_id=_text(event.get("app_user_id")),
+        original_app_user_id=_text(event.get("original_app_user_id")),
+        aliases=_texts(event.get("aliases")),
+        transferred_from=_texts(event.get("transferred_from")),
+        transferred_to=_texts(event.get("transferred_to")),
+        environment=_text(event.get("environment")) or _text(event.get("purchase_environment")) or PRODUCTION,
+        store=_text(event.get("store")),
+        product_id=_text(event.get("product_id")),
+        new_product_id=_text(event.get("new_product_id")),
+        transaction_id=_text(event.get("transaction_id")),
+        original_transaction_id=_text(event.get("original_transaction_id")),
+        purchased_at=_moment(event.get("purchased_at_ms")),
+        expires_at=_moment(event.get("expiration_at_ms")),
+        grace_until=_moment(event.get("grace_period_expiration_at_ms")),
+        resumes_at=_moment(event.get("auto_resume_at_ms")),
+        reason=_text(event.get("cancel_reason")) or _text(event.get("expiration_reason")),
+        unlocks=bool(_texts(event.get("entitlement_ids")) or _text(event.get("entitlement_id"))),
+    )
+
+
+def _required(event: dict[str, Any], name: str, longest: int) -> str:
+    text = _text(event.get(name))
+    if text is None:
+        raise MalformedEvent(f"`event.{name}` is missing or no text")
+    if len(text) > longest:
+        raise MalformedEvent(f"`event.{name}` is too long")
+    return text
+
+
+def _text(value: Any) -> str | None:
+    # PostgreSQL keeps no text with a NUL.
+    usable = isinstance(value, str) and 0 < len(value) <= MAX_TEXT and "\0" not in value
+    return value if usable else None
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(text for each in value[:MAX_IDS] if (text := _text(each)))
+
+
+def _moment(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LAST_MS:
+        return None
+    return int(value)

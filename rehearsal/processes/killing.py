@@ -1,0 +1,79 @@
+"""Worker processes that are killed at a moment of a test's choice, and the worker that finds what they left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from daysong.kernel.database.transactions import Transaction
+from daysong.kernel.jobs.worker import Worker
+from rehearsal.processes import mortal_worker
+from rehearsal.world import World
+
+NEVER = 60
+
+
+class Mortals:
+    """Processes of rehearsal/processes/mortal_worker.py, one at a time."""
+
+    def __init__(self, parent: subprocess.Popen[bytes]) -> None:
+        self._parent = parent
+
+    async def die(self, environ: Mapping[str, str], boundary: int, function: str) -> bool:
+        """Let a worker live that is to die at that boundary of a job of that function; whether it did."""
+        wanted = {"boundary": boundary, "function": function, "environ": environ}
+        async with asyncio.timeout(NEVER):
+            code = int(await asyncio.to_thread(self._ask, json.dumps(wanted).encode() + b"\n"))
+        assert code in {-signal.SIGKILL, mortal_worker.SURVIVED}, code
+        return code == -signal.SIGKILL
+
+    def _ask(self, line: bytes) -> bytes:
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        self._parent.stdin.write(line)
+        self._parent.stdin.flush()
+        return self._parent.stdout.readline()
+
+
+@contextmanager
+def mortals() -> Iterator[Mortals]:
+    """Workers to be killed, for as long as this lasts."""
+    command = [sys.executable, "-m", mortal_worker.__name__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:  # noqa: S603
+        yield Mortals(parent)
+        parent.kill()
+
+
+async def schedule(world: World, handler: Callable[..., Awaitable[Any]], args: msgspec.Struct) -> None:
+    """Have a function run as a job, now."""
+
+    async def work(tx: Transaction) -> None:
+        await world.app.runtime.queue.schedule(
+            tx, handler, args, due_at=world.clock.now(), delay=timedelta(0), key=None
+        )  # fmt: skip
+
+    await world.db.mutate(work)
+
+
+async def let_another_worker_finish(world: World) -> None:
+    """It has become now. A second worker notices missing heartbeats, and runs what was left, as far as it is due."""
+    world.clock.move_to(datetime.now(UTC))
+    worker = Worker(world.app.runtime, (), heartbeat=timedelta(seconds=1))
+    working = asyncio.create_task(worker.run_forever(world.settings.database_url or ""))
+    async with asyncio.timeout(NEVER):
+        while await world.db.pool.fetchval(
+            "select true from jobs where status = 'running' or status = 'queued' and due_at <= $1 limit 1",
+            world.clock.now(),
+        ):
+            await asyncio.sleep(0.05)
+    await worker.stop()
+    await working

@@ -1,0 +1,110 @@
+"""A server process that measures how long its loop is held, and how large it is: see `Watched`, which starts one.
+
+For each file named on its standard input it writes there the most CPU seconds that the loop's thread has spent between
+two beats of a timer since the file before, and its resident memory. It is CPU time because a busy machine makes any
+process wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import uvloop
+
+from daysong import app as composition
+from daysong.commands import surroundings
+from daysong.kernel import logs
+from daysong.transport.server import server as http
+from rehearsal.processes.server import Server
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+ANSWERS_WITHIN = 20.0  # seconds
+BEAT = 0.001  # seconds
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Figures(NamedTuple):
+    """What a server was seen to use since it was last asked: seconds of CPU at a stretch, and bytes resident now."""
+
+    held: float
+    resident: int
+
+
+class Watched(Server):
+    """Such a process, on a port of its own: `with Watched(environ, folder) as server`."""
+
+    def __init__(self, environ: dict[str, str], folder: Path) -> None:
+        super().__init__(environ, folder, "watched", module="rehearsal.processes.watched_server", stdin=subprocess.PIPE)
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def figures(self) -> Figures:
+        """What it used since the last time."""
+        figures = self.log.with_suffix(".figures")
+        figures.unlink(missing_ok=True)
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{figures}\n".encode())
+        self.process.stdin.flush()
+        deadline = time.monotonic() + ANSWERS_WITHIN
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if figures.exists():
+                return Figures(**json.loads(figures.read_text()))
+            time.sleep(0.005)
+        raise RuntimeError(self.log.read_text())
+
+
+class Watch:
+    """Measures the loop that it runs on."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._worst = 0.0
+        self._last = time.thread_time()
+        self._beat()
+
+    def _beat(self) -> None:
+        now = time.thread_time()
+        self._worst = max(self._worst, now - self._last)
+        self._last = now
+        self._loop.call_later(BEAT, self._beat)
+
+    def tell(self) -> None:
+        """Write the figures where the next line says, and begin anew."""
+        name = sys.stdin.readline().strip()
+        if not name:
+            self._loop.remove_reader(sys.stdin.fileno())
+            return
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+        whole = Path(f"{name}.new")
+        whole.write_text(json.dumps({"held": self._worst, "resident": resident}))
+        whole.rename(name)
+        self._worst, self._last = 0.0, time.thread_time()
+
+
+async def main(port: int) -> None:
+    """Serve until a signal says to stop."""
+    logs.configure(readable=False, quiet=True)
+    app = composition.build(surroundings.configured())
+    server = http.Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye, message=app.hub.largest_message)
+    http.keep_what_is_there()
+    loop = asyncio.get_running_loop()
+    for number in STOPS:
+        loop.add_signal_handler(number, server.stop)
+    loop.add_reader(sys.stdin.fileno(), Watch().tell)
+    await server.serve(sockets=[http.listen("127.0.0.1", port)])
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(int(sys.argv[sys.argv.index("--port") + 1])))
