@@ -27,7 +27,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root needs a second
 JOIN = """
 import sys, time
 from pathlib import Path
-from daysong.kernel import embedded
+from daysong.embedded import server as embedded
 server = embedded.start(Path(sys.argv[1]), fast=True)
 print("joined", flush=True)
 sys.stdin.readline()
