@@ -1,12 +1,12 @@
 """What a crowd of different people costs: the same calls by everybody at once, and over 16 connections.
 
-    script/bench crowd [--people 64 200]
+    script/bench crowd [--people 64 200]        DAYSONG_TEST_LIMITS=1 script/bench crowd, with limits and caps
 
 Starts PostgreSQL, one `daysong serve` and one `daysong work`. For each function: how long a call takes and how long all
 take, with everybody at once and with 16 at a time (other people each time, so that both begin alike), and how many
 transactions were rolled back for each call. Everybody at once should take at most 1.5 times as long as 16 at a time,
-which only an otherwise idle machine can show. Fails when a call fails, or when more than half a transaction is rolled
-back for each call.
+which only an otherwise idle machine can show. Each person comes by a proxy, from an address of their own. Fails when a
+call fails, or when more than half a transaction is rolled back for each call.
 """
 
 from __future__ import annotations
@@ -50,13 +50,20 @@ class Person:
         """The id at Clerk."""
         return f"user_crowd_{self.number}"
 
+    @property
+    def address(self) -> str:
+        """The address that the proxy names; limits count by it."""
+        return f"198.18.{self.number // 256 % 256}.{self.number % 256}"
+
 
 def call(kind: str, path: str, args: Callable[[Person], dict[str, Any]]) -> Callable[[Person], bytes]:
     """The HTTP request by which a person calls a function."""
 
     def request(person: Person) -> bytes:
         body = json.dumps({"path": path, "args": args(person)}).encode()
-        return _post(f"/api/{kind}", body, {"Authorization": f"Bearer {person.token}"})
+        return _post(
+            f"/api/{kind}", body, {"Authorization": f"Bearer {person.token}", "X-Forwarded-For": person.address}
+        )
 
     return request
 
@@ -179,7 +186,11 @@ async def bench(sizes: list[int]) -> bool:
     with testing.server() as postgres:
         url = await testing.create_database(postgres, "bench", migrated=True)
         keys = Keys(folder / "keys")
-        environ = settings_for(url, folder, keys) | {"CLERK_WEBHOOK_SIGNING_SECRET": SECRET}
+        environ = settings_for(url, folder, keys) | {
+            "CLERK_WEBHOOK_SIGNING_SECRET": SECRET,
+            "TRUSTED_PROXIES": "127.0.0.1",
+            "DAYSONG_TEST_LIMITS": os.environ.get("DAYSONG_TEST_LIMITS", "0"),
+        }
         watch = await asyncpg.connect(url)
         with Server(environ, folder) as server, (folder / "work.log").open("wb") as log:
             worker = await asyncio.create_subprocess_exec(

@@ -111,6 +111,8 @@ async def on_message(ctx: MutationContext, message: Message) -> str:
     if whose is None:
         if message.report is not None and is_account_alarm(message.report.ended_reason):
             log.error("vapi places no calls", reason=message.report.ended_reason)
+        if message.report is not None and message.user_id is not None:
+            await money.pay(ctx, message.user_id, message.call_id, message.job_id, message.report)
         if message.report is not None and (message.job_id or message.user_id) is not None:
             # Of an account that is gone: nothing is kept here, and nothing is to stay there.
             await _forget(ctx, message.call_id)

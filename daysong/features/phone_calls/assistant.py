@@ -186,6 +186,11 @@ def no_minutes(language: str) -> str:
     return PHRASES.get(main_language(language), PHRASES["en"]).no_minutes
 
 
+def day_limit(language: str) -> str:
+    """What a caller hears for whom a cap of the day is reached."""
+    return PHRASES.get(main_language(language), PHRASES["en"]).day_limit
+
+
 def spoken_name(name: str | None) -> str | None:
     """A first name that can be said and is nothing else: one word of at most 30 letters, with at most one hyphen.
 

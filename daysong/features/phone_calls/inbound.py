@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from daysong.features.phone_calls.assistant import Talk, assistant_for, no_minutes, refusal
+from daysong.features.phone_calls import money
+from daysong.features.phone_calls.assistant import Talk, assistant_for, day_limit, no_minutes, refusal
 from daysong.features.phone_calls.calendar import there
 from daysong.features.phone_calls.numbers import caller_keys
 from daysong.features.phone_calls.sessions import CALLER_SQL
@@ -32,7 +33,8 @@ class Ringing(Args):
 async def answer_call(ctx: MutationContext, args: Ringing) -> dict[str, Any]:
     """What VAPI is to do with the call: the caller's assistant, or a sentence that is spoken before it hangs up.
 
-    The minutes that the call may take are reserved; VAPI may ask twice about one call.
+    The minutes and the money for the call are reserved under its id at VAPI, once: VAPI may ask twice about one.
+    The call's report settles them; without one, the reaper does.
     """
     row = None
     keys = caller_keys(args.number, args.line)
@@ -47,7 +49,7 @@ async def answer_call(ctx: MutationContext, args: Ringing) -> dict[str, Any]:
                 owner, list(keys),
             )  # fmt: skip
     log.info("incoming call", known=row is not None)
-    if row is None:
+    if row is None or args.vapi_call_id is None:
         return {"error": refusal("en")}
     vapi = ctx.settings.vapi
     seconds = await minutes.reserve(
@@ -57,6 +59,12 @@ async def answer_call(ctx: MutationContext, args: Ringing) -> dict[str, Any]:
     if seconds is None:
         log.info("incoming call refused", reason="no_minutes")
         return {"error": no_minutes(row["language"])}
+    # Last, since the counters of the day are locked from here on.
+    cap = await money.reserve_answered_call(ctx, row["user_id"], args.vapi_call_id)
+    if cap is not None:
+        await minutes.settle(ctx.db, 0, ctx.now, vapi_call_id=args.vapi_call_id)
+        log.info("incoming call refused", reason="daily_limit", cap=cap)
+        return {"error": day_limit(row["language"])}
     talk = Talk(
         job_id=None,
         user_id=row["user_id"],

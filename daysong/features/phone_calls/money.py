@@ -1,4 +1,4 @@
-"""The money for a call: reserved before it is dialled, for as long as it may last, and paid by its report."""
+"""The money for a call: reserved before it is dialled or answered, as for the longest, and paid by its report."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ async def reserve_call(
     if not budget.enabled:
         return NOTHING_LIMITS
     return await budget.reserve(Purchase.CALL, await ctx.run_query(account_of, args))
+
+
+async def reserve_answered_call(ctx: MutationContext, account: str, vapi_call_id: str) -> str | None:
+    """Reserve the money for an incoming call, once for its id at VAPI; the cap that does not allow it, if any.
+
+    The caller holds the account's lock.
+    """
+    answer = await budgets.reserve_within(
+        ctx.db, ctx.settings, Purchase.CALL, account=account, subject=vapi_call_id, now=ctx.now
+    )
+    return answer.cap
 
 
 async def cancel(ctx: ActionContext, answer: Answer) -> None:

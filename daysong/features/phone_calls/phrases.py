@@ -18,6 +18,7 @@ class Phrases(msgspec.Struct, frozen=True, kw_only=True):
     goodbye    the last words before hanging up
     stranger   to a caller who is not known
     no_minutes to a caller whose plan has no minutes left
+    day_limit  to a caller for whom a cap of the day is reached
     """
 
     first: str
@@ -30,6 +31,7 @@ class Phrases(msgspec.Struct, frozen=True, kw_only=True):
     goodbye: str
     stranger: str
     no_minutes: str
+    day_limit: str
 
 
 PHRASES: Mapping[str, Phrases] = {
@@ -47,6 +49,8 @@ PHRASES: Mapping[str, Phrases] = {
         "with you. You can set up calls in the app. Goodbye.",
         no_minutes="Hi! It's your AI companion from daysong. You have used all your minutes of this period, so we "
         "cannot talk today. Goodbye.",
+        day_limit="Hi! It's your AI companion from daysong. The limit for today is reached, so we cannot talk "
+        "until tomorrow. Goodbye.",
     ),
     "de": Phrases(
         first="Guten Tag, hier spricht eine KI, eine Computerstimme, von der Tagebuch-App daysong. {asked} Unser "
@@ -62,6 +66,8 @@ PHRASES: Mapping[str, Phrases] = {
         "und kann deshalb nicht mit Ihnen sprechen. Anrufe lassen sich in der App einrichten. Auf Wiederhören.",
         no_minutes="Hallo! Hier ist deine KI-Begleitung von daysong. Deine Gesprächsminuten für diesen Zeitraum sind "
         "aufgebraucht, deshalb können wir heute nicht reden. Auf Wiederhören.",
+        day_limit="Hallo! Hier ist deine KI-Begleitung von daysong. Die Grenze für heute ist erreicht, deshalb können "
+        "wir erst morgen wieder reden. Auf Wiederhören.",
     ),
     "fr": Phrases(
         first="Bonjour, ici une intelligence artificielle, une voix d'ordinateur, de l'application de journal intime "
@@ -79,6 +85,8 @@ PHRASES: Mapping[str, Phrases] = {
         "revoir.",
         no_minutes="Bonjour ! Ici ton compagnon IA de daysong. Tu as utilisé toutes tes minutes de cette période, nous "
         "ne pouvons donc pas parler aujourd'hui. Au revoir.",
+        day_limit="Bonjour ! Ici ton compagnon IA de daysong. La limite d'aujourd'hui est atteinte, nous ne pourrons "
+        "donc parler que demain. Au revoir.",
     ),
     "es": Phrases(
         first="Hola, le habla una inteligencia artificial, una voz de ordenador, de la aplicación de diario daysong. "
@@ -95,6 +103,8 @@ PHRASES: Mapping[str, Phrases] = {
         "este número y no puedo hablar con usted. Las llamadas se configuran en la aplicación. Adiós.",
         no_minutes="¡Hola! Soy tu compañía de IA de daysong. Has usado todos tus minutos de este período, así que "
         "hoy no podemos hablar. Adiós.",
+        day_limit="¡Hola! Soy tu compañía de IA de daysong. Se ha alcanzado el límite de hoy, así que no podemos "
+        "hablar hasta mañana. Adiós.",
     ),
     "pt": Phrases(
         first="Olá, aqui fala uma inteligência artificial, uma voz de computador, do aplicativo de diário daysong. "
@@ -110,6 +120,8 @@ PHRASES: Mapping[str, Phrases] = {
         "este número e por isso não posso conversar. As ligações são configuradas no aplicativo. Até logo.",
         no_minutes="Olá! Aqui é a sua companhia de IA do daysong. Você usou todos os seus minutos deste período, por "
         "isso hoje não podemos conversar. Até logo.",
+        day_limit="Olá! Aqui é a sua companhia de IA do daysong. O limite de hoje foi atingido, por isso só podemos "
+        "conversar amanhã. Até logo.",
     ),
     "it": Phrases(
         first="Buongiorno, qui parla un'intelligenza artificiale, una voce di computer, dell'app di diario daysong. "
@@ -126,6 +138,8 @@ PHRASES: Mapping[str, Phrases] = {
         "conosco questo numero e non posso parlare con Lei. Le chiamate si impostano nell'app. Arrivederci.",
         no_minutes="Ciao! Qui è la tua compagnia IA di daysong. Hai usato tutti i tuoi minuti di questo periodo, "
         "quindi oggi non possiamo parlare. Arrivederci.",
+        day_limit="Ciao! Qui è la tua compagnia IA di daysong. Il limite di oggi è stato raggiunto, quindi potremo "
+        "parlare solo domani. Arrivederci.",
     ),
     "nl": Phrases(
         first="Goedendag, u spreekt met een AI, een computerstem, van de dagboekapp daysong. {asked} Ons gesprek zou "
@@ -141,6 +155,8 @@ PHRASES: Mapping[str, Phrases] = {
         "niet met u praten. Gesprekken stelt u in de app in. Tot ziens.",
         no_minutes="Hoi! Met je AI-maatje van daysong. Je hebt al je minuten van deze periode gebruikt, dus we kunnen "
         "vandaag niet praten. Tot ziens.",
+        day_limit="Hoi! Met je AI-maatje van daysong. De limiet van vandaag is bereikt, dus we kunnen pas morgen "
+        "weer praten. Tot ziens.",
     ),
     "pl": Phrases(
         first="Dzień dobry, mówi sztuczna inteligencja, głos komputera, z aplikacji do pamiętnika daysong. {asked} "
@@ -157,6 +173,8 @@ PHRASES: Mapping[str, Phrases] = {
         "numeru, więc nie mogę rozmawiać. Rozmowy ustawia się w aplikacji. Do widzenia.",
         no_minutes="Cześć! Tu twój towarzysz AI z daysong. Wszystkie minuty w tym okresie zostały wykorzystane, więc "
         "dziś nie możemy porozmawiać. Do widzenia.",
+        day_limit="Cześć! Tu twój towarzysz AI z daysong. Dzisiejszy limit został osiągnięty, więc możemy "
+        "porozmawiać dopiero jutro. Do widzenia.",
     ),
     "ja": Phrases(
         first="こんにちは。日記アプリdaysongのAI、コンピューターの声です。{asked}この会話は日記として書き留められ、"
@@ -171,6 +189,8 @@ PHRASES: Mapping[str, Phrases] = {
         stranger="こんにちは。日記アプリdaysongのAIです。申し訳ありませんが、こちらの番号は登録されていないため、"
         "お話しすることができません。お電話の設定はアプリで行えます。失礼いたします。",
         no_minutes="こんにちは。daysongのAIコンパニオンです。今の期間の通話時間を使い切ったため、今日はお話しできません。"
+        "失礼いたします。",
+        day_limit="こんにちは。daysongのAIコンパニオンです。本日の上限に達したため、お話しできるのは明日からです。"
         "失礼いたします。",
     ),
 }

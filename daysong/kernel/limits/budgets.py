@@ -5,7 +5,8 @@ reservation up; what is left of it is released or expires. A day's counter is it
 
 A reservation is made in a short transaction of its own, one at a time under the counter's lock, for all who ask in this
 process at that moment. So no cap is overshot however many ask, and nobody holds the lock while doing anything else.
-Costs are written without that lock; `recount` makes the counter exact again, every five minutes and before a refusal.
+The exception is `reserve_within`, for what is answered in one transaction. Costs are written without that lock;
+`recount` makes the counter exact again, every five minutes and before a refusal.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,7 @@ from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.marks import account_mark
-from daysong.kernel.limits.prices import ALL, VENDORS, Purchase
+from daysong.kernel.limits.prices import ALL, VENDORS, Costs, Purchase
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import Clock
 
@@ -89,6 +90,12 @@ class _Wanted(NamedTuple):
     answer: asyncio.Future[Answer]
 
 
+class _Wish(NamedTuple):
+    purchase: Purchase
+    account: str | None
+    reference: str
+
+
 class Payer(NamedTuple):
     """Who vendors are paid for: the account's mark, and the reference of the reservation that is used up."""
 
@@ -123,6 +130,32 @@ async def claim(tx: Transaction, settings: Settings, reservation: str | None, su
             "update budget_reservations set reference = $2, expires_at = $3 where reference = $1",
             reservation, reference_of(settings, subject), now + CLAIMED,
         )  # fmt: skip
+
+
+async def reserve_within(
+    tx: Transaction, settings: Settings, purchase: Purchase, *, account: str, subject: str, now: datetime
+) -> Answer:
+    """Reserve the price of a purchase for `subject` in the caller's transaction, once, or say which cap is reached.
+
+    For what is to be begun in the same transaction and must be answered at once, such as a call that rings. The caller
+    holds a lock for the subject; the counters of the day are locked until its transaction ends, so this comes last.
+    """
+    if not settings.limits.enabled:
+        return NOTHING_LIMITS
+    reference = reference_of(settings, subject)
+    held = "select true from budget_reservations where reference = $1 and expires_at > $2 limit 1"
+    if await tx.fetchval(held, reference, now):
+        return Answer(reference)
+    await release(tx, settings, subject)
+    wishes = [_Wish(purchase, account_mark(settings.hash_key, account), reference)]
+    [answer] = await _decide(tx, settings.costs, wishes, now, now + CLAIMED)
+    if answer.cap is not None and answer.cap != ACCOUNT:
+        # Refused by a counter that was not exact, perhaps. An account's own sum always is.
+        await _recount(tx, settings.costs, now)
+        [answer] = await _decide(tx, settings.costs, wishes, now, now + CLAIMED)
+    if answer.cap is not None:
+        REFUSALS.labels(answer.cap).inc()
+    return answer
 
 
 async def release(tx: Transaction, settings: Settings, subject: str) -> None:
@@ -207,14 +240,8 @@ class Budget:
 
     async def recount(self) -> None:
         """Make today's counter exact, raise the alarms that are due, and forget reservations that have expired."""
-        now = self._clock.now()
         async with self._database.pool.acquire() as connection, connection.transaction():
-            rows = await self._lock_day(connection, now)
-            await connection.execute("delete from budget_reservations where expires_at < $1", now)
-            counted = await connection.fetch(_COUNT_SQL, _midnight(now), now.date(), now)
-            amounts = {row["vendor"]: row["amount"] for row in counted}
-            amounts[ALL] = sum(amounts.values())
-            await self._write(connection, now, {row["vendor"]: amounts.get(row["vendor"], 0) for row in rows}, rows)
+            await _recount(connection, self._costs, self._clock.now())
 
     async def _run(self) -> None:
         try:
@@ -250,86 +277,104 @@ class Budget:
         return True
 
     async def _decide(self, batch: list[_Wanted]) -> list[Answer]:
+        wishes = [_Wish(wanted.purchase, wanted.account, secrets.token_hex(12)) for wanted in batch]
         now = self._clock.now()
-        day = now.date()
         async with self._database.pool.acquire() as connection, connection.transaction():
-            rows = await self._lock_day(connection, now)
-            used = {row["vendor"]: row["amount"] for row in rows}
-            marks = list({wanted.account for wanted in batch if wanted.account is not None})
-            of_accounts = {
-                row["account"]: row["amount"]
-                for row in await connection.fetch(_ACCOUNTS_SQL, marks, _midnight(now), day, now)
-            }
-            answers, reserved = [], []
-            for wanted in batch:
-                prices = self._costs.prices(wanted.purchase)
-                price = sum(prices.values())
-                cap = self._reached(wanted.account, prices, used, of_accounts)
-                if cap is not None:
-                    answers.append(Answer(None, cap))
-                    continue
-                for vendor, amount in prices.items():
-                    used[vendor] = used.get(vendor, 0) + amount
-                used[ALL] = used.get(ALL, 0) + price
-                if wanted.account is not None:
-                    of_accounts[wanted.account] = of_accounts.get(wanted.account, 0) + price
-                reference = secrets.token_hex(12)
-                reserved += [(reference, vendor, wanted.account, amount) for vendor, amount in prices.items()]
-                answers.append(Answer(reference))
-            if reserved:
-                await connection.execute(
-                    """insert into budget_reservations (reference, vendor, account, amount, day, expires_at)
-                       select r.*, $5, $6
-                       from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) r""",
-                    *([row[column] for row in reserved] for column in range(4)), day, now + UNCLAIMED,
-                )  # fmt: skip
-                await self._write(connection, now, used, rows)
-        return answers
+            return await _decide(connection, self._costs, wishes, now, now + UNCLAIMED)
 
-    def _reached(
-        self,
-        account: str | None,
-        prices: Mapping[str, int],
-        used: Mapping[str, int],
-        of_accounts: Mapping[str, int],
-    ) -> str | None:
-        """The cap that does not allow those prices, if any."""
-        caps, price = self._costs.caps, sum(prices.values())
-        if account is not None and ACCOUNT in caps and of_accounts.get(account, 0) + price > caps[ACCOUNT]:
-            return ACCOUNT
-        for vendor, amount in (*prices.items(), (ALL, price)):
-            if vendor in caps and used.get(vendor, 0) + amount > caps[vendor]:
-                return vendor
-        return None
 
-    async def _lock_day(self, connection: Transaction, now: datetime) -> list[asyncpg.Record]:
-        rows = await connection.fetch(_DAY_SQL, now.date())
-        if not rows:
-            await connection.execute(
-                """insert into budget_days (day, vendor) select $1, unnest($2::text[])
-                   on conflict (day, vendor) do nothing""",
-                now.date(), sorted((*VENDORS, ALL)),
-            )  # fmt: skip
-            rows = await connection.fetch(_DAY_SQL, now.date())
-        return rows
-
-    async def _write(
-        self, connection: Transaction, now: datetime, used: Mapping[str, int], rows: list[asyncpg.Record]
-    ) -> None:
-        warned = {row["vendor"]: row["warned"] for row in rows}
-        for vendor, amount in used.items():
-            cap = self._costs.caps.get(vendor)
-            SPENT.labels(vendor).set(amount / 1e6)
-            if cap is not None and amount >= WARN_AT * cap and not warned.get(vendor, False):
-                warned[vendor] = True
-                ALARMS.labels(vendor).inc()
-                log.warning("80 % of a daily budget are used", vendor=vendor, amount=amount, cap=cap)
-        await connection.execute(
-            """update budget_days d set amount = n.amount, warned = n.warned
-               from (select * from unnest($2::text[], $3::bigint[], $4::bool[]) n (vendor, amount, warned)) n
-               where d.day = $1 and d.vendor = n.vendor""",
-            now.date(), list(used), list(used.values()), [warned.get(vendor, False) for vendor in used],
+async def _decide(
+    tx: Transaction, costs: Costs, wishes: Sequence[_Wish], now: datetime, until: datetime
+) -> list[Answer]:
+    """Reserve until that moment what the caps of the day allow, one wish after another."""
+    day = now.date()
+    rows = await _lock_day(tx, now)
+    used = {row["vendor"]: row["amount"] for row in rows}
+    marks = list({wish.account for wish in wishes if wish.account is not None})
+    of_accounts = {
+        row["account"]: row["amount"] for row in await tx.fetch(_ACCOUNTS_SQL, marks, _midnight(now), day, now)
+    }
+    answers, reserved = [], []
+    for wish in wishes:
+        prices = costs.prices(wish.purchase)
+        price = sum(prices.values())
+        cap = _reached(costs, wish.account, prices, used, of_accounts)
+        if cap is not None:
+            answers.append(Answer(None, cap))
+            continue
+        for vendor, amount in prices.items():
+            used[vendor] = used.get(vendor, 0) + amount
+        used[ALL] = used.get(ALL, 0) + price
+        if wish.account is not None:
+            of_accounts[wish.account] = of_accounts.get(wish.account, 0) + price
+        reserved += [(wish.reference, vendor, wish.account, amount) for vendor, amount in prices.items()]
+        answers.append(Answer(wish.reference))
+    if reserved:
+        await tx.execute(
+            """insert into budget_reservations (reference, vendor, account, amount, day, expires_at)
+               select r.*, $5, $6
+               from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) r""",
+            *([row[column] for row in reserved] for column in range(4)), day, until,
         )  # fmt: skip
+        await _write(tx, costs, now, used, rows)
+    return answers
+
+
+async def _recount(tx: Transaction, costs: Costs, now: datetime) -> None:
+    rows = await _lock_day(tx, now)
+    await tx.execute("delete from budget_reservations where expires_at < $1", now)
+    counted = await tx.fetch(_COUNT_SQL, _midnight(now), now.date(), now)
+    amounts = {row["vendor"]: row["amount"] for row in counted}
+    amounts[ALL] = sum(amounts.values())
+    await _write(tx, costs, now, {row["vendor"]: amounts.get(row["vendor"], 0) for row in rows}, rows)
+
+
+def _reached(
+    costs: Costs,
+    account: str | None,
+    prices: Mapping[str, int],
+    used: Mapping[str, int],
+    of_accounts: Mapping[str, int],
+) -> str | None:
+    """The cap that does not allow those prices, if any."""
+    caps, price = costs.caps, sum(prices.values())
+    if account is not None and ACCOUNT in caps and of_accounts.get(account, 0) + price > caps[ACCOUNT]:
+        return ACCOUNT
+    for vendor, amount in (*prices.items(), (ALL, price)):
+        if vendor in caps and used.get(vendor, 0) + amount > caps[vendor]:
+            return vendor
+    return None
+
+
+async def _lock_day(tx: Transaction, now: datetime) -> list[asyncpg.Record]:
+    rows = await tx.fetch(_DAY_SQL, now.date())
+    if not rows:
+        await tx.execute(
+            """insert into budget_days (day, vendor) select $1, unnest($2::text[])
+               on conflict (day, vendor) do nothing""",
+            now.date(), sorted((*VENDORS, ALL)),
+        )  # fmt: skip
+        rows = await tx.fetch(_DAY_SQL, now.date())
+    return rows
+
+
+async def _write(
+    tx: Transaction, costs: Costs, now: datetime, used: Mapping[str, int], rows: list[asyncpg.Record]
+) -> None:
+    warned = {row["vendor"]: row["warned"] for row in rows}
+    for vendor, amount in used.items():
+        cap = costs.caps.get(vendor)
+        SPENT.labels(vendor).set(amount / 1e6)
+        if cap is not None and amount >= WARN_AT * cap and not warned.get(vendor, False):
+            warned[vendor] = True
+            ALARMS.labels(vendor).inc()
+            log.warning("80 % of a daily budget are used", vendor=vendor, amount=amount, cap=cap)
+    await tx.execute(
+        """update budget_days d set amount = n.amount, warned = n.warned
+           from (select * from unnest($2::text[], $3::bigint[], $4::bool[]) n (vendor, amount, warned)) n
+           where d.day = $1 and d.vendor = n.vendor""",
+        now.date(), list(used), list(used.values()), [warned.get(vendor, False) for vendor in used],
+    )  # fmt: skip
 
 
 def _midnight(now: datetime) -> datetime:
