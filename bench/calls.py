@@ -22,7 +22,7 @@ from typing import Any
 from daysong.features.phone_calls.planner import execute_scheduled_calls
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import Transaction
-from daysong.kernel.functions.registry import NoArgs
+from daysong.kernel.functions.declarations import NoArgs
 from rehearsal import databases as testing
 from rehearsal.calls.callees import settle_due, summary
 from rehearsal.world import World, free_port

@@ -10,24 +10,12 @@ import httpx2
 from litestar import Litestar
 from litestar.types import ASGIApp
 
-from daysong.features import preferences, profile
-from daysong.features.diaries import functions as diaries
-from daysong.features.music import playback
-from daysong.features.phone_calls import dialing, inbound, zones
-from daysong.features.phone_calls import history as call_history
-from daysong.features.phone_calls import internal as call_internals
-from daysong.features.phone_calls import settings as call_settings
-from daysong.features.sharing import functions as sharing
-from daysong.features.sharing import own_shares
-from daysong.features.sharing import views as share_views
-from daysong.features.subscriptions import accounts, reconciliation, revenuecat_billing
-from daysong.features.subscriptions import functions as subscriptions
-from daysong.features.users import functions as users
+from daysong.features.phone_calls import zones
 from daysong.kernel.database import migrations
 from daysong.kernel.database.transactions import Database
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import Caller
-from daysong.kernel.functions.registry import Registry, Room
+from daysong.kernel.functions.registry import Registry
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.jobs.queue import Queue
 from daysong.kernel.jobs.worker import Worker
@@ -36,7 +24,8 @@ from daysong.kernel.limits.limits import Limits
 from daysong.kernel.live import Live
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import Clock, MovableClock, SystemClock
-from daysong.transport import retention, schedule, testing_functions, testing_mode
+from daysong.surface import SURFACE
+from daysong.transport import schedule, testing_functions, testing_mode
 from daysong.transport.callers.auth import Authenticator
 from daysong.transport.callers.gate import Gate
 from daysong.transport.http import app as http
@@ -53,60 +42,6 @@ from daysong.vendors.revenuecat.client import RevenueCat, Subscribers
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno.client import SongMaker, Suno
 from daysong.vendors.vapi.client import Telephone, Vapi
-from daysong.workflows import (
-    account_deletion,
-    call_reaper,
-    call_to_diary,
-    call_words,
-    diary_removal,
-    diary_to_song,
-    orphan_files,
-    song_budget,
-    song_delivery,
-    song_files,
-    suspended_accounts,
-)
-
-ROOMS: tuple[Room, ...] = (
-    users.room,
-    accounts.room,
-    profile.room,
-    preferences.room,
-    subscriptions.billing,
-    subscriptions.room,
-    revenuecat_billing.room,
-    reconciliation.room,
-    account_deletion.room,
-    suspended_accounts.room,
-    diaries.room,
-    playback.room,
-    sharing.room,
-    own_shares.room,
-    share_views.room,
-    call_settings.room,
-    call_history.room,
-    call_internals.room,
-    diary_removal.diaries,
-    diary_removal.music_actions,
-    diary_to_song.music,
-    diary_to_song.music_actions,
-    song_budget.music,
-    song_budget.crons,
-    song_delivery.music,
-    song_files.music,
-    orphan_files.room,
-    dialing.executor,
-    dialing.integration,
-    inbound.room,
-    call_to_diary.room,
-    call_words.room,
-    call_reaper.room,
-    vapi_webhook.room,
-    revenuecat_webhook.room,
-    suno_webhook.room,
-    clerk_webhook.room,
-    retention.room,
-)
 
 
 class App:
@@ -156,7 +91,7 @@ class App:
         self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock, line=line("clerk"))
         self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock, line=line("revenuecat"))
         self._vapi = Vapi(settings.vapi, transport=transport, clock=clock, line=line("vapi"))
-        registry = Registry((*ROOMS, *testing_functions.rooms_for(settings)))
+        registry = Registry((*SURFACE, *testing_functions.modules_for(settings)))
         self.runtime = Runtime(
             settings=settings,
             registry=registry,

@@ -36,6 +36,7 @@ from daysong.kernel.functions.context import SYSTEM, Caller
 from daysong.kernel.functions.registry import Registry
 from daysong.kernel.settings import Settings
 from daysong.sandbox.app import Sandbox
+from daysong.surface import SURFACE
 
 command_line = CommandLine(
     name="daysong", help="A diary entry becomes a song: the backend.", version=version("daysong")
@@ -179,7 +180,7 @@ def call(
 @command_line.command
 def functions(*, json_: Json = False) -> None:
     """Describe every function, as docs/FUNCTIONS.md does: daysong functions > docs/FUNCTIONS.md."""
-    registry = Registry(composition.ROOMS)
+    registry = Registry(SURFACE)
     if json_:
         kinds = [{"name": one.identifier, "kind": one.kind.value.lower(), "public": one.public} for one in registry]
         _say(json.dumps(kinds, indent=2))

@@ -28,6 +28,7 @@ from daysong.sandbox.app import Sandbox
 from daysong.sandbox.music.composer import compose
 from daysong.sandbox.music.hum import hum
 from daysong.sandbox.suno.tasks import Compose
+from daysong.surface import SURFACE
 from daysong.transport.callers.viewers import viewer_of
 from daysong.transport.server.server import Server, listen
 from daysong.transport.sync.hub import Limits
@@ -51,7 +52,7 @@ HASH_KEY = "a-hash-key-for-tests"
 
 def functions() -> list[Function]:
     """Every function of the product, by name."""
-    return list(Registry(composition.ROOMS))
+    return list(Registry(SURFACE))
 
 
 def public_functions() -> list[Function]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from daysong.kernel.functions.registry import Kind
+from daysong.kernel.functions.declarations import Kind
 from rehearsal.world import functions
 
 DECISIONS = Path(__file__).parent.parent / "docs" / "decisions"

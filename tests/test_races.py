@@ -22,7 +22,7 @@ from daysong.features.subscriptions.revenuecat_billing import (
 )
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.functions.context import SYSTEM, Caller, MutationContext
-from daysong.kernel.functions.registry import NoArgs
+from daysong.kernel.functions.declarations import NoArgs
 from daysong.kernel.time.clock import to_ms
 from daysong.vendors.revenuecat.events import BillingEvent, parse_event
 from daysong.workflows import account_deletion, call_to_diary, diary_removal, diary_to_song, song_files

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from daysong import app as composition
 from daysong.commands.functions import document
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, NoArgs, Registry, Result, Room, given
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, given, mutation, query
+from daysong.kernel.functions.registry import Registry, module
+from daysong.surface import SURFACE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "FUNCTIONS.md"
 
@@ -43,17 +44,14 @@ def agreed() -> dict[str, str]:
 
 def test_f10_the_public_functions_are_those_agreed_on_and_no_others() -> None:
     """Whatever else is registered is internal."""
-    there = {function.identifier: function.kind.value for function in Registry(composition.ROOMS) if function.public}
+    there = {function.identifier: function.kind.value for function in Registry(SURFACE) if function.public}
     assert there == agreed()
 
 
 def test_the_document_is_what_is_registered() -> None:
     """If this fails: `daysong functions > docs/FUNCTIONS.md`."""
     written = DOCUMENT.read_text(encoding="utf-8")
-    assert written == document(Registry(composition.ROOMS)), "run: daysong functions > docs/FUNCTIONS.md"
-
-
-room = Room("garden")
+    assert written == document(Registry(SURFACE)), "run: daysong functions > docs/FUNCTIONS.md"
 
 
 class Plant(Args):
@@ -83,7 +81,7 @@ class Nothing(Result):
     reason: str
 
 
-@room.mutation()
+@mutation
 async def plant(ctx: MutationContext, args: Plant) -> Bed:
     """Plant something
     in a bed.
@@ -93,10 +91,13 @@ async def plant(ctx: MutationContext, args: Plant) -> Bed:
     return Bed(id="bed", plants=given(None))
 
 
-@room.query(public=True)
+@query
 async def beds(ctx: QueryContext, args: NoArgs) -> list[Bed] | Nothing | None:
     """All beds."""
     return None
+
+
+room = module("garden", public=(beds,), internal=(plant,))
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from daysong.commands import webhooks
+from daysong.kernel import inbox
 from daysong.kernel.errors import DaysongError
-from daysong.transport.webhooks import clerk as clerk_webhook
-from daysong.transport.webhooks import inbox
-from daysong.transport.webhooks.inbox import Event, NoSuchEvent
+from daysong.kernel.inbox import Event, NoSuchEvent
+from daysong.workflows.vendor_events import handle_clerk_event
 from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ async def daysong(world: World, *words: str) -> tuple[int, str]:
 async def test_a_dead_letter_can_be_found_looked_at_and_replayed(world: World) -> None:
     """All of it from the command line."""
     event = Event(vendor="clerk", event_id="msg_1", type="user.created", body=BODY, subject="user_1")
-    await inbox.receive(world.app.runtime, event, clerk_webhook.handle_clerk_event)
+    await inbox.receive(world.app.runtime, event, handle_clerk_event)
     await world.db.pool.execute("update jobs set status = 'dead', failures = 8, last_error = 'OSError in hear'")
     event_id = await world.db.pool.fetchval("select id from webhook_events")
 

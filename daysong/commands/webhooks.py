@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from daysong.app import App
+from daysong.kernel import inbox
 from daysong.kernel.errors import DaysongError
-from daysong.transport.webhooks import inbox
 
 Tell = Callable[[str], None]
 FIELDS = (

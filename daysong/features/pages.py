@@ -17,7 +17,8 @@ from msgspec import UNSET, UnsetType
 
 from daysong.kernel.errors import ArgumentValidationError, ExpectedError
 from daysong.kernel.functions.context import QueryContext
-from daysong.kernel.functions.registry import Args, Result, explain
+from daysong.kernel.functions.declarations import Args, Result
+from daysong.kernel.functions.validation import explain
 from daysong.kernel.ids import LENGTH, TypedId
 from daysong.kernel.time.clock import EPOCH
 

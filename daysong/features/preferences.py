@@ -13,9 +13,7 @@ from daysong.features.phone_calls.settings import checked_language
 from daysong.features.subscriptions import accounts
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, NoArgs, Result, Room
-
-room = Room("users")
+from daysong.kernel.functions.declarations import Args, NoArgs, Result, mutation, query
 
 
 class UserSettings(Result):
@@ -42,7 +40,7 @@ class UpdateSettings(Args):
 COLUMNS = "timezone, language, show_name_on_shares"
 
 
-@room.query(public=True, reads=("users",))
+@query(reads=("users",))
 async def get_settings(ctx: QueryContext, args: NoArgs) -> UserSettings | None:  # noqa: ARG001
     """Return the caller's settings; null to an anonymous caller, and until there is an account."""
     if ctx.caller.subject is None:
@@ -54,7 +52,7 @@ async def get_settings(ctx: QueryContext, args: NoArgs) -> UserSettings | None: 
     return None if row is None else _shown(row)
 
 
-@room.mutation(public=True)
+@mutation
 async def update_settings(ctx: MutationContext, args: UpdateSettings) -> UserSettings:
     """Change the caller's settings, and return all of them. Errors: InvalidTimezone, InvalidLanguage."""
     owner = await accounts.of_caller(ctx)

@@ -13,9 +13,7 @@ from daysong.features.subscriptions.rules import LONGEST_PERIOD
 from daysong.features.subscriptions.status import READS, SubscriptionOfProfile, status_columns, status_of
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import QueryContext
-from daysong.kernel.functions.registry import NoArgs, Result, Room, given
-
-room = Room("users")
+from daysong.kernel.functions.declarations import NoArgs, Result, given, query
 
 
 class ProfileOfUser(Result):
@@ -50,7 +48,7 @@ PROFILE_SQL = f"""
     where {IS_CALLER}"""  # noqa: S608 - constants
 
 
-@room.query(public=True, reads=(*READS, *minutes.READS, "call_settings"))
+@query(reads=(*READS, *minutes.READS, "call_settings"))
 async def get_user_profile(ctx: QueryContext, args: NoArgs) -> Profile | None:  # noqa: ARG001
     """The caller, how their subscription stands, and when they are called; None for nobody and without an account."""
     if ctx.caller.subject is None:

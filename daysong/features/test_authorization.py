@@ -9,7 +9,8 @@ import httpx2
 import msgspec
 import pytest
 
-from daysong.kernel.functions.registry import Function, Kind
+from daysong.kernel.functions.declarations import Kind
+from daysong.kernel.functions.registry import Function
 from rehearsal import library
 from rehearsal.calls import call_history
 from rehearsal.library import Song

@@ -13,7 +13,7 @@ from daysong.features.diaries import store
 from daysong.features.music import playback
 from daysong.features.pages import NEWEST, OLDEST, InvalidCursor, Place, place_of
 from daysong.kernel.functions.context import Caller, QueryContext
-from daysong.kernel.functions.registry import Handler, NoArgs
+from daysong.kernel.functions.declarations import Handler, NoArgs
 from daysong.kernel.ids import DiaryId, MusicId
 from rehearsal import library
 from rehearsal.world import FunctionError, Person, World

@@ -8,7 +8,8 @@ import pytest
 
 from daysong.features.test_arguments import valid
 from daysong.kernel.functions.context import Notes
-from daysong.kernel.functions.registry import Function, Kind
+from daysong.kernel.functions.declarations import Kind
+from daysong.kernel.functions.registry import Function
 from rehearsal.world import Person, World, public_functions
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,8 @@ import pytest
 
 from daysong.kernel.database.transactions import Database
 from daysong.kernel.functions.context import SYSTEM, Caller
-from daysong.kernel.functions.registry import Handler, NoArgs, Registry, Room
+from daysong.kernel.functions.declarations import Handler, NoArgs
+from daysong.kernel.functions.registry import Module, Registry
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.jobs.queue import Cron, Job, Queue
 from daysong.kernel.jobs.worker import Worker
@@ -50,7 +51,7 @@ class Kernel:
     def __init__(
         self,
         url: str,
-        *rooms: Room,
+        *rooms: Module,
         clock: Clock | None = None,
         services: Mapping[type, Any] | None = None,
         max_connections: int = 20,
@@ -132,7 +133,7 @@ async def make_kernel(anyio_backend: str, database_url: str) -> AsyncIterator[Ma
         await connection.execute("drop table if exists tally, notes;" + TABLES)
         stack.push_async_callback(connection.execute, "drop table tally, notes")
 
-        async def make(*rooms: Room, **options: Any) -> Kernel:
+        async def make(*rooms: Module, **options: Any) -> Kernel:
             kernel = Kernel(database_url, *rooms, **options)
             await kernel.database.open()
             stack.push_async_callback(kernel.database.close)

@@ -46,7 +46,7 @@ NO = frozenset({"", "0", "false", "no", "off"})
 # side by side fit into PostgreSQL's usual 100.
 DATABASE_POOL = 16
 STATEMENT_CACHE = 100
-# Days that rows are kept, and the fewest that may be chosen; transport/retention.py says which rows.
+# Days that rows are kept, and the fewest that may be chosen; workflows/retention.py says which rows.
 RETENTION_DAYS = {
     "jobs": (8, 8),
     "dead_jobs": (90, 8),

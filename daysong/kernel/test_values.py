@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daysong.kernel import values
-from daysong.kernel.functions.registry import Result
+from daysong.kernel.functions.declarations import Result
 from daysong.kernel.ids import DiaryId
 from daysong.kernel.values import Int64, MalformedValue, UnstorableText
 

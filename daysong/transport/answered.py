@@ -71,7 +71,7 @@ async def find(db: Reader, request: Request) -> Answer | None:
 
 
 async def record(ctx: MutationContext, request: Request, answer: Answer) -> int:
-    """Keep the answer until it is over (transport/retention.py), or the account is erased; return the transaction's id.
+    """Keep the answer until it is over (workflows/retention.py), or the account is erased; return the transaction's id.
 
     AnsweredMeanwhile when there is one already.
     """

@@ -27,7 +27,8 @@ from daysong.kernel.errors import (
 )
 from daysong.kernel.functions.arguments import BadArguments
 from daysong.kernel.functions.context import Caller, Notes
-from daysong.kernel.functions.registry import Function, Kind
+from daysong.kernel.functions.declarations import Kind
+from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.time.clock import Clock
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from litestar import Litestar
 
 from daysong.kernel.database.transactions import Database
-from daysong.kernel.functions.registry import Registry, Room
+from daysong.kernel.functions.registry import Module, Registry
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.jobs.queue import Queue
 from daysong.kernel.settings import Settings, load
@@ -94,7 +94,7 @@ async def make_app(
     """Builds an app of some rooms: `await make_app(room, production=True)`; other options go to `http.create`."""
     async with AsyncExitStack() as stack:
 
-        async def make(*rooms: Room, production: bool = False, test_mode: bool = False, **options: Any) -> App:
+        async def make(*rooms: Module, production: bool = False, test_mode: bool = False, **options: Any) -> App:
             settings = app_settings(jwks_file, tmp_path, production=production, test_mode=test_mode)
             registry, database, clock = Registry(rooms), Database(database_url), MovableClock(NOW)
             await database.open()

@@ -6,9 +6,9 @@ from daysong.features.phone_calls.planner import execute_scheduled_calls
 from daysong.features.phone_calls.replanning import replan_calls
 from daysong.features.subscriptions.reconciliation import reconcile_stale_subscriptions
 from daysong.kernel.jobs.queue import Cron
-from daysong.transport.retention import retention
 from daysong.workflows.account_deletion import resume_erasures
 from daysong.workflows.call_reaper import reap_calls
+from daysong.workflows.retention import retention
 from daysong.workflows.song_budget import count_costs
 from daysong.workflows.song_delivery import sweep_generations
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from daysong.kernel.functions.registry import Result
+from daysong.kernel.functions.declarations import Result
 from daysong.transport import encoding
 
 pytestmark = pytest.mark.anyio

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from daysong.kernel.functions.registry import Kind
+from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.limits.lanes import SHARES, Lane, slots
 from daysong.transport.schedule import TIMETABLE
 from rehearsal.world import functions

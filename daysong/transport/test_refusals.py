@@ -7,12 +7,11 @@ import httpx2
 import pytest
 
 from daysong.kernel.functions.context import QueryContext
-from daysong.kernel.functions.registry import Args, Room
+from daysong.kernel.functions.declarations import Args, query
+from daysong.kernel.functions.registry import module
 from daysong.transport.conftest import App, MakeApp
 
 pytestmark = pytest.mark.anyio
-
-room = Room("values")
 
 
 class Echo(Args):
@@ -21,10 +20,13 @@ class Echo(Args):
     value: Any = None
 
 
-@room.query(public=True)
+@query
 async def echo(ctx: QueryContext, args: Echo) -> Any:
     """Never gets to say it back."""
     raise AssertionError("a function ran")
+
+
+room = module("values", public=(echo,))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def app(make_app: MakeApp) -> App:
-    return await make_app(*testing_functions.ROOMS, test_mode=True)
+    return await make_app(*testing_functions.MODULES, test_mode=True)
 
 
 async def value(app: App, kind: str, path: str, args: Any = None, **options: Any) -> Any:

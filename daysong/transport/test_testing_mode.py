@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import NoArgs, Room
+from daysong.kernel.functions.declarations import NoArgs, action, mutation, query
+from daysong.kernel.functions.registry import module
 from daysong.kernel.time.clock import to_ms
 from daysong.transport import testing_mode
 from daysong.transport.conftest import ISSUER, NOW, App, MakeApp, Token, admin, bearer
@@ -17,25 +18,26 @@ pytestmark = pytest.mark.anyio
 LATER = NOW + timedelta(days=3)
 AT_LATER = {"Daysong-Now": str(int(to_ms(LATER)))}
 
-room = Room("clock")
 
-
-@room.query(public=True)
+@query
 async def time(ctx: QueryContext, args: NoArgs) -> float:
     """What time it is to a query."""
     return to_ms(ctx.now)
 
 
-@room.mutation(public=True)
+@mutation
 async def time_mutation(ctx: MutationContext, args: NoArgs) -> float:
     """What time it is to a mutation."""
     return to_ms(ctx.now)
 
 
-@room.action(public=True)
+@action
 async def time_action(ctx: ActionContext, args: NoArgs) -> float:
     """What time it is to a query that an action runs."""
     return await ctx.run_query(time, NoArgs())
+
+
+room = module("clock", public=(time, time_mutation, time_action))
 
 
 @dataclass

@@ -13,7 +13,8 @@ import msgspec
 
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.functions.context import ActionContext, Caller, MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, NoArgs, Result, Room
+from daysong.kernel.functions.declarations import Args, NoArgs, Result, action, mutation, query
+from daysong.kernel.functions.registry import Module, module, named
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import to_ms
 from daysong.kernel.values import Int64
@@ -22,22 +23,8 @@ LONGEST_DELAY_MS = 10_000
 LARGEST_PAGE = 1000
 LARGEST_ECHO = 16 * 2**20
 
-counter = Room("counter")
-todos = Room("todos")
-errors = Room("errors")
-echoes = Room("values")
-auth = Room("auth")
-actions = Room("actions")
-internal = Room("internalFns")
-
-ROOMS = (counter, todos, errors, echoes, auth, actions, internal)
 
 ShortText = Annotated[str, msgspec.Meta(max_length=1000)]
-
-
-def rooms_for(settings: Settings) -> tuple[Room, ...]:
-    """These rooms in test mode outside of production; none otherwise."""
-    return ROOMS if settings.test_mode and not settings.production else ()
 
 
 class Key(Args):
@@ -57,13 +44,13 @@ async def _count(ctx: QueryContext, key: str) -> int:
     return await ctx.db.fetchval("select value from testing_counters where key = $1", key) or 0
 
 
-@counter.query(public=True, reads=("testing_counters",))
+@query(reads=("testing_counters",))
 async def get(ctx: QueryContext, args: Key) -> int:
     """The counter's number, 0 at first."""
     return await _count(ctx, args.key)
 
 
-@counter.query(public=True, reads=("testing_counters",))
+@query(reads=("testing_counters",))
 async def logs(ctx: QueryContext, args: Key) -> int:
     """The counter's number, with a line for the caller's console."""
     count = await _count(ctx, args.key)
@@ -71,7 +58,7 @@ async def logs(ctx: QueryContext, args: Key) -> int:
     return count
 
 
-@counter.mutation(public=True)
+@mutation
 async def increment(ctx: MutationContext, args: Increment) -> int:
     """Raise the counter; its new number."""
     raised: int = await ctx.db.fetchval(
@@ -83,7 +70,7 @@ async def increment(ctx: MutationContext, args: Increment) -> int:
     return raised
 
 
-@counter.mutation(public=True)
+@mutation
 async def noop(ctx: MutationContext, args: NoArgs) -> None:
     """Change nothing."""
 
@@ -162,14 +149,14 @@ def _place(cursor: str | None) -> int:
     return int(cursor)
 
 
-@todos.query(public=True, name="list", reads=("testing_todos",))
+@query(reads=("testing_todos",))
 async def list_todos(ctx: QueryContext, args: Channel) -> list[Todo]:
     """A list, in the order added."""
     ctx.depends_on(args.channel)
     return [_todo(row) for row in await ctx.db.fetch(TODOS_SQL, args.channel, 0, None, None)]
 
 
-@todos.query(public=True, reads=("testing_todos",))
+@query(reads=("testing_todos",))
 async def page(ctx: QueryContext, args: PageOf) -> Page:
     """A page of a list. Run again with its journal, it ends where it ended before, however many lines are in it now."""
     ctx.depends_on(args.channel)
@@ -189,7 +176,7 @@ async def page(ctx: QueryContext, args: PageOf) -> Page:
     return Page(page=[_todo(row) for row in rows], is_done=end == END, continue_cursor=end)
 
 
-@todos.mutation(public=True)
+@mutation
 async def add(ctx: MutationContext, args: NewTodo) -> str:
     """Add a line; its id."""
     place = await ctx.db.fetchval(
@@ -230,50 +217,50 @@ def _plain(tag: str) -> NoReturn:
     raise RuntimeError(f"plain failure {tag}")
 
 
-@errors.query(public=True, name="convex_query")
+@query
 async def expected_query(ctx: QueryContext, args: NoArgs) -> None:  # noqa: ARG001
     """Fail with data."""
     _teapot()
 
 
-@errors.mutation(public=True, name="convex_mutation")
+@mutation
 async def expected_mutation(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
     """Fail with data."""
     _teapot()
 
 
-@errors.action(public=True, name="convex_action")
+@action
 async def expected_action(ctx: ActionContext, args: NoArgs) -> None:  # noqa: ARG001
     """Fail with data."""
     _teapot()
 
 
-@errors.query(public=True, name="plain_query")
+@query
 async def unexpected_query(ctx: QueryContext, args: Tag) -> None:  # noqa: ARG001
     """Fail unexpectedly."""
     _plain(args.tag)
 
 
-@errors.mutation(public=True, name="plain_mutation")
+@mutation
 async def unexpected_mutation(ctx: MutationContext, args: Tag) -> None:  # noqa: ARG001
     """Fail unexpectedly."""
     _plain(args.tag)
 
 
-@errors.action(public=True, name="plain_action")
+@action
 async def unexpected_action(ctx: ActionContext, args: Tag) -> None:  # noqa: ARG001
     """Fail unexpectedly."""
     _plain(args.tag)
 
 
-@errors.mutation(public=True)
+@mutation
 async def fail_after_write(ctx: MutationContext, args: Key) -> None:
     """Raise the counter, then fail: no trace of it remains."""
     await increment(ctx, Increment(key=args.key))
     _plain("after a write")
 
 
-@errors.query(public=True, reads=("testing_counters",))
+@query(reads=("testing_counters",))
 async def when_odd(ctx: QueryContext, args: Key) -> int:
     """The counter's number; when that is odd, fail with it."""
     count = await _count(ctx, args.key)
@@ -288,37 +275,37 @@ class Echo(Args):
     value: Any
 
 
-@echoes.query(public=True, name="echo_query", verbatim=True, largest=LARGEST_ECHO)
+@query(verbatim=True, largest=LARGEST_ECHO)
 async def echo_query(ctx: QueryContext, args: Echo) -> Any:  # noqa: ARG001
     """The value."""
     return args.value
 
 
-@echoes.mutation(public=True, name="echo_mutation", verbatim=True, largest=LARGEST_ECHO)
+@mutation(verbatim=True, largest=LARGEST_ECHO)
 async def echo_mutation(ctx: MutationContext, args: Echo) -> Any:  # noqa: ARG001
     """The value."""
     return args.value
 
 
-@echoes.action(public=True, name="echo_action", verbatim=True, largest=LARGEST_ECHO)
+@action(verbatim=True, largest=LARGEST_ECHO)
 async def echo_action(ctx: ActionContext, args: Echo) -> Any:  # noqa: ARG001
     """The value."""
     return args.value
 
 
-@auth.query(public=True)
+@query
 async def whoami(ctx: QueryContext, args: NoArgs) -> str | None:  # noqa: ARG001
     """The caller's subject, or null."""
     return ctx.caller.subject
 
 
-@auth.mutation(public=True)
+@mutation
 async def whoami_mutation(ctx: MutationContext, args: NoArgs) -> str | None:  # noqa: ARG001
     """The caller's subject, or null."""
     return ctx.caller.subject
 
 
-@auth.action(public=True)
+@action
 async def whoami_action(ctx: ActionContext, args: NoArgs) -> str | None:  # noqa: ARG001
     """The caller's subject, or null."""
     return ctx.caller.subject
@@ -328,7 +315,7 @@ def _identity(caller: Caller) -> dict[str, Any] | None:
     return None if caller.subject is None else dict(caller.attributes)
 
 
-@auth.query(public=True)
+@query
 async def identity(ctx: QueryContext, args: NoArgs) -> dict[str, Any] | None:  # noqa: ARG001
     """All that the caller's token says of them, or null."""
     return _identity(ctx.caller)
@@ -342,20 +329,55 @@ class Sum(Args):
     delay_ms: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_DELAY_MS)] = 0
 
 
-@actions.action(public=True, name="add")
+@action
 async def add_up(ctx: ActionContext, args: Sum) -> float:  # noqa: ARG001
     """The sum, after a while."""
     await asyncio.sleep(args.delay_ms / 1000)
     return args.a + args.b
 
 
-@actions.action(public=True)
+@action
 async def increment_via(ctx: ActionContext, args: Key) -> int:
     """Raise the counter by way of a mutation; its new number."""
     return await ctx.run_mutation(increment, Increment(key=args.key))
 
 
-@internal.query()
+@query
 async def secret(ctx: QueryContext, args: NoArgs) -> str:  # noqa: ARG001
     """What only the admin key may see."""
     return "internal-ok"
+
+
+MODULES = (
+    module("counter", public=(get, logs, increment, noop)),
+    module("todos", public=(named("list", list_todos), page, add)),
+    module(
+        "errors",
+        public=(
+            named("convex_query", expected_query),
+            named("convex_mutation", expected_mutation),
+            named("convex_action", expected_action),
+            named("plain_query", unexpected_query),
+            named("plain_mutation", unexpected_mutation),
+            named("plain_action", unexpected_action),
+            fail_after_write,
+            when_odd,
+        ),
+    ),
+    module(
+        "values",
+        public=(
+            named("echo_query", echo_query),
+            named("echo_mutation", echo_mutation),
+            named("echo_action", echo_action),
+        ),
+    ),
+    module("auth", public=(whoami, whoami_mutation, whoami_action, identity)),
+    module("actions", public=(named("add", add_up), increment_via)),
+    module("internalFns", internal=(secret,)),
+)
+
+
+def modules_for(settings: Settings) -> tuple[Module, ...]:
+    """These rooms in test mode outside of production; none otherwise."""
+    return MODULES if settings.test_mode and not settings.production else ()

@@ -29,7 +29,7 @@ from daysong.kernel import logs
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Retry, Room
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, Retry, action, mutation, query
 from daysong.kernel.ids import ErasureId, UserId
 from daysong.vendors.clerk.client import ClerkUsers
 from daysong.vendors.storage import FileStore
@@ -37,7 +37,6 @@ from daysong.vendors.vapi.client import Telephone
 
 log = logs.get_logger("accounts")
 
-room = Room("users")
 
 # Rows of one kind in one transaction: a few dozen milliseconds.
 AT_ONCE = 500
@@ -92,7 +91,7 @@ class Leaving(Result):
     tables: list[str]
 
 
-@room.mutation(public=True)
+@mutation
 async def delete_account(ctx: MutationContext, args: NoArgs) -> DeletedAccount:  # noqa: ARG001
     """Close the caller's account at once, and have everything that was theirs erased. Nothing brings it back."""
     user_id = await accounts.of_caller(ctx, although_suspended=True)
@@ -149,7 +148,7 @@ async def close_for_clerk(ctx: MutationContext, clerk_id: str) -> str:
     return "erasure begun"
 
 
-@room.action(retry=PATIENCE)
+@action(retry=PATIENCE)
 async def erase_account(ctx: ActionContext, args: OneErasure) -> None:
     """Erase everything of a closed account. A job; safe to be killed anywhere and to run twice."""
     left = TRANSACTIONS_PER_RUN
@@ -208,7 +207,7 @@ async def _forget_calls(ctx: ActionContext, vapi_call_ids: Sequence[str]) -> Non
             await telephone.delete(vapi_call_id)
 
 
-@room.query()
+@query
 async def erasure(ctx: QueryContext, args: OneErasure) -> Leaving | None:
     """What an erasure has to do; None when it is done."""
     row = await ctx.db.fetchrow(
@@ -224,7 +223,7 @@ async def erasure(ctx: QueryContext, args: OneErasure) -> Leaving | None:
     return Leaving(user_id=row["id"], clerk_id=row["clerk_id"], clerk_gone=row["clerk_gone"], tables=tables)
 
 
-@room.query()
+@query
 async def some_files(ctx: QueryContext, args: OneTable) -> list[str]:
     """Up to 500 stored files of the person."""
     rows = await ctx.db.fetch(
@@ -235,7 +234,7 @@ async def some_files(ctx: QueryContext, args: OneTable) -> list[str]:
     return [row["id"] for row in rows]
 
 
-@room.query()
+@query
 async def some_calls(ctx: QueryContext, args: OneTable) -> list[CallAtVapi]:
     """Some calls of the person, with VAPI's ids."""
     if args.table not in CALLS:
@@ -248,7 +247,7 @@ async def some_calls(ctx: QueryContext, args: OneTable) -> list[CallAtVapi]:
     return [CallAtVapi(id=row["id"], vapi_call_id=row["vapi_call_id"]) for row in rows]
 
 
-@room.mutation()
+@mutation
 async def erase_rows(ctx: MutationContext, args: OneTable) -> bool:
     """Erase up to 500 rows of one table, or of what mentions them; whether there may be more."""
     user_id = await _leaving_user(ctx.db, args.erasure_id)
@@ -312,7 +311,7 @@ def _names(rows: list[asyncpg.Record]) -> list[str]:
     return [name for row in rows for name in row["names"]]
 
 
-@room.mutation()
+@mutation
 async def go_on_later(ctx: MutationContext, args: OneErasure) -> None:
     """Leave the rest of an erasure to another job."""
     await _schedule_run(ctx, args.erasure_id, str(int(args.run) + 1) if args.run.isdigit() else f"{args.run}+")
@@ -322,7 +321,7 @@ async def _schedule_run(ctx: MutationContext, erasure_id: str, run: str) -> None
     await ctx.schedule(erase_account, OneErasure(erasure_id=erasure_id, run=run), key=f"erase {erasure_id} {run}")
 
 
-@room.mutation()
+@mutation
 async def erase_user(ctx: MutationContext, args: OneErasure) -> bool:
     """Erase the account's row, the last thing there is; False when something came in between and is to go first."""
     row = await ctx.db.fetchrow(
@@ -352,7 +351,7 @@ async def _schema(db: Transaction) -> Any:
     return await db.fetchval(belongings.SCHEMA_SQL)
 
 
-@room.mutation()
+@mutation
 async def resume_erasures(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
     """Take up erasures again that no job is left to do, once a day each."""
     rows = await ctx.db.fetch(

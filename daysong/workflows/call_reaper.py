@@ -10,14 +10,13 @@ from daysong.features.phone_calls.rules import LONGEST_CALL, REPORT_OVERDUE
 from daysong.features.subscriptions import minutes
 from daysong.kernel import logs
 from daysong.kernel.functions.context import ActionContext, MutationContext
-from daysong.kernel.functions.registry import Args, NoArgs, Room
+from daysong.kernel.functions.declarations import Args, NoArgs, action, mutation
 from daysong.kernel.limits.lanes import Lane
 from daysong.vendors.vapi.client import Telephone
 from daysong.vendors.vapi.reports import Call
 from daysong.workflows.call_to_diary import VapiCall, apply_report
 from daysong.workflows.call_words import forget_deleted
 
-room = Room("callReaper")
 log = logs.get_logger("calls")
 
 LOOKED_AT_ONCE = 200
@@ -30,7 +29,7 @@ class Polled(Args):
     call: Call | None
 
 
-@room.mutation()
+@mutation
 async def reap_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
     """Have it looked up how calls went that should have been reported by now. A cron."""
     rows = await ctx.db.fetch(
@@ -61,7 +60,7 @@ async def reap_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG00
         await dispatch(ctx)
 
 
-@room.mutation()
+@mutation
 async def give_up_poll(ctx: MutationContext, args: VapiCall) -> None:
     """VAPI cannot be asked about a call: the next look asks again; after an hour and a half, it has no report."""
     since = await _since(ctx, args.vapi_call_id)
@@ -69,7 +68,7 @@ async def give_up_poll(ctx: MutationContext, args: VapiCall) -> None:
         await _close(ctx, args.vapi_call_id)
 
 
-@room.action(on_exhausted=give_up_poll, lane=Lane.CALLS)
+@action(on_exhausted=give_up_poll, lane=Lane.CALLS)
 async def poll_call(ctx: ActionContext, args: VapiCall) -> None:
     """Ask VAPI how a call went. A job; safe to run twice."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
@@ -77,7 +76,7 @@ async def poll_call(ctx: ActionContext, args: VapiCall) -> None:
     await ctx.run_mutation(apply_polled, Polled(vapi_call_id=args.vapi_call_id, call=found))
 
 
-@room.mutation()
+@mutation
 async def apply_polled(ctx: MutationContext, args: Polled) -> None:
     """What VAPI says of a call: its report, if it is over; else, after an hour and a half, that there is none.
 

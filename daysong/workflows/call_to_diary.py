@@ -38,7 +38,7 @@ from daysong.kernel import logs
 from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, Result, Retry, Room
+from daysong.kernel.functions.declarations import Args, IdText, Result, Retry, action, mutation, query
 from daysong.kernel.ids import UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.lanes import Lane
@@ -50,7 +50,6 @@ from daysong.workflows import song_budget
 from daysong.workflows.diary_to_song import request_suno_generation
 from daysong.workflows.song_delivery import OneGeneration
 
-room = Room("callDiaryWorkflow")
 log = logs.get_logger("calls")
 
 
@@ -215,7 +214,7 @@ async def _consent(
     return False, "refused" if refused else "no consent"
 
 
-@room.mutation()
+@mutation
 async def use_own_words(ctx: MutationContext, args: OneSession) -> None:
     """Nobody could write the entry: what the person said is the entry, word for word."""
     row = await ctx.db.fetchrow("select transcript from call_sessions where id = $1", args.session_id)
@@ -228,7 +227,7 @@ def _own_words(turns: list[Turn]) -> str:
     return "\n\n".join(turn.text for turn in turns if turn.role == "user")
 
 
-@room.action(on_exhausted=use_own_words, lane=Lane.CALLS)
+@action(on_exhausted=use_own_words, lane=Lane.CALLS)
 async def generate_diary_from_call(ctx: ActionContext, args: OneSession) -> None:
     """Write down what was told in a call as an entry. A job; safe to be killed anywhere and to run twice."""
     told = await ctx.run_query(told_in_call, args)
@@ -249,7 +248,7 @@ async def generate_diary_from_call(ctx: ActionContext, args: OneSession) -> None
     await ctx.run_mutation(save_call_diary, CallDiary(session_id=args.session_id, content=content))
 
 
-@room.query()
+@query
 async def told_in_call(ctx: QueryContext, args: OneSession) -> Told | None:
     """What was told in a call whose entry is yet to be written; None when it is written, or never will be."""
     row = await ctx.db.fetchrow(
@@ -270,7 +269,7 @@ async def told_in_call(ctx: QueryContext, args: OneSession) -> Told | None:
     )
 
 
-@room.mutation()
+@mutation
 async def save_call_diary(ctx: MutationContext, args: CallDiary) -> None:
     """Keep the entry of a call, and set out to make its song; a second time changes nothing."""
     session = await ctx.db.fetchrow(
@@ -301,7 +300,7 @@ async def save_call_diary(ctx: MutationContext, args: CallDiary) -> None:
     await ctx.schedule(generate_music_for_call_diary, OneDiary(diary_id=diary_id), key=f"song of {diary_id}")
 
 
-@room.action(lane=Lane.SONGS)
+@action(lane=Lane.SONGS)
 async def generate_music_for_call_diary(ctx: ActionContext, args: OneDiary) -> None:
     """Set out to make the song of an entry that was told in a call. A job; safe to run twice."""
     owner = await ctx.run_query(owner_of, args)
@@ -315,7 +314,7 @@ async def generate_music_for_call_diary(ctx: ActionContext, args: OneDiary) -> N
             await song_budget.cancel(ctx, reserved)
 
 
-@room.query()
+@query
 async def owner_of(ctx: QueryContext, args: OneDiary) -> str | None:
     """Whose entry it is; None when it or its owner is gone, or the account is suspended."""
     return await _owner(ctx.db, args.diary_id)
@@ -331,7 +330,7 @@ async def _owner(db: Reader, diary_id: str) -> UserId | None:
     return None if owner is None else UserId(owner)
 
 
-@room.mutation()
+@mutation
 async def begin_call_song(ctx: MutationContext, args: CallSong) -> str:
     """Charge, generation and job in one transaction, unless there was a song before; says in a word what came of it.
 
@@ -364,7 +363,7 @@ async def _forget(ctx: MutationContext, call_id: str) -> None:
 
 
 # For more than a day: what nobody agreed to is there as long as it is not deleted.
-@room.action(retry=Retry(attempts=40, longest=timedelta(hours=1)), lane=Lane.CALLS)
+@action(retry=Retry(attempts=40, longest=timedelta(hours=1)), lane=Lane.CALLS)
 async def forget_call(ctx: ActionContext, args: VapiCall) -> None:
     """Delete a call at VAPI: one without consent, or one whose words its user deleted."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface

@@ -6,10 +6,8 @@ from daysong.features.phone_calls import sessions
 from daysong.features.subscriptions import accounts
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.functions.context import MutationContext
-from daysong.kernel.functions.registry import Args, IdText, Room
+from daysong.kernel.functions.declarations import Args, IdText, mutation
 from daysong.workflows.call_to_diary import VapiCall, forget_call
-
-room = Room("callJobs")
 
 
 class CallSessionNotFound(ExpectedError):
@@ -26,7 +24,7 @@ class DeleteCallSession(Args):
     session_id: IdText
 
 
-@room.mutation(public=True)
+@mutation
 async def delete_call_session(ctx: MutationContext, args: DeleteCallSession) -> None:
     """Delete what was said in a call of the caller, here and at VAPI; its entry stays. CallSessionNotFound."""
     owner = await accounts.of_caller(ctx)

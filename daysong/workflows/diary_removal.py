@@ -13,14 +13,11 @@ from daysong.features.music import generations
 from daysong.features.subscriptions import accounts
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.functions.context import ActionContext, MutationContext
-from daysong.kernel.functions.registry import Args, IdText, Retry, Room
+from daysong.kernel.functions.declarations import Args, IdText, Retry, action, mutation
 from daysong.kernel.limits.lanes import Lane
 from daysong.vendors.storage import FileStore
 from daysong.workflows.call_words import delete_words_of_entry
 from daysong.workflows.song_files import file_id_of
-
-diaries = Room("diaries")
-music_actions = Room("musicActions")
 
 # A copy that was on its way to the storage when its entry went is there after the first removal, but before this one.
 LATE_COPIES = timedelta(hours=1)
@@ -38,7 +35,7 @@ class StoredFiles(Args):
     file_ids: list[str]
 
 
-@diaries.mutation(public=True)
+@mutation
 async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
     """Delete an entry and all that was made of it; gone already is fine, Forbidden when it is another's.
 
@@ -73,7 +70,7 @@ async def _files_of(db: Transaction, diary_id: str) -> list[str]:
     return sorted(recorded | expected)
 
 
-@music_actions.action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)), lane=Lane.FILES)
+@action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)), lane=Lane.FILES)
 async def remove_stored_files(ctx: ActionContext, args: StoredFiles) -> None:
     """Remove files from our storage. A job; what is not there any more is removed."""
     await ctx.vendor(FileStore).delete(args.file_ids)

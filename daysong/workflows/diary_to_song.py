@@ -26,7 +26,7 @@ from daysong.features.subscriptions import accounts, revenuecat_billing, usage
 from daysong.kernel import logs
 from daysong.kernel.errors import DatabaseUnavailable, TooBusy, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext
-from daysong.kernel.functions.registry import Args, IdText, Result, Retry, Room
+from daysong.kernel.functions.declarations import Args, IdText, Result, Retry, action, mutation
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.lanes import Lane
@@ -38,8 +38,6 @@ from daysong.workflows.song_delivery import OneGeneration
 
 log = logs.get_logger("songs")
 
-music = Room("music")
-music_actions = Room("musicActions")
 
 # Seconds: how long what Suno answered is tried to be written, and the longest pause between two tries.
 WRITE_FOR = 300.0
@@ -115,7 +113,7 @@ class PendingTracks(Args):
     task_id: str | None = None
 
 
-@music.mutation()
+@mutation
 async def begin_generation(ctx: MutationContext, args: BeginGeneration) -> Started:
     """Entry, charge, generation and job in one transaction."""
     owner = await accounts.of_caller(ctx)
@@ -138,7 +136,7 @@ async def begin_generation(ctx: MutationContext, args: BeginGeneration) -> Start
     return Started(diary_id=diary_id, success=True, remaining_quota=quota.remaining)
 
 
-@music.action(public=True, also_as_mutation=begin_generation)
+@action(settled_by=begin_generation)
 async def start_diary_music_generation(ctx: ActionContext, args: StartGeneration) -> Started:
     """Save the entry and set out to make a song of it.
 
@@ -163,14 +161,14 @@ async def _refused(
     return Started(diary_id=diary_id, success=False, code=code, reason=reason, remaining_quota=quota.remaining)
 
 
-@music.mutation()
+@mutation
 async def give_up(ctx: MutationContext, args: OneGeneration) -> None:
     """No more tries: the generation fails and its charge is given back."""
     await budgets.release(ctx.db, ctx.settings, args.generation_id)
     await generations.fail(ctx.db, args.generation_id, code="exhausted", reason=GAVE_UP, now=ctx.now)
 
 
-@music_actions.action(retry=Retry(attempts=8), on_exhausted=give_up, lane=Lane.SONGS)
+@action(retry=Retry(attempts=8), on_exhausted=give_up, lane=Lane.SONGS)
 async def request_suno_generation(ctx: ActionContext, args: OneGeneration) -> None:
     """Write the lyrics and ask Suno for the song. A job; safe to be killed anywhere and to run twice."""
     work = await ctx.run_mutation(take_up, args)
@@ -239,7 +237,7 @@ async def _written_down(ctx: ActionContext, mutation: Callable[..., Awaitable[No
         pause = min(pause * 2, LONGEST_WRITE_PAUSE)
 
 
-@music.mutation()
+@mutation
 async def take_up(ctx: MutationContext, args: OneGeneration) -> Assignment | None:
     """Begin or go on with the writing; None when there is nothing left to do here."""
     row = await generations.locked(ctx.db, args.generation_id)
@@ -260,7 +258,7 @@ async def take_up(ctx: MutationContext, args: OneGeneration) -> Assignment | Non
     )
 
 
-@music.mutation()
+@mutation
 async def save_lyrics(ctx: MutationContext, args: WrittenLyrics) -> None:
     """Keep the lyrics, so that another try does not pay for them again."""
     written = args.lyrics
@@ -275,7 +273,7 @@ async def save_lyrics(ctx: MutationContext, args: WrittenLyrics) -> None:
     )
 
 
-@music.mutation()
+@mutation
 async def note_asked(ctx: MutationContext, args: OneGeneration) -> bool:
     """Note that Suno is about to be asked; False when that was noted before, and it must not be asked again."""
     noted = await generations.note_asked(ctx.db, args.generation_id, ctx.now)
@@ -284,14 +282,14 @@ async def note_asked(ctx: MutationContext, args: OneGeneration) -> bool:
     return noted
 
 
-@music.mutation()
+@mutation
 async def note_refused(ctx: MutationContext, args: OneGeneration) -> None:
     """Note that Suno certainly did not take the song: it may be asked again."""
     await generations.note_refused(ctx.db, args.generation_id, ctx.now)
     await song_budget.take_back_from_suno(ctx, args.generation_id)
 
 
-@music.mutation()
+@mutation
 async def create_pending_music_records(ctx: MutationContext, args: PendingTracks) -> None:
     """Suno is composing: keep its task, if that is known, for the generation and its two pending tracks."""
     await budgets.release(ctx.db, ctx.settings, args.generation_id)
@@ -308,7 +306,7 @@ class Failure(Args):
     reason: str
 
 
-@music.mutation()
+@mutation
 async def fail_generation(ctx: MutationContext, args: Failure) -> None:
     """End a generation in failure and give its charge back, unless it has ended already."""
     await budgets.release(ctx.db, ctx.settings, args.generation_id)

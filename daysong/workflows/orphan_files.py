@@ -6,13 +6,12 @@ from datetime import timedelta
 
 from daysong.kernel import logs
 from daysong.kernel.functions.context import ActionContext, QueryContext
-from daysong.kernel.functions.registry import Args, Room
+from daysong.kernel.functions.declarations import Args, query
 from daysong.kernel.ids import FileId
 from daysong.vendors.storage import FileStore
 
 log = logs.get_logger("files")
 
-room = Room("files")
 
 # A file is stored a moment before its row is written, and that moment may last as long as a job is tried again.
 SETTLED = timedelta(days=1)
@@ -27,7 +26,7 @@ class StoredIds(Args):
     file_ids: list[str]
 
 
-@room.query(reads=("files",))
+@query(reads=("files",))
 async def files_without_row(ctx: QueryContext, args: StoredIds) -> list[str]:
     """Those of these files that no row tells of."""
     rows = await ctx.db.fetch(

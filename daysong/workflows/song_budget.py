@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import NoArgs, Room
+from daysong.kernel.functions.declarations import NoArgs, action, query
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.budgets import ACCOUNT, NOTHING_LIMITS, Answer, Budget
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.limits.prices import Purchase
-
-music = Room("music")
-crons = Room("crons")
 
 OWN_LIMIT = "You have reached today's limit of songs. Your entry is saved; a song can be made of it tomorrow."
 COMMON_LIMIT = "So many songs were made today that no more can be made until tomorrow. Your entry is saved."
@@ -48,7 +45,7 @@ async def take_back_from_suno(ctx: MutationContext, generation_id: str) -> None:
     await budgets.take_back(ctx.db, ctx.settings, "suno", ctx.settings.costs.suno_song, subject=generation_id)
 
 
-@music.query(reads=("users",))
+@query(reads=("users",))
 async def account_of_caller(ctx: QueryContext, args: NoArgs) -> str | None:  # noqa: ARG001
     """The caller's account; None before there is one."""
     found: str | None = await ctx.db.fetchval(
@@ -57,7 +54,7 @@ async def account_of_caller(ctx: QueryContext, args: NoArgs) -> str | None:  # n
     return found
 
 
-@crons.action(lane=Lane.QUICK)
+@action(lane=Lane.QUICK)
 async def count_costs(ctx: ActionContext, args: NoArgs) -> None:  # noqa: ARG001
     """Make the counters of today's costs exact, and raise an alarm where 80 % of a cap are used."""
     await ctx.vendor(Budget).recount()

@@ -12,7 +12,7 @@ from daysong.features.music import generations, rules
 from daysong.features.music.playback import OneMusic
 from daysong.kernel import logs
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, NoArgs, Retry, Room
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Retry, action, mutation, query
 from daysong.kernel.limits.lanes import Lane
 from daysong.vendors.suno.answers import SunoCallback, SunoTrack, failure_reason, parse_tracks
 from daysong.vendors.suno.client import SongMaker
@@ -20,7 +20,6 @@ from daysong.workflows import song_audio, song_files
 
 log = logs.get_logger("songs")
 
-music = Room("music")
 
 TOO_LATE = "The song took too long. It was not counted."
 
@@ -76,7 +75,7 @@ async def adopt_task(ctx: MutationContext, generation: asyncpg.Record, task_id: 
     return True
 
 
-@music.mutation()
+@mutation
 async def fail_if_overdue(ctx: MutationContext, args: OneGeneration) -> None:
     """Fail a generation that has had all the time its stage gets."""
     generation = await generations.locked(ctx.db, args.generation_id)
@@ -126,13 +125,13 @@ async def _check_soon(ctx: MutationContext, generation_id: str, tracks: tuple[Su
     await ctx.schedule(check_audio, found, delay=delay)
 
 
-@music.mutation()
+@mutation
 async def fail_if_audio_is_overdue(ctx: MutationContext, args: FoundTracks) -> None:
     """The audio could not be fetched: the sweeper has it looked at again, until the song is overdue."""
     await fail_if_overdue(ctx, OneGeneration(generation_id=args.generation_id))
 
 
-@music.action(retry=Retry(attempts=6), on_exhausted=fail_if_audio_is_overdue, lane=Lane.SONGS)
+@action(retry=Retry(attempts=6), on_exhausted=fail_if_audio_is_overdue, lane=Lane.SONGS)
 async def check_audio(ctx: ActionContext, args: FoundTracks) -> None:
     """Look at the audio of tracks that Suno calls finished. A job; what cannot be fetched now is tried again."""
     task_id = await ctx.run_query(awaited_task, OneGeneration(generation_id=args.generation_id))
@@ -162,7 +161,7 @@ def _as_checked(track: SunoTrack) -> dict[str, Any]:
     return track.raw | {"audio_url": track.audio_url, "duration": track.duration}
 
 
-@music.mutation()
+@mutation
 async def settle_audio(ctx: MutationContext, args: CheckedTracks) -> None:
     """Complete a generation with the tracks that can be heard; where one cannot, only after its last look."""
     generation = await generations.locked(ctx.db, args.generation_id)
@@ -245,7 +244,7 @@ async def _fail(ctx: MutationContext, generation_id: str, number: int | None, re
     )
 
 
-@music.mutation()
+@mutation
 async def complete_suno_task(ctx: MutationContext, args: CompletedTask) -> None:
     """Complete a task by its id, with tracks as Suno sends them. Changes nothing when the task has ended, when no track
     has audio, or when all audio is on hosts that files are not fetched from.
@@ -266,7 +265,7 @@ class PolledTask(Args):
     reason: str
 
 
-@music.mutation()
+@mutation
 async def apply_poll(ctx: MutationContext, args: PolledTask) -> None:
     """Go on with a generation by what Suno says of its task; past the deadline, no news is a failure too."""
     generation = await generations.locked(ctx.db, args.generation_id)
@@ -281,7 +280,7 @@ async def apply_poll(ctx: MutationContext, args: PolledTask) -> None:
         await fail_if_overdue(ctx, OneGeneration(generation_id=args.generation_id))
 
 
-@music.action(retry=Retry(attempts=3), on_exhausted=fail_if_overdue, lane=Lane.SONGS)
+@action(retry=Retry(attempts=3), on_exhausted=fail_if_overdue, lane=Lane.SONGS)
 async def poll_suno_task(ctx: ActionContext, args: OneGeneration) -> None:
     """Ask Suno how a generation's task stands, since its callback may be lost."""
     task_id = await ctx.run_query(task_to_poll, args)
@@ -302,7 +301,7 @@ async def poll_suno_task(ctx: ActionContext, args: OneGeneration) -> None:
     )
 
 
-@music.query()
+@query
 async def awaited_task(ctx: QueryContext, args: OneGeneration) -> str | None:
     """The task of a generation that may still be delivered."""
     generation = await ctx.db.fetchrow(
@@ -311,7 +310,7 @@ async def awaited_task(ctx: QueryContext, args: OneGeneration) -> str | None:
     return generation["task_id"] if generation is not None and _is_awaited(generation) else None
 
 
-@music.query()
+@query
 async def task_to_poll(ctx: QueryContext, args: OneGeneration) -> str | None:
     """The task of a generation that is still composing."""
     task_id: str | None = await ctx.db.fetchval(
@@ -320,7 +319,7 @@ async def task_to_poll(ctx: QueryContext, args: OneGeneration) -> str | None:
     return task_id
 
 
-@music.mutation()
+@mutation
 async def sweep_generations(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
     """Ask Suno about songs whose callback is missing, and fail those that have had their time. A job for each."""
     for generation_id in await generations.overdue_writing(ctx.db, ctx.now - rules.WRITING_DEADLINE):
@@ -351,7 +350,7 @@ async def _next_poll(ctx: MutationContext, generation_id: str, polls: int, pause
     )
 
 
-@music.query()
+@query
 async def callback_secret(ctx: QueryContext, args: OneGeneration) -> str | None:
     """The secret in the callback address of a generation."""
     secret: str | None = await ctx.db.fetchval(

@@ -15,7 +15,7 @@ from daysong.features.music.playback import OneMusic
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, Result, Retry, Room
+from daysong.kernel.functions.declarations import Args, IdText, Result, Retry, action, mutation, query
 from daysong.kernel.ids import FileId
 from daysong.kernel.limits.lanes import Lane
 from daysong.vendors.http import FileFetcher
@@ -24,8 +24,6 @@ from daysong.vendors.storage import FileStore
 from daysong.vendors.suno.answers import TimedLyrics
 from daysong.vendors.suno.client import SongMaker
 from daysong.workflows.song_audio import MAX_AUDIO
-
-music = Room("music")
 
 MAX_COVER = 12 * 1024 * 1024
 ARTIST = "daysong"
@@ -76,7 +74,7 @@ class KeptFile(Args):
     height: int | None = None
 
 
-@music.query()
+@query
 async def file_sources(ctx: QueryContext, args: OneMusic) -> Source | None:
     """What is known of a ready track's files; None when the track is gone."""
     row = await ctx.db.fetchrow(
@@ -89,7 +87,7 @@ async def file_sources(ctx: QueryContext, args: OneMusic) -> Source | None:
     return None if row is None else Source(**row)
 
 
-@music.action(lane=Lane.SONGS)
+@action(lane=Lane.SONGS)
 async def fetch_timed_lyrics(ctx: ActionContext, args: Untimed) -> None:
     """Time the words of a track to its music. A job; a track of which Suno has no timing stays without.
 
@@ -110,7 +108,7 @@ async def fetch_timed_lyrics(ctx: ActionContext, args: Untimed) -> None:
         await ctx.run_mutation(save_timed_lyrics, TimedWords(music_id=args.music_id, words=words))
 
 
-@music.mutation()
+@mutation
 async def time_later(ctx: MutationContext, args: Untimed) -> None:
     """Try once more to time the words of a track, after a pause that doubles; not for more than a few hours."""
     if args.tries + 1 < MOST_TIMINGS:
@@ -119,7 +117,7 @@ async def time_later(ctx: MutationContext, args: Untimed) -> None:
         await ctx.schedule(fetch_timed_lyrics, again, delay=delay)
 
 
-@music.mutation()
+@mutation
 async def save_timed_lyrics(ctx: MutationContext, args: TimedWords) -> None:
     """Keep the timed words of a track."""
     await ctx.db.execute(
@@ -128,7 +126,7 @@ async def save_timed_lyrics(ctx: MutationContext, args: TimedWords) -> None:
     )  # fmt: skip
 
 
-@music.action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)), lane=Lane.FILES)
+@action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)), lane=Lane.FILES)
 async def keep_files(ctx: ActionContext, args: OneMusic) -> None:
     """Copy a track's audio and cover into our own storage. A job; what is there already is not copied again.
 
@@ -206,7 +204,7 @@ def file_id_of(secret: str, music_id: str, kind: str) -> FileId:
     return FileId.of(hashlib.sha256(f"{secret}:{music_id}:{kind}".encode()).digest())
 
 
-@music.mutation()
+@mutation
 async def record_file(ctx: MutationContext, args: KeptFile) -> None:
     """From now on the track is served from our copy."""
     inserted = await ctx.db.fetchval(

@@ -9,9 +9,7 @@ from __future__ import annotations
 from daysong.features.music import generations
 from daysong.features.users import store as users
 from daysong.kernel.functions.context import MutationContext
-from daysong.kernel.functions.registry import Args, IdText, Room
-
-room = Room("users")
+from daysong.kernel.functions.declarations import Args, IdText, mutation
 
 CODE = "suspended"
 REASON = "This account is locked."
@@ -45,7 +43,7 @@ async def stop(ctx: MutationContext, user_id: str) -> None:
         await ctx.schedule(lift_lock, OneUser(user_id=user_id), delay=ends_at - ctx.now, key=key)
 
 
-@room.mutation()
+@mutation
 async def lift_lock(ctx: MutationContext, args: OneUser) -> None:
     """End a lock whose time is over. A job; a lock that was prolonged, or a ban, stays."""
     await users.lift_lock(ctx, args.user_id)

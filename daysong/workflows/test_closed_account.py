@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from daysong.kernel.functions.registry import Function, Kind
+from daysong.kernel.functions.declarations import Kind
+from daysong.kernel.functions.registry import Function
 from rehearsal.world import FunctionError, Person, World, public_functions
 
 pytestmark = pytest.mark.anyio

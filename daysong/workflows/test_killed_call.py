@@ -17,7 +17,7 @@ import pytest
 from daysong.features.phone_calls.dialing import OneCall, process_call_job
 from daysong.features.phone_calls.planner import claim_due_settings, execute_scheduled_calls
 from daysong.kernel.functions.context import SYSTEM
-from daysong.kernel.functions.registry import NoArgs
+from daysong.kernel.functions.declarations import NoArgs
 from daysong.vendors.conftest import listening
 from rehearsal.billing import admin_of
 from rehearsal.calls.phones import ROOM, has_agreed, noon_at, rings, wants_calls

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from daysong.features.phone_calls.planner import execute_scheduled_calls
-from daysong.kernel.functions.registry import NoArgs
+from daysong.kernel.functions.declarations import NoArgs
 from rehearsal.calls.callees import settle_due, summary
 from rehearsal.calls.phones import noon_at, rings
 from rehearsal.processes.killing import schedule

@@ -14,11 +14,9 @@ from daysong.features.diaries.store import DIARY_SQL, LIST_SQL, PAGE, Diary
 from daysong.features.pages import PageArgs, Paginated
 from daysong.features.subscriptions import accounts
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Room
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, mutation, query
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.time.clock import from_ms, to_ms
-
-room = Room("diaries")
 
 LAST_MOMENT = to_ms(datetime(9999, 1, 1, tzinfo=UTC))
 
@@ -87,14 +85,14 @@ async def save(ctx: MutationContext, owner: UserId, content: str, diary_id: str 
     return DiaryId(diary_id)
 
 
-@room.mutation(public=True)
+@mutation
 async def create_diary(ctx: MutationContext, args: CreateDiary) -> Created:
     """Save an entry dated now; DiaryIsEmpty or DiaryTooLong if it cannot be one."""
     owner = await accounts.of_caller(ctx)
     return Created(id=await store.insert(ctx.db, owner, rules.checked(args.content), ctx.now))
 
 
-@room.mutation(public=True)
+@mutation
 async def update_diary(ctx: MutationContext, args: UpdateDiary) -> Updated:
     """Change an entry's content; DiaryNotFound, or Forbidden when it is another's."""
     owner = await accounts.of_caller(ctx)
@@ -102,7 +100,7 @@ async def update_diary(ctx: MutationContext, args: UpdateDiary) -> Updated:
     return Updated(id=diary_id, updated_at=to_ms(ctx.now))
 
 
-@room.query(public=True, reads=("diaries", "music", "users"))
+@query(reads=("diaries", "music", "users"))
 async def list_diaries(ctx: QueryContext, args: NoArgs) -> list[Diary]:  # noqa: ARG001
     """Return the caller's entries, newest date first, each with its song; an empty list to an anonymous caller.
 
@@ -115,7 +113,7 @@ async def list_diaries(ctx: QueryContext, args: NoArgs) -> list[Diary]:  # noqa:
     return [store.shown(row, ctx.settings) for row in rows]
 
 
-@room.query(public=True, reads=("diaries", "music", "users"))
+@query(reads=("diaries", "music", "users"))
 async def page_diaries(ctx: QueryContext, args: PageArgs) -> DiaryPage | PaginatedDiaries:
     """Return a page of the caller's entries, newest date first; it costs the same however many there are.
 
@@ -128,7 +126,7 @@ async def page_diaries(ctx: QueryContext, args: PageArgs) -> DiaryPage | Paginat
     return DiaryPage(page=entries, next_cursor=found.next_cursor)
 
 
-@room.query(public=True, reads=("diaries", "music", "users"))
+@query(reads=("diaries", "music", "users"))
 async def get_diary(ctx: QueryContext, args: GetDiary) -> Diary | None:
     """One entry of the caller; another's looks exactly like one that does not exist."""
     if ctx.caller.subject is None:
@@ -137,7 +135,7 @@ async def get_diary(ctx: QueryContext, args: GetDiary) -> Diary | None:
     return store.shown(row, ctx.settings) if row else None
 
 
-@room.mutation()
+@mutation
 async def create_diary_internal(ctx: MutationContext, args: CreateDiaryInternal) -> Created:
     """Save an entry for somebody, of a call or otherwise. Of one call session there is one entry: the first stays."""
     owner = await ctx.db.fetchval("select id from users where id = $1 and deleted_at is null", args.user_id)

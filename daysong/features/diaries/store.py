@@ -15,7 +15,7 @@ from daysong.features.pages import LARGEST_LIST, LARGEST_LIVE_PAGE, LONGEST_LIST
 from daysong.features.users.callers import CALLERS_ID, IS_CALLER
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.errors import Forbidden
-from daysong.kernel.functions.registry import Result, given
+from daysong.kernel.functions.declarations import Result, given
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import to_ms

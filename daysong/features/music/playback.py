@@ -23,12 +23,10 @@ from daysong.features.pages import (
 from daysong.features.subscriptions import accounts
 from daysong.features.users.callers import CALLERS_ID, IS_CALLER
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Room, given
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, given, mutation, query
 from daysong.kernel.ids import MusicId
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import to_ms
-
-room = Room("music")
 
 
 class PlaylistItem(Result):
@@ -177,7 +175,7 @@ def _fields(row: asyncpg.Record, settings: Settings) -> dict[str, Any]:
     }
 
 
-@room.query(public=True, reads=("music", "diaries", "users"))
+@query(reads=("music", "diaries", "users"))
 async def list_playlist_music(ctx: QueryContext, args: NoArgs) -> list[PlaylistItem]:  # noqa: ARG001
     """Return the caller's songs, newest first, first tracks only; an empty list to an anonymous caller.
 
@@ -190,7 +188,7 @@ async def list_playlist_music(ctx: QueryContext, args: NoArgs) -> list[PlaylistI
     return [PlaylistItem(**_fields(row, ctx.settings)) for row in rows]
 
 
-@room.query(public=True, reads=("music", "diaries", "users"))
+@query(reads=("music", "diaries", "users"))
 async def page_playlist(ctx: QueryContext, args: PageArgs) -> PlaylistPage | PaginatedPlaylist:
     """Return a page of the caller's songs, newest first; it costs the same however many there are.
 
@@ -203,7 +201,7 @@ async def page_playlist(ctx: QueryContext, args: PageArgs) -> PlaylistPage | Pag
     return PlaylistPage(page=songs, next_cursor=found.next_cursor)
 
 
-@room.query(public=True, reads=("music", "diaries", "generations", "users"))
+@query(reads=("music", "diaries", "generations", "users"))
 async def get_music(ctx: QueryContext, args: OneMusic) -> Track | None:
     """One track of the caller with all there is to it; another's looks exactly like one that does not exist."""
     if ctx.caller.subject is None:
@@ -219,7 +217,7 @@ async def get_music(ctx: QueryContext, args: OneMusic) -> Track | None:
     return Track(progress=progress, **_fields(row, ctx.settings))
 
 
-@room.mutation(public=True)
+@mutation
 async def soft_delete_music(ctx: MutationContext, args: OneMusic) -> None:
     """Hide a track from playlist, diary and share page. MusicNotFound also for another's.
 
@@ -240,7 +238,7 @@ async def soft_delete_music(ctx: MutationContext, args: OneMusic) -> None:
         await generations.choose_song(ctx.db, track["diary_id"], ctx.now)
 
 
-@room.query(reads=("generations",))
+@query(reads=("generations",))
 async def generation_progress(ctx: QueryContext, args: OneDiary) -> Progress | None:
     """The stage of an entry's newest generation; None when there was none."""
     row = await ctx.db.fetchrow(

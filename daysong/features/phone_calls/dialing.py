@@ -30,14 +30,12 @@ from daysong.features.users import store as users
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Retry, Room
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, Retry, action, mutation, query
 from daysong.kernel.limits.errors import DEFERRED
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.time.clock import from_ms, to_ms
 from daysong.vendors.vapi.client import LINES_BUSY, Telephone
 
-executor = Room("service/vapi/executor")
-integration = Room("integrations/vapi/integration")
 log = logs.get_logger("calls")
 
 # How long a lost answer is looked up: longer than a call may last. By then so many tries are not used up.
@@ -111,13 +109,13 @@ class AskedCall(Result):
     asked_at: float
 
 
-@executor.action(lane=Lane.CALLS, punctual=True)
+@action(lane=Lane.CALLS, punctual=True)
 async def process_call_job(ctx: ActionContext, args: OneCall) -> None:
     """Place one call that is due. A job; safe to be killed anywhere and to run twice."""
     await place(ctx, args)
 
 
-@integration.action(lane=Lane.CALLS, punctual=True)
+@action(lane=Lane.CALLS, punctual=True)
 async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
     """The same by its other name: there is no way to dial but from a job, and then once."""
     await place(ctx, args)
@@ -168,7 +166,7 @@ async def place(ctx: ActionContext, args: OneCall) -> None:
     await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=call_id))
 
 
-@executor.query()
+@query
 async def account_of_call(ctx: QueryContext, args: OneCall) -> str | None:
     """Whose call it is."""
     found: str | None = await ctx.db.fetchval("select user_id from call_jobs where id = $1", args.job_id)
@@ -188,7 +186,7 @@ async def _country_of_line(telephone: Telephone) -> str:
     return country or ""
 
 
-@executor.mutation()
+@mutation
 async def take_line(ctx: MutationContext, args: DueCall) -> Taken:
     """Note that VAPI is about to be asked for a call, and reserve its minutes; no order when it is not to be asked.
 
@@ -278,13 +276,13 @@ async def _call_off(ctx: MutationContext, job_id: str, row: Any, hashed: bytes, 
     await dispatch(ctx)
 
 
-@executor.mutation()
+@mutation
 async def note_placed(ctx: MutationContext, args: PlacedCall) -> None:
     """VAPI has taken the call, under that id."""
     await calls.adopt(ctx, args.job_id, args.vapi_call_id)
 
 
-@executor.mutation()
+@mutation
 async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
     """VAPI certainly has not placed the call: it is asked again after a pause, or the call has failed.
 
@@ -322,13 +320,13 @@ async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
         await dispatch(ctx)
 
 
-@executor.mutation()
+@mutation
 async def look_for_call(ctx: MutationContext, args: OneAttempt) -> None:
     """Have it looked up whether VAPI has a call whose answer was lost."""
     await ctx.schedule(look_up_call, args, key=f"look up {args.job_id} {args.attempt}")
 
 
-@executor.mutation()
+@mutation
 async def lose_call(ctx: MutationContext, args: OneAttempt) -> None:
     """VAPI does not know the call, or never answers: it has failed."""
     lost = await ctx.db.fetchval(
@@ -343,7 +341,7 @@ async def lose_call(ctx: MutationContext, args: OneAttempt) -> None:
         await dispatch(ctx)
 
 
-@executor.action(retry=LOOK_UPS, on_exhausted=lose_call, lane=Lane.CALLS)
+@action(retry=LOOK_UPS, on_exhausted=lose_call, lane=Lane.CALLS)
 async def look_up_call(ctx: ActionContext, args: OneAttempt) -> None:
     """Ask VAPI whether it has the call, again and again for about a quarter of an hour. It is not asked for anew."""
     asked = await ctx.run_query(asked_call, args)
@@ -369,7 +367,7 @@ async def look_up_call(ctx: ActionContext, args: OneAttempt) -> None:
     await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=found.id))
 
 
-@executor.query()
+@query
 async def asked_call(ctx: QueryContext, args: OneAttempt) -> AskedCall | None:
     """A call that was asked for and has no id yet; None when it has one, is over, or was asked for anew."""
     asked_at = await ctx.db.fetchval(
@@ -380,7 +378,7 @@ async def asked_call(ctx: QueryContext, args: OneAttempt) -> AskedCall | None:
     return None if asked_at is None else AskedCall(asked_at=to_ms(asked_at))
 
 
-@executor.mutation()
+@mutation
 async def dispatch_waiting_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
     """Have as many waiting calls dialled as lines are free, those due first first."""
     await calls.lock_lines(ctx.db)

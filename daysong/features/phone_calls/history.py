@@ -16,10 +16,8 @@ from daysong.features.phone_calls.sessions import Direction
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.errors import Unauthorized
 from daysong.kernel.functions.context import QueryContext
-from daysong.kernel.functions.registry import Args, NoArgs, Result, Room, given
+from daysong.kernel.functions.declarations import Args, NoArgs, Result, given, query
 from daysong.kernel.time.clock import to_ms
-
-room = Room("callJobs")
 
 MOST_JOBS = 500
 MOST_SESSIONS = 500
@@ -157,7 +155,7 @@ def _present(rows: Sequence[asyncpg.Record]) -> Sequence[asyncpg.Record]:
     return [row for row in rows if row["id"] is not None]
 
 
-@room.query(public=True, reads=("users", "call_jobs"))
+@query(reads=("users", "call_jobs"))
 async def get_call_jobs(ctx: QueryContext, args: GetCallJobs) -> list[CallJob]:
     """The caller's calls, the one due last first; Unauthorized for nobody."""
     rows = await ctx.db.fetch(JOBS_SQL, ctx.caller.signed_in, args.limit, args.status or None)
@@ -182,7 +180,7 @@ def job_of(row: asyncpg.Record) -> CallJob:
     )
 
 
-@room.query(public=True, reads=("users", "call_jobs"))
+@query(reads=("users", "call_jobs"))
 async def get_call_job_stats(ctx: QueryContext, args: GetCallJobStats) -> CallJobStats:
     """How the caller's newest calls went; Unauthorized for nobody."""
     row = await ctx.db.fetchrow(STATS_SQL, ctx.caller.signed_in, args.limit)
@@ -201,7 +199,7 @@ async def get_call_job_stats(ctx: QueryContext, args: GetCallJobStats) -> CallJo
     )
 
 
-@room.query(public=True, reads=("users", "call_sessions"))
+@query(reads=("users", "call_sessions"))
 async def get_call_sessions(ctx: QueryContext, args: GetCallSessions) -> list[CallSession]:
     """The caller's talks, the newest first; Unauthorized for nobody."""
     rows = await ctx.db.fetch(SESSIONS_SQL, ctx.caller.signed_in, args.limit)
@@ -230,7 +228,7 @@ def session_of(row: asyncpg.Record) -> CallSession:
     )
 
 
-@room.query(public=True, reads=("users", "call_sessions", "call_settings", "diaries"))
+@query(reads=("users", "call_sessions", "call_settings", "diaries"))
 async def get_dashboard_stats(ctx: QueryContext, args: NoArgs) -> DashboardStats:  # noqa: ARG001
     """How many talks the caller has had, and on how many days of this month, where they are, they have an entry.
 

@@ -13,9 +13,8 @@ from daysong.features.subscriptions import minutes
 from daysong.features.users import store as users
 from daysong.kernel import logs
 from daysong.kernel.functions.context import MutationContext
-from daysong.kernel.functions.registry import Args, Room
+from daysong.kernel.functions.declarations import Args, mutation
 
-room = Room("integrations/vapi/integration")
 log = logs.get_logger("calls")
 
 
@@ -29,7 +28,7 @@ class Ringing(Args):
     line: str | None = None
 
 
-@room.mutation()
+@mutation
 async def answer_call(ctx: MutationContext, args: Ringing) -> dict[str, Any]:
     """What VAPI is to do with the call: the caller's assistant, or a sentence that is spoken before it hangs up.
 

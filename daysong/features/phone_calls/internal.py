@@ -17,11 +17,9 @@ from daysong.features.phone_calls.history import CallJob, CallSession, job_of, s
 from daysong.features.phone_calls.rules import Status
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, Result, Room
+from daysong.kernel.functions.declarations import Args, IdText, Result, mutation, query
 from daysong.kernel.ids import CallJobId, CallSessionId
 from daysong.kernel.time.clock import from_ms, to_ms
-
-room = Room("callJobs")
 
 LAST_MOMENT = to_ms(datetime(9999, 1, 1, tzinfo=UTC))
 Moment = Annotated[float, msgspec.Meta(ge=0, le=LAST_MOMENT)]
@@ -111,7 +109,7 @@ class Attempts(Result):
     attempts: int
 
 
-@room.mutation()
+@mutation
 async def create_call_job(ctx: MutationContext, args: CreateCallJob) -> JobRef:
     """A call that is due then by these settings; the one there is, when there is one. CallNotFound."""
     moment = from_ms(args.scheduled_for_utc)
@@ -130,7 +128,7 @@ async def create_call_job(ctx: MutationContext, args: CreateCallJob) -> JobRef:
     return JobRef(job_id=job_id)
 
 
-@room.mutation()
+@mutation
 async def update_call_job_status(ctx: MutationContext, args: UpdateCallJobStatus) -> None:
     """Move a call along its steps; the same status again is no matter. CallNotFound, StepNotAllowed."""
     row = await ctx.db.fetchrow("select status, asked_at from call_jobs where id = $1 for update", args.job_id)
@@ -149,7 +147,7 @@ async def update_call_job_status(ctx: MutationContext, args: UpdateCallJobStatus
         raise StepNotAllowed
 
 
-@room.mutation()
+@mutation
 async def increment_call_job_attempts(ctx: MutationContext, args: OneJob) -> Attempts:
     """Count one more try at a call. CallNotFound."""
     attempts = await ctx.db.fetchval(
@@ -161,28 +159,28 @@ async def increment_call_job_attempts(ctx: MutationContext, args: OneJob) -> Att
     return Attempts(attempts=attempts)
 
 
-@room.query(reads=("call_jobs",))
+@query(reads=("call_jobs",))
 async def get_call_job_by_vapi_id(ctx: QueryContext, args: ByVapiId) -> CallJob | None:
     """A call, by VAPI's id of it."""
     row = await ctx.db.fetchrow("select * from call_jobs where vapi_call_id = $1", args.vapi_call_id)
     return None if row is None else job_of(row)
 
 
-@room.query(reads=("call_jobs",))
+@query(reads=("call_jobs",))
 async def get_call_job_by_id(ctx: QueryContext, args: OneJob) -> CallJob | None:
     """A call."""
     row = await ctx.db.fetchrow("select * from call_jobs where id = $1", args.job_id)
     return None if row is None else job_of(row)
 
 
-@room.query(reads=("call_sessions",))
+@query(reads=("call_sessions",))
 async def get_call_session_by_vapi_id(ctx: QueryContext, args: ByVapiId) -> CallSession | None:
     """A talk, by VAPI's id of the call."""
     row = await ctx.db.fetchrow("select * from call_sessions where vapi_call_id = $1", args.vapi_call_id)
     return None if row is None else session_of(row)
 
 
-@room.mutation()
+@mutation
 async def update_call_session(ctx: MutationContext, args: UpdateCallSession) -> SessionRef:
     """Note what is known of a talk, made if it is new; what was said is not touched. CallNotFound."""
     await ctx.db.execute(
@@ -206,7 +204,7 @@ async def update_call_session(ctx: MutationContext, args: UpdateCallSession) -> 
     return SessionRef(session_id=session_id)
 
 
-@room.mutation()
+@mutation
 async def update_call_session_metadata(ctx: MutationContext, args: UpdateCallSessionMetadata) -> None:
     """Add to what is noted of a talk; what else is noted stays, the entry's id above all. CallNotFound."""
     if not await ctx.db.fetchval("select true from call_sessions where id = $1", args.session_id):

@@ -13,11 +13,10 @@ from typing import Any
 
 from daysong.features.phone_calls import calls, dialing
 from daysong.features.phone_calls.calendar import is_known, next_run
-from daysong.features.phone_calls.dialing import executor
 from daysong.features.phone_calls.rules import REASONS, UNKNOWN_TIMEZONE, is_late
 from daysong.kernel import logs
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, NoArgs
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, action, mutation, query
 from daysong.kernel.ids import CallJobId
 from daysong.kernel.limits.lanes import Lane
 
@@ -37,7 +36,7 @@ class OneSettings(Args):
     settings_id: IdText
 
 
-@executor.action(lane=Lane.QUICK)
+@action(lane=Lane.QUICK)
 async def execute_scheduled_calls(ctx: ActionContext, args: NoArgs) -> None:
     """Make jobs of all calls that are due, then dial. A cron; safe to be killed anywhere and to run twice."""
     # In most minutes there is nothing to do, and then nothing is locked.
@@ -50,7 +49,7 @@ async def execute_scheduled_calls(ctx: ActionContext, args: NoArgs) -> None:
     await ctx.run_mutation(dialing.dispatch_waiting_calls, args)
 
 
-@executor.query()
+@query
 async def anything_to_do(ctx: QueryContext, args: NoArgs) -> bool:  # noqa: ARG001
     """Whether a call is due, or waits for a line."""
     found: bool = await ctx.db.fetchval(
@@ -61,7 +60,7 @@ async def anything_to_do(ctx: QueryContext, args: NoArgs) -> bool:  # noqa: ARG0
     return found
 
 
-@executor.mutation()
+@mutation
 async def claim_due_settings(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
     """Make jobs of some calls that are due, and set when their settings are due next; whether there may be more."""
     # Planners wait for each other: two that walk the same index at once would only undo each other's work.
@@ -71,7 +70,7 @@ async def claim_due_settings(ctx: MutationContext, args: NoArgs) -> bool:  # noq
     return len(due) == CLAIMED_AT_ONCE
 
 
-@executor.mutation()
+@mutation
 async def calculate_and_update_next_run(ctx: MutationContext, args: OneSettings) -> None:
     """The same for one person's settings: what is due becomes a job, and the next call is planned."""
     due = await ctx.db.fetch(
@@ -134,7 +133,7 @@ def _occurrences(row: Any, now: datetime) -> Iterator[datetime]:
         moment = _next(row, moment)
 
 
-@executor.mutation()
+@mutation
 async def call_off_late_calls(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
     """Cancel some calls that have waited for a line too long; whether there may be more."""
     await calls.lock_lines(ctx.db)

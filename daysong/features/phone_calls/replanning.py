@@ -10,10 +10,9 @@ from datetime import timedelta
 
 from daysong.features.phone_calls import zones
 from daysong.features.phone_calls.calendar import is_known, next_run
-from daysong.features.phone_calls.dialing import executor
 from daysong.kernel import logs
 from daysong.kernel.functions.context import MutationContext
-from daysong.kernel.functions.registry import Args, NoArgs
+from daysong.kernel.functions.declarations import Args, NoArgs, mutation
 
 log = logs.get_logger("calls")
 
@@ -29,7 +28,7 @@ class ReplannedPage(Args):
     after: str = ""
 
 
-@executor.mutation()
+@mutation
 async def replan_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
     """Begin a run, unless there was one today with this data. A cron."""
     version = zones.current().version
@@ -38,7 +37,7 @@ async def replan_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG
     )
 
 
-@executor.mutation()
+@mutation
 async def replan_page(ctx: MutationContext, args: ReplannedPage) -> None:
     """Plan the next call of some settings with the present data, where it is another moment. A job."""
     if zones.current().version != args.version:

@@ -18,12 +18,10 @@ from daysong.features.phone_calls.rules import MOST_TEST_CALLS
 from daysong.features.subscriptions import accounts
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Room, given
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, given, mutation, query
 from daysong.kernel.ids import CallJobId, CallSettingsId
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import to_ms
-
-room = Room("callSettings")
 
 DEFAULT_LANGUAGE = "en"
 # A language and what narrows it down, by the grammar of BCP 47 alone: which there are is for the telephone to know.
@@ -234,7 +232,7 @@ def _due(ctx: MutationContext, chosen: Chosen, known: asyncpg.Record | None) -> 
     )
 
 
-@room.mutation(public=True)
+@mutation
 async def upsert_call_settings(ctx: MutationContext, args: UpsertCallSettings) -> SavedCallSettings:
     """Say when and on which number the caller wants to be called; another number is called once it has agreed.
 
@@ -275,7 +273,7 @@ async def upsert_call_settings(ctx: MutationContext, args: UpsertCallSettings) -
     return SavedCallSettings(settings_id=settings_id, updated=before is not None)
 
 
-@room.mutation(public=True)
+@mutation
 async def send_test_call(ctx: MutationContext, args: NoArgs) -> SentTestCall:  # noqa: ARG001
     """Call the caller now, on their own number, as soon as a line is free.
 
@@ -324,7 +322,7 @@ def _whole(row: asyncpg.Record) -> WholeCallSettings:
     )
 
 
-@room.mutation()
+@mutation
 async def get_active_call_settings_for_executor(ctx: MutationContext, args: NoArgs) -> list[WholeCallSettings]:  # noqa: ARG001
     """The settings a call of which is due, at most 500, those due first first. Nothing is changed or claimed."""
     rows = await ctx.db.fetch(
@@ -333,7 +331,7 @@ async def get_active_call_settings_for_executor(ctx: MutationContext, args: NoAr
     return [_whole(row) for row in rows]
 
 
-@room.query(reads=("call_settings",))
+@query(reads=("call_settings",))
 async def get_call_settings_by_id(ctx: QueryContext, args: OneSettings) -> WholeCallSettings | None:
     """Those settings; None when there are none such."""
     row = await ctx.db.fetchrow(f"{WHOLE_SQL} where c.id = $1", args.settings_id)

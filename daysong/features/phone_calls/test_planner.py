@@ -10,7 +10,7 @@ import pytest
 
 from daysong.features.phone_calls import planner
 from daysong.kernel.functions.context import SYSTEM
-from daysong.kernel.functions.registry import NoArgs
+from daysong.kernel.functions.declarations import NoArgs
 from daysong.kernel.time.clock import MovableClock, to_ms
 from rehearsal.calls.callees import settle_due, summary
 from rehearsal.calls.phones import ALICES, BOBS, ROOM, has_agreed, until_due, wants_calls

@@ -21,11 +21,9 @@ from daysong.features.sharing.rules import (
 )
 from daysong.features.subscriptions import accounts
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, Result, Room, given
+from daysong.kernel.functions.declarations import Args, IdText, Result, given, mutation, query
 from daysong.kernel.ids import ShareRowId, UserId
 from daysong.kernel.time.clock import to_ms
-
-room = Room("sharing")
 
 
 class CreateShareLink(Args):
@@ -77,7 +75,7 @@ class SharedMusic(Result):
     owner_clerk_id: str | UnsetType = UNSET
 
 
-@room.mutation(public=True)
+@mutation
 async def create_share_link(ctx: MutationContext, args: CreateShareLink) -> ShareLink:
     """A link to a finished track of the caller's: the same one each time, made public again if it was private.
 
@@ -112,7 +110,7 @@ def _check_shareable(track: asyncpg.Record | None, owner: UserId) -> None:
         raise MusicNotReady
 
 
-@room.query(public=True, reads=("shared_music", "music", "users"))
+@query(reads=("shared_music", "music", "users"))
 async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMusic | NothingShared:
     """Return the song behind a link to any caller, or `found: false`."""
     ctx.depends_on(args.share_id)

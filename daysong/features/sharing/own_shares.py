@@ -12,10 +12,8 @@ from daysong.features.sharing.rules import ShareNotFound
 from daysong.features.subscriptions import accounts
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Room, given
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, given, mutation, query
 from daysong.kernel.time.clock import to_ms
-
-room = Room("sharing")
 
 
 class OneShare(Args):
@@ -89,7 +87,7 @@ LIST_SQL = f"""
     order by listed.created_at desc, listed.id desc"""  # noqa: S608 - constants
 
 
-@room.query(public=True, reads=("shared_music", "share_views", "share_viewers", "music", "diaries", "users"))
+@query(reads=("shared_music", "share_views", "share_viewers", "music", "diaries", "users"))
 async def list_shared_music(ctx: QueryContext, args: NoArgs) -> list[OwnShare]:  # noqa: ARG001
     """Return the caller's shares, newest first, private ones too; without those of deleted songs.
 
@@ -128,7 +126,7 @@ async def list_shared_music(ctx: QueryContext, args: NoArgs) -> list[OwnShare]: 
     ]
 
 
-@room.mutation(public=True)
+@mutation
 async def set_share_privacy(ctx: MutationContext, args: SetSharePrivacy) -> Privacy:
     """Close a link, or open it again; the same however often it is asked. ShareNotFound also for another's."""
     await _check_owner(ctx, args)
@@ -139,7 +137,7 @@ async def set_share_privacy(ctx: MutationContext, args: SetSharePrivacy) -> Priv
     return Privacy(is_private=args.is_private)
 
 
-@room.mutation(public=True)
+@mutation
 async def toggle_share_privacy(ctx: MutationContext, args: OneShare) -> Privacy:
     """Close an open link or open a closed one. Asked once more it turns back: setSharePrivacy does not."""
     await _check_owner(ctx, args)
@@ -150,7 +148,7 @@ async def toggle_share_privacy(ctx: MutationContext, args: OneShare) -> Privacy:
     return Privacy(is_private=is_private)
 
 
-@room.mutation(public=True)
+@mutation
 async def revoke_share(ctx: MutationContext, args: OneShare) -> None:
     """Take a link back for good; gone already is fine. Sharing the song again makes another link, counted from 0."""
     owner = await accounts.of_caller(ctx)

@@ -14,9 +14,7 @@ from typing import Annotated
 import msgspec
 
 from daysong.kernel.functions.context import Caller, MutationContext
-from daysong.kernel.functions.registry import Args, NoArgs, Room
-
-room = Room("sharing")
+from daysong.kernel.functions.declarations import Args, NoArgs, mutation
 
 TALLIED_AT_ONCE = 5000
 
@@ -27,7 +25,7 @@ class RecordShareView(Args):
     share_id: Annotated[str, msgspec.Meta(max_length=64)]
 
 
-@room.mutation(public=True)
+@mutation
 async def record_share_view(ctx: MutationContext, args: RecordShareView) -> None:
     """Count a look at a shared song. Once a day for each viewer; nothing for a link that shows nothing.
 
@@ -57,7 +55,7 @@ def _mark(caller: Caller, secret: str, share_row_id: str, day: date) -> bytes:
     return hmac.digest(key, f"{share_row_id} {day} {who}".encode(), "sha256")[:16]
 
 
-@room.mutation()
+@mutation
 async def tally_share_views(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
     """Count up some views of the days before today, and forget who the viewers were; whether there are more.
 

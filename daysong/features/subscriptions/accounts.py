@@ -12,10 +12,8 @@ from daysong.features.users import store as users
 from daysong.features.users import tombstones
 from daysong.features.users.store import Account, ToldByClerk
 from daysong.kernel.functions.context import MutationContext
-from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Room
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, mutation
 from daysong.kernel.ids import UserId
-
-room = Room("users")
 
 ShortText = Annotated[str, msgspec.Meta(max_length=500)]
 
@@ -81,13 +79,13 @@ async def _go_on_with_usage(ctx: MutationContext, clerk_id: str, email: str | No
         await minutes.take_over(ctx.db, account.user_id, inherited.talked, charged_at)
 
 
-@room.mutation(public=True)
+@mutation
 async def ensure_current_user(ctx: MutationContext, args: NoArgs) -> EnsuredUser:  # noqa: ARG001
     """Make sure the signed-in person has an account with a plan, and that its e-mail and name are up to date."""
     return EnsuredUser(user_id=await of_caller(ctx))
 
 
-@room.mutation()
+@mutation
 async def create_user(ctx: MutationContext, args: CreateUser) -> EnsuredUser:
     """An account with a plan for that Clerk user: made, or brought up to date. Unauthorized when it is deleted."""
     user_id = await of_clerk_user(ctx, args.clerk_id, email=args.email or None, name=args.name or None)

@@ -21,12 +21,9 @@ from daysong.features.users import store as users
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.errors import Unauthorized
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import NoArgs, Result, Room
+from daysong.kernel.functions.declarations import NoArgs, Result, action, mutation, query
 from daysong.kernel.ids import UserId
 from daysong.kernel.time.clock import to_ms
-
-billing = Room("billing")
-room = Room("usage")
 
 LIMIT_REACHED = "You have used all your songs of this period."
 
@@ -124,7 +121,7 @@ def _snapshot(quota: Quota) -> Snapshot:
     )
 
 
-@billing.query(public=True)
+@query
 async def get_plans(ctx: QueryContext, args: NoArgs) -> list[PlanOffered]:  # noqa: ARG001
     """The plans there are, from the least to the most."""
     return [
@@ -133,7 +130,7 @@ async def get_plans(ctx: QueryContext, args: NoArgs) -> list[PlanOffered]:  # no
     ]
 
 
-@billing.query(public=True, reads=READS)
+@query(reads=READS)
 async def get_current_user_status(ctx: QueryContext, args: NoArgs) -> SubscriptionStatus | None:  # noqa: ARG001
     """How the caller's subscription stands; None for nobody."""
     row = await _current(ctx)
@@ -143,7 +140,7 @@ async def get_current_user_status(ctx: QueryContext, args: NoArgs) -> Subscripti
     return SubscriptionStatus(**{name: getattr(found, name) for name in SubscriptionStatus.__struct_fields__})
 
 
-@billing.mutation()
+@mutation
 async def create_free_subscription(ctx: MutationContext, args: OneUser) -> OpenedSubscription:
     """Make sure that an account has a subscription; the one it has stays as it is."""
     if not await users.lock_account(ctx.db, args.user_id):
@@ -154,7 +151,7 @@ async def create_free_subscription(ctx: MutationContext, args: OneUser) -> Opene
     )
 
 
-@room.query(public=True, reads=(*READS, *minutes.READS))
+@query(reads=(*READS, *minutes.READS))
 async def get_current_user_usage(ctx: QueryContext, args: NoArgs) -> CurrentUsage | None:  # noqa: ARG001
     """What the caller has used and has left; None for nobody."""
     row = await _current(ctx, WITH_TALK_SQL)
@@ -174,7 +171,7 @@ async def get_current_user_usage(ctx: QueryContext, args: NoArgs) -> CurrentUsag
     )
 
 
-@room.query(public=True, reads=READS)
+@query(reads=READS)
 async def can_current_user_generate_music(ctx: QueryContext, args: NoArgs) -> Allowance:  # noqa: ARG001
     """Whether the caller has a song left; nobody has none."""
     row = await _current(ctx)
@@ -187,14 +184,14 @@ def _allowance(found: Snapshot) -> Allowance:
     return Allowance(**{name: getattr(found, name) for name in Allowance.__struct_fields__})
 
 
-@room.query(reads=READS)
+@query(reads=READS)
 async def get_usage_snapshot(ctx: QueryContext, args: OneUser) -> Snapshot | None:
     """What an account has used and has left; None when there is none."""
     row = await ctx.db.fetchrow(usage.STANDING_SQL, args.user_id, ctx.now - LONGEST_PERIOD)
     return None if row is None else _snapshot(quota_of_row(row, ctx.now))
 
 
-@room.action(public=True)
+@action
 async def check_usage_with_reconciliation(ctx: ActionContext, args: NoArgs) -> CheckedAllowance:
     """What the caller has left, RevenueCat asked first when it was not for a quarter of an hour.
 
@@ -209,13 +206,13 @@ async def check_usage_with_reconciliation(ctx: ActionContext, args: NoArgs) -> C
     return CheckedAllowance(reconciled=fresh, **{name: getattr(allowed, name) for name in Allowance.__struct_fields__})
 
 
-@room.mutation(public=True)
+@mutation
 async def record_current_user_music_generation(ctx: MutationContext, args: NoArgs) -> Recorded:  # noqa: ARG001
     """Count a song of the caller's, if there is one left."""
     return await _record(ctx, await accounts.of_caller(ctx))
 
 
-@room.mutation()
+@mutation
 async def record_music_generation(ctx: MutationContext, args: OneUser) -> Recorded:
     """Count a song of an account, if there is one left."""
     return await _record(ctx, await _existing(ctx, args))
@@ -228,7 +225,7 @@ async def _record(ctx: MutationContext, user_id: UserId) -> Recorded:
     return await _recorded(ctx, user_id, success=False, code="USAGE_LIMIT_REACHED", reason=LIMIT_REACHED)
 
 
-@room.mutation()
+@mutation
 async def decrement_music_generation(ctx: MutationContext, args: OneUser) -> Recorded:
     """Give back the song that was recorded last, once. With none to give back, `success` is false and nothing changes;
     what a song in the making holds is not given back here.

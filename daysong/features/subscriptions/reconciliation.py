@@ -28,11 +28,10 @@ from daysong.kernel import logs
 from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, NoArgs, Result, Retry, Room
+from daysong.kernel.functions.declarations import Args, NoArgs, Result, Retry, action, mutation, query
 from daysong.kernel.time.clock import from_ms, to_ms
 from daysong.vendors.revenuecat.client import Subscribers
 
-room = Room("revenueCatBilling")
 log = logs.get_logger("billing")
 
 # Less than a day, so that whoever was asked about late in one night is due again in the next.
@@ -87,7 +86,7 @@ class Page(Args):
     more: bool
 
 
-@room.query(reads=("subscriptions", "users"))
+@query(reads=("subscriptions", "users"))
 async def get_stale_subscriptions(ctx: QueryContext, args: StaleOnes) -> list[StaleSubscription]:
     """Subscriptions RevenueCat was not asked about since, the longest ago first, where something was bought or told."""
     return await _stale_ones(ctx.db, ctx.now, args)
@@ -126,7 +125,7 @@ def _ms(moment: datetime | None) -> float | None:
     return None if moment is None else to_ms(moment)
 
 
-@room.action()
+@action
 async def reconcile_stale_subscriptions(ctx: ActionContext, args: NoArgs) -> None:
     """Begin a reconciliation, unless one is going on. A cron; safe to run twice."""
     source: Subscribers = ctx.vendor(Subscribers)  # type: ignore[type-abstract]  # looked up by its interface
@@ -134,7 +133,7 @@ async def reconcile_stale_subscriptions(ctx: ActionContext, args: NoArgs) -> Non
         await ctx.run_mutation(begin_reconciliation, args)
 
 
-@room.mutation()
+@mutation
 async def begin_reconciliation(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
     """Make the job of a new run's first page; False when a run is going on."""
     started_at = from_ms(int(to_ms(ctx.now)))
@@ -163,14 +162,16 @@ async def _make_page(ctx: MutationContext, started_at: float, after: Cursor) -> 
     upto = Cursor(verified_at=page[-1].verified_at, subscription_id=page[-1].subscription_id)
     following = Page(started_at=started_at, after=after, upto=upto, more=len(page) == PAGE)
     delay = PAUSE if after.subscription_id else timedelta(0)
-    await ctx.schedule(verify_page, following, delay=delay, key=f"{room.name} {started_at} {upto.subscription_id} page")
+    await ctx.schedule(
+        verify_page, following, delay=delay, key=f"revenueCatBilling {started_at} {upto.subscription_id} page"
+    )
 
 
 def _stale(started_at: float, after: Cursor, upto: Cursor | None = None) -> StaleOnes:
     return StaleOnes(before=started_at - STALE / timedelta(milliseconds=1), after=after, upto=upto, limit=PAGE)
 
 
-@room.mutation()
+@mutation
 async def go_on(ctx: MutationContext, args: Page) -> None:
     """Make the job of the page after this one, once; nothing when another run has begun."""
     going_on = await ctx.db.fetchval(
@@ -182,7 +183,7 @@ async def go_on(ctx: MutationContext, args: Page) -> None:
         await _make_page(ctx, args.started_at, args.upto)
 
 
-@room.query(reads=("reconciliation_runs",))
+@query(reads=("reconciliation_runs",))
 async def is_going_on(ctx: QueryContext, args: OneRun) -> bool:
     """Whether that run is the one that is going on."""
     found: bool = await ctx.db.fetchval(
@@ -192,7 +193,7 @@ async def is_going_on(ctx: QueryContext, args: OneRun) -> bool:
     return found
 
 
-@room.action(retry=Retry(attempts=10, first=timedelta(seconds=10), longest=timedelta(minutes=30)), on_exhausted=go_on)
+@action(retry=Retry(attempts=10, first=timedelta(seconds=10), longest=timedelta(minutes=30)), on_exhausted=go_on)
 async def verify_page(ctx: ActionContext, args: Page) -> None:
     """Ask about everybody on a page who was not asked about yet, then go on. A job; safe to run twice."""
     if not await ctx.run_query(is_going_on, OneRun(started_at=args.started_at)):

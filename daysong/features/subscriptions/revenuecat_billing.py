@@ -22,14 +22,13 @@ from daysong.features.subscriptions.rules import PRODUCTS
 from daysong.kernel import logs
 from daysong.kernel.errors import ExpectedError, Unauthorized, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, IdText, NoArgs, Result, Retry, Room
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, Retry, action, mutation, query
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import to_ms
 from daysong.vendors.revenuecat.answers import Customer
 from daysong.vendors.revenuecat.client import Subscribers
 from daysong.vendors.revenuecat.events import BillingEvent
 
-room = Room("revenueCatBilling")
 log = logs.get_logger("billing")
 
 FRESH = timedelta(minutes=15)
@@ -124,7 +123,7 @@ async def on_event(ctx: MutationContext, event: BillingEvent) -> str:
     return "applied"
 
 
-@room.action(retry=Retry(attempts=20, first=timedelta(seconds=5), longest=timedelta(hours=1)))
+@action(retry=Retry(attempts=20, first=timedelta(seconds=5), longest=timedelta(hours=1)))
 async def refresh_from_webhook(ctx: ActionContext, args: Heard) -> None:
     """Ask about everybody an event is about. A job; safe to run twice."""
     people = await ctx.run_query(people_known_by, AppUserIds(app_user_ids=_ids(args.event)))
@@ -162,7 +161,7 @@ async def ask(ctx: ActionContext, person: Person) -> Answer:
     return Answer(user_id=person.user_id, asked_at=asked_at, customer=customer)
 
 
-@room.mutation()
+@mutation
 async def update_subscription_from_webhook(ctx: MutationContext, args: WebhookUpdate) -> None:
     """Apply an event to whomever it is about, then what RevenueCat answered since; again changes nothing.
 
@@ -177,7 +176,7 @@ async def update_subscription_from_webhook(ctx: MutationContext, args: WebhookUp
     await save_book(ctx, book, event_type=args.event.type, event_id=args.event.id)
 
 
-@room.mutation()
+@mutation
 async def reconcile_subscription_with_data(ctx: MutationContext, args: Answer) -> Reconciled:
     """Store RevenueCat's answer about somebody; an older one than the last changes nothing."""
     book = await open_book(ctx, None, args.user_id)
@@ -187,7 +186,7 @@ async def reconcile_subscription_with_data(ctx: MutationContext, args: Answer) -
     return Reconciled(changed=await save_book(ctx, after, event_type=RECONCILIATION, event_id=None))
 
 
-@room.mutation()
+@mutation
 async def reconcile_single_subscription(ctx: MutationContext, args: AnswerOfSubscription) -> Reconciled:
     """Store RevenueCat's answer about whoever has that subscription."""
     user_id = await ctx.db.fetchval("select user_id from subscriptions where id = $1", args.subscription_id)
@@ -197,7 +196,7 @@ async def reconcile_single_subscription(ctx: MutationContext, args: AnswerOfSubs
     return await reconcile_subscription_with_data(ctx, answer)
 
 
-@room.action()
+@action
 async def reconcile_subscription(ctx: ActionContext, args: OneUser) -> Reconciled:
     """Ask about somebody, and store the answer."""
     people = await ctx.run_query(people_known_by, AppUserIds(app_user_ids=(args.user_id,)))
@@ -206,7 +205,7 @@ async def reconcile_subscription(ctx: ActionContext, args: OneUser) -> Reconcile
     return await ctx.run_mutation(reconcile_subscription_with_data, await ask(ctx, people[0]))
 
 
-@room.query(reads=("users", "subscriptions", "revenuecat_ids"))
+@query(reads=("users", "subscriptions", "revenuecat_ids"))
 async def people_known_by(ctx: QueryContext, args: AppUserIds) -> list[Person]:
     """Our people who are known by these ids, in the order of the ids, each once."""
     rows = await ctx.db.fetch(
@@ -223,7 +222,7 @@ async def people_known_by(ctx: QueryContext, args: AppUserIds) -> list[Person]:
     return [_person(row) for row in sorted(rows, key=lambda row: row["place"])]
 
 
-@room.query(reads=("users", "subscriptions"))
+@query(reads=("users", "subscriptions"))
 async def current_person(ctx: QueryContext, args: NoArgs) -> Person | None:  # noqa: ARG001
     """The caller; None when nobody is signed in, or has no account yet. Unauthorized while the account is suspended."""
     row = await ctx.db.fetchrow(

@@ -18,7 +18,7 @@ import msgspec
 
 from daysong.features.subscriptions.holdings import Lines, spans, summary
 from daysong.features.subscriptions.rules import Counted, Quota, Standing, Status, Tier, quota
-from daysong.kernel.functions.registry import Result
+from daysong.kernel.functions.declarations import Result
 from daysong.kernel.time.clock import to_ms
 
 READS = ("subscriptions", "usage_charges", "usage_refunds", "users", "mailbox_usage")

@@ -11,7 +11,7 @@ import pytest
 
 from daysong.kernel.errors import Unauthorized
 from daysong.kernel.functions.context import SYSTEM
-from daysong.kernel.functions.registry import Kind
+from daysong.kernel.functions.declarations import Kind
 from rehearsal.world import HASH_KEY, FunctionError, Person, World, public_functions
 
 pytestmark = pytest.mark.anyio

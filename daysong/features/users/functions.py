@@ -6,10 +6,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.kernel.functions.context import QueryContext
-from daysong.kernel.functions.registry import Args, IdText, Result, Room, given
+from daysong.kernel.functions.declarations import Args, IdText, Result, given, query
 from daysong.kernel.time.clock import to_ms
-
-room = Room("users")
 
 
 class User(Result):
@@ -35,7 +33,7 @@ class OneClerkUser(Args):
     clerk_id: IdText
 
 
-@room.query(reads=("users",))
+@query(reads=("users",))
 async def get_user_by_id(ctx: QueryContext, args: OneUser) -> User | None:
     """The person with that account; None when there is none, or it is deleted."""
     row = await ctx.db.fetchrow("select * from users where id = $1 and deleted_at is null", args.user_id)
@@ -51,7 +49,7 @@ async def get_user_by_id(ctx: QueryContext, args: OneUser) -> User | None:
     )
 
 
-@room.query(reads=("users",))
+@query(reads=("users",))
 async def get_user_id_by_clerk_id(ctx: QueryContext, args: OneClerkUser) -> str | None:
     """The account of that Clerk user; None when there is none, or it is deleted."""
     user_id: str | None = await ctx.db.fetchval(

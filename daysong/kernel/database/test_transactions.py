@@ -14,12 +14,11 @@ from daysong.kernel.database import transactions as database_module
 from daysong.kernel.database.transactions import Database, SecondStatement, Transaction, lock
 from daysong.kernel.errors import DaysongError, TooBusy
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, NoArgs, Room
+from daysong.kernel.functions.declarations import Args, NoArgs, mutation, query
+from daysong.kernel.functions.registry import module
 from daysong.kernel.ids import DiaryId
 
 pytestmark = pytest.mark.anyio
-
-room = Room("tallies")
 
 
 class Named(Args):
@@ -39,7 +38,7 @@ class Quarrel(Exception):
     """Something a function did not expect."""
 
 
-@room.mutation(isolation="serializable")
+@mutation(isolation="serializable")
 async def count_up(ctx: MutationContext, args: Named) -> int:
     """One more, by reading first and writing then."""
     count = int(await ctx.db.fetchval("select count from tally where name = $1", args.name) or 0) + 1
@@ -49,7 +48,7 @@ async def count_up(ctx: MutationContext, args: Named) -> int:
     return count
 
 
-@room.mutation(isolation="serializable")
+@mutation(isolation="serializable")
 async def register(ctx: MutationContext, args: Named) -> bool:
     """Take a name if it is free, by looking first."""
     if await ctx.db.fetchval("select true from tally where name = $1", args.name):
@@ -58,7 +57,7 @@ async def register(ctx: MutationContext, args: Named) -> bool:
     return True
 
 
-@room.mutation()
+@mutation
 async def note(ctx: MutationContext, args: Noted) -> None:
     """Note it, and have it noted again by a job."""
     await ctx.db.execute("insert into notes (text) values ($1)", args.text)
@@ -67,18 +66,21 @@ async def note(ctx: MutationContext, args: Noted) -> None:
         raise Quarrel(args.text)
 
 
-@room.query(reads=("tally",))
+@query(reads=("tally",))
 async def one_look(ctx: QueryContext, args: Named) -> int | None:
     """One statement."""
     count: int | None = await ctx.db.fetchval("select count from tally where name = $1", args.name)
     return count
 
 
-@room.query(reads=("tally",))
+@query(reads=("tally",))
 async def two_looks(ctx: QueryContext, args: NoArgs) -> None:
     """Two statements, undeclared."""
     await ctx.db.fetch("select 1")
     await ctx.db.fetchrow("select 2")
+
+
+room = module("tallies", internal=(count_up, register, note, one_look, two_looks))
 
 
 @pytest.fixture

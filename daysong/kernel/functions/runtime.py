@@ -9,7 +9,8 @@ from typing import Any
 from daysong.kernel.database.transactions import Database, Isolation, Reader, Transaction
 from daysong.kernel.database.turns import Turns
 from daysong.kernel.functions.context import ActionContext, Caller, MutationContext, Notes, QueryContext, Runner
-from daysong.kernel.functions.registry import Function, Kind, Registry
+from daysong.kernel.functions.declarations import Kind
+from daysong.kernel.functions.registry import Function, Registry
 from daysong.kernel.jobs.queue import Queue
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import Clock

@@ -20,7 +20,7 @@ from daysong.kernel.functions.arguments import (
     Reader,
     whole_characters,
 )
-from daysong.kernel.functions.registry import Args
+from daysong.kernel.functions.declarations import Args
 
 
 class Inner(Args):

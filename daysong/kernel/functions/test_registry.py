@@ -10,18 +10,19 @@ from hypothesis import strategies as st
 
 from daysong.kernel.errors import ArgumentValidationError, DaysongError, FunctionNotFound, WrongFunctionKind
 from daysong.kernel.functions.context import ANONYMOUS, SYSTEM, ActionContext, Caller, MutationContext, QueryContext
-from daysong.kernel.functions.registry import (
+from daysong.kernel.functions.declarations import (
     NO_RETRY,
     Args,
     IdText,
     Kind,
     NoArgs,
-    Registry,
     Result,
     Retry,
-    Room,
-    canonical,
+    action,
+    mutation,
+    query,
 )
+from daysong.kernel.functions.registry import Registry, canonical, module, named
 from daysong.kernel.values import Int64
 
 ALICE = Caller(subject="user_alice")
@@ -57,28 +58,25 @@ class Looks(Args):
     song_id: IdText
 
 
-room = Room("songBook")
-
-
-@room.query(public=True, reads=("music", "diaries"))
+@query(reads=("music", "diaries"))
 async def get_song(ctx: QueryContext, args: Looks) -> Written | None:
     """A song."""
     return None
 
 
-@room.query(snapshot=True)
+@query(snapshot=True)
 async def count_songs(ctx: QueryContext, args: NoArgs) -> int:
     """How many there are, for us."""
     return 0
 
 
-@room.mutation(public=True)
+@mutation
 async def write(ctx: MutationContext, args: Write) -> Written:
     """Write one."""
     return Written(line_count=1)
 
 
-@room.mutation(retry=NO_RETRY)
+@mutation(retry=NO_RETRY)
 async def forget_everything(ctx: MutationContext, args: NoArgs) -> None:
     """Not for strangers."""
 
@@ -87,14 +85,17 @@ async def give_up(ctx: MutationContext, args: NoArgs) -> None:
     """What follows when there is no more trying."""
 
 
-@room.action(public=True, also_as_mutation=give_up, on_exhausted=give_up)
+@action(settled_by=give_up, on_exhausted=give_up)
 async def sing_1st_line(ctx: ActionContext, args: NoArgs) -> None:
     """Sing."""
 
 
-@room.action(public=True)
+@action
 async def hum(ctx: ActionContext, args: NoArgs) -> None:
     """Hum."""
+
+
+room = module("songBook", public=(get_song, write, sing_1st_line, hum), internal=(count_songs, forget_everything))
 
 
 registry = Registry([room])
@@ -122,6 +123,7 @@ def test_what_is_declared_stands_in_the_registry() -> None:
     assert registry.of(sing_1st_line).on_exhausted is give_up
 
 
+@mutation
 async def an_unregistered_function(ctx: MutationContext, args: NoArgs) -> None:
     """Nobody's."""
 
@@ -197,12 +199,18 @@ def test_an_action_may_let_itself_be_called_a_mutation() -> None:
 
 
 def test_two_functions_of_one_name_are_refused() -> None:
-    """Two files may fill one room, as long as their names differ."""
-    twin = Room("songBook")
-    Registry([room, twin])
-    twin.mutation()(write)
-    with pytest.raises(DaysongError, match="songBook:write is published twice"):
-        Registry([room, twin])
+    """Two modules may have one name, as long as their functions' names differ; and no function is listed twice."""
+    Registry([room, module("songBook", internal=[an_unregistered_function])])
+    with pytest.raises(DaysongError, match="songBook:write is listed twice"):
+        Registry([room, module("songBook", internal=[named("write", an_unregistered_function)])])
+    with pytest.raises(DaysongError, match="drafts:write is listed twice"):
+        Registry([room, module("drafts", internal=[write])])
+
+
+def test_what_is_not_declared_cannot_be_listed() -> None:
+    """A plain function has no kind."""
+    with pytest.raises(DaysongError, match="give_up is not a query, a mutation or an action"):
+        Registry([module("songBook", internal=[give_up])])
 
 
 @pytest.mark.parametrize(
@@ -337,13 +345,13 @@ class Anything(Args):
     value: Any
 
 
-odds = Room("odds")
-
-
-@odds.query(public=True, name="as_it_is", verbatim=True)
+@query(verbatim=True)
 async def as_sent(ctx: QueryContext, args: Anything) -> Any:
     """What was sent."""
     return args.value
+
+
+odds = module("odds", public=(named("as_it_is", as_sent),))
 
 
 def test_a_function_may_be_published_under_a_name_of_its_own() -> None:

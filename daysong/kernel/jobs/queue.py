@@ -25,7 +25,8 @@ from pgqueuer.adapters.persistence.queries import Queries
 from daysong.kernel import logs, values
 from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.errors import DaysongError
-from daysong.kernel.functions.registry import Kind, Registry
+from daysong.kernel.functions.declarations import Kind
+from daysong.kernel.functions.registry import Registry
 from daysong.kernel.ids import JobId
 from daysong.kernel.limits.lanes import Lane
 

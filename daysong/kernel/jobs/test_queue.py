@@ -13,14 +13,13 @@ from daysong.kernel.conftest import NOW, Kernel, MakeKernel
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, NoArgs, Room
+from daysong.kernel.functions.declarations import Args, NoArgs, mutation, query
+from daysong.kernel.functions.registry import module
 from daysong.kernel.ids import DiaryId
 from daysong.kernel.jobs import queue as jobs
 from daysong.kernel.jobs.queue import Cron, Job, Superseded
 
 pytestmark = pytest.mark.anyio
-
-room = Room("letters")
 
 
 class Letter(Args):
@@ -32,24 +31,24 @@ class Letter(Args):
     delay: timedelta = timedelta(0)
 
 
-@room.mutation()
+@mutation
 async def deliver(ctx: MutationContext, args: Letter) -> None:
     """The job: note that it came."""
     await ctx.db.execute("insert into notes (text) values ($1)", args.to)
 
 
-@room.mutation()
+@mutation
 async def post(ctx: MutationContext, args: Letter) -> None:
     """Have a letter delivered."""
     await ctx.schedule(deliver, args, delay=args.delay, key=args.key)
 
 
-@room.query()
+@query
 async def look(ctx: QueryContext, args: NoArgs) -> None:
     """No job."""
 
 
-@room.mutation()
+@mutation
 async def schedule_a_look(ctx: MutationContext, args: NoArgs) -> None:
     """What cannot be."""
     await ctx.schedule(look, NoArgs())
@@ -265,10 +264,13 @@ async def test_a_tick_is_scheduled_once(kernel: Kernel) -> None:
     assert await kernel.value("select count(*) from jobs") == 3
 
 
-@room.mutation()
+@mutation
 async def deliver_to_all(ctx: MutationContext, args: NoArgs) -> None:
     """A cron's job."""
     await ctx.db.execute("insert into notes (text) values ($1)", f"all at {ctx.now:%H:%M}")
+
+
+room = module("letters", internal=(deliver, post, look, schedule_a_look, deliver_to_all))
 
 
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001 - strategy's

@@ -17,7 +17,8 @@ from daysong.kernel import logs
 from daysong.kernel.conftest import NOW, PATIENCE, Kernel, MakeKernel, until
 from daysong.kernel.errors import ExpectedError, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext
-from daysong.kernel.functions.registry import Args, NoArgs, Retry, Room
+from daysong.kernel.functions.declarations import Args, NoArgs, Retry, action, mutation
+from daysong.kernel.functions.registry import module
 from daysong.kernel.jobs import worker as worker_module
 from daysong.kernel.jobs.queue import Cron
 from daysong.kernel.jobs.worker import MAX_STARTS, Worker
@@ -31,9 +32,6 @@ HEARTBEAT = timedelta(seconds=1)
 # So many that twenty actions run at once, of those that name no lane.
 TWENTY_ACTIONS = 134
 DIARY = "Today I told nobody about it."
-
-room = Room("band")
-elsewhere = Room("elsewhere")
 
 
 class Text(Args):
@@ -73,13 +71,13 @@ def unreachable(retry_after: float | None = None) -> VendorError:
     return VendorError("suno", "no answer", permanent=False, retry_after=retry_after)
 
 
-@room.mutation()
+@mutation
 async def note(ctx: MutationContext, args: Text) -> None:
     """Note it, with the time."""
     await ctx.db.execute("insert into notes (text) values ($1)", f"{args.text} at {ctx.now:%H:%M:%S}")
 
 
-@room.mutation(retry=Retry(attempts=2))
+@mutation(retry=Retry(attempts=2))
 async def break_down(ctx: MutationContext, args: Text) -> None:
     """Note it and fail with words nobody should read."""
     await note(ctx, args)
@@ -93,65 +91,85 @@ async def despair(ctx: MutationContext, args: Text) -> None:
         raise ValueError(args.text)
 
 
-@room.action(retry=Retry(attempts=3, first=timedelta(seconds=2), longest=timedelta(seconds=10)), on_exhausted=despair)
+@action(retry=Retry(attempts=3, first=timedelta(seconds=2), longest=timedelta(seconds=10)), on_exhausted=despair)
 async def ask(ctx: ActionContext, args: Text) -> None:
     """Ask the vendor, and note that it answered."""
     await ctx.vendor(Vendor).ask(args.text, ctx.now)
     await ctx.run_mutation(note, args)
 
 
-@room.mutation()
+@mutation
 async def plan_note(ctx: MutationContext, args: Text) -> None:
     """Have it noted by a job."""
     await ctx.schedule(note, args, delay=args.delay)
 
 
-@room.mutation()
+@mutation
 async def plan_breakdown(ctx: MutationContext, args: Text) -> None:
     """Have a job fail."""
     await ctx.schedule(break_down, args)
 
 
-@room.mutation()
+@mutation
 async def plan_question(ctx: MutationContext, args: Text) -> None:
     """Have it asked by a job."""
     await ctx.schedule(ask, args, delay=args.delay)
 
 
-@room.mutation()
+@mutation
 async def plan_question_for(ctx: MutationContext, args: Text) -> None:
     """Have it asked by a job of the account that is the first word."""
     await ctx.schedule(ask, args, account=args.text.partition(" ")[0])
 
 
-@room.mutation()
+@mutation
 async def plan_plan(ctx: MutationContext, args: Text) -> None:
     """Have a job that makes a job."""
     await ctx.schedule(plan_question, args)
 
 
-@room.action()
+@action
 async def question_on_time(ctx: ActionContext, args: NoArgs) -> None:
     """A cron's job."""
     await ctx.vendor(Vendor).ask("on time", ctx.now)
 
 
-@room.mutation()
+@mutation
 async def sweep(ctx: MutationContext, args: NoArgs) -> None:
     """A cron's job."""
     await note(ctx, Text(text="swept"))
 
 
-@elsewhere.mutation()
+room = module(
+    "band",
+    internal=(
+        note,
+        break_down,
+        ask,
+        plan_note,
+        plan_breakdown,
+        plan_question,
+        plan_question_for,
+        plan_plan,
+        question_on_time,
+        sweep,
+    ),
+)
+
+
+@mutation
 async def note_elsewhere(ctx: MutationContext, args: Text) -> None:
     """A function only some workers know."""
     await note(ctx, args)
 
 
-@elsewhere.mutation()
+@mutation
 async def plan_elsewhere(ctx: MutationContext, args: Text) -> None:
     """Have it run by whoever knows it."""
     await ctx.schedule(note_elsewhere, args)
+
+
+elsewhere = module("elsewhere", internal=(note_elsewhere, plan_elsewhere))
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from daysong.kernel.database.connections import Pool
 from daysong.kernel.database.transactions import Transaction, close_pool
 from daysong.kernel.errors import DaysongError, ExpectedError, VendorError
 from daysong.kernel.functions.context import SYSTEM
-from daysong.kernel.functions.registry import Function, Kind, NoArgs, Retry
+from daysong.kernel.functions.declarations import Kind, NoArgs, Retry
+from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.jobs.lane_manager import LaneManager
 from daysong.kernel.jobs.queue import Cron, Job, Superseded

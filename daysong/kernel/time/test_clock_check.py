@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from daysong.kernel.conftest import Kernel, MakeKernel
 from daysong.kernel.functions.context import ActionContext, MutationContext
-from daysong.kernel.functions.registry import NoArgs, Room
+from daysong.kernel.functions.declarations import NoArgs, action, mutation
+from daysong.kernel.functions.registry import module
 from daysong.kernel.jobs.queue import Cron
 from daysong.kernel.time.clock import MovableClock, SystemClock
 from daysong.kernel.time.clock_check import MOST, ClockWrong, apart, objection, require_agreement
@@ -19,23 +20,24 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HOURS = st.timedeltas(min_value=timedelta(hours=-5), max_value=timedelta(hours=5))
 MOMENTS = st.timedeltas(min_value=timedelta(0), max_value=timedelta(seconds=20))
 
-room = Room("clocks")
 
-
-@room.mutation()
+@mutation
 async def tick(ctx: MutationContext, args: NoArgs) -> None:
     """A cron's job."""
 
 
-@room.action(punctual=True)
+@action(punctual=True)
 async def ring(ctx: ActionContext, args: NoArgs) -> None:
     """What happens at a time of day."""
 
 
-@room.mutation()
+@mutation
 async def plan_ring(ctx: MutationContext, args: NoArgs) -> None:
     """Plan it."""
     await ctx.schedule(ring, NoArgs())
+
+
+room = module("clocks", internal=(tick, ring, plan_ring))
 
 
 class FastClock(SystemClock):

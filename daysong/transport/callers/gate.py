@@ -26,7 +26,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from daysong.kernel import logs
 from daysong.kernel.functions.context import Caller
-from daysong.kernel.functions.registry import Function, Kind
+from daysong.kernel.functions.declarations import Kind
+from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.limits.buckets import Buckets
 from daysong.kernel.limits.declarations import FUNCTIONS

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import QueryContext
-from daysong.kernel.functions.registry import NoArgs, Room
+from daysong.kernel.functions.declarations import NoArgs, query
+from daysong.kernel.functions.registry import module
 from daysong.transport.callers.auth import Authenticator
 from daysong.transport.conftest import ADMIN_KEY, ISSUER, NOW, App, MakeApp, Token, admin, bearer
 from daysong.transport.refusals import Refused
@@ -17,10 +18,8 @@ from daysong.vendors.clerk.client import Identity, TokenVerifier
 
 pytestmark = pytest.mark.anyio
 
-room = Room("auth")
 
-
-@room.query(public=True)
+@query
 async def whoami(ctx: QueryContext, args: NoArgs) -> dict[str, Any]:
     """All that is known of the caller."""
     caller = ctx.caller
@@ -32,6 +31,9 @@ async def whoami(ctx: QueryContext, args: NoArgs) -> dict[str, Any]:
         "isAdmin": caller.is_admin,
         "attributes": dict(caller.attributes),
     }
+
+
+room = module("auth", public=(whoami,))
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from litestar.types import Scope
 from daysong.kernel import values
 from daysong.kernel.functions.arguments import whole_characters
 from daysong.kernel.functions.context import Caller, Notes
-from daysong.kernel.functions.registry import Kind, Registry
+from daysong.kernel.functions.declarations import Kind
+from daysong.kernel.functions.registry import Registry
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.time import timestamps
 from daysong.kernel.time.clock import Clock

@@ -10,8 +10,9 @@ from msgspec import UNSET, UnsetType
 
 from daysong.kernel.functions import arguments
 from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.functions.declarations import Args, NoArgs, Result, mutation, query
 from daysong.kernel.functions.raised import all_errors
-from daysong.kernel.functions.registry import Args, NoArgs, Result, Room
+from daysong.kernel.functions.registry import module
 from daysong.transport import refusals
 from daysong.transport.conftest import App, MakeApp
 from rehearsal.world import World
@@ -39,11 +40,7 @@ class Nothing(Result):
     found: bool = False
 
 
-songs = Room("studio/songs")
-drafts = Room("drafts")
-
-
-@songs.query(public=True)
+@query
 async def find_lines(ctx: QueryContext, args: Search) -> list[Line]:
     """Lines with those `words`.
 
@@ -52,15 +49,21 @@ async def find_lines(ctx: QueryContext, args: Search) -> list[Line]:
     return []
 
 
-@songs.query(public=True)
+@query
 async def one_line(ctx: QueryContext, args: NoArgs) -> Line | Nothing:
     """A line, if there is one."""
     return Nothing()
 
 
-@drafts.mutation()
+songs = module("studio/songs", public=(find_lines, one_line))
+
+
+@mutation
 async def burn(ctx: MutationContext, args: NoArgs) -> None:
     """Not for the public."""
+
+
+drafts = module("drafts", internal=(burn,))
 
 
 @pytest.fixture

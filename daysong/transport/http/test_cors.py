@@ -3,20 +3,22 @@ from __future__ import annotations
 import pytest
 
 from daysong.kernel.functions.context import QueryContext
-from daysong.kernel.functions.registry import NoArgs, Room
+from daysong.kernel.functions.declarations import NoArgs, query
+from daysong.kernel.functions.registry import module
 from daysong.transport.conftest import App, MakeApp
 
 pytestmark = pytest.mark.anyio
 
 ORIGIN = "https://app.daysong.test"
 
-room = Room("values")
 
-
-@room.query(public=True)
+@query
 async def one(ctx: QueryContext, args: NoArgs) -> int:
     """Says one."""
     return 1
+
+
+room = module("values", public=(one,))
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 
 from daysong.kernel.errors import ExpectedError, TooBusy, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
-from daysong.kernel.functions.registry import Args, NoArgs, Result, Room
+from daysong.kernel.functions.declarations import Args, NoArgs, Result, action, mutation, query
+from daysong.kernel.functions.registry import module
 from daysong.kernel.ids import UserId
 from daysong.kernel.values import Int64
 from daysong.transport.conftest import ADMIN_KEY, App, MakeApp, Token, admin, bearer
@@ -47,78 +48,79 @@ class Kept(Result):
     count: int
 
 
-values_room = Room("values")
-errors_room = Room("errors")
-users_room = Room("service/people/admin")
-
-
-@values_room.query(public=True)
+@query
 async def echo(ctx: QueryContext, args: Echo) -> Any:
     """Says `value` back."""
     return args.value
 
 
-@values_room.mutation(public=True)
+@mutation
 async def echo_mutation(ctx: MutationContext, args: Echo) -> Any:
     """Says it back, in a transaction."""
     return args.value
 
 
-@values_room.action(public=True)
+@action
 async def echo_action(ctx: ActionContext, args: Echo) -> Any:
     """Says it back, slowly."""
     return args.value
 
 
-@values_room.query(public=True)
+@query
 async def special(ctx: QueryContext, args: NoArgs) -> dict[str, Any]:
     """One of every kind of value that JSON has not."""
     return {"int": Int64(7), "nan": math.nan, "zero": -0.0, "bytes": b"\x00\xff", "whole": 5, "true": True}
 
 
-@values_room.query(public=True)
+@query
 async def unspeakable(ctx: QueryContext, args: NoArgs) -> Any:
     """Returns what has no form on the wire."""
     return object()
 
 
-@values_room.query()
+@query
 async def secret(ctx: QueryContext, args: NoArgs) -> str:
     """Internal."""
     return "internal-ok"
 
 
-@values_room.query(public=True)
+@query
 async def who(ctx: QueryContext, args: NoArgs) -> str | None:
     """Who is calling."""
     return ctx.caller.subject
 
 
-@errors_room.query(public=True)
+values_room = module("values", public=(echo, echo_mutation, echo_action, special, unspeakable, who), internal=(secret,))
+
+
+@query
 async def expected(ctx: QueryContext, args: NoArgs) -> None:
     """Fails as it may."""
     raise SongLimitReached
 
 
-@errors_room.query(public=True)
+@query
 async def unexpected(ctx: QueryContext, args: Echo) -> None:
     """Fails as it should not, quoting what it was given."""
     raise RuntimeError(f"cannot stomach {args.value}")
 
 
-@errors_room.action(public=True)
+@action
 async def vendor(ctx: ActionContext, args: NoArgs) -> None:
     """Fails since a vendor did."""
     raise VendorError("suno", "answered 500", permanent=False)
 
 
-@errors_room.mutation(public=True)
+@mutation
 async def busy(ctx: MutationContext, args: NoArgs) -> None:
     """Loses every race."""
     raise TooBusy("Too many changes to the same data at once. Please try again.")
 
 
-@users_room.mutation(public=True)
+errors_room = module("errors", public=(expected, unexpected, vendor, busy))
+
+
+@mutation
 async def add(ctx: MutationContext, args: AddUser) -> Kept:
     """Adds somebody, and perhaps thinks better of it."""
     user_id = UserId.new(ctx.now)
@@ -131,11 +133,14 @@ async def add(ctx: MutationContext, args: AddUser) -> Kept:
     return Kept(user_id=user_id, count=1)
 
 
-@users_room.query(public=True)
+@query
 async def count(ctx: QueryContext, args: AddUser) -> int:
     """How many there are of that id."""
     found: int = await ctx.db.fetchval("select count(*) from users where clerk_id = $1", args.clerk_id)
     return found
+
+
+users_room = module("service/people/admin", public=(add, count))
 
 
 @pytest.fixture

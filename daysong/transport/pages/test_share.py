@@ -8,7 +8,8 @@ import pytest
 
 from daysong.features.sharing.functions import GetSharedMusic, NothingShared, SharedMusic
 from daysong.kernel.functions.context import QueryContext
-from daysong.kernel.functions.registry import Room
+from daysong.kernel.functions.declarations import query
+from daysong.kernel.functions.registry import module
 from daysong.kernel.time.clock import to_ms
 from daysong.transport.conftest import NOW, App, MakeApp
 from rehearsal.world import Person, World
@@ -48,16 +49,17 @@ SONGS: dict[str, SharedMusic] = {
     ),
 }
 
-sharing = Room("sharing")
 
-
-@sharing.query(public=True)
+@query
 async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMusic | NothingShared:
     """A song behind a link."""
     if args.share_id == "broken":
         raise RuntimeError("oysters")
     assert ctx.caller.subject is None
     return SONGS.get(args.share_id, NothingShared())
+
+
+sharing = module("sharing", public=(get_shared_music,))
 
 
 @pytest.fixture

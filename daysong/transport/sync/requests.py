@@ -19,7 +19,8 @@ from daysong.kernel.database.connections import BROKEN as CONNECTION_LOST
 from daysong.kernel.errors import ArgumentValidationError
 from daysong.kernel.functions.arguments import ArgumentsTooLarge
 from daysong.kernel.functions.context import Caller, MutationContext, Notes
-from daysong.kernel.functions.registry import Function, Kind
+from daysong.kernel.functions.declarations import Kind
+from daysong.kernel.functions.registry import Function
 from daysong.kernel.time.clock import Clock
 from daysong.transport import answered, calls, encoding
 from daysong.transport.answered import Answer

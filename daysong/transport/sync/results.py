@@ -17,7 +17,8 @@ import msgspec
 from daysong.kernel import values
 from daysong.kernel.database.transactions import Reader, is_closed, savepoint
 from daysong.kernel.functions.context import Caller, Notes
-from daysong.kernel.functions.registry import Function, Kind
+from daysong.kernel.functions.declarations import Kind
+from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
 from daysong.transport import calls, encoding
 from daysong.transport.calls import Failure, Success

@@ -7,13 +7,9 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from daysong.features.subscriptions import revenuecat_billing
-from daysong.kernel import logs
-from daysong.kernel.functions.context import MutationContext
-from daysong.kernel.functions.registry import Room
+from daysong.kernel import inbox, logs
 from daysong.kernel.functions.runtime import Runtime
-from daysong.transport.webhooks import inbox
-from daysong.transport.webhooks.inbox import MAX_BODY, Event, OneEvent
+from daysong.kernel.inbox import MAX_BODY, Event
 from daysong.vendors.revenuecat.events import (
     SIGNATURE_HEADER,
     BillingEvent,
@@ -24,21 +20,9 @@ from daysong.vendors.revenuecat.events import (
     kept_of,
     parse_event,
 )
+from daysong.workflows.vendor_events import handle_revenuecat_event
 
-room = Room("webhooks")
 log = logs.get_logger("webhooks")
-
-
-@room.mutation()
-async def handle_revenuecat_event(ctx: MutationContext, args: OneEvent) -> None:
-    """See to a stored event, once."""
-    row = await inbox.opened(ctx.db, args)
-    if row is None:
-        return
-    outcome = await revenuecat_billing.on_event(ctx, parse_event(row["body"].encode()))
-    await inbox.close(ctx, args, outcome)
-    if outcome == revenuecat_billing.GONE:
-        await inbox.strip(ctx, args)
 
 
 def routes(runtime: Runtime) -> list[HTTPRouteHandler]:

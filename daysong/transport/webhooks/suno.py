@@ -9,32 +9,19 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from daysong.kernel import logs
-from daysong.kernel.functions.context import SYSTEM, MutationContext
-from daysong.kernel.functions.registry import Room
+from daysong.kernel import inbox, logs
+from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.runtime import Runtime
-from daysong.transport.webhooks import inbox
-from daysong.transport.webhooks.inbox import MAX_BODY, Event, OneEvent
+from daysong.kernel.inbox import MAX_BODY, Event
 from daysong.vendors.suno.answers import MalformedCallback, parse_callback
 from daysong.workflows import song_delivery
 from daysong.workflows.song_delivery import OneGeneration
+from daysong.workflows.vendor_events import handle_suno_event
 
-room = Room("webhooks")
 log = logs.get_logger("webhooks")
 
 MAX_ID = 64
 MAX_TASK_ID = 200
-
-
-@room.mutation()
-async def handle_suno_event(ctx: MutationContext, args: OneEvent) -> None:
-    """Apply a stored callback, once, and remove its body: it has the lyrics, which may go with their entry."""
-    event = await inbox.opened(ctx.db, args)
-    if event is None:
-        return
-    outcome = await song_delivery.on_callback(ctx, event["subject"], parse_callback(event["body"].encode()))
-    await inbox.close(ctx, args, outcome)
-    await inbox.remove_body(ctx, args)
 
 
 def routes(runtime: Runtime) -> list[HTTPRouteHandler]:

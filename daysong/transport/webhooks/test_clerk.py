@@ -12,8 +12,8 @@ import httpx2
 import pytest
 from standardwebhooks import Webhook
 
+from daysong.kernel.inbox import MAX_BODY
 from daysong.kernel.time.clock import to_ms
-from daysong.transport.webhooks.inbox import MAX_BODY
 from rehearsal.world import FunctionError, World
 
 pytestmark = pytest.mark.anyio

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from daysong.features.subscriptions import accounts
-from daysong.transport.webhooks import clerk as clerk_webhook
-from daysong.transport.webhooks import inbox
-from daysong.transport.webhooks.inbox import Event, NoSuchEvent
+from daysong.kernel import inbox
+from daysong.kernel.inbox import Event, NoSuchEvent
+from daysong.workflows.vendor_events import handle_clerk_event
 from rehearsal.calls.phones import until_due, wants_calls
 from rehearsal.world import Person, World
 
@@ -26,7 +26,7 @@ async def received(world: World, number: int = 1, body: str | None = None) -> st
     """An event of Clerk's that nothing has handled yet; its id."""
     body = body or f'{{"type":"user.created","data":{{"id":"user_{number}"}},"timestamp":1795161600000}}'
     event = Event(vendor="clerk", event_id=f"msg_{number}", type="user.created", body=body, subject=f"user_{number}")
-    assert await inbox.receive(world.app.runtime, event, clerk_webhook.handle_clerk_event)
+    assert await inbox.receive(world.app.runtime, event, handle_clerk_event)
     found: str = await world.db.pool.fetchval("select id from webhook_events where event_id = $1", event.event_id)
     return found
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import httpx2
 import pytest
 
+from daysong.kernel.inbox import MAX_BODY
 from daysong.kernel.time.clock import from_ms
-from daysong.transport.webhooks.inbox import MAX_BODY
 from daysong.vendors.revenuecat.events import parse_event
 from rehearsal.world import Person, World
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from daysong.transport.webhooks.inbox import MAX_BODY
+from daysong.kernel.inbox import MAX_BODY
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio

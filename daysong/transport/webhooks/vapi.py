@@ -11,33 +11,19 @@ from litestar.handlers import HTTPRouteHandler
 
 from daysong.features.phone_calls import inbound
 from daysong.features.phone_calls.inbound import Ringing
-from daysong.kernel import logs
-from daysong.kernel.functions.context import SYSTEM, MutationContext
-from daysong.kernel.functions.registry import Room
+from daysong.kernel import inbox, logs
+from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.runtime import Runtime
-from daysong.transport.webhooks import inbox
-from daysong.transport.webhooks.inbox import Event, OneEvent
+from daysong.kernel.inbox import Event
 from daysong.vendors.vapi.reports import ASSISTANT_REQUEST, MalformedReport, Message, parse_message, redacted
-from daysong.workflows import call_to_diary
+from daysong.workflows.vendor_events import handle_vapi_event
 
 # A report of a long talk has every word several times over. The secret is checked before a byte of it is read.
 MAX_REPORT = 8 * 1024 * 1024
 
-room = Room("webhooks")
 log = logs.get_logger("webhooks")
 
 LONG = 64 * 1024  # bytes
-
-
-@room.mutation()
-async def handle_vapi_event(ctx: MutationContext, args: OneEvent) -> None:
-    """Apply a stored message, once. What was said stands in the call's session then, or is to stand nowhere."""
-    event = await inbox.opened(ctx.db, args)
-    if event is None:
-        return
-    outcome = await call_to_diary.on_message(ctx, parse_message(event["body"].encode()))
-    await inbox.close(ctx, args, outcome)
-    await inbox.strip(ctx, args)
 
 
 def routes(runtime: Runtime) -> list[HTTPRouteHandler]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from daysong.kernel.functions.registry import Args
+from daysong.kernel.functions.declarations import Args
 from daysong.kernel.time.clock import to_ms
 from daysong.vendors.revenuecat.events import LAST_MS, PRODUCTION, SANDBOX
 

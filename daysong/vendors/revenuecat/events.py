@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from daysong.kernel.errors import DaysongError
-from daysong.kernel.functions.registry import Args
+from daysong.kernel.functions.declarations import Args
 
 SANDBOX = "SANDBOX"
 PRODUCTION = "PRODUCTION"

@@ -9,7 +9,7 @@ import pytest
 from conftest import NOW
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.settings import RETENTION_DAYS, read
-from daysong.transport.retention import AT_ONCE, RETENTION, forget_rows
+from daysong.workflows.retention import AT_ONCE, RETENTION, forget_rows
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ import asyncpg
 from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import SYSTEM, MutationContext
-from daysong.kernel.functions.registry import Args, IdText
+from daysong.kernel.functions.declarations import Args, IdText
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.ids import EventId
 

@@ -12,13 +12,11 @@ from typing import NamedTuple
 from daysong.features.phone_calls import consent
 from daysong.features.sharing.views import tally_share_views
 from daysong.kernel.functions.context import ActionContext, MutationContext
-from daysong.kernel.functions.registry import Args, NoArgs, Room
+from daysong.kernel.functions.declarations import Args, NoArgs, action, mutation
 from daysong.kernel.limits.lanes import Lane
 from daysong.workflows.orphan_files import remove_orphan_files
 
 AT_ONCE = 500
-
-room = Room("crons")
 
 
 class Kept(NamedTuple):
@@ -68,7 +66,7 @@ class OneRetention(Args):
     name: str
 
 
-@room.action(lane=Lane.FILES)
+@action(lane=Lane.FILES)
 async def retention(ctx: ActionContext, args: NoArgs) -> None:
     """Forget what is over, in small transactions: rows, numbers, viewers of shared songs; then files without a row."""
     for name in RETENTION:
@@ -81,7 +79,7 @@ async def retention(ctx: ActionContext, args: NoArgs) -> None:
     await remove_orphan_files(ctx)
 
 
-@room.mutation()
+@mutation
 async def forget_rows(ctx: MutationContext, args: OneRetention) -> bool:
     """Delete some rows of one kind that have been kept for long enough; return whether there are more."""
     kept, days = RETENTION[args.name], ctx.settings.retention_days[args.name]
@@ -94,7 +92,7 @@ async def forget_rows(ctx: MutationContext, args: OneRetention) -> bool:
     return gone == f"DELETE {AT_ONCE}"
 
 
-@room.mutation()
+@mutation
 async def forget_phone_numbers(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
     """Forget some numbers that were called and need not be remembered; return whether there are more."""
     return await consent.forget(ctx)

@@ -1,0 +1,199 @@
+"""What a handler is and how it behaves: `@query`, `@mutation` and `@action`, and the types of arguments and results.
+
+A decorated handler stays a plain function: other functions call it with their own context. Under which name it can be
+called, and by whom, is said in `surface.py` alone.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, TypeVar, cast, overload
+
+import msgspec
+
+from daysong.kernel.database.transactions import Isolation
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.functions.arguments import LARGEST
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.limits.lanes import Lane
+
+A = TypeVar("A", bound=msgspec.Struct)
+R = TypeVar("R")
+T = TypeVar("T")
+LONGEST_RETRY_AFTER = 24 * 3600.0
+Handler = Callable[..., Awaitable[Any]]
+Query = Callable[[QueryContext, A], Awaitable[R]]
+Mutation = Callable[[MutationContext, A], Awaitable[R]]
+Action = Callable[[ActionContext, A], Awaitable[R]]
+
+
+class Args(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Base of all argument types: camelCase on the wire, unknown fields refused."""
+
+
+# An id as an argument: any short text; whether it exists is the function's question.
+IdText = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class NoArgs(Args):
+    """The arguments of a function that takes none."""
+
+
+class Result(msgspec.Struct, rename="camel"):
+    """Base of all result types: camelCase on the wire; a field left UNSET is left out."""
+
+
+def given(value: T | None) -> T | msgspec.UnsetType:
+    """A value for an optional field of a result: None becomes UNSET, so that the field is left out."""
+    return msgspec.UNSET if value is None else value
+
+
+class Kind(enum.Enum):
+    """What a function may do; see the contexts."""
+
+    QUERY = "Query"
+    MUTATION = "Mutation"
+    ACTION = "Action"
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often and how patiently a job is tried again after a failure that may pass."""
+
+    attempts: int = 8
+    first: timedelta = timedelta(seconds=2)
+    longest: timedelta = timedelta(minutes=5)
+
+    def delay(self, failures: int, *, retry_after: float | None, jitter: float) -> timedelta | None:
+        """How long to wait after that many failures, or None to give up.
+
+        Doubles from `first` to `longest`; `jitter` in 0..1 takes up to half of it off, so that jobs that failed
+        together do not come back together. A vendor's own `retry_after` (seconds) is the least we wait, up to a day.
+        """
+        if failures >= self.attempts:
+            return None
+        doubled: timedelta = self.first * 2 ** min(failures - 1, 20)
+        backoff = min(doubled, self.longest) * (1 - jitter / 2)
+        return max(backoff, timedelta(seconds=min(retry_after or 0, LONGEST_RETRY_AFTER)))
+
+
+NO_RETRY = Retry(attempts=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """What the decorator of a handler says of it.
+
+    reads          the tables whose changes may change a query's result
+    snapshot       a query of several statements, which all see the same moment
+    retry          how its jobs are retried
+    on_exhausted   the mutation that runs, with the same arguments, in the transaction that marks its job dead
+    settled_by     the mutation that an action runs at most once, and whose result it returns; clients may then call the
+                   action as a mutation
+    verbatim       arguments arrive exactly as they were sent, see `values.for_arguments`
+    isolation      of a mutation's transaction
+    largest        how many bytes of JSON its arguments may have
+    lane           which share of a worker's slots its jobs run in
+    punctual       it decides by the time of day: its jobs wait while this process's clock is wrong
+    """
+
+    kind: Kind
+    handler: Handler
+    reads: tuple[str, ...] = ()
+    snapshot: bool = False
+    retry: Retry = Retry()
+    on_exhausted: Handler | None = None
+    settled_by: Handler | None = None
+    verbatim: bool = False
+    isolation: Isolation = "read_committed"
+    largest: int = LARGEST
+    lane: Lane = Lane.QUICK
+    punctual: bool = False
+
+    @property
+    def accepted_as(self) -> frozenset[Kind]:
+        """As which kinds clients may call it."""
+        return frozenset({self.kind, Kind.MUTATION}) if self.settled_by else frozenset({self.kind})
+
+
+_ATTRIBUTE = "__declaration__"
+
+
+def declaration_of(handler: Handler) -> Declaration:
+    """What the decorator of a handler says; DaysongError when it has none."""
+    found = getattr(handler, _ATTRIBUTE, None)
+    if found is None:
+        raise DaysongError(f"{handler.__module__}.{handler.__name__} is not a query, a mutation or an action")
+    return cast("Declaration", found)
+
+
+def _declare(handler: Handler | None, kind: Kind, **options: Any) -> Any:
+    def declare(handler: Handler) -> Handler:
+        setattr(handler, _ATTRIBUTE, Declaration(kind=kind, handler=handler, **options))
+        return handler
+
+    return declare if handler is None else declare(handler)
+
+
+@overload
+def query(handler: Query[A, R], /) -> Query[A, R]: ...
+
+
+@overload
+def query(
+    *, reads: tuple[str, ...] = (), snapshot: bool = False, verbatim: bool = False, largest: int = LARGEST
+) -> Callable[[Query[A, R]], Query[A, R]]: ...
+
+
+def query(handler: Handler | None = None, /, **options: Any) -> Any:
+    """Declare a query: one SQL statement, or several that see the same moment; see `Declaration`."""
+    return _declare(handler, Kind.QUERY, **options)
+
+
+@overload
+def mutation(handler: Mutation[A, R], /) -> Mutation[A, R]: ...
+
+
+@overload
+def mutation(
+    *,
+    retry: Retry = Retry(),
+    verbatim: bool = False,
+    isolation: Isolation = "read_committed",
+    largest: int = LARGEST,
+    lane: Lane = Lane.QUICK,
+) -> Callable[[Mutation[A, R]], Mutation[A, R]]: ...
+
+
+def mutation(handler: Handler | None = None, /, **options: Any) -> Any:
+    """Declare a mutation: one transaction, run again after a deadlock or a lost race; see `Declaration`.
+
+    What must hold between transactions stands on constraints, row locks and the account's lock; see
+    docs/decisions/0010.
+    """
+    return _declare(handler, Kind.MUTATION, **options)
+
+
+@overload
+def action(handler: Action[A, R], /) -> Action[A, R]: ...
+
+
+@overload
+def action(
+    *,
+    retry: Retry = Retry(),
+    on_exhausted: Mutation[A, Any] | None = None,
+    settled_by: Handler | None = None,
+    verbatim: bool = False,
+    largest: int = LARGEST,
+    lane: Lane = Lane.ACCOUNTS,
+    punctual: bool = False,
+) -> Callable[[Action[A, R]], Action[A, R]]: ...
+
+
+def action(handler: Handler | None = None, /, **options: Any) -> Any:
+    """Declare an action: it may wait for vendors, and reaches data through queries and mutations; see `Declaration`."""
+    return _declare(handler, Kind.ACTION, **{"lane": Lane.ACCOUNTS} | options)

@@ -1,0 +1,148 @@
+"""Every function that can be called, by module and wire name: `diaries.create_diary` is `diaries:createDiary`.
+
+Clients may call the public ones. The internal ones are for jobs, crons, webhooks, and holders of the admin key.
+"""
+
+from __future__ import annotations
+
+from daysong.features import preferences, profile
+from daysong.features.diaries import functions as diaries
+from daysong.features.music import playback
+from daysong.features.phone_calls import dialing, inbound, planner, replanning
+from daysong.features.phone_calls import history as call_history
+from daysong.features.phone_calls import internal as call_internals
+from daysong.features.phone_calls import settings as call_settings
+from daysong.features.sharing import functions as sharing
+from daysong.features.sharing import own_shares
+from daysong.features.sharing import views as share_views
+from daysong.features.subscriptions import accounts, reconciliation, revenuecat_billing
+from daysong.features.subscriptions import functions as subscriptions
+from daysong.features.users import functions as users
+from daysong.kernel.functions.registry import module
+from daysong.workflows import (
+    account_deletion,
+    call_reaper,
+    call_to_diary,
+    call_words,
+    diary_removal,
+    diary_to_song,
+    orphan_files,
+    retention,
+    song_budget,
+    song_delivery,
+    song_files,
+    suspended_accounts,
+    vendor_events,
+)
+
+# fmt: off
+SURFACE = (
+    module("users",
+        public=(
+            preferences.get_settings, preferences.update_settings, profile.get_user_profile,
+            accounts.ensure_current_user, account_deletion.delete_account,
+        ),
+        internal=(
+            accounts.create_user, users.get_user_by_id, users.get_user_id_by_clerk_id,
+            account_deletion.erase_account, account_deletion.erasure, account_deletion.some_files,
+            account_deletion.some_calls, account_deletion.erase_rows, account_deletion.go_on_later,
+            account_deletion.erase_user, account_deletion.resume_erasures, suspended_accounts.lift_lock,
+        )),
+    module("billing",
+        public=(subscriptions.get_plans, subscriptions.get_current_user_status),
+        internal=(subscriptions.create_free_subscription,)),
+    module("usage",
+        public=(
+            subscriptions.get_current_user_usage, subscriptions.can_current_user_generate_music,
+            subscriptions.check_usage_with_reconciliation, subscriptions.record_current_user_music_generation,
+        ),
+        internal=(
+            subscriptions.get_usage_snapshot, subscriptions.record_music_generation,
+            subscriptions.decrement_music_generation,
+        )),
+    module("revenueCatBilling",
+        internal=(
+            reconciliation.get_stale_subscriptions, reconciliation.reconcile_stale_subscriptions,
+            reconciliation.begin_reconciliation, reconciliation.go_on, reconciliation.is_going_on,
+            reconciliation.verify_page, revenuecat_billing.refresh_from_webhook,
+            revenuecat_billing.update_subscription_from_webhook,
+            revenuecat_billing.reconcile_subscription_with_data,
+            revenuecat_billing.reconcile_single_subscription, revenuecat_billing.reconcile_subscription,
+            revenuecat_billing.people_known_by, revenuecat_billing.current_person,
+        )),
+    module("diaries",
+        public=(
+            diaries.create_diary, diaries.update_diary, diaries.list_diaries, diaries.page_diaries,
+            diaries.get_diary, diary_removal.delete_diary,
+        ),
+        internal=(diaries.create_diary_internal,)),
+    module("music",
+        public=(
+            playback.list_playlist_music, playback.page_playlist, playback.get_music,
+            playback.soft_delete_music, diary_to_song.start_diary_music_generation,
+        ),
+        internal=(
+            playback.generation_progress, diary_to_song.begin_generation, diary_to_song.give_up,
+            diary_to_song.take_up, diary_to_song.save_lyrics, diary_to_song.note_asked,
+            diary_to_song.note_refused, diary_to_song.create_pending_music_records,
+            diary_to_song.fail_generation, song_budget.account_of_caller, song_delivery.fail_if_overdue,
+            song_delivery.fail_if_audio_is_overdue, song_delivery.check_audio, song_delivery.settle_audio,
+            song_delivery.complete_suno_task, song_delivery.apply_poll, song_delivery.poll_suno_task,
+            song_delivery.awaited_task, song_delivery.task_to_poll, song_delivery.sweep_generations,
+            song_delivery.callback_secret, song_files.file_sources, song_files.fetch_timed_lyrics,
+            song_files.time_later, song_files.save_timed_lyrics, song_files.keep_files, song_files.record_file,
+        )),
+    module("musicActions",
+        internal=(diary_removal.remove_stored_files, diary_to_song.request_suno_generation)),
+    module("sharing",
+        public=(
+            sharing.create_share_link, sharing.get_shared_music, own_shares.list_shared_music,
+            own_shares.set_share_privacy, own_shares.toggle_share_privacy, own_shares.revoke_share,
+            share_views.record_share_view,
+        ),
+        internal=(share_views.tally_share_views,)),
+    module("callSettings",
+        public=(call_settings.upsert_call_settings, call_settings.send_test_call),
+        internal=(call_settings.get_active_call_settings_for_executor, call_settings.get_call_settings_by_id)),
+    module("callJobs",
+        public=(
+            call_history.get_call_jobs, call_history.get_call_job_stats, call_history.get_call_sessions,
+            call_history.get_dashboard_stats, call_words.delete_call_session,
+        ),
+        internal=(
+            call_internals.create_call_job, call_internals.update_call_job_status,
+            call_internals.increment_call_job_attempts, call_internals.get_call_job_by_vapi_id,
+            call_internals.get_call_job_by_id, call_internals.get_call_session_by_vapi_id,
+            call_internals.update_call_session, call_internals.update_call_session_metadata,
+        )),
+    module("service/vapi/executor",
+        internal=(
+            dialing.process_call_job, dialing.account_of_call, dialing.take_line, dialing.note_placed,
+            dialing.note_refused, dialing.look_for_call, dialing.lose_call, dialing.look_up_call,
+            dialing.asked_call, dialing.dispatch_waiting_calls, planner.execute_scheduled_calls,
+            planner.anything_to_do, planner.claim_due_settings, planner.calculate_and_update_next_run,
+            planner.call_off_late_calls, replanning.replan_calls, replanning.replan_page,
+        )),
+    module("integrations/vapi/integration",
+        internal=(dialing.schedule_vapi_call, inbound.answer_call)),
+    module("callDiaryWorkflow",
+        internal=(
+            call_to_diary.use_own_words, call_to_diary.generate_diary_from_call, call_to_diary.told_in_call,
+            call_to_diary.save_call_diary, call_to_diary.generate_music_for_call_diary, call_to_diary.owner_of,
+            call_to_diary.begin_call_song, call_to_diary.forget_call,
+        )),
+    module("callReaper",
+        internal=(call_reaper.reap_calls, call_reaper.give_up_poll, call_reaper.poll_call, call_reaper.apply_polled)),
+    module("files",
+        internal=(orphan_files.files_without_row,)),
+    module("webhooks",
+        internal=(
+            vendor_events.handle_clerk_event, vendor_events.handle_revenuecat_event,
+            vendor_events.handle_suno_event, vendor_events.handle_vapi_event,
+        )),
+    module("crons",
+        internal=(
+            retention.retention, retention.forget_rows, retention.forget_phone_numbers, song_budget.count_costs,
+        )),
+)
+# fmt: on
