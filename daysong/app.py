@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,7 @@ from litestar import Litestar
 from litestar.types import ASGIApp
 
 from daysong.features.phone_calls import zones
-from daysong.kernel.database import migrations
+from daysong.kernel.database import job_queue, migrations
 from daysong.kernel.database.transactions import Database
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import Caller
@@ -145,6 +146,8 @@ class App:
         """Connect to the database. The server and the worker of one process may both ask; the first one does."""
         self._users += 1
         if self._users == 1:
+            # In a thread: the first call that schedules a job must not hold up the others.
+            await asyncio.to_thread(job_queue.load)
             await self.database.open()
 
     async def close(self) -> None:

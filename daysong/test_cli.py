@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from daysong import cli
-from daysong.commands import surroundings
+from daysong.commands import signals
 from daysong.kernel import logs
 
 Run = Callable[..., tuple[int, str, str]]
@@ -26,7 +26,7 @@ def run(
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DAYSONG_DATA_DIR", str(tmp_path_factory.mktemp("data")))
     monkeypatch.setattr(logs, "configure", lambda **_: None)  # loggers remember how they were first configured
-    monkeypatch.setattr(surroundings, "end_as_by_ctrl_c", lambda: None)  # the test run has signals of its own
+    monkeypatch.setattr(signals, "end_as_by_ctrl_c", lambda: None)  # the test run has signals of its own
 
     def running(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["daysong", *words])

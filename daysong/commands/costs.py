@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Literal
 
 from daysong.app import App
-
-By = Literal["day", "account", "vendor"]
+from daysong.commands.options import CostsBy
 
 # By the UTC day. An account is shown as its mark: a keyed hash, since costs outlive accounts.
-COLUMNS: dict[By, str] = {
+COLUMNS: dict[CostsBy, str] = {
     "day": "to_char(at at time zone 'UTC', 'YYYY-MM-DD')",
     "account": "coalesce(account, '-')",
     "vendor": "vendor || ' ' || function",
@@ -22,7 +20,7 @@ SQL = """
     where at >= $1 group by 1 order by {order} limit $2"""
 
 
-async def show(app: App, say: Callable[[str], None], *, by: By, days: int, limit: int, as_json: bool) -> None:
+async def show(app: App, say: Callable[[str], None], *, by: CostsBy, days: int, limit: int, as_json: bool) -> None:
     """Say what was paid in the last days: as lines, or as one JSON list with amounts in micro-dollars."""
     since = (app.clock.now() - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     order = "1 desc" if by == "day" else "3 desc, 1"

@@ -20,7 +20,6 @@ from daysong.commands.demo_person import DemoFailed, Person
 from daysong.kernel import logs
 from daysong.transport.server.server import PortTaken, listen
 
-ENTRY = "I walked home in the rain and called my sister"
 WITHIN = 80.0
 STAGES = {
     "queued": "The entry is saved, the song is in line",
@@ -42,7 +41,7 @@ async def demo(*, entry: str | None, port: int, data_dir: Path, leave: bool) -> 
     except PortTaken:
         console.print(f"Port {port} is taken by another program; using a free one.")
         port = surroundings.free_port()
-    stop = dev.until_asked_to_stop()
+    stop = surroundings.until_asked_to_stop()
 
     def tell(text: str) -> None:
         console.print(f"[dim]•[/] {text}")

@@ -96,19 +96,10 @@ async def _answers(origin: str, app: App) -> None:
             await asyncio.sleep(0.05)
 
 
-def until_asked_to_stop() -> asyncio.Event:
-    """An event that Ctrl-C, a polite kill and a closed terminal set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in surroundings.stops():
-        loop.add_signal_handler(number, stop.set)
-    return stop
-
-
 async def dev(*, port: int, data_dir: Path, sandbox: bool) -> None:
     """Run until Ctrl-C or a kill."""
     logs.configure(readable=True)
-    stop = until_asked_to_stop()
+    stop = surroundings.until_asked_to_stop()
     async with running(port=port, data_dir=data_dir, sandbox=sandbox, tell=_say, environ=os.environ):
         _say(f"daysong ready on http://{surroundings.HOST}:{port}")
         await stop.wait()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Literal
 
 from daysong.app import App
+from daysong.commands.options import JobStatus
 from daysong.kernel.errors import DaysongError
 
 Tell = Callable[[str], None]
-Status = Literal["queued", "running", "done", "dead"]
 FIELDS = ("id", "status", "due_at", "starts", "failures", "function", "last_error")
 
 
-async def list_jobs(app: App, tell: Tell, *, status: Status | None, limit: int, as_json: bool) -> None:
+async def list_jobs(app: App, tell: Tell, *, status: JobStatus | None, limit: int, as_json: bool) -> None:
     """Tell of the newest jobs, a line each and why they failed; or all as one JSON array."""
     rows = await app.runtime.queue.list(status, limit)
     if as_json:

@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 
 from daysong import app as composition
-from daysong.commands import surroundings
+from daysong.commands import signals, surroundings
 from daysong.kernel import logs
 from daysong.transport.server.server import Server, keep_what_is_there, listen
 
@@ -66,7 +66,7 @@ async def _serve(listener: socket.socket, parent: int | None = None, sharers: in
         loop.remove_reader(pipe)
         server.stop()
 
-    for number in surroundings.stops():
+    for number in signals.stops():
         loop.add_signal_handler(number, asked)
     if parent is not None:
         loop.add_reader(parent, orphaned, parent)
@@ -85,7 +85,7 @@ class _Processes:
     async def run(self, count: int) -> None:
         """Keep that many going until a signal says to stop; a second one stops them at once."""
         loop = asyncio.get_running_loop()
-        for number in surroundings.stops():
+        for number in signals.stops():
             loop.add_signal_handler(number, self._stop)
         going = asyncio.gather(*(self._keep_one(count) for _ in range(count)))
         await self._stopping.wait()

@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from daysong.commands import extras, signals
+from daysong.commands.options import DEFAULT_PORT
 from daysong.embedded import server as embedded
 from daysong.kernel import logs, settings
 from daysong.kernel.database import migrations
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
-from daysong.sandbox.app import Sandbox
+
+if TYPE_CHECKING:
+    from daysong.sandbox.app import Sandbox
 
 HOST = "127.0.0.1"
-DEFAULT_PORT = 8000
 ORIGIN_FILE = "origin"
 
 log = logs.get_logger("settings")
@@ -37,17 +40,19 @@ def configured() -> Settings:
     return given
 
 
-def stops() -> list[signal.Signals]:
-    """Return the signals that ask a process to end. One that was ignored at its start (nohup) stays ignored."""
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-    return [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]
+def until_asked_to_stop() -> asyncio.Event:
+    """An event that Ctrl-C, a polite kill and a closed terminal set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in signals.stops():
+        loop.add_signal_handler(number, stop.set)
+    return stop
 
 
-def end_as_by_ctrl_c() -> None:
-    """Have every signal that asks for an end do what Ctrl-C does, so that nothing is left running behind a command."""
-    for number in stops():
-        if number != signal.SIGINT:
-            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+async def check_migrated(configured: Settings) -> None:
+    """DaysongError when the schema is not up to date."""
+    if waiting := await migrations.pending(configured.listen_url, migrations.FOLDER):
+        raise DaysongError(f"The database lacks {', '.join(waiting)}: run `daysong migrate` first.")
 
 
 def free_port() -> int:
@@ -134,6 +139,8 @@ async def database(configured: Settings, *, migrate: bool) -> AsyncIterator[Sett
             await migrations.migrate(configured.listen_url, migrations.FOLDER)
         yield configured
         return
+    if not extras.is_installed():
+        raise extras.ExtraMissing(f"DATABASE_URL is not set, and the embedded database needs: {extras.INSTALL}")
     starting = asyncio.create_task(asyncio.to_thread(embedded.start, configured.data_dir))
     try:
         server = await asyncio.shield(starting)

@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 
 from daysong.commands import costs as costs_command
+from daysong.commands.options import CostsBy
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("by", ["day", "account", "vendor"])
-async def test_g03_costs_are_listed(world: World, alice: Person, by: costs_command.By) -> None:
+async def test_g03_costs_are_listed(world: World, alice: Person, by: CostsBy) -> None:
     """By day, by account, by vendor; for people and for programs."""
     await alice.song()
     lines: list[str] = []

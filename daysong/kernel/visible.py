@@ -55,5 +55,5 @@ def _is_trimmed(character: str) -> bool:
     return character.isspace() or character in _TRIMMED or unicodedata.category(character) == "Cc"
 
 
-# All of them, which are below U+10000, so that a long text is cut at once.
-_ENDS = "".join(filter(_is_trimmed, map(chr, range(0x10000))))
+# All of them, so that a long text is cut at once. No space or control character comes after U+3000.
+_ENDS = "".join(_TRIMMED.union(filter(_is_trimmed, map(chr, range(0x3001)))))

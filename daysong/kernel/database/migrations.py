@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import asyncpg
-from pgqueuer.adapters.persistence.queries import Queries
 
 from daysong.kernel import logs
 from daysong.kernel.database import connections
+from daysong.kernel.database.job_queue import queries_on
 from daysong.kernel.database.server_support import require_supported
 from daysong.kernel.errors import DaysongError
 
@@ -90,7 +90,7 @@ async def pending(database: str | asyncpg.Connection, folder: Path = FOLDER) -> 
         await require_supported(connection)
         known = await connection.fetchval("select to_regclass($1) is not null", TABLE)
         names = [each.name for each in _not_applied(migrations, await _applied(connection) if known else {})]
-        if (await Queries.from_asyncpg_connection(connection).plan_upgrade()).statements:
+        if (await queries_on(connection).plan_upgrade()).statements:
             names.append(JOB_QUEUE)
     return names
 
@@ -179,7 +179,7 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
 
 
 async def _prepare_job_queue(connection: asyncpg.Connection) -> bool:
-    queue = Queries.from_asyncpg_connection(connection)
+    queue = queries_on(connection)
     if not await queue.schema_is_installed():
         await queue.install()
         return True

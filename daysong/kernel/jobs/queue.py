@@ -20,9 +20,9 @@ from typing import Any
 import asyncpg
 import msgspec
 from croniter import croniter
-from pgqueuer.adapters.persistence.queries import Queries
 
 from daysong.kernel import logs, values
+from daysong.kernel.database.job_queue import queries_on
 from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.declarations import Kind
@@ -291,8 +291,7 @@ def new_ticket() -> str:
 async def enqueue(tx: Transaction, job_id: str, ticket: str, delay: timedelta, lane: Lane) -> None:
     """Add the queue row of that lane; `delay` counts from the database's clock, which is what workers wait by."""
     carried = f"{job_id}:{ticket}"
-    queries = Queries.from_asyncpg_connection(tx)
-    await queries.enqueue(
+    await queries_on(tx).enqueue(
         lane.value, carried.encode(), execute_after=max(delay, timedelta(0)), dedupe_key=carried
     )  # fmt: skip
 

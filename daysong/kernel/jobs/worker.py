@@ -7,28 +7,31 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import asyncpg
 import msgspec
-from pgqueuer.adapters.persistence.queries import Queries
-from pgqueuer.domain.errors import RetryRequested
-from pgqueuer.domain.models import Job as QueueRow
 
 from daysong.kernel import logs
 from daysong.kernel.database.connections import Pool
+from daysong.kernel.database.job_queue import queries_on_pool
 from daysong.kernel.database.transactions import Transaction, close_pool
 from daysong.kernel.errors import DaysongError, ExpectedError, VendorError
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.declarations import Kind, NoArgs, Retry
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
-from daysong.kernel.jobs.lane_manager import LaneManager
 from daysong.kernel.jobs.queue import Cron, Job, Superseded
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lanes import Lane, slots, slots_of_account
 from daysong.kernel.limits.lines import on_behalf_of
 from daysong.kernel.time.clock import Clock, MovableClock
 from daysong.kernel.time.clock_check import ClockWrong, require_agreement
+
+if TYPE_CHECKING:
+    from pgqueuer.domain.models import Job as QueueRow
+
+    from daysong.kernel.jobs.lane_manager import LaneManager
 
 MAX_STARTS = 5
 HEARTBEAT = timedelta(seconds=30)
@@ -131,9 +134,10 @@ class Worker:
             await close_pool(pool)
 
     async def _work_with(self, pool: asyncpg.Pool) -> None:
-        manager = LaneManager(
-            Queries.from_asyncpg_pool(pool), {lane.value: slots(lane, self._at_once) for lane in Lane}
-        )
+        # Here and not above: a process that only serves does without pgqueuer's loop.
+        from daysong.kernel.jobs.lane_manager import LaneManager  # noqa: PLC0415
+
+        manager = LaneManager(queries_on_pool(pool), {lane.value: slots(lane, self._at_once) for lane in Lane})
         for lane in Lane:
             # Queue rows are gone when they have been handled: what became of a job is written in `jobs`.
             manager.entrypoint(lane.value, on_failure="delete")(self._on_queue_row)
@@ -170,6 +174,8 @@ class Worker:
                 task.result()
 
     async def _on_queue_row(self, row: QueueRow) -> None:
+        from pgqueuer.domain.errors import RetryRequested  # noqa: PLC0415 - loaded by _work_with
+
         try:
             # A drain takes jobs by new tickets: what it has taken is not to be had here any more.
             await self._free.wait()

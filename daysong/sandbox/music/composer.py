@@ -12,6 +12,7 @@ import soundfile
 
 from daysong.sandbox.music.arrangement import Score, arrange
 from daysong.sandbox.music.mood import character_of
+from daysong.sandbox.music.recording import Recording
 from daysong.sandbox.music.synth import RATE, Samples, render
 from daysong.sandbox.music.timing import SungWord, plan_song
 
@@ -20,20 +21,6 @@ __all__ = ["Recording", "Score", "SungWord", "compose", "record", "write_score"]
 PEAKS = 300  # values of the waveform drawn in a player
 BLOCK = 65_536  # frames handed to the encoder at once: libsndfile has crashed on whole songs
 QUALITY = 0.7  # of MP3 at a variable bit rate: about 90 kbit/s, and a fifth less work than 0.3
-
-
-class Recording(msgspec.Struct, frozen=True):
-    """A finished track: the file, and when each word of it is sung (no words: an instrumental).
-
-    The cover is drawn when it is asked for, where there is none here.
-    """
-
-    audio: bytes
-    content_type: str
-    duration: float
-    words: tuple[SungWord, ...]
-    waveform: tuple[float, ...]
-    cover: bytes | None = None
 
 
 def compose(*, title: str, lyrics: str, style: str, take: int, seed: str) -> Recording:

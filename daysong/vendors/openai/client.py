@@ -1,20 +1,22 @@
 """OpenAI: lyrics out of a diary entry, and a diary entry out of a talk. One chat completion with a strict JSON schema.
 
 The library's own retries are off, since it repeats even an exhausted quota; the job runner decides by VendorError.
+It takes half a second to import, so that is done in a thread at the first request.
 An answer is read only after its end state was looked at: a refusal, a filter and a cut-off all come with HTTP 200.
 """
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import httpx2
 import msgspec
-import openai
 
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
@@ -26,6 +28,9 @@ from daysong.kernel.time.clock import Clock, SystemClock
 from daysong.vendors.alarms import alarm
 from daysong.vendors.http import client, retry_after, slug
 from daysong.vendors.text import clean, fit, fit_tags
+
+if TYPE_CHECKING:
+    import openai
 
 MAX_LYRIC = 5000
 MAX_STYLE = 1000
@@ -190,22 +195,38 @@ class OpenAI:
         self._features = set(settings.features)
         self._clock = clock or SystemClock()
         self._budget = budget
-        self._api = openai.AsyncOpenAI(
-            api_key=settings.api_key,
-            base_url=settings.base_url,
-            timeout=timeout,
-            max_retries=0,
-            http_client=client("openai", base_url=settings.base_url, timeout=timeout, transport=transport, line=line),
-        )
+        self._settings = settings
+        self._timeout = timeout
+        self._http = client("openai", base_url=settings.base_url, timeout=timeout, transport=transport, line=line)
+        self._api: openai.AsyncOpenAI | None = None
 
     async def close(self) -> None:
         """Release the connections."""
-        await self._api.close()
+        await self._http.aclose()
+
+    async def _loaded(self) -> openai.AsyncOpenAI:
+        """Return the library's client. From here on `import openai` costs nothing."""
+        if self._api is None:
+            for module in ("openai", "openai.resources.chat", "openai.resources.models"):
+                await asyncio.to_thread(importlib.import_module, module)
+            import openai  # noqa: PLC0415
+
+            self._api = openai.AsyncOpenAI(
+                api_key=self._settings.api_key,
+                base_url=self._settings.base_url,
+                timeout=self._timeout,
+                max_retries=0,
+                http_client=self._http,
+            )
+        return self._api
 
     async def model_known(self) -> str:
         """Say whether the model can be had; VendorError when the key or the model is refused. Costs nothing."""
+        api = await self._loaded()
+        import openai  # noqa: PLC0415
+
         try:
-            await self._api.models.retrieve(self._model)
+            await api.models.retrieve(self._model)
         except openai.PermissionDeniedError:
             return f"answers; the key may not look up models, so {self._model} is not proven"
         except openai.APIStatusError as error:
@@ -255,11 +276,12 @@ class OpenAI:
 
         An optional parameter that the server refuses is left out from then on.
         """
+        api = await self._loaded()
+        import openai  # noqa: PLC0415
+
         while True:
             try:
-                answer = await self._api.chat.completions.with_raw_response.create(
-                    **self._request(task, material, person)
-                )
+                answer = await api.chat.completions.with_raw_response.create(**self._request(task, material, person))
             except openai.APIStatusError as error:
                 refused = self._refused_feature(error)
                 if refused is None:

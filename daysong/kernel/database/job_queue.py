@@ -1,0 +1,33 @@
+"""The statements of pgqueuer, the library of the job queue.
+
+It takes a fifth of a second to import, so it is loaded when first used; `App.open` does that in a thread.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from pgqueuer.adapters.persistence.queries import Queries
+
+
+def load() -> None:
+    """Import pgqueuer, unless that has been done."""
+    importlib.import_module("pgqueuer.adapters.persistence.queries")
+
+
+def queries_on(connection: asyncpg.Connection) -> Queries:
+    """Return the queue's statements on a connection."""
+    from pgqueuer.adapters.persistence.queries import Queries  # noqa: PLC0415 - slow to import
+
+    return Queries.from_asyncpg_connection(connection)
+
+
+def queries_on_pool(pool: asyncpg.Pool) -> Queries:
+    """Return the queue's statements on connections of a pool."""
+    from pgqueuer.adapters.persistence.queries import Queries  # noqa: PLC0415 - slow to import
+
+    return Queries.from_asyncpg_pool(pool)
