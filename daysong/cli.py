@@ -245,9 +245,8 @@ def main() -> None:
         # Whoever read the output has seen enough (`| head`); nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except extras.ExtraMissing as error:
+    except Exception as error:
+        if not isinstance(error, _told_in_words()):
+            raise
         print(error, file=sys.stderr)
-        sys.exit(NEEDS_EXTRA)
-    except _told_in_words() as error:  # not before there is an error
-        print(error, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(NEEDS_EXTRA if isinstance(error, extras.ExtraMissing) else 1)
