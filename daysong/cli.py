@@ -127,19 +127,17 @@ def call(
 
 @command_line.command
 def functions(*, json_: Json = False) -> None:
-    """Describe every function, as docs/FUNCTIONS.md does: daysong functions > docs/FUNCTIONS.md."""
-    import json
+    """Describe every function: daysong functions > docs/FUNCTIONS.md.
 
+    With --json as one object of modules, types and errors, and with each handler's line.
+    """
     from daysong.commands import functions as command
+    from daysong.kernel.functions.descriptions import describe
     from daysong.kernel.functions.registry import Registry
     from daysong.surface import SURFACE
 
-    registry = Registry(SURFACE)
-    if json_:
-        kinds = [{"name": one.identifier, "kind": one.kind.value.lower(), "public": one.public} for one in registry]
-        _say(json.dumps(kinds, indent=2))
-        return
-    sys.stdout.write(command.document(registry))
+    description = describe(Registry(SURFACE))
+    sys.stdout.write(command.as_json(description) + "\n" if json_ else command.document(description))
 
 
 @command_line.command

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from daysong.commands.functions import document
+from daysong.commands.functions import as_json, document
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, given, mutation, query
+from daysong.kernel.functions.descriptions import describe
 from daysong.kernel.functions.registry import Registry, module
 from daysong.surface import SURFACE
 
@@ -51,7 +53,7 @@ def test_f10_the_public_functions_are_those_agreed_on_and_no_others() -> None:
 def test_the_document_is_what_is_registered() -> None:
     """If this fails: `daysong functions > docs/FUNCTIONS.md`."""
     written = DOCUMENT.read_text(encoding="utf-8")
-    assert written == document(Registry(SURFACE)), "run: daysong functions > docs/FUNCTIONS.md"
+    assert written == document(describe(Registry(SURFACE))), "run: daysong functions > docs/FUNCTIONS.md"
 
 
 class Plant(Args):
@@ -109,9 +111,26 @@ room = module("garden", public=(beds,), internal=(plant,))
         "- takes `bedId: id, seeds: [string], depth?: number = 2.5, water?: boolean`\n- gives `Bed`\n",
         "### Bed\n\nA bed.\n\n- `_id: string`\n- `grown: boolean = false`\n- `plants?: {string: integer}`\n",
         "- `beside: Bed | null`\n",
+        "- handler [daysong/commands/test_functions.py](../daysong/commands/test_functions.py), `plant`\n",
         "### Nothing\n\nNo bed.\n\n- `reason: string`\n",
     ],
 )
 def test_a_function_is_described_by_what_it_takes_and_gives(expected: Any) -> None:
     """Public ones first; the first paragraph of the docstring; what may be left out and what is meant then."""
-    assert expected in document(Registry([room]))
+    assert expected in document(describe(Registry([room])))
+
+
+def test_the_json_has_the_line_of_each_handler() -> None:
+    """And whole docstrings, bounds and defaults."""
+    garden = json.loads(as_json(describe(Registry([room]))))
+    functions = garden["modules"][0]["functions"]
+    assert [one["identifier"] for one in functions] == ["garden:beds", "garden:plant"]
+    planted = functions[1]
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    assert planted["source"]["file"] == "daysong/commands/test_functions.py"
+    assert "async def plant(" in "".join(lines[planted["source"]["line"] - 1 :][:2])
+    assert (planted["summary"], planted["description"]) == ("Plant something in a bed.", "And more.")
+    bed, _, depth, _ = planted["arguments"]["fields"]
+    assert bed["shape"] == {"kind": "id", "bounds": {"minLength": 1, "maxLength": 64}}
+    assert depth == {"name": "depth", "shape": {"kind": "number"}, "optional": True, "default": 2.5}
+    assert [one["name"] for one in garden["types"]] == ["Bed", "Nothing"]

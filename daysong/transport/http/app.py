@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, cast
 
 from litestar import Litestar
 from litestar.plugins.prometheus import PrometheusController
 from litestar.types import ASGIApp, ControllerRouterHandler, LifespanHook, Receive, Scope, Send
 
+from daysong.kernel.functions.descriptions import Description, describe
 from daysong.kernel.functions.runtime import Runtime
 from daysong.transport import refusals, testing_mode
 from daysong.transport.callers.auth import Authenticator
@@ -92,11 +94,16 @@ def create(
     )
     largest = functions_api.largest_body(runtime.registry)
     UNREAD.fit(largest)
+
+    @cache
+    def described() -> Description:
+        return describe(function for function in runtime.registry if function.public)
+
     app = Litestar(
         route_handlers=[
             *functions_api.handlers(api),
-            *openapi.handlers(runtime.registry, settings),
-            *docs.handlers(runtime.registry),
+            *openapi.handlers(described, settings),
+            *docs.handlers(described),
             *media.handlers(runtime.database, files),
             *share.handlers(runtime),
             *health.handlers(runtime, pending_migrations),

@@ -1,13 +1,12 @@
 """The OpenAPI document: every public function at its own address, with the types its arguments are checked against.
 
-It is made from the registry, so that what is described is what runs. /docs shows the same for people.
+It is rendered from their description, so that what is described is what runs. /docs shows the same for people.
 """
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -15,11 +14,21 @@ import msgspec
 from litestar import Response, get
 from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
+from msgspec import UNSET
 
-from daysong.kernel.errors import DaysongError
-from daysong.kernel.functions.raised import codes_of, errors_of
-from daysong.kernel.functions.registry import Function, Registry
-from daysong.kernel.functions.wire_words import about, field_names, on_the_wire
+from daysong.kernel.functions.descriptions import (
+    AnyOf,
+    Choice,
+    Description,
+    Error,
+    FunctionDescription,
+    ListOf,
+    MapOf,
+    ObjectType,
+    Reference,
+    Shape,
+    module_of,
+)
 from daysong.kernel.settings import Settings
 from daysong.transport.refusals import REFUSALS
 
@@ -31,107 +40,101 @@ A call that reached its function answers 200 with `status` success or error; a r
 4xx with `code` and `message`. Times are milliseconds since the epoch, UTC. Ids are opaque strings."""
 
 
-def handlers(registry: Registry, settings: Settings) -> list[HTTPRouteHandler]:
-    """/openapi.json."""
-    body = msgspec.json.encode(document(registry, settings))
+def handlers(describe: Callable[[], Description], settings: Settings) -> list[HTTPRouteHandler]:
+    """/openapi.json, made when it is first asked for."""
 
-    @get("/openapi.json", sync_to_thread=False)
+    @cache
+    def body() -> bytes:
+        return msgspec.json.encode(document(describe(), settings))
+
+    @get("/openapi.json", sync_to_thread=True)
     def openapi() -> Response[bytes]:
-        return Response(body, media_type=MediaType.JSON)
+        return Response(body(), media_type=MediaType.JSON)
 
     return [openapi]
 
 
-def public(registry: Registry) -> list[Function]:
-    """The functions anybody may call, by name."""
-    return [function for function in registry if function.public]
-
-
-def document(registry: Registry, settings: Settings) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the public functions."""
-    functions = public(registry)
-    shapes, named = schemas(functions)
-    fields = field_names(functions)
+def document(description: Description, settings: Settings) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the functions described."""
+    functions = list(description.functions)
+    objects = (*description.types, *(function.arguments for function in functions))
     return {
         "openapi": "3.1.0",
         "info": {"title": "daysong", "version": version("daysong"), "description": ABOUT},
         "servers": [{"url": settings.site_url}],
-        "tags": [{"name": module} for module in sorted({module_of(function) for function in functions})],
-        "paths": {
-            address(function): {"post": _operation(function, fields, *shapes[function.identifier])}
-            for function in functions
-        },
+        "tags": [{"name": module.name} for module in description.modules],
+        "paths": {address(function): {"post": _operation(function)} for function in functions},
         "components": {
-            "schemas": named | _SHARED | {"ErrorCode": _error_code(functions)},
+            "schemas": {one.name: _object(one) for one in objects}
+            | _SHARED
+            | {"ErrorCode": _error_code(description.errors)},
             "responses": _REFUSALS,
             "securitySchemes": {"session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
 
 
-def address(function: Function) -> str:
+def address(function: FunctionDescription) -> str:
     """Where a function is called with plain JSON."""
     return f"/api/run/{function.identifier.replace(':', '/')}"
 
 
-def module_of(function: Function) -> str:
-    """The part of the identifier before the colon."""
-    return function.identifier.rpartition(":")[0]
+def schema(shape: Shape) -> dict[str, Any]:
+    """The JSON Schema of a shape."""
+    match shape:
+        case Reference(name=name):
+            return {"$ref": REFERENCE.format(name=name)}
+        case ListOf(items=items, bounds=bounds):
+            return {"type": "array", "items": schema(items), **bounds}
+        case MapOf(values=values, bounds=bounds):
+            return {"type": "object", "additionalProperties": schema(values), **bounds}
+        case Choice(values=values):
+            return {"enum": list(values)}
+        case AnyOf(options=options):
+            return {"anyOf": [schema(option) for option in options]}
+    return _PLAIN.get(shape.kind, {"type": shape.kind}) | shape.bounds
 
 
-def schemas(functions: Iterable[Function]) -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
-    """Each function's arguments and result as JSON Schema, and the named types these refer to."""
-    functions = list(functions)
-    # A result may be one of several types that nothing but their fields tells apart; msgspec takes them one by one.
-    wanted = {f.identifier: (_members(f.args_type), _members(f.result_type)) for f in functions}
-    every = [member for both in wanted.values() for members in both for member in members]
-    try:
-        found, named = msgspec.json.schema_components(every, schema_hook=_unknown_type, ref_template=REFERENCE)
-    except TypeError as error:
-        raise DaysongError(f"a public function's types cannot be described: {error}") from error
-    fields = field_names(functions)
-    for schema in named.values():
-        if "description" in schema:
-            schema["description"] = on_the_wire(schema["description"], fields)
-    described = iter(found)
-
-    def shape(members: list[Any]) -> Any:
-        shapes = [next(described) for _ in members]
-        return shapes[0] if len(shapes) == 1 else {"anyOf": shapes}
-
-    return {name: (shape(args), shape(result)) for name, (args, result) in wanted.items()}, named
+_PLAIN: dict[str, dict[str, Any]] = {
+    "any": {},
+    "id": {"type": "string"},
+    "int64": {"type": "string"},
+    "bytes": {"type": "string", "contentEncoding": "base64"},
+    "datetime": {"type": "string", "format": "date-time"},
+}
 
 
-def _members(annotation: Any) -> list[Any]:
-    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
-        return list(typing.get_args(annotation))
-    return [annotation]
-
-
-def _unknown_type(annotation: type) -> dict[str, Any]:
-    # Ids are strings of their own type; 64-bit integers are written as text.
-    if issubclass(annotation, str | int):
-        return {"type": "string"}
-    raise NotImplementedError
-
-
-def _error_code(functions: Iterable[Function]) -> dict[str, Any]:
-    kinds = {kind for function in functions for kind in errors_of(function.handler)}
-    told = sorted({(kind.code, kind.default_message) for kind in kinds})
+def _object(one: ObjectType) -> dict[str, Any]:
+    described = "\n\n".join(filter(None, (one.summary, one.description)))
     return {
-        "type": "string",
-        "enum": sorted({code for code, _ in told}),
-        "description": "\n".join(f"`{code}`: {message}" for code, message in told),
+        "title": one.name,
+        **({"description": described} if described else {}),
+        "type": "object",
+        "properties": {
+            field.name: schema(field.shape) | ({} if field.default is UNSET else {"default": field.default})
+            for field in one.fields
+        },
+        "required": [field.name for field in one.fields if not field.optional and field.default is UNSET],
+        **({"additionalProperties": False} if one.closed else {}),
     }
 
 
-def _operation(function: Function, fields: Mapping[str, str], args: Any, result: Any) -> dict[str, Any]:
-    summary, _, rest = about(function.handler, fields).partition("\n")
+def _error_code(errors: Iterable[Error]) -> dict[str, Any]:
+    return {
+        "type": "string",
+        "enum": sorted({error.code for error in errors}),
+        "description": "\n".join(f"`{error.code}`: {error.message}" for error in errors),
+    }
+
+
+def _operation(function: FunctionDescription) -> dict[str, Any]:
+    args, encoding = schema(Reference(function.arguments.name)), schema(Reference("Format"))
     return {
         "operationId": function.identifier.replace("/", "."),
-        "tags": [module_of(function)],
-        "summary": f"{function.kind.value}: {summary}",
-        "description": rest.strip(),
+        "tags": [module_of(function.identifier)],
+        "summary": f"{function.kind.capitalize()}: {function.summary}",
+        "description": function.description,
+        "x-source": str(function.source),
         # Whether a function can do without is its own affair; a query may answer null to a stranger.
         "security": [{}, {"session": []}],
         "requestBody": {
@@ -140,7 +143,7 @@ def _operation(function: Function, fields: Mapping[str, str], args: Any, result:
                 "application/json": {
                     "schema": {
                         "type": "object",
-                        "properties": {"args": args, "format": {"$ref": REFERENCE.format(name="Format")}},
+                        "properties": {"args": args, "format": encoding},
                         "required": ["args"],
                     }
                 }
@@ -149,27 +152,26 @@ def _operation(function: Function, fields: Mapping[str, str], args: Any, result:
         "responses": {
             "200": {
                 "description": "The function ran",
-                "content": {"application/json": {"schema": {"oneOf": [_success(result), _failed(function)]}}},
+                "content": {"application/json": {"schema": {"oneOf": [_success(function.result), _failed(function)]}}},
             },
             **{status: {"$ref": f"#/components/responses/{name}"} for status, name in _BY_STATUS.items()},
         },
     }
 
 
-def _failed(function: Function) -> dict[str, Any]:
-    codes = codes_of(function.handler)
-    if not codes:
+def _failed(function: FunctionDescription) -> dict[str, Any]:
+    if not function.codes:
         return _FAILED
-    code = {"properties": {"code": {"enum": codes}}}
+    code = {"properties": {"code": {"enum": function.codes}}}
     return {"allOf": [_FAILED, {"properties": {"errorData": code}}]}
 
 
-def _success(result: Any) -> dict[str, Any]:
+def _success(result: Shape) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
             "status": {"const": "success"},
-            "value": result,
+            "value": schema(result),
             "logLines": {"type": "array", "items": {"type": "string"}},
         },
         "required": ["status", "value"],

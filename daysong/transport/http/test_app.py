@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import typing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +12,13 @@ from msgspec import UNSET, UnsetType
 from daysong.kernel.functions import arguments
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, NoArgs, Result, mutation, query
+from daysong.kernel.functions.descriptions import describe
 from daysong.kernel.functions.raised import all_errors
-from daysong.kernel.functions.registry import module
+from daysong.kernel.functions.registry import Registry, module
+from daysong.surface import SURFACE
 from daysong.transport import refusals
 from daysong.transport.conftest import App, MakeApp
+from daysong.transport.http import openapi
 from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio
@@ -78,6 +82,7 @@ async def test_the_document_has_every_public_function_with_its_types(app: App) -
     operation = document["paths"]["/api/run/studio/songs/findLines"]["post"]
     assert operation["summary"] == "Query: Lines with those `words`."
     assert operation["description"] == "The newest first."
+    assert re.fullmatch(r"daysong/transport/http/test_app\.py:\d+", operation["x-source"])
     schemas = document["components"]["schemas"]
     body = operation["requestBody"]["content"]["application/json"]["schema"]
     assert body["properties"]["args"] == {"$ref": "#/components/schemas/Search"}
@@ -126,6 +131,20 @@ def test_g64_every_refusal_is_in_the_document() -> None:
     assert set(found) <= refusals.REFUSALS
 
 
+async def test_schemas_are_those_of_the_library_that_checks_arguments(app: App) -> None:
+    """msgspec's own JSON Schema of the product's types is an independent reading of them."""
+    functions = [function for function in Registry(SURFACE) if function.public]
+    rendered = openapi.document(describe(functions), app.runtime.settings)["components"]["schemas"]
+    kinds = [function.args_type for function in functions]
+    for function in functions:
+        kinds += typing.get_args(function.result_type) or (function.result_type,)
+    _, expected = msgspec.json.schema_components(kinds, ref_template=openapi.REFERENCE)
+    assert len(expected) > 50
+    for name, schema in expected.items():
+        del schema["description"]  # in the words of Python
+        assert {key: value for key, value in rendered[name].items() if key != "description"} == schema
+
+
 async def test_a_result_of_several_types_is_any_of_them(app: App) -> None:
     document = (await app.client.get("/openapi.json")).json()
     answers = document["paths"]["/api/run/studio/songs/oneLine"]["post"]["responses"]["200"]
@@ -158,6 +177,8 @@ async def test_the_documentation_is_a_page_that_needs_nothing_else(app: App) -> 
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "studio/songs:findLines" in answer.text
     assert "list of <a href=\"#type-Line\">Line</a>" in answer.text  # fmt: skip
+    assert '<a href="#studio/songs:oneLine">oneLine</a>' in answer.text
+    assert re.search(r"<code>daysong/transport/http/test_app\.py:\d+</code>", answer.text)
     assert "drafts:burn" not in answer.text
     assert "<script" not in answer.text
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")

@@ -2,105 +2,139 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
+from functools import cache
 from html import escape
-from itertools import groupby
 from typing import Any
 
 from litestar import Request, Response, get
 from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
+from msgspec import UNSET
 
-from daysong.kernel.functions.raised import codes_of
-from daysong.kernel.functions.registry import Function, Registry
-from daysong.kernel.functions.wire_words import about, field_names
+from daysong.kernel.functions.descriptions import (
+    AnyOf,
+    Choice,
+    Description,
+    Field,
+    FunctionDescription,
+    ListOf,
+    MapOf,
+    ModuleDescription,
+    ObjectType,
+    Reference,
+    Shape,
+)
 from daysong.transport.http import openapi
 from daysong.transport.pages.assets import page
 
 
-def handlers(registry: Registry) -> list[HTTPRouteHandler]:
-    """/docs."""
-    shown = content(registry)
-    # Relative to the page, wherever it is mounted.
-    pages = {
-        is_folder: page("docs", TITLE="daysong functions", CONTENT=shown, OPENAPI=f"{'../' * is_folder}openapi.json")
-        for is_folder in (False, True)
-    }
+def handlers(describe: Callable[[], Description]) -> list[HTTPRouteHandler]:
+    """/docs, made when it is first asked for."""
 
-    @get("/docs", sync_to_thread=False)
+    @cache
+    def shown(is_folder: bool) -> tuple[str, dict[str, str]]:
+        # Relative to the page, wherever it is mounted.
+        address = f"{'../' * is_folder}openapi.json"
+        return page("docs", TITLE="daysong functions", CONTENT=content(describe()), OPENAPI=address)
+
+    @get("/docs", sync_to_thread=True)
     def docs(request: Request[Any, Any, Any]) -> Response[str]:
-        body, headers = pages[(request.scope.get("raw_path") or b"").endswith(b"/")]
+        body, headers = shown((request.scope.get("raw_path") or b"").endswith(b"/"))
         return Response(body, media_type=MediaType.HTML, headers=headers)
 
     return [docs]
 
 
-def content(registry: Registry) -> str:
-    """The functions by module, then the types they name, as HTML."""
-    functions = openapi.public(registry)
-    shapes, named = openapi.schemas(functions)
-    fields = field_names(functions)
-    parts = [f"<p>{_prose(paragraph)}</p>" for paragraph in openapi.ABOUT.split("\n\n")]
-    for module, members in groupby(functions, openapi.module_of):
-        parts.append(f"<h2>{escape(module)}</h2>")
-        parts.extend(_function(function, fields, *shapes[function.identifier], named) for function in members)
-    parts.append("<h2>Types</h2>")
-    arguments = {_name(args) for args, _ in shapes.values() if "$ref" in args}
-    parts.extend(_type(name, named[name]) for name in sorted(named) if name not in arguments)
+def content(description: Description) -> str:
+    """What is there by module, then the functions, then the types they name, as HTML."""
+    parts = [_paragraphs(openapi.ABOUT), "<nav><dl>", *map(_contents, description.modules)]
+    parts.append(_entry("types", "Types", ((f"type-{one.name}", one.name) for one in description.types)))
+    parts.append("</dl></nav>")
+    for module in description.modules:
+        parts.append(f'<h2 id="{escape(module.name)}">{escape(module.name)}</h2>')
+        parts.extend(map(_function, module.functions))
+    parts.append('<h2 id="types">Types</h2>')
+    parts.extend(map(_type, description.types))
     return "\n".join(parts)
 
 
-def _function(function: Function, names: Mapping[str, str], args: Any, result: Any, named: dict[str, Any]) -> str:
-    codes = ", ".join(f"<code>{escape(code)}</code>" for code in codes_of(function.handler))
-    fields = named[_name(args)] if "$ref" in args else args
-    kind = function.kind.value.lower()
-    return f"""<article id="{escape(function.identifier)}">
-<h3><code>{escape(function.identifier)}</code> <span class="kind {kind}">{kind}</span></h3>
-<p>{_prose(about(function.handler, names))}</p>
+def _contents(module: ModuleDescription) -> str:
+    links = ((one.identifier, one.identifier.rpartition(":")[2]) for one in module.functions)
+    return _entry(module.name, module.name, links)
+
+
+def _entry(anchor: str, title: str, links: Iterable[tuple[str, str]]) -> str:
+    listed = " ".join(f'<a href="#{escape(to)}">{escape(text)}</a>' for to, text in links)
+    return f'<dt><a href="#{escape(anchor)}">{escape(title)}</a></dt><dd>{listed}</dd>'
+
+
+def _function(function: FunctionDescription) -> str:
+    name, kind = escape(function.identifier), escape(function.kind)
+    codes = ", ".join(f"<code>{escape(code)}</code>" for code in function.codes)
+    return f"""<article id="{name}">
+<h3><code>{name}</code> <span class="kind {kind}">{kind}</span></h3>
+{_paragraphs(function.summary, function.description)}
 <p class="address"><code>POST {escape(openapi.address(function))}</code></p>
-{_fields(fields) or "<p>No arguments.</p>"}
-<p>Returns {_shape(result)}</p>
+{_fields(function.arguments.fields) or "<p>No arguments.</p>"}
+<p>Returns {_shape(function.result)}</p>
 {codes and f"<p>Fails with {codes}</p>"}
+<p class="source"><code>{escape(str(function.source))}</code></p>
 </article>"""
 
 
-def _type(name: str, schema: dict[str, Any]) -> str:
-    description = f"<p>{_prose(schema['description'])}</p>" if "description" in schema else ""
-    shown = _fields(schema) or f"<p>{_shape(schema)}</p>"
-    return f'<article id="type-{escape(name)}"><h3><code>{escape(name)}</code></h3>{description}{shown}</article>'
+def _type(one: ObjectType) -> str:
+    name = escape(one.name)
+    return (
+        f'<article id="type-{name}"><h3><code>{name}</code></h3>'
+        f"{_paragraphs(one.summary, one.description)}{_fields(one.fields)}</article>"
+    )
 
 
-def _fields(schema: dict[str, Any]) -> str:
+def _fields(fields: Iterable[Field]) -> str:
     rows = "".join(
-        f"<tr><th scope=row><code>{escape(name)}</code></th><td>{_shape(field)}</td>"
-        f"<td>{'' if name in schema.get('required', ()) else 'optional'}</td></tr>"
-        for name, field in schema.get("properties", {}).items()
+        f"<tr><th scope=row><code>{escape(field.name)}</code></th><td>{_shape(field.shape)}</td>"
+        f"<td>{', '.join(_remarks(field))}</td></tr>"
+        for field in fields
     )
     return f"<table>{rows}</table>" if rows else ""
 
 
-def _shape(schema: dict[str, Any]) -> str:
-    """A schema in words, named types as links."""
-    if "$ref" in schema:
-        name = escape(_name(schema))
-        return f'<a href="#type-{name}">{name}</a>'
-    if "anyOf" in schema:
-        return " or ".join(_shape(option) for option in schema["anyOf"])
-    if "enum" in schema:
-        return " | ".join(f"<code>{escape(str(option))}</code>" for option in schema["enum"])
-    match schema.get("type"):
-        case "array" if isinstance(schema.get("items"), dict):
-            return f"list of {_shape(schema['items'])}"
-        case str() as plain:
-            limits = ", ".join(words.format(schema[key]) for key, words in _LIMITS.items() if key in schema)
-            return escape(f"{plain} ({limits})" if limits else plain)
-    return "anything"
+def _remarks(field: Field) -> Iterable[str]:
+    if field.optional:
+        yield "optional"
+    if field.default is not UNSET:
+        yield f"default <code>{escape(json.dumps(field.default))}</code>"
+
+
+def _shape(shape: Shape) -> str:
+    """A shape in words, named types as links."""
+    match shape:
+        case Reference(name=name):
+            return f'<a href="#type-{escape(name)}">{escape(name)}</a>'
+        case AnyOf(options=options):
+            return " or ".join(_shape(option) for option in options)
+        case Choice(values=values):
+            return " | ".join(f"<code>{escape(str(value))}</code>" for value in values)
+        case ListOf(items=items):
+            return f"list of {_shape(items)}{_limits(shape.bounds)}"
+        case MapOf(values=values):
+            return f"object of {_shape(values)}{_limits(shape.bounds)}"
+    return f"{'anything' if shape.kind == 'any' else shape.kind}{_limits(shape.bounds)}"
+
+
+def _limits(bounds: dict[str, Any]) -> str:
+    limits = ", ".join(words.format(bounds[key]) for key, words in _LIMITS.items() if key in bounds)
+    return escape(f" ({limits})" if limits else "")
 
 
 _LIMITS = {
     "minLength": "at least {} characters",
     "maxLength": "at most {} characters",
+    "minItems": "at least {} items",
+    "maxItems": "at most {} items",
     "minimum": "from {}",
     "exclusiveMinimum": "above {}",
     "maximum": "up to {}",
@@ -109,8 +143,9 @@ _LIMITS = {
 }
 
 
-def _name(schema: dict[str, Any]) -> str:
-    return str(schema["$ref"]).rpartition("/")[2]
+def _paragraphs(*texts: str) -> str:
+    paragraphs = (paragraph for text in texts for paragraph in text.split("\n\n") if paragraph)
+    return "\n".join(f"<p>{_prose(paragraph)}</p>" for paragraph in paragraphs)
 
 
 def _prose(text: str) -> str:
