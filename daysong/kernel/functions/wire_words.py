@@ -15,6 +15,7 @@ from daysong.kernel.functions.raised import all_errors
 from daysong.kernel.functions.registry import Function
 
 _WORD = re.compile(r"(`?)\b([A-Za-z_][A-Za-z_0-9]*)\b(`?)")
+_REPEATED = re.compile(r"(`\w+`)(?:,\s+\1)+")
 
 
 def field_names(functions: Iterable[Function]) -> Mapping[str, str]:
@@ -42,7 +43,8 @@ def on_the_wire(text: str, fields: Mapping[str, str]) -> str:
             return f"`{codes[name]}`"
         return f"{before}{'null' if name == 'None' else fields.get(name, name)}{after}"
 
-    return _WORD.sub(told, text)
+    # Several errors of one code are listed once.
+    return _REPEATED.sub(r"\1", _WORD.sub(told, text))
 
 
 def about(thing: Any, fields: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +13,13 @@ from msgspec import UNSET, UnsetType
 from daysong.kernel.functions import arguments
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, NoArgs, Result, mutation, query
-from daysong.kernel.functions.descriptions import describe
+from daysong.kernel.functions.descriptions import Description, describe
 from daysong.kernel.functions.raised import all_errors
-from daysong.kernel.functions.registry import Registry, module
+from daysong.kernel.functions.registry import Function, Registry, module
 from daysong.surface import SURFACE
 from daysong.transport import refusals
 from daysong.transport.conftest import App, MakeApp
+from daysong.transport.http import app as http_app
 from daysong.transport.http import openapi
 from rehearsal.world import World
 
@@ -118,6 +120,7 @@ async def test_g64_the_document_says_how_a_function_may_fail(world: World) -> No
         # The message of a testing function's begins with its name.
         assert (kinds - {"InvalidCursor"} - refusals.REFUSALS).isdisjoint(re.findall(r"\w+", text))
         assert not re.search(r"\bNone\b|next_cursor|is_private", text)
+        assert not re.search(r"((?:`|<code>)\w+(?:`|</code>)),\s+\1", text), "a code is listed twice"
     assert "Fails with <code>diary_is_empty</code>" in (await world.http.get("/docs")).text
 
 
@@ -182,6 +185,24 @@ async def test_the_documentation_is_a_page_that_needs_nothing_else(app: App) -> 
     assert "drafts:burn" not in answer.text
     assert "<script" not in answer.text
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+async def test_functions_are_described_once_at_the_first_request(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process does not wait for it at start, and both documents share it."""
+    made: list[Description] = []
+
+    def counted(functions: Iterable[Function]) -> Description:
+        made.append(describe(functions))
+        return made[-1]
+
+    monkeypatch.setattr(http_app, "describe", counted)
+    app = await make_app(songs, drafts)
+    assert made == []
+    for path in ("/docs", "/docs/", "/openapi.json", "/openapi.json"):
+        assert (await app.client.get(path)).status_code == 200
+    assert len(made) == 1
 
 
 async def test_a_process_is_up_and_ready(app: App) -> None:
