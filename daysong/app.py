@@ -38,7 +38,7 @@ from daysong.transport.webhooks import suno as suno_webhook
 from daysong.transport.webhooks import vapi as vapi_webhook
 from daysong.vendors.clerk.client import ClerkUsers, TokenVerifier
 from daysong.vendors.http import FileFetcher
-from daysong.vendors.openai.client import Diarist, LyricsWriter, OpenAI
+from daysong.vendors.openai.client import AnswerReader, Diarist, LyricsWriter, OpenAI
 from daysong.vendors.revenuecat.client import RevenueCat, Subscribers
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno.client import SongMaker, Suno
@@ -102,6 +102,7 @@ class App:
             services={
                 LyricsWriter: self._openai,
                 Diarist: self._openai,
+                AnswerReader: self._openai,
                 SongMaker: self._suno,
                 FileFetcher: self._fetcher,
                 FileStore: self.files,

@@ -22,6 +22,7 @@ from daysong.kernel.functions.registry import module
 from daysong.workflows import (
     account_deletion,
     call_reaper,
+    call_reports,
     call_to_diary,
     call_words,
     diary_removal,
@@ -130,6 +131,11 @@ SURFACE = (
             call_to_diary.use_own_words, call_to_diary.generate_diary_from_call, call_to_diary.told_in_call,
             call_to_diary.save_call_diary, call_to_diary.generate_music_for_call_diary, call_to_diary.owner_of,
             call_to_diary.begin_call_song, call_to_diary.forget_call,
+        )),
+    module("callReports",
+        internal=(
+            call_reports.read_answer, call_reports.unread_answer, call_reports.note_model_asked,
+            call_reports.note_model_refused, call_reports.decide, call_reports.leave_unclear,
         )),
     module("callReaper",
         internal=(call_reaper.reap_calls, call_reaper.give_up_poll, call_reaper.poll_call, call_reaper.apply_polled)),

@@ -14,7 +14,8 @@ from daysong.kernel.functions.declarations import Args, NoArgs, action, mutation
 from daysong.kernel.limits.lanes import Lane
 from daysong.vendors.vapi.client import Telephone
 from daysong.vendors.vapi.reports import Call
-from daysong.workflows.call_to_diary import VapiCall, apply_report
+from daysong.workflows.call_reports import apply_report
+from daysong.workflows.call_to_diary import VapiCall
 from daysong.workflows.call_words import forget_deleted
 
 log = logs.get_logger("calls")

@@ -1,13 +1,10 @@
 """From a call to a diary entry and its song.
 
-    a status update         the call was answered; or it is over, and its line free
-    an end-of-call report   in one transaction: the session, what was said about being called, whether it is a diary
-    generateDiaryFromCall   a job: the entry's words, from VAPI's summary or written by OpenAI, then the entry, once
-    generateMusicForCallDiary   a job: charge and generation, as for an entry that was written
+    a report (call_reports.py)   the session, what was said about being called, and whether it is to be an entry
+    generateDiaryFromCall        a job: the words, from VAPI's summary or written by OpenAI, then the entry, once
+    generateMusicForCallDiary    a job: charge and generation, as for an entry that was written
 
-Reports come early, late, repeatedly, of calls we never dialled, or not at all (call_reaper.py). Of one call there is
-one session, of one session one entry, and of one entry from a call one song. What somebody said who had not agreed to
-it is not kept.
+Of one session there is one entry, and of one entry from a call one song.
 """
 
 from __future__ import annotations
@@ -20,19 +17,9 @@ import msgspec
 from daysong.features.diaries import store as diaries
 from daysong.features.diaries.rules import MAX_CONTENT
 from daysong.features.music import generations
-from daysong.features.phone_calls import calls, consent, money, ownership, sessions
-from daysong.features.phone_calls.dialing import dispatch
-from daysong.features.phone_calls.endings import class_of, found_no_line, is_account_alarm, never_rang
-from daysong.features.phone_calls.outcomes import (
-    EndState,
-    consent_of,
-    state_of,
-    talk_text,
-    wants_no_calls,
-    why_not_a_diary,
-)
-from daysong.features.phone_calls.sessions import Whose
-from daysong.features.subscriptions import minutes, revenuecat_billing, usage
+from daysong.features.phone_calls import sessions
+from daysong.features.phone_calls.outcomes import talk_text
+from daysong.features.subscriptions import revenuecat_billing, usage
 from daysong.features.users import store as users
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import Reader
@@ -45,7 +32,7 @@ from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.visible import trimmed
 from daysong.vendors.openai.client import Diarist
 from daysong.vendors.vapi.client import Telephone
-from daysong.vendors.vapi.reports import CONSENT, END_OF_CALL, ENDED, STATUS_UPDATE, Message, Report, Turn
+from daysong.vendors.vapi.reports import Turn
 from daysong.workflows import song_budget
 from daysong.workflows.diary_to_song import request_suno_generation
 from daysong.workflows.song_delivery import OneGeneration
@@ -92,126 +79,6 @@ class CallDiary(Args):
 
     session_id: IdText
     content: str
-
-
-async def on_message(ctx: MutationContext, message: Message) -> str:
-    """Apply a message of VAPI's; says in a word or two what came of it."""
-    if message.type not in {STATUS_UPDATE, END_OF_CALL}:
-        return "noted"
-    if message.call_id is None:
-        return "of no call"
-    if (
-        found_no_line(message.ended_reason)
-        and await calls.find(ctx.db, vapi_call_id=message.call_id, job_id=None) is None
-    ):
-        # Not known as placed: the answer to our own request says the same, or a look-up will.
-        return "no free line at vapi"
-    whose = await sessions.whose(ctx, message, message.call_id)
-    if whose is None:
-        if message.report is not None and is_account_alarm(message.report.ended_reason):
-            log.error("vapi places no calls", reason=message.report.ended_reason)
-        if message.report is not None and message.user_id is not None:
-            await money.pay(ctx, message.user_id, message.call_id, message.job_id, message.report)
-        if message.report is not None and (message.job_id or message.user_id) is not None:
-            # Of an account that is gone: nothing is kept here, and nothing is to stay there.
-            await _forget(ctx, message.call_id)
-        return "of nobody here"
-    if message.report is not None:
-        return await apply_report(ctx, whose, message.call_id, message.report)
-    return await _on_status(ctx, whose, message.call_id, message.status, message.ended_reason)
-
-
-async def _on_status(
-    ctx: MutationContext, whose: Whose, call_id: str, status: str | None, ended_reason: str | None
-) -> str:
-    if status == "in-progress":
-        await sessions.opened(ctx, whose, call_id)
-        if whose.job is not None:
-            await calls.step(ctx, whose.job["id"], "started")
-        return "started"
-    if status == ENDED and whose.job is not None:
-        if never_rang(ended_reason):
-            await calls.did_not_ring(ctx, whose.job)
-        await calls.hang_up(ctx, whose.job["id"])
-        await dispatch(ctx)
-        return "ended"
-    return "noted"
-
-
-async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report: Report) -> str:
-    """What a call was, and what is to become of it; a second report changes nothing."""
-    session = await sessions.opened(ctx, whose, call_id)
-    if session["reported_at"] is not None and session["outcome"] != sessions.NO_REPORT:
-        return "reported before"
-    await money.pay(ctx, whose.user_id, call_id, whose.job["id"] if whose.job else None, report)
-    if is_account_alarm(report.ended_reason):
-        log.error("vapi places no calls", reason=report.ended_reason)
-    has_words = report.has_user_turn
-    state = state_of(report.ended_reason, has_words)
-    if whose.job is not None and not has_rung(report):
-        await calls.did_not_ring(ctx, whose.job)
-    await _settle(ctx, whose, call_id, (report.seconds or 0.0) if state == "completed" else 0.0)
-    agreed, outcome = await _consent(ctx, whose, session["id"], report, state)
-    if agreed:
-        outcome = why_not_a_diary(report, state) or "diary to be written"
-    deleted = session["words_deleted_at"] is not None
-    if deleted and outcome == "diary to be written":
-        outcome = sessions.WORDS_DELETED
-    await sessions.keep_report(ctx, session["id"], report, state, outcome=outcome, with_words=agreed)
-    if whose.job is not None:
-        if state == "completed":
-            await calls.close(ctx, whose.job["id"], "completed")
-        else:
-            await calls.close(ctx, whose.job["id"], "failed", state)
-        await dispatch(ctx)
-    if agreed and outcome == "diary to be written":
-        await ctx.schedule(
-            generate_diary_from_call, OneSession(session_id=session["id"]), key=f"diary of {session['id']}"
-        )
-    if deleted or (not agreed and has_words):
-        await _forget(ctx, call_id)
-    log.info("call reported", session=session["id"], state=state, outcome=outcome)
-    return outcome
-
-
-def has_rung(report: Report) -> bool:
-    """Whether a phone has rung, by the reason for the call's end or by what was said."""
-    return report.has_user_turn or not never_rang(report.ended_reason)
-
-
-async def _settle(ctx: MutationContext, whose: Whose, call_id: str, seconds: float) -> None:
-    job_id = None if whose.job is None else whose.job["id"]
-    await minutes.settle(ctx.db, seconds, ctx.now, call_job_id=job_id, vapi_call_id=call_id, reported=True)
-
-
-async def _consent(
-    ctx: MutationContext, whose: Whose, session_id: str, report: Report, state: EndState
-) -> tuple[bool, str]:
-    """Act on what the person said about being called; whether the talk may be kept, and why not."""
-    structured = report.structured if report.has_user_turn else {}
-    said = consent_of({CONSENT: structured.get(CONSENT)})
-    holder = await consent.holder_of(ctx, whose.hashed, whose.user_id)
-    if said == "refused" or wants_no_calls(structured):
-        await consent.refuse(ctx, whose.hashed, holder)
-        # Who had agreed, and only wants no more calls, keeps this last talk.
-        return (whose.agreed and said != "refused"), "refused"
-    if whose.agreed or (holder is not None and holder.consent == "granted"):
-        return True, ""
-    refused = (await consent.known(ctx.db, whose.hashed)).refused
-    # What a mailbox says agrees to nothing.
-    if said == "granted" and state == "completed" and not refused:
-        if holder is None or holder.consent != "unknown":
-            return True, ""
-        # While this call went on, another account may have proved the number.
-        if not await ownership.is_anothers(ctx.db, whose.user_id, holder.number):
-            await consent.grant(ctx, holder.settings_id, whose.hashed, session_id)
-            return True, ""
-    if holder is not None and not has_rung(report):
-        if class_of(report.ended_reason) == "misdialed":
-            await consent.pause(ctx, holder.settings_id, "misdialed")
-    elif holder is not None and await consent.tries_are_used_up(ctx.db, whose.hashed):
-        await consent.pause_without_consent(ctx, holder.settings_id)
-    return False, "refused" if refused else "no consent"
 
 
 @mutation
@@ -358,7 +225,8 @@ async def begin_call_song(ctx: MutationContext, args: CallSong) -> str:
     return "begun"
 
 
-async def _forget(ctx: MutationContext, call_id: str) -> None:
+async def forget(ctx: MutationContext, call_id: str) -> None:
+    """Have a call deleted at VAPI."""
     await ctx.schedule(forget_call, VapiCall(vapi_call_id=call_id), key=f"forget {call_id}")
 
 

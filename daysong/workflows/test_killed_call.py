@@ -19,6 +19,7 @@ from daysong.features.phone_calls.planner import claim_due_settings, execute_sch
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.declarations import NoArgs
 from daysong.vendors.conftest import listening
+from daysong.workflows.call_reports import UnreadAnswer, read_answer
 from rehearsal.billing import admin_of
 from rehearsal.calls.phones import ROOM, has_agreed, noon_at, rings, wants_calls
 from rehearsal.processes import mortal_worker
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.anyio
 
 EXECUTOR, DIALLER, HANDLER = f"{ROOM}:executeScheduledCalls", f"{ROOM}:processCallJob", "webhooks:handleVapiEvent"
 DIARIST, COMPOSER = "callDiaryWorkflow:generateDiaryFromCall", "callDiaryWorkflow:generateMusicForCallDiary"
+READER = "callReports:readAnswer"
 MANY_LINES = {"VAPI_MAX_CONCURRENT_CALLS": "1000"}
 # Ours and the world's: what is due for the one is not yet for the other, until we let it.
 AHEAD = timedelta(minutes=5)
@@ -45,6 +47,8 @@ class Outcome(NamedTuple):
 
 
 MADE = Outcome("completed", None, 1, 1, ("ready",))
+# Nobody knows what was said about being called.
+UNCLEAR = Outcome("completed", None, 1, 0, ())
 # VAPI was to be asked, and there was nobody left to know whether it was: it is never asked again.
 LOST = Outcome("failed", "lost", 0, 0, ())
 
@@ -65,21 +69,22 @@ async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
         yield world
 
 
-async def is_due(world: World, who: int) -> None:
+async def is_due(world: World, who: int, *, agreed: bool = True) -> None:
     """Alice of that number is to be called: it is noon where she is, and the minute has come, though not in `world`.
 
-    She has agreed to it, so that no rule but that of one call keeps her phone from ringing twice.
+    She has agreed to it, so that no rule but that of one call keeps her phone from ringing twice; else it is her first.
     """
     due = world.clock.now() + timedelta(minutes=1)
     alice, number = await world.person(f"alice{who}"), f"+12025550{100 + who}"
     await wants_calls(alice, number, at=f"12:{due:%M}", timezone=noon_at(due))
-    await has_agreed(world, number)
+    if agreed:
+        await has_agreed(world, number)
 
 
-async def are_planned(world: World, people: int) -> list[str]:
+async def are_planned(world: World, people: int, *, agreed: bool = True) -> list[str]:
     """So many are to be called, and it has been planned; the ids of the calls."""
     for who in range(people):
-        await is_due(world, who)
+        await is_due(world, who, agreed=agreed)
     world.clock.move_to(datetime.now(UTC))
     await world.app.runtime.run_mutation(claim_due_settings, NoArgs(), SYSTEM, world.clock)
     rows = await world.db.pool.fetch(
@@ -89,9 +94,9 @@ async def are_planned(world: World, people: int) -> list[str]:
     return [row["id"] for row in rows]
 
 
-async def are_ringing(world: World, people: int) -> list[str]:
+async def are_ringing(world: World, people: int, *, agreed: bool = True) -> list[str]:
     """So many are being called, and the calls stay there until they are told to go on; the ids of the calls."""
-    planned = await are_planned(world, people)
+    planned = await are_planned(world, people, agreed=agreed)
     await world.steer("vapi", "hold", hold=True)
     await admin_of(world).action(EXECUTOR)
     await world.settle()
@@ -243,3 +248,23 @@ async def test_f37_a_worker_killed_while_it_sets_out_for_a_song_makes_one(world:
     assert await what_became(world) == [MADE] * 9
     charged = await world.db.pool.fetchval("select count(*) from usage_charges")
     assert charged == 9
+
+
+@pytest.mark.timeout(240)
+async def test_g24_a_worker_killed_while_it_reads_an_answer_pays_for_it_once(world: World, workers: Mortals) -> None:
+    """Two around asking VAPI, two around noting that the model is asked, two around that, two around the decision."""
+    ringing = await are_ringing(world, 9, agreed=False)
+    await world.fault("vapi", analysis="missing")
+    deaths = []
+    for boundary, call in enumerate(ringing, 1):
+        await world.steer("vapi", "advance", jobId=call)
+        await is_told(world)
+        row = await world.db.pool.fetchrow("select id, vapi_call_id from call_sessions where call_job_id = $1", call)
+        assert row is not None
+        # A minute earlier than it would be.
+        await schedule(world, read_answer, UnreadAnswer(session_id=row["id"], vapi_call_id=row["vapi_call_id"]))
+        deaths.append(await workers.die(world.environ(), boundary, READER))
+    assert deaths == [True] * 8 + [False]
+    assert await what_became(world) == [MADE] * 3 + [UNCLEAR] * 4 + [MADE] * 2
+    asked = [call["body"]["response_format"]["json_schema"]["name"] for call in await world.asked("openai")]
+    assert asked.count("answer") == 7

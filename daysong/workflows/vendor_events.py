@@ -17,7 +17,7 @@ from daysong.vendors.clerk.events import ClerkEvent
 from daysong.vendors.revenuecat import events as revenuecat_events
 from daysong.vendors.suno.answers import parse_callback
 from daysong.vendors.vapi.reports import parse_message
-from daysong.workflows import account_deletion, call_to_diary, song_delivery, suspended_accounts
+from daysong.workflows import account_deletion, call_reports, song_delivery, suspended_accounts
 
 # Outcomes of Clerk's events about users without an account: nothing of such an event is kept.
 WITHOUT_ACCOUNT = frozenset({"account is deleted", "deleted before", "unknown user"})
@@ -82,6 +82,6 @@ async def handle_vapi_event(ctx: MutationContext, args: OneEvent) -> None:
     event = await inbox.opened(ctx.db, args)
     if event is None:
         return
-    outcome = await call_to_diary.on_message(ctx, parse_message(event["body"].encode()))
+    outcome = await call_reports.on_message(ctx, parse_message(event["body"].encode()))
     await inbox.close(ctx, args, outcome)
     await inbox.strip(ctx, args)

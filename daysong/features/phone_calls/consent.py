@@ -11,7 +11,15 @@ from typing import NamedTuple
 
 from daysong.features.phone_calls.calendar import is_known, next_run
 from daysong.features.phone_calls.numbers import number_hash
-from daysong.features.phone_calls.rules import MOST_TRIES, REASONS, UNKNOWN_TIMEZONE, Number, dialled
+from daysong.features.phone_calls.rules import (
+    MOST_SCREENED,
+    MOST_TRIES,
+    REASONS,
+    SCREENED_WITHIN,
+    UNKNOWN_TIMEZONE,
+    Number,
+    dialled,
+)
 from daysong.kernel.database.transactions import Transaction, lock
 from daysong.kernel.functions.context import MutationContext
 
@@ -58,6 +66,22 @@ async def note_not_dialled(ctx: MutationContext, hashed: bytes, *, agreed: bool,
     if not agreed and number.tries:
         number = number._replace(tries=number.tries - 1, last_try_at=None, last_try_on=None)
     await _save(ctx, hashed, number)
+
+
+async def note_screened(ctx: MutationContext, hashed: bytes, settings_id: str) -> None:
+    """Only a call-screening assistant was reached: that is no try, but no other try is made on this day.
+
+    After MOST_SCREENED of them each counts as one, so that no phone is called for ever.
+    """
+    screened = await ctx.db.fetchval(
+        "select count(*) from call_jobs where settings_id = $1 and scheduled_for > $2 and error_code = 'screened'",
+        settings_id, ctx.now - SCREENED_WITHIN,
+    )  # fmt: skip
+    number = await known(ctx.db, hashed)
+    if number.tries and screened < MOST_SCREENED:
+        await _save(ctx, hashed, number._replace(tries=number.tries - 1))
+    elif number.tries >= MOST_TRIES:
+        await pause(ctx, settings_id, "screened")
 
 
 async def _save(ctx: MutationContext, hashed: bytes, number: Number) -> None:

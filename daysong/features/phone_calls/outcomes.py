@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from daysong.features.phone_calls.endings import class_of
+from daysong.features.phone_calls.machine_phrases import Machine
+from daysong.features.phone_calls.machines import machine_on
 from daysong.vendors.text import fit
 from daysong.vendors.vapi.reports import CONSENT, STOP_CALLING, Report, Turn
 
@@ -34,6 +36,26 @@ def state_of(ended_reason: str | None, has_user_turn: bool) -> EndState:
             return "completed"
     # A carrier's word, or a fault in the middle of a talk, does not undo what was said.
     return "completed" if has_user_turn else "failed"
+
+
+def machine_in(report: Report) -> Machine | None:
+    """Return the machine that answered; None when VAPI found, or the words show, that a person may have spoken."""
+    if report.success is True or consent_of(report.structured) == "granted":
+        return None
+    return machine_on(report.turns)
+
+
+def state_with(machine: Machine | None, state: EndState) -> EndState:
+    """The state of a call that a machine answered: nobody was reached, whatever the machine said."""
+    if machine is None or state != "completed":
+        return state
+    return "voicemail" if machine == "mailbox" else "no-answer"
+
+
+def has_unread_answer(report: Report, state: EndState) -> bool:
+    """Whether a person spoke in a call, and the report does not tell what they said about being called."""
+    found = CONSENT in report.structured or wants_no_calls(report.structured)
+    return state == "completed" and report.has_user_turn and not found
 
 
 def why_not_a_diary(report: Report, state: EndState) -> str | None:

@@ -25,6 +25,9 @@ BETWEEN_TRIES = timedelta(hours=20)  # and a date apart: clock changes move call
 MOST_DIALS_OF_A_NUMBER = 3  # on a day in UTC, which no choice of a time zone can stretch
 MOST_DIALS_OF_A_PERSON = 5  # the same, whatever numbers they have had
 MOST_TEST_CALLS = 3
+# Calls that only a call-screening assistant took are no tries, up to so many by one account's settings in that time.
+MOST_SCREENED = 7
+SCREENED_WITHIN = timedelta(days=30)
 
 MOST_ATTEMPTS = 3  # at placing one call, after refusals that may pass
 ATTEMPT_PAUSE = timedelta(seconds=20)
@@ -62,6 +65,8 @@ REASONS: Mapping[str, str] = {
     "no-answer": "Nobody answered.",
     "busy": "The line was busy.",
     "voicemail": "A voicemail answered.",
+    "screened": "An assistant on this phone asked who is calling, and nobody took the call. "
+    "Please let our number through.",
     "failed": "The call did not come about.",
 }
 

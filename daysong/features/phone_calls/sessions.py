@@ -27,6 +27,11 @@ WORDS_DELETED = "words deleted"
 # The outcome of one that was given up; should its report come after all, it counts.
 NO_REPORT = "no report"
 
+# The outcomes of one whose words are still to tell whether the person agreed: nobody, or the model, was asked for that.
+ANSWER_UNREAD = "answer to be read"
+ANSWER_ASKED = "answer being read"
+UNREAD = (ANSWER_UNREAD, ANSWER_ASKED)
+
 Direction = Literal["outbound", "inbound"]
 
 # The account that a caller's number ($1: what it may be, the likeliest first) belongs to.
@@ -101,10 +106,10 @@ async def keep_report(
              transcript = case when words_deleted_at is null then $7::jsonb end,
              end_of_call_report = case when words_deleted_at is null then $8::jsonb end,
              outcome = $9, reported_at = $10, updated_at = $10
-           where id = $1 and (reported_at is null or outcome = $11)""",
+           where id = $1 and (reported_at is null or outcome = any($11))""",
         session_id, state, report.started_at, report.ended_at, report.seconds, report.ended_reason,
         msgspec.to_builtins(report.turns) if with_words else None, _kept(report) if with_words else None,
-        outcome, ctx.now, NO_REPORT,
+        outcome, ctx.now, [NO_REPORT, *UNREAD],
     )  # fmt: skip
 
 
@@ -127,17 +132,18 @@ async def delete_words(
     """Delete what was said in a session of an account, named by its id or by the entry made of it.
 
     Returns VAPI's ids of the calls to delete there now. A call without a report is deleted when its report arrives:
-    deleted earlier, it would have none, and its minutes would be unknown. No report brings the words back.
+    deleted earlier, it would have none, and its minutes would be unknown. One whose answer about being called is
+    unread is deleted when it is read: a refusal holds. No report brings the words back.
     """
     rows = await ctx.db.fetch(
         """update call_sessions set words_deleted_at = $4, transcript = null, end_of_call_report = null,
              outcome = case when outcome = 'diary to be written' then $5 else outcome end, updated_at = $4
            where user_id = $1 and words_deleted_at is null
              and (id = $2 or diary_id = $3 or id = (select call_session_id from diaries where id = $3))
-           returning vapi_call_id, reported_at""",
+           returning vapi_call_id, reported_at, outcome""",
         owner, session_id, diary_id, ctx.now, WORDS_DELETED,
     )  # fmt: skip
-    return [row["vapi_call_id"] for row in rows if row["reported_at"] is not None]
+    return [row["vapi_call_id"] for row in rows if row["reported_at"] is not None and row["outcome"] not in UNREAD]
 
 
 async def close_unreported(ctx: MutationContext, vapi_call_id: str) -> bool:

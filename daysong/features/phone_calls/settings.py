@@ -114,7 +114,7 @@ class CallSettings(Result):
     """When and where somebody is called, as they see it.
 
     consent            whether the person on the number has agreed to it
-    paused_reason      why nobody is called: `refused`, `no_consent`, `misdialed` or `unknown_timezone`
+    paused_reason      why nobody is called: `refused`, `no_consent`, `screened`, `misdialed` or `unknown_timezone`
     next_run_at_utc    when the next call is due, in ms; left out when none is
     """
 

@@ -15,10 +15,13 @@ class Purchase(enum.Enum):
     SONG = "song"
     CALL = "call"
     VIDEO = "video"
+    ANSWER = "answer"
 
 
 # What lyrics take at most as a rule: an entry and the instructions in, a song and some thinking out.
 LYRICS_TOKENS = (3_000, 2_500)
+# What it takes to read in the words of a call whether its person agreed.
+ANSWER_TOKENS = (4_000, 500)
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,5 @@ class Costs:
                 return {"vapi": self.call_minutes * self.vapi_minute}
             case Purchase.VIDEO:
                 return {"kie": self.kie_video}
+            case Purchase.ANSWER:
+                return {"openai": self.tokens(*ANSWER_TOKENS)}

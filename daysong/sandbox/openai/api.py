@@ -1,4 +1,4 @@
-"""OpenAI, running here: chat completions with structured outputs, answered by the sandbox's lyricist and diarist."""
+"""OpenAI, running here: chat completions with structured outputs, answered by lyricist, diarist and listener."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 from daysong.kernel.time.clock import Clock
 from daysong.sandbox.faults import Faults, OpenAIFaults
 from daysong.sandbox.openai.diarist import write_diary
+from daysong.sandbox.openai.listener import read_answer
 from daysong.sandbox.openai.lyricist import write_song
 from daysong.sandbox.vendor import Answer, Call, Vendor, reply
 
@@ -251,7 +252,7 @@ def _written(found: dict[str, Any], material: str) -> tuple[str, dict[str, Any]]
     """What is written out of the material: its text, and the fields there are of it."""
     if isinstance(talk := found.get("talk"), str):
         entry = write_diary(talk)
-        return entry, {"diary": entry}
+        return entry, {"diary": entry, **read_answer(talk)}
     diary, hint = found.get("diary"), found.get("style_hint")
     if isinstance(diary, str):
         song = write_song(diary, hint if isinstance(hint, str) else None)

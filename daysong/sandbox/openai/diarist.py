@@ -33,11 +33,12 @@ def write_diary(talk: str) -> str:
     turns = [line.removeprefix(MINE).strip() for line in talk.splitlines() if line.startswith(MINE)]
     said = [sentence for turn in turns for sentence in _SENTENCE.findall(PRIVATE.sub(_REMOVED, turn))]
     spoken = [sentence for sentence in said if _REMOVED not in sentence and _WORD.search(sentence)]
-    told = [sentence for sentence in spoken if _tells(sentence)] or spoken[:1]
+    told = [sentence for sentence in spoken if tells(sentence)] or spoken[:1]
     return " ".join(map(_ended, told))
 
 
-def _tells(sentence: str) -> bool:
+def tells(sentence: str) -> bool:
+    """Whether a sentence says more than what only keeps a talk going."""
     words = [word.lower() for word in _WORD.findall(sentence)]
     return any(word not in _KEEPS_TALKING for word in words)
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from daysong.sandbox.conftest import World, failure, recorded, shape
-from daysong.vendors.openai.client import CONTENT_REASON, MOST_ANSWERS
+from daysong.vendors.openai.client import MOST_ANSWERS
+from daysong.vendors.openai.tasks import CONTENT_REASON
 
 pytestmark = pytest.mark.anyio
 

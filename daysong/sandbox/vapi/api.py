@@ -7,7 +7,8 @@ they are asked about. Besides VAPI's own API:
                                     number, or on any; see `Person` in vapi_calls.py. `answers`: talks (grants consent
                                     when asked), refuses, stop, unclear, silent, hangs_up, voicemail, busy, no_answer,
                                     misdialed, carrier, daily_limit, international, credits, provider_fault,
-                                    vapi_fault, too_long
+                                    vapi_fault, too_long; machines that VAPI does not find out: mailbox, screened,
+                                    on_hold; screened_talks (an assistant asks who calls, then they talk)
     GET, DELETE /sandbox/vapi/people     who there is; forgets them all: everybody talks again
     POST   /sandbox/vapi/hold       {hold}: whether calls stay where they are, whatever is settled
     POST   /sandbox/vapi/advance    {callId?, jobId?, number?, to?} → the calls: brings them as far as `to` (ringing,

@@ -32,6 +32,10 @@ Answers = Literal[
     "provider_fault",
     "vapi_fault",
     "too_long",
+    "mailbox",
+    "screened",
+    "screened_talks",
+    "on_hold",
 ]
 # Nobody is ever spoken to: why such a call ended, and whether a phone rang.
 UNREACHED: dict[str, tuple[str, bool]] = {
@@ -54,6 +58,11 @@ TALKED: dict[str, tuple[str, Manner]] = {
     "hangs_up": ("customer-ended-call", "hangs_up"),
     "provider_fault": ("call.in-progress.error-providerfault-openai-llm-failed", "talks"),
     "too_long": ("exceeded-max-duration", "talks"),
+    # Machines that VAPI does not find out.
+    "mailbox": ("silence-timed-out", "machine"),
+    "screened": ("silence-timed-out", "screened"),
+    "screened_talks": ("customer-ended-call", "screened_talks"),
+    "on_hold": ("silence-timed-out", "on_hold"),
 }
 RING, PICK_UP, GIVE_UP, REPORT = 2.0, 6.0, 30.0, 4.7  # seconds
 VOICEMAIL_LASTS = 9.0

@@ -32,6 +32,8 @@ class Words(msgspec.Struct, frozen=True):
     stop        who does not want to be called again
     lost        who did not get what this is about
     machine     an answering machine
+    screening   an assistant that screens calls
+    queue       an announcement that one is to wait
     farewell    the companion's last words, if the assistant has none
     declined    what there is to write down of a call that was not wanted
     """
@@ -41,6 +43,8 @@ class Words(msgspec.Struct, frozen=True):
     stop: Exchange
     lost: Exchange
     machine: str
+    screening: Exchange
+    queue: str
     farewell: str
     declined: str
 
@@ -198,6 +202,11 @@ WORDS: dict[str, Words] = {
             > Never mind, another time then. Goodbye.
         """),
         machine="Hi, I can't come to the phone right now. Please leave a message after the tone.",
+        screening=_both("""
+            - Hi, if you record your name and reason for calling, I'll see if this person is available.
+            > This is the AI of the diary app daysong, with the call that was asked for.
+        """),
+        queue="Your call is important to us. All of our lines are busy. Please hold the line.",
         farewell="Good night.",
         declined="The person on the phone did not want the call.",
     ),
@@ -219,6 +228,11 @@ WORDS: dict[str, Words] = {
             > Macht nichts, ein andermal. Auf Wiederhören.
         """),
         machine="Hier ist der Anrufbeantworter. Bitte sprechen Sie nach dem Signalton.",
+        screening=_both("""
+            - Bitte nennen Sie Ihren Namen und den Grund Ihres Anrufs. Ich frage, ob diese Person erreichbar ist.
+            > Hier ist die KI der Tagebuch-App daysong, mit dem bestellten Anruf.
+        """),
+        queue="Ihr Anruf ist uns wichtig. Alle Leitungen sind besetzt. Bitte bleiben Sie in der Leitung.",
         farewell="Gute Nacht.",
         declined="Die Person am Telefon wollte den Anruf nicht.",
     ),

@@ -14,7 +14,9 @@ import msgspec
 from daysong.sandbox.vapi.conversations import DAYS, WORDS, Day, Exchange
 
 Consent = Literal["granted", "refused", "unclear"]
-Manner = Literal["talks", "refuses", "stop", "unclear", "silent", "hangs_up", "machine"]
+Manner = Literal[
+    "talks", "refuses", "stop", "unclear", "silent", "hangs_up", "machine", "screened", "screened_talks", "on_hold"
+]
 Role = Literal["bot", "user"]
 
 PICKED_UP = 1.8  # seconds until the first word
@@ -83,7 +85,7 @@ def talk(assistant: dict[str, Any], manner: Manner, day: Day, *, lasts: float | 
     """A call in that manner. With `lasts` it is so many seconds long, cut or slowed; `limit` cuts it as VAPI does."""
     turns = _timed(_lines(assistant, manner, day))
     natural = turns[-1].end if turns else PICKED_UP
-    if manner in {"silent", "machine"}:
+    if manner in {"silent", "machine", "screened", "on_hold"}:
         natural += SILENCE
     seconds = min(natural if lasts is None else lasts, limit)
     slower = max(1.0, (lasts or 0.0) / natural)
@@ -103,8 +105,9 @@ def _understood(
     if not said:
         return Talk(turns, seconds, "unclear", stop=False)
     match manner:
-        case "talks":
-            of_the_day = [text for text in said if text not in {words.yes[0] for words in WORDS.values()}]
+        case "talks" | "screened_talks":
+            besides = {text for words in WORDS.values() for text in (words.yes[0], words.screening[0])}
+            of_the_day = [text for text in said if text not in besides]
             summary = day.summary if whole else " ".join(of_the_day) or None
             return Talk(turns, seconds, "granted" if asked else "unclear", stop=False, summary=summary)
         case "refuses" | "stop":
@@ -120,7 +123,7 @@ def _first_words(assistant: dict[str, Any]) -> str:
 
 def _lines(assistant: dict[str, Any], manner: Manner, day: Day) -> list[tuple[Role, str]]:
     """Who says what, in order."""
-    words = WORDS[day.language if manner == "talks" else language_of(assistant)]
+    words = WORDS[day.language if manner in {"talks", "screened_talks"} else language_of(assistant)]
     first = _first_words(assistant)
     begin: list[tuple[Role, str]] = [("bot", first)] if first else []
     match manner:
@@ -130,6 +133,13 @@ def _lines(assistant: dict[str, Any], manner: Manner, day: Day) -> list[tuple[Ro
             return begin
         case "machine":
             return [("user", words.machine), *begin]
+        case "screened":
+            return begin + _turns(words.screening)
+        case "on_hold":
+            return [("user", words.queue), *begin]
+        case "screened_talks":
+            # Who takes the call then hears the first words again.
+            begin = begin + _turns(words.screening) + begin
         case "refuses":
             return begin + _turns(words.no)
         case "stop":

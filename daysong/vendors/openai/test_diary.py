@@ -12,7 +12,8 @@ from daysong.kernel.errors import VendorError
 from daysong.kernel.settings import OpenAISettings
 from daysong.kernel.time.clock import MovableClock
 from daysong.vendors.conftest import Answerer, fixture
-from daysong.vendors.openai.client import MAX_DIARY, MAX_TALK, TALK_REASON, OpenAI
+from daysong.vendors.openai.client import MAX_DIARY, MAX_TALK, OpenAI
+from daysong.vendors.openai.tasks import TALK_REASON
 
 pytestmark = pytest.mark.anyio
 
