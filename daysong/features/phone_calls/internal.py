@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from daysong.features.phone_calls import calls, sessions
+from daysong.features.phone_calls import calls, money, sessions
 from daysong.features.phone_calls.history import CallJob, CallSession, job_of, session_of
 from daysong.features.phone_calls.rules import Status
+from daysong.features.users import store as users
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, Result, mutation, query
@@ -130,7 +131,14 @@ async def create_call_job(ctx: MutationContext, args: CreateCallJob) -> JobRef:
 
 @mutation
 async def update_call_job_status(ctx: MutationContext, args: UpdateCallJobStatus) -> None:
-    """Move a call along its steps; the same status again is no matter. CallNotFound, StepNotAllowed."""
+    """Move a call along its steps; the same status again is no matter. CallNotFound, StepNotAllowed.
+
+    What was reserved for a call that VAPI was asked for is settled when it is canceled or failed.
+    """
+    owner = await ctx.db.fetchval("select user_id from call_jobs where id = $1", args.job_id)
+    if owner is None:
+        raise CallNotFound
+    await users.lock_account(ctx.db, owner)
     row = await ctx.db.fetchrow("select status, asked_at from call_jobs where id = $1 for update", args.job_id)
     if row is None:
         raise CallNotFound
@@ -145,6 +153,8 @@ async def update_call_job_status(ctx: MutationContext, args: UpdateCallJobStatus
     code = (args.error_code or "failed") if ends_badly else None
     if not await calls.step(ctx, args.job_id, args.status, code, args.error_message or None):
         raise StepNotAllowed
+    if ends_badly and row["asked_at"] is not None:
+        await money.settle_stopped(ctx, args.job_id)
 
 
 @mutation

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from daysong.features.subscriptions import minutes
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.budgets import NOTHING_LIMITS, Answer, Budget
@@ -48,7 +49,7 @@ async def claim(ctx: MutationContext, reservation: str | None, job_id: str) -> N
 
 
 async def pay(ctx: MutationContext, account: str, call_id: str, job_id: str | None, report: Report) -> None:
-    """Write down what a call cost: what VAPI says, else by its length. A call is paid for once."""
+    """Write down what a call cost: what VAPI says, else by its length. It takes the place of an estimate, once."""
     told = report.cost
     amount = ctx.settings.costs.minutes(report.seconds or 0.0) if told is None else round(told * 1_000_000)
     await _pay(ctx, account, call_id, job_id, amount)
@@ -57,14 +58,36 @@ async def pay(ctx: MutationContext, account: str, call_id: str, job_id: str | No
 async def pay_without_report(
     ctx: MutationContext, account: str, call_id: str, job_id: str | None, seconds: float
 ) -> None:
-    """Write down what a call cost that has no report, by its length. A report that comes later pays nothing more."""
-    await _pay(ctx, account, call_id, job_id, ctx.settings.costs.minutes(seconds))
+    """Write down what a call without a report is taken to have cost, by its length; a later report corrects it."""
+    await _pay(ctx, account, call_id, job_id, ctx.settings.costs.minutes(seconds), estimated=True)
 
 
-async def _pay(ctx: MutationContext, account: str, call_id: str, job_id: str | None, amount: int) -> None:
-    if amount:
-        await budgets.pay(
-            ctx.db, ctx.settings, "vapi", "call", amount, account=account, subject=job_id or call_id, now=ctx.now,
-            part="" if job_id is None else call_id,
-        )  # fmt: skip
+async def settle_stopped(ctx: MutationContext, job_id: str) -> None:
+    """Settle the minutes and the money of a call that was declared over by hand, by its length until now.
+
+    One that nobody was heard to answer takes none. Its report, should it come, corrects both.
+    """
+    row = await ctx.db.fetchrow(
+        """select j.user_id, j.hung_up_at, s.vapi_call_id, s.created_at as answered_at
+           from call_jobs j left join call_sessions s on s.call_job_id = j.id
+           where j.id = $1 order by s.created_at limit 1""",
+        job_id,
+    )
+    if row is None:
+        return
+    seconds = 0.0
+    if row["answered_at"] is not None:
+        seconds = ((row["hung_up_at"] or ctx.now) - row["answered_at"]).total_seconds()
+        await pay_without_report(ctx, row["user_id"], row["vapi_call_id"], job_id, seconds)
+    await minutes.settle(ctx.db, seconds, ctx.now, call_job_id=job_id)
+    await budgets.release(ctx.db, ctx.settings, job_id)
+
+
+async def _pay(
+    ctx: MutationContext, account: str, call_id: str, job_id: str | None, amount: int, *, estimated: bool = False
+) -> None:
+    await budgets.pay(
+        ctx.db, ctx.settings, "vapi", "call", amount, account=account, subject=job_id or call_id, now=ctx.now,
+        part="" if job_id is None else call_id, estimated=estimated,
+    )  # fmt: skip
     await budgets.release(ctx.db, ctx.settings, job_id or call_id)

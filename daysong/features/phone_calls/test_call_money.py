@@ -14,6 +14,7 @@ from conftest import NOW
 from daysong.features.phone_calls.inbound import Ringing, answer_call
 from daysong.features.phone_calls.rules import LONGEST_CALL
 from daysong.kernel.functions.context import SYSTEM
+from rehearsal.billing import admin_of
 from rehearsal.calls.phones import ALICES, answers, has_agreed, until_due, wants_calls
 from rehearsal.world import Person, World
 
@@ -84,6 +85,60 @@ async def test_g03_a_call_without_a_report_is_paid_by_its_length(capped: World) 
     await capped.pass_time(LONGEST_CALL + timedelta(minutes=10))
     assert (await the_call(alice))["errorCode"] == "no_report"
     assert await money_of(capped) == (price, 0)
+
+
+async def test_g03_a_report_that_comes_late_corrects_the_estimate_once(capped: World) -> None:
+    """Cost and minutes become what the report says; a second one changes nothing."""
+    alice = await capped.person("alice")
+    await wants_calls(alice)
+    await has_agreed(capped)
+    await capped.steer("vapi", "hold", hold=True)
+    await until_due(capped)
+    await capped.steer("vapi", "advance", to="in-progress")
+    await capped.settle()
+    await capped.fault("vapi", webhooks="lost")
+    await capped.pass_time(LONGEST_CALL + timedelta(minutes=10))
+    assert await money_of(capped) == (PRICE, 0)
+    assert await talked(alice) == 10
+    await capped.fault("vapi")
+    await capped.steer("vapi", "hold", hold=False)
+    await capped.settle()
+    paid, reserved = await money_of(capped)
+    assert 0 < paid < PRICE
+    assert reserved == 0
+    assert 0 < await talked(alice) < 10
+    await capped.steer("vapi", "redeliver", times=2)
+    await capped.settle()
+    assert await money_of(capped) == (paid, 0)
+
+
+@pytest.mark.parametrize("status", ["canceled", "failed"])
+@pytest.mark.parametrize("answered", [False, True])
+async def test_g03_a_call_stopped_by_hand_frees_what_was_reserved(capped: World, status: str, answered: bool) -> None:
+    """It takes its length until then, and nothing when nobody has answered; its report corrects that."""
+    alice = await capped.person("alice")
+    await wants_calls(alice)
+    await has_agreed(capped)
+    await capped.steer("vapi", "hold", hold=True)
+    await until_due(capped)
+    if answered:
+        await capped.steer("vapi", "advance", to="in-progress")
+        await capped.settle()
+        await capped.pass_time(timedelta(minutes=2))
+    assert await money_of(capped) == (0, PRICE)
+    job = await the_call(alice)
+    await admin_of(capped).mutation("callJobs:updateCallJobStatus", jobId=job["_id"], status=status)
+    minutes = 2 if answered else 0
+    assert await talked(alice) == pytest.approx(minutes, abs=0.1)
+    paid, reserved = await money_of(capped)
+    assert (paid, reserved) == (pytest.approx(capped.settings.costs.minutes(60 * minutes), rel=0.05), 0)
+    await capped.steer("vapi", "hold", hold=False)
+    await capped.settle()
+    told, reserved = await money_of(capped)
+    assert 0 < told < PRICE
+    assert told != paid
+    assert reserved == 0
+    assert 0 < await talked(alice) < 10
 
 
 async def rings_in(world: World) -> Any:

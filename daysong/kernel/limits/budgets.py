@@ -65,8 +65,12 @@ _COUNT_SQL = """
     ) used group by vendor"""
 _PAY_SQL = """
     with paid as (
-      insert into vendor_costs (at, vendor, function, account, amount, reference) values ($1, $2, $3, $4, $5, $6)
-      on conflict (vendor, reference) do nothing returning amount)
+      insert into vendor_costs (at, vendor, function, account, amount, reference, estimated)
+      select $1::timestamptz, $2::text, $3::text, $4::text, $5::bigint, $6::text, $8::boolean
+      where $5 > 0 or exists (select from vendor_costs where vendor = $2 and reference = $6)
+      on conflict (vendor, reference) do update set amount = excluded.amount, estimated = false
+        where vendor_costs.estimated and not excluded.estimated
+      returning amount)
     update budget_reservations r set amount = greatest(r.amount - paid.amount, 0)
     from paid where r.reference = $7 and r.vendor = $2"""
 
@@ -165,13 +169,16 @@ async def release(tx: Transaction, settings: Settings, subject: str) -> None:
 
 async def pay(
     tx: Transaction, settings: Settings, vendor: str, function: str, amount: int, *, account: str, subject: str,
-    now: datetime, part: str = "",
+    now: datetime, part: str = "", estimated: bool = False,
 ) -> None:  # fmt: skip
-    """Write down what was paid, in the caller's transaction: once for a subject at a vendor, or for each `part`."""
+    """Write down what was paid, in the caller's transaction: once for a subject at a vendor, or for each `part`.
+
+    An estimate is corrected, once, by what was paid.
+    """
     reference = reference_of(settings, subject)
     await tx.execute(
         _PAY_SQL, now, vendor, function, account_mark(settings.hash_key, account), amount,
-        f"{reference}{part and ' '}{part}", reference,
+        f"{reference}{part and ' '}{part}", reference, estimated,
     )  # fmt: skip
 
 
@@ -229,7 +236,15 @@ class Budget:
         payer, now = _payer.get(), self._clock.now()
         try:
             await self._database.pool.execute(
-                _PAY_SQL, now, vendor, function, payer.account, amount, secrets.token_hex(12), payer.reference
+                _PAY_SQL,
+                now,
+                vendor,
+                function,
+                payer.account,
+                amount,
+                secrets.token_hex(12),
+                payer.reference,
+                False,
             )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DaysongError) as error:
             log.error("cost not written", vendor=vendor, amount=amount, error=logs.describe(error))  # noqa: TRY400
