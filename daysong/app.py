@@ -150,6 +150,8 @@ class App:
             # In a thread: the first call that schedules a job must not hold up the others.
             await asyncio.to_thread(job_queue.load)
             await self.database.open()
+            if testing_functions.modules_for(self.settings):
+                await testing_functions.create_tables(self.database)
 
     async def close(self) -> None:
         """Let go of the database and the vendors, when the last one asks."""

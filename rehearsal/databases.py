@@ -25,6 +25,7 @@ from daysong.kernel.database import migrations
 FOLDER = "DAYSONG_PYTEST_FOLDER"
 PREFIX = "daysong-pytest-"
 TEMPLATE = "daysong_template"
+TEST_FUNCTIONS = Path(__file__).parent / "conformance" / "schema.sql"  # the tables of test mode's functions
 LEFT_BEHIND = 3600  # seconds after which an unused folder is that of a run that was killed
 
 
@@ -79,8 +80,17 @@ async def _ensure_template(running: embedded.EmbeddedPostgres, connection: async
             return
         await connection.execute(f"drop database if exists {TEMPLATE}_fresh")
         await connection.execute(f"create database {TEMPLATE}_fresh")
-        await migrations.migrate(embedded.database_url(running.home, f"{TEMPLATE}_fresh"))
+        await _fill(embedded.database_url(running.home, f"{TEMPLATE}_fresh"))
         await connection.execute(f"alter database {TEMPLATE}_fresh rename to {TEMPLATE}")
+
+
+async def _fill(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await migrations.migrate(connection)
+        await connection.execute(TEST_FUNCTIONS.read_text(encoding="utf-8"))
+    finally:
+        await connection.close()
 
 
 class OwnDatabase:

@@ -7,10 +7,12 @@ the product has no example of (a failing query, a 64-bit integer, a page that ke
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import msgspec
 
+from daysong.kernel.database.transactions import Database
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.functions.context import ActionContext, Caller, MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, NoArgs, Result, action, mutation, query
@@ -22,9 +24,17 @@ from daysong.kernel.values import Int64
 LONGEST_DELAY_MS = 10_000
 LARGEST_PAGE = 1000
 LARGEST_ECHO = 16 * 2**20
+# The tables, which are no part of the product's schema.
+SCHEMA = Path(__file__).parents[2] / "rehearsal" / "conformance" / "schema.sql"
 
 
 ShortText = Annotated[str, msgspec.Meta(max_length=1000)]
+
+
+async def create_tables(database: Database) -> None:
+    """Create the tables of these functions where they do not exist yet."""
+    if SCHEMA.exists() and await database.pool.fetchval("select to_regclass('testing_todos') is null"):
+        await database.pool.execute(SCHEMA.read_text(encoding="utf-8"))
 
 
 class Key(Args):

@@ -104,7 +104,8 @@ async def mention(world: World, number: str, name: str) -> None:
         (("done", {"eventId": f"event {number}"}), ("dead", {"deep": [{"things": [name]}]}))
     ):
         await pool.execute(
-            "insert into jobs (id, ticket, function, args, status, due_at) values ($1, 't', 'a:b', $2, $3, now())",
+            """insert into jobs (id, ticket, function, args, status, due_at, finished_at)
+               values ($1, 't', 'a:b', $2, $3, now(), now())""",
             f"mention {place} {number}", args, status,
         )  # fmt: skip
 

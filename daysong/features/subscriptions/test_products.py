@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
 import pytest
 import structlog
 
 from daysong.features.subscriptions import store, unmapped
-from daysong.features.subscriptions.holdings import Line, Lines
 from daysong.features.subscriptions.rules import DURATIONS, PRODUCTS, tier_of
-from daysong.kernel.database.migrations import FOLDER
 from daysong.kernel.time.clock import to_ms
 from rehearsal.billing import DOWN, MONTHLY, WEEKLY, YEARLY, brief, happens, tell
 from rehearsal.world import Person, World
@@ -118,34 +114,3 @@ async def test_g32_a_change_is_known_by_its_transaction_when_its_announcement_wa
     sold |= {"purchased_at_ms": renewed, "expiration_at_ms": renewed + 604_800_000}
     await tell(world, **sold, type="RENEWAL", product_id=WEEKLY)
     assert (await brief(alice))[:2] == ("weekly", "active")
-
-
-async def test_g32_lines_kept_by_store_become_lines_by_product(own_database_row: asyncpg.Connection) -> None:
-    """The migration keeps what each customer has; of two lines with one name, the later period."""
-    db = own_database_row
-    old = {
-        "PRODUCTION/APP_STORE": {"period": 9, "product": "a", "tier": "monthly", "expires_at": None},
-        "PRODUCTION/APP_STORE/sub1": {"period": 8, "product": "a", "tier": "monthly", "expires_at": None},
-        "PRODUCTION/STRIPE/b": {"period": 7, "product": "b", "tier": "yearly", "expires_at": None},
-        "PRODUCTION/STRIPE/grant t": {"period": 7, "product": "b", "tier": "yearly", "expires_at": None},
-    }
-    text = msgspec.json.encode(old).decode()
-    await db.execute(
-        """insert into parked_customers (id, app_user_ids, lines, told, created_at, updated_at)
-           values ('park_1', '{x}', $1::jsonb, jsonb_build_object('answered', $1::jsonb), now(), now())""",
-        text,
-    )
-    await db.execute((Path(FOLDER) / "0015_lines_by_product.sql").read_text())
-    row = await db.fetchrow("select lines::text, told ->> 'answered' as answered from parked_customers")
-    lines = msgspec.json.decode(row["lines"], type=Lines)
-    assert set(lines) == {"PRODUCTION/APP_STORE/a", "PRODUCTION/STRIPE/b", "PRODUCTION/STRIPE/grant t"}
-    assert lines["PRODUCTION/APP_STORE/a"] == Line(9, "a", "monthly", None)
-    assert msgspec.json.decode(row["answered"], type=Lines) == lines
-
-
-@pytest.fixture
-async def own_database_row(database_url: str) -> Any:
-    """A connection without the app's codecs."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()

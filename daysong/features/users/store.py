@@ -159,7 +159,7 @@ async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None,
         return account._replace(email_is_new=False, new_phones=()), "nothing new"
     await ctx.db.execute(
         """update users set email = $2, name = $3, told_at = $4, told_in = $5, verified_phones = $7,
-             mailbox_hash = $8, phones_proved = true,
+             mailbox_hash = $8,
              updated_at = case when (email, name) is distinct from ($2, $3) then $6 else updated_at end
            where id = $1""",
         account.user_id, told.email, told.name, told.changed_at, told.said_at, ctx.now, list(told.phones),

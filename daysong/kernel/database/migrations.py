@@ -33,6 +33,11 @@ ATTEMPTS = 60  # about five minutes
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 
+OR_BEGIN_ANEW = (
+    "Where the database has nothing to keep, begin with an empty one instead: delete the data folder of `daysong dev` "
+    "(`.daysong`), or create a new database."
+)
+
 T = TypeVar("T")
 
 log = logs.get_logger("migrations")
@@ -115,6 +120,12 @@ def read(folder: Path) -> list[Migration]:
 
 def _not_applied(migrations: list[Migration], applied: Mapping[str, str]) -> list[Migration]:
     newest = max(applied, default="")
+    # Newer files than ours were applied by a newer release, as during a rollout, and are not our business.
+    lost = sorted(set(applied) - {each.name for each in migrations})
+    if lost and migrations and lost[0][:4] <= migrations[-1].name[:4]:
+        raise MigrationError(
+            f"{lost[0]} was applied to this database, and its file is gone. Restore it. {OR_BEGIN_ANEW}"
+        )
     for migration in migrations:
         checksum = applied.get(migration.name)
         if checksum is None and migration.name < newest:
@@ -123,13 +134,9 @@ def _not_applied(migrations: list[Migration], applied: Mapping[str, str]) -> lis
             )
         if checksum not in {None, migration.checksum}:
             raise MigrationError(
-                f"{migration.name} was changed after it had been applied here. "
-                f"Restore it, and write what it should have said as the next number."
+                f"{migration.name} was changed after it had been applied here. Restore it, and write the change as "
+                f"the next number. {OR_BEGIN_ANEW}"
             )
-    # Newer ones than we have were applied by a newer release, as while one is being rolled out: none of our business.
-    lost = sorted(set(applied) - {each.name for each in migrations})
-    if lost and migrations and lost[0] < migrations[-1].name:
-        raise MigrationError(f"{lost[0]} was applied here, and its file is gone. Restore it.")
     return [migration for migration in migrations if migration.name not in applied]
 
 

@@ -141,7 +141,7 @@ async def test_an_older_release_runs_on_a_newer_schema(blank: str, write: Callab
     (folder / "0003_lines.sql").unlink()
     assert await migrate(blank, folder) == []
     (folder / "0001_songs.sql").unlink()
-    with pytest.raises(MigrationError, match=r"0001_songs\.sql was applied here, and its file is gone"):
+    with pytest.raises(MigrationError, match=r"0001_songs\.sql was applied to this database, and its file is gone"):
         await migrate(blank, folder)
 
 
@@ -242,3 +242,16 @@ def test_g40_servers_before_version_14_are_refused(version: int) -> None:
     """The text says the version found, and the oldest that will do."""
     said = objection(version, "UTF8")
     assert said is None if version >= 14 else f"PostgreSQL {version}. daysong needs 14" in str(said)
+
+
+async def test_a_database_of_other_first_files_is_refused(blank: str, write: Callable[[str, str], Path]) -> None:
+    """A developer's database from before the files were numbered anew: the text says to begin with an empty one."""
+    write("0001_songs.sql", "create table songs (id integer);")
+    folder = write("0002_verses.sql", "create table verses (id integer);")
+    await migrate(blank, folder)
+    for file in folder.glob("*.sql"):
+        file.unlink()
+    write("0001_schema.sql", "create table songs (id integer);")
+    for refused in (migrate, pending):
+        with pytest.raises(MigrationError, match=r"0001_songs\.sql was applied .* delete the data folder"):
+            await refused(blank, folder)

@@ -1,12 +1,16 @@
--- What the functions of test mode count and list. Nobody's: they belong to no person, and outside of test mode nothing
--- reaches them. See daysong/transport/testing_functions.py.
+-- The tables of the functions that clients are tried out with. They belong to no account and are no part of the
+-- product's schema. May be applied again, and by several processes at once.
 
-create table testing_counters (
+select pg_advisory_xact_lock(hashtext('rehearsal/conformance/schema.sql'));
+
+
+create table if not exists testing_counters (
     key    text primary key,
     value  bigint not null
 );
 
-create table testing_todos (
+
+create table if not exists testing_todos (
     -- In the order added.
     place       bigint generated always as identity primary key,
     channel     text not null,
@@ -14,11 +18,11 @@ create table testing_todos (
     created_at  timestamptz not null
 );
 
-create index testing_todos_by_channel on testing_todos (channel, place);
+create index if not exists testing_todos_by_channel on testing_todos (channel, place);
 
 
--- Whoever looks at a counter waits for its key, whoever looks at a list for its channel.
-create function notify_live_counters() returns trigger
+-- A subscriber depends on the key of a counter, or on the channel of a list, in place of an owner.
+create or replace function notify_live_counters() returns trigger
     language plpgsql as
 $$
 begin
@@ -28,7 +32,7 @@ end
 $$;
 
 
-create function notify_live_todos() returns trigger
+create or replace function notify_live_todos() returns trigger
     language plpgsql as
 $$
 begin
