@@ -1,6 +1,6 @@
 """News of changed rows: one connection of this process listens, and wakes whoever watches what was touched.
 
-Triggers (migrations/0006_live.sql) notify the table and the owner of rows that were changed, as part of the change's
+Triggers (migrations/0001_schema.sql) notify the table and the owner of rows that were changed, as part of the change's
 commit. Watchers are kept by owner, so that a notification costs no more for all the others there are. What was missed
 while the connection was down is made up for by waking everybody.
 """

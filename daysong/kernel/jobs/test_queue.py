@@ -241,8 +241,11 @@ async def test_jobs_that_are_well_are_not_rescued(kernel: Kernel) -> None:
     await kernel.call(post, Letter(to="dead"))
     for to, status in (("at work", "running"), ("done", "done"), ("dead", "dead")):
         await kernel.database.pool.execute(
-            "update jobs set status = $2, started_at = $3 where args->>'to' = $1", to, status, NOW
-        )
+            """update jobs set status = $2, started_at = $3,
+                 finished_at = case when $2::text = 'running' then null else $3::timestamptz end
+               where args->>'to' = $1""",
+            to, status, NOW,
+        )  # fmt: skip
     await kernel.database.pool.execute(
         """delete from pgqueuer using jobs
            where dedupe_key = jobs.id || ':' || ticket and args->>'to' in ('done', 'dead', 'to come')"""
