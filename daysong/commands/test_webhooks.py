@@ -34,7 +34,9 @@ async def test_a_dead_letter_can_be_found_looked_at_and_replayed(world: World) -
     """All of it from the command line."""
     event = Event(vendor="clerk", event_id="msg_1", type="user.created", body=BODY, subject="user_1")
     await inbox.receive(world.app.runtime, event, handle_clerk_event)
-    await world.db.pool.execute("update jobs set status = 'dead', failures = 8, last_error = 'OSError in hear'")
+    await world.db.pool.execute(
+        "update jobs set status = 'dead', finished_at = due_at, failures = 8, last_error = 'OSError in hear'"
+    )
     event_id = await world.db.pool.fetchval("select id from webhook_events")
 
     code, said = await daysong(world, "webhooks", "list", "--status", "dead")

@@ -210,7 +210,8 @@ async def test_removing_files_twice_is_fine_and_a_failing_storage_is_tried_again
     await world.settle()
     assert await stored(world, files) == []
     await world.db.pool.execute(
-        "update jobs set status = 'queued' where function = 'musicActions:removeStoredFiles' and status = 'done'"
+        """update jobs set status = 'queued', finished_at = null
+           where function = 'musicActions:removeStoredFiles' and status = 'done'"""
     )
     await world.settle()
     assert await unfinished(world) == []
