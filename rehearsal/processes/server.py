@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -95,8 +96,8 @@ def settings_for(database_url: str, folder: Path, keys: Keys) -> dict[str, str]:
 class Server:
     """A `daysong serve` process on a port of its own: `with Server(environ, folder) as server`.
 
-    `module` is run in place of the command line, if given. What the process prints goes to a file in `folder`;
-    `complaints` are the lines of it that should not be there.
+    `module` is run in place of the command line, if given; `program` is a command line that is installed elsewhere.
+    What the process prints goes to a file in `folder`; `complaints` are the lines of it that should not be there.
     """
 
     def __init__(
@@ -109,11 +110,12 @@ class Server:
         port: int = 0,
         module: str | None = None,
         stdin: int | None = None,
+        program: Sequence[str] = DAYSONG,
     ) -> None:
         self.port = port or free_port()
         self.origin = f"http://{HOST}:{self.port}"
         self.log = folder / f"{name}.log"
-        command = [sys.executable, "-m", module] if module else [*DAYSONG, "serve"]
+        command = [sys.executable, "-m", module] if module else [*program, "serve"]
         command += ["--port", str(self.port), "--processes", str(processes)]
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(  # noqa: S603 - ourselves
