@@ -1,4 +1,4 @@
-"""daysong serve | work | dev | demo | migrate | doctor | call | functions | costs | jobs | webhooks."""
+"""daysong serve | work | dev | demo | migrate | doctor | call | functions | schema | costs | jobs | webhooks."""
 
 from __future__ import annotations
 
@@ -138,6 +138,18 @@ def functions(*, json_: Json = False) -> None:
 
     description = describe(Registry(SURFACE))
     sys.stdout.write(command.as_json(description) + "\n" if json_ else command.document(description))
+
+
+@command_line.command
+def schema() -> None:
+    """Describe every table: daysong schema > docs/SCHEMA.md."""
+    extras.require("schema")
+    from daysong.commands import schema as command
+
+    async def run() -> None:
+        sys.stdout.write(await command.of_migrations())
+
+    _run(run())
 
 
 @command_line.command

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from conftest import NOW
+from daysong.commands import schema
 from daysong.kernel.database.migrations import migrate
 from daysong.kernel.database.server_support import OLDEST_VERSION
 from daysong.kernel.database.transactions import Database, Transaction
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 NONE: list[Path | None] = [None]
+DOCUMENT = Path(__file__).parents[1] / "docs" / "SCHEMA.md"
 
 
 @pytest.fixture(scope="module", params=installed() or NONE, ids=lambda folder: folder.parent.name if folder else "none")
@@ -58,6 +60,16 @@ async def test_g40_sign_up_entry_song_share_and_deletion_work(older: InstalledPo
         again = await world.person("alice")
         assert (await again.query("usage:canCurrentUserGenerateMusic"))["currentUsage"] == 1
         assert await world.db.pool.fetchval("select count(*) from jobs where status = 'dead'") == 0
+
+
+async def test_the_schema_is_described_alike_on_every_version(older: InstalledPostgres) -> None:
+    """docs/SCHEMA.md is not that of one version of the server."""
+    await migrate(older.url())
+    connection = await asyncpg.connect(older.url())
+    try:
+        assert await schema.document(connection) == DOCUMENT.read_text(encoding="utf-8")
+    finally:
+        await connection.close()
 
 
 async def test_g52_a_server_without_a_connection_to_spare_is_waited_for(older: InstalledPostgres) -> None:

@@ -503,7 +503,7 @@ create table share_viewers (
 );
 
 comment on table share_viewers is
-    'Views of a share on the days not tallied yet: one row for each viewer: viewers do not wait for each other.';
+    'Views of a share on the days not tallied yet: one row for each viewer, so that none waits for another.';
 comment on column share_viewers.user_id is 'The owner of the share, not the viewer.';
 comment on column share_viewers.viewer is 'Keyed hash of the viewer, different for each share and day.';
 
@@ -816,6 +816,7 @@ create table vendor_costs (
     function   text not null,
     account    text,
     amount     bigint not null check (amount >= 0),
+    estimated  boolean not null default false,
     reference  text not null,
     unique (vendor, reference)
 );
@@ -823,6 +824,8 @@ create table vendor_costs (
 comment on table vendor_costs is 'What vendors have cost. Outlives the account, so it has only keyed hashes.';
 comment on column vendor_costs.account is 'Keyed hash of the account it was paid for.';
 comment on column vendor_costs.amount is 'Micro-dollars, as in all tables of budgets.';
+comment on column vendor_costs.estimated is
+    'Whether the amount is an estimate, for a call without a report; a late report corrects it once.';
 comment on column vendor_costs.reference is 'Keyed hash of what was paid for: the same again is one cost.';
 
 create index vendor_costs_by_time on vendor_costs (at);
