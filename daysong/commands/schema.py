@@ -193,7 +193,7 @@ def _index(definition: str) -> str:
 async def of_migrations() -> str:
     """Return the document for the migrations of this release, from an embedded database that exists meanwhile."""
     with tempfile.TemporaryDirectory(prefix="daysong-schema-") as folder:
-        os.chmod(folder, 0o711)  # noqa: PTH101 - no waiting; as root, the server's account has to walk through
+        os.chmod(folder, 0o711)  # noqa: PTH101, S103 - as root, the server's account has to walk through
         data_dir = Path(folder) / "data"
         server = await asyncio.to_thread(embedded.start, data_dir, fast=True)
         try:
