@@ -24,7 +24,7 @@ from daysong.kernel import logs
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.functions.declarations import NoArgs
 from rehearsal import databases as testing
-from rehearsal.calls.callees import settle_due, summary
+from rehearsal.calls.due_calls import insert_due_settings, summary
 from rehearsal.world import World, free_port
 
 WORKERS = 2
@@ -35,7 +35,7 @@ async def planned(world: World, due: int) -> float:
     """Seconds until that many calls are planned, by the workers that are running."""
     await empty(world)
     now = datetime.now(UTC).replace(second=0, microsecond=0)
-    await settle_due(world.db.pool, due, now)
+    await insert_due_settings(world.db.pool, due, now)
 
     async def wake(tx: Transaction) -> None:
         for _ in range(WORKERS):

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from rehearsal.processes.frozen_line import line_to
+from rehearsal.processes.frozen_proxy import proxy_to
 from rehearsal.processes.server import DAYSONG, STARTS_WITHIN
 
 pytestmark = pytest.mark.anyio
@@ -69,12 +69,12 @@ async def test_g78_a_worker_waits_for_its_database(
 ) -> None:
     """Started before PostgreSQL, it says so and goes on when that is there; a wrong name ends it with a line."""
     log = tmp_path / "log"
-    async with line_to(outside_database) as line:
-        line.freeze(also_new=True)
-        process = begin(["work"], environ | {"DATABASE_URL": line.url(outside_database)}, log)
+    async with proxy_to(outside_database) as proxy:
+        proxy.freeze(also_new=True)
+        process = begin(["work"], environ | {"DATABASE_URL": proxy.url(outside_database)}, log)
         try:
             await _eventually(log, "waiting for the database", process)
-            line.thaw()
+            proxy.thaw()
             admin = await asyncpg.connect(outside_database)
             async with asyncio.timeout(STARTS_WITHIN):
                 while not await admin.fetchval(
@@ -90,7 +90,7 @@ async def test_g78_a_worker_waits_for_its_database(
             process.wait()
         assert "Traceback" not in log.read_text()
 
-        wrong = begin(["work"], environ | {"DATABASE_URL": line.url("postgresql://h/nowhere")}, log)
+        wrong = begin(["work"], environ | {"DATABASE_URL": proxy.url("postgresql://h/nowhere")}, log)
         assert await asyncio.to_thread(wrong.wait, ENDS_WITHIN) == 1
         assert "has no such database" in log.read_text()
         assert len(log.read_text().strip().splitlines()) == 1

@@ -15,9 +15,9 @@ import pytest
 
 from daysong.kernel.functions.arguments import LARGEST
 from daysong.kernel.limits.declarations import INBOUND
+from rehearsal.hostile_clients import HANDSHAKE, hostile_clients
 from rehearsal.processes.server import Keys
 from rehearsal.processes.watched_server import Watched
-from rehearsal.strangers import HANDSHAKE, strangers
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -177,7 +177,7 @@ async def test_g70_no_message_holds_the_loop(watched: Watched, said: str) -> Non
     """Nor do many small ones, sent in one go."""
 
     async def say() -> None:
-        async with strangers(watched.port) as them:
+        async with hostile_clients(watched.port) as them:
             reader, writer = await them.socket()
             frames = []
             for text in [*SAID[said], *texts({"type": "Action", "requestId": 10_000, "udfPath": "x:y", "args": []})]:
@@ -212,7 +212,7 @@ async def test_g70_no_bytes_hold_the_loop(watched: Watched, sent: str) -> None:
     """However many small things they are."""
 
     async def send() -> None:
-        async with strangers(watched.port) as them:
+        async with hostile_clients(watched.port) as them:
             reader, writer = await them.connect()
             writer.write(SENT[sent])
             with suppress(TimeoutError, OSError):

@@ -14,9 +14,9 @@ import pytest
 
 from daysong.kernel.limits.declarations import INBOUND
 from rehearsal.library import FILL, TIMED
-from rehearsal.line import Line
 from rehearsal.processes.server import Keys
 from rehearsal.processes.watched_server import Watched
+from rehearsal.sync_socket import SyncSocket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -78,11 +78,11 @@ async def test_g41_a_large_list_holds_no_loop(watched: Watched, token: str, path
             sizes.append(len(answer.content))
 
     async def subscribe() -> None:
-        async with Line(watched.origin) as line:
-            await line.connect()
-            await line.be(0, token)
-            await line.ask(0, q0=(path, {}))
-            await line.hear(lambda m: m["type"] == "Transition" and bool(m["modifications"]))
+        async with SyncSocket(watched.origin) as socket:
+            await socket.connect()
+            await socket.authenticate(0, token)
+            await socket.subscribe(0, q0=(path, {}))
+            await socket.receive(lambda m: m["type"] == "Transition" and bool(m["modifications"]))
 
     held = [await least(watched, ask), await least(watched, subscribe)]
     print(f"{path}: {max(sizes) / 2**20:.1f} MiB, held for {held[0] * 1000:.1f} ms and {held[1] * 1000:.1f} ms of CPU")

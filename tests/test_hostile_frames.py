@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rehearsal.line import Hangup, Line, Message
 from rehearsal.processes.server import Keys, Server
+from rehearsal.sync_socket import Message, SocketClosed, SyncSocket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
@@ -30,27 +30,27 @@ SECRET = f"canary {uuid.uuid4()}"
 class Alice:
     """Somebody whose diary nobody else may hear of, and who must be served all the while."""
 
-    def __init__(self, line: Line) -> None:
-        self.line = line
+    def __init__(self, socket: SyncSocket) -> None:
+        self.socket = socket
         self.writes = 0
 
     async def is_served(self) -> None:
         """She writes, and sees it."""
         request, self.writes = self.writes, self.writes + 1
-        await self.line.mutate(request, "diaries:createDiary", {"content": f"{SECRET} {request}"})
-        answer = await self.line.response(request)
+        await self.socket.mutate(request, "diaries:createDiary", {"content": f"{SECRET} {request}"})
+        answer = await self.socket.response(request)
         assert answer["success"], answer
-        await self.line.hear(lambda m: m["type"] == "Transition" and f"{SECRET} {request}" in json.dumps(m))
+        await self.socket.receive(lambda m: m["type"] == "Transition" and f"{SECRET} {request}" in json.dumps(m))
 
 
 @pytest.fixture
 async def alice(server: Server, keys: Keys) -> AsyncIterator[Alice]:
-    async with Line(server.origin) as line:
-        await line.connect()
-        await line.be(0, keys.token(f"user_{uuid.uuid4()}", email="alice@example.test"))
-        await line.ask(0, q0=("diaries:listDiaries", {}), q1=("users:getUserProfile", {}))
-        await line.taken(1)
-        yield Alice(line)
+    async with SyncSocket(server.origin) as socket:
+        await socket.connect()
+        await socket.authenticate(0, keys.token(f"user_{uuid.uuid4()}", email="alice@example.test"))
+        await socket.subscribe(0, q0=("diaries:listDiaries", {}), q1=("users:getUserProfile", {}))
+        await socket.transition(1)
+        yield Alice(socket)
 
 
 def complaints(server: Server) -> list[str]:
@@ -58,26 +58,26 @@ def complaints(server: Server) -> list[str]:
     return [line for line in server.complaints() if "errors:" not in line]
 
 
-async def outcome(line: Line) -> str:
+async def outcome(socket: SyncSocket) -> str:
     """How a line stands after what it said: `served`, or how it ended; fails when it is neither served nor ended."""
     try:
-        await line.say({"type": "Action", "requestId": PROBE, "udfPath": "actions:add", "args": [{"a": 1, "b": 2}]})
-        await line.hear(lambda m: m["type"] == "ActionResponse" and m["requestId"] == PROBE, within=30)
-    except Hangup as hangup:
-        return str(hangup.code)
+        await socket.send({"type": "Action", "requestId": PROBE, "udfPath": "actions:add", "args": [{"a": 1, "b": 2}]})
+        await socket.receive(lambda m: m["type"] == "ActionResponse" and m["requestId"] == PROBE, within=30)
+    except SocketClosed as closed:
+        return str(closed.code)
     return "served"
 
 
-def lawful(heard: list[Message], ended: str) -> None:
-    """What was heard is of the protocol, in its order, and has nothing of alice's."""
+def lawful(received: list[Message], ended: str) -> None:
+    """What was received is of the protocol, in its order, and has nothing of alice's."""
     version = {"querySet": 0, "identity": 0, "ts": base64.b64encode(bytes(8)).decode()}
-    for message in heard:
+    for message in received:
         assert message["type"] in KNOWN
         if message["type"] == "Transition":
             assert message["startVersion"] == version
             version = message["endVersion"]
-    assert SECRET not in json.dumps(heard)
-    if any(message["type"] in {"FatalError", "AuthError"} for message in heard):
+    assert SECRET not in json.dumps(received)
+    if any(message["type"] in {"FatalError", "AuthError"} for message in received):
         assert ended != "served", "the socket stays open after the end was announced"
     # 1005: no reason given. 1006: who talks on while the other side hangs up is cut off by TCP before the last words.
     assert ended == "served" or int(ended) in ENDS, ended
@@ -179,19 +179,19 @@ def as_bob(frame: Message | str | bytes, token: str, session: str) -> str | byte
 
 
 async def play(server: Server, frames: list[str | bytes]) -> tuple[list[Message], str]:
-    """Say all that over a line; what was heard, and how the line stands in the end."""
-    heard: list[Message] = []
+    """Say all that over a line; what was received, and how the line stands in the end."""
+    received: list[Message] = []
     try:
-        async with Line(server.origin) as line:
-            heard = line.heard
+        async with SyncSocket(server.origin) as socket:
+            received = socket.received
             try:
                 for frame in frames:
-                    await line.say(frame)
-            except Hangup:
+                    await socket.send(frame)
+            except SocketClosed:
                 pass
-            return heard, await outcome(line)
-    except Hangup as hangup:
-        return heard, str(hangup.code)
+            return received, await outcome(socket)
+    except SocketClosed as closed:
+        return received, str(closed.code)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
@@ -203,8 +203,8 @@ async def test_a_conversation_gone_wrong_hurts_nobody_else(
     """It is answered or ended as the protocol says, hears nothing of alice, and alice is served."""
     before = len(complaints(server))
     token = keys.token("user_bob", email="bob@example.test")
-    heard, ended = await play(server, [as_bob(frame, token, str(uuid.uuid4())) for frame in frames])
-    lawful(heard, ended)
+    received, ended = await play(server, [as_bob(frame, token, str(uuid.uuid4())) for frame in frames])
+    lawful(received, ended)
     assert complaints(server)[before:] == []
     await alice.is_served()
 
@@ -238,8 +238,8 @@ HUGE = {
 async def test_too_much_of_something_hurts_nobody_else(server: Server, alice: Alice, what: str) -> None:
     """The line is ended or served; memory and alice are as before."""
     before, memory = len(complaints(server)), resident(server)
-    heard, ended = await play(server, list(HUGE[what]))
-    lawful(heard, ended)
+    received, ended = await play(server, list(HUGE[what]))
+    lawful(received, ended)
     assert complaints(server)[before:] == []
     await alice.is_served()
     assert resident(server) - memory < 400 * 1024, "KB"

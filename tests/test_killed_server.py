@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from rehearsal.line import Hangup, Line, Message, moment
 from rehearsal.processes.server import Keys, Server
+from rehearsal.sync_socket import Message, SocketClosed, SyncSocket, moment
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ class Client:
         self.answers: dict[int, Message] = {}
         self._shown: set[int] = set()
         self._session: str | None = None
-        self.lines = itertools.count()
+        self.connections = itertools.count()
         self.reconnects = 0
 
     def request(self, number: int) -> tuple[str, dict[str, Any]]:
@@ -48,8 +48,8 @@ class Client:
         for server in itertools.cycle(servers[start:] + servers[:start]):
             try:
                 await self._session_on(server)
-            except Hangup as hangup:
-                if hangup.code not in RETRYABLE:
+            except SocketClosed as closed:
+                if closed.code not in RETRYABLE:
                     raise
                 self.reconnects += 1
                 await asyncio.sleep(0.05)
@@ -57,16 +57,16 @@ class Client:
                 return
 
     async def _session_on(self, server: Server) -> None:
-        async with Line(server.origin, session=self._session, connections=next(self.lines)) as line:
-            self._session = line.session
-            await line.connect()
-            await line.be(0, self._token)
-            await line.ask(0, q0=("counter:get", {"key": self.key}), q1=("diaries:listDiaries", {}))
+        async with SyncSocket(server.origin, session=self._session, connections=next(self.connections)) as socket:
+            self._session = socket.session
+            await socket.connect()
+            await socket.authenticate(0, self._token)
+            await socket.subscribe(0, q0=("counter:get", {"key": self.key}), q1=("diaries:listDiaries", {}))
             for number in range(MUTATIONS):
                 if number not in self._shown:
-                    await line.mutate(number, *self.request(number))
+                    await socket.mutate(number, *self.request(number))
             while len(self._shown) < MUTATIONS:
-                self._note(await line.hear(within=60))
+                self._note(await socket.receive(within=60))
 
     def _note(self, message: Message) -> None:
         if message["type"] == "MutationResponse":

@@ -15,8 +15,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from rehearsal.line import Line
 from rehearsal.processes.server import Server
+from rehearsal.sync_socket import SyncSocket
 from rehearsal.world import Person, World, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -44,15 +44,15 @@ async def worker(world: World, log: Path) -> AsyncIterator[None]:
 class View:
     """What a line shows: the newest value of each query, and when it came."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, socket: SyncSocket) -> None:
+        self._socket = socket
         self.values: dict[int, Any] = {}
         self._changed = asyncio.Event()
 
     async def keep_up(self) -> None:
         """Take in what comes, for as long as this runs."""
         while True:
-            message = await self._line.hear(within=120)
+            message = await self._socket.receive(within=120)
             for change in message.get("modifications", ()):
                 self.values[change["queryId"]] = change["value"]
             self._changed.set()
@@ -74,11 +74,11 @@ def p95(seconds: list[float]) -> float:
 @asynccontextmanager
 async def watching(server: Server, alice: Person) -> AsyncIterator[View]:
     """Alice's app, connected to that server."""
-    async with Line(server.origin) as line:
-        await line.connect()
-        await line.be(0, alice.headers["Authorization"].removeprefix("Bearer "))
-        await line.ask(0, q0=("diaries:listDiaries", {}), q1=("music:listPlaylistMusic", {}))
-        view = View(line)
+    async with SyncSocket(server.origin) as socket:
+        await socket.connect()
+        await socket.authenticate(0, alice.headers["Authorization"].removeprefix("Bearer "))
+        await socket.subscribe(0, q0=("diaries:listDiaries", {}), q1=("music:listPlaylistMusic", {}))
+        view = View(socket)
         following = asyncio.create_task(view.keep_up())
         await view.shows(lambda values: len(values) == 2)
         yield view

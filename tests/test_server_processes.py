@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from rehearsal.line import Hangup, Line
 from rehearsal.processes.server import Keys, Server
+from rehearsal.sync_socket import SocketClosed, SyncSocket
 
 pytestmark = pytest.mark.anyio
 
@@ -40,18 +40,18 @@ def lives(pid: int) -> bool:
         return False
 
 
-async def subscribed(line: Line, keys: Keys) -> None:
+async def subscribed(socket: SyncSocket, keys: Keys) -> None:
     """Somebody looks at their entries."""
-    await line.connect()
-    await line.be(0, keys.token("user_processes", email="processes@example.test"))
-    await line.ask(0, q0=("diaries:listDiaries", {}))
-    await line.taken(1)
+    await socket.connect()
+    await socket.authenticate(0, keys.token("user_processes", email="processes@example.test"))
+    await socket.subscribe(0, q0=("diaries:listDiaries", {}))
+    await socket.transition(1)
 
 
-async def hangup(line: Line) -> int:
+async def close_code(socket: SyncSocket) -> int:
     """The code with which the server closes a socket."""
-    with pytest.raises(Hangup) as closed:
-        await line.hear(lambda _: False, within=30)
+    with pytest.raises(SocketClosed) as closed:
+        await socket.receive(lambda _: False, within=30)
     return closed.value.code
 
 
@@ -70,10 +70,10 @@ async def test_a_polite_kill_ends_all_and_sockets_are_told_to_come_back(
     several: Server, keys: Keys, number: signal.Signals
 ) -> None:
     workers = several.workers()
-    async with Line(several.origin) as line:
-        await subscribed(line, keys)
+    async with SyncSocket(several.origin) as socket:
+        await subscribed(socket, keys)
         several.process.send_signal(number)
-        assert await hangup(line) == 1012
+        assert await close_code(socket) == 1012
     assert await asyncio.to_thread(several.process.wait, 30) == 0
     assert not any(lives(pid) for pid in workers)
 
@@ -95,10 +95,10 @@ async def test_a_signal_to_all_of_them_at_once_still_lets_a_call_under_way_end(s
 
 async def test_no_process_outlives_the_one_that_looks_after_it(several: Server, keys: Keys) -> None:
     workers = several.workers()
-    async with Line(several.origin) as line:
-        await subscribed(line, keys)
+    async with SyncSocket(several.origin) as socket:
+        await subscribed(socket, keys)
         several.process.kill()
-        assert await hangup(line) == 1012
+        assert await close_code(socket) == 1012
     await until(lambda: not any(lives(pid) for pid in workers))
 
 

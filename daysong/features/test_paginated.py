@@ -11,7 +11,7 @@ import pytest
 from conftest import NOW
 from daysong.features.pages import END, LARGEST_LIVE_PAGE
 from rehearsal import library
-from rehearsal.line import Line, Message
+from rehearsal.sync_socket import Message, SyncSocket
 from rehearsal.world import FunctionError, Person, World, free_port
 
 pytestmark = pytest.mark.anyio
@@ -93,32 +93,34 @@ def update(message: Message) -> dict[str, Any]:
     return dict(change)
 
 
-async def subscribed(line: Line, person: Person, opts: dict[str, Any], journal: str | None = None) -> dict[str, Any]:
+async def subscribed(
+    socket: SyncSocket, person: Person, opts: dict[str, Any], journal: str | None = None
+) -> dict[str, Any]:
     """Subscribe to a page; its first result."""
-    await line.be(0, person.headers["Authorization"].removeprefix("Bearer "))
+    await socket.authenticate(0, person.headers["Authorization"].removeprefix("Bearer "))
     add = {"type": "Add", "queryId": 0, "udfPath": "diaries:pageDiaries", "args": [{"paginationOpts": opts}]}
     change = {"baseVersion": 0, "newVersion": 1, "modifications": [add | {"journal": journal}]}
-    await line.say({"type": "ModifyQuerySet", **change})
-    return update(await line.taken(1))
+    await socket.send({"type": "ModifyQuerySet", **change})
+    return update(await socket.transition(1))
 
 
 async def test_g44_a_live_page_keeps_its_end(world: World, alice: Person) -> None:
     """What is written on top makes it longer; what is deleted makes it shorter; over a new connection, too."""
     written = [await alice.mutation("diaries:createDiary", content=str(number)) for number in range(5)]
-    async with Line(world.origin) as line:
-        first = await subscribed(line, alice, {"numItems": 2, "cursor": None})
+    async with SyncSocket(world.origin) as socket:
+        first = await subscribed(socket, alice, {"numItems": 2, "cursor": None})
         assert [row["content"] for row in first["value"]["page"]] == ["4", "3"]
         await alice.mutation("diaries:createDiary", content="5")
-        longer = update(await line.hear())
+        longer = update(await socket.receive())
         assert [row["content"] for row in longer["value"]["page"]] == ["5", "4", "3"]
         assert longer["value"]["continueCursor"] == first["value"]["continueCursor"]
         # The end stays where it was, although its row is gone.
         await alice.mutation("diaries:deleteDiary", diaryId=written[3]["_id"])
-        shorter = update(await line.hear())
+        shorter = update(await socket.receive())
         assert [row["content"] for row in shorter["value"]["page"]] == ["5", "4"]
         journal = shorter["journal"]
-    async with Line(world.origin) as line:
-        again = await subscribed(line, alice, {"numItems": 2, "cursor": None}, journal)
+    async with SyncSocket(world.origin) as socket:
+        again = await subscribed(socket, alice, {"numItems": 2, "cursor": None}, journal)
         assert again["value"] == shorter["value"]
         rest = await alice.query(
             "diaries:pageDiaries", paginationOpts={"numItems": 9, "cursor": again["value"]["continueCursor"]}
@@ -128,10 +130,10 @@ async def test_g44_a_live_page_keeps_its_end(world: World, alice: Person) -> Non
 
 async def test_g44_a_live_page_that_grows_is_to_be_split(world: World, alice: Person) -> None:
     """The client is told where, and both halves together are the page; one that is far too long shows its beginning."""
-    async with Line(world.origin) as line:
-        await subscribed(line, alice, {"numItems": 2, "cursor": None})
+    async with SyncSocket(world.origin) as socket:
+        await subscribed(socket, alice, {"numItems": 2, "cursor": None})
         await library.fill(world, "alice", 5, timing={})
-        while len((grown := update(await line.hear())["value"])["page"]) < 5:
+        while len((grown := update(await socket.receive())["value"])["page"]) < 5:
             pass
         assert (grown["pageStatus"], grown["isDone"]) == ("SplitRecommended", True)
         split = grown["splitCursor"]
@@ -146,7 +148,7 @@ async def test_g44_a_live_page_that_grows_is_to_be_split(world: World, alice: Pe
                from generate_series(1, $1::int) n, (select user_id, date from diaries limit 1) one""",
             LARGEST_LIVE_PAGE,
         )
-        while len((grown := update(await line.hear())["value"])["page"]) < LARGEST_LIVE_PAGE:
+        while len((grown := update(await socket.receive())["value"])["page"]) < LARGEST_LIVE_PAGE:
             pass
         assert grown["pageStatus"] == "SplitRequired"
         assert len(grown["page"]) == LARGEST_LIVE_PAGE
@@ -159,8 +161,8 @@ async def test_g44_another_person_on_the_same_socket_has_pages_of_their_own(
     for number in range(3):
         await alice.mutation("diaries:createDiary", content=f"Alice {number}")
         await bob.mutation("diaries:createDiary", content=f"Bob {number}")
-    async with Line(world.origin) as line:
-        await subscribed(line, alice, {"numItems": 5, "cursor": None})
-        await line.be(1, bob.headers["Authorization"].removeprefix("Bearer "))
-        page = update(await line.hear())["value"]
+    async with SyncSocket(world.origin) as socket:
+        await subscribed(socket, alice, {"numItems": 5, "cursor": None})
+        await socket.authenticate(1, bob.headers["Authorization"].removeprefix("Bearer "))
+        page = update(await socket.receive())["value"]
         assert [row["content"] for row in page["page"]] == ["Bob 2", "Bob 1", "Bob 0"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from conftest import NOW
-from rehearsal.conversation import follow
-from rehearsal.line import Line, Message, moment
+from rehearsal.sync_rules import check_messages
+from rehearsal.sync_socket import Message, SyncSocket, moment
 from rehearsal.world import Person, World, free_port
 
 pytestmark = pytest.mark.anyio
@@ -44,26 +44,26 @@ def token(person: Person) -> str:
     return person.headers["Authorization"].removeprefix("Bearer ")
 
 
-async def ask(line: Line, person: Person | None, request: int = 0, what: Any = WRITE) -> Message:
+async def ask(socket: SyncSocket, person: Person | None, request: int = 0, what: Any = WRITE) -> Message:
     """Connect as somebody and ask for a mutation; its response."""
-    await line.connect()
+    await socket.connect()
     if person is not None:
-        await line.be(0, token(person))
-    await line.mutate(request, *what)
-    return await line.response(request)
+        await socket.authenticate(0, token(person))
+    await socket.mutate(request, *what)
+    return await socket.response(request)
 
 
 async def test_the_same_request_on_another_socket_is_answered_as_before(world: World, alice: Person) -> None:
-    async with Line(world.origin) as line:
-        first = await ask(line, alice)
-        async with Line(world.origin, session=line.session, connections=1) as again:
+    async with SyncSocket(world.origin) as socket:
+        first = await ask(socket, alice)
+        async with SyncSocket(world.origin, session=socket.session, connections=1) as again:
             await again.connect()
-            await again.be(0, token(alice))
-            await again.ask(0, q0=LIST)
+            await again.authenticate(0, token(alice))
+            await again.subscribe(0, q0=LIST)
             await again.mutate(0, *WRITE)
             assert await again.response(0) == first
             # One that was worked out before the answer was found may come first.
-            await again.hear(
+            await again.receive(
                 lambda said: said["type"] == "Transition" and moment(said["endVersion"]["ts"]) >= moment(first["ts"])
             )
     assert len(await alice.query(*LIST[:1])) == 1
@@ -73,7 +73,7 @@ async def test_two_servers_run_a_request_once_that_both_get_at_the_same_time(
     world: World, twin: World, alice: Person
 ) -> None:
     for number in range(10):
-        async with Line(world.origin) as here, Line(twin.origin) as there:
+        async with SyncSocket(world.origin) as here, SyncSocket(twin.origin) as there:
             there.session = here.session
             one, two = await asyncio.gather(ask(here, alice, number), ask(there, alice, number))
             assert one == two
@@ -85,7 +85,7 @@ async def test_what_the_other_run_has_done_already_is_no_failure(world: World, t
     for number in range(10):
         entry = await alice.mutation("diaries:createDiary", content="Rain")
         what = ("diaries:deleteDiary", {"diaryId": entry["_id"]})
-        async with Line(world.origin) as here, Line(twin.origin) as there:
+        async with SyncSocket(world.origin) as here, SyncSocket(twin.origin) as there:
             there.session = here.session
             one, two = await asyncio.gather(ask(here, alice, number, what), ask(there, alice, number, what))
             assert one == two
@@ -96,13 +96,13 @@ async def test_requests_of_different_people_do_not_undo_each_other(world: World)
     people = [await world.person(f"dora{number}") for number in range(8)]
 
     async def write(person: Person) -> None:
-        async with Line(world.origin) as line:
-            await line.connect()
-            await line.be(0, token(person))
+        async with SyncSocket(world.origin) as socket:
+            await socket.connect()
+            await socket.authenticate(0, token(person))
             for number in range(10):
-                await line.mutate(number, *WRITE)
+                await socket.mutate(number, *WRITE)
             for number in range(10):
-                assert (await line.response(number))["success"]
+                assert (await socket.response(number))["success"]
 
     await asyncio.gather(*(write(person) for person in people))
     assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 80
@@ -110,12 +110,15 @@ async def test_requests_of_different_people_do_not_undo_each_other(world: World)
 
 async def test_an_action_that_is_called_as_a_mutation_is_not_repeated_either(world: World, alice: Person) -> None:
     what = ("music:startDiaryMusicGeneration", {"content": "Rain"})
-    async with Line(world.origin) as line:
-        first = await ask(line, alice, 0, what)
-        async with Line(world.origin, session=line.session) as again, Line(world.origin, session=line.session) as third:
+    async with SyncSocket(world.origin) as socket:
+        first = await ask(socket, alice, 0, what)
+        async with (
+            SyncSocket(world.origin, session=socket.session) as again,
+            SyncSocket(world.origin, session=socket.session) as third,
+        ):
             answers = await asyncio.gather(ask(again, alice, 0, what), ask(third, alice, 0, what))
             assert [*answers] == [first, first]
-        async with Line(world.origin) as one, Line(world.origin, session=one.session) as two:
+        async with SyncSocket(world.origin) as one, SyncSocket(world.origin, session=one.session) as two:
             answers = await asyncio.gather(ask(one, alice, 5, what), ask(two, alice, 5, what))
             assert answers[0] == answers[1]
     assert len(await alice.query(*LIST[:1])) == 2
@@ -124,10 +127,10 @@ async def test_an_action_that_is_called_as_a_mutation_is_not_repeated_either(wor
 
 async def test_sockets_without_a_session_share_no_requests(world: World, alice: Person) -> None:
     for _ in range(2):
-        async with Line(world.origin) as line:
-            await line.be(0, token(alice))
-            await line.mutate(0, *WRITE)
-            assert (await line.response(0))["success"]
+        async with SyncSocket(world.origin) as socket:
+            await socket.authenticate(0, token(alice))
+            await socket.mutate(0, *WRITE)
+            assert (await socket.response(0))["success"]
     assert len(await alice.query(*LIST[:1])) == 2
     assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 0
 
@@ -136,9 +139,9 @@ async def test_sockets_without_a_session_share_no_requests(world: World, alice: 
 async def test_nobody_else_gets_the_answer_nor_has_the_request_run(
     world: World, alice: Person, bob: Person, who: str | None
 ) -> None:
-    async with Line(world.origin) as line:
-        first = await ask(line, alice)
-        async with Line(world.origin, session=line.session) as other:
+    async with SyncSocket(world.origin) as socket:
+        first = await ask(socket, alice)
+        async with SyncSocket(world.origin, session=socket.session) as other:
             answer = await ask(other, bob if who else None)
     assert answer["success"] is False
     assert first["result"]["_id"] not in str(answer)
@@ -147,34 +150,34 @@ async def test_nobody_else_gets_the_answer_nor_has_the_request_run(
 
 
 async def test_a_failed_mutation_is_run_again(world: World, alice: Person) -> None:
-    async with Line(world.origin) as line:
-        first = await ask(line, alice, 0, ("diaries:updateDiary", {"diaryId": "diary_none", "content": "x"}))
+    async with SyncSocket(world.origin) as socket:
+        first = await ask(socket, alice, 0, ("diaries:updateDiary", {"diaryId": "diary_none", "content": "x"}))
         assert first["success"] is False
-        async with Line(world.origin, session=line.session) as again:
+        async with SyncSocket(world.origin, session=socket.session) as again:
             assert (await ask(again, alice))["success"]
     assert len(await alice.query(*LIST[:1])) == 1
 
 
 async def test_a_response_of_long_ago_is_followed_by_a_transition_that_shows_it(world: World, alice: Person) -> None:
-    async with Line(world.origin) as line:
-        first = await ask(line, alice)
+    async with SyncSocket(world.origin) as socket:
+        first = await ask(socket, alice)
     world.clock.forward(timedelta(hours=1))
-    async with Line(world.origin, session=line.session) as again:
+    async with SyncSocket(world.origin, session=socket.session) as again:
         await again.connect()
-        await again.be(0, token(alice))
-        await again.ask(0, q0=LIST)
-        await again.taken(1)
+        await again.authenticate(0, token(alice))
+        await again.subscribe(0, q0=LIST)
+        await again.transition(1)
         await again.mutate(0, *WRITE)
         assert await again.response(0) == first
-        await again.hear()
-        heard = [m for m in again.heard if m["type"] != "MutationResponse"]
-        results, _ = follow(heard)
+        await again.receive()
+        received = [m for m in again.received if m["type"] != "MutationResponse"]
+        results, _ = check_messages(received)
         assert [entry["_id"] for entry in results[0]] == [first["result"]["_id"]]
 
 
 async def test_answers_are_kept_for_two_weeks_and_no_longer(world: World, alice: Person, admin: Person) -> None:
-    async with Line(world.origin) as line:
-        await ask(line, alice)
+    async with SyncSocket(world.origin) as socket:
+        await ask(socket, alice)
     world.clock.forward(timedelta(days=13))
     await admin.action("crons:retention")
     assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 1
@@ -184,8 +187,8 @@ async def test_answers_are_kept_for_two_weeks_and_no_longer(world: World, alice:
 
 
 async def test_answers_go_with_the_account_and_do_not_say_whose_they_are(world: World, alice: Person) -> None:
-    async with Line(world.origin) as line:
-        await ask(line, alice)
+    async with SyncSocket(world.origin) as socket:
+        await ask(socket, alice)
     kept = await world.db.pool.fetchrow("select * from answered_mutations")
     assert "user_alice" not in str(dict(kept))
     await alice.mutation("users:deleteAccount")

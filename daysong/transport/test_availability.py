@@ -13,7 +13,7 @@ import pytest
 
 from conftest import NOW
 from daysong.kernel.database import connections
-from rehearsal.processes.frozen_line import FrozenLine, line_to
+from rehearsal.processes.frozen_proxy import FrozenProxy, proxy_to
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
@@ -22,16 +22,16 @@ READY_WITHIN = 1.5  # seconds; a second, and a half for a busy machine
 
 
 @pytest.fixture
-async def line(database_url: str) -> AsyncIterator[FrozenLine]:
+async def proxy(database_url: str) -> AsyncIterator[FrozenProxy]:
     """A line to the database's server that can fall silent."""
-    async with line_to(database_url) as running:
+    async with proxy_to(database_url) as running:
         yield running
 
 
 @pytest.fixture
-async def world(line: FrozenLine, database_url: str, data_dir: Path) -> AsyncIterator[World]:
+async def world(proxy: FrozenProxy, database_url: str, data_dir: Path) -> AsyncIterator[World]:
     """The whole app, whose database is behind the line."""
-    async with World(line.url(database_url), data_dir, NOW) as whole:
+    async with World(proxy.url(database_url), data_dir, NOW) as whole:
         yield whole
         whole.db.pool.terminate()
 
@@ -53,38 +53,38 @@ async def calls(alice: Person, world: World) -> list[httpx2.Response]:
 
 
 async def test_g78_while_the_database_is_away_all_may_be_sent_again(
-    world: World, line: FrozenLine, alice: Person, monkeypatch: pytest.MonkeyPatch
+    world: World, proxy: FrozenProxy, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503 with Retry-After for functions and webhooks; afterwards everything works without a restart."""
     for name, seconds in {"FRESH_FOR": 0, "SIGN_OF_LIFE": 0.1, "CONNECT_WITHIN": 0.1}.items():
         monkeypatch.setattr(connections, name, seconds)
-    line.freeze(also_new=True)
+    proxy.freeze(also_new=True)
     for answer in await calls(alice, world):
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), answer.text
         assert answer.json()["code"] == "DatabaseUnavailable"
     assert (await world.http.get("/healthz")).is_success
-    line.thaw()
+    proxy.thaw()
     monkeypatch.setattr(connections, "CONNECT_WITHIN", 5)
     assert len(await alice.query("diaries:listDiaries")) == 0
     await alice.mutation("diaries:createDiary", content="Rain.")
 
 
-async def test_g51_readyz_answers_within_a_second(world: World, line: FrozenLine) -> None:
+async def test_g51_readyz_answers_within_a_second(world: World, proxy: FrozenProxy) -> None:
     """Whatever the database does: fall silent with connections in the pool, let new ones wait."""
     assert (await world.http.get("/readyz")).is_success
-    line.freeze(also_new=True)
+    proxy.freeze(also_new=True)
     for _ in range(2):
         began = time.monotonic()
         assert (await world.http.get("/readyz")).status_code == 503
         assert time.monotonic() - began < READY_WITHIN
 
 
-async def test_g52_readyz_opens_no_connection_of_its_own(world: World, line: FrozenLine) -> None:
+async def test_g52_readyz_opens_no_connection_of_its_own(world: World, proxy: FrozenProxy) -> None:
     """It asks by the pool: where no new connection is let through, it is still answered."""
     assert (await world.http.get("/readyz")).is_success
-    opened = line.accepted
+    opened = proxy.accepted
     assert (await world.http.get("/readyz")).is_success
-    assert line.accepted == opened
+    assert proxy.accepted == opened
 
 
 async def test_g50_read_only_is_not_ready_and_leaves_nothing_behind(

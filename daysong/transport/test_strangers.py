@@ -31,7 +31,7 @@ from daysong.transport.server.test_server import (
     until,
     various,
 )
-from rehearsal.line import Hangup, Line
+from rehearsal.sync_socket import SocketClosed, SyncSocket
 from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio
@@ -224,51 +224,51 @@ async def limited(database_url: str, data_dir: Path) -> Any:
 
 async def test_g73_an_address_has_so_many_sockets_and_no_more(limited: World) -> None:
     """One more is closed with 1013, which clients come back from; one that goes makes room."""
-    lines = [Line(limited.origin) for _ in range(4)]
-    for line in lines:
-        await line.__aenter__()
-    with pytest.raises(Hangup, match="1013 TooManySocketsFromOneAddress"):
-        await lines[3].hear()
-    await lines[0].__aexit__(None, None, None)
+    sockets = [SyncSocket(limited.origin) for _ in range(4)]
+    for socket in sockets:
+        await socket.__aenter__()
+    with pytest.raises(SocketClosed, match="1013 TooManySocketsFromOneAddress"):
+        await sockets[3].receive()
+    await sockets[0].__aexit__(None, None, None)
     await until(lambda: len(limited.app.hub.sessions) == 2)
-    async with Line(limited.origin) as line:
-        await (await line.connect()).ask(0)
-        await line.taken(1)
-    for line in lines[1:]:
-        await line.__aexit__(None, None, None)
+    async with SyncSocket(limited.origin) as socket:
+        await (await socket.connect()).subscribe(0)
+        await socket.transition(1)
+    for socket in sockets[1:]:
+        await socket.__aexit__(None, None, None)
 
 
 async def test_g43_only_the_request_that_is_too_large_fails(limited: World) -> None:
     """In its turn; a query that is too large is a broken protocol, since its number may be anywhere."""
-    async with Line(limited.origin) as line:
-        await line.connect()
-        await line.mutate(0, "diaries:createDiary", {"content": "x" * 700_000})
-        response = await line.response(0)
+    async with SyncSocket(limited.origin) as socket:
+        await socket.connect()
+        await socket.mutate(0, "diaries:createDiary", {"content": "x" * 700_000})
+        response = await socket.response(0)
         assert not response["success"]
         assert "too large: at most 524288 bytes" in response["result"]
-        await line.say({"type": "Action", "requestId": 1, "udfPath": "nobody:knows", "args": [{}]})
-        assert "Could not find" in (await line.response(1))["result"]
+        await socket.send({"type": "Action", "requestId": 1, "udfPath": "nobody:knows", "args": [{}]})
+        assert "Could not find" in (await socket.response(1))["result"]
         add = {"type": "Add", "queryId": 0, "udfPath": "billing:getPlans", "args": [{"x": "x" * 700_000}]}
-        await line.say({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [add]})
-        assert (await line.hear(lambda m: m["type"] != "Transition"))["type"] == "FatalError"
+        await socket.send({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [add]})
+        assert (await socket.receive(lambda m: m["type"] != "Transition"))["type"] == "FatalError"
 
 
 async def test_g42_half_of_a_pair_fails_nobody(limited: World) -> None:
     """It becomes U+FFFD wherever it stands, in what is ours as well."""
     alice = await limited.person("alice")
-    async with Line(limited.origin) as line:
-        await line.connect()
-        await line.be(0, alice.headers["Authorization"].removeprefix("Bearer "))
-        await line.ask(0, q0=("diaries:listDiaries", {}))
+    async with SyncSocket(limited.origin) as socket:
+        await socket.connect()
+        await socket.authenticate(0, alice.headers["Authorization"].removeprefix("Bearer "))
+        await socket.subscribe(0, q0=("diaries:listDiaries", {}))
         content = "Rain. \ud83d"
-        await line.say(json.dumps({
+        await socket.send(json.dumps({
             "type": "Mutation", "requestId": 0, "udfPath": "diaries:createDiary", "args": [{"content": content}],
         }))  # fmt: skip
-        assert (await line.response(0))["success"]
-        seen = await line.hear(lambda m: m["type"] == "Transition" and bool(m["modifications"]))
+        assert (await socket.response(0))["success"]
+        seen = await socket.receive(lambda m: m["type"] == "Transition" and bool(m["modifications"]))
         assert seen["modifications"][-1]["value"][0]["content"] == "Rain. \ufffd"
-        await line.say(json.dumps({"type": "Action", "requestId": 1, "udfPath": "\udc00:x", "args": [{}]}))
-        assert not (await line.response(1))["success"]
+        await socket.send(json.dumps({"type": "Action", "requestId": 1, "udfPath": "\udc00:x", "args": [{}]}))
+        assert not (await socket.response(1))["success"]
     answer = await limited.http.post(
         "/api/query_batch",
         content=json.dumps(

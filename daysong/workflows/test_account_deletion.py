@@ -12,7 +12,7 @@ import pytest
 from daysong.features.users import belongings
 from daysong.kernel.functions.context import SYSTEM, ActionContext
 from daysong.workflows import account_deletion
-from rehearsal.belongings import fill_every_table, traces
+from rehearsal.owned_rows import fill_every_table, traces
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio

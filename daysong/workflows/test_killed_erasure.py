@@ -12,7 +12,7 @@ import pytest
 
 from daysong.kernel.jobs.worker import Worker
 from rehearsal import library
-from rehearsal.belongings import fill_every_table, traces
+from rehearsal.owned_rows import fill_every_table, traces
 from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio

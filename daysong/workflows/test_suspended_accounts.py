@@ -11,7 +11,7 @@ import pytest
 from conftest import NOW
 from daysong.kernel.functions.context import SYSTEM
 from rehearsal.calls.phones import ALICES, has_agreed, rings, until_due, wants_calls
-from rehearsal.line import Line
+from rehearsal.sync_socket import SyncSocket
 from rehearsal.world import FunctionError, Person, World, free_port
 
 pytestmark = pytest.mark.anyio
@@ -138,16 +138,16 @@ async def test_g05_live_queries_on_open_sockets_are_nobodys_from_the_ban_on(data
     async with World(database_url, data_dir, NOW, port=free_port()) as world:
         alice = await world.person("alice")
         await alice.mutation("diaries:createDiary", content=RAIN)
-        async with Line(world.origin) as line:
-            await line.connect()
-            await line.be(0, alice.headers["Authorization"].removeprefix("Bearer "))
-            await line.ask(0, q0=("diaries:listDiaries", {}), q1=("callJobs:getCallJobs", {}))
-            assert len(_values(await line.taken(1))[0]) == 1
+        async with SyncSocket(world.origin) as socket:
+            await socket.connect()
+            await socket.authenticate(0, alice.headers["Authorization"].removeprefix("Bearer "))
+            await socket.subscribe(0, q0=("diaries:listDiaries", {}), q1=("callJobs:getCallJobs", {}))
+            assert len(_values(await socket.transition(1))[0]) == 1
             await clerk_says(world, {"banned": True})
-            told = _values(await line.hear())
+            told = _values(await socket.receive())
             assert told == {0: [], 1: "failed"}
             await clerk_says(world, {"banned": False})
-            told = _values(await line.hear())
+            told = _values(await socket.receive())
             assert len(told[0]) == 1
             assert told[1] == []
 

@@ -12,7 +12,7 @@ import pytest
 
 from daysong.features.phone_calls.planner import execute_scheduled_calls
 from daysong.kernel.functions.declarations import NoArgs
-from rehearsal.calls.callees import settle_due, summary
+from rehearsal.calls.due_calls import insert_due_settings, summary
 from rehearsal.calls.phones import noon_at, rings
 from rehearsal.processes.killing import schedule
 from rehearsal.world import World, free_port
@@ -38,7 +38,7 @@ async def test_f33_f42_two_workers_call_everybody_once(database_url: str, data_d
         await world.steer("vapi", "limits", concurrency=1000)
         # Time enough for a second worker to come upon a call that the first is asking for.
         await world.fault("vapi", latency=0.5)
-        await settle_due(world.db.pool, PEOPLE, now.replace(second=0, microsecond=0), [noon_at(now)])
+        await insert_due_settings(world.db.pool, PEOPLE, now.replace(second=0, microsecond=0), [noon_at(now)])
         for _ in range(2):
             await schedule(world, execute_scheduled_calls, NoArgs())
         workers = [await work(world) for _ in range(2)]

@@ -11,7 +11,7 @@ import pytest
 from daysong.features.phone_calls.dialing import DueCall, take_line
 from daysong.features.phone_calls.rules import LONGEST_CALL, country_forbids
 from daysong.kernel.functions.context import SYSTEM
-from rehearsal.calls.callees import settle_due
+from rehearsal.calls.due_calls import insert_due_settings
 from rehearsal.calls.phones import ALICES, answers, has_agreed, rings, until_due, wants_calls
 from rehearsal.world import Person, World
 
@@ -165,7 +165,7 @@ def test_g02_countries_are_named_or_all() -> None:
 
 async def test_g02_a_day_has_so_many_calls_over_all_accounts(world: World) -> None:
     """Also of takers at once, and of those that are gone; what did not ring is not counted."""
-    await settle_due(world.db.pool, 6, world.clock.now())
+    await insert_due_settings(world.db.pool, 6, world.clock.now())
     day = world.clock.now().date()
     await world.db.pool.execute("insert into call_days (day, dials) values ($1, $2)", day, 1998)
     await world.steer("vapi", "people", answers="busy")
@@ -177,7 +177,7 @@ async def test_g02_a_day_has_so_many_calls_over_all_accounts(world: World) -> No
 
 async def test_g02_of_two_takers_of_the_last_line_one_gets_it(world: World) -> None:
     """And of two takers of one call, one; under READ COMMITTED, with nothing to run again."""
-    await settle_due(world.db.pool, 24, world.clock.now())
+    await insert_due_settings(world.db.pool, 24, world.clock.now())
     await world.db.pool.execute(
         """insert into call_jobs (id, user_id, settings_id, scheduled_for, created_at, updated_at)
            select 'call_' || id, user_id, id, $1, $1, $1 from call_settings""",

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rehearsal.belongings import traces
 from rehearsal.calls.phones import ALICES, BOBS, answers, has_agreed, rings, until_due, wants_calls
+from rehearsal.owned_rows import traces
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from daysong.features.phone_calls.rules import STEPS
-from rehearsal.calls.callees import settle_due
+from rehearsal.calls.due_calls import insert_due_settings
 from rehearsal.calls.phones import ALICES, BOBS, ROOM, answers, has_agreed, rings, until_due, wants_calls
 from rehearsal.world import FunctionError, Person, World
 
@@ -111,7 +111,7 @@ async def test_f34_a_call_for_which_vapi_has_no_line_is_made_later(
 
 async def test_f34_with_fewer_lines_at_vapi_than_we_think_each_call_waits_its_turn(world: World) -> None:
     """Calls that find no line are not used up by trying: they are made later, one by one, each once."""
-    await settle_due(world.db.pool, 12, world.clock.now())
+    await insert_due_settings(world.db.pool, 12, world.clock.now())
     await world.steer("vapi", "people", answers="busy")
     await world.steer("vapi", "limits", concurrency=2, over="refused")
     for _ in range(14):
@@ -182,7 +182,7 @@ async def test_a_call_that_is_over_is_not_dialled_again(world: World, alice: Per
 
 async def test_f34_no_more_calls_at_once_than_lines(world: World) -> None:
     """Five hundred due in one minute, ten lines: each waits its turn, and none is lost."""
-    await settle_due(world.db.pool, 500, world.clock.now())
+    await insert_due_settings(world.db.pool, 500, world.clock.now())
     await world.steer("vapi", "limits", concurrency=1000)
     await world.steer("vapi", "people", answers="busy")
     await world.pass_time(timedelta(minutes=1))
@@ -200,7 +200,7 @@ async def test_f34_no_more_calls_at_once_than_lines(world: World) -> None:
 
 async def test_f31_a_call_that_waited_for_a_line_too_long_is_called_off(world: World) -> None:
     """Half an hour after it was due, it is too late."""
-    await settle_due(world.db.pool, 15, world.clock.now())
+    await insert_due_settings(world.db.pool, 15, world.clock.now())
     await world.steer("vapi", "hold", hold=True)
     await world.pass_time(timedelta(minutes=32))
     found = await world.db.pool.fetch("select status, error_code, count(*) from call_jobs group by 1, 2 order by 1")

@@ -12,7 +12,7 @@ from daysong.features.phone_calls import planner
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.declarations import NoArgs
 from daysong.kernel.time.clock import MovableClock, to_ms
-from rehearsal.calls.callees import settle_due, summary
+from rehearsal.calls.due_calls import insert_due_settings, summary
 from rehearsal.calls.phones import ALICES, BOBS, ROOM, has_agreed, until_due, wants_calls
 from rehearsal.library import nodes, plan
 from rehearsal.world import Person, World
@@ -53,7 +53,7 @@ async def test_a_call_is_planned_in_its_minute_and_not_before(world: World, alic
 async def test_f42_f33_many_planners_at_once_plan_every_call_once(world: World, admin: Person) -> None:
     """Thousands due in one minute, four planners, none in the other's way."""
     people = 4 * planner.CLAIMED_AT_ONCE + 7
-    await settle_due(world.db.pool, people, DUE)
+    await insert_due_settings(world.db.pool, people, DUE)
     world.clock.move_to(DUE)
     await asyncio.gather(*(admin.action(f"{ROOM}:executeScheduledCalls") for _ in range(4)))
     told = await summary(world.db.pool)
@@ -63,7 +63,7 @@ async def test_f42_f33_many_planners_at_once_plan_every_call_once(world: World, 
 @pytest.mark.parametrize("generic", [True, False])
 async def test_f42_the_claim_walks_an_index(world: World, generic: bool) -> None:
     """However many there are, and without a look at those who are not due."""
-    await settle_due(world.db.pool, 10_000, DUE)
+    await insert_due_settings(world.db.pool, 10_000, DUE)
     for moment, found in ((DUE, planner.CLAIMED_AT_ONCE), (DUE - timedelta(days=1), 0)):
         root = await plan(world, planner.DUE_SQL, (f"'{moment}'", str(planner.CLAIMED_AT_ONCE)), generic=generic)
         scans = [node for node in nodes(root) if "Scan" in node["Node Type"]]

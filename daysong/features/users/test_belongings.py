@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from daysong.features.users import belongings
-from rehearsal.belongings import schema
+from rehearsal.owned_rows import schema
 from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio

@@ -19,7 +19,7 @@ from daysong.kernel.database.connections import BROKEN, connect
 from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.errors import DatabaseMisconfigured, DatabaseUnavailable, TooBusy
 from daysong.kernel.live import Live
-from rehearsal.processes.frozen_line import HOST, FrozenLine, line_to
+from rehearsal.processes.frozen_proxy import HOST, FrozenProxy, proxy_to
 
 pytestmark = pytest.mark.anyio
 
@@ -27,18 +27,18 @@ BUSY_MACHINE = 10.0  # seconds; far below what a silent server would cost withou
 
 
 @pytest.fixture
-async def line(database_url: str) -> AsyncIterator[FrozenLine]:
+async def proxy(database_url: str) -> AsyncIterator[FrozenProxy]:
     """A line to the database's server that can fall silent."""
-    async with line_to(database_url) as running:
+    async with proxy_to(database_url) as running:
         yield running
 
 
 @pytest.fixture
-async def database(line: FrozenLine, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+async def database(proxy: FrozenProxy, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     """A database behind the line, whose patience is short."""
     for name, seconds in {"FRESH_FOR": 0, "SIGN_OF_LIFE": 0.3, "SILENCE": 0.2, "CONNECT_WITHIN": 0.5}.items():
         monkeypatch.setattr(connections, name, seconds)
-    opened = Database(line.url(database_url), max_connections=3)
+    opened = Database(proxy.url(database_url), max_connections=3)
     await opened.open()
     yield opened
     opened.pool.terminate()
@@ -50,23 +50,23 @@ async def one(tx: Transaction) -> Any:
     return await tx.fetchval("select 1")
 
 
-async def test_g51_a_silent_connection_is_not_lent(database: Database, line: FrozenLine) -> None:
+async def test_g51_a_silent_connection_is_not_lent(database: Database, proxy: FrozenProxy) -> None:
     """Idle connections whose server has vanished without a word are replaced; the mutation does not notice."""
     await database.mutate(one)
-    line.freeze()
+    proxy.freeze()
     began = time.monotonic()
     assert await asyncio.gather(*(database.mutate(one) for _ in range(5))) == [1] * 5
     assert time.monotonic() - began < BUSY_MACHINE
 
 
-async def test_g51_what_runs_when_the_server_falls_silent_is_cut(database: Database, line: FrozenLine) -> None:
+async def test_g51_what_runs_when_the_server_falls_silent_is_cut(database: Database, proxy: FrozenProxy) -> None:
     """A transaction under way ends with an error when no fresh connection can be had; later ones work again."""
     begun = asyncio.Event()
 
     async def long(tx: Transaction) -> None:
         begun.set()
         await tx.fetchval("select pg_sleep(0.1)")
-        line.freeze(also_new=True)
+        proxy.freeze(also_new=True)
         await tx.fetchval("select 1")
 
     began = time.monotonic()
@@ -75,12 +75,12 @@ async def test_g51_what_runs_when_the_server_falls_silent_is_cut(database: Datab
     assert time.monotonic() - began < BUSY_MACHINE
     with pytest.raises(DatabaseUnavailable):
         await database.mutate(one)
-    line.thaw()
+    proxy.thaw()
     assert await database.mutate(one) == 1
 
 
 async def test_g51_the_listeners_loss_replaces_the_pools_connections(
-    database: Database, line: FrozenLine, database_url: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, proxy: FrozenProxy, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The listening connection is asked for a sign of life; when it gives none, the others are not trusted either."""
     monkeypatch.setattr(live, "SIGN_OF_LIFE", 0.1)
@@ -92,13 +92,13 @@ async def test_g51_the_listeners_loss_replaces_the_pools_connections(
         await database.renew()
         renewed.set()
 
-    listening = Live(line.url(database_url), lost=lost)
+    listening = Live(proxy.url(database_url), lost=lost)
     listening.open()
     try:
         async with asyncio.timeout(BUSY_MACHINE):
             while not await database.pool.fetchval("select true from pg_stat_activity where query like 'LISTEN%'"):
                 await asyncio.sleep(0.01)
-        line.freeze()
+        proxy.freeze()
         async with asyncio.timeout(BUSY_MACHINE):
             await renewed.wait()
             assert await database.pool.fetchval("select pg_backend_pid()") != before
@@ -106,9 +106,9 @@ async def test_g51_the_listeners_loss_replaces_the_pools_connections(
         await listening.close()
 
 
-async def test_g51_the_kernel_watches_every_connection(line: FrozenLine, database_url: str) -> None:
+async def test_g51_the_kernel_watches_every_connection(proxy: FrozenProxy, database_url: str) -> None:
     """A peer that acknowledges nothing is given up after about ten seconds, by whichever loop runs."""
-    connection = await connect(line.url(database_url), name="test")
+    connection = await connect(proxy.url(database_url), name="test")
     there = connection._transport.get_extra_info("socket")
     with socket.socket(fileno=os.dup(there.fileno())) as real:
         assert real.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -171,7 +171,7 @@ async def test_g55_a_database_that_cannot_be_reached_is_told_of_in_a_line(url: s
     assert "\n" not in str(caught.value)
 
 
-async def test_g55_a_database_of_another_name_is_told_of_in_a_line(line: FrozenLine) -> None:
+async def test_g55_a_database_of_another_name_is_told_of_in_a_line(proxy: FrozenProxy) -> None:
     """Nobody has made it yet, or it is called otherwise."""
     with pytest.raises(DatabaseMisconfigured, match="has no such database"):
-        await connect(f"postgresql://postgres@{HOST}:{line.port}/nowhere", name="test")
+        await connect(f"postgresql://postgres@{HOST}:{proxy.port}/nowhere", name="test")

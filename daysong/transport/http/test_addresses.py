@@ -12,7 +12,7 @@ from litestar.routes import HTTPRoute
 
 from conftest import NOW
 from daysong.transport.http.addresses import BelowSite
-from rehearsal.line import Line
+from rehearsal.sync_socket import SyncSocket
 from rehearsal.world import Person, World, free_port
 
 pytestmark = pytest.mark.anyio
@@ -72,9 +72,9 @@ async def test_g48_a_site_below_a_path_leads_to_itself(below: World) -> None:
         document = urljoin(page, text.partition('For programs: <a href="')[2].partition('"')[0])
         assert document == page.rstrip("/").replace("/docs", "/openapi.json")
         assert (await below.http.get(document)).json()["servers"] == [{"url": site}]
-    async with Line(site) as line:
-        await line.ask(0, q0=("billing:getPlans", {}))
-        assert (await line.taken(1))["modifications"][0]["type"] == "QueryUpdated"
+    async with SyncSocket(site) as socket:
+        await socket.subscribe(0, q0=("billing:getPlans", {}))
+        assert (await socket.transition(1))["modifications"][0]["type"] == "QueryUpdated"
     assert (await below.http.get(f"{below.origin}/music/apple/healthz")).status_code == 404
 
 

@@ -15,8 +15,8 @@ from prometheus_client import REGISTRY
 from conftest import NOW
 from daysong.transport.sync.hub import Limits
 from rehearsal import library
-from rehearsal.conversation import follow
-from rehearsal.line import Hangup, Line, Message
+from rehearsal.sync_rules import check_messages
+from rehearsal.sync_socket import Message, SocketClosed, SyncSocket
 from rehearsal.world import Person, World, free_port
 
 pytestmark = pytest.mark.anyio
@@ -48,13 +48,13 @@ def counted(name: str) -> float:
     return REGISTRY.get_sample_value(name) or 0.0
 
 
-async def subscribed(line: Line, person: Person) -> Line:
+async def subscribed(socket: SyncSocket, person: Person) -> SyncSocket:
     """A connection of somebody who looks at their entries."""
-    await line.connect()
-    await line.be(0, token(person))
-    await line.ask(0, q0=DIARIES)
-    await line.taken(1)
-    return line
+    await socket.connect()
+    await socket.authenticate(0, token(person))
+    await socket.subscribe(0, q0=DIARIES)
+    await socket.transition(1)
+    return socket
 
 
 def lists(*contents: str) -> Callable[[Message], bool]:
@@ -76,19 +76,19 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_change_wakes_only_the_sockets_of_its_owner(world: World, alice: Person, bob: Person) -> None:
     async with AsyncExitStack() as stack:
-        lines = [await stack.enter_async_context(Line(world.origin)) for _ in range(12)]
-        for number, line in enumerate(lines):
-            await subscribed(line, alice if number < 2 else bob)
+        sockets = [await stack.enter_async_context(SyncSocket(world.origin)) for _ in range(12)]
+        for number, socket in enumerate(sockets):
+            await subscribed(socket, alice if number < 2 else bob)
         runs = counted("daysong_sync_query_runs_total")
         await alice.mutation("diaries:createDiary", content="Rain")
-        await asyncio.gather(*(line.hear(lists("Rain")) for line in lines[:2]))
+        await asyncio.gather(*(socket.receive(lists("Rain")) for socket in sockets[:2]))
         assert counted("daysong_sync_query_runs_total") - runs == 2
-        assert all(len(line.heard) == len(lines[2].heard) for line in lines[3:])
+        assert all(len(socket.received) == len(sockets[2].received) for socket in sockets[3:])
 
 
 async def test_a_burst_of_a_thousand_commits_costs_a_few_runs(world: World, alice: Person) -> None:
-    async with Line(world.origin) as line:
-        await subscribed(line, alice)
+    async with SyncSocket(world.origin) as socket:
+        await subscribed(socket, alice)
         runs = counted("daysong_sync_query_runs_total")
         owner = await world.db.pool.fetchval("select id from users where clerk_id = 'user_alice'")
         for number in range(1000):
@@ -97,39 +97,39 @@ async def test_a_burst_of_a_thousand_commits_costs_a_few_runs(world: World, alic
                    values ('diary_' || $1::int, $2, 'Entry ' || $1, now() + $1 * interval '1 ms', now(), now())""",
                 number, owner,
             )  # fmt: skip
-        await line.hear(lists("Entry 999"))
+        await socket.receive(lists("Entry 999"))
         assert counted("daysong_sync_query_runs_total") - runs < 50
-        follow(line.heard)
+        check_messages(socket.received)
 
 
 async def test_g41_the_steps_of_a_song_are_sent_together(world: World, alice: Person) -> None:
     """A playlist of some 1.4 MB is not sent for each of nine quick steps, and the last step is never left out."""
     songs = await library.fill(world, "alice", 120)
     newest = songs[0].music_id
-    async with Line(world.origin) as line:
-        await line.be(0, token(alice))
-        await line.ask(0, q0=("music:listPlaylistMusic", {}))
-        await line.taken(1)
-        heard = len(line.heard)
+    async with SyncSocket(world.origin) as socket:
+        await socket.authenticate(0, token(alice))
+        await socket.subscribe(0, q0=("music:listPlaylistMusic", {}))
+        await socket.transition(1)
+        received = len(socket.received)
         for step in range(9):
             await world.db.pool.execute("update music set title = $2 where id = $1", newest, f"Step {step}")
             # So long a step takes: what is sent at once is sent before the next.
             await asyncio.sleep(0.12)
-        await line.hear(lambda message: "Step 8" in str(message))
-        assert len(line.heard) - heard <= 5
-        follow(line.heard)
+        await socket.receive(lambda message: "Step 8" in str(message))
+        assert len(socket.received) - received <= 5
+        check_messages(socket.received)
 
 
 async def test_g41_an_answer_to_the_client_itself_waits_for_no_pause(database_url: str, data_dir: Path) -> None:
     """However large the results are: what somebody does is shown to them at once."""
     async with served(database_url, data_dir, rate=1, longest_pause=1_000.0) as world:
         alice = await world.person("alice")
-        async with Line(world.origin) as line:
-            await subscribed(line, alice)
+        async with SyncSocket(world.origin) as socket:
+            await subscribed(socket, alice)
             await alice.mutation("diaries:createDiary", content="From elsewhere")
             for number in range(3):
-                await line.mutate(number, "diaries:createDiary", {"content": f"Here {number}"})
-                await line.hear(lists(f"Here {number}"))
+                await socket.mutate(number, "diaries:createDiary", {"content": f"Here {number}"})
+                await socket.receive(lists(f"Here {number}"))
 
 
 async def cut_off(world: World) -> None:
@@ -143,36 +143,36 @@ async def cut_off(world: World) -> None:
 
 
 async def test_news_come_again_after_the_listening_connection_was_lost(world: World, alice: Person) -> None:
-    async with Line(world.origin) as line:
-        await subscribed(line, alice)
+    async with SyncSocket(world.origin) as socket:
+        await subscribed(socket, alice)
         for number in range(3):
             await cut_off(world)
             await alice.mutation("diaries:createDiary", content=f"Entry {number}")
-            await line.hear(lists(f"Entry {number}"))
+            await socket.receive(lists(f"Entry {number}"))
 
 
 async def test_sockets_outlast_all_their_connections_to_the_database(world: World, alice: Person) -> None:
-    async with Line(world.origin) as line:
-        await subscribed(line, alice)
+    async with SyncSocket(world.origin) as socket:
+        await subscribed(socket, alice)
         await world.db.pool.fetch(
             """select pg_terminate_backend(pid) from pg_stat_activity
                where datname = current_database() and pid <> pg_backend_pid() and application_name like 'daysong%'"""
         )
         await until(lambda: counted("daysong_live_connections_lost_total") > 0)
         await alice.mutation("diaries:createDiary", content="Rain")
-        await line.hear(lists("Rain"))
-        await line.mutate(0, "diaries:createDiary", {"content": "Sun"})
-        assert (await line.response(0))["success"]
+        await socket.receive(lists("Rain"))
+        await socket.mutate(0, "diaries:createDiary", {"content": "Sun"})
+        assert (await socket.response(0))["success"]
 
 
 async def test_an_emptied_database_shows_at_once(database_url: str, data_dir: Path) -> None:
     world = World(database_url, data_dir, NOW, environ={"DAYSONG_TEST": "1"}, port=free_port())
-    async with world, Line(world.origin) as line:
+    async with world, SyncSocket(world.origin) as socket:
         alice = await world.person("alice")
         await alice.mutation("diaries:createDiary", content="Rain")
-        await subscribed(line, alice)
+        await subscribed(socket, alice)
         await world.http.post("/test/reset", headers={"Authorization": f"Convex {world.settings.admin_key}"})
-        told = await line.hear()
+        told = await socket.receive()
         assert told["modifications"][0]["value"] == []
 
 
@@ -184,46 +184,46 @@ async def test_a_client_that_takes_nothing_in_costs_nothing_and_is_hung_up_on(
         long = "x" * 40_000
         for _ in range(40):
             await alice.mutation("diaries:createDiary", content=long)
-        async with Line(world.origin) as slow, Line(world.origin) as other:
+        async with SyncSocket(world.origin) as slow, SyncSocket(world.origin) as other:
             await subscribed(slow, alice)
-            slow.socket.transport.pause_reading()
+            slow.connection.transport.pause_reading()
             await subscribed(other, bob)
             (session,) = [one for one in world.app.hub.sessions if one.sign_in and one.sign_in.caller.name == "Alice"]
             waiting = 0
             while not session.wire.ended:
                 await alice.mutation("diaries:createDiary", content=long)
                 await bob.mutation("diaries:createDiary", content="Quick")
-                await other.hear(lists("Quick"))
+                await other.receive(lists("Quick"))
                 waiting = max(waiting, session.wire.waiting)
             assert waiting < 8_000_000
             await until(lambda: len(world.app.hub.sessions) == 1)
-            slow.socket.transport.resume_reading()
-            with pytest.raises(Hangup) as hangup:
-                await slow.hear(lambda _: False)
-            assert hangup.value.code in {1013, 1006}
+            slow.connection.transport.resume_reading()
+            with pytest.raises(SocketClosed) as closed:
+                await slow.receive(lambda _: False)
+            assert closed.value.code in {1013, 1006}
 
 
 async def test_a_quiet_client_hears_pings_and_one_that_never_spoke_is_let_go(database_url: str, data_dir: Path) -> None:
     quick = served(database_url, data_dir, ping=0.1, silence=0.4)
-    async with quick as world, Line(world.origin) as line, Line(world.origin) as silent:
-        await line.ask(0)
-        await line.taken(1)
-        assert [(await line.hear())["type"] for _ in range(3)] == ["Ping"] * 3
-        with pytest.raises(Hangup) as hangup:
-            await silent.hear()
-        assert (hangup.value.code, silent.heard) == (1000, [])
+    async with quick as world, SyncSocket(world.origin) as socket, SyncSocket(world.origin) as silent:
+        await socket.subscribe(0)
+        await socket.transition(1)
+        assert [(await socket.receive())["type"] for _ in range(3)] == ["Ping"] * 3
+        with pytest.raises(SocketClosed) as closed:
+            await silent.receive()
+        assert (closed.value.code, silent.received) == (1000, [])
 
 
 async def test_more_sockets_than_a_process_takes_are_told_to_come_later(database_url: str, data_dir: Path) -> None:
     small = served(database_url, data_dir, sockets=2)
-    async with small as world, Line(world.origin) as one, Line(world.origin) as two:
-        for line in (one, two):
-            await line.ask(0)
-            await line.taken(1)
-        async with Line(world.origin) as three:
-            with pytest.raises(Hangup) as hangup:
-                await three.hear()
-        assert hangup.value.code == 1013
+    async with small as world, SyncSocket(world.origin) as one, SyncSocket(world.origin) as two:
+        for socket in (one, two):
+            await socket.subscribe(0)
+            await socket.transition(1)
+        async with SyncSocket(world.origin) as three:
+            with pytest.raises(SocketClosed) as closed:
+                await three.receive()
+        assert closed.value.code == 1013
 
 
 async def test_limits_of_one_socket_hold(database_url: str, data_dir: Path) -> None:
@@ -233,54 +233,54 @@ async def test_limits_of_one_socket_hold(database_url: str, data_dir: Path) -> N
             [{"type": "Add", "queryId": n, "udfPath": "a:b", "args": [{}]} for n in range(4)],
             [{"type": "Add", "queryId": n, "udfPath": "a" * 1000, "args": [{"x": "y" * 1000}]} for n in range(3)],
         ):
-            async with Line(world.origin) as line:
-                await line.say({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": said})
-                with pytest.raises(Hangup):
-                    await line.hear(lambda _: False)
-                assert line.heard[0]["type"] == "FatalError"
+            async with SyncSocket(world.origin) as socket:
+                await socket.send({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": said})
+                with pytest.raises(SocketClosed):
+                    await socket.receive(lambda _: False)
+                assert socket.received[0]["type"] == "FatalError"
         # More requests than may be open at once are not lost: they wait to be read.
-        async with Line(world.origin) as line:
-            await subscribed(line, alice)
+        async with SyncSocket(world.origin) as socket:
+            await subscribed(socket, alice)
             for number in range(20):
-                await line.mutate(number, "diaries:createDiary", {"content": f"Entry {number}"})
+                await socket.mutate(number, "diaries:createDiary", {"content": f"Entry {number}"})
             for number in range(20):
-                assert (await line.response(number))["success"]
+                assert (await socket.response(number))["success"]
 
 
 async def test_a_result_too_large_for_the_client_fails_and_others_go_on(database_url: str, data_dir: Path) -> None:
     async with served(database_url, data_dir, result=50_000) as world:
         alice = await world.person("alice")
-        async with Line(world.origin) as line:
-            await line.be(0, token(alice))
-            await line.ask(0, q0=DIARIES, q1=("users:getUserProfile", {}))
-            await line.taken(1)
+        async with SyncSocket(world.origin) as socket:
+            await socket.authenticate(0, token(alice))
+            await socket.subscribe(0, q0=DIARIES, q1=("users:getUserProfile", {}))
+            await socket.transition(1)
             for _ in range(2):
                 await alice.mutation("diaries:createDiary", content="x" * 30_000)
-            told = await line.hear(
+            told = await socket.receive(
                 lambda m: bool(m["modifications"] and m["modifications"][0]["type"] == "QueryFailed")
             )
             assert "too large" in told["modifications"][0]["errorMessage"]
-            follow(line.heard)
+            check_messages(socket.received)
 
 
 async def test_a_server_that_stops_says_so_to_every_socket(world: World, alice: Person) -> None:
     async with AsyncExitStack() as stack:
-        lines = [await stack.enter_async_context(Line(world.origin)) for _ in range(5)]
-        for line in lines[:3]:
-            await subscribed(line, alice)
+        sockets = [await stack.enter_async_context(SyncSocket(world.origin)) for _ in range(5)]
+        for socket in sockets[:3]:
+            await subscribed(socket, alice)
         await until(lambda: len(world.app.hub.sessions) == 5)
         await world.app.hub.goodbye()
-        for line in lines:
-            with pytest.raises(Hangup) as hangup:
-                await line.hear()
-            assert (hangup.value.code, hangup.value.reason) == (1012, "ServerRestart")
+        for socket in sockets:
+            with pytest.raises(SocketClosed) as closed:
+                await socket.receive()
+            assert (closed.value.code, closed.value.reason) == (1012, "ServerRestart")
         assert world.app.hub.sessions == set()
 
 
 async def test_nothing_is_left_of_sockets_that_have_gone(world: World, alice: Person) -> None:
     for _ in range(3):
-        async with Line(world.origin) as line:
-            await subscribed(line, alice)
+        async with SyncSocket(world.origin) as socket:
+            await subscribed(socket, alice)
     await until(lambda: not world.app.hub.sessions)
     assert world.app.hub.live._watchers == {}
     assert REGISTRY.get_sample_value("daysong_sync_subscriptions") == 0

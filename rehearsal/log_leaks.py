@@ -1,6 +1,6 @@
 """A whole journey with words that cannot be mistaken, for a test that looks for them in what is logged.
 
-    python -m rehearsal.canary <file>
+    python -m rehearsal.log_leaks <file>
 
 Logs go where they go in production. The file gets, as JSON, every text that no line of them may hold.
 """

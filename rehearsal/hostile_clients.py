@@ -1,4 +1,4 @@
-"""What strangers do to a server to take its memory, all from one address; see `tests/test_strangers.py`.
+"""What strangers do to a server to take its memory, all from one address; see `tests/test_hostile_clients.py`.
 
 Each is a context: when it is entered, as much was taken as can be, and is kept until it ends.
 """
@@ -24,7 +24,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Attack = Callable[[int], Any]
 
 
-class Strangers:
+class HostileClients:
     """Connections to a server on that port of this machine."""
 
     def __init__(self, port: int) -> None:
@@ -32,7 +32,7 @@ class Strangers:
         self._writers: list[asyncio.StreamWriter] = []
         self.refused = 0
 
-    async def __aenter__(self) -> Strangers:
+    async def __aenter__(self) -> HostileClients:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -133,7 +133,7 @@ class Strangers:
 
 
 @asynccontextmanager
-async def strangers(port: int) -> AsyncIterator[Strangers]:
-    """Strangers, who are gone at the end."""
-    async with Strangers(port) as all_of_them:
+async def hostile_clients(port: int) -> AsyncIterator[HostileClients]:
+    """HostileClients, who are gone at the end."""
+    async with HostileClients(port) as all_of_them:
         yield all_of_them

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rehearsal.line import Line, Message, moment
+from rehearsal.sync_socket import Message, SyncSocket, moment
 
 Results = dict[int, Any]
 
 
-def follow(
+def check_messages(
     heard: list[Message], *, shows: Callable[[Results, Message], bool] | None = None
 ) -> tuple[Results, dict[str, Any]]:
     """Check the messages of one connection, in order; the results at their end, and the version they are of.
@@ -53,12 +53,12 @@ def follow(
     return results, version
 
 
-async def settled(line: Line, requests: int) -> None:
+async def settled(socket: SyncSocket, requests: int) -> None:
     """Listen until that many mutations are answered and a Transition covers them all."""
     while True:
-        told = [m for m in line.heard if m["type"] == "MutationResponse"]
-        ends = [moment(m["endVersion"]["ts"]) for m in line.heard if m["type"] == "Transition"]
+        told = [m for m in socket.received if m["type"] == "MutationResponse"]
+        ends = [moment(m["endVersion"]["ts"]) for m in socket.received if m["type"] == "Transition"]
         last = max((moment(m["ts"]) for m in told if m["success"]), default=0)
         if len(told) >= requests and ends and ends[-1] >= last:
             return
-        await line.hear()
+        await socket.receive()

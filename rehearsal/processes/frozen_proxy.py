@@ -12,14 +12,14 @@ HOST = "127.0.0.1"
 PIECE = 65536
 
 
-def line_to(database_url: str) -> FrozenLine:
+def proxy_to(database_url: str) -> FrozenProxy:
     """A line to the server of a DSN whose host is the folder of a socket."""
     given = parse_qs(urlsplit(database_url).query)
-    return FrozenLine(f"{given['host'][0]}/.s.PGSQL.{given['port'][0]}")
+    return FrozenProxy(f"{given['host'][0]}/.s.PGSQL.{given['port'][0]}")
 
 
-class FrozenLine:
-    """A proxy before a server: `async with FrozenLine(host, port) as line`, then connect to `line.port`.
+class FrozenProxy:
+    """A proxy before a server: `async with FrozenProxy(host, port) as line`, then connect to `proxy.port`.
 
     `port` of the server may be the path of a Unix socket. `freeze` silences what is connected, and with `also_new` what
     connects later; bytes are still taken, so that no kernel notices anything.

@@ -1,4 +1,4 @@
-"""Strangers take no memory of a server's: not by what they half send, nor by what they leave unread."""
+"""HostileClients take no memory of a server's: not by what they half send, nor by what they leave unread."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 
 from daysong.kernel.functions.arguments import LARGEST
 from daysong.kernel.limits.declarations import INBOUND
+from rehearsal.hostile_clients import HostileClients, hostile_clients
 from rehearsal.processes.server import Keys
 from rehearsal.processes.watched_server import Watched
-from rehearsal.strangers import Strangers, strangers
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -55,7 +55,7 @@ async def writer(client: httpx2.AsyncClient, keys: Keys, outside_database: str) 
     return token
 
 
-ATTACKS: dict[str, Callable[[Strangers, str], Awaitable[None]]] = {
+ATTACKS: dict[str, Callable[[HostileClients, str], Awaitable[None]]] = {
     "40 stalled uploads of 8 MB": lambda them, _: them.stall_uploads(40, 8_000_000, said=True),
     "40 stalled uploads of 8 MB in chunks": lambda them, _: them.stall_uploads(40, 8_000_000, said=False),
     "300 stalled uploads of the largest size": lambda them, _: them.stall_uploads(300, LARGEST, said=True),
@@ -83,7 +83,7 @@ async def test_g73_strangers_take_no_memory(
     for _ in range(3):
         (await client.get("/api/query", params={"path": "billing:getPlans"})).raise_for_status()
     before = watched.figures().resident
-    async with strangers(watched.port) as them:
+    async with hostile_clients(watched.port) as them:
         acting: Any = asyncio.ensure_future(ATTACKS[attack](them, writer))
         peak = 0
         while not acting.done():

@@ -21,7 +21,7 @@ def moment(text: str) -> int:
     return int.from_bytes(base64.b64decode(text), "little")
 
 
-class Hangup(Exception):
+class SocketClosed(Exception):
     """The server closed the socket, with `code` and `reason`; or the line was cut (1006)."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -30,8 +30,8 @@ class Hangup(Exception):
         self.reason = reason
 
 
-class Line:
-    """One socket: `async with Line(origin) as line`. A session may go on on another line.
+class SyncSocket:
+    """One socket: `async with SyncSocket(origin) as socket`. A session may go on on another line.
 
     session  the id of the client's session
     heard    every message so far
@@ -41,78 +41,80 @@ class Line:
         self._address = origin.replace("http", "ws", 1) + "/api/1.48.0/sync"
         self.session = session or str(uuid.uuid4())
         self._connections = connections
-        self.heard: list[Message] = []
-        self._socket: ClientConnection | None = None
+        self.received: list[Message] = []
+        self._connection: ClientConnection | None = None
 
     @property
-    def socket(self) -> ClientConnection:
+    def connection(self) -> ClientConnection:
         """The socket itself."""
-        assert self._socket is not None
-        return self._socket
+        assert self._connection is not None
+        return self._connection
 
     async def __aenter__(self) -> Self:
         try:
             # No deflate: what is measured and mutated here are our own frames.
-            self._socket = await connect(self._address, max_size=None, compression=None, ping_interval=None, proxy=None)
+            self._connection = await connect(
+                self._address, max_size=None, compression=None, ping_interval=None, proxy=None
+            )
         except (OSError, websockets.InvalidHandshake, websockets.ConnectionClosed, EOFError) as error:
-            raise Hangup(1006, type(error).__name__) from None
+            raise SocketClosed(1006, type(error).__name__) from None
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        await self.socket.close()
+        await self.connection.close()
 
-    async def say(self, message: Message | str | bytes) -> None:
-        """Send a message, or text that may be none; Hangup when nobody listens any more."""
+    async def send(self, message: Message | str | bytes) -> None:
+        """Send a message, or text that may be none; SocketClosed when nobody listens any more."""
         try:
-            await self.socket.send(json.dumps(message) if isinstance(message, dict) else message)
+            await self.connection.send(json.dumps(message) if isinstance(message, dict) else message)
         except websockets.ConnectionClosed as closed:
-            raise _hangup(closed) from None
+            raise _closed(closed) from None
 
     async def connect(self, **more: Any) -> Self:
         """Say who is there."""
         said = {"sessionId": self.session, "connectionCount": self._connections, "lastCloseReason": None, "clientTs": 0}
-        await self.say({"type": "Connect", **said, **more})
+        await self.send({"type": "Connect", **said, **more})
         return self
 
-    async def be(self, base: int, token: str | None) -> None:
+    async def authenticate(self, base: int, token: str | None) -> None:
         """Sign in, or out."""
         who = {"tokenType": "User", "value": token} if token else {"tokenType": "None"}
-        await self.say({"type": "Authenticate", "baseVersion": base, **who})
+        await self.send({"type": "Authenticate", "baseVersion": base, **who})
 
-    async def ask(self, base: int, **queries: Any) -> None:
+    async def subscribe(self, base: int, **queries: Any) -> None:
         """Add queries: `ask(0, q0=("counter:get", {"key": "a"}))`."""
         adds = [
             {"type": "Add", "queryId": int(name[1:]), "udfPath": path, "args": [args]}
             for name, (path, args) in queries.items()
         ]
-        await self.say({"type": "ModifyQuerySet", "baseVersion": base, "newVersion": base + 1, "modifications": adds})
+        await self.send({"type": "ModifyQuerySet", "baseVersion": base, "newVersion": base + 1, "modifications": adds})
 
     async def mutate(self, request: int, path: str, args: Message) -> None:
         """Ask for a mutation; its response comes later."""
-        await self.say({"type": "Mutation", "requestId": request, "udfPath": path, "args": [args]})
+        await self.send({"type": "Mutation", "requestId": request, "udfPath": path, "args": [args]})
 
-    async def hear(self, fits: Callable[[Message], bool] = lambda _: True, within: float = 15.0) -> Message:
-        """The next message that fits; Hangup at the end of the line, TimeoutError when none comes in time."""
+    async def receive(self, fits: Callable[[Message], bool] = lambda _: True, within: float = 15.0) -> Message:
+        """The next message that fits; SocketClosed at the end of the line, TimeoutError when none comes in time."""
         async with asyncio.timeout(within):
             while True:
                 try:
-                    message: Message = json.loads(await self.socket.recv())
+                    message: Message = json.loads(await self.connection.recv())
                 except websockets.ConnectionClosed as closed:
-                    raise _hangup(closed) from None
-                self.heard.append(message)
+                    raise _closed(closed) from None
+                self.received.append(message)
                 if fits(message):
                     return message
 
     async def response(self, request: int) -> Message:
         """The response to a request."""
-        return await self.hear(lambda m: m["type"].endswith("Response") and m["requestId"] == request)
+        return await self.receive(lambda m: m["type"].endswith("Response") and m["requestId"] == request)
 
-    async def taken(self, query_set: int) -> Message:
+    async def transition(self, query_set: int) -> Message:
         """The transition that takes in that query set."""
-        return await self.hear(lambda m: m["type"] == "Transition" and m["endVersion"]["querySet"] >= query_set)
+        return await self.receive(lambda m: m["type"] == "Transition" and m["endVersion"]["querySet"] >= query_set)
 
 
-def _hangup(closed: websockets.ConnectionClosed) -> Hangup:
-    return Hangup(closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else Hangup(1006, "")
+def _closed(closed: websockets.ConnectionClosed) -> SocketClosed:
+    return SocketClosed(closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else SocketClosed(1006, "")

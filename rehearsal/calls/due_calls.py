@@ -11,7 +11,7 @@ import asyncpg
 ZONES = ["America/New_York", "Europe/London", "Asia/Tokyo", "Australia/Sydney", "America/Sao_Paulo", "Africa/Cairo"]
 
 
-async def settle_due(db: asyncpg.Pool, people: int, due: datetime, zones: Sequence[str] = ZONES) -> None:
+async def insert_due_settings(db: asyncpg.Pool, people: int, due: datetime, zones: Sequence[str] = ZONES) -> None:
     """That many people in these zones whose call is due at that moment, and then on a Sunday; all have agreed."""
     async with db.acquire() as connection, connection.transaction():
         await connection.execute("set local statement_timeout = 0")
