@@ -1,1 +1,1 @@
-"""The whole app on a stage: what tests of it stand on. Not part of the package."""
+"""A whole daysong for tests, with shared helpers. Not part of the package."""

@@ -1,7 +1,8 @@
 """Databases for tests: one server for all processes of a run, one database per process, emptied between tests.
 
-The process that pytest was started in makes a folder and tells its workers by an environment variable. Whoever needs
-the server first starts it there; the folder goes when the run ends. Databases are cloned from one migrated once.
+The pytest main process creates a folder and passes its path to its workers in an environment variable. The first
+process that needs the server starts it there; the folder is deleted when the run ends. Databases are cloned from one
+that was migrated once.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ FOLDER = "DAYSONG_PYTEST_FOLDER"
 PREFIX = "daysong-pytest-"
 TEMPLATE = "daysong_template"
 TEST_FUNCTIONS = Path(__file__).parent / "conformance" / "schema.sql"  # the tables of test mode's functions
-LEFT_BEHIND = 3600  # seconds after which an unused folder is that of a run that was killed
+LEFT_BEHIND = 3600  # seconds after which an unused folder belongs to a killed run
 
 
 def begin_run() -> None:
-    """Make the run's folder, and clear away what killed runs have left."""
+    """Create the run's folder, and delete folders of killed runs."""
     temporary = Path(tempfile.gettempdir())
     for folder in temporary.glob(f"{PREFIX}*"):
         there = folder.stat()
         if there.st_uid == os.geteuid() and there.st_mtime < time.time() - LEFT_BEHIND:
             _discard(folder)
     run = Path(tempfile.mkdtemp(prefix=PREFIX))
-    run.chmod(0o711)  # as root, the server's account has to walk through
+    run.chmod(0o711)  # as root, the server's account must be able to traverse it
     os.environ[FOLDER] = str(run)
 
 
@@ -53,13 +54,13 @@ def _discard(run: Path) -> None:
 
 @contextmanager
 def server() -> Iterator[embedded.EmbeddedPostgres]:
-    """The run's server, started if we are the first to ask; without durability."""
+    """Return the run's server, started if necessary, without durability."""
     with embedded.start(Path(os.environ[FOLDER]) / "data", fast=True) as running:
         yield running
 
 
 async def create_database(running: embedded.EmbeddedPostgres, name: str, *, migrated: bool, options: str = "") -> str:
-    """A database of that name, made anew, and its DSN: with our tables and no rows in them, or with nothing at all.
+    """Create a database of that name anew, and return its DSN: with our tables and no rows, or empty.
 
     `options` are further words of `create database`.
     """
@@ -94,7 +95,7 @@ async def _fill(url: str) -> None:
 
 
 class OwnDatabase:
-    """This process's database, and a connection kept open to empty it by."""
+    """This process's database, and an open connection that empties it."""
 
     def __init__(self, running: embedded.EmbeddedPostgres, runner: asyncio.Runner) -> None:
         name = f"daysong_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
@@ -108,13 +109,13 @@ class OwnDatabase:
         self._runner.run(self._connection.execute(self._emptying))
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         self._runner.run(self._connection.close())
 
 
 @contextmanager
 def own_database(running: embedded.EmbeddedPostgres) -> Iterator[OwnDatabase]:
-    """A migrated database for this process alone."""
+    """Yield a migrated database for this process alone."""
     with asyncio.Runner() as runner:
         database = OwnDatabase(running, runner)
         try:
@@ -129,7 +130,7 @@ async def empty(connection: asyncpg.Connection) -> None:
 
 
 async def _emptying(connection: asyncpg.Connection) -> str:
-    """The statements that empty all tables.
+    """Return the statements that empty all tables.
 
     DELETE takes half a millisecond for our 15 tables, TRUNCATE 30 to 60: it makes new files for tables and indexes.
     """
@@ -149,6 +150,6 @@ async def _emptying(connection: asyncpg.Connection) -> str:
         """,
         migrations.TABLE,
     )
-    # Rows that hold another row back go first; those that would be deleted along with it may go in any order.
+    # Rows whose foreign key blocks a deletion are deleted first; rows that cascade may follow in any order.
     order = graphlib.TopologicalSorter({table["name"]: table["first"] for table in tables}).static_order()
     return "set local lock_timeout = '10s';" + "".join(f"delete from {table};" for table in order)  # noqa: S608 - names from the catalog

@@ -1,6 +1,6 @@
-"""What strangers do to a server to take its memory, all from one address; see `tests/test_hostile_clients.py`.
+"""Clients that try to take a server's memory, all from one address; see `tests/test_hostile_clients.py`.
 
-Each is a context: when it is entered, as much was taken as can be, and is kept until it ends.
+Each attack takes as much as it can, and holds it until the context ends.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ class HostileClients:
                 await writer.wait_closed()
 
     async def connect(self) -> Streams:
-        """A connection, until the end of all."""
+        """Open a connection, kept until the end."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=PIECE)
         self._writers.append(writer)
         return reader, writer
 
     async def socket(self) -> Streams:
-        """A WebSocket."""
+        """Open a WebSocket."""
         reader, writer = await self.connect()
         writer.write(HANDSHAKE)
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
         return reader, writer
 
     async def all(self, count: int, act: Callable[[], Awaitable[Any]]) -> None:
-        """Do that so many times, some at once; what the server does not let happen is counted."""
+        """Run an act so many times, some at once; count those that the server refuses."""
         slots = asyncio.Semaphore(50)
 
         async def once() -> None:
@@ -69,7 +69,7 @@ class HostileClients:
         await asyncio.gather(*(once() for _ in range(count)))
 
     async def stall_uploads(self, count: int, size: int, *, said: bool) -> None:
-        """Send bodies all but for the last byte; their length is `said`, or they come in chunks."""
+        """Send bodies without their last byte; their length is declared (`said`), or they are chunked."""
 
         async def upload() -> None:
             _, writer = await self.connect()
@@ -85,7 +85,7 @@ class HostileClients:
         await self.all(count, upload)
 
     async def send_half(self, count: int, size: int) -> None:
-        """Say messages on sockets all but for the last byte."""
+        """Send messages on sockets without their last byte."""
 
         async def say() -> None:
             _, writer = await self.socket()
@@ -100,7 +100,7 @@ class HostileClients:
         await self.all(count, say)
 
     async def open_sockets(self, count: int) -> None:
-        """Open sockets and say nothing; those that are closed at once count as refused."""
+        """Open sockets and send nothing; those closed at once count as refused."""
 
         async def open_one() -> None:
             reader, _ = await self.socket()
@@ -111,7 +111,7 @@ class HostileClients:
         await self.all(count, open_one)
 
     async def never_read(self, count: int, token: str, path: str) -> None:
-        """Ask for a large result on sockets, and read none of it."""
+        """Request a large result on sockets, and read none of it."""
 
         async def ask() -> None:
             reader, writer = await self.socket()
@@ -134,6 +134,6 @@ class HostileClients:
 
 @asynccontextmanager
 async def hostile_clients(port: int) -> AsyncIterator[HostileClients]:
-    """HostileClients, who are gone at the end."""
+    """Yield clients that are closed at the end."""
     async with HostileClients(port) as all_of_them:
         yield all_of_them

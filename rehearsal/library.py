@@ -1,4 +1,4 @@
-"""A library of finished songs put straight into the database, for tests that need many, or need them fast."""
+"""A library of finished songs inserted into the database, for tests that need many, or need them fast."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import msgspec
 
 from rehearsal.world import World
 
-# The timing of some 180 words: what makes a song large.
+# The timing of some 180 words, which makes up most of a song's size.
 TIMED = {
     "alignedWords": [{"word": f"word{n} ", "startS": n / 2, "endS": n / 2 + 0.4, "palign": 0.0} for n in range(180)],
     "waveformData": [0.1] * 50,
     "hootCer": 0.0,
 }
 
-# $1 whose (Clerk id), $2 how many, $3 now, $4 the timing. Entry number n is n hours old.
+# $1 Clerk id, $2 count, $3 now, $4 timing. Entry n is n hours old.
 FILL = """
 with who as (select id from users where clerk_id = $1),
      songs as materialized (
@@ -41,7 +41,7 @@ from songs, generate_series(0, 1) i"""
 
 
 class Song(NamedTuple):
-    """One song of a library, by its ids."""
+    """The ids of one song in a library."""
 
     diary_id: str
     music_id: str
@@ -49,12 +49,12 @@ class Song(NamedTuple):
 
 
 async def fill(world: World, person: str, size: int, timing: Any = TIMED) -> list[Song]:
-    """Give somebody finished songs of that many entries, two tracks each, an hour apart, the newest an hour old."""
+    """Insert finished songs of that many entries, two tracks each, an hour apart, the newest an hour old."""
     whose = f"user_{person}"
     async with world.db.pool.acquire() as connection, connection.transaction():
         await connection.execute("set local statement_timeout = 0")
         await connection.execute(FILL, whose, size, world.clock.now(), timing, timeout=100)
-        # Without figures of what was just inserted PostgreSQL plans the update for a handful of rows.
+        # Without statistics of the new rows, PostgreSQL plans the update for a handful of rows.
         await connection.execute("analyze diaries, music")
         await connection.execute(
             """update diaries d set primary_music_id = m.id from music m
@@ -71,7 +71,7 @@ async def fill(world: World, person: str, size: int, timing: Any = TIMED) -> lis
 
 
 async def crowd(world: World, size: int) -> None:
-    """Accounts of that many more people, and PostgreSQL knows how much there is, as it finds out by itself in time."""
+    """Insert accounts of that many more users, and run ANALYZE, as autovacuum does in time."""
     await world.db.pool.execute(
         """insert into users (id, clerk_id, created_at, updated_at)
            select 'user_' || n, 'crowd_' || n, $2, $2 from generate_series(1, $1::int) n""",
@@ -81,7 +81,7 @@ async def crowd(world: World, size: int) -> None:
 
 
 async def digests(world: World, owner: str | None = None) -> dict[str, str]:
-    """What each table holds, as a digest of its rows: of all of them, or of those that are this person's."""
+    """Return a digest of each table's rows: of all rows, or of the owner's."""
     tables = await world.db.pool.fetch(
         """select relname as name, case relname when 'users' then 'id' else attname end as owned_by
            from pg_class c left join pg_attribute on attrelid = c.oid and attname = 'user_id'
@@ -98,7 +98,7 @@ async def digests(world: World, owner: str | None = None) -> dict[str, str]:
 
 
 async def plan(world: World, sql: str, args: tuple[str, ...], *, generic: bool) -> dict[str, Any]:
-    """How PostgreSQL ran a statement: EXPLAIN ANALYZE, planned for these arguments (SQL literals) or for any."""
+    """Return EXPLAIN ANALYZE of a statement, planned for these arguments (SQL literals) or for any."""
     async with world.db.pool.acquire() as connection, connection.transaction():
         await connection.execute(f"set local plan_cache_mode = force_{'generic' if generic else 'custom'}_plan")
         await connection.execute(f"prepare looked_at as {sql}")
@@ -115,5 +115,5 @@ async def plan(world: World, sql: str, args: tuple[str, ...], *, generic: bool) 
 
 
 def nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
-    """A plan's nodes, flat."""
+    """Return the nodes of a plan as a flat list."""
     return [node, *(inner for child in node.get("Plans", ()) for inner in nodes(child))]

@@ -1,8 +1,8 @@
-"""A whole journey with words that cannot be mistaken, for a test that looks for them in what is logged.
+"""A journey with recognizable private texts, for a test that searches the logs for them.
 
     python -m rehearsal.log_leaks <file>
 
-Logs go where they go in production. The file gets, as JSON, every text that no line of them may hold.
+It logs as production does. It writes to the file, as a JSON list, every text that must not appear in the log.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from daysong.sandbox.vapi import webhooks as vapi_webhooks
 from daysong.workflows import song_delivery
 from rehearsal.world import ADMIN_KEY, HASH_KEY, FunctionError, Person, World
 
-# Recognisable, and in no dictionary.
+# Recognizable, and in no dictionary.
 DIARY = "Zwitscherlinchen sat on the windowsill of my kitchen"
 CHANGED = "Piepmatzowitsch flew away over the harbour"
 NAME = "Kanaria Vogelsang"
@@ -54,11 +54,11 @@ SECRETS = [
 
 
 class Quoting(Exception):
-    """A failure whose text quotes what somebody wrote, as those of a database or a parser do."""
+    """An error whose message quotes user text, as errors of a database or a parser do."""
 
 
 async def tried(call: Any) -> None:
-    """Whatever comes of it."""
+    """Await a call, and ignore how it ends."""
     try:
         await call
     except FunctionError:
@@ -66,7 +66,7 @@ async def tried(call: Any) -> None:
 
 
 async def journey(world: World) -> list[str]:
-    """Everything that can happen to a song and its person, well and badly; the texts that must not be logged."""
+    """Run every song and account flow, successful and failing; return the texts that must not be logged."""
     await world.steer("clerk", "webhooks", automatic=True)
     token = (await world.steer("clerk", "sign-in", sub="user_kanaria", email=EMAIL, name=NAME))["jwt"]
     person = Person(world, {"Authorization": f"Bearer {token}"})
@@ -93,7 +93,7 @@ async def journey(world: World) -> list[str]:
 
 
 async def calls(world: World, person: Person) -> list[str]:
-    """The person is phoned, rings up, and is phoned while everything fails; what was said."""
+    """Call the person, let them ring in, and call while everything fails; return the words spoken."""
     wanted = {"timezone": "UTC", "timeOfDay": "20:00", "cadence": "daily", "active": True, "phoneE164": PHONE}
     await person.mutation("callSettings:upsertCallSettings", **wanted)
     for fault in ({}, {"status": 400}, {"drop": True}, {"webhooks": "malformed"}):
@@ -110,7 +110,7 @@ async def calls(world: World, person: Person) -> list[str]:
 
 
 async def failures(world: World, person: Person) -> None:
-    """Vendors fail, and so do we, in words that quote somebody."""
+    """Let vendors and our own code fail with errors that quote user text."""
     for vendor, fault in (
         ("openai", {"status": 400, "code": "invalid_prompt"}),
         ("openai", {"answer": "refusal"}),
@@ -133,12 +133,12 @@ async def failures(world: World, person: Person) -> None:
     with mock.patch.object(song_delivery, "complete", side_effect=Quoting(f"lyric: {LEAK}")):
         await tried(person.action("music:startDiaryMusicGeneration", content=DIARY))
         await world.settle()
-        # Until it is given up.
+        # Until the retries are exhausted.
         await world.pass_time(timedelta(minutes=6))
 
 
 async def bad_requests(world: World, token: str) -> None:
-    """Requests that are refused, each with something private in every place there is."""
+    """Send requests that are refused, with private text in every part."""
     for headers in ({"Authorization": f"Bearer {token[:-6]}{CODE}"}, {"Authorization": f"Convex {LEAK}"}, {}):
         for body in ({"path": "diaries:createDiary", "args": {LEAK: DIARY}}, {"path": LEAK, "args": {}}, [LEAK], LEAK):
             await world.http.post("/api/mutation", json=body, headers=headers)
@@ -163,7 +163,7 @@ async def bad_requests(world: World, token: str) -> None:
 
 
 async def working(world: World, person: Person) -> None:
-    """The real worker runs a job that fails, quoting."""
+    """Run the real worker on a job that fails with an error that quotes user text."""
     worker = Worker(world.app.runtime, ())
     with mock.patch.object(song_delivery, "adopt_task", side_effect=Quoting(LEAK)):
         await tried(person.action("music:startDiaryMusicGeneration", content=DIARY))

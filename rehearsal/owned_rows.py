@@ -1,4 +1,4 @@
-"""Rows of somebody in every table there is, worked out from the schema, and what is left of them anywhere."""
+"""Insert rows of a user into every table, as the schema says, and search all tables for traces of a user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from daysong.features.users import belongings
 
 _numbers = itertools.count(1)
 
-# What a column has to hold that its type does not tell.
+# Columns whose values the type alone does not determine.
 FITTING: Mapping[tuple[str, str], Callable[[], Any]] = {
     ("generations", "status"): lambda: "canceled",
     ("music", "status"): lambda: "ready",
@@ -37,12 +37,12 @@ COLUMNS_SQL = """
 
 
 async def schema(db: asyncpg.Pool) -> Any:
-    """What there is to know of the tables."""
+    """Return each table with its columns and their types, from the catalog."""
     return await db.fetchval(belongings.SCHEMA_SQL)
 
 
 async def fill_every_table(db: asyncpg.Pool, user_id: str) -> dict[str, dict[str, Any]]:
-    """Give somebody a row in each table that has rows of people; the rows, by table."""
+    """Insert a row of the user into each table that has a user id; return the rows by table."""
     found = await schema(db)
     keys = belongings.foreign_keys(found)
     rows: dict[str, dict[str, Any]] = {
@@ -66,7 +66,7 @@ async def fill_every_table(db: asyncpg.Pool, user_id: str) -> dict[str, dict[str
 def _value(kind: str, name: str) -> Any:
     number = next(_numbers)
     values: dict[str, Any] = {
-        "text": f"{name} {number}.",  # the dot: else the first would be found in the tenth
+        "text": f"{name} {number}.",  # the dot keeps the first from being found in the tenth
         "text[]": [f"{name} {number}."],
         "integer": number,
         "smallint": number % 127 + 1,

@@ -1,7 +1,7 @@
-"""What a store knows of two subscribers, kept apart from everything the service does: the oracle of its tests.
+"""An oracle for subscription tests: what a store knows of two subscribers, independent of the service.
 
-It is told what happens and can say, at any moment from then on, which plan somebody has. It also words the webhooks
-RevenueCat would send of it, and RevenueCat's answer when asked.
+It is given each act and returns, for any later moment, the plan of a subscriber. It also builds the webhooks that
+RevenueCat would send for an act, and RevenueCat's answer when asked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PEOPLE = ("user_alice", "user_bob")
 
 @dataclass(frozen=True)
 class Step:
-    """Something that happens `after` so many ms; what an act has no use for is left aside."""
+    """An act `after` so many ms; fields an act does not need are ignored."""
 
     act: str
     after: int
@@ -51,13 +51,13 @@ class Sold:
 
     @property
     def last(self) -> int:
-        """When access ends."""
+        """Return when access ends."""
         return max(self.ends, self.grace)
 
 
 @dataclass
 class Store:
-    """What was sold to whom in which store, of each product one subscription, and what was told of it."""
+    """The subscriptions of a store, one per product and subscriber, and the events sent about them."""
 
     now: int
     sold: dict[tuple[str, str, str], Sold] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Store:
     _step: Step = field(default_factory=lambda: Step("", 0))
 
     def tier(self, who: str, moment: int) -> str:
-        """The best plan somebody has at a moment, if nothing else happens until then."""
+        """Return the best plan of a subscriber at a moment, if nothing else happens until then."""
         had = [
             PRODUCTS[sold.product][0] for (owner, *_), sold in self.sold.items() if owner == who and moment < sold.last
         ]
@@ -79,11 +79,11 @@ class Store:
         return max(had, key=BEST_LAST.index, default="free")
 
     def turning_points(self) -> list[int]:
-        """The moments at which somebody's plan ends by itself."""
+        """Return the moments at which a subscriber's plan ends by itself."""
         return [sold.last for sold in self.sold.values()] + [until for _, _, until in self.granted.values()]
 
     def happens(self, step: Step) -> bool:
-        """Let it happen, if it can; whether it could."""
+        """Perform an act if it is possible; return whether it was."""
         before, self.now, self._step = self.now, self.now + step.after, step
         sold = self.subscription(step)
         act = getattr(self, f"_{step.act.replace('-', '_')}")
@@ -94,7 +94,7 @@ class Store:
         return could
 
     def subscription(self, step: Step) -> Sold | None:
-        """Which one a step is about: of its product, or, for a change to that product, the newest of another one."""
+        """Return the subscription of a step: of its product, or, for a change to that product, the newest other one."""
         mine = [sold for (who, store, _), sold in self.sold.items() if (who, store) == (step.who, step.store)]
         changes = step.act.startswith("change")
         fitting = [sold for sold in mine if (sold.product == step.product) is not changes]
@@ -105,7 +105,7 @@ class Store:
         return self._step.who, self._step.store
 
     def _announced(self, product: str) -> bool:
-        """Whether a subscription of the store is to become that product: then it cannot be bought beside it."""
+        """Whether a subscription is scheduled to become that product, so that it cannot be bought as well."""
         return any(sold.planned == product for (*mine, _), sold in self.sold.items() if tuple(mine) == self._mine)
 
     def _purchase(self) -> bool:
@@ -114,7 +114,7 @@ class Store:
         ends = self.now + PRODUCTS[self._step.product][1] * DAY
         transaction = f"tx{len(self.told)}"
         if self._mine in self.granted and self.granted[self._mine][0] == self._step.product:
-            # The store is back, and has validated what it had granted.
+            # The store is back and has validated the temporary grant.
             transaction = self.granted.pop(self._mine)[1]
         bought = Sold(self._step.product, self.now, ends, ends, transaction)
         self._put(bought)
@@ -137,7 +137,7 @@ class Store:
         return True
 
     def _grant_ends(self) -> bool:
-        """The store is back, and has refused what it had granted."""
+        """The store is back and has refused the temporary grant."""
         product, transaction, until = self.granted.get(self._mine, ("", "", 0))
         if self.now >= until:
             return False
@@ -148,7 +148,7 @@ class Store:
 
     def _renew(self, sold: Sold) -> bool:
         product = sold.planned or sold.product
-        # Paid early, the next period is added to this one.
+        # Renewed early, the next period is added to this one.
         begins = sold.ends if self.now < sold.ends and not sold.grace else self.now
         ends = begins + PRODUCTS[product][1] * DAY
         if product != sold.product and not self._give_up(sold, product):
@@ -159,7 +159,7 @@ class Store:
         return True
 
     def _give_up(self, sold: Sold, product: str) -> bool:
-        """End a subscription that goes on as another product, if it can; whether it can."""
+        """End a subscription that continues as another product, if possible; return whether it was."""
         there = self.sold.get((*self._mine, product))
         if there is not None and there.last > self.now:
             return False
@@ -250,7 +250,7 @@ class Store:
         return True
 
     def _noise(self) -> bool:
-        """Events that must not change anything."""
+        """Send events that must not change anything."""
         yearly = Sold("eveokee_premium_annual", self.now, self.now + 365 * DAY, 0, "sandbox")
         for environment, kind in (
             ("SANDBOX", "INITIAL_PURCHASE"), ("PRODUCTION", "TEST"), ("PRODUCTION", "INVOICE_ISSUANCE"),
@@ -258,13 +258,13 @@ class Store:
         ):  # fmt: skip
             self._tell(kind, yearly, environment=environment)
         for old in self.earlier.get(self._mine, ()):
-            # Of a period long over, and only heard of now.
+            # About a period long over, delivered only now.
             self._tell("EXPIRATION", old, expiration_reason="BILLING_ERROR")
             self._tell("CANCELLATION", old, cancel_reason="CUSTOMER_SUPPORT", price=-9.99)
         return True
 
     def _now(self, sold: Sold) -> Sold:
-        """How a subscription stands from now on."""
+        """Return the current state of a subscription."""
         self.sold[*self._mine, sold.product] = sold
         return sold
 
@@ -287,7 +287,7 @@ class Store:
         )  # fmt: skip
 
     def answer(self, who: str) -> list[dict[str, Any]]:
-        """RevenueCat's subscriptions of somebody, as its API words them, but with the store's names of products."""
+        """Return a subscriber's subscriptions as RevenueCat's API words them, but with the store's product names."""
         items = [self._item(store, sold) for (owner, store, _), sold in self.sold.items() if owner == who]
         for (owner, store), (product, transaction, until) in self.granted.items():
             if owner == who:
@@ -329,7 +329,7 @@ ACTS = (
 def histories(
     *, acts: tuple[str, ...] = (*ACTS, "grant", "grant-ends"), longest: int = 10
 ) -> st.SearchStrategy[list[Step]]:
-    """What may happen to two subscribers; it begins with a purchase."""
+    """Generate acts of two subscribers; the first is a purchase."""
     step = st.builds(
         Step,
         act=st.sampled_from(acts),

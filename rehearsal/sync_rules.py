@@ -1,4 +1,4 @@
-"""What a conversation on a socket must be like, whatever was said: the rules a client holds a server to."""
+"""Rules of the sync protocol that every connection's messages must satisfy."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Results = dict[int, Any]
 def check_messages(
     heard: list[Message], *, shows: Callable[[Results, Message], bool] | None = None
 ) -> tuple[Results, dict[str, Any]]:
-    """Check the messages of one connection, in order; the results at their end, and the version they are of.
+    """Check the messages of one connection, in order; return its last results and their version.
 
-    Each Transition begins where the last one ended, and nothing goes back. Between a mutation's response and the first
-    Transition that is not older there is nothing that claims to be; and if `shows` says so of results and a response,
-    that Transition shows what the mutation did, and none before the response does.
+    Each Transition starts at the version the last one ended with, and no component decreases. Between a mutation's
+    response and the first Transition at or after its timestamp there is no Transition at or after it. If `shows`
+    recognizes a mutation's effect in results, that Transition contains it, and none before the response does.
     """
     results: Results = {}
     version: dict[str, Any] = {"querySet": 0, "identity": 0, "ts": "AAAAAAAAAAA="}
@@ -26,8 +26,8 @@ def check_messages(
     seen = 0
     for message in heard:
         if message["type"] == "MutationResponse" and message["success"]:
-            assert not (shows and shows(results, message)), "shown before it was answered"
-            assert moment(message["ts"]) > moment(version["ts"]), "an older moment than what was shown"
+            assert not (shows and shows(results, message)), "shown before its response"
+            assert moment(message["ts"]) > moment(version["ts"]), "not after the last Transition"
             owed.append(message)
             seen += 1
         if message["type"] != "Transition":
@@ -45,16 +45,16 @@ def check_messages(
                 results[change["queryId"]] = change.get("value", change)
         for response in [one for one in owed if moment(one["ts"]) <= moment(end["ts"])]:
             owed.remove(response)
-            assert shows is None or shows(results, response), "a moment without what was done by then"
+            assert shows is None or shows(results, response), "a Transition lacks a mutation before its timestamp"
         for response in responses[seen:]:
-            assert moment(response["ts"]) > moment(end["ts"]), "a moment before its response"
-            assert not (shows and shows(results, response)), "shown before it was answered"
-    assert not owed, "answered, and never shown"
+            assert moment(response["ts"]) > moment(end["ts"]), "a Transition is newer than a response still to come"
+            assert not (shows and shows(results, response)), "shown before its response"
+    assert not owed, "a response without a Transition at or after it"
     return results, version
 
 
 async def settled(socket: SyncSocket, requests: int) -> None:
-    """Listen until that many mutations are answered and a Transition covers them all."""
+    """Receive until this many mutations have responses and a Transition covers them all."""
     while True:
         told = [m for m in socket.received if m["type"] == "MutationResponse"]
         ends = [moment(m["endVersion"]["ts"]) for m in socket.received if m["type"] == "Transition"]

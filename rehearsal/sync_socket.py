@@ -1,4 +1,4 @@
-"""A bare socket to a server: the sync protocol frame by frame, for what no official client can be made to do."""
+"""A bare client of the sync protocol, frame by frame, for messages that no official client sends."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Message = dict[str, Any]
 
 
 def moment(text: str) -> int:
-    """A timestamp of the wire as a number."""
+    """Return a timestamp of the wire as a number."""
     return int.from_bytes(base64.b64decode(text), "little")
 
 
 class SocketClosed(Exception):
-    """The server closed the socket, with `code` and `reason`; or the line was cut (1006)."""
+    """The server closed the socket with `code` and `reason`, or the connection was cut (1006)."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"{code} {reason}")
@@ -31,10 +31,10 @@ class SocketClosed(Exception):
 
 
 class SyncSocket:
-    """One socket: `async with SyncSocket(origin) as socket`. A session may go on on another line.
+    """One socket: `async with SyncSocket(origin) as socket`. A session may continue on another socket.
 
-    session  the id of the client's session
-    heard    every message so far
+    session   the id of the client's session
+    received  every message so far
     """
 
     def __init__(self, origin: str, *, session: str | None = None, connections: int = 0) -> None:
@@ -46,13 +46,13 @@ class SyncSocket:
 
     @property
     def connection(self) -> ClientConnection:
-        """The socket itself."""
+        """Return the underlying connection."""
         assert self._connection is not None
         return self._connection
 
     async def __aenter__(self) -> Self:
         try:
-            # No deflate: what is measured and mutated here are our own frames.
+            # No deflate: frames are measured and mutated as they are.
             self._connection = await connect(
                 self._address, max_size=None, compression=None, ping_interval=None, proxy=None
             )
@@ -66,25 +66,25 @@ class SyncSocket:
         await self.connection.close()
 
     async def send(self, message: Message | str | bytes) -> None:
-        """Send a message, or text that may be none; SocketClosed when nobody listens any more."""
+        """Send a message, or text that may be malformed; SocketClosed when the connection is closed."""
         try:
             await self.connection.send(json.dumps(message) if isinstance(message, dict) else message)
         except websockets.ConnectionClosed as closed:
             raise _closed(closed) from None
 
     async def connect(self, **more: Any) -> Self:
-        """Say who is there."""
+        """Send Connect."""
         said = {"sessionId": self.session, "connectionCount": self._connections, "lastCloseReason": None, "clientTs": 0}
         await self.send({"type": "Connect", **said, **more})
         return self
 
     async def authenticate(self, base: int, token: str | None) -> None:
-        """Sign in, or out."""
+        """Sign in, or out without a token."""
         who = {"tokenType": "User", "value": token} if token else {"tokenType": "None"}
         await self.send({"type": "Authenticate", "baseVersion": base, **who})
 
     async def subscribe(self, base: int, **queries: Any) -> None:
-        """Add queries: `ask(0, q0=("counter:get", {"key": "a"}))`."""
+        """Add queries: `subscribe(0, q0=("counter:get", {"key": "a"}))`."""
         adds = [
             {"type": "Add", "queryId": int(name[1:]), "udfPath": path, "args": [args]}
             for name, (path, args) in queries.items()
@@ -92,11 +92,13 @@ class SyncSocket:
         await self.send({"type": "ModifyQuerySet", "baseVersion": base, "newVersion": base + 1, "modifications": adds})
 
     async def mutate(self, request: int, path: str, args: Message) -> None:
-        """Ask for a mutation; its response comes later."""
+        """Request a mutation; `response` waits for its answer."""
         await self.send({"type": "Mutation", "requestId": request, "udfPath": path, "args": [args]})
 
     async def receive(self, fits: Callable[[Message], bool] = lambda _: True, within: float = 15.0) -> Message:
-        """The next message that fits; SocketClosed at the end of the line, TimeoutError when none comes in time."""
+        """Return the next message that fits; SocketClosed when the connection closes first, TimeoutError after `within`
+        seconds.
+        """
         async with asyncio.timeout(within):
             while True:
                 try:
@@ -108,11 +110,11 @@ class SyncSocket:
                     return message
 
     async def response(self, request: int) -> Message:
-        """The response to a request."""
+        """Return the response to a request."""
         return await self.receive(lambda m: m["type"].endswith("Response") and m["requestId"] == request)
 
     async def transition(self, query_set: int) -> Message:
-        """The transition that takes in that query set."""
+        """Return the Transition that covers that version of the query set."""
         return await self.receive(lambda m: m["type"] == "Transition" and m["endVersion"]["querySet"] >= query_set)
 
 

@@ -1,7 +1,7 @@
 """A whole daysong in a test: the real app on a real database, with the vendors' sandbox, in one process.
 
-Nothing is faked but the network between the parts: the vendor clients, the callbacks and the people all speak HTTP to
-ASGI apps. The clock stands still until a test moves it.
+Only the network between the parts is replaced: the vendor clients, the callbacks and the people all speak HTTP to ASGI
+apps. The clock stands still until a test moves it.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ HASH_KEY = "a-hash-key-for-tests"
 
 
 def functions() -> list[Function]:
-    """Every function of the product, by name."""
+    """Return every function of the product, by name."""
     return list(Registry(SURFACE))
 
 
 def public_functions() -> list[Function]:
-    """Every function anybody may call, by name."""
+    """Return every public function, by name."""
     return [function for function in functions() if function.public]
 
 
 class FunctionError(Exception):
-    """What a client is told when a function fails: the message, and the data of an expected failure."""
+    """The error a client receives when a function fails: the message, and the data of an expected failure."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         super().__init__(answer["errorMessage"])
@@ -69,14 +69,14 @@ class FunctionError(Exception):
 
     @property
     def code(self) -> str | None:
-        """The code of an expected failure."""
+        """Return the code of an expected failure."""
         return self.data["code"] if self.data else None
 
 
 class World:
     """An app and everything around it; see the fixtures `world`, `alice`, `bob`, `charlie` and `nobody`.
 
-    With a `port`, it is served there too, so that other processes can be part of it. Suno hums, which takes no time,
+    With a `port`, it is also served there, so that other processes can take part. Suno hums, which takes no time,
     unless it is given a composer.
     """
 
@@ -118,7 +118,7 @@ class World:
         return settings.load(given | environ, surroundings.with_sandbox(self.sandbox, environ))
 
     def environ(self) -> dict[str, str]:
-        """The environment for another process that is part of this world; needs a `port`."""
+        """Return the environment for another process that takes part in this world; needs a `port`."""
         return {
             **os.environ,
             **surroundings.with_sandbox(self.sandbox, {}),
@@ -162,7 +162,7 @@ class World:
         await self.app.close()
 
     async def person(self, name: str) -> Person:
-        """Somebody with that name, signed in and known."""
+        """Return a signed-in person of that name with an account."""
         who = {"sub": f"user_{name}", "email": f"{name}@example.test", "name": name.title(), "ttl": 365 * 86400}
         token = (await self.http.post("/sandbox/clerk/sign-in", json=who)).raise_for_status().json()["jwt"]
         person = Person(self, {"Authorization": f"Bearer {token}"})
@@ -170,60 +170,60 @@ class World:
         return person
 
     def acting_as(self, clerk_id: str, email: str | None = None, name: str | None = None) -> Caller:
-        """The caller of an admin who acts as that Clerk user."""
+        """Return the caller of an admin who acts as that Clerk user."""
         return Caller(subject=clerk_id, email=email, name=name, is_admin=True)
 
     async def steer(self, vendor: str, what: str, **how: Any) -> Any:
-        """Have something happen at a vendor."""
+        """POST to a control endpoint of a vendor's sandbox."""
         return (await self.http.post(f"/sandbox/{vendor}/{what}", json=how)).raise_for_status().json()
 
     async def fault(self, vendor: str, **faults: Any) -> None:
-        """Tell a vendor to misbehave; without faults, to be well again."""
+        """Set a vendor's faults; none clears them."""
         (await self.http.post(f"/sandbox/{vendor}/faults", json=faults)).raise_for_status()
 
     async def asked(self, vendor: str, path: str = "") -> list[dict[str, Any]]:
-        """What a vendor was asked, oldest first: method, path, body, time."""
+        """Return the requests a vendor received, oldest first: method, path, body, time."""
         calls = (await self.http.get(f"/sandbox/{vendor}/log")).raise_for_status().json()
         return [call for call in calls if path in call["path"]]
 
     async def buys(self, act: str, who: str, **more: Any) -> None:
-        """Something happens at RevenueCat, such as `purchase` or `cancel`; its webhooks go out when all is settled."""
+        """Perform an act at RevenueCat, such as `purchase` or `cancel`; `settle` delivers its webhooks."""
         details = {"appUserId": who, **more}
         (await self.http.post(f"/sandbox/revenuecat/{act}", json=details)).raise_for_status()
 
     async def settle(self) -> None:
-        """Run all due jobs and let the vendors deliver, until nothing is left to do now."""
+        """Run all due jobs and deliver all webhooks, until nothing is left to do now."""
         await self.sandbox.settle()
         while await self.app.worker.drain(until=None, clock=self.clock):
             await self.sandbox.settle()
 
     async def pass_time(self, by: timedelta) -> None:
-        """Let time pass: every job and every cron on the way runs at its moment, then the vendors deliver."""
+        """Advance the clock: every job and cron on the way runs at its moment, then the vendors deliver."""
         await self.app.worker.drain(until=self.clock.now() + by, clock=self.clock)
         await self.settle()
 
 
 class Person:
-    """Somebody with an app: calls functions over HTTP with their own authorization."""
+    """A user with an app: calls functions over HTTP with their own authorization."""
 
     def __init__(self, world: World, headers: dict[str, str]) -> None:
         self._world = world
         self.headers = headers
 
     async def query(self, path: str, **args: Any) -> Any:
-        """The value of a query; FunctionError when it fails."""
+        """Return the value of a query; FunctionError when it fails."""
         return await self.call("query", path, args)
 
     async def mutation(self, path: str, **args: Any) -> Any:
-        """The value of a mutation; FunctionError when it fails."""
+        """Return the value of a mutation; FunctionError when it fails."""
         return await self.call("mutation", path, args)
 
     async def action(self, path: str, **args: Any) -> Any:
-        """The value of an action; FunctionError when it fails."""
+        """Return the value of an action; FunctionError when it fails."""
         return await self.call("action", path, args)
 
     async def call(self, kind: str, path: str, args: Any) -> Any:
-        """The value of a function called as `kind`; FunctionError when it fails."""
+        """Return the value of a function called as `kind`; FunctionError when it fails."""
         answer = await self._world.http.post(
             f"/api/{kind}",
             json={"path": path, "args": args, "format": "json"},
@@ -237,14 +237,16 @@ class Person:
         return said["value"]
 
     def _assert_documented(self, path: str, code: str | None) -> None:
-        """Documents list a function's codes as `kernel/functions/raised.py` finds them: it raises no others."""
+        """Check that `kernel/functions/raised.py`, from which documents are generated, finds this code for the
+        function.
+        """
         function = self._world.app.runtime.registry.named(canonical(path))
         if code is not None and function is not None:
             documented = {*codes_of(function.handler), *codes_of(function.settled_by or function.handler)}
-            assert code in documented | ANYWHERE, f"{path} fails with {code}, which no document says"
+            assert code in documented | ANYWHERE, f"{path} fails with {code}, which its documentation does not list"
 
     async def song(self, content: str = "I walked home in the rain and called my sister", **more: Any) -> Any:
-        """A finished song of a new entry, as the playlist shows it."""
+        """Create an entry, make its song, and return the finished song as the playlist shows it."""
         await self.action("music:startDiaryMusicGeneration", content=content, **more)
         await self._world.settle()
         return (await self.query("music:listPlaylistMusic"))[0]

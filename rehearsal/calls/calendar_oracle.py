@@ -1,8 +1,8 @@
-"""What the calendar of calls must say, found by looking at a clock on every minute, and a comparison with what it says.
+"""Compute the occurrences of calls from a local clock read minute by minute, and compare the calendar with them.
 
-The oracle knows nothing of gaps, folds and offsets: it walks from minute to minute, reads the local clock (of the
-standard library's zoneinfo, on the pinned database), and notes when each local minute is first seen. What is never
-seen was skipped: the first minute seen after it stands in for it. A date of which no minute is seen is none.
+The oracle knows nothing of gaps, folds and offsets: it walks from minute to minute, reads the local clock (the standard
+library's zoneinfo on the pinned database), and notes when each local minute is first seen. A local minute that is never
+seen was skipped: the first minute seen after it takes its place. A date without any minute does not occur.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 MICROSECOND = timedelta(microseconds=1)
 
-# How far from a change of the clock a comparison begins and ends: each weekday is on both sides of it.
+# A comparison covers this many days before and after a change of the clock, so that each weekday is on both sides.
 DAYS_AROUND = 8
 
 
 @functools.cache
 def pinned(timezone: str) -> ZoneInfo:
-    """A zone of the package tzdata, as the standard library reads it."""
+    """Return a zone from the package tzdata, as the standard library reads it."""
     file = importlib.resources.files("tzdata").joinpath("zoneinfo", *timezone.split("/"))
     with file.open("rb") as data:
         return ZoneInfo.from_file(data, key=timezone)
 
 
 def moment(minute: int) -> datetime:
-    """The moment of a minute since 1970."""
+    """Return the datetime of a minute since 1970."""
     return EPOCH + timedelta(minutes=minute)
 
 
 def offset(zone: ZoneInfo, minute: int) -> int:
-    """By how many minutes the clock there is ahead of UTC at a minute since 1970."""
+    """Return by how many minutes local time is ahead of UTC at a minute since 1970."""
     ahead = datetime.fromtimestamp(minute * 60, zone).utcoffset()
     assert ahead is not None
     return _whole_minutes(ahead)
@@ -58,9 +58,9 @@ def _whole_minutes(ahead: timedelta) -> int:
 
 
 class Walk:
-    """A zone's clock, read on every minute from one date to another, and three days beyond each.
+    """A zone's clock, read at every minute from one date to another, and three days beyond each.
 
-    changes  the first minute (of those since 1970) after each change of the clock
+    changes  the first minute (since 1970) after each change of the clock
     """
 
     def __init__(self, timezone: str, first: date, last: date) -> None:
@@ -78,7 +78,7 @@ class Walk:
             before = after
         self._base = int(shown.min())
         seen = np.full(int(shown.max()) - self._base + 1, -1)
-        # From the last to the first, so that the first stays.
+        # From last to first, so that the first one stays.
         seen[shown[::-1] - self._base] = np.arange(end - 1, start - 1, -1)
         self._was_seen = seen >= 0
         places = np.where(self._was_seen, np.arange(len(seen)), len(seen))
@@ -96,7 +96,7 @@ class Walk:
             last = ahead
 
     def occurrences(self, local_minutes: int, first: int, last: int) -> list[tuple[int, int]]:
-        """The dates (days since 1970) from one to another that there are, each with its minute since 1970."""
+        """Return the existing dates (days since 1970) in a range, each with its minute since 1970."""
         found = []
         for day in range(max(first, self.first), min(last, self.last) + 1):
             midnight = day * DAY - self._base
@@ -106,25 +106,25 @@ class Walk:
 
 
 class Tally(NamedTuple):
-    """How much was compared."""
+    """Counts of what was compared."""
 
     zones: int = 0
     changes: int = 0
     calls: int = 0
 
     def plus(self, other: Tally) -> Tally:
-        """Both together."""
+        """Return the sum of both."""
         return Tally(self.zones + other.zones, self.changes + other.changes, self.calls + other.calls)
 
 
 class Disagreement(AssertionError):
-    """The calendar says something else than the clock on the wall."""
+    """The calendar and the local clock differ."""
 
 
 def compare(timezone: str, occurrences: list[tuple[int, int]], local_minutes: int, masks: Iterable[int]) -> int:
-    """Go from each occurrence to the next; how often the calendar was asked. Disagreement.
+    """Step from each occurrence to the next; return the number of calls to the calendar. Raises Disagreement.
 
-    It is asked at an occurrence itself; of every day, also just before the next one.
+    It is called at each occurrence; for an every-day mask, also just before the next one.
     """
     calls = 0
     weekdays = [(1 << (day + EPOCH_ORDINAL) % WEEK, moment(minute)) for day, minute in occurrences]
@@ -140,7 +140,7 @@ def compare(timezone: str, occurrences: list[tuple[int, int]], local_minutes: in
 
 
 def times_around(walk: Walk, change: int) -> list[int]:
-    """The times of day that a change of the clock may trouble: its own, before and after it, and those between."""
+    """Return the times of day a change of the clock may affect: its own, before and after it, and those between."""
     before, after = change - 1 + offset(walk.zone, change - 1), change + offset(walk.zone, change)
     first, last = min(before + 1, after), max(before + 1, after)
     troubled = {first - 1, first, first + 1, (first + last) // 2, last - 1, last, last + 1}
@@ -150,15 +150,15 @@ def times_around(walk: Walk, change: int) -> list[int]:
 def check(
     timezones: Sequence[str], first: date, last: date, *, masks: Sequence[int], times: Sequence[int]
 ) -> Tally:  # fmt: skip
-    """Compare the calendar with the clock: each day, every mask through two weeks and around every change.
+    """Compare the calendar with the clock: each day, every mask for two weeks and around every change.
 
-    The zones are names of one: of any but the first, only a few days are compared. Disagreement.
+    The names are aliases of one zone: for all but the first, only a few days are compared. Raises Disagreement.
     """
     walk = Walk(timezones[0], first, last)
     calls = 0
     for time in times:
         calls += compare(timezones[0], walk.occurrences(time, walk.first, walk.last), time, [calendar.EVERY_DAY])
-        # Two weeks and a day have every weekday twice.
+        # Two weeks and a day contain every weekday twice.
         calls += compare(timezones[0], walk.occurrences(time, walk.first, walk.first + 14), time, masks)
     for change in walk.changes:
         day = change // DAY
@@ -173,7 +173,7 @@ def check(
 
 
 def zones() -> list[list[str]]:
-    """Every zone there is, also those that nobody may choose; with each its other names."""
+    """Return every zone with its aliases, including zones that users cannot choose."""
     folder = importlib.resources.files("tzdata")
     found: dict[bytes, list[str]] = {}
     for name in sorted(folder.joinpath("zones").read_text().split()):

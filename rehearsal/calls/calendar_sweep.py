@@ -17,7 +17,7 @@ PROGRESS = 25
 
 
 def sweep(names: list[str]) -> tuple[Tally, str | None]:
-    """One zone under all its names; and what was wrong, if anything was."""
+    """Compare one zone under all its names; return the tally and the first disagreement, if any."""
     try:
         return check(names, FIRST, LAST, masks=EVERY_MASK, times=TIMES), None
     except Disagreement as error:
@@ -25,7 +25,7 @@ def sweep(names: list[str]) -> tuple[Tally, str | None]:
 
 
 def main() -> None:
-    """Sweep on all cores, say how far it is, and end with 1 if anything disagreed."""
+    """Sweep on all cores, print progress, and exit with 1 if any zone disagrees."""
     every, started, total, wrong = zones(), time.monotonic(), Tally(), 0
     with ProcessPoolExecutor(os.cpu_count()) as processes:
         for done, (tally, error) in enumerate(processes.map(sweep, every), start=1):

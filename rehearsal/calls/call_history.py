@@ -1,4 +1,4 @@
-"""Call settings as people save them, what has become of their numbers, and calls put straight into the database."""
+"""Call settings as users save them, consent states of their numbers, and calls inserted into the database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from daysong.features.phone_calls.numbers import number_hash
 from rehearsal.world import FunctionError, Person, World
 
 NUMBER, OTHER = "+12025550123", "+442079460123"
-# Where it is not night when it is noon in a world.
+# A zone where it is not night at a world's noon.
 SETTINGS = {
     "phoneE164": NUMBER,
     "timezone": "Europe/London",
@@ -20,7 +20,7 @@ SETTINGS = {
 
 STATUSES = ("completed", "failed", "canceled", "started", "scheduled")
 
-# $1 whose (Clerk id), $2 how many, $3 now, $4 the status, $5 a pause. Call number n was due n hours and the pause ago.
+# $1 Clerk id, $2 count, $3 now, $4 status, $5 an interval. Call n was due n hours and the interval ago.
 JOBS = """
     insert into call_jobs (id, user_id, settings_id, scheduled_for, status, asked_at, number_hash, with_consent,
                            vapi_call_id, error_code, error_message, created_at, updated_at, ended_at)
@@ -42,38 +42,38 @@ SESSIONS = """
 
 
 async def wants_calls(person: Person, **more: Any) -> Any:
-    """Somebody saves call settings: at half past seven in London every day, unless otherwise said."""
+    """Save call settings: half past seven in London every day by default."""
     return await person.mutation("callSettings:upsertCallSettings", **{**SETTINGS, **more})
 
 
 async def had_calls(world: World, person: str, count: int, status: str = "completed") -> None:
-    """Somebody who has call settings has had that many calls, one an hour; the newest an hour ago, if completed.
+    """Insert this many calls, one an hour, for a person with call settings; the newest an hour ago, if completed.
 
-    Those of each other status are some minutes older.
+    Calls of each other status are some minutes older.
     """
     pause = timedelta(minutes=STATUSES.index(status))
     await world.db.pool.execute(JOBS, f"user_{person}", count, world.clock.now(), status, pause)
 
 
 async def has_talked(world: World, person: str, count: int) -> None:
-    """Somebody has had that many talks, one an hour, the newest an hour ago."""
+    """Insert this many talks, one an hour, the newest an hour ago."""
     await world.db.pool.execute(SESSIONS, f"user_{person}", count, world.clock.now())
 
 
 async def settings_of(person: Person) -> dict[str, Any]:
-    """Somebody's call settings, as their profile shows them."""
+    """Return the person's call settings, as the profile shows them."""
     found: dict[str, Any] = (await person.query("users:getUserProfile"))["callSettings"]
     return found
 
 
 async def standing(person: Person) -> tuple[Any, Any, bool]:
-    """Whether the person on somebody's number has agreed, why nobody is called, and whether a call is due."""
+    """Return the consent for the person's number, why calls are off, and whether a call is due."""
     found = await settings_of(person)
     return found["consent"], found.get("pausedReason"), "nextRunAtUTC" in found
 
 
 async def refused(person: Person, **more: Any) -> str | None:
-    """The code with which settings are refused."""
+    """Return the error code with which settings are refused."""
     try:
         saved = await wants_calls(person, **more)
     except FunctionError as error:
@@ -82,7 +82,7 @@ async def refused(person: Person, **more: Any) -> str | None:
 
 
 async def wants_none(world: World, number: str = NUMBER) -> None:
-    """The person on a number wants no calls."""
+    """Record that the holder of a number opted out of calls."""
     await world.db.pool.execute(
         """insert into phone_numbers (number_hash, refused_at, updated_at) values ($1, $2, $2)
            on conflict (number_hash) do update set refused_at = $2""",
@@ -91,7 +91,7 @@ async def wants_none(world: World, number: str = NUMBER) -> None:
 
 
 async def was_tried(world: World, times: int, number: str = NUMBER) -> None:
-    """A number was called so often without consent."""
+    """Record this many calls to a number without consent."""
     await world.db.pool.execute(
         """insert into phone_numbers (number_hash, tries, last_try_at, last_try_on, updated_at)
            values ($1, $2, $3, $4, $3)""",
@@ -100,7 +100,7 @@ async def was_tried(world: World, times: int, number: str = NUMBER) -> None:
 
 
 async def agrees(world: World, name: str, consent: str = "granted") -> None:
-    """The person on somebody's number has agreed, or has said no."""
+    """Record the consent, or refusal, of the holder of the person's number."""
     await world.db.pool.execute(
         """update call_settings s set consent = $2, consent_at = $3, consent_session_id = 'talk_1',
              paused_reason = case when $2 = 'refused' then 'refused' end,

@@ -1,4 +1,4 @@
-"""Many people who are to be called, put into the database at once."""
+"""Insert many users with due calls at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ZONES = ["America/New_York", "Europe/London", "Asia/Tokyo", "Australia/Sydney", 
 
 
 async def insert_due_settings(db: asyncpg.Pool, people: int, due: datetime, zones: Sequence[str] = ZONES) -> None:
-    """That many people in these zones whose call is due at that moment, and then on a Sunday; all have agreed."""
+    """Insert this many users in these zones, with consent, whose call is due at that moment and then on Sundays."""
     async with db.acquire() as connection, connection.transaction():
         await connection.execute("set local statement_timeout = 0")
         await connection.execute(
@@ -37,7 +37,7 @@ async def insert_due_settings(db: asyncpg.Pool, people: int, due: datetime, zone
 
 
 async def summary(db: asyncpg.Pool) -> Any:
-    """How many jobs there are, how many occurrences have two, and how many people have a job and a next call."""
+    """Return how many jobs exist, how many occurrences have two, and how many users have a job and a next call."""
     return await db.fetchrow(
         """select (select count(*) from call_jobs) as jobs,
              (select count(*) from (select from call_jobs group by settings_id, scheduled_for having count(*) > 1) t)

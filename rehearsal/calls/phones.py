@@ -1,4 +1,4 @@
-"""People with phones, in a test: who wants to be called, how they answer, and how often it rang."""
+"""Callees in a test: their settings, how they answer, and how often their phone rang."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ROOM = "service/vapi/executor"
 
 
 def noon_at(moment: datetime) -> str:
-    """A time zone where it is between noon and one at that moment: no quiet hour, whatever the time is here."""
+    """Return a time zone where it is between noon and one at that moment, so outside quiet hours."""
     return f"Etc/GMT{moment.hour - 12:+}"
 
 
 async def wants_calls(person: Person, number: str = ALICES, at: str = "20:00", **more: Any) -> str:
-    """Have somebody called every day at that time in UTC, if nothing else is said; the id of the settings."""
+    """Schedule a daily call at that time (UTC by default); return the id of the settings."""
     wanted = {"timezone": "UTC", "cadence": "daily", "active": True, **more}
     saved = await person.mutation("callSettings:upsertCallSettings", phoneE164=number, timeOfDay=at, **wanted)
     settings_id: str = saved["settingsId"]
@@ -26,7 +26,7 @@ async def wants_calls(person: Person, number: str = ALICES, at: str = "20:00", *
 
 
 async def has_agreed(world: World, number: str = ALICES) -> None:
-    """The person on that number has agreed to be called, some time ago."""
+    """Record that the holder of the number consented some time ago."""
     agreed = await world.db.pool.execute(
         "update call_settings set consent = 'granted', consent_at = $2 where phone_e164 = $1", number, world.clock.now()
     )
@@ -34,20 +34,20 @@ async def has_agreed(world: World, number: str = ALICES) -> None:
 
 
 async def answers(world: World, how: str, number: str = ALICES, **more: Any) -> None:
-    """Whoever is on that number will answer calls like this; see daysong/sandbox/vapi/api.py."""
+    """Set how calls to that number are answered; see daysong/sandbox/vapi/api.py."""
     await world.steer("vapi", "people", number=number, answers=how, **more)
 
 
 async def rings(world: World) -> list[Any]:
-    """Every time a phone rang: of which job, and at which number."""
+    """Return every ring of a phone: its job and its number."""
     found: list[Any] = (await world.http.get("/sandbox/vapi/rings")).raise_for_status().json()["rings"]
     return found
 
 
 async def until_due(world: World, at: str = "20:00", *, longer: timedelta = timedelta(minutes=3)) -> None:
-    """It becomes that time, in UTC, on this day or the next, and a little later; what is due then is done.
+    """Move the clock to just after the next occurrence of that time in UTC, and run what is due then.
 
-    The hours before it pass in one step: what was due in them is done late.
+    The hours before it pass in one step: jobs due in them run late.
     """
     hour, minute = map(int, at.split(":"))
     now = world.clock.now()

@@ -1,4 +1,4 @@
-"""The sandbox's telephone in a test: the real client that dials, and whoever is told of the calls."""
+"""The sandbox's VAPI in a test: the real client that dials, and an app that receives the webhooks."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FAST = CallPace(ringing=0.01, in_progress=0.02, ended=0.03, reported=0.04)
 
 
 class Telephone:
-    """The sandbox, the real client, and an app that is told.
+    """The sandbox, the real client, and an app that receives webhooks.
 
-    answers_with   the statuses the app answers webhooks with, the last one for good
-    says           what it answers to an assistant-request
-    headers, bodies  what it was sent
+    answers_with     the statuses the app returns for webhooks; the last one repeats
+    says             its answer to an assistant-request
+    headers, bodies  the requests it received
     """
 
     def __init__(self, data_dir: Path, now: datetime, *, live: bool = False) -> None:
@@ -59,44 +59,44 @@ class Telephone:
 
     @property
     def told(self) -> list[Told]:
-        """What the app was told, as the real reader reads it."""
+        """The webhooks as the real reader parses them."""
         return [parse_message(body) for body in self.bodies]
 
     @property
     def steps(self) -> list[str]:
-        """The same in short: a status, or the type of anything else."""
+        """The same in short: a status, or the type of any other message."""
         return [each.status if each.type == "status-update" and each.status else each.type for each in self.told]
 
     def raw(self, kind: str = "end-of-call-report") -> dict[str, Any]:
-        """The last message of a type, as it came."""
+        """Return the last message of a type, unparsed."""
         messages = [msgspec.json.decode(body)["message"] for body in self.bodies]
         found: dict[str, Any] = [each for each in messages if each["type"] == kind][-1]
         return found
 
     async def steer(self, what: str, **how: Any) -> Any:
-        """Have something happen."""
+        """POST to a control endpoint of the sandbox."""
         return (await self.http.post(what, json=how)).raise_for_status().json()
 
     async def look(self, what: str) -> Any:
-        """See what has happened."""
+        """GET a control endpoint of the sandbox."""
         return (await self.http.get(what)).raise_for_status().json()
 
     async def dial(self, assistant: dict[str, Any], *, number: str = SAM, job: str = "job_1") -> str:
-        """A call by the real client; its id."""
+        """Place a call with the real client; return its id."""
         asked = assistant | {"metadata": {"jobId": job, "userId": "user_1"}}
         return await self.vapi.call(number=number, assistant=asked, job_id=job)
 
     async def api(self, method: str, path: str, **request: Any) -> httpx2.Response:
-        """VAPI's API, by hand and with the key."""
+        """Send a request to VAPI's API directly, with the key."""
         headers = {"Authorization": f"Bearer {self.settings.api_key}"}
         return await self.http.request(method, path, headers=headers, **request)
 
     async def settle(self) -> None:
-        """Every call comes to its end, and is told of."""
+        """End every call and deliver its webhooks."""
         await self.sandbox.settle()
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close all clients."""
         await self.sandbox.close()
         await self.vapi.close()
         await self.http.aclose()

@@ -1,4 +1,4 @@
-"""A TCP proxy that can stop passing bytes on without closing anything: what a half-open connection looks like."""
+"""A TCP proxy that can stop forwarding bytes without closing anything, as in a half-open connection."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PIECE = 65536
 
 
 def proxy_to(database_url: str) -> FrozenProxy:
-    """A line to the server of a DSN whose host is the folder of a socket."""
+    """Return a proxy for the server of a DSN whose host is a socket's folder."""
     given = parse_qs(urlsplit(database_url).query)
     return FrozenProxy(f"{given['host'][0]}/.s.PGSQL.{given['port'][0]}")
 
 
 class FrozenProxy:
-    """A proxy before a server: `async with FrozenProxy(host, port) as line`, then connect to `proxy.port`.
+    """A proxy in front of a server: `async with FrozenProxy(host, port) as proxy`, then connect to `proxy.port`.
 
-    `port` of the server may be the path of a Unix socket. `freeze` silences what is connected, and with `also_new` what
-    connects later; bytes are still taken, so that no kernel notices anything.
+    `port` of the server may be the path of a Unix socket. `freeze` silences open connections, and with `also_new` later
+    ones; bytes are still read, so that no kernel notices anything.
     """
 
     def __init__(self, target: tuple[str, int] | str) -> None:
@@ -47,17 +47,17 @@ class FrozenProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def url(self, database_url: str) -> str:
-        """The DSN of a database by this line."""
+        """Return the DSN of a database through this proxy."""
         return f"postgresql://postgres@{HOST}:{self.port}{urlsplit(database_url).path}"
 
     def freeze(self, *, also_new: bool = False) -> None:
-        """Pass nothing on any more."""
+        """Stop forwarding."""
         for flowing in self._flowing:
             flowing.clear()
         self._new_flow = not also_new
 
     def thaw(self) -> None:
-        """Let new connections through again; the silent ones stay silent."""
+        """Forward new connections again; silenced ones stay silent."""
         self._new_flow = True
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

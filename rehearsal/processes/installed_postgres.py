@@ -38,11 +38,11 @@ class InstalledPostgres:
         self.port = port
 
     def url(self, database: str = "postgres", *, port: int | None = None) -> str:
-        """The DSN of a database, over TCP; `port` is that of what stands in front of the server, if anything does."""
+        """Return the DSN of a database over TCP; `port` is that of a pooler in front of the server, if any."""
         return f"postgresql://postgres@{HOST}:{port or self.port}/{database}"
 
     def create_database(self, name: str) -> None:
-        """Make an empty database."""
+        """Create an empty database."""
 
         async def create() -> None:
             connection = await asyncpg.connect(self.url())
@@ -54,7 +54,7 @@ class InstalledPostgres:
         asyncio.run(create())
 
     def run(self, program: str, *arguments: str) -> None:
-        """Run one of the server's programs as the account that owns the cluster; CalledProcessError when it fails."""
+        """Run a server program as the account that owns the cluster; CalledProcessError on failure."""
         account = server_account()
         subprocess.run(  # noqa: S603 - programs of the server, arguments of ours
             [self.programs / program, *arguments],
@@ -67,7 +67,7 @@ class InstalledPostgres:
 
 @contextmanager
 def running(programs: Path, **settings: str) -> Iterator[InstalledPostgres]:
-    """A server with an empty cluster, on a free port of this machine; stopped and deleted at the end."""
+    """Start a server with an empty cluster on a free local port; stop and delete it at the end."""
     folder = Path(tempfile.mkdtemp(prefix="daysong-postgres-"))
     account = server_account()
     if account is not None:

@@ -1,4 +1,4 @@
-"""Worker processes that are killed at a moment of a test's choice, and the worker that finds what they left."""
+"""Worker processes killed at a chosen step, and the worker that finishes the jobs they left."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Mortals:
         self._parent = parent
 
     async def die(self, environ: Mapping[str, str], boundary: int, function: str) -> bool:
-        """Let a worker live that is to die at that boundary of a job of that function; whether it did."""
+        """Run a worker that dies at that boundary of that function's job; return whether it did."""
         wanted = {"boundary": boundary, "function": function, "environ": environ}
         async with asyncio.timeout(NEVER):
             code = int(await asyncio.to_thread(self._ask, json.dumps(wanted).encode() + b"\n"))
@@ -46,7 +46,7 @@ class Mortals:
 
 @contextmanager
 def mortals() -> Iterator[Mortals]:
-    """Workers to be killed, for as long as this lasts."""
+    """Yield a source of workers to be killed."""
     command = [sys.executable, "-m", mortal_worker.__name__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:  # noqa: S603
         yield Mortals(parent)
@@ -54,7 +54,7 @@ def mortals() -> Iterator[Mortals]:
 
 
 async def schedule(world: World, handler: Callable[..., Awaitable[Any]], args: msgspec.Struct) -> None:
-    """Have a function run as a job, now."""
+    """Schedule a function as a job, now."""
 
     async def work(tx: Transaction) -> None:
         await world.app.runtime.queue.schedule(
@@ -65,7 +65,7 @@ async def schedule(world: World, handler: Callable[..., Awaitable[Any]], args: m
 
 
 async def let_another_worker_finish(world: World) -> None:
-    """It has become now. A second worker notices missing heartbeats, and runs what was left, as far as it is due."""
+    """Move the clock to now, and let a second worker notice missing heartbeats and run the jobs that are due."""
     world.clock.move_to(datetime.now(UTC))
     worker = Worker(world.app.runtime, (), heartbeat=timedelta(seconds=1))
     working = asyncio.create_task(worker.run_forever(world.settings.database_url or ""))

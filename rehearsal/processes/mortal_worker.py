@@ -3,13 +3,13 @@
     python -m rehearsal.processes.mortal_worker <boundary> [<function>]
     python -m rehearsal.processes.mortal_worker
 
-Settings come from the environment. It dies in the first job of that function it gets, else of the one that makes a
-song; whatever else it takes lies there until another worker finds it. A boundary lies before and after every
-transaction and every vendor call, and, in a job that is one transaction, before its commit too. Exit code SURVIVED says
-that the job ended before that boundary was reached.
+Settings come from the environment. It dies in its first job of that function, by default the one that makes a song;
+other jobs it claims stay claimed until another worker rescues them. A boundary lies before and after every transaction
+and every vendor call, and, in a job that is one transaction, before its commit too. Exit code SURVIVED means that the
+job ended before that boundary.
 
-Without arguments it has many children: each line on stdin, {"boundary": …, "function": …, "environ": …}, is one, and
-its exit code is printed. They need not import everything anew.
+Without arguments it forks: each line on stdin, {"boundary": …, "function": …, "environ": …}, starts one child, whose
+exit code is printed. Children need not import everything anew.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from daysong.kernel.time.clock import Clock
 
 SURVIVED = 42
 SONG = "musicActions:requestSunoGeneration"
-# Longer than any test: it takes over no other's job.
+# Longer than any test, so that it takes over no other worker's job.
 HEARTBEAT = timedelta(minutes=10)
 
 _doomed: ContextVar[bool] = ContextVar("doomed", default=False)
 
 
 class Fate:
-    """Counts the boundaries of one job, and ends the process at one of them as nothing else would: unwarned."""
+    """Counts the boundaries of one job, and kills the process at one of them with SIGKILL."""
 
     def __init__(self, boundary: int, function: str) -> None:
         self.function = function
@@ -51,14 +51,14 @@ class Fate:
         self._left = boundary
 
     def boundary(self) -> None:
-        """One more boundary was reached."""
+        """Count a boundary, and die if it is the chosen one."""
         if _doomed.get():
             self._left -= 1
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, step: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        """`step` with a boundary before and after it, however it ends."""
+        """Return `step` with a boundary before and after it, however it ends."""
 
         async def between(*args: Any, **named: Any) -> Any:
             self.boundary()
@@ -70,7 +70,7 @@ class Fate:
         return between
 
     def in_transactions(self, mutate: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        """`Runtime.mutate` with a boundary before and after it; one more before its commit when it is a whole job."""
+        """Wrap `Runtime.mutate` with a boundary before and after it, and before its commit if it is a whole job."""
 
         async def between(
             *args: Any, afterwards: Callable[[Transaction], Awaitable[None]] | None = None, **options: Any
@@ -98,12 +98,12 @@ class Vendor:
 
 
 class MortalWorker(Worker):
-    """Runs one job, and then leaves."""
+    """Runs one job, then exits."""
 
     fate: Fate
 
     async def run(self, job: Job, clock: Clock) -> None:
-        """Run the job that has a fate; leave any other where it is."""
+        """Run the job if it is the chosen one; leave any other claimed."""
         if job.function != self.fate.function or self.fate.begun:
             await asyncio.Event().wait()
         self.fate.begun = True
@@ -115,7 +115,7 @@ class MortalWorker(Worker):
 async def live(boundary: int, function: str, environ: Mapping[str, str]) -> None:
     """Work until death or the end of the job."""
     fate = Fate(boundary, function)
-    # The steps of a job are its transactions and its vendors' calls. To a type checker, a method is final.
+    # The steps of a job are its transactions and its vendor calls. To a type checker, a method is final.
     vendor = ActionContext.vendor
     setattr(ActionContext, "vendor", lambda self, kind: Vendor(vendor(self, kind), fate))  # noqa: B010
     setattr(Runtime, "mutate", fate.in_transactions(Runtime.mutate))  # noqa: B010
@@ -127,7 +127,7 @@ async def live(boundary: int, function: str, environ: Mapping[str, str]) -> None
 
 
 def have_children() -> None:
-    """One after the other, as stdin says."""
+    """Fork children one after another, as stdin says."""
     for line in sys.stdin:
         wanted = json.loads(line)
         child = os.fork()
@@ -139,7 +139,7 @@ def have_children() -> None:
 
 def _be_a_child(**wanted: Any) -> NoReturn:
     try:
-        # What it says is nothing its parent has to tell.
+        # The child's output must not mix with the exit codes its parent prints.
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (sys.stdin, sys.stdout):
             os.dup2(nowhere, stream.fileno())

@@ -1,4 +1,4 @@
-"""A real PgBouncer before a server, for tests."""
+"""A real PgBouncer in front of a server, for tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def program() -> str | None:
 
 @contextmanager
 def running(server: InstalledPostgres, mode: str, *, server_connections: int = 4) -> Iterator[int]:
-    """PgBouncer in that pool mode, with few connections to the server; its port. Stopped at the end."""
+    """Run PgBouncer in that pool mode, with few server connections; yield its port. Stopped at the end."""
     path = program()
     assert path is not None
     account, port = server_account(), free_port()

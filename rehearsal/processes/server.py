@@ -1,4 +1,4 @@
-"""`daysong serve` as processes of their own, and keys to sign people in with, for tests from outside."""
+"""`daysong serve` as separate processes, and keys that sign session tokens, for tests from outside."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEY_ID = "rehearsal-1"
 ADMIN_KEY = "an-admin-key-for-tests"
 NOWHERE = "http://127.0.0.1:9"
 STARTS_WITHIN = 40.0  # seconds
-# Our command line. Tests that run in the background inherit ignored signals, which a command of ours goes on ignoring.
+# The command line. Tests that run in the background inherit ignored signals, which a child process keeps ignoring.
 CODE = """
 import signal
 for number in (1, 2, 3):
@@ -40,11 +40,11 @@ DAYSONG = [sys.executable, "-c", CODE]
 
 
 class Keys:
-    """The keys of an issuer of session tokens, in a folder; those that are there already stay.
+    """The keys of an issuer of session tokens, in a folder; existing ones are kept.
 
-    jwks     the public half, as a server is told of it
-    private  the private half (PEM), for clients that sign by themselves
-    wrong    a private key nobody trusts
+    jwks     the public keys, as the server's settings name them
+    private  the private key (PEM), for clients that sign tokens themselves
+    wrong    a private key that is not trusted
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +62,7 @@ class Keys:
         self.wrong.write_bytes(_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048)))
 
     def token(self, subject: str, *, lasts: float = 3600, **claims: Any) -> str:
-        """A session token of that person, good for so many seconds; no two are the same."""
+        """Return a session token of that person, valid for so many seconds; no two are the same."""
         now = int(time.time())
         said = {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "iat": now, "exp": now + lasts, "jti": uuid.uuid4().hex}
         return jwt.encode(said | claims, self._key, algorithm="RS256", headers={"kid": KEY_ID})
@@ -75,7 +75,7 @@ def _pem(key: rsa.RSAPrivateKey) -> bytes:
 
 
 def settings_for(database_url: str, folder: Path, keys: Keys) -> dict[str, str]:
-    """An environment to serve in: test mode, people signed in by `keys`, vendors that cannot be reached."""
+    """Return an environment to serve in: test mode, tokens signed by `keys`, unreachable vendors."""
     return {
         **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}},
         "DATABASE_URL": database_url,
@@ -94,10 +94,10 @@ def settings_for(database_url: str, folder: Path, keys: Keys) -> dict[str, str]:
 
 
 class Server:
-    """A `daysong serve` process on a port of its own: `with Server(environ, folder) as server`.
+    """A `daysong serve` process on its own port: `with Server(environ, folder) as server`.
 
-    `module` is run in place of the command line, if given; `program` is a command line that is installed elsewhere.
-    What the process prints goes to a file in `folder`; `complaints` are the lines of it that should not be there.
+    `module` runs in place of the command line, if given; `program` is a command line installed elsewhere. Output goes to
+    a file in `folder`; `complaints` returns the lines of it that report errors.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Server:
         command += ["--port", str(self.port), "--processes", str(processes)]
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(  # noqa: S603 - ourselves
-                # A session of its own: several server processes are a group, and die together.
+                # A process session of its own: several server processes form a group and are killed together.
                 command, env=environ, stdin=stdin, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -131,7 +131,7 @@ class Server:
         self.stop()
 
     def wait(self) -> None:
-        """Until it answers; RuntimeError with what it printed when it ended, or never does."""
+        """Wait until it answers; RuntimeError with its output if it exits or never answers."""
         deadline = time.monotonic() + STARTS_WITHIN
         with httpx2.Client(base_url=self.origin, trust_env=False) as client:
             while time.monotonic() < deadline and self.process.poll() is None:
@@ -145,7 +145,7 @@ class Server:
         raise RuntimeError(self.log.read_text())
 
     def stop(self) -> None:
-        """End it as a deployment would; as the last resort, by force."""
+        """Stop it with SIGTERM, and with SIGKILL if that takes too long."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -154,21 +154,21 @@ class Server:
                 self.kill()
 
     def kill(self) -> None:
-        """End it and its workers without any warning."""
+        """Kill it and its workers with SIGKILL."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(20)
 
     def workers(self) -> list[int]:
-        """The ids of the processes that serve: of several, or of the only one."""
+        """Return the ids of the serving processes: of several, or of the only one."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()] or [self.process.pid]
 
     def complaints(self) -> list[str]:
-        """Lines of its log that tell of something nobody expected: errors, tracebacks, warnings of Python."""
+        """Return unexpected lines of its log: errors, tracebacks, Python warnings."""
         lines = re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text(errors="replace")).splitlines()
         unexpected = re.compile(
             r"Traceback|\[error|\[critical|\[warning|\bERROR\b|Exception|never (retrieved|awaited)|RuntimeWarning"
         )
-        # Tests show wrong keys on purpose.
+        # Tests send wrong keys on purpose.
         return [line for line in lines if unexpected.search(line) and "wrong admin key" not in line]

@@ -1,8 +1,8 @@
-"""A server process that measures how long its loop is held, and how large it is: see `Watched`, which starts one.
+"""A server process that measures how long its loop is held, and its memory; `Watched` starts one.
 
 For each file named on its standard input it writes there the most CPU seconds that the loop's thread has spent between
-two beats of a timer since the file before, and its resident memory. It is CPU time because a busy machine makes any
-process wait.
+two beats of a timer since the previous file, and its resident memory. It measures CPU time because any process waits on
+a busy machine.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Figures(NamedTuple):
-    """What a server was seen to use since it was last asked: seconds of CPU at a stretch, and bytes resident now."""
+    """What a server used since the last figures: the longest stretch of CPU seconds, and resident bytes now."""
 
     held: float
     resident: int
 
 
 class Watched(Server):
-    """Such a process, on a port of its own: `with Watched(environ, folder) as server`."""
+    """Such a process on its own port: `with Watched(environ, folder) as server`."""
 
     def __init__(self, environ: dict[str, str], folder: Path) -> None:
         super().__init__(environ, folder, "watched", module="rehearsal.processes.watched_server", stdin=subprocess.PIPE)
@@ -50,7 +50,7 @@ class Watched(Server):
         self.process.stdin.close()
 
     def figures(self) -> Figures:
-        """What it used since the last time."""
+        """Return what it used since the last time."""
         figures = self.log.with_suffix(".figures")
         figures.unlink(missing_ok=True)
         assert self.process.stdin is not None
@@ -80,7 +80,7 @@ class Watch:
         self._loop.call_later(BEAT, self._beat)
 
     def tell(self) -> None:
-        """Write the figures where the next line says, and begin anew."""
+        """Write the figures to the file named by the next line, and start again."""
         name = sys.stdin.readline().strip()
         if not name:
             self._loop.remove_reader(sys.stdin.fileno())
