@@ -96,7 +96,7 @@ def settings_for(database_url: str, folder: Path, keys: Keys) -> dict[str, str]:
 class Server:
     """A `daysong serve` process on its own port: `with Server(environ, folder) as server`.
 
-    `module` runs in place of the command line, if given; `program` is a command line installed elsewhere. Output goes to
+    `module` runs in place of the command line, if given; `program` is a command line elsewhere. Output goes to
     a file in `folder`; `complaints` returns the lines of it that report errors.
     """
 
