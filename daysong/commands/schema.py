@@ -22,9 +22,9 @@ HEAD = """# Schema
 Written by `daysong schema > docs/SCHEMA.md`; a test fails when it is out of date. The source is
 `daysong/migrations/`, which also has the functions and the reasons for indexes.
 
-Times are `timestamptz`. Ids are text that shows its kind (`diary_…`) and sorts by time. Checks are shown as PostgreSQL
-keeps them, without casts of constants. The migration runner's `schema_migrations`, the job queue's tables (`pgqueuer…`)
-and the tables of the functions for testing clients are left out.
+`null` marks columns that may be null. Ids are text that shows its kind (`diary_…`) and sorts by time. Checks are shown
+as PostgreSQL keeps them, without casts of constants. The migration runner's `schema_migrations`, the job queue's tables
+(`pgqueuer…`) and the tables of the functions for testing clients are left out.
 """
 
 # The tables in the order of this document. One that is not named here comes last, under OTHERS.

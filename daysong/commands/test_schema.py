@@ -11,6 +11,7 @@ from daysong.commands.schema import OTHERS, document, plain
 from daysong.embedded.server import EmbeddedPostgres
 from daysong.kernel.database.migrations import migrate
 from rehearsal.databases import create_database
+from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +34,29 @@ async def test_the_document_is_what_the_migrations_make(database_server: Embedde
     assert DOCUMENT.read_text(encoding="utf-8") == found, "run: daysong schema > docs/SCHEMA.md"
     assert f"## {OTHERS}" not in found, "name the new table in SUBJECTS of commands/schema.py"
     assert [row["relname"] for row in bare] == [], "`comment on table` says what a table is for"
+
+
+async def test_constraints_of_several_columns_are_named_for_what_holds(world: World) -> None:
+    """PostgreSQL's own names for these (call_jobs_check2) tell nothing when one is violated."""
+    unnamed = await world.db.pool.fetch(
+        """select conname from pg_constraint
+           where contype = 'c' and conname ~ ('^' || conrelid::regclass || '_check[0-9]*$')"""
+    )
+    assert [row["conname"] for row in unnamed] == []
+
+
+async def test_no_index_is_the_beginning_of_another(world: World) -> None:
+    """Each index costs every write; one whose columns another begins with finds nothing that the other does not."""
+    redundant = await world.db.pool.fetch(
+        """select shorter.indexrelid::regclass::text as name
+           from pg_index shorter join pg_index longer using (indrelid)
+           join pg_class a on a.oid = shorter.indexrelid join pg_class b on b.oid = longer.indexrelid
+           where a.oid <> b.oid and a.relam = b.relam and a.relname !~ '^pgqueuer'
+             and shorter.indrelid in (select oid from pg_class where relnamespace = 'public'::regnamespace)
+             and num_nonnulls(shorter.indpred, shorter.indexprs, longer.indpred, longer.indexprs) = 0
+             and not shorter.indisunique and longer.indkey::text || ' ' like shorter.indkey::text || ' %'"""
+    )
+    assert [row["name"] for row in redundant] == []
 
 
 @pytest.mark.parametrize(
