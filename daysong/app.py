@@ -26,7 +26,7 @@ from daysong.kernel.live import Live
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import Clock, MovableClock, SystemClock
 from daysong.surface import SURFACE
-from daysong.transport import schedule, testing_functions, testing_mode
+from daysong.transport import added_functions, schedule, testing_mode
 from daysong.transport.callers.auth import Authenticator
 from daysong.transport.callers.gate import Gate
 from daysong.transport.http import app as http
@@ -92,7 +92,9 @@ class App:
         self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock, line=line("clerk"))
         self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock, line=line("revenuecat"))
         self._vapi = Vapi(settings.vapi, transport=transport, clock=clock, line=line("vapi"))
-        registry = Registry((*SURFACE, *testing_functions.modules_for(settings)))
+        self._added = added_functions.load(settings)
+        product = Registry(SURFACE)
+        registry = Registry((*SURFACE, *self._added.MODULES)) if self._added else product
         self.runtime = Runtime(
             settings=settings,
             registry=registry,
@@ -121,6 +123,7 @@ class App:
         )
         self.asgi: Litestar = http.create(
             self.runtime,
+            documented=product,
             verifier=self._verifier,
             files=self.files,
             webhooks=[
@@ -150,8 +153,8 @@ class App:
             # In a thread: the first call that schedules a job must not hold up the others.
             await asyncio.to_thread(job_queue.load)
             await self.database.open()
-            if testing_functions.modules_for(self.settings):
-                await testing_functions.create_tables(self.database)
+            if self._added is not None:
+                await self._added.create_tables(self.database)
 
     async def close(self) -> None:
         """Let go of the database and the vendors, when the last one asks."""

@@ -16,7 +16,7 @@ import pytest
 from daysong.kernel.functions.arguments import LARGEST
 from daysong.kernel.limits.declarations import INBOUND
 from rehearsal.hostile_clients import HANDSHAKE, hostile_clients
-from rehearsal.processes.server import Keys
+from rehearsal.processes.server import NO_TEST_MODE, Keys
 from rehearsal.processes.watched_server import Watched
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -61,7 +61,10 @@ def watched(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     secrets = {"REVENUECAT_WEBHOOK_SECRET": SECRET, "VAPI_WEBHOOK_SECRET": SECRET}
     # What is asked here in a minute would be refused for its number.
     rates = {f"LIMIT_{name.upper()}": "off" for name in INBOUND}
-    with Watched(environ | secrets | rates | {"DAYSONG_TEST": ""}, tmp_path_factory.mktemp("watched")) as server:
+    with Watched(
+        environ | secrets | rates | NO_TEST_MODE,
+        tmp_path_factory.mktemp("watched"),
+    ) as server:
         yield server
 
 

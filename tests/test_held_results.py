@@ -14,7 +14,7 @@ import pytest
 
 from daysong.kernel.limits.declarations import INBOUND
 from rehearsal.library import FILL, TIMED
-from rehearsal.processes.server import Keys
+from rehearsal.processes.server import NO_TEST_MODE, Keys
 from rehearsal.processes.watched_server import Watched
 from rehearsal.sync_socket import SyncSocket
 
@@ -28,7 +28,7 @@ TRIES = 3
 def watched(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A server as in production."""
     rates = {f"LIMIT_{name.upper()}": "off" for name in INBOUND}
-    with Watched(environ | rates | {"DAYSONG_TEST": ""}, tmp_path_factory.mktemp("results")) as server:
+    with Watched(environ | rates | NO_TEST_MODE, tmp_path_factory.mktemp("results")) as server:
         yield server
 
 

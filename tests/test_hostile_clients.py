@@ -14,7 +14,7 @@ import pytest
 from daysong.kernel.functions.arguments import LARGEST
 from daysong.kernel.limits.declarations import INBOUND
 from rehearsal.hostile_clients import HostileClients, hostile_clients
-from rehearsal.processes.server import Keys
+from rehearsal.processes.server import NO_TEST_MODE, Keys
 from rehearsal.processes.watched_server import Watched
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -27,7 +27,7 @@ ENTRIES, LETTERS = 80, 40_000
 def watched(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A server as in production, but for the rates: strangers with patience keep below them."""
     rates = {f"LIMIT_{name.upper()}": "off" for name in INBOUND}
-    with Watched(environ | rates | {"DAYSONG_TEST": ""}, tmp_path_factory.mktemp("strangers")) as server:
+    with Watched(environ | rates | NO_TEST_MODE, tmp_path_factory.mktemp("strangers")) as server:
         yield server
 
 

@@ -182,6 +182,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     environment: Literal["development", "production"]
     test_mode: bool
+    test_functions: str | None = None
     data_dir: Path
     database_url: str | None
     database_direct_url: str | None = None
@@ -459,6 +460,7 @@ def _read(reader: _Reader) -> Settings:
     settings = Settings(
         environment="production" if production else "development",
         test_mode=reader.flag("DAYSONG_TEST"),
+        test_functions=reader.optional("DAYSONG_TEST_FUNCTIONS"),
         data_dir=data_dir,
         database_url=reader.optional("DATABASE_URL"),
         database_direct_url=(direct := reader.optional("DATABASE_DIRECT_URL")),
@@ -525,6 +527,8 @@ def _read(reader: _Reader) -> Settings:
         ),
         costs=reader.costs(),
     )
+    if settings.test_functions is not None and not settings.test_mode:
+        reader.problems.append(Problem("DAYSONG_TEST_FUNCTIONS", "needs test mode: set DAYSONG_TEST=1"))
     if production:
         _check_production(settings, reader.problems)
     return settings
@@ -535,6 +539,8 @@ def _check_production(settings: Settings, problems: list[Problem]) -> None:
         problems.append(Problem("DATABASE_URL", "missing: production does not run on the embedded PostgreSQL"))
     if settings.test_mode:
         problems.append(Problem("DAYSONG_TEST", "is not for production"))
+    if settings.test_functions is not None:
+        problems.append(Problem("DAYSONG_TEST_FUNCTIONS", "is not for production"))
     for name, secret in (("DAYSONG_ADMIN_KEY", settings.admin_key), ("DAYSONG_HASH_KEY", settings.hash_key)):
         if secret and len(secret) < MIN_SECRET:
             problems.append(Problem(name, f"must have at least {MIN_SECRET} characters"))

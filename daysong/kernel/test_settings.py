@@ -204,6 +204,14 @@ def test_production_refuses_what_is_only_for_development(change: dict[str, str],
     assert load((PRODUCTION | change) | {"DAYSONG_ENV": "development"}).environment == "development"
 
 
+def test_functions_of_tests_need_test_mode_and_are_refused_in_production() -> None:
+    """Wherever they would be ignored, the process says so instead of starting without them."""
+    added = {"DAYSONG_TEST_FUNCTIONS": "rehearsal.conformance"}
+    assert set(problems(NEEDED | added)) == {"DAYSONG_TEST_FUNCTIONS"}
+    assert load(NEEDED | added | {"DAYSONG_TEST": "1"}).test_functions == "rehearsal.conformance"
+    assert set(problems(PRODUCTION | added | {"DAYSONG_TEST": "1"})) == {"DAYSONG_TEST", "DAYSONG_TEST_FUNCTIONS"}
+
+
 def test_a_mistake_is_told_without_its_secret() -> None:
     """What is printed at a failed start may be read by many."""
     wrong = PRODUCTION | {"DAYSONG_ADMIN_KEY": "tellnobody", "SITE_URL": "sesame", "DAYSONG_TEST": "password"}

@@ -26,6 +26,7 @@ ISSUER = "https://harness.example.test"
 AUDIENCE = "convex"
 KEY_ID = "rehearsal-1"
 ADMIN_KEY = "an-admin-key-for-tests"
+ROOT = Path(__file__).parents[2]
 NOWHERE = "http://127.0.0.1:9"
 STARTS_WITHIN = 40.0  # seconds
 # The command line. Tests that run in the background inherit ignored signals, which a child process keeps ignoring.
@@ -37,6 +38,8 @@ from daysong.cli import main
 main()
 """
 DAYSONG = [sys.executable, "-c", CODE]
+# Added to `settings_for`: a server without test mode.
+NO_TEST_MODE = {"DAYSONG_TEST": "", "DAYSONG_TEST_FUNCTIONS": ""}
 
 
 class Keys:
@@ -81,6 +84,8 @@ def settings_for(database_url: str, folder: Path, keys: Keys) -> dict[str, str]:
         "DATABASE_URL": database_url,
         "DAYSONG_DATA_DIR": str(folder),
         "DAYSONG_TEST": "1",
+        "DAYSONG_TEST_FUNCTIONS": "rehearsal.conformance",
+        "PYTHONPATH": str(ROOT),
         "DAYSONG_ADMIN_KEY": ADMIN_KEY,
         "DAYSONG_HASH_KEY": "a-hash-key-for-tests",
         "SITE_URL": NOWHERE,

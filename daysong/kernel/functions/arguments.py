@@ -57,16 +57,14 @@ class ArgumentsTooLarge(ArgumentValidationError):
 
 
 class Reader:
-    """Decodes the arguments of one function.
+    """Decodes the arguments of one function. A subclass may decode them in another way."""
 
-    With `verbatim` they arrive exactly as they were sent; see `values.for_arguments`.
-    """
+    most_values: int | None = MAX_VALUES
 
-    def __init__(self, args_type: type[msgspec.Struct], *, largest: int = LARGEST, verbatim: bool = False) -> None:
-        self._type = args_type
+    def __init__(self, args_type: type[msgspec.Struct], *, largest: int = LARGEST) -> None:
+        self.args_type = args_type
         self._largest = largest
-        self._verbatim = verbatim
-        plain = not verbatim and _is_plain(inspect.type_info(args_type))
+        plain = _is_plain(inspect.type_info(args_type))
         self._decoder = msgspec.json.Decoder(args_type) if plain else None
 
     def decode(self, raw: bytes) -> Any:
@@ -101,13 +99,13 @@ class Reader:
     def convert(self, decoded: Any) -> Any:
         """The typed arguments of decoded values; msgspec.ValidationError names the field."""
         try:
-            return msgspec.convert(decoded if self._verbatim else values.for_arguments(decoded), self._type)
+            return msgspec.convert(values.for_arguments(decoded), self.args_type)
         except values.UnstorableText as error:
             raise msgspec.ValidationError(f"Text contains a NUL character - at `${error}`") from None
 
     def _decode_slowly(self, given: bytes) -> Any:
-        if not self._verbatim and _count(given) > MAX_VALUES:
-            raise BadArguments("BadValue", f"args: more than {MAX_VALUES} values")
+        if self.most_values is not None and _count(given) > self.most_values:
+            raise BadArguments("BadValue", f"args: more than {self.most_values} values")
         try:
             decoded = values.decode(msgspec.json.decode(given))
         except values.MalformedValue as error:

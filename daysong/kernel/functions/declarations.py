@@ -16,7 +16,7 @@ import msgspec
 
 from daysong.kernel.database.transactions import Isolation
 from daysong.kernel.errors import DaysongError
-from daysong.kernel.functions.arguments import LARGEST
+from daysong.kernel.functions.arguments import LARGEST, Reader
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.limits.lanes import Lane
 
@@ -93,7 +93,7 @@ class Declaration:
     on_exhausted   the mutation that runs, with the same arguments, in the transaction that marks its job dead
     settled_by     the mutation that an action runs at most once, and whose result it returns; clients may then call the
                    action as a mutation
-    verbatim       arguments arrive exactly as they were sent, see `values.for_arguments`
+    reader         how arguments are decoded
     isolation      of a mutation's transaction
     largest        how many bytes of JSON its arguments may have
     lane           which share of a worker's slots its jobs run in
@@ -107,7 +107,7 @@ class Declaration:
     retry: Retry = Retry()
     on_exhausted: Handler | None = None
     settled_by: Handler | None = None
-    verbatim: bool = False
+    reader: type[Reader] = Reader
     isolation: Isolation = "read_committed"
     largest: int = LARGEST
     lane: Lane = Lane.QUICK
@@ -144,7 +144,7 @@ def query(handler: Query[A, R], /) -> Query[A, R]: ...
 
 @overload
 def query(
-    *, reads: tuple[str, ...] = (), snapshot: bool = False, verbatim: bool = False, largest: int = LARGEST
+    *, reads: tuple[str, ...] = (), snapshot: bool = False, reader: type[Reader] = Reader, largest: int = LARGEST
 ) -> Callable[[Query[A, R]], Query[A, R]]: ...
 
 
@@ -161,7 +161,7 @@ def mutation(handler: Mutation[A, R], /) -> Mutation[A, R]: ...
 def mutation(
     *,
     retry: Retry = Retry(),
-    verbatim: bool = False,
+    reader: type[Reader] = Reader,
     isolation: Isolation = "read_committed",
     largest: int = LARGEST,
     lane: Lane = Lane.QUICK,
@@ -187,7 +187,7 @@ def action(
     retry: Retry = Retry(),
     on_exhausted: Mutation[A, Any] | None = None,
     settled_by: Handler | None = None,
-    verbatim: bool = False,
+    reader: type[Reader] = Reader,
     largest: int = LARGEST,
     lane: Lane = Lane.ACCOUNTS,
     punctual: bool = False,

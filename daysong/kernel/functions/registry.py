@@ -35,20 +35,20 @@ class Function(Declaration):
         Errors: ArgumentValidationError, which names the field, or says why else they are refused.
         """
         try:
-            return self._reader.decode(raw)
+            return self._arguments.decode(raw)
         except msgspec.ValidationError as error:
             raise ArgumentValidationError(explain(allowed(self.args_type, str(error)))) from None
 
     def parse(self, decoded: Any) -> Any:
         """The typed arguments of decoded wire values, or ArgumentValidationError naming the field."""
         try:
-            return self._reader.convert(decoded)
+            return self._arguments.convert(decoded)
         except msgspec.ValidationError as error:
             raise ArgumentValidationError(explain(allowed(self.args_type, str(error)))) from None
 
     @cached_property
-    def _reader(self) -> Reader:
-        return Reader(self.args_type, largest=self.largest, verbatim=self.verbatim)
+    def _arguments(self) -> Reader:
+        return self.reader(self.args_type, largest=self.largest)
 
 
 @dataclass(frozen=True)

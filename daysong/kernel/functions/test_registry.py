@@ -345,7 +345,7 @@ class Anything(Args):
     value: Any
 
 
-@query(verbatim=True)
+@query
 async def as_sent(ctx: QueryContext, args: Anything) -> Any:
     """What was sent."""
     return args.value
@@ -357,11 +357,3 @@ odds = module("odds", public=(named("as_it_is", as_sent),))
 def test_a_function_may_be_published_under_a_name_of_its_own() -> None:
     """Names that Python's functions would not become by themselves."""
     assert [function.identifier for function in Registry([odds])] == ["odds:as_it_is"]
-
-
-@pytest.mark.parametrize("value", ["NUL \0 within", -0.0, 5.0, Int64(5), b"\0", [float("inf")]])
-def test_verbatim_arguments_arrive_as_they_were_sent(value: Any) -> None:
-    """Nothing becomes an int, a zero keeps its sign, and text may hold NUL."""
-    args = Registry([odds]).of(as_sent).parse({"value": value})
-    assert repr(args.value) == repr(value)
-    assert type(args.value) is type(value)

@@ -11,6 +11,7 @@ from litestar.plugins.prometheus import PrometheusController
 from litestar.types import ASGIApp, ControllerRouterHandler, LifespanHook, Receive, Scope, Send
 
 from daysong.kernel.functions.descriptions import Description, describe
+from daysong.kernel.functions.registry import Registry
 from daysong.kernel.functions.runtime import Runtime
 from daysong.transport import refusals, testing_mode
 from daysong.transport.callers.auth import Authenticator
@@ -64,6 +65,7 @@ async def _is_admin(authenticator: Authenticator, scope: Scope, runtime: Runtime
 def create(
     runtime: Runtime,
     *,
+    documented: Registry | None = None,
     verifier: TokenVerifier,
     files: FileStore,
     webhooks: Sequence[ControllerRouterHandler] = (),
@@ -78,6 +80,7 @@ def create(
 ) -> Litestar:
     """The app: functions, their documentation, media, share pages, health, metrics, and what is handed in.
 
+    documented          what /docs and /openapi.json describe, if not all functions of the runtime
     webhooks, routes    further Litestar handlers (the socket's among them)
     mounts              other ASGI apps by path prefix
     pending_migrations  names the migrations still to be applied; with any, /readyz says no
@@ -97,7 +100,7 @@ def create(
 
     @cache
     def described() -> Description:
-        return describe(function for function in runtime.registry if function.public)
+        return describe(function for function in documented or runtime.registry if function.public)
 
     app = Litestar(
         route_handlers=[

@@ -1,7 +1,6 @@
-"""Small, exact functions for proving that a client works: counters, lists, errors, echoes. In test mode alone.
+"""Small, exact functions on tables of their own, for behaviour of clients that the product has no example of.
 
-They run on the real kernel and on tables of their own, and know nothing of people or songs. A client's behaviour that
-the product has no example of (a failing query, a 64-bit integer, a page that keeps its end) has one here.
+A failing query, a 64-bit integer, a page that keeps its end: each has one here, on the real kernel.
 """
 
 from __future__ import annotations
@@ -14,18 +13,17 @@ import msgspec
 
 from daysong.kernel.database.transactions import Database
 from daysong.kernel.errors import ExpectedError
+from daysong.kernel.functions.arguments import Reader
 from daysong.kernel.functions.context import ActionContext, Caller, MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, NoArgs, Result, action, mutation, query
-from daysong.kernel.functions.registry import Module, module, named
-from daysong.kernel.settings import Settings
+from daysong.kernel.functions.registry import module, named
 from daysong.kernel.time.clock import to_ms
 from daysong.kernel.values import Int64
 
 LONGEST_DELAY_MS = 10_000
 LARGEST_PAGE = 1000
 LARGEST_ECHO = 16 * 2**20
-# The tables, which are no part of the product's schema.
-SCHEMA = Path(__file__).parents[2] / "rehearsal" / "conformance" / "schema.sql"
+SCHEMA = Path(__file__).parent / "schema.sql"
 
 
 ShortText = Annotated[str, msgspec.Meta(max_length=1000)]
@@ -33,7 +31,7 @@ ShortText = Annotated[str, msgspec.Meta(max_length=1000)]
 
 async def create_tables(database: Database) -> None:
     """Create the tables of these functions where they do not exist yet."""
-    if SCHEMA.exists() and await database.pool.fetchval("select to_regclass('testing_todos') is null"):
+    if await database.pool.fetchval("select to_regclass('testing_todos') is null"):
         await database.pool.execute(SCHEMA.read_text(encoding="utf-8"))
 
 
@@ -279,25 +277,35 @@ async def when_odd(ctx: QueryContext, args: Key) -> int:
     return count
 
 
+class ExactReader(Reader):
+    """Decodes arguments exactly as they were sent: 5.0 stays a float, NUL characters stay, and any size is accepted."""
+
+    most_values = None
+
+    def convert(self, decoded: Any) -> Any:
+        """The typed arguments of decoded values; msgspec.ValidationError names the field."""
+        return msgspec.convert(decoded, self.args_type)
+
+
 class Echo(Args):
     """Any value."""
 
     value: Any
 
 
-@query(verbatim=True, largest=LARGEST_ECHO)
+@query(reader=ExactReader, largest=LARGEST_ECHO)
 async def echo_query(ctx: QueryContext, args: Echo) -> Any:  # noqa: ARG001
     """The value."""
     return args.value
 
 
-@mutation(verbatim=True, largest=LARGEST_ECHO)
+@mutation(reader=ExactReader, largest=LARGEST_ECHO)
 async def echo_mutation(ctx: MutationContext, args: Echo) -> Any:  # noqa: ARG001
     """The value."""
     return args.value
 
 
-@action(verbatim=True, largest=LARGEST_ECHO)
+@action(reader=ExactReader, largest=LARGEST_ECHO)
 async def echo_action(ctx: ActionContext, args: Echo) -> Any:  # noqa: ARG001
     """The value."""
     return args.value
@@ -386,8 +394,3 @@ MODULES = (
     module("actions", public=(named("add", add_up), increment_via)),
     module("internalFns", internal=(secret,)),
 )
-
-
-def modules_for(settings: Settings) -> tuple[Module, ...]:
-    """These rooms in test mode outside of production; none otherwise."""
-    return MODULES if settings.test_mode and not settings.production else ()

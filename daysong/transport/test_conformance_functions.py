@@ -9,15 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daysong.kernel import values
-from daysong.transport import testing_functions
 from daysong.transport.conftest import App, MakeApp, Token, admin, bearer
+from rehearsal.conformance import MODULES, create_tables
+from rehearsal.conformance.functions import Echo, ExactReader
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 async def app(make_app: MakeApp) -> App:
-    return await make_app(*testing_functions.MODULES, test_mode=True)
+    app: App = await make_app(*MODULES, test_mode=True)
+    await create_tables(app.runtime.database)
+    return app
 
 
 async def value(app: App, kind: str, path: str, args: Any = None, **options: Any) -> Any:
@@ -146,3 +149,11 @@ async def test_a_cursor_that_is_none_makes_clients_start_over(app: App, cursor: 
     if "\0" not in cursor:
         assert "InvalidCursor" in answer["errorMessage"]
         assert answer["errorData"] == {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
+
+
+@pytest.mark.parametrize("value", ["NUL \0 within", -0.0, 5.0, values.Int64(5), b"\0", [float("inf")]])
+def test_echoed_arguments_arrive_exactly_as_they_were_sent(value: Any) -> None:
+    """No float becomes an int, a zero keeps its sign, and text may hold NUL characters."""
+    args = ExactReader(Echo).convert({"value": value})
+    assert repr(args.value) == repr(value)
+    assert type(args.value) is type(value)
