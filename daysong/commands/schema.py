@@ -38,8 +38,8 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Music and generations": ("generations", "files", "music"),
     "Sharing": ("shared_music", "share_viewers", "share_views"),
     "Phone calls": (
-        "call_settings", "call_jobs", "call_lines", "call_plans", "call_days", "call_minutes", "call_sessions",
-        "phone_numbers",
+        "call_settings", "call_jobs", "call_lines", "call_plans", "call_days", "call_minutes", "mailbox_minutes",
+        "call_sessions", "phone_numbers",
     ),
     "Webhooks inbox": ("webhook_events",),
     "Jobs": ("jobs",),

@@ -56,6 +56,7 @@ RETENTION_DAYS = {
     "answered_mutations": (14, 1),
     "usage_charges": (400, 400),
     "mailbox_usage": (62, 31),
+    "mailbox_minutes": (62, 31),
     "subscription_log": (730, 30),
     "parked_customers": (400, 30),
     "call_jobs": (400, 30),

@@ -321,7 +321,7 @@ create index mailbox_usage_by_mailbox on mailbox_usage (mailbox_hash, charged_at
 create index mailbox_usage_by_account on mailbox_usage (account_hash) where account_hash is not null;
 create index mailbox_usage_by_time on mailbox_usage (charged_at);
 
--- A free song of one account changes what all accounts of its mailbox have left.
+-- What one account uses of a free plan changes what all accounts of its mailbox have left.
 create function notify_live_mailboxes() returns trigger
     language plpgsql as
 $$
@@ -655,6 +655,30 @@ comment on column call_minutes.reported is
 
 create index call_minutes_by_user on call_minutes (user_id, reserved_at);
 create index call_minutes_unsettled on call_minutes (reserved_at) where settled_at is null;
+
+
+create table mailbox_minutes (
+    id               text primary key,
+    call_minutes_id  text not null,
+    mailbox_hash     bytea not null,
+    account_hash     bytea,
+    reserved_at      timestamptz not null,
+    seconds          integer not null check (seconds >= 0)
+);
+
+comment on table mailbox_minutes is
+    'Free talk by mailbox, over all its accounts. A row outlives its account, so it has no reference to one.';
+comment on column mailbox_minutes.id is 'call_minutes.id of the call that reserved it.';
+comment on column mailbox_minutes.call_minutes_id is
+    'The row of call_minutes that counts it for its account; several share the one that a later account took over.';
+comment on column mailbox_minutes.account_hash is 'tombstones.clerk_hash of the account, once that is deleted.';
+
+create index mailbox_minutes_by_mailbox on mailbox_minutes (mailbox_hash, reserved_at);
+create index mailbox_minutes_by_call on mailbox_minutes (call_minutes_id);
+create index mailbox_minutes_by_account on mailbox_minutes (account_hash) where account_hash is not null;
+create index mailbox_minutes_by_time on mailbox_minutes (reserved_at);
+
+select attach_live_trigger('mailbox_minutes', 'notify_live_mailboxes');
 
 
 create table call_sessions (

@@ -119,9 +119,11 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
     )  # fmt: skip
     if closed is None:
         return
-    await usage.leave(ctx.db, user_id, tombstones.clerk_hash(ctx.settings, closed["clerk_id"]))
+    account_hash = tombstones.clerk_hash(ctx.settings, closed["clerk_id"])
+    await usage.leave(ctx.db, user_id, account_hash)
+    await minutes.leave(ctx.db, user_id, account_hash)
     await tombstones.put_up(
-        ctx, closed["clerk_id"], closed["email"], Usage(quota.own, quota.period_start, quota.period_end, talk.used)
+        ctx, closed["clerk_id"], closed["email"], Usage(quota.own, quota.period_start, quota.period_end, talk.own)
     )
     await ctx.db.execute(
         """update generations set status = 'canceled', updated_at = $2

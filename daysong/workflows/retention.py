@@ -43,8 +43,9 @@ RETENTION = {
         "id",
         "charged_at < $1 and not exists (select from generations g where g.charge_id = c.id)",
     ),
-    # Free songs of a mailbox count for thirty days.
+    # Free songs and minutes of a mailbox count for thirty days.
     "mailbox_usage": Kept("mailbox_usage", "charge_id", "charged_at < $1"),
+    "mailbox_minutes": Kept("mailbox_minutes", "id", "reserved_at < $1"),
     "subscription_log": Kept("subscription_log", "id", "recorded_at < $1"),
     # Customers nobody here has turned out to be.
     "parked_customers": Kept("parked_customers", "id", "updated_at < $1"),

@@ -76,7 +76,7 @@ async def _go_on_with_usage(ctx: MutationContext, clerk_id: str, email: str | No
         charged_at = inherited.since
     await usage.go_on(ctx.db, account.user_id, inherited.used, charged_at, inherited.account_hashes)
     if inherited.talked:
-        await minutes.take_over(ctx.db, account.user_id, inherited.talked, charged_at)
+        await minutes.take_over(ctx.db, account.user_id, inherited.talked, charged_at, inherited.account_hashes)
 
 
 @mutation

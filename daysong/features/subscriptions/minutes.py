@@ -1,19 +1,21 @@
 """The ledger of talk: reserve what a call may take, settle what it took, and say how much is left.
 
 Seconds are counted in the period in which they were reserved. `reserve` and `settle` are part of a transaction that
-holds the account's lock, so that two calls at once do not both get the last minutes.
+holds the account's lock, so that two calls at once do not both get the last minutes. Free minutes are shared by the
+accounts of a mailbox, so `reserve` holds its lock as well, and `mailbox_minutes` has them by mailbox.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
 
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, TalkQuota, Tier, talk_quota
 from daysong.features.subscriptions.status import standing_of, status_columns
+from daysong.features.users.mailboxes import lock_mailbox
 from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import CallMinutesId
@@ -23,16 +25,21 @@ LEAST_TALK = 60
 # VAPI ends every call after half a day.
 MOST_TALK = 43_200
 
-READS = ("call_minutes",)
+READS = ("call_minutes", "mailbox_minutes")
 
 
 def talk_columns(since: str) -> str:
     """What to select of `subscriptions s` beside its `status_columns`; `since` stands for `now - LONGEST_PERIOD`."""
-    return ", ".join(
+    own = ", ".join(
         f"""array(select m.{column} from call_minutes m
                   where m.user_id = s.user_id and m.reserved_at > {since} order by m.id) as {name}"""  # noqa: S608
         for column, name in (("reserved_at", "talked_at"), ("seconds", "talked_for"))
     )
+    return f"""{own},
+           (select coalesce(sum(f.seconds), 0) from mailbox_minutes f
+            where f.mailbox_hash = (select mailbox_hash from users where id = s.user_id) and f.reserved_at > {since}
+              and not exists (select from call_minutes m where m.id = f.call_minutes_id and m.user_id = s.user_id)
+           ) as talk_shared"""  # noqa: S608
 
 
 def in_minutes(seconds: int) -> float:
@@ -46,7 +53,7 @@ TALK_SQL = f"select {status_columns('$2')}, {talk_columns('$2')} from subscripti
 def talk_quota_of_row(row: asyncpg.Record, minutes: Mapping[Tier, int], now: datetime) -> TalkQuota:
     """What is talked and left, of a row with `status_columns` and `talk_columns`."""
     talks = zip(row["talked_at"], row["talked_for"], strict=True)
-    return talk_quota(standing_of(row), talks, minutes, now)
+    return talk_quota(standing_of(row), talks, minutes, now, shared=row["talk_shared"])
 
 
 async def talk_quota_of(db: Reader, user_id: str, minutes: Mapping[Tier, int], now: datetime) -> TalkQuota:
@@ -77,21 +84,35 @@ async def reserve(
     )  # fmt: skip
     if held is not None:
         return int(held)
-    seconds = min(longest, (await talk_quota_of(db, user_id, minutes, now)).remaining)
+    left = await talk_quota_of(db, user_id, minutes, now)
+    mailbox = await db.fetchval("select mailbox_hash from users where id = $1", user_id) if left.is_free else None
+    if mailbox is not None:
+        await lock_mailbox(db, mailbox)
+        left = await talk_quota_of(db, user_id, minutes, now)
+    seconds = min(longest, left.remaining)
     if seconds < LEAST_TALK:
         return None
     key = "vapi_call_id" if call_job_id is None else "call_job_id"
     # An order that was refused is settled, and may be given again.
-    reserved = await db.fetchval(
+    minutes_id = await db.fetchval(
         f"""insert into call_minutes (id, user_id, call_job_id, vapi_call_id, reserved_at, seconds)
             values ($1, $2, $3, $4, $5, $6)
             on conflict ({key}) do update set reserved_at = excluded.reserved_at, seconds = excluded.seconds,
               settled_at = null
             where not call_minutes.reported and call_minutes.user_id = excluded.user_id
-            returning seconds""",  # noqa: S608 - one of two columns
+            returning id""",  # noqa: S608 - one of two columns
         CallMinutesId.new(now), user_id, call_job_id, vapi_call_id, now, seconds,
     )  # fmt: skip
-    return None if reserved is None else int(reserved)
+    if minutes_id is None:
+        return None
+    await db.execute("delete from mailbox_minutes where id = $1", minutes_id)
+    if mailbox is not None:
+        await db.execute(
+            """insert into mailbox_minutes (id, call_minutes_id, mailbox_hash, reserved_at, seconds)
+               values ($1, $1, $2, $3, $4)""",
+            minutes_id, mailbox, now, seconds,
+        )  # fmt: skip
+    return seconds
 
 
 async def settle(
@@ -106,17 +127,38 @@ async def settle(
     """Count what a call took; with None, what was reserved for it. Its report counts once, and before anything else."""
     counted = None if seconds is None else min(math.ceil(max(seconds, 0.0)), MOST_TALK)
     await db.execute(
-        """update call_minutes set seconds = coalesce($3, seconds), settled_at = $4, reported = $5
-           where (call_job_id = $1 or ($1 is null and vapi_call_id = $2)) and not reported
-             and ($5 or settled_at is null)""",
+        """with settled as (
+             update call_minutes set seconds = coalesce($3, seconds), settled_at = $4, reported = $5
+             where (call_job_id = $1 or ($1 is null and vapi_call_id = $2)) and not reported
+               and ($5 or settled_at is null)
+             returning id, seconds
+           )
+           update mailbox_minutes m set seconds = s.seconds from settled s where m.id = s.id""",
         call_job_id, vapi_call_id, counted, now, reported,
     )  # fmt: skip
 
 
-async def take_over(db: Transaction, user_id: str, seconds: int, at: datetime) -> None:
-    """Count what an earlier account of the same person has talked."""
+async def leave(db: Transaction, user_id: str, account_hash: bytes) -> None:
+    """Note which account reserved free minutes of a mailbox, when it is deleted; they go on counting."""
+    await db.execute(
+        """update mailbox_minutes set account_hash = $2
+           where call_minutes_id in (select id from call_minutes where user_id = $1)""",
+        user_id, account_hash,
+    )  # fmt: skip
+
+
+async def take_over(db: Transaction, user_id: str, seconds: int, at: datetime, left_by: Sequence[bytes]) -> None:
+    """Count what deleted accounts of the same person have talked.
+
+    What of it counts for a mailbox is the account's own from now on, instead of another account's.
+    """
+    minutes_id = CallMinutesId.new(at)
     await db.execute(
         """insert into call_minutes (id, user_id, reserved_at, seconds, settled_at, reported)
            values ($1, $2, $3, $4, $3, true)""",
-        CallMinutesId.new(at), user_id, at, seconds,
+        minutes_id, user_id, at, seconds,
+    )  # fmt: skip
+    await db.execute(
+        "update mailbox_minutes set call_minutes_id = $1, account_hash = null where account_hash = any($2)",
+        minutes_id, list(left_by),
     )  # fmt: skip

@@ -195,13 +195,27 @@ def quota(standing: Standing, charges: Iterable[datetime], now: datetime, *, sha
 
 @dataclass(frozen=True)
 class TalkQuota:
-    """How many seconds of talk are used and left, in the period in which songs are counted too."""
+    """How many seconds of talk are used and left, in the period in which songs are counted too.
+
+    Of those used, `shared` by other accounts of the mailbox.
+    """
 
     tier: Tier
     used: int
     limit: int
     period_start: datetime
     period_end: datetime
+    shared: int = 0
+
+    @property
+    def is_free(self) -> bool:
+        """Whether these are the free plan's minutes."""
+        return self.tier == "free"
+
+    @property
+    def own(self) -> int:
+        """Seconds that this account has used."""
+        return self.used - self.shared
 
     @property
     def remaining(self) -> int:
@@ -210,19 +224,27 @@ class TalkQuota:
 
 
 def talk_quota(
-    standing: Standing, talks: Iterable[tuple[datetime, int]], minutes: Mapping[Tier, int], now: datetime
+    standing: Standing,
+    talks: Iterable[tuple[datetime, int]],
+    minutes: Mapping[Tier, int],
+    now: datetime,
+    *,
+    shared: int = 0,
 ) -> TalkQuota:
     """The one answer to how much talk is used and left.
 
     talks    when each call was begun, and the seconds that are reserved for it or that it took
     minutes  of tiers that grant others than their plan says
+    shared   free seconds of other accounts of the mailbox within the longest period; they count on the free plan alone
     """
     tier = tier_at(standing.spans, now)
     counted = counting(standing, now)
+    shared = shared if tier == "free" else 0
     return TalkQuota(
         tier=tier,
-        used=sum(seconds for begun_at, seconds in talks if counted.since <= begun_at < counted.until),
+        used=sum(seconds for begun_at, seconds in talks if counted.since <= begun_at < counted.until) + shared,
         limit=60 * minutes.get(tier, PLANS[tier].minutes),
         period_start=counted.since,
         period_end=counted.until,
+        shared=shared,
     )

@@ -1,4 +1,4 @@
-"""Accounts of one mailbox share one free quota of songs, also at once; what is bought belongs to its account."""
+"""Accounts of one mailbox share the free songs and minutes, also at once; what is bought belongs to its account."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from daysong.features.subscriptions import minutes
+from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.ids import UserId
 from rehearsal.billing import MONTHLY, happens, status, use
+from rehearsal.calls.phones import has_agreed, wants_calls
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio
@@ -135,3 +138,91 @@ async def test_g77_all_of_a_mailbox_see_at_once_what_is_left(world: World) -> No
             while await notified.get() != f"mailbox_usage {owner}":
                 pass
         await connection.remove_listener("daysong_live", heard)
+
+
+async def talked(person: Person) -> float:
+    """Minutes that count as used for somebody."""
+    used: float = (await person.query("usage:getCurrentUserUsage"))["minutesUsed"]
+    return used
+
+
+async def talks(world: World, person: Person, call_id: str, reserved: int, took: int | None = None) -> int | None:
+    """Somebody has a call: the seconds reserved for it, None when it is refused. Without `took` it goes on."""
+    owner = (await person.mutation("users:ensureCurrentUser"))["userId"]
+    now = world.clock.now()
+
+    async def work(db: Transaction) -> int | None:
+        await db.execute("select from users where id = $1 for no key update", owner)
+        seconds = await minutes.reserve(db, owner, {}, now, longest=reserved, vapi_call_id=call_id)
+        if took is not None:
+            await minutes.settle(db, took, now, vapi_call_id=call_id, reported=True)
+        return seconds
+
+    return await world.db.mutate(work)
+
+
+async def test_g77_live_accounts_of_one_mailbox_share_the_free_minutes(world: World) -> None:
+    """What is reserved counts for all of them, then what was talked; what is bought is its account's alone."""
+    first, second, payer = [await account(world, number) for number in range(3)]
+    stranger = await account(world, 9, "alice@outlook.com")
+    assert await talks(world, first, "a", 1200) == 1200
+    assert [await talked(person) for person in (first, second, stranger)] == [20, 20, 0]
+    assert await talks(world, second, "b", 1200) == 600
+    assert await talks(world, first, "c", 600) is None
+    assert await talks(world, first, "a", 1200, took=300) == 1200
+    assert [await talked(person) for person in (first, second, payer)] == [15, 15, 15]
+    await happens(world, "purchase", "user_m2", productId=MONTHLY)
+    assert await talks(world, payer, "d", 3600, took=3600) == 3600
+    assert [await talked(person) for person in (first, second, payer)] == [15, 15, 60]
+    world.clock.forward(timedelta(days=30, seconds=1))
+    assert await talked(second) == 0
+
+
+async def test_g77_accounts_that_are_called_at_once_use_one_half_hour(world: World) -> None:
+    """Eight accounts ring in at the same moment, and each call may take ten minutes."""
+    await world.steer("vapi", "hold", hold=True)
+    numbers = [f"+120255501{number:02}" for number in range(30, 38)]
+    people = [await account(world, number) for number in range(len(numbers))]
+    for person, number in zip(people, numbers, strict=True):
+        await wants_calls(person, number, active=False)
+        await has_agreed(world, number)
+    said = await asyncio.gather(*(world.steer("vapi", "ring-in", number=number) for number in numbers))
+    assert sum("error" not in each for each in said) == 3
+    assert {await talked(person) for person in people} == {30}
+
+
+async def test_g77_no_order_of_deleting_accounts_gives_more_minutes(world: World) -> None:
+    """Minutes of a deleted account go on counting, once: for accounts that are there, and for the next one."""
+    first, second = [await account(world, number) for number in range(2)]
+    await talks(world, first, "a", 600, took=300)
+    await talks(world, first, "b", 600, took=600)
+    await talks(world, second, "c", 600, took=120)
+    await first.mutation("users:deleteAccount")
+    assert await talked(second) == 17
+    await world.settle()
+    assert await talked(second) == 17
+    third = await account(world, 2)
+    assert (await talked(second), await talked(third)) == (17, 17)
+    await second.mutation("users:deleteAccount")
+    await third.mutation("users:deleteAccount")
+    await world.settle()
+    fourth = await account(world, 3)
+    assert await talked(fourth) == 17
+    assert await talks(world, fourth, "d", 1200) == 780
+
+
+async def test_g77_an_order_given_again_on_a_plan_is_none_of_the_mailboxs(world: World) -> None:
+    """A refused order was settled with nothing, and is reserved anew, by then from what was bought."""
+    payer, other = [await account(world, number) for number in range(2)]
+    owner = (await payer.mutation("users:ensureCurrentUser"))["userId"]
+
+    async def refused(db: Transaction) -> None:
+        await minutes.settle(db, 0, world.clock.now(), vapi_call_id="a")
+
+    assert await talks(world, payer, "a", 600) == 600
+    await world.db.mutate(refused)
+    assert (await talked(payer), await talked(other)) == (0, 0)
+    await happens(world, "purchase", "user_m0", productId=MONTHLY)
+    assert await talks(world, payer, "a", 600, took=540) == 600
+    assert (await talked(payer), await talked(other)) == (9, 0)
+    assert await world.db.pool.fetchval("select count(*) from call_minutes where user_id = $1", owner) == 1
