@@ -59,7 +59,7 @@ def lean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             if not (packages / top).exists():
                 (packages / top).symlink_to(Path(str(distribution.locate_file(top))))
     python = folder / "bin" / "python"
-    installed = run(*PIP, "--python", python, "install", "--no-deps", "--no-index", "--no-compile", wheel)
+    installed = run(*PIP, "--python", python, "install", "--no-deps", "--no-index", wheel)
     assert installed.returncode == 0, installed.stderr
     return folder / "bin"
 
@@ -110,8 +110,12 @@ def test_g69_a_command_that_needs_the_extra_says_so_in_a_line(lean: Path, tmp_pa
     for words in (["dev"], ["demo"], ["migrate"], ["jobs", "list"]):
         done = run(lean / "daysong", *words, env=environ)
         assert (done.returncode, done.stdout) == (2, "")
-        assert re.fullmatch(r".*needs: pip install 'daysong\[dev\]'\n", done.stderr)
-    assert run(lean / "daysong", "dev", env=environ).stderr == "daysong dev needs: pip install 'daysong[dev]'\n"
+        who = (
+            f"daysong {words[0]}"
+            if words[0] in {"dev", "demo"}
+            else "DATABASE_URL is not set, and the embedded database"
+        )
+        assert done.stderr == f"{who} needs: pip install 'daysong[dev]'\n"
     report = run(lean / "daysong", "doctor", env=environ)
     assert (report.returncode, report.stderr) == (1, "")
     assert "Something is missing" in report.stdout
