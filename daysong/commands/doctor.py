@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from daysong.embedded import server as embedded
 from daysong.features.phone_calls import zones
-from daysong.features.subscriptions import unmapped
+from daysong.features.subscriptions import purchases
 from daysong.kernel import logs, settings
 from daysong.kernel.database import connections, migrations
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError, VendorError
@@ -156,7 +156,7 @@ async def _clock(found: Settings) -> str:
 
 
 async def _products(found: Settings) -> str:
-    return await unmapped.check(found.listen_url, found, SystemClock().now())
+    return await purchases.check_products(found.listen_url, found, SystemClock().now())
 
 
 async def _zones(found: Settings) -> str:

@@ -9,8 +9,8 @@ from msgspec import UNSET, UnsetType
 from daysong.features.phone_calls import settings as call_settings
 from daysong.features.phone_calls.settings import CallSettings
 from daysong.features.subscriptions import minutes
+from daysong.features.subscriptions.entitlements import READS, SubscriptionOfProfile, status_columns, status_of
 from daysong.features.subscriptions.rules import LONGEST_PERIOD
-from daysong.features.subscriptions.status import READS, SubscriptionOfProfile, status_columns, status_of
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import QueryContext
 from daysong.kernel.functions.declarations import NoArgs, Result, given, query

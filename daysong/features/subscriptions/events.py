@@ -7,31 +7,28 @@ applied in the order they were made, so that it makes no difference in which ord
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from daysong.features.subscriptions.holdings import (
-    Holdings,
+from daysong.features.subscriptions.entitlements import (
     Line,
     Lines,
-    Told,
     ended,
     grant_name,
     is_grant,
     line_name,
     store_of,
 )
-from daysong.features.subscriptions.rules import Tier, tier_of
+from daysong.features.subscriptions.rules import PRODUCTS, Tier, tier_of
+from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import from_ms
 from daysong.vendors.revenuecat.events import SANDBOX, BillingEvent
 
 LONGEST_GRANT = int(timedelta(hours=24) / timedelta(milliseconds=1))
-# Where RevenueCat is never asked, older events are summed up; none is redelivered after so many newer ones.
-MOST_EVENTS = 60
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,12 @@ class Policy:
 
     products: Mapping[str, Tier]
     accept_sandbox: bool = False
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What the settings say about purchases."""
+    known = settings.revenuecat
+    return Policy(products={**PRODUCTS, **known.products}, accept_sandbox=known.accept_sandbox)
 
 
 Change = dict[str, Any]
@@ -172,7 +175,7 @@ def _moment(ms: int | None) -> datetime | None:
     return None if ms is None else from_ms(ms)
 
 
-def _store(event: BillingEvent) -> str:
+def store_name(event: BillingEvent) -> str:
     return line_name(event.environment, event.store or "UNKNOWN", "").removesuffix("/")
 
 
@@ -218,18 +221,18 @@ def _changed_to(lines: Lines, bought: str, period: int, origin: str | None) -> L
 
 
 def _grant(event: BillingEvent) -> str:
-    return grant_name(_store(event), event.transaction_id)
+    return grant_name(store_name(event), event.transaction_id)
 
 
 def _line_name(lines: Lines, event: BillingEvent, rule: Rule) -> str | None:
     if rule.line == "grant":
         return _grant(event)
     if event.product_id is not None:
-        return f"{_store(event)}/{event.product_id}"
+        return f"{store_name(event)}/{event.product_id}"
     # An event that names no product: the subscription it belongs to, as far as that is known.
     origin = event.original_transaction_id
     return next(
-        (name for name, line in sorted(lines.items()) if store_of(name) == _store(event) and line.origin == origin),
+        (name for name, line in sorted(lines.items()) if store_of(name) == store_name(event) and line.origin == origin),
         None,
     ) if origin else None  # fmt: skip
 
@@ -240,119 +243,3 @@ def _period(event: BillingEvent) -> int:
     if event.purchased_at is not None:
         return min(event.purchased_at, event.at)
     return event.at if event.expires_at is None else min(event.expires_at, event.at)
-
-
-@dataclass(frozen=True)
-class Book:
-    """Several customers: what each has, and which app user ids are whose."""
-
-    customers: Mapping[str, Holdings]
-    names: Mapping[str, str]
-
-    def named(self, app_user_ids: Iterable[str]) -> str | None:
-        """The customer known by the first of these ids that anybody is known by."""
-        return next((self.names[each] for each in app_user_ids if each in self.names), None)
-
-
-def deliver(book: Book, event: BillingEvent, policy: Policy) -> Book:
-    """The book after an event, whomever in it the event is about.
-
-    Whoever is named in a transfer that somebody in the book knows of must be in it too: see `others`.
-    """
-    if not (counts(event, policy) and changes_anything(event)):
-        return book
-    if event.type == "TRANSFER":
-        about = {book.names[each] for each in (*event.transferred_from, *event.transferred_to) if each in book.names}
-    else:
-        about = {name for name in [book.named(event.app_user_ids)] if name is not None}
-    return recounted(
-        replace(
-            book,
-            customers={
-                name: _with(holdings, event, policy) if name in about else holdings
-                for name, holdings in book.customers.items()
-            },
-        ),
-        policy,
-    )
-
-
-def others(holdings: Holdings) -> set[str]:
-    """The app user ids whose customers are needed to work out what this one has."""
-    return {
-        each
-        for event in holdings.told.events
-        if event.type == "TRANSFER"
-        for each in (*event.transferred_from, *event.transferred_to)
-    }
-
-
-def _with(holdings: Holdings, event: BillingEvent, policy: Policy) -> Holdings:
-    """The holdings with the event put where it belongs, unless it is there, or RevenueCat's answer had it."""
-    told = holdings.told
-    known = holdings.verified_at is not None and event.at <= holdings.verified_at
-    if known or any(each.id == event.id for each in told.events):
-        return holdings
-    # Whose it is is settled, and need not be kept.
-    kept = msgspec.structs.replace(event, app_user_id=None, original_app_user_id=None, aliases=())
-    events = sorted((*told.events, kept), key=_order)
-    answered = told.answered
-    while len(events) > MOST_EVENTS and events[0].type != "TRANSFER":
-        answered = apply(answered, events.pop(0), policy)
-    return msgspec.structs.replace(holdings, told=Told(answered, tuple(events)))
-
-
-def _order(event: BillingEvent) -> tuple[int, int, str]:
-    return event.at, rule_of(event.type).rank, event.id
-
-
-def recounted(book: Book, policy: Policy) -> Book:
-    """The book with everybody's lines worked out anew: RevenueCat's answers, then the events since, in their order."""
-    lines = {name: holdings.told.answered for name, holdings in book.customers.items()}
-    told: dict[str, tuple[BillingEvent, list[str]]] = {}
-    for name, holdings in book.customers.items():
-        for event in holdings.told.events:
-            told.setdefault(event.id, (event, []))[1].append(name)
-    for event, names in sorted(told.values(), key=lambda each: _order(each[0])):
-        if event.type == "TRANSFER":
-            _transfer(lines, event, names, book)
-        else:
-            for name in names:
-                lines[name] = apply(lines[name], event, policy)
-    return replace(
-        book,
-        customers={
-            name: msgspec.structs.replace(holdings, lines=lines[name]) for name, holdings in book.customers.items()
-        },
-    )
-
-
-def _transfer(lines: dict[str, Lines], event: BillingEvent, names: list[str], book: Book) -> None:
-    """Move what the event's store has sold from its old customers to the new one.
-
-    `names` are those who were asked about before the transfer; in the answers about others it is done already.
-    """
-    to, store = book.named(event.transferred_to), _store(event)
-    sources = {book.names[each] for each in event.transferred_from if each in book.names}
-    for source in sorted((sources - {to}) & set(names)):
-        taken = {name: line for name, line in lines[source].items() if store_of(name) == store}
-        lines[source] = {name: line for name, line in lines[source].items() if name not in taken}
-        if to in names and to is not None:
-            # Of the same period it is the same subscription, perhaps come back: where it is now, it is good.
-            lines[to] = newer_of(taken, lines[to])
-
-
-def newer_of(own: Lines, more: Lines) -> Lines:
-    """Two customers' lines put together; of one product the one that speaks of the later period, or the former's."""
-    return own | {name: line for name, line in more.items() if name not in own or own[name].period < line.period}
-
-
-def united(one: Holdings, other: Holdings) -> Holdings:
-    """What two customers have who turn out to be one, to be recounted; `one` stays verified."""
-    answered, late = other.told.answered, other.told.events
-    if one.verified_at is not None:
-        # The answer may have been about `one` alone: what was bought as `other` is added to it.
-        answered, late = other.lines, tuple(event for event in late if event.at > one.verified_at)
-    events = {event.id: event for event in (*one.told.events, *late)}
-    told = Told(newer_of(one.told.answered, answered), tuple(sorted(events.values(), key=_order)))
-    return msgspec.structs.replace(one, lines=newer_of(one.lines, other.lines), told=told)

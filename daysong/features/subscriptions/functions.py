@@ -8,15 +8,15 @@ import asyncpg
 from msgspec import UNSET, UnsetType
 
 from daysong.features.subscriptions import accounts, minutes, revenuecat_billing, usage
-from daysong.features.subscriptions.revenuecat_billing import OneUser, UserNotFound
-from daysong.features.subscriptions.rules import LONGEST_PERIOD, PLANS, Quota, Tier
-from daysong.features.subscriptions.status import (
+from daysong.features.subscriptions.entitlements import (
     READS,
     SubscriptionStatus,
     quota_of_row,
     status_columns,
     status_of,
 )
+from daysong.features.subscriptions.revenuecat_billing import OneUser, UserNotFound
+from daysong.features.subscriptions.rules import LONGEST_PERIOD, PLANS, Quota, Tier
 from daysong.features.users import store as users
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.errors import Unauthorized

@@ -13,8 +13,8 @@ from datetime import datetime
 
 import asyncpg
 
+from daysong.features.subscriptions.entitlements import standing_of, status_columns
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, TalkQuota, Tier, talk_quota
-from daysong.features.subscriptions.status import standing_of, status_columns
 from daysong.features.users.mailboxes import lock_mailbox
 from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError

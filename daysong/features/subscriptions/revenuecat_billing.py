@@ -15,15 +15,13 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
-from daysong.features.subscriptions.books import are_gone, open_book, save_book
-from daysong.features.subscriptions.events import Policy, changes_anything, counts, deliver, recounted, rule_of
-from daysong.features.subscriptions.reconciling import reconciled
-from daysong.features.subscriptions.rules import PRODUCTS
+from daysong.features.subscriptions.events import changes_anything, counts, policy_of, rule_of
+from daysong.features.subscriptions.history import deliver, reconciled, recounted
+from daysong.features.subscriptions.purchases import are_gone, open_book, save_book
 from daysong.kernel import logs
 from daysong.kernel.errors import ExpectedError, Unauthorized, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, Retry, action, mutation, query
-from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import to_ms
 from daysong.vendors.revenuecat.answers import Customer
 from daysong.vendors.revenuecat.client import Subscribers
@@ -99,12 +97,6 @@ class Reconciled(Result):
     """Whether it made a difference."""
 
     changed: bool
-
-
-def policy_of(settings: Settings) -> Policy:
-    """What the settings say about purchases."""
-    known = settings.revenuecat
-    return Policy(products={**PRODUCTS, **known.products}, accept_sandbox=known.accept_sandbox)
 
 
 async def on_event(ctx: MutationContext, event: BillingEvent) -> str:

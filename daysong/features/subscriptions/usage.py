@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from daysong.features.subscriptions import store
+from daysong.features.subscriptions import purchases
+from daysong.features.subscriptions.entitlements import quota_of_row, status_columns
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, Quota
-from daysong.features.subscriptions.status import quota_of_row, status_columns
 from daysong.features.users import store as users
 from daysong.features.users.mailboxes import lock_mailbox
 from daysong.kernel.database.transactions import Reader, Transaction
@@ -22,7 +22,7 @@ async def open_free_plan(db: Transaction, user_id: UserId, now: datetime) -> Non
     """Put a new account on the free plan, or on what was bought for it before; one that has a plan keeps it."""
     if await db.fetchval("select true from subscriptions where user_id = $1", user_id):
         return
-    await store.insert(db, user_id, now)
+    await purchases.insert(db, user_id, now)
 
 
 async def quota_of(db: Reader, user_id: UserId, now: datetime) -> Quota:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daysong.features.subscriptions import store, usage
-from daysong.features.subscriptions.holdings import Holdings, Line
+from daysong.features.subscriptions import purchases, usage
+from daysong.features.subscriptions.entitlements import Holdings, Line
 from daysong.features.subscriptions.rules import PLANS, Counted, Span, Standing, Tier, counting, current_period, quota
 from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.ids import ChargeId, UserId
@@ -284,7 +284,7 @@ async def _change_plan(db: Database, user_id: UserId, dice: random.Random, now: 
     limit = dice.choice((None, None, None, 0, 3, 30))
 
     async def work(tx: Transaction) -> None:
-        await store.save(tx, user_id, holdings, event_type="test", event_id=None, now=now)
+        await purchases.save(tx, user_id, holdings, event_type="test", event_id=None, now=now)
         await tx.execute("update subscriptions set custom_music_limit = $1", limit)
 
     await db.mutate(work)
