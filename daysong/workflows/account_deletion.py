@@ -94,7 +94,7 @@ class Leaving(Result):
 @mutation
 async def delete_account(ctx: MutationContext, args: NoArgs) -> DeletedAccount:  # noqa: ARG001
     """Close the caller's account at once, and have everything that was theirs erased. Nothing brings it back."""
-    user_id = await accounts.of_caller(ctx, although_suspended=True)
+    user_id = await accounts.of_caller(ctx, allow_suspended=True)
     await close(ctx, user_id)
     return DeletedAccount(success=True, clerk_id=ctx.caller.signed_in)
 
@@ -120,8 +120,8 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
     if closed is None:
         return
     account_hash = tombstones.clerk_hash(ctx.settings, closed["clerk_id"])
-    await usage.leave(ctx.db, user_id, account_hash)
-    await minutes.leave(ctx.db, user_id, account_hash)
+    await usage.keep_mailbox_usage(ctx.db, user_id, account_hash)
+    await minutes.keep_mailbox_usage(ctx.db, user_id, account_hash)
     await tombstones.put_up(
         ctx, closed["clerk_id"], closed["email"], Usage(quota.own, quota.period_start, quota.period_end, talk.own)
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from daysong.features.phone_calls import ownership
 from daysong.features.subscriptions import accounts, revenuecat_billing
-from daysong.features.users.store import ToldByClerk
+from daysong.features.users.store import ClerkUpdate
 from daysong.kernel import inbox
 from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.functions.declarations import mutation
@@ -41,11 +41,11 @@ async def _apply(ctx: MutationContext, event: ClerkEvent) -> str:
     if event.person is None:
         return await account_deletion.close_for_clerk(ctx, event.clerk_id)
     person = event.person
-    told = ToldByClerk(
+    told = ClerkUpdate(
         event.clerk_id, person.email, person.name, person.changed_at, event.said_at, phones=person.phones,
         suspension=person.suspension, suspension_ends_at=person.suspension_ends_at, is_whole=person.is_whole,
     )  # fmt: skip
-    account, outcome = await accounts.hear(ctx, told)
+    account, outcome = await accounts.apply_clerk_update(ctx, told)
     if account is not None:
         await suspended_accounts.stop(ctx, account.user_id)
     if account is not None and account.new_phones:
@@ -59,9 +59,9 @@ async def handle_revenuecat_event(ctx: MutationContext, args: OneEvent) -> None:
     row = await inbox.opened(ctx.db, args)
     if row is None:
         return
-    outcome = await revenuecat_billing.on_event(ctx, revenuecat_events.parse_event(row["body"].encode()))
+    outcome = await revenuecat_billing.handle_event(ctx, revenuecat_events.parse_event(row["body"].encode()))
     await inbox.close(ctx, args, outcome)
-    if outcome == revenuecat_billing.GONE:
+    if outcome == revenuecat_billing.ACCOUNT_DELETED:
         await inbox.strip(ctx, args)
 
 

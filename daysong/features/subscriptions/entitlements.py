@@ -1,9 +1,13 @@
-"""What a customer has bought, as far as RevenueCat has told us: pure, no database and no clock.
+"""What a customer is entitled to, and the subscription status that apps read.
 
-There is a line for each product of an environment and store, which nothing said of another product ends, except a
-change from the one to the other. Of several lines, the best plan counts.
+A customer has one entitlement for each product of an environment and store. Only a change of product lets one product
+end another. The entitlement with the best plan decides.
 
-    access = now < max(expires_at, grace_until), and nothing else grants or takes it
+    access = now < max(expires_at, grace_until)
+
+Everything is pure, except that `status_columns` returns SQL. A query that shows a status selects
+`{status_columns("$2")}` from `subscriptions s`, with `now - LONGEST_PERIOD` as $2, passes the row to `status_of` or
+`quota_of_row`, and names READS in its `reads`.
 """
 
 from __future__ import annotations
@@ -19,10 +23,10 @@ import msgspec
 from daysong.features.subscriptions.rules import (
     FREE_PRODUCT,
     RANK,
-    Counted,
+    CountingWindow,
     Quota,
+    QuotaState,
     Span,
-    Standing,
     Status,
     Tier,
     platform_of,
@@ -34,30 +38,38 @@ from daysong.vendors.revenuecat.events import BillingEvent
 
 READS = ("subscriptions", "usage_charges", "usage_refunds", "users", "mailbox_usage")
 
+# Names in the columns `lines` of the database, where they differ.
+_STORED_NAMES = {
+    "period_start": "period",
+    "has_billing_issue": "trouble",
+    "original_transaction_id": "origin",
+    "changes_to": "becomes",
+}
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A product that was bought in a store: a subscription, or a purchase without an end.
 
-    period      when the billing period began that this speaks of (ms)
-    tier        the plan the product stands for; None when nobody has said which
-    expires_at  None for never
-    renews      whether it goes on by itself when the period ends, as far as anybody knows
-    trouble     the last payment failed
-    resumes_at  it is to pause, until then
-    origin      what the store calls the subscription through all its renewals, changes of product included
-    becomes     the product it is to change to: buying that one ends this one
+class Entitlement(msgspec.Struct, frozen=True, omit_defaults=True, rename=_STORED_NAMES):
+    """A product bought in a store: a subscription, or a purchase without an end.
+
+    period_start             when the latest known billing period began (ms)
+    tier                     the plan of the product; None when the product is in no map
+    expires_at               None for never
+    renews                   whether the subscription is expected to renew
+    has_billing_issue        whether the last payment failed
+    resumes_at               when a scheduled pause ends
+    original_transaction_id  the store's id of the subscription, the same through renewals and changes of product
+    changes_to               the product it will change to: buying that product ends this entitlement
     """
 
-    period: int
+    period_start: int
     product: str
     tier: Tier | None
     expires_at: datetime | None
     grace_until: datetime | None = None
     renews: bool = True
-    trouble: bool = False
+    has_billing_issue: bool = False
     resumes_at: datetime | None = None
-    origin: str | None = None
-    becomes: str | None = None
+    original_transaction_id: str | None = None
+    changes_to: str | None = None
 
     @property
     def until(self) -> datetime | None:
@@ -67,36 +79,37 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
         return max(self.expires_at, self.grace_until)
 
     def gives_access(self, now: datetime) -> bool:
-        """Whether it is good at `now`."""
+        """Whether it gives access at `now`."""
         return self.until is None or now < self.until
 
 
-Lines = dict[str, Line]
+# By `entitlement_key` or `grant_key`.
+Entitlements = dict[str, Entitlement]
 
 
-class Told(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What RevenueCat answered when it was asked last, and the events since, in the order they were made."""
+class History(msgspec.Struct, frozen=True, omit_defaults=True, rename={"snapshot": "answered"}):
+    """The inputs of a customer's entitlements: RevenueCat's latest answer, and the events after it in order."""
 
-    answered: Lines = {}
+    snapshot: Entitlements = {}
     events: tuple[BillingEvent, ...] = ()
 
 
-class Holdings(msgspec.Struct, frozen=True):
-    """Everything a customer has: `lines` is how it stands, `told` is how we know.
+class CustomerState(msgspec.Struct, frozen=True):
+    """The entitlements of a customer, and the history they are computed from.
 
-    verified_at  when RevenueCat was asked last (ms)
+    verified_at  when RevenueCat was last asked (ms)
     """
 
-    lines: Lines = {}
-    told: Told = Told()
+    entitlements: Entitlements = {}
+    history: History = History()
     verified_at: int | None = None
 
 
-NOTHING = Holdings()
+EMPTY = CustomerState()
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """How a customer stands at a moment; `tier` is what they may use, so free once everything has ended."""
+    """A customer's plan and status at a moment; `tier` is the usable plan: free once everything has ended."""
 
     tier: Tier
     product_id: str
@@ -106,82 +119,84 @@ class Summary(msgspec.Struct, frozen=True):
     grace_until: datetime | None = None
 
 
-def line_name(environment: str, store: str, product: str) -> str:
-    """The name of a product's line."""
+def entitlement_key(environment: str, store: str, product: str) -> str:
+    """Return the key of a product's entitlement."""
     return "/".join((environment, store.replace("/", "_"), product))
 
 
-def grant_name(store: str, transaction: str | None) -> str:
-    """The name of a temporary grant's line; `store` as `store_of` has it."""
+def grant_key(store: str, transaction: str | None) -> str:
+    """Return the key of a temporary grant; `store` has the form that `store_of` returns."""
     return f"{store}/grant {transaction}"
 
 
-def is_grant(name: str) -> bool:
-    """Whether the line is a temporary grant's."""
-    return name.removeprefix(store_of(name)).startswith("/grant ")
+def is_grant(key: str) -> bool:
+    """Whether the key is that of a temporary grant."""
+    return key.removeprefix(store_of(key)).startswith("/grant ")
 
 
-def ended(line: Line, now: datetime) -> Line:
-    """The line, ended at that moment if it was good then."""
-    if not line.gives_access(now):
-        return line
-    return msgspec.structs.replace(line, expires_at=now, grace_until=None, renews=False, becomes=None)
+def store_of(key: str) -> str:
+    """Return the environment and store of a key."""
+    return "/".join(key.split("/", 2)[:2])
 
 
-def store_of(name: str) -> str:
-    """The environment and store of a line."""
-    return "/".join(name.split("/", 2)[:2])
+def ended(entitlement: Entitlement, now: datetime) -> Entitlement:
+    """Return the entitlement ended at `now`; unchanged when it has ended before."""
+    if not entitlement.gives_access(now):
+        return entitlement
+    return msgspec.structs.replace(entitlement, expires_at=now, grace_until=None, renews=False, changes_to=None)
 
 
-def plans(lines: Lines) -> Iterator[tuple[str, Line, Tier]]:
-    """The lines that are, or were, worth a plan."""
-    for name, line in lines.items():
-        if line.tier is not None and line.tier != "free":
-            yield name, line, line.tier
+def paid(entitlements: Entitlements) -> Iterator[tuple[str, Entitlement, Tier]]:
+    """Yield the entitlements to a paid plan, current or ended."""
+    for key, entitlement in entitlements.items():
+        if entitlement.tier is not None and entitlement.tier != "free":
+            yield key, entitlement, entitlement.tier
 
 
-def unmapped(lines: Lines, now: datetime) -> set[str]:
-    """The products that give access at RevenueCat and are in no map of plans, so that they grant nothing here."""
-    return {line.product for line in lines.values() if line.tier is None and line.product and line.gives_access(now)}
+def unmapped_products(entitlements: Entitlements, now: datetime) -> set[str]:
+    """Return the products that give access at RevenueCat but grant nothing here, because no map has their plan."""
+    return {
+        each.product for each in entitlements.values() if each.tier is None and each.product and each.gives_access(now)
+    }
 
 
-def spans(lines: Lines) -> tuple[Span, ...]:
-    """Which tiers are had until when."""
-    return tuple(Span(tier, line.until) for _, line, tier in plans(lines))
+def spans(entitlements: Entitlements) -> tuple[Span, ...]:
+    """Return each paid tier with its end."""
+    return tuple(Span(tier, entitlement.until) for _, entitlement, tier in paid(entitlements))
 
 
-def summary(lines: Lines, now: datetime) -> Summary:
-    """How things stand: by the best plan that is good now, else by the one that ended last."""
+def summary(entitlements: Entitlements, now: datetime) -> Summary:
+    """Summarize the best plan that gives access at `now`, else the one that ended last."""
 
-    def merit(each: tuple[str, Line, Tier]) -> tuple[int, float, str]:
-        name, line, tier = each
-        good = RANK[tier] if line.gives_access(now) else 0
-        # Names break ties, so that the answer does not depend on any order.
-        return good, inf if line.until is None else line.until.timestamp(), name
+    def order(each: tuple[str, Entitlement, Tier]) -> tuple[int, float, str]:
+        key, entitlement, tier = each
+        rank = RANK[tier] if entitlement.gives_access(now) else 0
+        # Keys break ties, so that the result does not depend on the order of the dict.
+        return rank, inf if entitlement.until is None else entitlement.until.timestamp(), key
 
-    best = max(plans(lines), key=merit, default=None)
+    best = max(paid(entitlements), key=order, default=None)
     if best is None:
         return Summary("free", FREE_PRODUCT, "active")
-    name, line, tier = best
+    key, entitlement, tier = best
     status: Status = "active"
-    if not line.gives_access(now):
+    if not entitlement.gives_access(now):
         status = "expired"
-    elif line.expires_at is not None and line.expires_at <= now:
+    elif entitlement.expires_at is not None and entitlement.expires_at <= now:
         status = "in_grace"
-    elif not line.renews:
+    elif not entitlement.renews:
         status = "canceled"
     return Summary(
         tier="free" if status == "expired" else tier,
-        product_id=line.product,
+        product_id=entitlement.product,
         status=status,
-        platform=platform_of(name.split("/")[1]),
-        expires_at=line.expires_at,
-        grace_until=line.grace_until,
+        platform=platform_of(key.split("/")[1]),
+        expires_at=entitlement.expires_at,
+        grace_until=entitlement.grace_until,
     )
 
 
 def status_columns(since: str) -> str:
-    """What to select of `subscriptions s`; `since` stands for `now - LONGEST_PERIOD`."""
+    """Return the columns to select of `subscriptions s`; `since` is the parameter with `now - LONGEST_PERIOD`."""
     return f"""s.id as subscription_id, s.lines as subscription_lines, s.custom_music_limit, s.last_reset_at,
            s.counted_since, s.counted_until, s.counted_at,
            array(select c.charged_at from usage_charges c
@@ -194,7 +209,7 @@ def status_columns(since: str) -> str:
 
 
 class SubscriptionStatus(Result):
-    """A subscription as the apps show it; times in ms."""
+    """A subscription as apps show it; times in ms."""
 
     tier: Tier
     status: Status
@@ -207,47 +222,47 @@ class SubscriptionStatus(Result):
 
 
 class SubscriptionOfProfile(SubscriptionStatus):
-    """A subscription in its person's profile: with its product."""
+    """A subscription with its product, as the profile shows it."""
 
     product_id: str
 
 
-def lines_of(value: Any) -> Lines:
-    """Lines as the database keeps them."""
-    return msgspec.convert(value, Lines)
+def parse_entitlements(value: Any) -> Entitlements:
+    """Convert the value of a column `lines`."""
+    return msgspec.convert(value, Entitlements)
 
 
-def standing_of(row: asyncpg.Record) -> Standing:
-    """What decides about the quota of a row with `status_columns`."""
-    counted = None
+def quota_state_of(row: asyncpg.Record) -> QuotaState:
+    """Return the quota state of a row with `status_columns`."""
+    window = None
     if row["counted_at"] is not None:
-        counted = Counted(row["counted_since"], row["counted_until"], row["counted_at"])
-    return Standing(
-        spans=spans(lines_of(row["subscription_lines"])),
+        window = CountingWindow(row["counted_since"], row["counted_until"], row["counted_at"])
+    return QuotaState(
+        spans=spans(parse_entitlements(row["subscription_lines"])),
         custom_music_limit=row["custom_music_limit"],
         last_reset_at=row["last_reset_at"],
-        counted=counted,
+        window=window,
     )
 
 
 def quota_of_row(row: asyncpg.Record, now: datetime) -> Quota:
-    """What is used and left, of a row with `status_columns`."""
-    return quota(standing_of(row), row["charges"], now, shared=row["shared"])
+    """Return the song quota of a row with `status_columns`."""
+    return quota(quota_state_of(row), row["charges"], now, shared=row["shared"])
 
 
 def status_of(row: asyncpg.Record, now: datetime) -> SubscriptionOfProfile | None:
-    """How things stand, of a row with `status_columns`; None where the join found no subscription."""
+    """Return the status of a row with `status_columns`; None where a join found no subscription."""
     if row["subscription_id"] is None:
         return None
-    counts, stands = quota_of_row(row, now), summary(lines_of(row["subscription_lines"]), now)
+    songs, found = quota_of_row(row, now), summary(parse_entitlements(row["subscription_lines"]), now)
     return SubscriptionOfProfile(
-        tier=counts.tier,
-        product_id=stands.product_id,
-        status=stands.status,
-        music_generations_used=counts.used,
-        music_limit=counts.limit,
-        period_start=to_ms(counts.period_start),
-        period_end=to_ms(counts.period_end),
-        is_active=stands.status != "expired",
-        remaining_quota=counts.remaining,
+        tier=songs.tier,
+        product_id=found.product_id,
+        status=found.status,
+        music_generations_used=songs.used,
+        music_limit=songs.limit,
+        period_start=to_ms(songs.period_start),
+        period_end=to_ms(songs.period_end),
+        is_active=found.status != "expired",
+        remaining_quota=songs.remaining,
     )

@@ -1,8 +1,8 @@
-"""What each RevenueCat event does to what a customer has: one row for each type, and no database and no clock.
+"""What each RevenueCat event changes in a customer's entitlements: one rule for each event type; pure.
 
-RevenueCat advises to ask again after every event and to keep its answer, and so we do (`revenuecat_billing.py`). These
-rules count while it cannot be asked, and for customers who are not ours yet. Events are kept until the next answer and
-applied in the order they were made, so that it makes no difference in which order, or how often, they arrive.
+RevenueCat advises to fetch the customer after every event, and `revenuecat_billing.py` does. The rules count while
+RevenueCat cannot be asked, and for customers without an account. Events are kept until the next answer and applied in
+the order in which they happened, so neither the order nor the number of deliveries matters.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 
 from daysong.features.subscriptions.entitlements import (
-    Line,
-    Lines,
+    Entitlement,
+    Entitlements,
     ended,
-    grant_name,
+    entitlement_key,
+    grant_key,
     is_grant,
-    line_name,
     store_of,
 )
 from daysong.features.subscriptions.rules import PRODUCTS, Tier, tier_of
@@ -33,29 +33,33 @@ LONGEST_GRANT = int(timedelta(hours=24) / timedelta(milliseconds=1))
 
 @dataclass(frozen=True)
 class Policy:
-    """What the settings say: which product is which plan, and whether purchases in a store's sandbox count."""
+    """The plan of each product, and whether purchases in a store's sandbox count."""
 
     products: Mapping[str, Tier]
     accept_sandbox: bool = False
 
 
 def policy_of(settings: Settings) -> Policy:
-    """What the settings say about purchases."""
-    known = settings.revenuecat
-    return Policy(products={**PRODUCTS, **known.products}, accept_sandbox=known.accept_sandbox)
+    """Return the policy of the settings."""
+    return Policy(
+        products={**PRODUCTS, **settings.revenuecat.products}, accept_sandbox=settings.revenuecat.accept_sandbox
+    )
 
 
+# Fields of an entitlement with their new values.
 Change = dict[str, Any]
 
 
-def _bought(event: BillingEvent) -> Change | None:
-    # Only a purchase that is no subscription has no end; anything else without one is left to RevenueCat's answer.
+def _purchased(event: BillingEvent) -> Change | None:
+    # Only a purchase that is no subscription has no end. Another event without one waits for RevenueCat's answer.
     if event.expires_at is None:
         return None
-    return _until(event.expires_at) | {"renews": True, "trouble": False, "resumes_at": None, "becomes": None}
+    return _until(event.expires_at) | {
+        "renews": True, "has_billing_issue": False, "resumes_at": None, "changes_to": None,
+    }  # fmt: skip
 
 
-def _bought_once(event: BillingEvent) -> Change | None:
+def _purchased_once(event: BillingEvent) -> Change | None:
     return _until(event.expires_at) | {"renews": False} if event.unlocks else None
 
 
@@ -63,22 +67,22 @@ def _extended(event: BillingEvent) -> Change | None:
     return None if event.expires_at is None else _until(event.expires_at)
 
 
-def _unpaid(event: BillingEvent) -> Change:
-    ended = event.at if event.expires_at is None else event.expires_at
-    return _until(ended, event.grace_until) | {"trouble": True}
+def _payment_failed(event: BillingEvent) -> Change:
+    expires_at = event.at if event.expires_at is None else event.expires_at
+    return _until(expires_at, event.grace_until) | {"has_billing_issue": True}
 
 
-def _ended(event: BillingEvent) -> Change:
-    ended = event.at if event.expires_at is None else min(event.at, event.expires_at)
-    return _until(ended) | {"renews": False}
+def _expired(event: BillingEvent) -> Change:
+    expires_at = event.at if event.expires_at is None else min(event.at, event.expires_at)
+    return _until(expires_at) | {"renews": False}
 
 
-def _cancelled(event: BillingEvent) -> Change:
+def _canceled(event: BillingEvent) -> Change:
     match event.reason:
         case "CUSTOMER_SUPPORT":  # a refund
             return _until(event.at if event.expires_at is None else event.expires_at)
         case "BILLING_ERROR":
-            return {"trouble": True}
+            return {"has_billing_issue": True}
     return {"renews": False}
 
 
@@ -87,15 +91,15 @@ def _granted(event: BillingEvent) -> Change:
     return _until(longest if event.expires_at is None else min(longest, event.expires_at)) | {"renews": False}
 
 
-def _changing(event: BillingEvent) -> Change | None:
-    return {"becomes": event.new_product_id} if event.new_product_id else None
+def _product_change_announced(event: BillingEvent) -> Change | None:
+    return {"changes_to": event.new_product_id} if event.new_product_id else None
 
 
-def _will_renew(event: BillingEvent) -> Change:
-    return {"renews": True, "trouble": False, "resumes_at": _moment(event.resumes_at)}
+def _renewal_resumed(event: BillingEvent) -> Change:
+    return {"renews": True, "has_billing_issue": False, "resumes_at": _moment(event.resumes_at)}
 
 
-def _nothing(event: BillingEvent) -> None:  # noqa: ARG001 - one of many that look at the event
+def _unchanged(event: BillingEvent) -> None:  # noqa: ARG001 - has the signature of the other changes
     return None
 
 
@@ -105,141 +109,154 @@ def _until(expires: int | None, grace: int | None = None) -> Change:
 
 @dataclass(frozen=True)
 class Rule:
-    """A row of the table.
+    """What an event type does.
 
-    change  what becomes of the product's line; None leaves it
-    line    which line that is: the product's, or a temporary grant of its own
-    buys    whether the event's product was bought: what has changed to it ends
-    closes  whether it puts an end to a temporary grant of its transaction
-    rank    which of two events made at one moment comes first: the lesser
-    asks    whether RevenueCat is asked how things stand
+    change       returns the change of the entitlement; None leaves it as it is
+    is_grant     whether the entitlement is a temporary grant of its own, not the product's
+    is_purchase  whether the product was bought, which ends the product it was changed from
+    ends_grant   whether the temporary grant of the same transaction ends
+    rank         which of two events of the same time is applied first: the lower
+    refreshes    whether the customer is fetched from RevenueCat
     """
 
-    change: Callable[[BillingEvent], Change | None] = _nothing
-    line: str = "product"
-    buys: bool = False
-    closes: bool = False
+    change: Callable[[BillingEvent], Change | None] = _unchanged
+    is_grant: bool = False
+    is_purchase: bool = False
+    ends_grant: bool = False
     rank: int = 1
-    asks: bool = True
+    refreshes: bool = True
 
 
-_QUIET = Rule(asks=False)
-_ASK = Rule()
+_IGNORE = Rule(refreshes=False)
+_REFRESH = Rule()
 
-EVENTS: dict[str, Rule] = {
-    "INITIAL_PURCHASE": Rule(_bought, buys=True, closes=True, rank=0),
-    "RENEWAL": Rule(_bought, buys=True, closes=True, rank=0),
-    "NON_RENEWING_PURCHASE": Rule(_bought_once, rank=0),
-    "TEMPORARY_ENTITLEMENT_GRANT": Rule(_granted, line="grant", buys=True, rank=0),
+RULES: dict[str, Rule] = {
+    "INITIAL_PURCHASE": Rule(_purchased, is_purchase=True, ends_grant=True, rank=0),
+    "RENEWAL": Rule(_purchased, is_purchase=True, ends_grant=True, rank=0),
+    "NON_RENEWING_PURCHASE": Rule(_purchased_once, rank=0),
+    "TEMPORARY_ENTITLEMENT_GRANT": Rule(_granted, is_grant=True, is_purchase=True, rank=0),
     "SUBSCRIPTION_EXTENDED": Rule(_extended),
     "REFUND_REVERSED": Rule(_extended),
-    "UNCANCELLATION": Rule(_will_renew),
-    # Paid is paid: it is good until it ends. Only a refund ends it, and one of the latest period alone.
-    "CANCELLATION": Rule(_cancelled, rank=3),
-    "BILLING_ISSUE": Rule(_unpaid, rank=2),
-    # Of a pause to come. When it comes, that is an EXPIRATION, and its end a RENEWAL.
-    "SUBSCRIPTION_PAUSED": Rule(_will_renew),
-    "EXPIRATION": Rule(_ended, closes=True, rank=4),
-    # An announcement: the new product comes with a RENEWAL or an INITIAL_PURCHASE, at once or when the period ends.
-    "PRODUCT_CHANGE": Rule(_changing, rank=-1),
-    # Of two customers: see `_transfer`.
+    "UNCANCELLATION": Rule(_renewal_resumed),
+    # Access lasts until the paid period ends. Only a refund ends it, and only one of the latest period.
+    "CANCELLATION": Rule(_canceled, rank=3),
+    "BILLING_ISSUE": Rule(_payment_failed, rank=2),
+    # The pause is still to come: it begins with an EXPIRATION, and ends with a RENEWAL.
+    "SUBSCRIPTION_PAUSED": Rule(_renewal_resumed),
+    "EXPIRATION": Rule(_expired, ends_grant=True, rank=4),
+    # Only announced: the new product comes with a RENEWAL or an INITIAL_PURCHASE, at once or when the period ends.
+    "PRODUCT_CHANGE": Rule(_product_change_announced, rank=-1),
+    # Changes two customers: `history.py` applies it.
     "TRANSFER": Rule(rank=5),
-    "SUBSCRIBER_ALIAS": _ASK,
-    "PURCHASE_REDEEMED": _ASK,
-    "PRICE_INCREASE_CONSENT_REQUIRED": _ASK,
-    "PRICE_INCREASE_CONSENT_APPROVED": _ASK,
-    "VIRTUAL_CURRENCY_TRANSACTION": _ASK,
-    "EXPERIMENT_ENROLLMENT": _ASK,
-    "TEST": _QUIET,
-    "INVOICE_ISSUANCE": _QUIET,
+    "SUBSCRIBER_ALIAS": _REFRESH,
+    "PURCHASE_REDEEMED": _REFRESH,
+    "PRICE_INCREASE_CONSENT_REQUIRED": _REFRESH,
+    "PRICE_INCREASE_CONSENT_APPROVED": _REFRESH,
+    "VIRTUAL_CURRENCY_TRANSACTION": _REFRESH,
+    "EXPERIMENT_ENROLLMENT": _REFRESH,
+    "TEST": _IGNORE,
+    "INVOICE_ISSUANCE": _IGNORE,
 }
 
 
-def rule_of(kind: str) -> Rule:
-    """The row of an event type. Of one nobody has seen before we know nothing, and ask."""
-    # Every look at a paywall is an event: asking each time would use up what RevenueCat lets us ask.
-    return _QUIET if kind.startswith("PAYWALL_") else EVENTS.get(kind, _ASK)
+def rule_of(event_type: str) -> Rule:
+    """Return the rule of an event type; an unknown type only refreshes the customer."""
+    # Every view of a paywall is an event: refreshing for each would use up RevenueCat's rate limit.
+    return _IGNORE if event_type.startswith("PAYWALL_") else RULES.get(event_type, _REFRESH)
 
 
-def counts(event: BillingEvent, policy: Policy) -> bool:
-    """Whether the event is from an environment that counts here."""
+def is_accepted(event: BillingEvent, policy: Policy) -> bool:
+    """Whether events of this environment count."""
     return policy.accept_sandbox or event.environment != SANDBOX
 
 
-def changes_anything(event: BillingEvent) -> bool:
-    """Whether the event itself could make a difference to what a customer has."""
-    return event.type == "TRANSFER" or rule_of(event.type).change is not _nothing
+def changes_entitlements(event: BillingEvent) -> bool:
+    """Whether events of this type can change entitlements by themselves."""
+    return event.type == "TRANSFER" or rule_of(event.type).change is not _unchanged
 
 
 def _moment(ms: int | None) -> datetime | None:
     return None if ms is None else from_ms(ms)
 
 
-def store_name(event: BillingEvent) -> str:
-    return line_name(event.environment, event.store or "UNKNOWN", "").removesuffix("/")
+def event_store(event: BillingEvent) -> str:
+    """Return the environment and store of an event, as `store_of` returns them."""
+    return entitlement_key(event.environment, event.store or "UNKNOWN", "").removesuffix("/")
 
 
-def apply(lines: Lines, event: BillingEvent, policy: Policy) -> Lines:
-    """A customer's lines after one more event of theirs, later than all before."""
+def apply(entitlements: Entitlements, event: BillingEvent, policy: Policy) -> Entitlements:
+    """Return a customer's entitlements after an event that is later than all before."""
     rule, change = rule_of(event.type), rule_of(event.type).change(event)
-    after = dict(lines)
-    granted = after.pop(_grant(event), None) if rule.closes else None
-    if change is None or (granted is not None and not rule.buys):
+    after = dict(entitlements)
+    grant = after.pop(_grant_key(event), None) if rule.ends_grant else None
+    if change is None or (grant is not None and not rule.is_purchase):
         return after
-    name, period = _line_name(after, event, rule), _period(event)
-    line = None if name is None else after.get(name)
-    if name is None or (line is None and "expires_at" not in change):
-        return after  # nothing is known yet of what was cancelled, is to pause or to change
-    if line is None:
+    key, period_start = _key(after, event, rule), _period_start(event)
+    entitlement = None if key is None else after.get(key)
+    if key is None or (entitlement is None and "expires_at" not in change):
+        return after  # the purchase that was canceled, paused or changed is not known
+    if entitlement is None:
         product = event.product_id or ""
-        line = Line(period, product, tier_of(product, policy.products), None)
-    if period < line.period:
-        return after  # nothing said of an older period touches a newer one
-    origin = event.original_transaction_id or line.origin
-    if rule.buys:
-        # The map may have been mended since.
-        line = msgspec.structs.replace(line, tier=tier_of(line.product, policy.products))
-        if rule.line == "product":
-            after |= _changed_to(after, name, period, origin)
-    after[name] = msgspec.structs.replace(line, period=period, origin=origin, **change)
+        entitlement = Entitlement(period_start, product, tier_of(product, policy.products), None)
+    if period_start < entitlement.period_start:
+        return after  # an event of an older period does not change a newer one
+    transaction_id = event.original_transaction_id or entitlement.original_transaction_id
+    if rule.is_purchase:
+        # REVENUECAT_PRODUCTS may have changed since.
+        tier = tier_of(entitlement.product, policy.products)
+        entitlement = msgspec.structs.replace(entitlement, tier=tier)
+        if not rule.is_grant:
+            after |= _replaced_by(after, key, period_start, transaction_id)
+    after[key] = msgspec.structs.replace(
+        entitlement, period_start=period_start, original_transaction_id=transaction_id, **change
+    )
     return after
 
 
-def _changed_to(lines: Lines, bought: str, period: int, origin: str | None) -> Lines:
-    """The lines that end because their subscription goes on as the product of the line `bought`."""
+def _replaced_by(
+    entitlements: Entitlements, bought: str, period_start: int, transaction_id: str | None
+) -> Entitlements:
+    """Return the entitlements, ended, whose subscription continues as the product with the key `bought`."""
     store, product = store_of(bought), bought.removeprefix(f"{store_of(bought)}/")
-    moment = from_ms(period)
+    moment = from_ms(period_start)
     return {
-        name: ended(line, moment)
-        for name, line in lines.items()
-        if name != bought
-        and store_of(name) == store
-        and not is_grant(name)
-        and line.period <= period
-        and (line.becomes == product or (origin is not None and line.origin == origin))
+        key: ended(each, moment)
+        for key, each in entitlements.items()
+        if key != bought
+        and store_of(key) == store
+        and not is_grant(key)
+        and each.period_start <= period_start
+        and (
+            each.changes_to == product
+            or (transaction_id is not None and each.original_transaction_id == transaction_id)
+        )
     }
 
 
-def _grant(event: BillingEvent) -> str:
-    return grant_name(store_name(event), event.transaction_id)
+def _grant_key(event: BillingEvent) -> str:
+    return grant_key(event_store(event), event.transaction_id)
 
 
-def _line_name(lines: Lines, event: BillingEvent, rule: Rule) -> str | None:
-    if rule.line == "grant":
-        return _grant(event)
+def _key(entitlements: Entitlements, event: BillingEvent, rule: Rule) -> str | None:
+    if rule.is_grant:
+        return _grant_key(event)
     if event.product_id is not None:
-        return f"{store_name(event)}/{event.product_id}"
-    # An event that names no product: the subscription it belongs to, as far as that is known.
-    origin = event.original_transaction_id
+        return f"{event_store(event)}/{event.product_id}"
+    # An event without a product: find the entitlement by its subscription.
+    transaction_id = event.original_transaction_id
     return next(
-        (name for name, line in sorted(lines.items()) if store_of(name) == store_name(event) and line.origin == origin),
+        (
+            key
+            for key, each in sorted(entitlements.items())
+            if store_of(key) == event_store(event) and each.original_transaction_id == transaction_id
+        ),
         None,
-    ) if origin else None  # fmt: skip
+    ) if transaction_id else None  # fmt: skip
 
 
-def _period(event: BillingEvent) -> int:
-    """When the billing period began that an event speaks of."""
-    # A renewal may be told of before its period begins. What does not say when it began, began before it ended.
+def _period_start(event: BillingEvent) -> int:
+    """Return when the event's billing period began (ms), or the latest time it can have begun."""
+    # A renewal may be sent before its period begins. A period without a start began before its end.
     if event.purchased_at is not None:
         return min(event.purchased_at, event.at)
     return event.at if event.expires_at is None else min(event.expires_at, event.at)

@@ -1,4 +1,4 @@
-"""Plans, how the caller stands, and what is left to use: the rooms `billing` and `usage`."""
+"""The functions of `billing` and `usage`: plans, the caller's subscription, and the quota."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIMIT_REACHED = "You have used all your songs of this period."
 
 
 class PlanOffered(Result):
-    """A plan as it is sold; `price` in US dollars."""
+    """A plan as it is sold; `price` is in US dollars."""
 
     tier: Tier
     music_limit: float
@@ -38,9 +38,9 @@ class PlanOffered(Result):
 
 
 class CurrentUsage(Result):
-    """What is used and left, and when the period begins and ends (ms); minutes are those of talk on the phone.
+    """Songs and call minutes used and left in a period; `period_start` and `period_end` in ms.
 
-    While a call goes on, what is reserved for it counts as used.
+    Minutes reserved for a call in progress count as used.
     """
 
     tier: Tier
@@ -54,7 +54,7 @@ class CurrentUsage(Result):
 
 
 class Allowance(Result):
-    """Whether a song can be made, and the numbers behind it."""
+    """Whether a song can be made, with the quota."""
 
     can_generate: bool
     tier: Tier
@@ -64,20 +64,20 @@ class Allowance(Result):
 
 
 class CheckedAllowance(Allowance):
-    """The same; `reconciled` when what was bought is known as RevenueCat had it within the last quarter of an hour."""
+    """An allowance; `reconciled` when RevenueCat was asked within the last 15 minutes."""
 
     reconciled: bool
 
 
 class Snapshot(Allowance):
-    """The same, and the period they are of (ms)."""
+    """An allowance with its period (ms)."""
 
     period_start: float
     period_end: float
 
 
 class Recorded(Result):
-    """Whether a song was counted, or given back, and what is left after that."""
+    """Whether a song was charged or refunded, with the quota after it."""
 
     success: bool
     current_usage: float
@@ -95,14 +95,14 @@ class OpenedSubscription(Result):
 
 
 CURRENT_SQL = f"""select {status_columns("$2")} from users u left join subscriptions s on s.user_id = u.id
-                  where {IS_CALLER}"""  # noqa: S608 - no part of it is anybody's words
+                  where {IS_CALLER}"""  # noqa: S608 - constants
 WITH_TALK_SQL = f"""select {status_columns("$2")}, {minutes.talk_columns("$2")}
                     from users u left join subscriptions s on s.user_id = u.id
-                    where {IS_CALLER}"""  # noqa: S608 - as above
+                    where {IS_CALLER}"""  # noqa: S608 - constants
 
 
 async def _current(ctx: QueryContext, sql: str = CURRENT_SQL) -> asyncpg.Record | None:
-    """The caller's subscription; None for nobody, and for who has none yet."""
+    """Return the caller's subscription; None for an anonymous caller, and one without an account."""
     if ctx.caller.subject is None:
         return None
     row = await ctx.db.fetchrow(sql, ctx.caller.subject, ctx.now - LONGEST_PERIOD)
@@ -123,7 +123,7 @@ def _snapshot(quota: Quota) -> Snapshot:
 
 @query
 async def get_plans(ctx: QueryContext, args: NoArgs) -> list[PlanOffered]:  # noqa: ARG001
-    """The plans there are, from the least to the most."""
+    """Return all plans, in ascending order."""
     return [
         PlanOffered(tier=tier, music_limit=plan.sold_songs, period_days=plan.sold_days, price=plan.price)
         for tier, plan in PLANS.items()
@@ -132,7 +132,7 @@ async def get_plans(ctx: QueryContext, args: NoArgs) -> list[PlanOffered]:  # no
 
 @query(reads=READS)
 async def get_current_user_status(ctx: QueryContext, args: NoArgs) -> SubscriptionStatus | None:  # noqa: ARG001
-    """How the caller's subscription stands; None for nobody."""
+    """Return the status of the caller's subscription; None for an anonymous caller."""
     row = await _current(ctx)
     found = None if row is None else status_of(row, ctx.now)
     if found is None:
@@ -142,7 +142,7 @@ async def get_current_user_status(ctx: QueryContext, args: NoArgs) -> Subscripti
 
 @mutation
 async def create_free_subscription(ctx: MutationContext, args: OneUser) -> OpenedSubscription:
-    """Make sure that an account has a subscription; the one it has stays as it is."""
+    """Ensure that an account has a subscription, and return its id; an existing one is not changed."""
     if not await users.lock_account(ctx.db, args.user_id):
         raise UserNotFound
     await usage.open_free_plan(ctx.db, UserId(args.user_id), ctx.now)
@@ -153,7 +153,7 @@ async def create_free_subscription(ctx: MutationContext, args: OneUser) -> Opene
 
 @query(reads=(*READS, *minutes.READS))
 async def get_current_user_usage(ctx: QueryContext, args: NoArgs) -> CurrentUsage | None:  # noqa: ARG001
-    """What the caller has used and has left; None for nobody."""
+    """Return the songs and call minutes of the caller; None for an anonymous caller."""
     row = await _current(ctx, WITH_TALK_SQL)
     if row is None:
         return None
@@ -173,7 +173,7 @@ async def get_current_user_usage(ctx: QueryContext, args: NoArgs) -> CurrentUsag
 
 @query(reads=READS)
 async def can_current_user_generate_music(ctx: QueryContext, args: NoArgs) -> Allowance:  # noqa: ARG001
-    """Whether the caller has a song left; nobody has none."""
+    """Return whether the caller can make a song; an anonymous caller cannot."""
     row = await _current(ctx)
     if row is None:
         return Allowance(can_generate=False, tier="free", current_usage=0, limit=0, remaining_quota=0)
@@ -186,16 +186,16 @@ def _allowance(found: Snapshot) -> Allowance:
 
 @query(reads=READS)
 async def get_usage_snapshot(ctx: QueryContext, args: OneUser) -> Snapshot | None:
-    """What an account has used and has left; None when there is none."""
-    row = await ctx.db.fetchrow(usage.STANDING_SQL, args.user_id, ctx.now - LONGEST_PERIOD)
+    """Return the song quota of an account; None when there is no such account."""
+    row = await ctx.db.fetchrow(usage.QUOTA_SQL, args.user_id, ctx.now - LONGEST_PERIOD)
     return None if row is None else _snapshot(quota_of_row(row, ctx.now))
 
 
 @action
 async def check_usage_with_reconciliation(ctx: ActionContext, args: NoArgs) -> CheckedAllowance:
-    """What the caller has left, RevenueCat asked first when it was not for a quarter of an hour.
+    """Return the caller's allowance, after asking RevenueCat when the last answer is older than 15 minutes.
 
-    Unauthorized for nobody, UserNotFound for who has no account.
+    Errors: Unauthorized for an anonymous caller, UserNotFound without an account.
     """
     if ctx.caller.subject is None:
         raise Unauthorized
@@ -208,13 +208,13 @@ async def check_usage_with_reconciliation(ctx: ActionContext, args: NoArgs) -> C
 
 @mutation
 async def record_current_user_music_generation(ctx: MutationContext, args: NoArgs) -> Recorded:  # noqa: ARG001
-    """Count a song of the caller's, if there is one left."""
+    """Charge the caller for a song, if one is left."""
     return await _record(ctx, await accounts.of_caller(ctx))
 
 
 @mutation
 async def record_music_generation(ctx: MutationContext, args: OneUser) -> Recorded:
-    """Count a song of an account, if there is one left."""
+    """Charge an account for a song, if one is left."""
     return await _record(ctx, await _existing(ctx, args))
 
 
@@ -227,8 +227,9 @@ async def _record(ctx: MutationContext, user_id: UserId) -> Recorded:
 
 @mutation
 async def decrement_music_generation(ctx: MutationContext, args: OneUser) -> Recorded:
-    """Give back the song that was recorded last, once. With none to give back, `success` is false and nothing changes;
-    what a song in the making holds is not given back here.
+    """Refund the song that was recorded last. `success` is false when there is none to refund.
+
+    The charge of a song in progress is not refunded.
     """
     user_id = await _existing(ctx, args)
     released = await usage.release(ctx.db, user_id, "decremented", ctx.now)

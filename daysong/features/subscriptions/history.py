@@ -1,6 +1,7 @@
-"""What RevenueCat's own answer about a customer makes of what we knew: pure, and always right.
+"""Customers' entitlements, replayed from RevenueCat's answers and the events after them; pure.
 
-It converges both ways: what we have missed is there, and what has ended without our hearing of it has ended.
+RevenueCat's answer always wins over events, and a newer answer over an older one: purchases that were missed are added,
+and what has ended without an event is ended.
 """
 
 from __future__ import annotations
@@ -12,223 +13,240 @@ from datetime import datetime, timedelta
 import msgspec
 
 from daysong.features.subscriptions.entitlements import (
-    Holdings,
-    Line,
-    Lines,
-    Told,
+    CustomerState,
+    Entitlement,
+    Entitlements,
+    History,
     ended,
+    entitlement_key,
     is_grant,
-    line_name,
     store_of,
 )
-from daysong.features.subscriptions.events import Policy, apply, changes_anything, counts, rule_of, store_name
+from daysong.features.subscriptions.events import (
+    Policy,
+    apply,
+    changes_entitlements,
+    event_store,
+    is_accepted,
+    rule_of,
+)
 from daysong.features.subscriptions.rules import tier_of
 from daysong.kernel.time.clock import from_ms
 from daysong.vendors.revenuecat.answers import Customer, Purchase
 from daysong.vendors.revenuecat.events import SANDBOX, BillingEvent
 
-# Where RevenueCat is never asked, older events are summed up; none is redelivered after so many newer ones.
+# Older events are folded into the snapshot. No event is redelivered after so many newer ones.
 MOST_EVENTS = 60
-# An answer may grant access and leave open until when. Everybody is asked about again within this time.
-UNTIL_ASKED_AGAIN = timedelta(days=2)
+# How long access lasts when an answer grants it without an end. Each customer is asked about again within this time.
+UNDATED_ACCESS = timedelta(days=2)
 
 
 @dataclass(frozen=True)
-class Book:
-    """Several customers: what each has, and which app user ids are whose."""
+class Customers:
+    """The states of several customers by id, and the customer's id of each app user id."""
 
-    customers: Mapping[str, Holdings]
-    names: Mapping[str, str]
+    states: Mapping[str, CustomerState]
+    ids: Mapping[str, str]
 
-    def named(self, app_user_ids: Iterable[str]) -> str | None:
-        """The customer known by the first of these ids that anybody is known by."""
-        return next((self.names[each] for each in app_user_ids if each in self.names), None)
+    def find(self, app_user_ids: Iterable[str]) -> str | None:
+        """Return the customer of the first known app user id."""
+        return next((self.ids[each] for each in app_user_ids if each in self.ids), None)
 
 
-def deliver(book: Book, event: BillingEvent, policy: Policy) -> Book:
-    """The book after an event, whomever in it the event is about.
+def add_event(customers: Customers, event: BillingEvent, policy: Policy) -> Customers:
+    """Return the customers after an event; it may be late or repeated.
 
-    Whoever is named in a transfer that somebody in the book knows of must be in it too: see `others`.
+    All customers in transfers with one of these must be included: see `related_ids`.
     """
-    if not (counts(event, policy) and changes_anything(event)):
-        return book
+    if not (is_accepted(event, policy) and changes_entitlements(event)):
+        return customers
     if event.type == "TRANSFER":
-        about = {book.names[each] for each in (*event.transferred_from, *event.transferred_to) if each in book.names}
+        sides = (*event.transferred_from, *event.transferred_to)
+        affected = {customers.ids[each] for each in sides if each in customers.ids}
     else:
-        about = {name for name in [book.named(event.app_user_ids)] if name is not None}
-    return recounted(
+        affected = {customer for customer in [customers.find(event.app_user_ids)] if customer is not None}
+    return replay(
         replace(
-            book,
-            customers={
-                name: _with(holdings, event, policy) if name in about else holdings
-                for name, holdings in book.customers.items()
+            customers,
+            states={
+                customer: _with_event(state, event, policy) if customer in affected else state
+                for customer, state in customers.states.items()
             },
         ),
         policy,
     )
 
 
-def others(holdings: Holdings) -> set[str]:
-    """The app user ids whose customers are needed to work out what this one has."""
+def related_ids(state: CustomerState) -> set[str]:
+    """Return the app user ids in the customer's transfers: their states are needed to replay this one."""
     return {
         each
-        for event in holdings.told.events
+        for event in state.history.events
         if event.type == "TRANSFER"
         for each in (*event.transferred_from, *event.transferred_to)
     }
 
 
-def _with(holdings: Holdings, event: BillingEvent, policy: Policy) -> Holdings:
-    """The holdings with the event put where it belongs, unless it is there, or RevenueCat's answer had it."""
-    told = holdings.told
-    known = holdings.verified_at is not None and event.at <= holdings.verified_at
-    if known or any(each.id == event.id for each in told.events):
-        return holdings
-    # Whose it is is settled, and need not be kept.
-    kept = msgspec.structs.replace(event, app_user_id=None, original_app_user_id=None, aliases=())
-    events = sorted((*told.events, kept), key=_order)
-    answered = told.answered
+def _with_event(state: CustomerState, event: BillingEvent, policy: Policy) -> CustomerState:
+    """Return the state with the event in its history, unless it is known or older than RevenueCat's answer."""
+    history = state.history
+    is_answered = state.verified_at is not None and event.at <= state.verified_at
+    if is_answered or any(each.id == event.id for each in history.events):
+        return state
+    # The customer is known, so the ids are not stored.
+    stored = msgspec.structs.replace(event, app_user_id=None, original_app_user_id=None, aliases=())
+    events = sorted((*history.events, stored), key=_order)
+    snapshot = history.snapshot
     while len(events) > MOST_EVENTS and events[0].type != "TRANSFER":
-        answered = apply(answered, events.pop(0), policy)
-    return msgspec.structs.replace(holdings, told=Told(answered, tuple(events)))
+        snapshot = apply(snapshot, events.pop(0), policy)
+    return msgspec.structs.replace(state, history=History(snapshot, tuple(events)))
 
 
 def _order(event: BillingEvent) -> tuple[int, int, str]:
     return event.at, rule_of(event.type).rank, event.id
 
 
-def recounted(book: Book, policy: Policy) -> Book:
-    """The book with everybody's lines worked out anew: RevenueCat's answers, then the events since, in their order."""
-    lines = {name: holdings.told.answered for name, holdings in book.customers.items()}
-    told: dict[str, tuple[BillingEvent, list[str]]] = {}
-    for name, holdings in book.customers.items():
-        for event in holdings.told.events:
-            told.setdefault(event.id, (event, []))[1].append(name)
-    for event, names in sorted(told.values(), key=lambda each: _order(each[0])):
+def replay(customers: Customers, policy: Policy) -> Customers:
+    """Return the customers with their entitlements computed again: the snapshots, then all events in order."""
+    entitlements = {customer: state.history.snapshot for customer, state in customers.states.items()}
+    affected: dict[str, tuple[BillingEvent, list[str]]] = {}
+    for customer, state in customers.states.items():
+        for event in state.history.events:
+            affected.setdefault(event.id, (event, []))[1].append(customer)
+    for event, those in sorted(affected.values(), key=lambda each: _order(each[0])):
         if event.type == "TRANSFER":
-            _transfer(lines, event, names, book)
+            _transfer(entitlements, event, those, customers)
         else:
-            for name in names:
-                lines[name] = apply(lines[name], event, policy)
+            for customer in those:
+                entitlements[customer] = apply(entitlements[customer], event, policy)
     return replace(
-        book,
-        customers={
-            name: msgspec.structs.replace(holdings, lines=lines[name]) for name, holdings in book.customers.items()
+        customers,
+        states={
+            customer: msgspec.structs.replace(state, entitlements=entitlements[customer])
+            for customer, state in customers.states.items()
         },
     )
 
 
-def _transfer(lines: dict[str, Lines], event: BillingEvent, names: list[str], book: Book) -> None:
-    """Move what the event's store has sold from its old customers to the new one.
+def _transfer(
+    entitlements: dict[str, Entitlements], event: BillingEvent, affected: list[str], customers: Customers
+) -> None:
+    """Move what the event's store sold from its old customers to the new one.
 
-    `names` are those who were asked about before the transfer; in the answers about others it is done already.
+    Only for the `affected` customers, whose snapshot is older than the transfer: a newer one includes it.
     """
-    to, store = book.named(event.transferred_to), store_name(event)
-    sources = {book.names[each] for each in event.transferred_from if each in book.names}
-    for source in sorted((sources - {to}) & set(names)):
-        taken = {name: line for name, line in lines[source].items() if store_of(name) == store}
-        lines[source] = {name: line for name, line in lines[source].items() if name not in taken}
-        if to in names and to is not None:
-            # Of the same period it is the same subscription, perhaps come back: where it is now, it is good.
-            lines[to] = newer_of(taken, lines[to])
+    receiver, store = customers.find(event.transferred_to), event_store(event)
+    givers = {customers.ids[each] for each in event.transferred_from if each in customers.ids}
+    for giver in sorted((givers - {receiver}) & set(affected)):
+        moved = {key: each for key, each in entitlements[giver].items() if store_of(key) == store}
+        entitlements[giver] = {key: each for key, each in entitlements[giver].items() if key not in moved}
+        if receiver in affected and receiver is not None:
+            # The same period is the same subscription, possibly transferred back: the moved entitlement counts.
+            entitlements[receiver] = merge_entitlements(moved, entitlements[receiver])
 
 
-def newer_of(own: Lines, more: Lines) -> Lines:
-    """Two customers' lines put together; of one product the one that speaks of the later period, or the former's."""
-    return own | {name: line for name, line in more.items() if name not in own or own[name].period < line.period}
+def merge_entitlements(first: Entitlements, second: Entitlements) -> Entitlements:
+    """Merge two customers' entitlements; of the same key the later period counts, or the first's in a tie."""
+    return first | {
+        key: each for key, each in second.items() if key not in first or first[key].period_start < each.period_start
+    }
 
 
-def united(one: Holdings, other: Holdings) -> Holdings:
-    """What two customers have who turn out to be one, to be recounted; `one` stays verified."""
-    answered, late = other.told.answered, other.told.events
-    if one.verified_at is not None:
-        # The answer may have been about `one` alone: what was bought as `other` is added to it.
-        answered, late = other.lines, tuple(event for event in late if event.at > one.verified_at)
-    events = {event.id: event for event in (*one.told.events, *late)}
-    told = Told(newer_of(one.told.answered, answered), tuple(sorted(events.values(), key=_order)))
-    return msgspec.structs.replace(one, lines=newer_of(one.lines, other.lines), told=told)
+def merge_states(first: CustomerState, second: CustomerState) -> CustomerState:
+    """Merge two states of what is one customer, to be replayed; the first's `verified_at` stays."""
+    snapshot, events = second.history.snapshot, second.history.events
+    if first.verified_at is not None:
+        # The answer may be about the first alone: add what was bought as the second.
+        snapshot, events = second.entitlements, tuple(event for event in events if event.at > first.verified_at)
+    merged = {event.id: event for event in (*first.history.events, *events)}
+    history = History(merge_entitlements(first.history.snapshot, snapshot), tuple(sorted(merged.values(), key=_order)))
+    return msgspec.structs.replace(
+        first, entitlements=merge_entitlements(first.entitlements, second.entitlements), history=history
+    )
 
 
-def reconciled(book: Book, name: str, customer: Customer | None, asked_at: int, policy: Policy) -> Book:
-    """The book after RevenueCat's answer about one in it, asked for at that moment (ms).
+def apply_answer(
+    customers: Customers, customer: str, answer: Customer | None, asked_at: int, policy: Policy
+) -> Customers:
+    """Return the customers after RevenueCat's answer about one of them, asked for at `asked_at` (ms).
 
-    An answer older than the last one changes nothing. None is its answer when it knows of no such customer: of somebody
-    it has told of, that is a customer deleted there, or a wrong project asked. What they have is good until it ends.
+    An answer older than the last one changes nothing. None means that RevenueCat knows no such customer: deleted there,
+    or asked for in a wrong project. Entitlements then last until they end.
     """
-    holdings = book.customers[name]
-    if holdings.verified_at is not None and asked_at < holdings.verified_at:
-        return book
-    if customer is None:
-        unchanged = msgspec.structs.replace(holdings, verified_at=asked_at)
-        return replace(book, customers={**book.customers, name: unchanged})
-    known = _known(holdings, asked_at, policy)
-    lines = _answered(customer, known, asked_at, policy)
-    for line_of, line in known.items():
-        # What is no longer spoken of has ended, and is remembered as that.
-        if line_of not in lines and not is_grant(line_of) and _counts(line_of.split("/")[0], policy):
-            lines[line_of] = ended(line, from_ms(asked_at))
-    later = tuple(event for event in holdings.told.events if event.at > asked_at)
-    customers = {**book.customers, name: Holdings(lines, Told(lines, later), asked_at)}
-    return recounted(replace(book, customers=customers), policy)
+    state = customers.states[customer]
+    if state.verified_at is not None and asked_at < state.verified_at:
+        return customers
+    if answer is None:
+        verified = msgspec.structs.replace(state, verified_at=asked_at)
+        return replace(customers, states={**customers.states, customer: verified})
+    known = _known_at(state, asked_at, policy)
+    entitlements = _answered(answer, known, asked_at, policy)
+    for key, entitlement in known.items():
+        # What the answer leaves out has ended, and stays in the history as ended.
+        if key not in entitlements and not is_grant(key) and _is_accepted(key.split("/")[0], policy):
+            entitlements[key] = ended(entitlement, from_ms(asked_at))
+    later = tuple(event for event in state.history.events if event.at > asked_at)
+    answered = CustomerState(entitlements, History(entitlements, later), asked_at)
+    return replay(replace(customers, states={**customers.states, customer: answered}), policy)
 
 
-def _known(holdings: Holdings, asked_at: int, policy: Policy) -> Lines:
-    """What was known of when RevenueCat was asked: what it told of later is not in its answer, and has not ended."""
-    if all(event.at <= asked_at for event in holdings.told.events):
-        return holdings.lines
-    lines = holdings.told.answered
-    for event in holdings.told.events:
+def _known_at(state: CustomerState, asked_at: int, policy: Policy) -> Entitlements:
+    """Return the entitlements without the events after `asked_at`: the answer lacks these, but they have not ended."""
+    if all(event.at <= asked_at for event in state.history.events):
+        return state.entitlements
+    entitlements = state.history.snapshot
+    for event in state.history.events:
         if event.at <= asked_at:
-            lines = apply(lines, event, policy)
-    return lines
+            entitlements = apply(entitlements, event, policy)
+    return entitlements
 
 
-def _counts(environment: str, policy: Policy) -> bool:
+def _is_accepted(environment: str, policy: Policy) -> bool:
     return policy.accept_sandbox or environment != SANDBOX
 
 
-def _answered(customer: Customer, known: Lines, asked_at: int, policy: Policy) -> Lines:
-    lines: Lines = {}
-    for purchase in sorted(customer.purchases, key=_merit, reverse=True):
-        name = line_name(purchase.environment, purchase.store, purchase.product)
-        if not _counts(purchase.environment, policy):
+def _answered(answer: Customer, known: Entitlements, asked_at: int, policy: Policy) -> Entitlements:
+    entitlements: Entitlements = {}
+    for purchase in sorted(answer.purchases, key=_merit, reverse=True):
+        key = entitlement_key(purchase.environment, purchase.store, purchase.product)
+        if not _is_accepted(purchase.environment, policy):
             continue
-        if name in lines:
-            # A second purchase of a product counts as long as it is good, and events do not speak of it.
+        if key in entitlements:
+            # A second purchase of a product counts while it gives access; no event changes it.
             if not purchase.gives_access:
                 continue
-            name = f"{name}/{purchase.id}"
-        lines[name] = _line(purchase, known.get(name), asked_at, policy)
-    return lines
+            key = f"{key}/{purchase.id}"
+        entitlements[key] = _entitlement(purchase, known.get(key), asked_at, policy)
+    return entitlements
 
 
 def _merit(purchase: Purchase) -> tuple[bool, int, float, str]:
-    """Of the purchases of a product, the one that is good and newest is the one events will speak of."""
+    """Order the purchases of a product: events change the newest that gives access."""
     return purchase.gives_access, purchase.period_began, purchase.ends_at or 0, purchase.id
 
 
-def _line(purchase: Purchase, known: Line | None, asked_at: int, policy: Policy) -> Line:
+def _entitlement(purchase: Purchase, known: Entitlement | None, asked_at: int, policy: Policy) -> Entitlement:
     now = from_ms(asked_at)
     ends, grace = _moment(purchase.ends_at), _moment(purchase.grace_until)
-    # When something ended that the answer does not date: at the latest now, or when we knew it had.
+    # The end of what has ended without a date in the answer: the known end, at the latest now.
     over = known.expires_at if known and known.expires_at and known.expires_at <= now else now
     if not purchase.gives_access:
         ends, grace = (ends if ends and ends <= now else over), None
     elif grace is not None and (ends is None or ends >= grace):
-        ends = min(over, grace)  # all that is told is when the grace period ends
+        ends = min(over, grace)  # the answer has only the end of the grace period
     if purchase.gives_access and ends is not None and max(ends, grace or ends) <= now:
-        grace = now + UNTIL_ASKED_AGAIN
-    return Line(
-        period=min(purchase.period_began, asked_at),
+        grace = now + UNDATED_ACCESS
+    return Entitlement(
+        period_start=min(purchase.period_began, asked_at),
         product=purchase.product,
         tier=tier_of(purchase.product, policy.products),
         expires_at=ends,
         grace_until=grace,
         renews=purchase.renews,
-        trouble=purchase.trouble,
+        has_billing_issue=purchase.trouble,
         resumes_at=_moment(purchase.resumes_at),
-        origin=purchase.origin or (known.origin if known else None),
-        becomes=known.becomes if known and purchase.gives_access else None,
+        original_transaction_id=purchase.origin or (known.original_transaction_id if known else None),
+        changes_to=known.changes_to if known and purchase.gives_access else None,
     )
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import asyncpg
 
-from daysong.features.subscriptions.entitlements import standing_of, status_columns
+from daysong.features.subscriptions.entitlements import quota_state_of, status_columns
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, TalkQuota, Tier, talk_quota
 from daysong.features.users.mailboxes import lock_mailbox
 from daysong.kernel.database.transactions import Reader, Transaction
@@ -53,7 +53,7 @@ TALK_SQL = f"select {status_columns('$2')}, {talk_columns('$2')} from subscripti
 def talk_quota_of_row(row: asyncpg.Record, minutes: Mapping[Tier, int], now: datetime) -> TalkQuota:
     """What is talked and left, of a row with `status_columns` and `talk_columns`."""
     talks = zip(row["talked_at"], row["talked_for"], strict=True)
-    return talk_quota(standing_of(row), talks, minutes, now, shared=row["talk_shared"])
+    return talk_quota(quota_state_of(row), talks, minutes, now, shared=row["talk_shared"])
 
 
 async def talk_quota_of(db: Reader, user_id: str, minutes: Mapping[Tier, int], now: datetime) -> TalkQuota:
@@ -138,8 +138,8 @@ async def settle(
     )  # fmt: skip
 
 
-async def leave(db: Transaction, user_id: str, account_hash: bytes) -> None:
-    """Note which account reserved free minutes of a mailbox, when it is deleted; they go on counting."""
+async def keep_mailbox_usage(db: Transaction, user_id: str, account_hash: bytes) -> None:
+    """Mark a mailbox's free minutes with the account that is being deleted; they continue to count."""
     await db.execute(
         """update mailbox_minutes set account_hash = $2
            where call_minutes_id in (select id from call_minutes where user_id = $1)""",
@@ -147,10 +147,12 @@ async def leave(db: Transaction, user_id: str, account_hash: bytes) -> None:
     )  # fmt: skip
 
 
-async def take_over(db: Transaction, user_id: str, seconds: int, at: datetime, left_by: Sequence[bytes]) -> None:
-    """Count what deleted accounts of the same person have talked.
+async def carry_over(
+    db: Transaction, user_id: str, seconds: int, at: datetime, account_hashes: Sequence[bytes]
+) -> None:
+    """Count the talk of the same person's deleted accounts.
 
-    What of it counts for a mailbox is the account's own from now on, instead of another account's.
+    What counts for a mailbox becomes this account's own.
     """
     minutes_id = CallMinutesId.new(at)
     await db.execute(
@@ -160,5 +162,5 @@ async def take_over(db: Transaction, user_id: str, seconds: int, at: datetime, l
     )  # fmt: skip
     await db.execute(
         "update mailbox_minutes set call_minutes_id = $1, account_hash = null where account_hash = any($2)",
-        minutes_id, list(left_by),
+        minutes_id, list(account_hashes),
     )  # fmt: skip

@@ -1,6 +1,7 @@
-"""Rows of `subscriptions`, `parked_customers`, `revenuecat_ids` and `subscription_log`.
+"""Customers in the database: `subscriptions`, `parked_customers`, `revenuecat_ids` and `subscription_log`.
 
-Every function here is part of its caller's transaction.
+An unclaimed customer (`parked_customers`) has bought something but has no account yet. Every function is part of its
+caller's transaction, except `check_products`.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ import msgspec
 from prometheus_client import Counter
 
 from daysong.features.subscriptions.entitlements import (
-    NOTHING,
-    Holdings,
-    Told,
-    lines_of,
+    EMPTY,
+    CustomerState,
+    History,
+    parse_entitlements,
+    quota_state_of,
     spans,
-    standing_of,
     summary,
-    unmapped,
+    unmapped_products,
 )
-from daysong.features.subscriptions.events import changes_anything, policy_of
-from daysong.features.subscriptions.history import Book, others, united
-from daysong.features.subscriptions.rules import counting, tier_of
+from daysong.features.subscriptions.events import changes_entitlements, policy_of
+from daysong.features.subscriptions.history import Customers, merge_states, related_ids
+from daysong.features.subscriptions.rules import counting_window, tier_of
 from daysong.features.users import tombstones
 from daysong.kernel import logs
 from daysong.kernel.database import connections
@@ -37,19 +38,32 @@ from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import from_ms, to_ms
 from daysong.vendors.revenuecat.events import ANONYMOUS, BillingEvent
 
-PARKED = f"{ParkedCustomerId.prefix}_"
 UNMAPPED = Counter(
     "daysong_unmapped_products_total", "Purchases of a product that no map says the plan of", ["product"]
 )  # fmt: skip
-LONGEST_NAME = 100
+LONGEST_PRODUCT_LABEL = 100
+MOST_REPORTED_PRODUCTS = 20
+UNCLAIMED_PREFIX = f"{ParkedCustomerId.prefix}_"
 
 log = logs.get_logger("billing")
 
 ROW_SQL = "select s.*, s.lines as subscription_lines from subscriptions s where s.user_id = $1 for update"
 
+UNMAPPED_SQL = """
+    select line.value ->> 'product' as product, count(distinct s.user_id) as customers
+    from subscriptions s, jsonb_each(s.lines) as line
+    where s.lines <> '{}' and line.value ->> 'tier' is null and line.value ->> 'product' <> ''
+      and (line.value ->> 'expires_at' is null
+           or greatest((line.value ->> 'expires_at')::timestamptz, (line.value ->> 'grace_until')::timestamptz) > $1)
+    group by 1 order by 2 desc, 1"""
 
-async def insert(db: Transaction, user_id: UserId, now: datetime) -> None:
-    """A new account's subscription: free, or what was bought under its ids before there was an account."""
+
+class UnmappedProducts(DaysongError):
+    """Customers have paid for products that grant them nothing; the message lists the products."""
+
+
+async def insert_subscription(db: Transaction, user_id: UserId, now: datetime) -> None:
+    """Insert a new account's subscription: free, or what was bought under its ids before the account existed."""
     await db.execute(
         """insert into subscriptions (id, user_id, last_reset_at, created_at, updated_at) values ($1, $2, $3, $3, $3)
            on conflict (user_id) do nothing""",
@@ -57,76 +71,95 @@ async def insert(db: Transaction, user_id: UserId, now: datetime) -> None:
     )  # fmt: skip
     clerk_id = await db.fetchval("select clerk_id from users where id = $1", user_id)
     await lock_customers(db, [clerk_id, user_id])
-    parked = await take_parked(db, [clerk_id, user_id], user_id, now)
-    if parked != NOTHING:
-        await save(db, user_id, parked, event_type="account", event_id=None, now=now)
+    claimed = await claim(db, [clerk_id, user_id], user_id, now)
+    if claimed != EMPTY:
+        await save_subscription(db, user_id, claimed, event_type="account", event_id=None, now=now)
 
 
-def holdings_of(row: Mapping[str, Any]) -> Holdings:
-    """What a row of `subscriptions` or `parked_customers` says somebody has."""
+def state_of(row: Mapping[str, Any]) -> CustomerState:
+    """Return the state in a row of `subscriptions` or `parked_customers`."""
     verified_at = row.get("verified_at")
-    return Holdings(
-        lines=lines_of(row["lines"]),
-        told=msgspec.convert(row["told"], Told),
+    return CustomerState(
+        entitlements=parse_entitlements(row["lines"]),
+        history=msgspec.convert(row["told"], History),
         verified_at=None if verified_at is None else int(to_ms(verified_at)),
     )
 
 
-async def locked(db: Transaction, user_id: str) -> asyncpg.Record | None:
-    """A user's subscription, locked for this transaction; None when there is none."""
+async def lock_subscription(db: Transaction, user_id: str) -> asyncpg.Record | None:
+    """Lock and return the user's subscription; None when there is none."""
     return await db.fetchrow(ROW_SQL, user_id)
 
 
-async def save(
-    db: Transaction, user_id: str, holdings: Holdings, *, event_type: str, event_id: str | None, now: datetime
+async def save_subscription(
+    db: Transaction, user_id: str, state: CustomerState, *, event_type: str, event_id: str | None, now: datetime
 ) -> bool:
-    """Write what somebody has now; whether that is a change, which is logged, or only confirms what we knew."""
-    row = await locked(db, user_id)
-    if row is None or (before := holdings_of(row)) == holdings:
+    """Save the state of a user; return whether the entitlements changed. Changes are logged in `subscription_log`."""
+    row = await lock_subscription(db, user_id)
+    if row is None or (before := state_of(row)) == state:
         return False
-    verified_at = None if holdings.verified_at is None else from_ms(holdings.verified_at)
-    if before.lines == holdings.lines:
+    verified_at = None if state.verified_at is None else from_ms(state.verified_at)
+    if before.entitlements == state.entitlements:
         await db.execute(
             "update subscriptions set told = $2, verified_at = $3 where user_id = $1",
-            user_id, holdings.told, verified_at,
+            user_id, state.history, verified_at,
         )  # fmt: skip
         return False
-    _alarm(unmapped(holdings.lines, now) - unmapped(before.lines, now))
-    standing, stands = standing_of(row), summary(holdings.lines, now)
-    # What counted so far goes on counting under the new plan: written down before the old one is forgotten.
-    counted = standing.counted
-    if standing.spans != spans(holdings.lines):
-        counted = counting(standing, now)
+    _report_unmapped(unmapped_products(state.entitlements, now) - unmapped_products(before.entitlements, now))
+    quota_state, after = quota_state_of(row), summary(state.entitlements, now)
+    # A change of plan must not refill the quota: the counting window of the old plan is stored before it is replaced.
+    window = quota_state.window
+    if quota_state.spans != spans(state.entitlements):
+        window = counting_window(quota_state, now)
     await db.execute(
         """update subscriptions
            set lines = $2, told = $3, verified_at = $4, tier = $5, product_id = $6, status = $7, platform = $8,
                expires_at = $9, grace_until = $10, counted_since = $11, counted_until = $12, counted_at = $13,
                updated_at = $14
            where user_id = $1""",
-        user_id, holdings.lines, holdings.told, verified_at, stands.tier, stands.product_id, stands.status,
-        stands.platform, stands.expires_at, stands.grace_until, counted and counted.since, counted and counted.until,
-        counted and counted.at, now,
+        user_id, state.entitlements, state.history, verified_at, after.tier, after.product_id, after.status,
+        after.platform, after.expires_at, after.grace_until, window and window.since, window and window.until,
+        window and window.at, now,
     )  # fmt: skip
     await db.execute(
         """insert into subscription_log (id, user_id, event_type, event_id, tier, product_id, status, platform,
                                          expires_at, grace_until, recorded_at)
            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)""",
-        SubscriptionLogId.new(now), user_id, event_type, event_id, stands.tier, stands.product_id, stands.status,
-        stands.platform, stands.expires_at, stands.grace_until, now,
+        SubscriptionLogId.new(now), user_id, event_type, event_id, after.tier, after.product_id, after.status,
+        after.platform, after.expires_at, after.grace_until, now,
     )  # fmt: skip
     return True
 
 
-def _alarm(products: set[str]) -> None:
-    """Report products that were paid for and grant nothing, for want of a line in REVENUECAT_PRODUCTS."""
+def _report_unmapped(products: set[str]) -> None:
+    """Log and count products that were paid for but are missing in REVENUECAT_PRODUCTS."""
     for product in sorted(products):
-        name = product[:LONGEST_NAME]
-        UNMAPPED.labels(name).inc()
-        log.error("paid product is in no map: add it to REVENUECAT_PRODUCTS", product=name)
+        label = product[:LONGEST_PRODUCT_LABEL]
+        UNMAPPED.labels(label).inc()
+        log.error("paid product is in no map: add it to REVENUECAT_PRODUCTS", product=label)
+
+
+async def check_products(url: str, settings: Settings, now: datetime) -> str:
+    """Check that each product with access has a plan. Errors: UnmappedProducts."""
+    products = policy_of(settings).products
+    connection = await connections.connect(url, name="daysong doctor")
+    try:
+        if await connection.fetchval("select to_regclass('subscriptions') is null"):
+            return "no schema yet"
+        rows = await connection.fetch(UNMAPPED_SQL, now)
+    finally:
+        await connection.close()
+    unmapped = [row for row in rows if tier_of(row["product"], products) is None]
+    if unmapped:
+        listed = ", ".join(
+            f"{row['product']} ({row['customers']} customers)" for row in unmapped[:MOST_REPORTED_PRODUCTS]
+        )
+        raise UnmappedProducts(f"paid for and in no map, so that they grant nothing: {listed}. See REVENUECAT_PRODUCTS")
+    return f"{len(products)} known; all that was paid for is among them"
 
 
 async def find_owners(db: Transaction, app_user_ids: Iterable[str]) -> dict[str, str]:
-    """Whose these ids of RevenueCat's are, of our people: their user ids. An id may be a Clerk id, ours or an alias."""
+    """Return the user id of each app user id that belongs to an account: a Clerk id, a user id or an alias."""
     rows = await db.fetch(
         """select clerk_id as name, id from users where clerk_id = any($1)
            union all select id, id from users where id = any($1)
@@ -139,144 +172,83 @@ async def find_owners(db: Transaction, app_user_ids: Iterable[str]) -> dict[str,
     return found
 
 
-async def remember_ids(db: Transaction, user_id: str, app_user_ids: Iterable[str], now: datetime) -> None:
-    """Know somebody by further ids, except those that are somebody else's."""
-    strange = set(app_user_ids) - (await find_owners(db, app_user_ids)).keys()
-    for name in sorted(strange):
+async def add_aliases(db: Transaction, user_id: str, app_user_ids: Iterable[str], now: datetime) -> None:
+    """Store the app user ids as the user's, except those of another user."""
+    unknown = set(app_user_ids) - (await find_owners(db, app_user_ids)).keys()
+    for app_user_id in sorted(unknown):
         await db.execute(
             """insert into revenuecat_ids (app_user_id, user_id, created_at) values ($1, $2, $3)
                on conflict (app_user_id) do nothing""",
-            name, user_id, now,
+            app_user_id, user_id, now,
         )  # fmt: skip
 
 
 async def lock_customers(db: Transaction, app_user_ids: Iterable[str]) -> None:
-    """Hold what these ids of RevenueCat's stand for, and every id that a parked customer has in common with them.
+    """Lock these app user ids, and all ids of unclaimed customers that share one with them.
 
-    An event parks a customer that no account has, and a new account takes what is parked for it: of two at once that
-    share an id, the later sees what the earlier has done.
+    An event creates an unclaimed customer, and a new account claims it. The lock makes two transactions that share an
+    id serial, so the second sees what the first committed.
     """
-    held: set[str] = set()
+    locked: set[str] = set()
     wanted = set(app_user_ids)
     while wanted:
         await lock(db, *(f"customer {each}" for each in wanted))
-        held |= wanted
+        locked |= wanted
         rows = await db.fetch(
             "select distinct unnest(app_user_ids) as id from parked_customers where app_user_ids && $1::text[]",
-            sorted(held),
+            sorted(locked),
         )
-        wanted = {row["id"] for row in rows} - held
+        wanted = {row["id"] for row in rows} - locked
 
 
-async def parked_with(db: Transaction, app_user_ids: Iterable[str]) -> list[asyncpg.Record]:
-    """The parked customers known by any of these ids, locked."""
+async def unclaimed_customers(db: Transaction, app_user_ids: Iterable[str]) -> list[asyncpg.Record]:
+    """Lock and return the unclaimed customers with any of these app user ids."""
     return await db.fetch(
         "select * from parked_customers where app_user_ids && $1::text[] order by id for update", list(app_user_ids)
     )
 
 
-async def take_parked(db: Transaction, app_user_ids: list[str], user_id: str, now: datetime) -> Holdings:
-    """What was parked under any of these ids, which are the user's; it is parked no longer."""
-    taken = NOTHING
-    for row in await parked_with(db, app_user_ids):
-        taken = united(taken, holdings_of(row))
+async def claim(db: Transaction, app_user_ids: list[str], user_id: str, now: datetime) -> CustomerState:
+    """Delete the unclaimed customers with these ids of the user, and return their merged state."""
+    claimed = EMPTY
+    for row in await unclaimed_customers(db, app_user_ids):
+        claimed = merge_states(claimed, state_of(row))
         await db.execute("delete from parked_customers where id = $1", row["id"])
-        await remember_ids(db, user_id, row["app_user_ids"], now)
-    return taken
+        await add_aliases(db, user_id, row["app_user_ids"], now)
+    return claimed
 
 
-async def open_unclaimed(db: Transaction, app_user_ids: tuple[str, ...], now: datetime) -> tuple[str, Holdings]:
-    """The one parked customer known by these ids: found, put together from several, or new."""
-    rows = await parked_with(db, app_user_ids)
-    parked_id = rows[0]["id"] if rows else ParkedCustomerId.new(now)
-    names = sorted({*app_user_ids, *(name for row in rows for name in row["app_user_ids"])})
-    holdings = NOTHING
+async def upsert_unclaimed(db: Transaction, app_user_ids: tuple[str, ...], now: datetime) -> tuple[str, CustomerState]:
+    """Return the unclaimed customer with these ids: the existing one, several merged into one, or a new one."""
+    rows = await unclaimed_customers(db, app_user_ids)
+    customer = rows[0]["id"] if rows else ParkedCustomerId.new(now)
+    ids = sorted({*app_user_ids, *(each for row in rows for each in row["app_user_ids"])})
+    state = EMPTY
     for row in rows:
-        holdings = united(holdings, holdings_of(row))
+        state = merge_states(state, state_of(row))
     if not rows:
         await db.execute(
             """insert into parked_customers (id, app_user_ids, created_at, updated_at) values ($1, $2, $3, $3)""",
-            parked_id, names, now,
+            customer, ids, now,
         )  # fmt: skip
-    elif len(rows) > 1 or names != rows[0]["app_user_ids"]:
+    elif len(rows) > 1 or ids != rows[0]["app_user_ids"]:
         await db.execute(
-            "update parked_customers set app_user_ids = $2, updated_at = $3 where id = $1", parked_id, names, now
+            "update parked_customers set app_user_ids = $2, updated_at = $3 where id = $1", customer, ids, now
         )
         await db.execute("delete from parked_customers where id = any($1)", [row["id"] for row in rows[1:]])
-    return parked_id, holdings
+    return customer, state
 
 
-async def save_parked(db: Transaction, parked_id: str, holdings: Holdings, now: datetime) -> None:
-    """Write what a parked customer has now."""
+async def save_unclaimed(db: Transaction, customer: str, state: CustomerState, now: datetime) -> None:
+    """Save the state of an unclaimed customer."""
     await db.execute(
         "update parked_customers set lines = $2, told = $3, updated_at = $4 where id = $1",
-        parked_id, holdings.lines, holdings.told, now,
+        customer, state.entitlements, state.history, now,
     )  # fmt: skip
 
 
-class _Reader:
-    """Collects customers and the ids they are known by."""
-
-    def __init__(self, ctx: MutationContext) -> None:
-        self._ctx = ctx
-        self._db = ctx.db
-        self.customers: dict[str, Holdings] = {}
-        self.names: dict[str, str] = {}
-
-    async def user(self, user_id: str) -> None:
-        """Add one of our people."""
-        if user_id not in self.customers:
-            row = await locked(self._db, user_id)
-            if row is not None:
-                self.customers[user_id] = holdings_of(row)
-                self.names[user_id] = user_id
-
-    async def one_customer(self, ids: tuple[str, ...], *, park: bool) -> None:
-        """Add the customer known by all of these ids: ours, if any of them is; else parked, if `park` says so."""
-        owners = await find_owners(self._db, ids)
-        owner = next((owners[each] for each in ids if each in owners), None)
-        if owner is not None:
-            await self._ours(owner, ids, owners)
-            return
-        if not (park or await parked_with(self._db, ids)) or await are_gone(self._ctx, ids):
-            return
-        parked_id, self.customers[parked_id] = await open_unclaimed(self._db, ids, self._ctx.now)
-        self.names |= dict.fromkeys(ids, parked_id)
-
-    async def _ours(self, owner: str, ids: tuple[str, ...], owners: dict[str, str]) -> None:
-        await self.user(owner)
-        parked = await take_parked(self._db, list(ids), owner, self._ctx.now)
-        if owner in self.customers:
-            self.customers[owner] = united(self.customers[owner], parked)
-        await remember_ids(self._db, owner, ids, self._ctx.now)
-        self.names |= {each: owners.get(each, owner) for each in ids}
-
-    async def side(self, ids: tuple[str, ...]) -> None:
-        """Add one side of a transfer, which may be several of our people."""
-        owners = await find_owners(self._db, ids)
-        if ids and not owners:
-            await self.one_customer(ids, park=True)
-        for user_id in dict.fromkeys(owners.values()):
-            await self.user(user_id)
-        self.names |= owners
-
-    async def all_involved(self) -> None:
-        """Add those whom transfers bind to somebody who is here, and whom those are bound to."""
-        seen: set[str] = set()
-        while missing := {each for known in self.customers.values() for each in others(known)} - seen:
-            seen |= missing
-            new = sorted(missing - self.names.keys())
-            owners = await find_owners(self._db, new)
-            for user_id in dict.fromkeys(owners.values()):
-                await self.user(user_id)
-            self.names |= owners
-            for row in await parked_with(self._db, new):
-                self.customers.setdefault(row["id"], holdings_of(row))
-                self.names |= dict.fromkeys(row["app_user_ids"], row["id"])
-
-
-async def are_gone(ctx: MutationContext, app_user_ids: Iterable[str]) -> bool:
-    """Whether these are ids of somebody who has deleted their account, and of nobody else: nothing is kept of them."""
+async def is_deleted(ctx: MutationContext, app_user_ids: Iterable[str]) -> bool:
+    """Whether one of these ids belongs to a deleted account, and none to an account: nothing of it is stored."""
     ids = list(app_user_ids)
     if await find_owners(ctx.db, ids):
         return False
@@ -286,60 +258,91 @@ async def are_gone(ctx: MutationContext, app_user_ids: Iterable[str]) -> bool:
     return False
 
 
-async def open_book(ctx: MutationContext, event: BillingEvent | None, *users: str) -> Book:
-    """Everybody the event is about, these users, and whoever else is needed to work out what they have."""
-    reader = _Reader(ctx)
+class _Loader:
+    """Collects customers and their app user ids."""
+
+    def __init__(self, ctx: MutationContext) -> None:
+        self._ctx = ctx
+        self._db = ctx.db
+        self.states: dict[str, CustomerState] = {}
+        self.ids: dict[str, str] = {}
+
+    async def add_user(self, user_id: str) -> None:
+        """Add the customer with that account."""
+        if user_id not in self.states:
+            row = await lock_subscription(self._db, user_id)
+            if row is not None:
+                self.states[user_id] = state_of(row)
+                self.ids[user_id] = user_id
+
+    async def add_customer(self, ids: tuple[str, ...], *, create: bool) -> None:
+        """Add the customer with all of these ids: a user, else an unclaimed customer, new ones only with `create`."""
+        owners = await find_owners(self._db, ids)
+        owner = next((owners[each] for each in ids if each in owners), None)
+        if owner is not None:
+            await self._add_owner(owner, ids, owners)
+            return
+        if not (create or await unclaimed_customers(self._db, ids)) or await is_deleted(self._ctx, ids):
+            return
+        customer, self.states[customer] = await upsert_unclaimed(self._db, ids, self._ctx.now)
+        self.ids |= dict.fromkeys(ids, customer)
+
+    async def _add_owner(self, owner: str, ids: tuple[str, ...], owners: dict[str, str]) -> None:
+        await self.add_user(owner)
+        claimed = await claim(self._db, list(ids), owner, self._ctx.now)
+        if owner in self.states:
+            self.states[owner] = merge_states(self.states[owner], claimed)
+        await add_aliases(self._db, owner, ids, self._ctx.now)
+        self.ids |= {each: owners.get(each, owner) for each in ids}
+
+    async def add_side(self, ids: tuple[str, ...]) -> None:
+        """Add one side of a transfer, which may be several users."""
+        owners = await find_owners(self._db, ids)
+        if ids and not owners:
+            await self.add_customer(ids, create=True)
+        for user_id in dict.fromkeys(owners.values()):
+            await self.add_user(user_id)
+        self.ids |= owners
+
+    async def add_related(self) -> None:
+        """Add all customers that transfers connect with those added, directly or through others."""
+        seen: set[str] = set()
+        while missing := {each for state in self.states.values() for each in related_ids(state)} - seen:
+            seen |= missing
+            new = sorted(missing - self.ids.keys())
+            owners = await find_owners(self._db, new)
+            for user_id in dict.fromkeys(owners.values()):
+                await self.add_user(user_id)
+            self.ids |= owners
+            for row in await unclaimed_customers(self._db, new):
+                self.states.setdefault(row["id"], state_of(row))
+                self.ids |= dict.fromkeys(row["app_user_ids"], row["id"])
+
+
+async def load_customers(ctx: MutationContext, event: BillingEvent | None, *user_ids: str) -> Customers:
+    """Lock and return the customers of the event, these users, and all that are needed to replay them."""
+    loader = _Loader(ctx)
     if event is not None:
         await lock_customers(ctx.db, (*event.app_user_ids, *event.transferred_from, *event.transferred_to))
-    for user_id in users:
-        await reader.user(user_id)
+    for user_id in user_ids:
+        await loader.add_user(user_id)
     if event is not None and event.type == "TRANSFER":
-        await reader.side(event.transferred_from)
-        await reader.side(event.transferred_to)
+        await loader.add_side(event.transferred_from)
+        await loader.add_side(event.transferred_to)
     elif event is not None and event.app_user_ids:
-        await reader.one_customer(event.app_user_ids, park=changes_anything(event))
-    await reader.all_involved()
-    return Book(reader.customers, reader.names)
+        await loader.add_customer(event.app_user_ids, create=changes_entitlements(event))
+    await loader.add_related()
+    return Customers(loader.states, loader.ids)
 
 
-async def save_book(ctx: MutationContext, book: Book, *, event_type: str, event_id: str | None) -> bool:
-    """Write what has changed; whether that made a difference to any of our people."""
+async def save_customers(ctx: MutationContext, customers: Customers, *, event_type: str, event_id: str | None) -> bool:
+    """Save the customers; return whether the entitlements of any user changed."""
     changed = False
-    for name, holdings in sorted(book.customers.items()):
-        if name.startswith(PARKED):
-            await save_parked(ctx.db, name, holdings, ctx.now)
+    for customer, state in sorted(customers.states.items()):
+        if customer.startswith(UNCLAIMED_PREFIX):
+            await save_unclaimed(ctx.db, customer, state, ctx.now)
         else:
-            changed |= await save(ctx.db, name, holdings, event_type=event_type, event_id=event_id, now=ctx.now)
+            changed |= await save_subscription(
+                ctx.db, customer, state, event_type=event_type, event_id=event_id, now=ctx.now
+            )
     return changed
-
-
-MOST_NAMED = 20
-
-UNMAPPED_SQL = """
-    select line.value ->> 'product' as product, count(distinct s.user_id) as customers
-    from subscriptions s, jsonb_each(s.lines) as line
-    where s.lines <> '{}' and line.value ->> 'tier' is null and line.value ->> 'product' <> ''
-      and (line.value ->> 'expires_at' is null
-           or greatest((line.value ->> 'expires_at')::timestamptz, (line.value ->> 'grace_until')::timestamptz) > $1)
-    group by 1 order by 2 desc, 1"""
-
-
-class UnmappedProducts(DaysongError):
-    """Customers have paid for products that grant them nothing; the text names them."""
-
-
-async def check_products(url: str, settings: Settings, now: datetime) -> str:
-    """Raise UnmappedProducts where customers have paid for products that are in no map of plans."""
-    products = policy_of(settings).products
-    connection = await connections.connect(url, name="daysong doctor")
-    try:
-        if await connection.fetchval("select to_regclass('subscriptions') is null"):
-            return "no schema yet"
-        rows = await connection.fetch(UNMAPPED_SQL, now)
-    finally:
-        await connection.close()
-    missing = [row for row in rows if tier_of(row["product"], products) is None]
-    if missing:
-        named = ", ".join(f"{row['product']} ({row['customers']} customers)" for row in missing[:MOST_NAMED])
-        raise UnmappedProducts(f"paid for and in no map, so that they grant nothing: {named}. See REVENUECAT_PRODUCTS")
-    return f"{len(products)} known; all that was paid for is among them"

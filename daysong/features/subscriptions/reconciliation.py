@@ -1,14 +1,14 @@
-"""Every night: each subscription RevenueCat was not asked about for a while, the longest ago first.
+"""The nightly reconciliation: RevenueCat is asked about every subscription with an old answer, the oldest first.
 
-    reconcileStaleSubscriptions   begins a run, unless one is going on: a page, and after it the next one
-    verifyPage                    asks about everybody on a page, then has the next one made
+    reconcileStaleSubscriptions   starts a run, unless one is in progress, and schedules its first page
+    verifyPage                    asks about the customers of a page, then schedules the next page
 
-RevenueCat is asked only where something was bought or told: a first purchase is told of by a webhook, and asked about
-before a song. There is one run at a time and one page of it: `reconciliation_runs` says which run, and a page of
-another one does nothing. Requests wait in the line that all requests to RevenueCat share.
+Only customers with a purchase or an event are asked about: first purchases are announced by a webhook, and fetched
+before a song. There is one run at a time (`reconciliation_runs`) with one page at a time; pages of an older run do
+nothing. Requests share RevenueCat's rate limit with all others.
 
-Both jobs may be killed anywhere and go on where they were. A customer RevenueCat has no answer about does not hold up
-the others, nor does a page that fails.
+Both jobs are idempotent and continue where they were killed. A customer without an answer, or a page that fails, does
+not block the rest.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import msgspec
 
 from daysong.features.subscriptions.revenuecat_billing import (
     AnswerOfSubscription,
-    Person,
-    ask,
+    Subscriber,
+    fetch,
     reconcile_single_subscription,
 )
 from daysong.kernel import logs
@@ -34,27 +34,27 @@ from daysong.vendors.revenuecat.client import Subscribers
 
 log = logs.get_logger("billing")
 
-# Less than a day, so that whoever was asked about late in one night is due again in the next.
+# Less than a day, so that a subscription verified late in one night is due again in the next.
 STALE = timedelta(hours=12)
 PAGE = 75
-# Between two pages the line for RevenueCat is free of reconciliation.
+# Between two pages, RevenueCat's rate limit is free for other requests.
 PAUSE = timedelta(seconds=5)
-AT_ONCE = 4
-# A run that has not got on for so long is given up, and another one may begin.
+CONCURRENCY = 4
+# A run without progress for so long is abandoned, and another one may start.
 ABANDONED = timedelta(hours=12)
-# Not about the customer: the key is no good, or there were too many questions.
-GENERAL = frozenset({"http_401", "http_403", "http_429", "not_configured", "deferred"})
+# Failures that concern all customers: the key is refused, or the rate limit is reached.
+GENERAL_FAILURES = frozenset({"http_401", "http_403", "http_429", "not_configured", "deferred"})
 
 
 class Cursor(Args):
-    """Where a page begins: after that time of verification (none: never verified) and that subscription."""
+    """A position in the list of subscriptions by time of verification (None: never verified) and id."""
 
     verified_at: float | None = None
     subscription_id: str = ""
 
 
-class StaleOnes(Args):
-    """Which subscriptions: verified before that moment (12 hours ago), after the one cursor and up to the other."""
+class StaleQuery(Args):
+    """Subscriptions verified before `before` (12 hours ago), after one cursor and up to the other."""
 
     before: float | None = None
     after: Cursor = msgspec.field(default_factory=Cursor)
@@ -63,7 +63,7 @@ class StaleOnes(Args):
 
 
 class StaleSubscription(Result):
-    """A subscription to be verified."""
+    """A subscription to verify."""
 
     subscription_id: str
     user_id: str
@@ -71,14 +71,14 @@ class StaleSubscription(Result):
     verified_at: float | None
 
 
-class OneRun(Args):
-    """Which reconciliation, by when it began (ms)."""
+class Run(Args):
+    """A run of the reconciliation, by its start (ms)."""
 
     started_at: float
 
 
 class Page(Args):
-    """A page of the reconciliation that began then, and whether there is more after it."""
+    """A page of a run, and whether more may follow."""
 
     started_at: float
     after: Cursor
@@ -87,12 +87,12 @@ class Page(Args):
 
 
 @query(reads=("subscriptions", "users"))
-async def get_stale_subscriptions(ctx: QueryContext, args: StaleOnes) -> list[StaleSubscription]:
-    """Subscriptions RevenueCat was not asked about since, the longest ago first, where something was bought or told."""
-    return await _stale_ones(ctx.db, ctx.now, args)
+async def get_stale_subscriptions(ctx: QueryContext, args: StaleQuery) -> list[StaleSubscription]:
+    """Return the subscriptions with purchases or events to verify, the oldest verification first."""
+    return await _stale_subscriptions(ctx.db, ctx.now, args)
 
 
-async def _stale_ones(db: Reader, now: datetime, args: StaleOnes) -> list[StaleSubscription]:
+async def _stale_subscriptions(db: Reader, now: datetime, args: StaleQuery) -> list[StaleSubscription]:
     before = now - STALE if args.before is None else from_ms(args.before)
     upto = args.upto or Cursor()
     rows = await db.fetch(
@@ -127,7 +127,7 @@ def _ms(moment: datetime | None) -> float | None:
 
 @action
 async def reconcile_stale_subscriptions(ctx: ActionContext, args: NoArgs) -> None:
-    """Begin a reconciliation, unless one is going on. A cron; safe to run twice."""
+    """Start a reconciliation, unless one is in progress. An idempotent cron."""
     source: Subscribers = ctx.vendor(Subscribers)  # type: ignore[type-abstract]  # looked up by its interface
     if source.configured:
         await ctx.run_mutation(begin_reconciliation, args)
@@ -135,7 +135,7 @@ async def reconcile_stale_subscriptions(ctx: ActionContext, args: NoArgs) -> Non
 
 @mutation
 async def begin_reconciliation(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
-    """Make the job of a new run's first page; False when a run is going on."""
+    """Start a run and schedule its first page; False when a run is in progress."""
     started_at = from_ms(int(to_ms(ctx.now)))
     begun = await ctx.db.fetchval(
         """insert into reconciliation_runs as run (started_at, moved_at) values ($1, $1)
@@ -145,15 +145,15 @@ async def begin_reconciliation(ctx: MutationContext, args: NoArgs) -> bool:  # n
         started_at, ctx.now - ABANDONED,
     )  # fmt: skip
     if begun is None:
-        log.warning("reconciliation not begun: one is going on")
+        log.warning("reconciliation skipped: another run is in progress")
         return False
-    await _make_page(ctx, to_ms(started_at), Cursor())
+    await _schedule_page(ctx, to_ms(started_at), Cursor())
     return True
 
 
-async def _make_page(ctx: MutationContext, started_at: float, after: Cursor) -> None:
-    """Make the job of the page after the cursor, once; without one, the run is finished."""
-    page = await _stale_ones(ctx.db, ctx.now, _stale(started_at, after))
+async def _schedule_page(ctx: MutationContext, started_at: float, after: Cursor) -> None:
+    """Schedule the page after the cursor once; finish the run when there is none."""
+    page = await _stale_subscriptions(ctx.db, ctx.now, _page_query(started_at, after))
     if not page:
         await ctx.db.execute(
             "update reconciliation_runs set finished_at = $2 where started_at = $1", from_ms(started_at), ctx.now
@@ -167,25 +167,25 @@ async def _make_page(ctx: MutationContext, started_at: float, after: Cursor) -> 
     )
 
 
-def _stale(started_at: float, after: Cursor, upto: Cursor | None = None) -> StaleOnes:
-    return StaleOnes(before=started_at - STALE / timedelta(milliseconds=1), after=after, upto=upto, limit=PAGE)
+def _page_query(started_at: float, after: Cursor, upto: Cursor | None = None) -> StaleQuery:
+    return StaleQuery(before=started_at - STALE / timedelta(milliseconds=1), after=after, upto=upto, limit=PAGE)
 
 
 @mutation
 async def go_on(ctx: MutationContext, args: Page) -> None:
-    """Make the job of the page after this one, once; nothing when another run has begun."""
-    going_on = await ctx.db.fetchval(
+    """Schedule the next page once; does nothing when another run has started."""
+    in_progress = await ctx.db.fetchval(
         """update reconciliation_runs set moved_at = $2
            where started_at = $1 and finished_at is null returning true""",
         from_ms(args.started_at), ctx.now,
     )  # fmt: skip
-    if going_on:
-        await _make_page(ctx, args.started_at, args.upto)
+    if in_progress:
+        await _schedule_page(ctx, args.started_at, args.upto)
 
 
 @query(reads=("reconciliation_runs",))
-async def is_going_on(ctx: QueryContext, args: OneRun) -> bool:
-    """Whether that run is the one that is going on."""
+async def is_going_on(ctx: QueryContext, args: Run) -> bool:
+    """Return whether this run is in progress."""
     found: bool = await ctx.db.fetchval(
         "select exists (select from reconciliation_runs where started_at = $1 and finished_at is null)",
         from_ms(args.started_at),
@@ -195,40 +195,39 @@ async def is_going_on(ctx: QueryContext, args: OneRun) -> bool:
 
 @action(retry=Retry(attempts=10, first=timedelta(seconds=10), longest=timedelta(minutes=30)), on_exhausted=go_on)
 async def verify_page(ctx: ActionContext, args: Page) -> None:
-    """Ask about everybody on a page who was not asked about yet, then go on. A job; safe to run twice."""
-    if not await ctx.run_query(is_going_on, OneRun(started_at=args.started_at)):
+    """Verify the subscriptions of a page that are not verified yet, then schedule the next page. An idempotent job."""
+    if not await ctx.run_query(is_going_on, Run(started_at=args.started_at)):
         return
-    page = await ctx.run_query(get_stale_subscriptions, _stale(args.started_at, args.after, args.upto))
+    page = await ctx.run_query(get_stale_subscriptions, _page_query(args.started_at, args.after, args.upto))
     failures = await _verify(ctx, page)
-    failure = _not_theirs(failures, len(page))
+    failure = _general_failure(failures, len(page))
     if failure is not None and failure.permanent:
-        log.error("RevenueCat cannot be asked", code=failure.code)  # the next night is another try
+        log.error("RevenueCat request failed", code=failure.code)  # tried again in the next night
     elif failure is not None:
         raise failure
     await ctx.run_mutation(go_on, args)
 
 
-def _not_theirs(failures: list[VendorError], people: int) -> VendorError | None:
-    """A failure that is not about somebody in particular: one that says so, or one that everybody had and may pass."""
-    everybody = len(failures) == people
+def _general_failure(failures: list[VendorError], customers: int) -> VendorError | None:
+    """Return a failure that does not concern a single customer: one of GENERAL_FAILURES, or a temporary one of all."""
+    all_failed = len(failures) == customers
     return next(
-        (each for each in failures if each.code in GENERAL or (everybody and not each.permanent)),
+        (each for each in failures if each.code in GENERAL_FAILURES or (all_failed and not each.permanent)),
         None,
     )
 
 
 async def _verify(ctx: ActionContext, page: list[StaleSubscription]) -> list[VendorError]:
-    """Ask about each and store the answers; what went wrong. After a failure that is not about one of them, no more."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    """Fetch each customer and apply the answer; return the failures. Stops after one of GENERAL_FAILURES."""
+    semaphore = asyncio.Semaphore(CONCURRENCY)
     failures: list[VendorError] = []
 
     async def verify(stale: StaleSubscription) -> None:
-        async with gate:
-            if any(failure.code in GENERAL for failure in failures):
+        async with semaphore:
+            if any(failure.code in GENERAL_FAILURES for failure in failures):
                 return
             try:
-                person = Person(stale.user_id, stale.clerk_id, stale.verified_at)
-                answer = await ask(ctx, person)
+                answer = await fetch(ctx, Subscriber(stale.user_id, stale.clerk_id, stale.verified_at))
             except VendorError as error:
                 failures.append(error)
                 return
@@ -247,5 +246,5 @@ async def _verify(ctx: ActionContext, page: list[StaleSubscription]) -> list[Ven
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
     if failures:
-        log.warning("some could not be verified", failed=len(failures), of=len(page), first=str(failures[0]))
+        log.warning("subscriptions not verified", failed=len(failures), of=len(page), first=str(failures[0]))
     return failures

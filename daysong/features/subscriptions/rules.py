@@ -1,8 +1,8 @@
-"""Plans, products, periods and quotas: pure rules, no database and no clock.
+"""Plans, products, periods and quotas; pure.
 
-Periods are counted from the account's `last_reset_at`, whole periods of the plan at a time, and never begin "now". A
-change of plan gives nothing back by itself: what counted a moment before it goes on counting until the old period or
-the first one of the new plan ends, whichever comes first.
+Periods are counted from the account's `last_reset_at` in whole periods of the plan, never from "now". A change of plan
+does not refill the quota: charges that counted before it count until the old period or the first period of the new plan
+ends, whichever comes first.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ FREE_PRODUCT = "free-tier"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a tier grants: `songs`, and `minutes` of talk on the phone, in each `period`.
+    """A plan: the `songs` and call `minutes` of each `period`.
 
-    It is sold as `sold_songs` in `sold_days` for `price` dollars. CALL_MINUTES sets other minutes.
+    It is sold as `sold_songs` in `sold_days` for `price` US dollars. CALL_MINUTES overrides the minutes.
     """
 
     songs: int
@@ -33,7 +33,7 @@ class Plan:
     price: float
 
 
-# From the least to the most. A year's 1,200 songs are granted a twelfth (rounded up) every thirty days.
+# In ascending order. The 1,200 songs of a year are granted in twelfths, rounded up, every thirty days.
 PLANS: dict[Tier, Plan] = {
     "free": Plan(songs=5, minutes=30, period=timedelta(days=30), sold_songs=5, sold_days=30, price=0.0),
     "weekly": Plan(songs=20, minutes=100, period=timedelta(days=7), sold_songs=20, sold_days=7, price=3.99),
@@ -44,10 +44,10 @@ PLANS: dict[Tier, Plan] = {
 }
 RANK: dict[Tier, int] = {tier: rank for rank, tier in enumerate(PLANS)}
 
-# No period is longer, so charges older than this can be left out of any count.
+# Charges older than the longest period never count.
 LONGEST_PERIOD = max(plan.period for plan in PLANS.values())
 
-# Which product of a store is which plan; REVENUECAT_PRODUCTS adds to it.
+# The plan of each store product; REVENUECAT_PRODUCTS adds more.
 PRODUCTS: dict[str, Tier] = {
     FREE_PRODUCT: "free",
     "eveokee_premium_weekly": "weekly",
@@ -57,47 +57,47 @@ PRODUCTS: dict[str, Tier] = {
     "eveokee_premium:eveokee-premium-monthly": "monthly",
     "eveokee_premium:eveokee-premium-annual": "yearly",
 }
-# RevenueCat names a grant from its dashboard after the entitlement and one of these: rc_promo_premium_monthly.
+# RevenueCat names a grant from its dashboard after the entitlement and a duration: rc_promo_premium_monthly.
 PROMOTION = "rc_promo_"
 DURATIONS = (
     "daily", "three_day", "weekly", "two_week", "monthly", "two_month", "three_month", "six_month", "yearly",
     "lifetime", "custom",
 )  # fmt: skip
 
-# What the apps call a store; any other goes by its own name in lower case.
+# Names of stores in the apps; other stores keep their own name in lower case.
 PLATFORMS = {"APP_STORE": "app_store", "PLAY_STORE": "play_store", "STRIPE": "stripe", "RC_BILLING": "stripe"}
 
 
 def tier_of(product: str, products: Mapping[str, Tier]) -> Tier | None:
-    """The plan a product stands for; None when it is in no map.
+    """Return the plan of a product; None when it is in no map.
 
-    A promotion may be named without its duration, and a product of Google Play without its base plan.
+    The map may have a promotion without its duration, and a Google Play product without its base plan.
     """
     if product in products:
         return products[product]
     if product.startswith(PROMOTION):
-        # No duration ends in `_` and another one, so at most one of them fits.
+        # No duration ends in `_` and another one, so at most one matches.
         names = [product.removesuffix(f"_{duration}") for duration in DURATIONS if product.endswith(f"_{duration}")]
         return products.get(names[0]) if names else None
     return products.get(product.partition(":")[0])
 
 
 def platform_of(store: str) -> str:
-    """The store as the apps know it."""
+    """Return the name of a store in the apps."""
     return PLATFORMS.get(store, store.lower())
 
 
 @dataclass(frozen=True)
 class Span:
-    """A tier that somebody has until a moment, or for ever."""
+    """A tier, and when it ends; None for never."""
 
     tier: Tier
     until: datetime | None
 
 
 @dataclass(frozen=True)
-class Counted:
-    """As of `at`, charges counted that were made since `since`, and they were to do so until `until`."""
+class CountingWindow:
+    """The window of charges that counted as of `at`: made since `since`, counting until `until`."""
 
     since: datetime
     until: datetime
@@ -105,18 +105,18 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What decides about a quota: what was bought, what was agreed, and from when periods are counted."""
+class QuotaState:
+    """The inputs of a quota: paid tiers, an agreed limit, the start of the periods, and the last stored window."""
 
     spans: tuple[Span, ...]
     custom_music_limit: int | None
     last_reset_at: datetime
-    counted: Counted | None = None
+    window: CountingWindow | None = None
 
 
 @dataclass(frozen=True)
 class Quota:
-    """How many songs are used and left, and in which period; of those used, `shared` by others of the mailbox."""
+    """Songs used and left in a period; `shared` of them were used by other accounts of the mailbox."""
 
     tier: Tier
     used: int
@@ -128,40 +128,40 @@ class Quota:
 
     @property
     def own(self) -> int:
-        """Songs that this account has used."""
+        """Songs used by this account."""
         return self.used - self.shared
 
     @property
     def remaining(self) -> int:
-        """Songs left in this period; never negative, also after a change to a smaller plan."""
+        """Songs left in this period; not negative after a change to a smaller plan."""
         return max(0, self.limit - self.used)
 
 
 def tier_at(spans: Iterable[Span], moment: datetime) -> Tier:
-    """The best tier somebody has at that moment; free without any."""
-    held: list[Tier] = [span.tier for span in spans if span.until is None or moment < span.until]
-    return max(held, key=RANK.__getitem__, default="free")
+    """Return the best tier at a moment; free without any."""
+    current: list[Tier] = [span.tier for span in spans if span.until is None or moment < span.until]
+    return max(current, key=RANK.__getitem__, default="free")
 
 
 def current_period(anchor: datetime, period: timedelta, now: datetime) -> tuple[datetime, datetime]:
-    """Start and end of the period `now` is in. Periods are counted from `anchor`, so they never drift."""
+    """Return the start and end of the period with `now`. Periods are counted from `anchor`, so they do not drift."""
     start = anchor + (now - anchor) // period * period
     return start, start + period
 
 
-def counting(standing: Standing, now: datetime) -> Counted:
-    """Since when charges count at `now`, and until when they do.
+def counting_window(state: QuotaState, now: datetime) -> CountingWindow:
+    """Return the window of charges that count at `now`.
 
-    Follows the plan from where it was last written down through every end of something bought. Whoever changes what is
-    bought writes the answer down first, so that the change gives nothing back.
+    Follows the plan from the last stored window through the end of each paid tier. A caller that changes the tiers
+    stores the window first, so that the change does not refill the quota.
     """
-    anchor = standing.last_reset_at
-    before = standing.counted or Counted(anchor, anchor, anchor)
+    anchor = state.last_reset_at
+    before = state.window or CountingWindow(anchor, anchor, anchor)
     now = max(now, before.at)
     since, until = before.since, before.until
-    ends = sorted({span.until for span in standing.spans if span.until and before.at < span.until <= now})
+    ends = sorted({span.until for span in state.spans if span.until and before.at < span.until <= now})
     for begin, end in zip([before.at, *ends], [*ends, now], strict=True):
-        period = PLANS[tier_at(standing.spans, begin)].period
+        period = PLANS[tier_at(state.spans, begin)].period
         start, finish = current_period(anchor, period, begin)
         if since < start and begin < until:
             until = min(until, finish)
@@ -169,25 +169,25 @@ def counting(standing: Standing, now: datetime) -> Counted:
             since, until = start, finish
         if end >= until:
             since, until = current_period(anchor, period, end)
-    return Counted(since, until, now)
+    return CountingWindow(since, until, now)
 
 
-def quota(standing: Standing, charges: Iterable[datetime], now: datetime, *, shared: int = 0) -> Quota:
-    """The one answer to how much is used and left. `charges` are those not refunded.
+def quota(state: QuotaState, charges: Iterable[datetime], now: datetime, *, shared: int = 0) -> Quota:
+    """Return the songs used and left. `charges` are those not refunded.
 
-    `shared` free songs were used by other accounts of the mailbox within the longest period: they count where nothing
-    but the free plan counts, so not for what was bought or agreed.
+    `shared` free songs were used by other accounts of the mailbox within the longest period. They count on the free
+    plan only, without a custom limit.
     """
-    tier = tier_at(standing.spans, now)
-    counted = counting(standing, now)
-    is_free = tier == "free" and standing.custom_music_limit is None
+    tier = tier_at(state.spans, now)
+    window = counting_window(state, now)
+    is_free = tier == "free" and state.custom_music_limit is None
     shared = shared if is_free else 0
     return Quota(
         tier=tier,
-        used=sum(1 for charged_at in charges if counted.since <= charged_at < counted.until) + shared,
-        limit=PLANS[tier].songs if standing.custom_music_limit is None else standing.custom_music_limit,
-        period_start=counted.since,
-        period_end=counted.until,
+        used=sum(1 for charged_at in charges if window.since <= charged_at < window.until) + shared,
+        limit=PLANS[tier].songs if state.custom_music_limit is None else state.custom_music_limit,
+        period_start=window.since,
+        period_end=window.until,
         shared=shared,
         is_free=is_free,
     )
@@ -195,10 +195,7 @@ def quota(standing: Standing, charges: Iterable[datetime], now: datetime, *, sha
 
 @dataclass(frozen=True)
 class TalkQuota:
-    """How many seconds of talk are used and left, in the period in which songs are counted too.
-
-    Of those used, `shared` by other accounts of the mailbox.
-    """
+    """Seconds of talk used and left, in the period of the songs; `shared` of them by other accounts of the mailbox."""
 
     tier: Tier
     used: int
@@ -219,32 +216,32 @@ class TalkQuota:
 
     @property
     def remaining(self) -> int:
-        """Seconds left in this period; never negative, also after a change to a smaller plan."""
+        """Seconds left in this period; not negative after a change to a smaller plan."""
         return max(0, self.limit - self.used)
 
 
 def talk_quota(
-    standing: Standing,
+    state: QuotaState,
     talks: Iterable[tuple[datetime, int]],
     minutes: Mapping[Tier, int],
     now: datetime,
     *,
     shared: int = 0,
 ) -> TalkQuota:
-    """The one answer to how much talk is used and left.
+    """Return the talk used and left.
 
-    talks    when each call was begun, and the seconds that are reserved for it or that it took
-    minutes  of tiers that grant others than their plan says
-    shared   free seconds of other accounts of the mailbox within the longest period; they count on the free plan alone
+    talks    the start of each call, and the seconds reserved for it or used by it
+    minutes  of tiers whose minutes differ from their plan's
+    shared   free seconds of other accounts of the mailbox within the longest period; they count on the free plan only
     """
-    tier = tier_at(standing.spans, now)
-    counted = counting(standing, now)
+    tier = tier_at(state.spans, now)
+    window = counting_window(state, now)
     shared = shared if tier == "free" else 0
     return TalkQuota(
         tier=tier,
-        used=sum(seconds for begun_at, seconds in talks if counted.since <= begun_at < counted.until) + shared,
+        used=sum(seconds for begun_at, seconds in talks if window.since <= begun_at < window.until) + shared,
         limit=60 * minutes.get(tier, PLANS[tier].minutes),
-        period_start=counted.since,
-        period_end=counted.until,
+        period_start=window.since,
+        period_end=window.until,
         shared=shared,
     )

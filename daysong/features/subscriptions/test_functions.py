@@ -80,7 +80,7 @@ async def test_revenuecat_being_down_keeps_nobody_from_a_song(
     world: World, alice: Person, monkeypatch: pytest.MonkeyPatch, faults: dict[str, Any]
 ) -> None:
     """Neither by an error nor by silence."""
-    monkeypatch.setattr(revenuecat_billing, "PATIENCE", 0.2)
+    monkeypatch.setattr(revenuecat_billing, "TIMEOUT", 0.2)
     await world.fault("revenuecat", **faults)
     checked = await alice.action("usage:checkUsageWithReconciliation")
     assert (checked["canGenerate"], checked["reconciled"]) == (True, False)

@@ -17,9 +17,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daysong.features.subscriptions.entitlements import NOTHING, Holdings, Line, spans, summary
+from daysong.features.subscriptions.entitlements import EMPTY, CustomerState, Entitlement, spans, summary
 from daysong.features.subscriptions.events import Policy, apply
-from daysong.features.subscriptions.history import UNTIL_ASKED_AGAIN, Book, deliver, newer_of, reconciled, united
+from daysong.features.subscriptions.history import (
+    UNDATED_ACCESS,
+    Customers,
+    add_event,
+    apply_answer,
+    merge_entitlements,
+    merge_states,
+)
 from daysong.features.subscriptions.rules import PRODUCTS, tier_at
 from daysong.kernel.time.clock import from_ms
 from daysong.vendors.revenuecat import answers as revenuecat_answers
@@ -33,21 +40,21 @@ MANY = settings(max_examples=2000, deadline=None, suppress_health_check=[HealthC
 SOME = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def empty_book() -> Book:
+def no_customers() -> Customers:
     """Both people, of whom nothing is known."""
-    return Book(dict.fromkeys(PEOPLE, NOTHING), {name: name for name in PEOPLE})
+    return Customers(dict.fromkeys(PEOPLE, EMPTY), {name: name for name in PEOPLE})
 
 
-def heard(book: Book, told: Iterable[dict[str, Any]]) -> Book:
-    """The book after these webhooks."""
+def heard(customers: Customers, told: Iterable[dict[str, Any]]) -> Customers:
+    """The customers after these webhooks."""
     for event in told:
-        book = deliver(book, parse_event(json.dumps({"event": event}).encode()), POLICY)
-    return book
+        customers = add_event(customers, parse_event(json.dumps({"event": event}).encode()), POLICY)
+    return customers
 
 
-def asked(book: Book, store: Store) -> Book:
-    """The book after RevenueCat was asked about everybody."""
-    return answered(book, store.now, {name: store.answer(name) for name in PEOPLE})
+def asked(customers: Customers, store: Store) -> Customers:
+    """The customers after RevenueCat was asked about everybody."""
+    return answered(customers, store.now, {name: store.answer(name) for name in PEOPLE})
 
 
 def lived(history: list[Step]) -> Store:
@@ -58,7 +65,7 @@ def lived(history: list[Step]) -> Store:
     return store
 
 
-def assert_agree(book: Book, store: Store) -> None:
+def assert_agree(customers: Customers, store: Store) -> None:
     """At every moment from now on both say the same, for everybody."""
     moments = {store.now, store.now + 500 * DAY}
     for turn in store.turning_points():
@@ -66,7 +73,7 @@ def assert_agree(book: Book, store: Store) -> None:
     for name in PEOPLE:
         for moment in sorted(moments):
             if moment >= store.now:
-                tier = tier_at(spans(book.customers[name].lines), from_ms(moment))
+                tier = tier_at(spans(customers.states[name].entitlements), from_ms(moment))
                 assert tier == store.tier(name, moment), (name, moment - store.now)
 
 
@@ -79,37 +86,37 @@ def test_webhooks_in_any_order_and_any_number_tell_the_truth(history: list[Step]
         store = lived(history[:end])
         told = store.told + dice.choices(store.told, k=len(store.told))
         dice.shuffle(told)
-        assert_agree(heard(empty_book(), told), store)
+        assert_agree(heard(no_customers(), told), store)
 
 
 @SOME
 @given(histories())
 def test_asking_alone_reaches_the_truth_when_every_webhook_is_lost(history: list[Step]) -> None:
     """Once at the end, or every now and then."""
-    book, store = empty_book(), Store(BEGIN)
+    customers, store = no_customers(), Store(BEGIN)
     for step in history:
         if store.happens(step) and step.after % 3 == 0:
-            book = asked(book, store)
-            assert_agree(book, store)
-    assert_agree(asked(empty_book(), store), store)
-    assert_agree(asked(book, store), store)
+            customers = asked(customers, store)
+            assert_agree(customers, store)
+    assert_agree(asked(no_customers(), store), store)
+    assert_agree(asked(customers, store), store)
 
 
 @SOME
 @given(histories(acts=ACTS), st.randoms(use_true_random=False))
 def test_answers_and_late_webhooks_together_tell_the_truth(history: list[Step], dice: random.Random) -> None:
     """RevenueCat answers in the middle; of the webhooks from before some are lost and some late, and all are mixed."""
-    book, store = empty_book(), Store(BEGIN)
+    customers, store = no_customers(), Store(BEGIN)
     asked_after = dice.randrange(len(history))
     before = 0
     for place, step in enumerate(history):
         store.happens(step)
         if place == asked_after:
             before = len(store.told)
-            book = asked(heard(book, dice.sample(store.told, dice.randint(0, before))), store)
+            customers = asked(heard(customers, dice.sample(store.told, dice.randint(0, before))), store)
     late = store.told[before:] + dice.sample(store.told[:before], dice.randint(0, before))
     dice.shuffle(late)
-    assert_agree(heard(book, late), store)
+    assert_agree(heard(customers, late), store)
 
 
 @SOME
@@ -122,19 +129,19 @@ def test_an_older_answer_never_replaces_anything_newer(history: list[Step], dice
         answers.append((store.now, {name: store.answer(name) for name in PEOPLE}))
     late = dice.choice(answers)
     dice.shuffle(answers)
-    book = empty_book()
+    customers = no_customers()
     for asked_at, answer in answers:
-        book = answered(book, asked_at, answer)
-    assert_agree(book, store)
-    assert_agree(answered(heard(empty_book(), store.told), *late), store)
+        customers = answered(customers, asked_at, answer)
+    assert_agree(customers, store)
+    assert_agree(answered(heard(no_customers(), store.told), *late), store)
 
 
-def answered(book: Book, asked_at: int, answer: dict[str, list[dict[str, Any]]]) -> Book:
-    """The book after RevenueCat's answer about everybody."""
+def answered(customers: Customers, asked_at: int, answer: dict[str, list[dict[str, Any]]]) -> Customers:
+    """The customers after RevenueCat's answer about everybody."""
     for name in PEOPLE:
         items = [subscription_v2(item, item["product_id"]) for item in answer[name]]
-        book = reconciled(book, name, Customer(tuple(items)), asked_at, POLICY)
-    return book
+        customers = apply_answer(customers, name, Customer(tuple(items)), asked_at, POLICY)
+    return customers
 
 
 @SOME
@@ -142,10 +149,10 @@ def answered(book: Book, asked_at: int, answer: dict[str, list[dict[str, Any]]])
 def test_the_result_is_one_and_the_same_whatever_the_order(history: list[Step], dice: random.Random) -> None:
     """Not only who has which plan: everything that is kept."""
     told = lived(history).told
-    one = heard(empty_book(), told)
+    one = heard(no_customers(), told)
     shuffled = told * 2
     dice.shuffle(shuffled)
-    assert heard(empty_book(), shuffled).customers == one.customers
+    assert heard(no_customers(), shuffled).states == one.states
 
 
 @SOME
@@ -156,16 +163,16 @@ def test_customers_who_turn_out_to_be_one_have_all_of_it(history: list[Step], di
     parts: list[list[dict[str, Any]]] = [[], []]
     for event in store.told:
         dice.choice(parts).append(event)
-    first, second = (heard(empty_book(), part).customers[PEOPLE[0]] for part in parts)
-    book = Book({PEOPLE[0]: united(first, second), PEOPLE[1]: NOTHING}, {name: name for name in PEOPLE})
-    assert_agree(heard(book, store.told[:1]), store)
+    first, second = (heard(no_customers(), part).states[PEOPLE[0]] for part in parts)
+    customers = Customers({PEOPLE[0]: merge_states(first, second), PEOPLE[1]: EMPTY}, {name: name for name in PEOPLE})
+    assert_agree(heard(customers, store.told[:1]), store)
 
 
 @pytest.mark.parametrize("answer", [None, Customer()])
 def test_f51_a_free_person_stays_free(answer: Customer | None) -> None:
     """Nothing to find at RevenueCat is not an end of anything."""
-    book = reconciled(empty_book(), PEOPLE[0], answer, BEGIN, POLICY)
-    assert book.customers[PEOPLE[0]] == Holdings(verified_at=BEGIN)
+    customers = apply_answer(no_customers(), PEOPLE[0], answer, BEGIN, POLICY)
+    assert customers.states[PEOPLE[0]] == CustomerState(verified_at=BEGIN)
 
 
 def test_of_one_moment_the_end_comes_last() -> None:
@@ -180,17 +187,17 @@ def test_of_one_moment_the_end_comes_last() -> None:
         common | {"id": "a", "type": "EXPIRATION"},
     ]
     for order in permutations(told):
-        lines = heard(empty_book(), order).customers[PEOPLE[0]].lines
+        lines = heard(no_customers(), order).states[PEOPLE[0]].entitlements
         assert tier_at(spans(lines), from_ms(BEGIN)) == "free"
 
 
 def test_of_two_subscriptions_to_one_product_the_newer_stays() -> None:
     """When two customers turn out to be one, or one gets what was another's; of the same period, the former's."""
     name = "PRODUCTION/APP_STORE/product"
-    old, new = (Line(period, "product", "monthly", None) for period in (1, 2))
-    same = Line(2, "product", "yearly", None)
+    old, new = (Entitlement(period, "product", "monthly", None) for period in (1, 2))
+    same = Entitlement(2, "product", "yearly", None)
     for own, more, stays in ((old, new, new), (new, old, new), (new, same, new)):
-        assert newer_of({name: own}, {name: more}) == {name: stays}
+        assert merge_entitlements({name: own}, {name: more}) == {name: stays}
 
 
 FIXTURES = Path(revenuecat_answers.__file__).parent / "fixtures"
@@ -231,45 +238,45 @@ def answer(name: str) -> Customer:
     return Customer(tuple(subscription_v2(item, item["product_id"]) for item in found["items"]))
 
 
-def after(customer: Customer | None, before: Holdings = NOTHING, asked_at: int = ASKED) -> Holdings:
+def after(customer: Customer | None, before: CustomerState = EMPTY, asked_at: int = ASKED) -> CustomerState:
     """Somebody after an answer."""
-    return reconciled(Book({"one": before}, {}), "one", customer, asked_at, RECORDED).customers["one"]
+    return apply_answer(Customers({"one": before}, {}), "one", customer, asked_at, RECORDED).states["one"]
 
 
-def thought_to_have_a_month() -> Holdings:
+def thought_to_have_a_month() -> CustomerState:
     """Somebody whose end we have not heard of."""
-    lines = {f"PRODUCTION/APP_STORE/{MONTHLY}": Line(ASKED - 1000, MONTHLY, "monthly", NOW + timedelta(days=20))}
-    return Holdings(lines=lines)
+    lines = {f"PRODUCTION/APP_STORE/{MONTHLY}": Entitlement(ASKED - 1000, MONTHLY, "monthly", NOW + timedelta(days=20))}
+    return CustomerState(entitlements=lines)
 
 
-@pytest.mark.parametrize("before", [NOTHING, thought_to_have_a_month()], ids=["had nothing", "had a month"])
+@pytest.mark.parametrize("before", [EMPTY, thought_to_have_a_month()], ids=["had nothing", "had a month"])
 @pytest.mark.parametrize("name", STANDINGS)
-def test_an_answer_is_right_whatever_we_thought(name: str, before: Holdings) -> None:
+def test_an_answer_is_right_whatever_we_thought(name: str, before: CustomerState) -> None:
     """A lost purchase is found, and a lost end as well; asked again at once, nothing changes."""
     found = after(answer(name), before)
-    stands = summary(found.lines, NOW)
+    stands = summary(found.entitlements, NOW)
     assert (stands.tier, stands.status) == STANDINGS[name]
-    assert tier_at(spans(found.lines), NOW) == stands.tier
+    assert tier_at(spans(found.entitlements), NOW) == stands.tier
     assert after(answer(name), found) == found
-    assert after(answer(name), found, ASKED + 1).lines == found.lines
+    assert after(answer(name), found, ASKED + 1).entitlements == found.entitlements
 
 
 @pytest.mark.parametrize("name", SANDBOXED)
 def test_purchases_of_a_stores_sandbox_count_only_where_they_are_to(name: str) -> None:
     """The answer may have them; and what was let in before is no longer good when it is not to be."""
-    assert summary(after(answer(name)).lines, NOW).tier == "free"
-    one = Book({"one": NOTHING}, {})
+    assert summary(after(answer(name)).entitlements, NOW).tier == "free"
+    one = Customers({"one": EMPTY}, {})
     policy = Policy({MONTHLY: "monthly", "prod0000000001": "monthly"}, accept_sandbox=True)
-    let_in = reconciled(one, "one", answer(name), ASKED, policy).customers["one"]
-    assert summary(let_in.lines, NOW).tier == "monthly"
-    assert summary(after(answer(name), let_in).lines, NOW).tier == "free"
+    let_in = apply_answer(one, "one", answer(name), ASKED, policy).states["one"]
+    assert summary(let_in.entitlements, NOW).tier == "monthly"
+    assert summary(after(answer(name), let_in).entitlements, NOW).tier == "free"
 
 
 def test_what_is_no_longer_spoken_of_has_ended_and_nothing_else() -> None:
     """An empty answer ends it; an answer that knows of no such customer does not."""
-    assert summary(after(Customer(), thought_to_have_a_month()).lines, NOW).status == "expired"
+    assert summary(after(Customer(), thought_to_have_a_month()).entitlements, NOW).status == "expired"
     unknown = after(None, thought_to_have_a_month())
-    assert unknown.lines == thought_to_have_a_month().lines
+    assert unknown.entitlements == thought_to_have_a_month().entitlements
     assert unknown.verified_at == ASKED
 
 
@@ -278,8 +285,8 @@ def test_access_without_a_known_end_is_good_until_we_ask_again() -> None:
     item: dict[str, Any] = json.loads((FIXTURES / "v2-subscriptions-200-active.json").read_bytes())["items"][0]
     item |= {"status": "in_grace_period", "current_period_ends_at": ASKED - 1000}
     found = after(Customer((subscription_v2(item, MONTHLY),)))
-    assert summary(found.lines, NOW).status == "in_grace"
-    assert tier_at(spans(found.lines), NOW + UNTIL_ASKED_AGAIN) == "free"
+    assert summary(found.entitlements, NOW).status == "in_grace"
+    assert tier_at(spans(found.entitlements), NOW + UNDATED_ACCESS) == "free"
 
 
 def test_the_best_of_several_counts_until_each_has_ended() -> None:
@@ -290,7 +297,7 @@ def test_the_best_of_several_counts_until_each_has_ended() -> None:
     year = subscription_v2(item | {"id": "b", "current_period_ends_at": ASKED + 9 * day}, YEARLY)
     elsewhere = subscription_v2(item | {"id": "c", "store": "stripe", "current_period_ends_at": ASKED + day}, YEARLY)
     for purchases in ((month, year), (year, month), (month, elsewhere), (month, year, elsewhere)):
-        lines = after(Customer(purchases)).lines
+        lines = after(Customer(purchases)).entitlements
         ends = 9 if year in purchases else 1
         for days, tier in ((0, "yearly"), (ends, "monthly"), (30, "free")):
             assert tier_at(spans(lines), NOW + timedelta(days=days)) == tier
@@ -303,7 +310,7 @@ def test_a_product_nobody_has_named_is_worth_nothing_and_a_promotion_goes_by_its
         ("new_product", "free"), ("rc_promo_premium_monthly", "monthly"), ("rc_promo_premium", "monthly"),
         ("rc_promo_other_monthly", "free"),
     ):  # fmt: skip
-        assert tier_at(spans(after(Customer((subscription_v2(item, product),))).lines), NOW) == tier
+        assert tier_at(spans(after(Customer((subscription_v2(item, product),))).entitlements), NOW) == tier
 
 
 def event(kind: str, **more: Any) -> BillingEvent:
@@ -358,13 +365,13 @@ def test_a_grant_lasts_a_day_at_most_and_ends_with_its_transaction() -> None:
 
 def test_only_so_many_events_are_kept() -> None:
     """Where RevenueCat is never asked, older ones are summed up."""
-    book = Book({"one": NOTHING}, {"one": "one"})
+    customers = Customers({"one": EMPTY}, {"one": "one"})
     for number in range(200):
         began = ASKED + number * 1000
         renewal = event(
             "RENEWAL", id=str(number), at=began, purchased_at=began, expires_at=began + 2000, app_user_id="one"
         )
-        book = deliver(book, renewal, RECORDED)
-    held = book.customers["one"]
-    assert len(held.told.events) == 60
-    assert held.lines[f"PRODUCTION/APP_STORE/{MONTHLY}"].expires_at == from_ms(ASKED + 201_000)
+        customers = add_event(customers, renewal, RECORDED)
+    held = customers.states["one"]
+    assert len(held.history.events) == 60
+    assert held.entitlements[f"PRODUCTION/APP_STORE/{MONTHLY}"].expires_at == from_ms(ASKED + 201_000)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from daysong.features.subscriptions import minutes
 from daysong.features.subscriptions.rules import (
     PLANS,
+    QuotaState,
     Span,
-    Standing,
     Tier,
-    counting,
+    counting_window,
     quota,
     talk_quota,
 )
@@ -36,7 +36,7 @@ def test_g02_what_the_plans_grant() -> None:
     }  # fmt: skip
     found, _ = read({"CALL_MINUTES": "free=5, weekly=7"})
     assert found.vapi.minutes == {"free": 5, "weekly": 7}
-    assert talk_quota(Standing((), None, BEGIN), [], found.vapi.minutes, BEGIN).limit == 300
+    assert talk_quota(QuotaState((), None, BEGIN), [], found.vapi.minutes, BEGIN).limit == 300
     _, problems = read({"CALL_MINUTES": "gold=5"})
     assert "CALL_MINUTES" in {problem.name for problem in problems}
 
@@ -45,18 +45,18 @@ class Ledger:
     """A ledger in memory, kept as the rows are."""
 
     def __init__(self) -> None:
-        self.standing = Standing((), None, BEGIN)
+        self.state = QuotaState((), None, BEGIN)
         self.talks: list[tuple[datetime, int]] = []
         self.now = BEGIN
 
     def buy(self, spans: tuple[Span, ...]) -> None:
         """Hold these from now on, and nothing else."""
-        if spans != self.standing.spans:
-            self.standing = replace(self.standing, spans=spans, counted=counting(self.standing, self.now))
+        if spans != self.state.spans:
+            self.state = replace(self.state, spans=spans, window=counting_window(self.state, self.now))
 
     def reserve(self, longest: int) -> int | None:
         """What a call gets; None when it is not made."""
-        left = talk_quota(self.standing, self.talks, {}, self.now).remaining
+        left = talk_quota(self.state, self.talks, {}, self.now).remaining
         seconds = min(longest, left)
         if seconds < minutes.LEAST_TALK:
             return None
@@ -80,7 +80,7 @@ def test_g02_no_sequence_talks_longer_than_was_granted(steps: list[tuple[str, An
     """
     ledger = Ledger()
     for what, how in steps:
-        before = talk_quota(ledger.standing, ledger.talks, {}, ledger.now)
+        before = talk_quota(ledger.state, ledger.talks, {}, ledger.now)
         match what:
             case "wait":
                 ledger.now += timedelta(minutes=how)
@@ -91,12 +91,12 @@ def test_g02_no_sequence_talks_longer_than_was_granted(steps: list[tuple[str, An
             case "call":
                 seconds = ledger.reserve(how[0])
                 if seconds is not None:
-                    assert talk_quota(ledger.standing, ledger.talks, {}, ledger.now).used <= before.limit
+                    assert talk_quota(ledger.state, ledger.talks, {}, ledger.now).used <= before.limit
                     ledger.talks[-1] = (ledger.now, int(seconds * how[1]))
-        after = talk_quota(ledger.standing, ledger.talks, {}, ledger.now)
+        after = talk_quota(ledger.state, ledger.talks, {}, ledger.now)
         if what in {"buy", "stop"}:
             assert after.used >= before.used
-        songs = quota(ledger.standing, [], ledger.now)
+        songs = quota(ledger.state, [], ledger.now)
         assert (after.tier, after.period_start, after.period_end) == (
             songs.tier, songs.period_start, songs.period_end,
         )  # fmt: skip

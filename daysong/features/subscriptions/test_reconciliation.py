@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from daysong.features.subscriptions import reconciliation, revenuecat_billing
-from daysong.features.subscriptions.revenuecat_billing import Answer
-from daysong.features.subscriptions.revenuecat_billing import Person as Subscriber
+from daysong.features.subscriptions.revenuecat_billing import Answer, Subscriber
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.time.clock import from_ms
@@ -112,9 +111,9 @@ async def test_f52_using_songs_is_no_verification(world: World) -> None:
 
 async def test_the_night_goes_on_where_it_was_killed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of every page: nobody is left out, and who had an answer is not asked about again."""
-    real, asked, answered = revenuecat_billing.ask, 0, Counter[str]()
+    real, asked, answered = revenuecat_billing.fetch, 0, Counter[str]()
 
-    async def ask(ctx: Any, person: Subscriber) -> Answer:
+    async def fetch(ctx: Any, person: Subscriber) -> Answer:
         nonlocal asked
         asked += 1
         if asked % 11 == 0:
@@ -122,7 +121,7 @@ async def test_the_night_goes_on_where_it_was_killed(world: World, monkeypatch: 
         answered[person.user_id] += 1
         return await real(ctx, person)
 
-    monkeypatch.setattr(reconciliation, "ask", ask)
+    monkeypatch.setattr(reconciliation, "fetch", fetch)
     for _ in range(12):
         try:
             await world.pass_time(timedelta(minutes=1))
@@ -132,7 +131,7 @@ async def test_the_night_goes_on_where_it_was_killed(world: World, monkeypatch: 
     assert await unverified(world) == set()
     assert len(answered) == MANY
     # Those in flight when a worker was killed are asked about again.
-    assert sum(count > 1 for count in answered.values()) <= asked // 11 * reconciliation.AT_ONCE
+    assert sum(count > 1 for count in answered.values()) <= asked // 11 * reconciliation.CONCURRENCY
 
 
 async def test_a_page_with_too_many_questions_waits_and_goes_on(world: World) -> None:
@@ -165,9 +164,9 @@ async def test_few_are_asked_about_at_once_and_a_page_waits_for_the_one_before(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RevenueCat's limit on questions is for everything we ask."""
-    real, running, most = revenuecat_billing.ask, 0, 0
+    real, running, most = revenuecat_billing.fetch, 0, 0
 
-    async def ask(ctx: Any, person: Subscriber) -> Answer:
+    async def fetch(ctx: Any, person: Subscriber) -> Answer:
         nonlocal running, most
         running, most = running + 1, max(most, running + 1)
         try:
@@ -176,9 +175,9 @@ async def test_few_are_asked_about_at_once_and_a_page_waits_for_the_one_before(
         finally:
             running -= 1
 
-    monkeypatch.setattr(reconciliation, "ask", ask)
+    monkeypatch.setattr(reconciliation, "fetch", fetch)
     await night(world)
-    assert 1 < most <= reconciliation.AT_ONCE
+    assert 1 < most <= reconciliation.CONCURRENCY
     times = Counter(call["time"] for call in await world.asked("revenuecat", "clerk_"))
     assert len(times) == 4
     pause = reconciliation.PAUSE.total_seconds() * 1000
@@ -225,16 +224,16 @@ async def test_g33_one_run_at_a_time(world: World, monkeypatch: pytest.MonkeyPat
 
 async def test_g33_a_line_that_is_long_puts_the_page_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody on it is asked about meanwhile, and it costs no attempt."""
-    real, waits = revenuecat_billing.ask, 3
+    real, waits = revenuecat_billing.fetch, 3
 
-    async def ask(ctx: Any, person: Subscriber) -> Answer:
+    async def fetch(ctx: Any, person: Subscriber) -> Answer:
         nonlocal waits
         if waits:
             waits -= 1
             raise Deferred("revenuecat", 20)
         return await real(ctx, person)
 
-    monkeypatch.setattr(reconciliation, "ask", ask)
+    monkeypatch.setattr(reconciliation, "fetch", fetch)
     await world.pass_time(timedelta(minutes=8))
     assert await unverified(world) == set()
     assert max((await questions(world)).values()) == 1

@@ -13,8 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daysong.features.subscriptions import purchases, usage
-from daysong.features.subscriptions.entitlements import Holdings, Line
-from daysong.features.subscriptions.rules import PLANS, Counted, Span, Standing, Tier, counting, current_period, quota
+from daysong.features.subscriptions.entitlements import CustomerState, Entitlement
+from daysong.features.subscriptions.rules import (
+    PLANS,
+    CountingWindow,
+    QuotaState,
+    Span,
+    Tier,
+    counting_window,
+    current_period,
+    quota,
+)
 from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.ids import ChargeId, UserId
 from daysong.kernel.time.clock import to_ms
@@ -30,7 +39,7 @@ class Account:
     """A ledger in memory, kept as the rows are: the counting is written down before what is bought changes."""
 
     def __init__(self) -> None:
-        self.standing = Standing((), None, BEGIN)
+        self.state = QuotaState((), None, BEGIN)
         self.charges: list[datetime] = []
         self.refunded: list[datetime] = []
         self.now = BEGIN
@@ -38,16 +47,16 @@ class Account:
     @property
     def used(self) -> int:
         """What counts now."""
-        return quota(self.standing, self.charges, self.now).used
+        return quota(self.state, self.charges, self.now).used
 
     def buy(self, spans: tuple[Span, ...]) -> None:
         """Hold these from now on, and nothing else."""
-        if spans != self.standing.spans:
-            self.standing = replace(self.standing, spans=spans, counted=counting(self.standing, self.now))
+        if spans != self.state.spans:
+            self.state = replace(self.state, spans=spans, window=counting_window(self.state, self.now))
 
     def charge(self) -> bool:
         """Take one, if there is one."""
-        if quota(self.standing, self.charges, self.now).remaining == 0:
+        if quota(self.state, self.charges, self.now).remaining == 0:
             return False
         self.charges.append(self.now)
         return True
@@ -79,7 +88,7 @@ def test_a_change_of_plan_never_gives_anything_back(steps: list[tuple[str, Any]]
                 for _ in range(value):
                     if not account.charge():
                         break
-                    found = quota(account.standing, account.charges, account.now)
+                    found = quota(account.state, account.charges, account.now)
                     assert 0 < found.used <= found.limit
             case "refund" if account.charges:
                 given_back = account.charges.pop(value % len(account.charges))
@@ -93,9 +102,9 @@ def test_a_change_of_plan_never_gives_anything_back(steps: list[tuple[str, Any]]
                 account.buy(())
                 assert account.used >= before
             case "limit":
-                account.standing = replace(account.standing, custom_music_limit=value)
+                account.state = replace(account.state, custom_music_limit=value)
                 assert account.used == before
-        found = quota(account.standing, account.charges, account.now)
+        found = quota(account.state, account.charges, account.now)
         assert found.used >= 0
         assert found.remaining >= 0
         assert found.period_start <= account.now < found.period_end
@@ -108,8 +117,8 @@ def test_without_a_change_of_plan_periods_are_whole_and_counted_from_the_beginni
     tier: Tier, charges: list[datetime], now: datetime
 ) -> None:
     """The plain rule: the period that began a whole number of periods after the account, and what was taken in it."""
-    standing = Standing((Span(tier, None),), None, BEGIN)
-    found = quota(standing, charges, now)
+    state = QuotaState((Span(tier, None),), None, BEGIN)
+    found = quota(state, charges, now)
     start, end = current_period(BEGIN, PLANS[tier].period, now)
     assert (found.period_start, found.period_end) == (start, end)
     assert found.used == sum(start <= charge < end for charge in charges)
@@ -121,13 +130,13 @@ def test_what_counts_does_not_depend_on_how_often_it_is_written_down(
     spans: list[tuple[Tier, int]], look: datetime
 ) -> None:
     """Writing the counting down in between changes nothing."""
-    standing = Standing(
+    state = QuotaState(
         tuple(Span(tier, BEGIN + timedelta(minutes=minutes * 15)) for tier, minutes in spans), None, BEGIN
     )
-    written = standing
+    written = state
     for hours in range(0, int((look - BEGIN) / timedelta(hours=1)), 31):
-        written = replace(written, counted=counting(written, BEGIN + timedelta(hours=hours)))
-    one, other = counting(standing, look), counting(written, look)
+        written = replace(written, window=counting_window(written, BEGIN + timedelta(hours=hours)))
+    one, other = counting_window(state, look), counting_window(written, look)
     assert (one.since, one.until) == (other.since, other.until)
 
 
@@ -142,11 +151,11 @@ def test_going_back_and_forth_between_plans_gives_nothing() -> None:
             account.buy(() if tier == "free" else (Span(tier, None),))
             assert account.used == 90, (day, tier)
     account.now = BEGIN + 21 * DAY
-    assert quota(account.standing, account.charges, account.now).remaining == 20
+    assert quota(account.state, account.charges, account.now).remaining == 20
     account.buy((Span("monthly", None),))
-    assert quota(account.standing, account.charges, account.now).remaining == 0
+    assert quota(account.state, account.charges, account.now).remaining == 0
     account.now = BEGIN + 30 * DAY
-    assert quota(account.standing, account.charges, account.now).remaining == 90
+    assert quota(account.state, account.charges, account.now).remaining == 90
 
 
 def test_a_week_bought_on_the_free_plan_is_a_week_from_the_next_one_on() -> None:
@@ -155,10 +164,10 @@ def test_a_week_bought_on_the_free_plan_is_a_week_from_the_next_one_on() -> None
     account.charges = [BEGIN + DAY] * 5
     account.now = BEGIN + 16 * DAY
     account.buy((Span("weekly", None),))
-    found = quota(account.standing, account.charges, account.now)
+    found = quota(account.state, account.charges, account.now)
     assert (found.used, found.remaining, found.period_end) == (5, 15, BEGIN + 21 * DAY)
     account.now = BEGIN + 21 * DAY
-    assert quota(account.standing, account.charges, account.now).remaining == 20
+    assert quota(account.state, account.charges, account.now).remaining == 20
 
 
 def test_the_end_of_a_plan_needs_nobody_to_notice_it() -> None:
@@ -167,15 +176,15 @@ def test_the_end_of_a_plan_needs_nobody_to_notice_it() -> None:
     account.buy((Span("weekly", BEGIN + 7 * DAY),))
     account.charges = [BEGIN + DAY] * 20
     account.now = BEGIN + 8 * DAY
-    found = quota(account.standing, account.charges, account.now)
+    found = quota(account.state, account.charges, account.now)
     assert (found.tier, found.used, found.limit, found.period_end) == ("free", 20, 5, BEGIN + 30 * DAY)
 
 
 def test_a_custom_limit_wins_over_any_plan() -> None:
     """Also a limit of nothing."""
     for limit in (0, 7, 500):
-        standing = Standing((Span("yearly", None),), limit, BEGIN, Counted(BEGIN, BEGIN + 30 * DAY, BEGIN))
-        assert quota(standing, [], BEGIN).limit == limit
+        state = QuotaState((Span("yearly", None),), limit, BEGIN, CountingWindow(BEGIN, BEGIN + 30 * DAY, BEGIN))
+        assert quota(state, [], BEGIN).limit == limit
 
 
 # On a real database.
@@ -279,12 +288,12 @@ async def _act(db: Database, user_id: UserId, act: str, now: datetime, luck: flo
 
 async def _change_plan(db: Database, user_id: UserId, dice: random.Random, now: datetime) -> None:
     tier, ends = dice.choice(TIERS), now + timedelta(days=dice.randint(1, 40))
-    line = Line(int(to_ms(now)), "product", tier, ends)
-    holdings = Holdings() if tier == "free" else Holdings(lines={"PRODUCTION/APP_STORE": line})
+    line = Entitlement(int(to_ms(now)), "product", tier, ends)
+    state = CustomerState() if tier == "free" else CustomerState(entitlements={"PRODUCTION/APP_STORE": line})
     limit = dice.choice((None, None, None, 0, 3, 30))
 
     async def work(tx: Transaction) -> None:
-        await purchases.save(tx, user_id, holdings, event_type="test", event_id=None, now=now)
+        await purchases.save_subscription(tx, user_id, state, event_type="test", event_id=None, now=now)
         await tx.execute("update subscriptions set custom_music_limit = $1", limit)
 
     await db.mutate(work)

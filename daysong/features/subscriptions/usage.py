@@ -1,4 +1,4 @@
-"""The usage ledger: charge a song, give it back, and say how much is left."""
+"""The ledger of songs: charges, refunds, and the quota that is left."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import ChargeId, UserId
 
-# One statement: the plan and the charges that may still count.
-STANDING_SQL = f"select {status_columns('$2')} from subscriptions s where s.user_id = $1"  # noqa: S608
+# The plan with the charges that can still count.
+QUOTA_SQL = f"select {status_columns('$2')} from subscriptions s where s.user_id = $1"  # noqa: S608
 
 
 async def open_free_plan(db: Transaction, user_id: UserId, now: datetime) -> None:
-    """Put a new account on the free plan, or on what was bought for it before; one that has a plan keeps it."""
+    """Insert the subscription of a new account: free, or what was bought before. An existing one is not changed."""
     if await db.fetchval("select true from subscriptions where user_id = $1", user_id):
         return
-    await purchases.insert(db, user_id, now)
+    await purchases.insert_subscription(db, user_id, now)
 
 
 async def quota_of(db: Reader, user_id: UserId, now: datetime) -> Quota:
-    """What the user has used and has left, now."""
-    row = await db.fetchrow(STANDING_SQL, user_id, now - LONGEST_PERIOD)
+    """Return the songs the user has used and left."""
+    row = await db.fetchrow(QUOTA_SQL, user_id, now - LONGEST_PERIOD)
     if row is None:
-        raise DaysongError("an account without a plan")
+        raise DaysongError("the account has no subscription")
     return quota_of_row(row, now)
 
 
 async def charge(db: Transaction, user_id: UserId, now: datetime, *, held: bool = True) -> ChargeId | None:
-    """Take one song from the quota; None when nothing is left.
+    """Charge one song; None when none is left.
 
-    Holds the account's lock from here on, so that each of many at once counts what the ones before it have taken; and
-    for a free song the mailbox's, since all its accounts count it. Without `held`, `release` may give it back.
+    Takes the account's lock, so that concurrent charges count each other, and for a free song the mailbox's lock, since
+    all accounts of the mailbox count it. `release` can refund a charge that is not `held` by a song.
     """
     if not await users.lock_account(db, user_id):
         return None
@@ -62,8 +62,8 @@ async def charge(db: Transaction, user_id: UserId, now: datetime, *, held: bool 
     return charge_id
 
 
-async def leave(db: Transaction, user_id: UserId, account_hash: bytes) -> None:
-    """Note whose free songs of a mailbox these were, when their account is deleted; they go on counting."""
+async def keep_mailbox_usage(db: Transaction, user_id: UserId, account_hash: bytes) -> None:
+    """Mark a mailbox's free songs with the account that is being deleted; they continue to count."""
     await db.execute(
         """update mailbox_usage set account_hash = $2
            where charge_id in (select id from usage_charges where user_id = $1)""",
@@ -71,10 +71,12 @@ async def leave(db: Transaction, user_id: UserId, account_hash: bytes) -> None:
     )  # fmt: skip
 
 
-async def go_on(db: Transaction, user_id: UserId, used: int, charged_at: datetime, left_by: Sequence[bytes]) -> None:
-    """Charge an account with the songs that its person's deleted accounts have used.
+async def carry_over(
+    db: Transaction, user_id: UserId, used: int, charged_at: datetime, account_hashes: Sequence[bytes]
+) -> None:
+    """Charge an account with the songs used by the same person's deleted accounts.
 
-    Those of them that count for a mailbox are the account's own from now on, instead of another's.
+    Those that count for a mailbox become this account's own.
     """
     charges = [ChargeId.new(charged_at) for _ in range(used)]
     await db.execute(
@@ -83,19 +85,19 @@ async def go_on(db: Transaction, user_id: UserId, used: int, charged_at: datetim
     )  # fmt: skip
     rows = await db.fetch(
         "select charge_id from mailbox_usage where account_hash = any($1) order by charged_at desc for update",
-        list(left_by),
+        list(account_hashes),
     )  # fmt: skip
-    before = [row["charge_id"] for row in rows]
+    old = [row["charge_id"] for row in rows]
     await db.execute(
         """update mailbox_usage m set charge_id = n.after, account_hash = null
            from unnest($1::text[], $2::text[]) as n (before, after) where m.charge_id = n.before""",
-        before[:used], charges[: len(before)],
+        old[:used], charges[: len(old)],
     )  # fmt: skip
-    await db.execute("delete from mailbox_usage where charge_id = any($1)", before[used:])
+    await db.execute("delete from mailbox_usage where charge_id = any($1)", old[used:])
 
 
 async def refund(db: Transaction, charge_id: str, reason: str, now: datetime) -> None:
-    """Give a charged song back, once: doing it again changes nothing."""
+    """Refund a charge once; idempotent."""
     await db.execute("delete from mailbox_usage where charge_id = $1", charge_id)
     await db.execute(
         """insert into usage_refunds (charge_id, reason, refunded_at) values ($1, $2, $3)
@@ -105,9 +107,9 @@ async def refund(db: Transaction, charge_id: str, reason: str, now: datetime) ->
 
 
 async def release(db: Transaction, user_id: UserId, reason: str, now: datetime) -> bool:
-    """Give back the newest charge that no song holds; False when there is none.
+    """Refund the newest charge that no song holds; False when there is none.
 
-    Holds the account's lock from here on, so that two at once do not give back the same one.
+    Takes the account's lock, so that concurrent calls do not refund the same charge.
     """
     await users.lock_account(db, user_id)
     charge_id = await db.fetchval(

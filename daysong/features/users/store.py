@@ -28,7 +28,7 @@ class Account(NamedTuple):
     new_phones: tuple[str, ...] = ()
 
 
-class ToldByClerk(NamedTuple):
+class ClerkUpdate(NamedTuple):
     """What a webhook told of a Clerk user: when Clerk changed it, and when Clerk said so.
 
     phones      numbers they have proved
@@ -49,7 +49,7 @@ class ToldByClerk(NamedTuple):
 
 async def upsert(
     ctx: MutationContext, clerk_id: str, *, email: str | None, name: str | None, by: Caller | None = None,
-    although_suspended: bool = False,
+    allow_suspended: bool = False,
 ) -> Account:  # fmt: skip
     """The account of that Clerk user, made if it is new, brought up to date if e-mail or name changed.
 
@@ -65,7 +65,7 @@ async def upsert(
         return await _insert(ctx, clerk_id, email=email, name=name)
     if row["deleted_at"] is not None:
         raise Unauthorized
-    if by is not None and row["suspension"] is not None and not although_suspended:
+    if by is not None and row["suspension"] is not None and not allow_suspended:
         raise Unauthorized
     outdated = (
         by is not None and by.issued_at is not None and row["told_at"] is not None and by.issued_at < row["told_at"]
@@ -124,7 +124,7 @@ async def _insert(ctx: MutationContext, clerk_id: str, *, email: str | None, nam
     return Account(user_id, is_new=True, email_is_new=email is not None)
 
 
-async def of_caller(ctx: MutationContext, *, although_suspended: bool = False) -> Account:
+async def of_caller(ctx: MutationContext, *, allow_suspended: bool = False) -> Account:
     """The signed-in caller's account, made on first sight.
 
     Unauthorized when nobody is signed in, when the account is deleted or suspended, and for a token left over from a
@@ -132,11 +132,11 @@ async def of_caller(ctx: MutationContext, *, although_suspended: bool = False) -
     """
     return await upsert(
         ctx, ctx.caller.signed_in, email=ctx.caller.email, name=ctx.caller.name, by=ctx.caller,
-        although_suspended=although_suspended,
+        allow_suspended=allow_suspended,
     )  # fmt: skip
 
 
-async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None, str]:
+async def apply_clerk_update(ctx: MutationContext, told: ClerkUpdate) -> tuple[Account | None, str]:
     """Apply what Clerk told of somebody, if it is news; the account, and in a word what came of it.
 
     A deleted account stays deleted, whatever is told of it and in whatever order.
@@ -168,7 +168,7 @@ async def hear(ctx: MutationContext, told: ToldByClerk) -> tuple[Account | None,
     return account, "created" if account.is_new else "updated"
 
 
-async def _suspend(ctx: MutationContext, user_id: UserId, told: ToldByClerk, known: datetime | None) -> bool:
+async def _suspend(ctx: MutationContext, user_id: UserId, told: ClerkUpdate, known: datetime | None) -> bool:
     """Apply what was told of a ban or a lock, unless it is older than what is known; whether it was applied."""
     if known is not None and told.changed_at < known:
         return False

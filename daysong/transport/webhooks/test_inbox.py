@@ -60,19 +60,19 @@ async def test_an_event_waits_and_is_handled(world: World) -> None:
 async def test_a_dead_letter_is_seen_and_replayed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Handling fails until its tries are used up; once the reason is gone, it is handled by hand, once."""
     event_id = await received(world)
-    real = accounts.hear
+    real = accounts.apply_clerk_update
 
     async def broken(*_: Any) -> str:
         raise OSError("the moon is in the way")
 
-    monkeypatch.setattr(accounts, "hear", broken)
+    monkeypatch.setattr(accounts, "apply_clerk_update", broken)
     await drain(world, timedelta(hours=2))
     [row] = await inbox.listed(world.db.pool, vendor="clerk", status="dead", limit=10)
     assert row["id"] == event_id
     assert row["failures"] == 8
     assert row["last_error"].startswith("OSError in broken")
 
-    monkeypatch.setattr(accounts, "hear", real)
+    monkeypatch.setattr(accounts, "apply_clerk_update", real)
     assert await inbox.replay(world.app.runtime, event_id)
     assert await statuses(world) == ["waiting"]
     assert not await inbox.replay(world.app.runtime, event_id)
