@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from daysong.features.sharing.rules import new_share_id
-from daysong.features.users import belongings
+from daysong.features.users import owned_tables
 
 _numbers = itertools.count(1)
 
@@ -38,17 +38,17 @@ COLUMNS_SQL = """
 
 async def schema(db: asyncpg.Pool) -> Any:
     """Return each table with its columns and their types, from the catalog."""
-    return await db.fetchval(belongings.SCHEMA_SQL)
+    return await db.fetchval(owned_tables.SCHEMA_SQL)
 
 
 async def fill_every_table(db: asyncpg.Pool, user_id: str) -> dict[str, dict[str, Any]]:
     """Insert a row of the user into each table that has a user id; return the rows by table."""
     found = await schema(db)
-    keys = belongings.foreign_keys(found)
+    keys = owned_tables.foreign_keys(found)
     rows: dict[str, dict[str, Any]] = {
         "users": dict(await db.fetchrow("select * from users where id = $1", user_id) or {})
     }
-    for table in reversed(belongings.tables(found)):
+    for table in reversed(owned_tables.tables(found)):
         wanted: dict[str, Any] = {}
         for column in await db.fetch(COLUMNS_SQL, table.name):
             name = column["name"]

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from daysong.embedded import server as embedded
-from daysong.features.users import belongings
+from daysong.features.users import owned_tables
 from daysong.kernel.database.migrations import migrate
 
 HEAD = """# Schema
@@ -104,7 +104,7 @@ def plain(sql: str) -> str:
 async def document(connection: asyncpg.Connection) -> str:
     """Return the tables of the database by subject. The same on every supported version of PostgreSQL."""
     tables = {row["name"]: row for row in await connection.fetch(TABLES_SQL)}
-    erasure = _Erasure(json.loads(await connection.fetchval(f"select ({belongings.SCHEMA_SQL})::text")))
+    erasure = _Erasure(json.loads(await connection.fetchval(f"select ({owned_tables.SCHEMA_SQL})::text")))
     named = {name for names in SUBJECTS.values() for name in names}
     subjects = {**SUBJECTS, OTHERS: tuple(sorted(tables.keys() - named))}
     parts = [HEAD]
@@ -119,12 +119,12 @@ class _Erasure:
     """What happens to a table's rows when an account is erased."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._owned = {table.name for table in belongings.tables(schema)}
-        self._mentioning = {table.name for table in belongings.mentioning(schema)}
+        self._owned = {table.name for table in owned_tables.tables(schema)}
+        self._mentioning = {table.name for table in owned_tables.mentioning(schema)}
 
     def of(self, table: str, indexes: Iterable[str]) -> str:
         """One sentence."""
-        if table == belongings.PEOPLE:
+        if table == owned_tables.USERS:
             return "The account itself: its row is erased last."
         if table in self._owned:
             return "Erased with the account."

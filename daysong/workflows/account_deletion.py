@@ -6,7 +6,7 @@
 
 The closed account's row is the note of what is still to be done, and is the last thing to go. Every step finds by
 itself what is left, so the job may be killed anywhere and run again, also twice at once. What has to go is worked out
-from the schema (features/users/belongings.py); events and jobs that mention a row go before the row.
+from the schema (features/users/owned_tables.py); events and jobs that mention a row go before the row.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import msgspec
 from daysong.features.music.rules import LIVE
 from daysong.features.phone_calls import calls
 from daysong.features.subscriptions import accounts, minutes, usage
-from daysong.features.users import belongings, tombstones
+from daysong.features.users import owned_tables, tombstones
 from daysong.features.users import store as users
-from daysong.features.users.belongings import Table
+from daysong.features.users.owned_tables import Table
 from daysong.features.users.tombstones import Usage
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import Transaction
@@ -122,7 +122,7 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
     account_hash = tombstones.clerk_hash(ctx.settings, closed["clerk_id"])
     await usage.keep_mailbox_usage(ctx.db, user_id, account_hash)
     await minutes.keep_mailbox_usage(ctx.db, user_id, account_hash)
-    await tombstones.put_up(
+    await tombstones.record(
         ctx, closed["clerk_id"], closed["email"], Usage(quota.own, quota.period_start, quota.period_end, talk.own)
     )
     await ctx.db.execute(
@@ -141,7 +141,7 @@ async def close_for_clerk(ctx: MutationContext, clerk_id: str) -> str:
         if await tombstones.deleted_at(ctx, clerk_id) is not None:
             return "deleted before"
         # Whatever arrives later about this person must not make an account.
-        await tombstones.put_up(ctx, clerk_id, None, None)
+        await tombstones.record(ctx, clerk_id, None, None)
         return "unknown user"
     if row["deleted_at"] is not None:
         await ctx.db.execute("update users set clerk_gone = true where id = $1 and not clerk_gone", row["id"])
@@ -213,13 +213,13 @@ async def _forget_calls(ctx: ActionContext, vapi_call_ids: Sequence[str]) -> Non
 async def erasure(ctx: QueryContext, args: OneErasure) -> Leaving | None:
     """What an erasure has to do; None when it is done."""
     row = await ctx.db.fetchrow(
-        f"""select id, clerk_id, clerk_gone, ({belongings.SCHEMA_SQL}) as schema from users
+        f"""select id, clerk_id, clerk_gone, ({owned_tables.SCHEMA_SQL}) as schema from users
             where erasure_id = $1 and deleted_at is not null""",  # noqa: S608 - a constant
         args.erasure_id,
     )
     if row is None:
         return None
-    tables = [table.name for table in belongings.tables(row["schema"])]
+    tables = [table.name for table in owned_tables.tables(row["schema"])]
     # Once nothing refers to a file any more, none can be added to what was a song of this person.
     tables.sort(key=lambda name: name == FILES)
     return Leaving(user_id=row["id"], clerk_id=row["clerk_id"], clerk_gone=row["clerk_gone"], tables=tables)
@@ -256,7 +256,7 @@ async def erase_rows(ctx: MutationContext, args: OneTable) -> bool:
     if user_id is None:
         return False
     schema = await _schema(ctx.db)
-    [table] = [one for one in belongings.tables(schema) if one.name == args.table]
+    [table] = [one for one in owned_tables.tables(schema) if one.name == args.table]
     for condition in table.conditions:
         if args.only is None:
             rows = await _some(ctx.db, table, condition, user_id)
@@ -271,7 +271,7 @@ async def erase_rows(ctx: MutationContext, args: OneTable) -> bool:
 
 async def _forget_mentions(db: Transaction, schema: Mapping[str, Any], names: list[str]) -> bool:
     """Erase up to 500 events, jobs and the like that mention one of these; False when there are none."""
-    for table in belongings.mentioning(schema):
+    for table in owned_tables.mentioning(schema):
         for condition in table.conditions:
             # Joined name by name: for a long list at once, PostgreSQL would read the whole table.
             rows = await db.fetch(
@@ -332,7 +332,7 @@ async def erase_user(ctx: MutationContext, args: OneErasure) -> bool:
     if row is None:
         return True
     schema = await _schema(ctx.db)
-    conditions = [(table.name, one) for table in belongings.tables(schema) for one in table.conditions]
+    conditions = [(table.name, one) for table in owned_tables.tables(schema) for one in table.conditions]
     left = " or ".join(f"exists (select from {name} t where {condition})" for name, condition in conditions)
     if await ctx.db.fetchval(f"select {left}", row["id"]):
         return False
@@ -350,7 +350,7 @@ async def _leaving_user(db: Transaction, erasure_id: str) -> str | None:
 
 
 async def _schema(db: Transaction) -> Any:
-    return await db.fetchval(belongings.SCHEMA_SQL)
+    return await db.fetchval(owned_tables.SCHEMA_SQL)
 
 
 @mutation

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from daysong.features.users import belongings
+from daysong.features.users import owned_tables
 from daysong.kernel.functions.context import SYSTEM, ActionContext
 from daysong.workflows import account_deletion
 from rehearsal.owned_rows import fill_every_table, traces
@@ -124,7 +124,7 @@ async def test_what_mentions_somebody_is_found_without_reading_all(world: World,
     await world.db.pool.execute("analyze jobs, webhook_events")
     names = [f"music_{number}" for number in range(19_500, 21_000)] + ["gen_7"]
     async with world.db.pool.acquire() as connection, connection.transaction():
-        found = await connection.fetchval(belongings.SCHEMA_SQL)
+        found = await connection.fetchval(owned_tables.SCHEMA_SQL)
         while await account_deletion._forget_mentions(connection, found, names):
             pass
         rows = await connection.fetch(

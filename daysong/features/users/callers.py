@@ -1,4 +1,4 @@
-"""Who a caller is, for queries: the one place that says which Clerk users count as signed in.
+"""The condition that selects the caller's account in queries.
 
 join users u on u.id = d.user_id and {IS_CALLER}     with ctx.caller.subject as $1
 where user_id = {CALLERS_ID}
@@ -6,6 +6,6 @@ where user_id = {CALLERS_ID}
 
 from __future__ import annotations
 
-# A deleted account has no caller, and neither has one that Clerk has banned or locked.
+# Excludes accounts that are deleted, and those that Clerk has banned or locked.
 IS_CALLER = "u.clerk_id = $1 and u.deleted_at is null and u.suspension is null"
 CALLERS_ID = f"(select u.id from users u where {IS_CALLER})"  # noqa: S608 - a constant

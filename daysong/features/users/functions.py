@@ -1,4 +1,4 @@
-"""People, for other parts of the service."""
+"""The internal functions that look up accounts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from daysong.kernel.time.clock import to_ms
 
 
 class User(Result):
-    """A person with an account."""
+    """A user with an account."""
 
     id: str = msgspec.field(name="_id")
     creation_time: float = msgspec.field(name="_creationTime")
@@ -22,20 +22,20 @@ class User(Result):
 
 
 class OneUser(Args):
-    """Which account."""
+    """A user."""
 
     user_id: IdText
 
 
 class OneClerkUser(Args):
-    """Which Clerk user."""
+    """A Clerk user."""
 
     clerk_id: IdText
 
 
 @query(reads=("users",))
 async def get_user_by_id(ctx: QueryContext, args: OneUser) -> User | None:
-    """The person with that account; None when there is none, or it is deleted."""
+    """Return a user; None without such an account, or when it is deleted."""
     row = await ctx.db.fetchrow("select * from users where id = $1 and deleted_at is null", args.user_id)
     if row is None:
         return None
@@ -51,7 +51,7 @@ async def get_user_by_id(ctx: QueryContext, args: OneUser) -> User | None:
 
 @query(reads=("users",))
 async def get_user_id_by_clerk_id(ctx: QueryContext, args: OneClerkUser) -> str | None:
-    """The account of that Clerk user; None when there is none, or it is deleted."""
+    """Return the user id of a Clerk user; None without an account, or when it is deleted."""
     user_id: str | None = await ctx.db.fetchval(
         "select id from users where clerk_id = $1 and deleted_at is null", args.clerk_id
     )

@@ -1,7 +1,7 @@
-"""Which mailbox an e-mail address leads to: pure, no database.
+"""The mailbox of an e-mail address.
 
-Free songs are a mailbox's, not an address's. Only rules that a provider documents are applied: with an invented one,
-people who have nothing to do with each other would share.
+Free songs are counted by mailbox, not by address. Only documented rules of providers are applied: a guessed rule would
+let unrelated people share a quota.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from daysong.kernel.database.transactions import Transaction, lock
 
 
 class Provider(NamedTuple):
-    """How a provider delivers: `tag` separates a mailbox from what its owner adds, `dots` make no difference."""
+    """A provider's rules: the separator of a `tag`, whether `dots` are ignored, and the canonical `domain`."""
 
     tag: str = "+"
     dots: bool = False
     domain: str | None = None
 
 
-# Dots make no difference, and googlemail.com is an older name of gmail.com: support.google.com/mail/answer/7436150
+# Dots are ignored, and googlemail.com is an older name of gmail.com: support.google.com/mail/answer/7436150
 _GMAIL = Provider(dots=True, domain="gmail.com")
 # `name+tag` is delivered to `name`, by default and for every mailbox.
 _PLUS = Provider()
@@ -37,9 +37,9 @@ PROVIDERS: dict[str, Provider] = {
         ),
         _PLUS,
     ),
-    # Apple: one mailbox has all three names; which of them is its first depends on its age.
+    # Apple: one mailbox has all three domains; which one is primary depends on its age.
     **dict.fromkeys(("icloud.com", "me.com", "mac.com"), Provider(domain="icloud.com")),
-    # Proton: one mailbox has these names, and pm.me and protonmail.com with the same name are the same person's.
+    # Proton: one mailbox has all of these domains.
     **dict.fromkeys(("proton.me", "protonmail.com", "protonmail.ch", "pm.me"), Provider(domain="proton.me")),
     "fastmail.com": _PLUS,
     "fastmail.fm": _PLUS,
@@ -51,12 +51,12 @@ PROVIDERS: dict[str, Provider] = {
     "yandex.com": _PLUS,
     "yandex.ru": _PLUS,
     "ya.ru": _PLUS,
-    # Yahoo knows no `+`; its disposable addresses are made of another name, which cannot be told from a mailbox's.
+    # Yahoo has no `+` tags. Its disposable addresses cannot be distinguished from mailboxes.
 }  # fmt: skip
 
 
 def mailbox_of(email: str) -> str:
-    """The mailbox an address leads to; addresses of one mailbox have the same. Of a text without `@`, the text."""
+    """Return the canonical address of a mailbox, the same for all its addresses; a text without `@` is not changed."""
     text = unicodedata.normalize("NFKC", email).strip().casefold()
     name, at, domain = text.rpartition("@")
     domain = domain.rstrip(".")
@@ -66,13 +66,13 @@ def mailbox_of(email: str) -> str:
     kept = name.partition(provider.tag)[0]
     if provider.dots:
         kept = kept.replace(".", "")
-    # What is nothing but a tag or dots is no address of the provider's.
+    # A name of only a tag or dots is not an address of the provider.
     return f"{kept or name}@{provider.domain or domain}"
 
 
 async def lock_mailbox(db: Transaction, mailbox_hash: bytes) -> None:
-    """Hold a mailbox's lock until the transaction ends; after the account's, so that nobody deadlocks.
+    """Lock a mailbox until the transaction ends; after the account's lock, to prevent deadlocks.
 
-    Whoever charges what the accounts of a mailbox share takes it before counting.
+    Charges to a mailbox's shared quota take the lock before they count.
     """
     await lock(db, f"mailbox {mailbox_hash.hex()}")

@@ -1,8 +1,8 @@
 """Rows of `users`, and the account's lock.
 
-Whoever reads an account's row here for a mutation locks it (`for no key update`) until the transaction ends. So the
-mutations of one account run one after another, each on what the one before it has committed, and those of different
-accounts never wait for each other. Rows of other tables that refer to the account can be inserted meanwhile.
+Functions that read an account's row for a mutation lock it (`for no key update`) until the transaction ends. So the
+mutations of one account are serial, each sees what the one before committed, and different accounts never wait for each
+other. Rows of other tables that reference the account can be inserted meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from daysong.kernel.ids import UserId
 
 
 class Account(NamedTuple):
-    """An account, and what is new about it: `new_phones` are numbers that were not known to be theirs."""
+    """An account, and what changed; `new_phones` are numbers that were not verified before."""
 
     user_id: UserId
     is_new: bool = False
@@ -29,11 +29,12 @@ class Account(NamedTuple):
 
 
 class ClerkUpdate(NamedTuple):
-    """What a webhook told of a Clerk user: when Clerk changed it, and when Clerk said so.
+    """A change of a Clerk user, from a webhook.
 
-    phones      numbers they have proved
-    suspension  "banned" or "locked", and when a lock ends by itself
-    is_whole    whether the whole user was told; else only the suspension
+    changed_at  when Clerk changed the user; `said_at` when it sent the webhook
+    phones      verified numbers
+    suspension  "banned" or "locked"; a lock may end at `suspension_ends_at`
+    is_whole    whether the update has the whole user; else only the suspension
     """
 
     clerk_id: str
@@ -51,16 +52,16 @@ async def upsert(
     ctx: MutationContext, clerk_id: str, *, email: str | None, name: str | None, by: Caller | None = None,
     allow_suspended: bool = False,
 ) -> Account:  # fmt: skip
-    """The account of that Clerk user, made if it is new, brought up to date if e-mail or name changed.
+    """Lock and return the account of a Clerk user, created if it is new, updated if the e-mail or name changed.
 
-    Holds the account's lock from here on, and writes only when something changed. Unauthorized when it is deleted.
+    Writes only when something changed. Unauthorized when the account is deleted.
 
-    With `by`, this is what a token says: nothing changes when Clerk has told of changes made since, and a token left
-    over from a deleted account is refused as well, as is one of a suspended account.
+    With `by`, e-mail and name are those of a token: they are ignored when Clerk has sent a newer change. A token issued
+    before the account was deleted, and one of a suspended account, is Unauthorized.
     """
     row = await locked(ctx.db, clerk_id)
     if row is None:
-        if by is not None and await tombstones.bars(ctx, by):
+        if by is not None and await tombstones.rejects(ctx, by):
             raise Unauthorized
         return await _insert(ctx, clerk_id, email=email, name=name)
     if row["deleted_at"] is not None:
@@ -90,20 +91,20 @@ LOCKED_SQL = """
 
 
 async def locked(db: Transaction, clerk_id: str) -> asyncpg.Record | None:
-    """The account of a Clerk user, locked; None when there is none.
+    """Lock and return the account of a Clerk user; None when there is none.
 
-    Then nobody else makes one, or notes that the Clerk user is gone, until this transaction ends.
+    Without an account, the lock prevents that another transaction creates one, or records the user's deletion.
     """
     row = await db.fetchrow(LOCKED_SQL, clerk_id)
     if row is None:
-        # There is no row to lock. Who held this lock may have made one.
+        # There is no row to lock. The previous holder of this lock may have inserted one.
         await lock(db, f"account of {clerk_id}")
         row = await db.fetchrow(LOCKED_SQL, clerk_id)
     return row
 
 
 async def lock_account(db: Transaction, user_id: str) -> bool:
-    """Hold an account's lock from here on; False when there is no such account, or it is deleted."""
+    """Lock an account until the transaction ends; False when there is no such account, or it is deleted."""
     found = await db.fetchval(
         "select true from users where id = $1 and deleted_at is null for no key update", user_id
     )  # fmt: skip
@@ -125,10 +126,9 @@ async def _insert(ctx: MutationContext, clerk_id: str, *, email: str | None, nam
 
 
 async def of_caller(ctx: MutationContext, *, allow_suspended: bool = False) -> Account:
-    """The signed-in caller's account, made on first sight.
+    """Lock and return the caller's account, created if it is new.
 
-    Unauthorized when nobody is signed in, when the account is deleted or suspended, and for a token left over from a
-    deleted one.
+    Unauthorized for an anonymous caller, a deleted or suspended account, and a token issued before the deletion.
     """
     return await upsert(
         ctx, ctx.caller.signed_in, email=ctx.caller.email, name=ctx.caller.name, by=ctx.caller,
@@ -136,55 +136,55 @@ async def of_caller(ctx: MutationContext, *, allow_suspended: bool = False) -> A
     )  # fmt: skip
 
 
-async def apply_clerk_update(ctx: MutationContext, told: ClerkUpdate) -> tuple[Account | None, str]:
-    """Apply what Clerk told of somebody, if it is news; the account, and in a word what came of it.
+async def apply_clerk_update(ctx: MutationContext, update: ClerkUpdate) -> tuple[Account | None, str]:
+    """Apply a change of a Clerk user, unless a newer one is known; return the account and the outcome.
 
-    A deleted account stays deleted, whatever is told of it and in whatever order.
+    A deleted account stays deleted.
     """
-    row = await locked(ctx.db, told.clerk_id)
+    row = await locked(ctx.db, update.clerk_id)
     if row is None:
-        if await tombstones.deleted_at(ctx, told.clerk_id) is not None:
+        if await tombstones.deleted_at(ctx, update.clerk_id) is not None:
             return None, "account is deleted"
-        account = await _insert(ctx, told.clerk_id, email=told.email, name=told.name)
-        account = account._replace(new_phones=told.phones)
+        account = await _insert(ctx, update.clerk_id, email=update.email, name=update.name)
+        account = account._replace(new_phones=update.phones)
     else:
-        account = Account(UserId(row["id"]), email_is_new=told.email is not None and told.email != row["email"])
+        account = Account(UserId(row["id"]), email_is_new=update.email is not None and update.email != row["email"])
         if row["deleted_at"] is not None:
             return None, "account is deleted"
-        account = account._replace(new_phones=tuple(sorted(set(told.phones) - set(row["verified_phones"]))))
-    suspends = await _suspend(ctx, account.user_id, told, row["suspension_told_at"] if row else None)
-    if not told.is_whole:
+        account = account._replace(new_phones=tuple(sorted(set(update.phones) - set(row["verified_phones"]))))
+    suspends = await _suspend(ctx, account.user_id, update, row["suspension_told_at"] if row else None)
+    if not update.is_whole:
         return account._replace(email_is_new=False, new_phones=()), "updated" if suspends else "nothing new"
-    if row and row["told_at"] is not None and (told.changed_at, told.said_at) <= (row["told_at"], row["told_in"]):
+    if row and row["told_at"] is not None and (update.changed_at, update.said_at) <= (row["told_at"], row["told_in"]):
         return account._replace(email_is_new=False, new_phones=()), "nothing new"
     await ctx.db.execute(
         """update users set email = $2, name = $3, told_at = $4, told_in = $5, verified_phones = $7,
              mailbox_hash = $8,
              updated_at = case when (email, name) is distinct from ($2, $3) then $6 else updated_at end
            where id = $1""",
-        account.user_id, told.email, told.name, told.changed_at, told.said_at, ctx.now, list(told.phones),
-        _mailbox(ctx, told.email),
+        account.user_id, update.email, update.name, update.changed_at, update.said_at, ctx.now, list(update.phones),
+        _mailbox(ctx, update.email),
     )  # fmt: skip
     return account, "created" if account.is_new else "updated"
 
 
-async def _suspend(ctx: MutationContext, user_id: UserId, told: ClerkUpdate, known: datetime | None) -> bool:
-    """Apply what was told of a ban or a lock, unless it is older than what is known; whether it was applied."""
-    if known is not None and told.changed_at < known:
+async def _suspend(ctx: MutationContext, user_id: UserId, update: ClerkUpdate, known: datetime | None) -> bool:
+    """Apply a ban or lock, or its end, unless a newer change is known; return whether it was applied."""
+    if known is not None and update.changed_at < known:
         return False
-    suspension, ends_at = told.suspension, told.suspension_ends_at
+    suspension, ends_at = update.suspension, update.suspension_ends_at
     if ends_at is not None and ends_at <= ctx.now:
         suspension = ends_at = None
     await ctx.db.execute(
         """update users set suspension = $2, suspension_ends_at = $3, suspension_told_at = $4
            where id = $1 and (suspension, suspension_ends_at, suspension_told_at) is distinct from ($2, $3, $4)""",
-        user_id, suspension, ends_at, told.changed_at,
+        user_id, suspension, ends_at, update.changed_at,
     )  # fmt: skip
     return True
 
 
 async def lift_lock(ctx: MutationContext, user_id: str) -> None:
-    """End a lock whose time is over."""
+    """Lift a lock that has ended."""
     await ctx.db.execute(
         """update users set suspension = null, suspension_ends_at = null
            where id = $1 and suspension = 'locked' and suspension_ends_at <= $2""",

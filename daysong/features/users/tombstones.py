@@ -1,4 +1,4 @@
-"""What is left of deleted accounts: keyed hashes, and usage for the account the same person opens next."""
+"""Tombstones of deleted accounts: keyed hashes, and the usage that the same person's next account inherits."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Usage(NamedTuple):
 
 
 class Inheritance(NamedTuple):
-    """What accounts this person has deleted have used, in periods that are not over, and when the first one began.
+    """The usage of a person's deleted accounts, in periods that have not ended; `since` is the earliest start.
 
-    account_hashes  which accounts these were
+    account_hashes  the hashes of these accounts
     """
 
     used: int
@@ -33,17 +33,17 @@ class Inheritance(NamedTuple):
 
 
 def clerk_hash(settings: Settings, clerk_id: str) -> bytes:
-    """The hash a Clerk user is recognised by."""
+    """Return the keyed hash of a Clerk id."""
     return _hash(settings, "clerk", clerk_id)
 
 
 def email_hash(settings: Settings, email: str) -> bytes:
-    """The hash an e-mail address is recognised by: that of its mailbox."""
+    """Return the keyed hash of an address's mailbox."""
     return _hash(settings, "email", mailbox_of(email))
 
 
 def email_hashes(settings: Settings, email: str) -> list[bytes]:
-    """The same, and the hash of the address as it was kept before mailboxes were."""
+    """Return the hash of the mailbox, and that of the address itself, which older tombstones have."""
     return [email_hash(settings, email), _hash(settings, "email", email.strip().lower())]
 
 
@@ -51,8 +51,8 @@ def _hash(settings: Settings, kind: str, text: str) -> bytes:
     return hmac.digest(settings.hash_key.encode(), f"{kind}:{text}".encode(), "sha256")
 
 
-async def put_up(ctx: MutationContext, clerk_id: str, email: str | None, usage: Usage | None) -> None:
-    """Remember that this person's account was deleted, and what it had used; a second time adds nothing."""
+async def record(ctx: MutationContext, clerk_id: str, email: str | None, usage: Usage | None) -> None:
+    """Record the deletion of an account with its usage; idempotent."""
     used, start, end, talked = usage or (0, None, None, 0)
     await ctx.db.execute(
         """insert into tombstones (clerk_hash, email_hash, deleted_at, used, period_start, period_end, talked)
@@ -70,17 +70,17 @@ async def put_up(ctx: MutationContext, clerk_id: str, email: str | None, usage: 
 
 
 async def deleted_at(ctx: MutationContext, clerk_id: str) -> datetime | None:
-    """When this person's account was deleted; None when none was."""
+    """Return when the Clerk user's account was deleted; None when it was not."""
     moment: datetime | None = await ctx.db.fetchval(
         "select deleted_at from tombstones where clerk_hash = $1", clerk_hash(ctx.settings, clerk_id)
     )
     return moment
 
 
-async def bars(ctx: MutationContext, caller: Caller) -> bool:
-    """Whether the caller's token is one of an account that was deleted since it was made.
+async def rejects(ctx: MutationContext, caller: Caller) -> bool:
+    """Whether the caller's token was issued before the caller's account was deleted.
 
-    A deleted person has no new tokens, unless Clerk knows them again: then they are welcome.
+    A newer token means that the Clerk user exists again.
     """
     if caller.subject is None or caller.is_admin:
         return False
@@ -89,7 +89,7 @@ async def bars(ctx: MutationContext, caller: Caller) -> bool:
 
 
 async def inherit(ctx: MutationContext, clerk_id: str, email: str | None) -> Inheritance | None:
-    """Take over what this person's deleted accounts have used; from now on it is counted in the caller's account."""
+    """Move the usage of a person's deleted accounts out of their tombstones, and return it."""
     rows = await ctx.db.fetch(
         """with counted as (
              select clerk_hash, used, talked from tombstones

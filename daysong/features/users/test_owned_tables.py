@@ -7,7 +7,7 @@ import json
 import asyncpg
 import pytest
 
-from daysong.features.users import belongings
+from daysong.features.users import owned_tables
 from rehearsal.owned_rows import schema
 from rehearsal.world import World
 
@@ -28,7 +28,7 @@ TELLING = ("user", "owner", "person", "clerk", "email", "phone", "caller", "cust
 
 async def test_every_table_with_people_in_it_is_found(world: World) -> None:
     """Directly, through another table, and through several; those that refer come before those referred to."""
-    names = [table.name for table in belongings.tables(await schema(world.db.pool))]
+    names = [table.name for table in owned_tables.tables(await schema(world.db.pool))]
     assert {"diaries", "music", "files", "generations", "subscriptions", "usage_charges", "shared_music"} <= set(names)
     # Its only reference is to a charge.
     assert names.index("usage_refunds") < names.index("usage_charges")
@@ -54,23 +54,23 @@ async def test_a_new_table_is_found_without_being_told(world: World) -> None:
                create index on news using gin (about)"""
         )
         await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=json.loads)
-        found = await connection.fetchval(belongings.SCHEMA_SQL)
+        found = await connection.fetchval(owned_tables.SCHEMA_SQL)
     finally:
         await transaction.rollback()
         await connection.close()
-    tables = {table.name: table for table in belongings.tables(found)}
+    tables = {table.name: table for table in owned_tables.tables(found)}
     order = list(tables)
     assert order.index("labels") < order.index("photos") < order.index("diaries")
     assert tables['"Odd one"'].conditions == ("(t.clerk) in (select clerk_id from users where id = $1)",)
     # It would only lose the reference, and is nobody's.
     assert "covers" not in tables
-    assert [table.name for table in belongings.mentioning(found) if table.name == "news"] == ["news"]
+    assert [table.name for table in owned_tables.mentioning(found) if table.name == "news"] == ["news"]
 
 
 async def test_no_column_names_a_person_behind_the_schemas_back(world: World) -> None:
     """A table with people in it has a foreign key to them, or stands in the list above."""
     found = await schema(world.db.pool)
-    known = {belongings.PEOPLE, *(table.name for table in belongings.tables(found))}
+    known = {owned_tables.USERS, *(table.name for table in owned_tables.tables(found))}
     rows = await world.db.pool.fetch(
         """select relname as table, attname as column from pg_attribute join pg_class on pg_class.oid = attrelid
            where relkind in ('r', 'p') and relnamespace = current_schema()::regnamespace and attnum > 0
@@ -87,9 +87,9 @@ async def test_no_column_names_a_person_behind_the_schemas_back(world: World) ->
 async def test_every_reference_to_what_people_own_is_indexed(world: World) -> None:
     """Otherwise each row erased would read all of the table that might refer to it."""
     found = await schema(world.db.pool)
-    owned = {belongings.PEOPLE, *(table.name for table in belongings.tables(found))}
+    owned = {owned_tables.USERS, *(table.name for table in owned_tables.tables(found))}
     unindexed = []
-    for key in belongings.foreign_keys(found):
+    for key in owned_tables.foreign_keys(found):
         leads = await world.db.pool.fetchval(
             """select exists (select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
                               where indrelid = $1::regclass and attname = $2 and indpred is null)""",

@@ -1,8 +1,8 @@
-"""Which rows belong to a person: worked out from the schema, so that no table can be forgotten.
+"""The rows that a user owns, derived from the schema, so that a new table needs no entry here.
 
-A table belongs to people when one of its foreign keys leads to `users`, or to a table that does. References that are
-only cleared when their target goes (`on delete set null`) lead nowhere, except straight to `users`. A row of any other
-table mentions what it lists in an indexed column of texts: with one of these, it goes as well.
+A table is owned when one of its foreign keys references `users` or an owned table. References that are set to null on
+delete do not count, except those to `users`. A row of any other table mentions the ids in its indexed text[] column,
+and is erased with any of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import graphlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-PEOPLE = "users"
+USERS = "users"
 
 FOREIGN_KEYS_SQL = """
     select quote_ident(child.relname) as child, quote_ident(parent.relname) as parent,
@@ -26,7 +26,7 @@ FOREIGN_KEYS_SQL = """
     where key.contype = 'f' and key.conparentid = 0 and key.connamespace = current_schema()::regnamespace
     order by 1, key.conname"""
 
-# Indexed columns with texts: those that name one row alone, and lists of names of others.
+# Indexed text columns: unique ones that identify a row, and lists of ids of other rows.
 NAMES_SQL = """
     select distinct quote_ident(owner.relname) as owner, quote_ident(attname) as name,
            atttypid = 'text[]'::regtype as is_list
@@ -39,14 +39,14 @@ NAMES_SQL = """
       and owner.relnamespace = current_schema()::regnamespace
     order by 1, 2"""
 
-# All that is to be known of the schema, as one JSON value.
+# The foreign keys and id columns of the schema, as one JSON value.
 SCHEMA_SQL = f"""
     select json_build_object('keys', (select json_agg(k) from ({FOREIGN_KEYS_SQL}) k),
                              'names', (select json_agg(n) from ({NAMES_SQL}) n))"""  # noqa: S608 - constants
 
 
 class ForeignKey(NamedTuple):
-    """A reference from one table to another; `clears` when it is set to null as its target goes."""
+    """A foreign key; `clears` when it is set to null or to its default on delete."""
 
     child: str
     parent: str
@@ -56,10 +56,10 @@ class ForeignKey(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table some of whose rows are a person's.
+    """A table with rows of users.
 
-    conditions  which rows `t` are those of the person `$1`; each is one way of belonging
-    columns     those whose texts name a row
+    conditions  SQL conditions, each of which selects rows `t` of the user `$1`
+    columns     text columns that identify a row
     """
 
     name: str
@@ -68,39 +68,39 @@ class Table(NamedTuple):
 
     @property
     def names(self) -> str:
-        """SQL for the names of a row `t`, as a list of texts."""
+        """Return SQL for the ids of a row `t`, as text[]."""
         return f"array_remove(array[{', '.join(f't.{column}::text' for column in self.columns)}]::text[], null)"
 
 
 def tables(schema: Mapping[str, Any]) -> list[Table]:
-    """The tables with rows of people, `users` left out: those that refer to others come before these.
+    """Return the owned tables without `users`, referencing tables before referenced ones.
 
-    `schema` is what SCHEMA_SQL finds. graphlib.CycleError when the tables refer to each other in a ring.
+    `schema` is the result of SCHEMA_SQL. Raises graphlib.CycleError when tables reference each other in a cycle.
     """
     names = _names(schema, lists=False)
     keys = foreign_keys(schema)
-    leading = {key for key in keys if key.child != key.parent and (key.parent == PEOPLE or not key.clears)}
-    owned = {PEOPLE}
-    while more := {key.child for key in leading if key.parent in owned} - owned:
+    owning = {key for key in keys if key.child != key.parent and (key.parent == USERS or not key.clears)}
+    owned = {USERS}
+    while more := {key.child for key in owning if key.parent in owned} - owned:
         owned |= more
-    leading = {key for key in leading if key.parent in owned and key.child in owned}
-    before = {table: {key.child for key in leading if key.parent == table} for table in sorted(owned)}
+    owning = {key for key in owning if key.parent in owned and key.child in owned}
+    before = {table: {key.child for key in owning if key.parent == table} for table in sorted(owned)}
     order = graphlib.TopologicalSorter(before).static_order()
     return [
-        Table(table, tuple(_conditions(table, "t", leading)), tuple(names.get(table, ())))
+        Table(table, tuple(_conditions(table, "t", owning)), tuple(names.get(table, ())))
         for table in order
-        if table != PEOPLE
+        if table != USERS
     ]
 
 
 def mentioning(schema: Mapping[str, Any]) -> list[Table]:
-    """The tables of nobody's whose rows list names of others; their conditions find those that list `wanted.name`."""
-    people = {PEOPLE, *(table.name for table in tables(schema))}
+    """Return the tables that no user owns and that list ids of rows; a condition selects rows with `wanted.name`."""
+    owned = {USERS, *(table.name for table in tables(schema))}
     names = _names(schema, lists=False)
     return [
         Table(owner, tuple(f"t.{column} @> array[wanted.name]" for column in columns), tuple(names.get(owner, ())))
         for owner, columns in _names(schema, lists=True).items()
-        if owner not in people
+        if owner not in owned
     ]
 
 
@@ -113,7 +113,7 @@ def _names(schema: Mapping[str, Any], *, lists: bool) -> dict[str, list[str]]:
 
 
 def foreign_keys(schema: Mapping[str, Any]) -> list[ForeignKey]:
-    """All there are."""
+    """Return all foreign keys of the schema."""
     return [
         ForeignKey(row["child"], row["parent"], tuple(row["columns"]), tuple(row["targets"]), row["clears"])
         for row in schema["keys"] or ()
@@ -121,23 +121,23 @@ def foreign_keys(schema: Mapping[str, Any]) -> list[ForeignKey]:
 
 
 def _conditions(table: str, alias: str, keys: set[ForeignKey]) -> list[str]:
-    # The plainest first: it finds nearly all there is.
-    mine = sorted(_of(table, keys), key=lambda key: (key.parent != PEOPLE, key))
-    return [_condition(key, alias, keys) for key in mine]
+    # The direct reference first: it finds nearly all rows.
+    ordered = sorted(_of(table, keys), key=lambda key: (key.parent != USERS, key))
+    return [_condition(key, alias, keys) for key in ordered]
 
 
 def _condition(key: ForeignKey, alias: str, keys: set[ForeignKey]) -> str:
-    mine = ", ".join(f"{alias}.{column}" for column in key.columns)
-    if key.parent == PEOPLE:
+    columns = ", ".join(f"{alias}.{column}" for column in key.columns)
+    if key.parent == USERS:
         if key.targets == ("id",):
-            return f"{mine} = $1"
-        return f"({mine}) in (select {', '.join(key.targets)} from {PEOPLE} where id = $1)"  # noqa: S608 - catalog
+            return f"{columns} = $1"
+        return f"({columns}) in (select {', '.join(key.targets)} from {USERS} where id = $1)"  # noqa: S608 - catalog
     inner = f"{alias}{len(alias)}"
-    theirs = ", ".join(f"{inner}.{column}" for column in key.targets)
-    # Whose the parent is, is told by itself if it says so; only otherwise by its own parents.
-    direct = {one for one in keys if one.child == key.parent and one.parent == PEOPLE}
-    whose = " or ".join(_condition(one, inner, keys) for one in sorted(direct or _of(key.parent, keys)))
-    return f"({mine}) in (select {theirs} from {key.parent} {inner} where {whose})"  # noqa: S608 - from the catalog
+    targets = ", ".join(f"{inner}.{column}" for column in key.targets)
+    # The parent's direct references to `users` decide, if it has any; else the parent's own parents.
+    direct = {one for one in keys if one.child == key.parent and one.parent == USERS}
+    owned = " or ".join(_condition(one, inner, keys) for one in sorted(direct or _of(key.parent, keys)))
+    return f"({columns}) in (select {targets} from {key.parent} {inner} where {owned})"  # noqa: S608 - from the catalog
 
 
 def _of(table: str, keys: set[ForeignKey]) -> set[ForeignKey]:
