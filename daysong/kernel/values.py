@@ -129,8 +129,8 @@ def _encode_rarer(value: Any, form: Format) -> Any:
     raise _formless(value)
 
 
-def plain(value: msgspec.Struct, int64: Callable[[Int64], Any] = int) -> Any:
-    """A struct as dicts, lists, texts and numbers, under its fields' names on the wire; our typed ids become texts."""
+def plain(value: Any, int64: Callable[[Int64], Any] = int) -> Any:
+    """Structs as dicts, lists, texts and numbers, under its fields' names on the wire; our typed ids become texts."""
 
     def other(part: Any) -> Any:
         if isinstance(part, Int64):
@@ -140,6 +140,15 @@ def plain(value: msgspec.Struct, int64: Callable[[Int64], Any] = int) -> Any:
         raise _formless(part)
 
     return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=other)
+
+
+def encode_number(value: Any, form: Format) -> Any:
+    """JSON-ready form of what may be a number; anything else as it is."""
+    kind = type(value)
+    # A chained comparison is the fastest look at what nearly all numbers are; infinities, NaN, 0 and -0 fail it.
+    if kind is float:
+        return value if 0 < value < math.inf else _encode_float(value, form)
+    return _encode_float(float(value), form) if kind is int else value
 
 
 def _formless(value: Any) -> TypeError:

@@ -7,7 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from daysong.kernel.functions.declarations import Result
+from daysong.kernel.functions.context import QueryContext
+from daysong.kernel.functions.declarations import NoArgs, Result, query
+from daysong.kernel.functions.registry import Registry, module
+from daysong.kernel.values import Format
 from daysong.transport import encoding
 
 pytestmark = pytest.mark.anyio
@@ -20,30 +23,32 @@ class Word(Result):
     place: int
 
 
-@pytest.mark.parametrize(
-    ("value", "large"),
-    [
-        (None, False),
-        ("x" * 10_000_000, False),
-        ([1.0] * encoding.FEW, False),
-        ([1.0] * (encoding.FEW + 1), True),
-        ([Word("a", number) for number in range(encoding.FEW // 2)], True),
-        ({"words": [{"at": 1.0}] * 500}, False),
-        ({"words": [{"at": [1.0, 2.0, 3.0, 4.0]}] * 500}, True),
-    ],
-)
-def test_a_result_is_large_by_how_many_values_it_has(value: Any, large: bool) -> None:
-    assert encoding.is_large(value) == large
+@query
+async def words(ctx: QueryContext, args: NoArgs) -> list[Word]:
+    """All of them."""
+    return []
 
 
-async def test_g41_a_large_result_is_what_a_small_one_would_be() -> None:
+@query
+async def anything(ctx: QueryContext, args: NoArgs) -> Any:
+    """Whatever."""
+
+
+REGISTRY = Registry([module("texts", public=(words, anything))])
+FORMS: tuple[Format, ...] = ("json", "convex_encoded_json")
+
+
+@pytest.mark.parametrize("handler", [words, anything])
+async def test_g41_a_large_result_is_what_a_small_one_would_be(handler: Any) -> None:
     """In every form; and what has none fails as ever."""
-    words = [Word("a", number) for number in range(5_000)]
-    for form in ("json", "convex_encoded_json"):
-        assert await encoding.encoded(words, form) == encoding.at_once(words, form)
-    assert msgspec.json.decode(await encoding.encoded(words))[7] == {"text": "a", "place": 7.0}
-    with pytest.raises(TypeError):
-        await encoding.encoded([object()] * 5_000)
+    function = REGISTRY.of(handler)
+    value = [Word("a", number) for number in range(5_000)]
+    for form in FORMS:
+        assert await encoding.encoded(function, value, form) == encoding.at_once(function, value, form)
+    assert msgspec.json.decode(await encoding.encoded(function, value))[7] == {"text": "a", "place": 7.0}
+    for count in (1, 5_000):
+        with pytest.raises(TypeError):
+            await encoding.encoded(function, [object()] * count)
 
 
 def test_a_result_that_no_client_takes_is_refused() -> None:

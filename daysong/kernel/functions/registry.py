@@ -17,6 +17,7 @@ from daysong.kernel.errors import ArgumentValidationError, DaysongError, Functio
 from daysong.kernel.functions.arguments import LARGEST, Reader
 from daysong.kernel.functions.context import Caller
 from daysong.kernel.functions.declarations import Declaration, Handler, Kind, declaration_of
+from daysong.kernel.functions.results import ResultEncoder
 from daysong.kernel.functions.validation import allowed, explain
 
 
@@ -45,6 +46,11 @@ class Function(Declaration):
             return self._arguments.convert(decoded)
         except msgspec.ValidationError as error:
             raise ArgumentValidationError(explain(allowed(self.args_type, str(error)))) from None
+
+    @cached_property
+    def encoder(self) -> ResultEncoder:
+        """Encodes its results."""
+        return ResultEncoder(self.result_type)
 
     @cached_property
     def _arguments(self) -> Reader:

@@ -201,7 +201,7 @@ class FunctionsApi:
         """The answer as JSON; a result of more than `largest` bytes is a failure."""
         if isinstance(ended, Success):
             try:
-                value = msgspec.Raw(encoding.within(await encoding.encoded(ended.value, form), largest))
+                value = msgspec.Raw(encoding.within(await encoding.encoded(ended.function, ended.value, form), largest))
             except (TypeError, OverflowError, ResultTooLarge) as error:
                 ended = calls.failure(error, ended.function, production=self._runtime.settings.production)
             else:

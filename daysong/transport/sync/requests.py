@@ -141,7 +141,7 @@ class Requests:
             )
         if isinstance(ended, Success):
             try:
-                encoded = await encoding.encoded(ended.value)
+                encoded = await encoding.encoded(ended.function, ended.value)
                 result = encoding.within(encoded, session.hub.limits.result)
                 session.wire.say(sync_messages.succeeded(request, result, ended.log_lines, None))
             except (TypeError, OverflowError, encoding.ResultTooLarge) as error:
@@ -246,7 +246,7 @@ class _Once:
         # It came to an end without the mutation; nothing was kept, and nothing need be.
         commit = Commit(self._session.hub.timestamps.next())
         self._session.commits.append(commit)
-        return Answer(self._encoded(value), self._notes.log_lines, commit.ts)
+        return Answer(self._encoded(function, value), self._notes.log_lines, commit.ts)
 
     async def run_query(self, handler: Handler, args: Any, caller: Caller, clock: Clock) -> Any:
         """For an action: run a query."""
@@ -271,7 +271,7 @@ class _Once:
                 session.undo(commit)
                 commit = None
             value = await function.handler(ctx, given)
-            result = self._encoded(value)
+            result = self._encoded(function, value)
             # From here on Transitions know that something is about to happen at this moment.
             commit = Commit(session.hub.timestamps.next())
             session.commits.append(commit)
@@ -309,5 +309,5 @@ class _Once:
         self._session.commits.append(Commit(found.ts))
         return found
 
-    def _encoded(self, value: Any) -> str:
-        return encoding.within(encoding.at_once(value), self._session.hub.limits.result).decode()
+    def _encoded(self, function: Function, value: Any) -> str:
+        return encoding.within(encoding.at_once(function, value), self._session.hub.limits.result).decode()

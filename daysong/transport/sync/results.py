@@ -164,7 +164,7 @@ async def _outcome(
     digest = hashlib.blake2b(digest_size=16)
     if isinstance(ended, Success):
         try:
-            value = encoding.within(await encoding.encoded(ended.value), largest)
+            value = encoding.within(await encoding.encoded(ended.function, ended.value), largest)
             told = sync_messages.query_updated(number, value, ended.log_lines, journal)
             digest.update(b"updated")
             digest.update(value)

@@ -1,0 +1,202 @@
+"""Results as JSON, by their type: what `values.encode` would make of them, without walking every value in Python.
+
+Of most results only numbers need a look: JSON has them as floats, and some have no plain form. Where these may stand
+follows from the type, once for each function, and msgspec does the rest. What is not known by its type (values of any
+type, bytes, 64-bit integers) takes the exact path: as a part of a struct by itself, else the whole result.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import inspect
+
+from daysong.kernel import values
+
+# Values that take about a millisecond on the exact path.
+FEW = 2_000
+
+_encode = msgspec.json.Encoder().encode
+_NUMBERS = (inspect.IntType, inspect.FloatType)
+_TEXTS = (inspect.StrType, inspect.BoolType, inspect.NoneType)
+
+# In what msgspec makes of a value: puts all numbers into their form on the wire, and returns the result.
+Fix = Callable[[Any, values.Format], Any]
+# How many values there are in one, roughly.
+Count = Callable[[Any], int]
+
+
+class _NoPlan(Exception):
+    """Results of the type need the exact path."""
+
+
+class Plan(NamedTuple):
+    """What is to be done for a type: `fix` is None where it can hold no numbers, `size` where it is one value."""
+
+    fix: Fix | None
+    size: Count | None
+
+
+class ResultEncoder:
+    """Encodes the results of one function."""
+
+    def __init__(self, result_type: Any) -> None:
+        try:
+            self._plan: Plan | None = _plan_of(result_type)
+        except (_NoPlan, TypeError):
+            self._plan = None
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether results are encoded by their type, and not on the exact path."""
+        return self._plan is not None
+
+    def is_large(self, value: Any) -> bool:
+        """Whether there are more than a few values in a result."""
+        if self._plan is None:
+            return is_large(value)
+        return self._plan.size is not None and self._plan.size(value) > FEW
+
+    def encode(self, value: Any, form: values.Format) -> bytes:
+        """A result in its form on the wire; TypeError or OverflowError when it has none."""
+        if self._plan is None:
+            return exactly(value, form)
+        built = values.plain(value, lambda number: values.encode(number, form))
+        return _encode(built if self._plan.fix is None else self._plan.fix(built, form))
+
+
+def exactly(value: Any, form: values.Format) -> bytes:
+    """The same for a value of any type."""
+    return _encode(values.encode(value, form))
+
+
+def is_large(value: Any) -> bool:
+    """Whether there are more than a few values in one of any type."""
+    return _count(value) > FEW
+
+
+def _count(value: Any) -> int:
+    """How many values there are in one of any type; what is beyond a few is not counted."""
+    found, waiting = 0, [value]
+    while waiting and found <= FEW:
+        part = waiting.pop()
+        if isinstance(part, msgspec.Struct):
+            inner = [getattr(part, name) for name in part.__struct_fields__]
+        elif isinstance(part, list | tuple):
+            inner = list(part)
+        elif isinstance(part, dict):
+            inner = list(part.values())
+        else:
+            continue
+        found += len(inner)
+        waiting += inner
+    return found
+
+
+def _plan_of(kind: Any) -> Plan:
+    # A union of structs, which msgspec takes for no type: it could not decode one.
+    if typing.get_origin(kind) in {typing.Union, types.UnionType}:
+        return _union([_plan_of(one) for one in typing.get_args(kind)])
+    return _plan(inspect.type_info(kind), ())
+
+
+def _plan(kind: inspect.Type, around: tuple[type, ...]) -> Plan:
+    """The plan for a type that stands inside of those structs."""
+    if isinstance(kind, _NUMBERS):
+        return Plan(values.encode_number, None)
+    if isinstance(kind, _TEXTS) or (isinstance(kind, inspect.CustomType) and issubclass(kind.cls, str)):
+        return Plan(None, None)
+    if isinstance(kind, inspect.LiteralType) and all(isinstance(value, str) for value in kind.values):
+        return Plan(None, None)
+    if isinstance(kind, inspect.Metadata):
+        return _plan(kind.type, around)
+    if isinstance(kind, inspect.UnionType):
+        return _union([_plan(one, around) for one in kind.types])
+    if isinstance(kind, inspect.ListType | inspect.VarTupleType):
+        return _list(_plan(kind.item_type, around))
+    if isinstance(kind, inspect.DictType) and isinstance(kind.key_type, inspect.StrType):
+        return _dict(_plan(kind.value_type, around))
+    if isinstance(kind, inspect.StructType) and kind.cls not in around and not kind.array_like:
+        return _struct(
+            {(field.name, field.encode_name): _plan(field.type, (*around, kind.cls)) for field in kind.fields}
+        )
+    if around:
+        # In a struct: by now this part of it consists of plain values.
+        return Plan(values.encode, _count)
+    raise _NoPlan
+
+
+def _union(plans: list[Plan]) -> Plan:
+    """Each looks at what is of its own shape, and hands on the rest as it is."""
+    fixes = [plan.fix for plan in plans if plan.fix is not None]
+    counts = [plan.size for plan in plans if plan.size is not None]
+
+    def fix(value: Any, form: values.Format) -> Any:
+        for one in fixes:
+            value = one(value, form)
+        return value
+
+    def count(value: Any) -> int:
+        return max(one(value) for one in counts)
+
+    return Plan(_only(fixes, fix), _only(counts, count))
+
+
+def _only(several: list[Any], together: Any) -> Any:
+    """All of these as one."""
+    return together if len(several) > 1 else several[0] if several else None
+
+
+def _list(item: Plan) -> Plan:
+    fix_item, count_item = item
+
+    def fix(value: Any, form: values.Format) -> Any:
+        return [fix_item(one, form) for one in value] if isinstance(value, list | tuple) else value  # type: ignore[misc]
+
+    def count(value: Any) -> int:
+        return _sum(value, count_item) if isinstance(value, list | tuple) else 1
+
+    return Plan(fix_item and fix, count)
+
+
+def _dict(item: Plan) -> Plan:
+    fix_item, count_item = item
+
+    def fix(value: Any, form: values.Format) -> Any:
+        return {name: fix_item(one, form) for name, one in value.items()} if isinstance(value, dict) else value  # type: ignore[misc]
+
+    def count(value: Any) -> int:
+        return _sum(value.values(), count_item) if isinstance(value, dict) else 1
+
+    return Plan(fix_item and fix, count)
+
+
+def _sum(parts: Iterable[Any], count: Count | None) -> int:
+    return sum(map(count, parts)) if count is not None else len(parts)  # type: ignore[arg-type]
+
+
+def _struct(fields: dict[tuple[str, str], Plan]) -> Plan:
+    fixes = [(name, plan.fix) for (_, name), plan in fields.items() if plan.fix is not None]
+    counts = [(name, plan.size) for (name, _), plan in fields.items() if plan.size is not None]
+    size = len(fields)
+
+    def fix(value: Any, form: values.Format) -> Any:
+        if isinstance(value, dict):
+            for name, one in fixes:
+                if name in value:
+                    value[name] = one(value[name], form)
+        return value
+
+    def count(value: Any) -> int:
+        found = size
+        for name, one in counts:
+            part = getattr(value, name, None)
+            if part is not None:
+                found += one(part)
+        return found
+
+    return Plan(fix if fixes else None, count)

@@ -1,0 +1,159 @@
+"""Results are encoded by their type, exactly as without it."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daysong.kernel.functions import results
+from daysong.kernel.functions.declarations import Result
+from daysong.kernel.functions.registry import Function, Registry
+from daysong.kernel.functions.results import ResultEncoder
+from daysong.kernel.values import Format, Int64
+from daysong.surface import SURFACE
+
+FORMS: tuple[Format, ...] = ("json", "convex_encoded_json")
+PUBLIC = {function.identifier: function for function in Registry(SURFACE) if function.public}
+
+numbers = st.one_of(
+    st.floats(), st.integers(), st.sampled_from([-0.0, 0, 0.0, 1e308, 5e-324, 2**53 + 1, -(2**63), 10**30])
+)
+SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
+    None: st.none(),
+    type(None): st.none(),
+    msgspec.UnsetType: st.just(msgspec.UNSET),
+    int: numbers,
+    float: numbers,
+    bool: st.booleans(),
+    Any: st.one_of(numbers, st.binary(max_size=4), st.text(max_size=4), st.just({"at": -0.0})),
+}
+
+
+class Word(Result):
+    """A part of a result."""
+
+    text: str
+    place: int
+    sung_at: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class Mixed(Result):
+    """What has everything in it, itself too."""
+
+    number: Int64 = Int64(2**60)
+    data: bytes = b"\0"
+    more: Any = None
+    inner: Mixed | None = None
+    lines: list[Any] | None = None
+
+
+def anything(kind: Any) -> st.SearchStrategy[Any]:
+    """Values of a result type, and numbers of any kind wherever it has numbers."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in {typing.Union, types.UnionType}:
+        return st.one_of([anything(one) for one in inner])
+    if origin is list or (origin is tuple and inner[1:] == (...,)):
+        return st.lists(anything(inner[0]), max_size=3).map(origin)
+    if origin is dict:
+        return st.dictionaries(anything(inner[0]), anything(inner[1]), max_size=3)
+    if origin is typing.Literal:
+        return st.sampled_from(inner)
+    if kind in SIMPLE:
+        return SIMPLE[kind]
+    if issubclass(kind, str):
+        return st.text(st.characters(codec="utf-8"), max_size=5).map(kind)
+    hints = typing.get_type_hints(kind)
+    return st.builds(kind, **{name: anything(hints[name]) for name in kind.__struct_fields__})
+
+
+def ended(encode: Any, *args: Any) -> Any:
+    """What it returned, or how it failed."""
+    try:
+        return encode(*args)
+    except Exception as error:  # noqa: BLE001 - compared with another
+        return type(error)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_every_public_function_answers_as_on_the_exact_path(name: str, data: st.DataObject) -> None:
+    """To the byte, in both formats: NaN, -0.0, integers as floats, those beyond 2^53, NUL."""
+    function: Function = PUBLIC[name]
+    value = data.draw(anything(function.result_type))
+    for form in FORMS:
+        encoded = ended(function.encoder.encode, value, form)
+        assert encoded == ended(results.exactly, value, form)
+
+
+def test_every_public_function_has_a_plan() -> None:
+    """None of them takes the slow path, unless it is listed here with a reason."""
+    assert [name for name, function in PUBLIC.items() if not function.encoder.is_planned] == []
+
+
+@pytest.mark.parametrize("kind", [Any, bytes, list[Any], Int64, dict[str, Int64] | None, dict[int, str], set[str]])
+def test_a_type_that_is_not_wholly_known_has_no_plan(kind: Any) -> None:
+    """Its results are encoded all the same."""
+    encoder = ResultEncoder(kind)
+    assert not encoder.is_planned
+    assert encoder.encode([b"\0", Int64(7)], "convex_encoded_json") == (
+        b'[{"$bytes":"AA=="},{"$integer":"BwAAAAAAAAA="}]'
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_parts_of_any_type_take_the_exact_path_by_themselves(form: Format) -> None:
+    value = Mixed(more=[Int64(7), -0.0, 5, b"\xff"], inner=Mixed(lines=[5, Word("a", 1)]), lines=[{"at": math.nan}])
+    encoder = ResultEncoder(Mixed)
+    assert encoder.is_planned
+    assert encoder.encode(value, form) == results.exactly(value, form)
+
+
+@settings(max_examples=50, deadline=None)
+@given(value=anything(dict[str, list[Word] | Word | float] | tuple[float, ...]), form=st.sampled_from(FORMS))
+def test_numbers_are_found_wherever_the_type_has_them(value: Any, form: Format) -> None:
+    encoder = ResultEncoder(dict[str, list[Word] | Word | float] | tuple[float, ...])
+    assert encoder.is_planned
+    assert ended(encoder.encode, value, form) == ended(results.exactly, value, form)
+
+
+@pytest.mark.parametrize(
+    ("value", "large"),
+    [
+        (None, False),
+        ("x" * 10_000_000, False),
+        ([1.0] * results.FEW, False),
+        ([1.0] * (results.FEW + 1), True),
+        ([Word("a", number) for number in range(results.FEW // 2)], True),
+        ({"words": [{"at": 1.0}] * 500}, False),
+        ({"words": [{"at": [1.0, 2.0, 3.0, 4.0]}] * 500}, True),
+    ],
+)
+def test_a_result_is_large_by_how_many_values_it_has(value: Any, large: bool) -> None:
+    assert ResultEncoder(Any).is_large(value) == large
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "large"),
+    [
+        (None, None, False),
+        (Word, Word("a", 1), False),
+        (list[float], [1.0] * results.FEW, False),
+        (list[float], [1.0] * (results.FEW + 1), True),
+        (list[Word] | None, [Word("a", 1)] * 10, False),
+        (list[Word] | None, [Word("a", 1)] * 700, True),
+        (list[list[Word]], [[Word("a", 1)] * 70] * 10, True),
+        (dict[str, list[float]], {"at": [1.0] * 3000}, True),
+    ],
+)
+def test_so_it_is_by_its_type(kind: Any, value: Any, large: bool) -> None:
+    encoder = ResultEncoder(kind)
+    assert encoder.is_planned
+    assert encoder.is_large(value) == large
