@@ -39,10 +39,16 @@ def request_scope(identifier: str) -> Iterator[None]:
     """Everything logged inside carries `identifier`."""
     token = _request_id.set(identifier)
     try:
-        with structlog.contextvars.bound_contextvars(request_id=identifier):
-            yield
+        yield
     finally:
         _request_id.reset(token)
+
+
+def with_request_id(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A line with the id of what is being served: a processor of structlog's."""
+    if identifier := _request_id.get():
+        line["request_id"] = identifier
+    return line
 
 
 class _Lines(structlog.WriteLogger):
@@ -76,7 +82,7 @@ def configure(*, readable: bool, quiet: bool = False, silent: bool = False) -> N
         structlog.dev.ConsoleRenderer(colors=False) if readable else structlog.processors.JSONRenderer()
     )
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        with_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -68,7 +68,7 @@ def logger_into(lines: list[structlog.typing.EventDict]) -> structlog.typing.Fil
 
     return structlog.wrap_logger(  # type: ignore[no-any-return]
         structlog.ReturnLogger(),
-        processors=[structlog.contextvars.merge_contextvars, keep],
+        processors=[logs.with_request_id, keep],
         wrapper_class=structlog.make_filtering_bound_logger(0),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -115,8 +116,12 @@ def measure(ended: Success | Failure, started: float) -> None:
     """Count a call that began at `started`, by `time.perf_counter`."""
     if ended.function is not None:
         outcome = "success" if isinstance(ended, Success) else "expected" if ended.data is not None else ended.outcome
-        kind = ended.function.kind.value
-        SECONDS.labels(ended.function.identifier, kind, outcome).observe(time.perf_counter() - started)
+        _seconds(ended.function.identifier, ended.function.kind.value, outcome).observe(time.perf_counter() - started)
+
+
+@cache
+def _seconds(function: str, kind: str, outcome: str) -> Histogram:
+    return SECONDS.labels(function, kind, outcome)
 
 
 def failure(error: Exception, function: Function | None, *, production: bool, log_lines: Sequence[str] = ()) -> Failure:

@@ -57,14 +57,21 @@ def answer(status: int, code: str, message: str, headers: dict[str, str] | None 
     )
 
 
-def _refused(_: Request[Any, Any, Any], error: Refused) -> Response[Any]:
-    headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return answer(error.status, error.code, error.message, headers)
+def refusal(error: Exception) -> Refused:
+    """What a client is told of a failure before or around a function; one that nobody expects is logged."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, UNAVAILABLE):
+        log.warning("database unavailable", error=logs.describe(error))
+        return unavailable()
+    log.error("request failed", error=logs.describe(error))
+    return Refused(500, "InternalServerError", f"[Request ID: {logs.request_id()}] Server Error")
 
 
-def _unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    log.warning("database unavailable", error=logs.describe(error))
-    return _refused(request, unavailable())
+def _refused(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    told = refusal(error)
+    headers = None if told.retry_after is None else {"Retry-After": str(told.retry_after)}
+    return answer(told.status, told.code, told.message, headers)
 
 
 def _by_litestar(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
@@ -78,20 +85,11 @@ def _by_litestar(_: Request[Any, Any, Any], error: HTTPException) -> Response[An
     return answer(status, _code(status), error.detail, error.headers)
 
 
-def _unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    log.error("request failed", error=logs.describe(error))
-    return answer(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError", f"[Request ID: {logs.request_id()}] Server Error"
-    )
-
-
 def _code(status: HTTPStatus) -> str:
     return re.sub(r"\W", "", status.phrase)
 
 
 HANDLERS: ExceptionHandlersMap = {
-    Refused: _refused,
-    **dict.fromkeys(UNAVAILABLE, _unavailable),
     HTTPException: _by_litestar,
-    Exception: _unexpected,
+    Exception: _refused,
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import lru_cache
 
 from litestar.types import Scope
 
@@ -19,11 +20,17 @@ def viewer_of(scope: Scope, now: datetime, secret: str) -> str:
     server's business to put the client's address in place of the proxy's: headers that anybody can send are not read.
     """
     client = scope.get("client")
-    address = _normal(client[0]) if client else None
+    return _mark(client[0], now.astimezone(UTC).date(), secret) if client else ""
+
+
+# A caller who asks again gets the mark from here: it is made several times for each request.
+@lru_cache(10_000)
+def _mark(host: str, day: date, secret: str) -> str:
+    address = _normal(host)
     if address is None:
         return ""
     key = hashlib.sha256(f"daysong viewers {secret}".encode()).digest()
-    return hmac.digest(key, f"{now.astimezone(UTC):%Y-%m-%d} {address}".encode(), "sha256")[:16].hex()
+    return hmac.digest(key, f"{day:%Y-%m-%d} {address}".encode(), "sha256")[:16].hex()
 
 
 def _normal(host: str) -> str | None:

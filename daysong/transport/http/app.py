@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from litestar import Litestar
 from litestar.plugins.prometheus import PrometheusController
-from litestar.types import ASGIApp, ControllerRouterHandler, LifespanHook, Receive, Scope, Send
+from litestar.types import ASGIApp, LifespanHook, Receive, Scope, Send
 
 from daysong.kernel.functions.descriptions import Description, describe
 from daysong.kernel.functions.registry import Registry
@@ -17,9 +17,9 @@ from daysong.transport import refusals, testing_mode
 from daysong.transport.callers.auth import Authenticator
 from daysong.transport.callers.gate import Gate, GateKeeper
 from daysong.transport.http import functions_api, health, media, openapi
-from daysong.transport.http.access import Access
-from daysong.transport.http.addresses import BelowSite, Head
-from daysong.transport.http.cors import Cors
+from daysong.transport.http.addresses import BelowSite
+from daysong.transport.http.edge import Edge
+from daysong.transport.http.routes import Route, Routes
 from daysong.transport.pages import docs, share
 from daysong.transport.refusals import Refused
 from daysong.transport.server.bodies import Bodies
@@ -68,8 +68,7 @@ def create(
     documented: Registry | None = None,
     verifier: TokenVerifier,
     files: FileStore,
-    webhooks: Sequence[ControllerRouterHandler] = (),
-    routes: Sequence[ControllerRouterHandler] = (),
+    webhooks: Sequence[Route] = (),
     mounts: Mapping[str, ASGIApp] | None = None,
     pending_migrations: health.PendingMigrations | None = None,
     test_controls: testing_mode.Controls | None = None,
@@ -81,7 +80,7 @@ def create(
     """The app: functions, their documentation, media, share pages, health, metrics, and what is handed in.
 
     documented          what /docs and /openapi.json describe, if not all functions of the runtime
-    webhooks, routes    further Litestar handlers (the socket's among them)
+    webhooks            the routes that vendors call
     mounts              other ASGI apps by path prefix
     pending_migrations  names the migrations still to be applied; with any, /readyz says no
     gate                counts callers, and refuses those who ask too often
@@ -104,7 +103,6 @@ def create(
 
     app = Litestar(
         route_handlers=[
-            *functions_api.handlers(api),
             *openapi.handlers(described, settings),
             *docs.handlers(described),
             *media.handlers(runtime.database, files),
@@ -112,8 +110,6 @@ def create(
             *health.handlers(runtime, pending_migrations),
             PrometheusController,
             *(testing_mode.handlers(authenticator, runtime.clock, test_controls) if testing and test_controls else ()),
-            *webhooks,
-            *routes,
         ],
         exception_handlers=refusals.HANDLERS,
         request_max_body_size=largest,
@@ -126,13 +122,14 @@ def create(
         on_shutdown=on_shutdown,
     )
     # Around the router rather than among its middleware, which does not see what no route matched.
-    inner: ASGIApp = Head(Mounts(Bodies(app.asgi_handler), mounts or {}))
+    direct = [*api.routes(), *webhooks]
+    inner: ASGIApp = Mounts(Bodies(Routes(direct, app.asgi_handler)), mounts or {})
     if gate is not None:
         inner = GateKeeper(inner, gate, lambda scope: _is_admin(authenticator, scope, runtime))
-    app.asgi_handler = Access(Cors(inner))
+    app.asgi_handler = Edge(inner)
     if hub is not None:
         app.asgi_handler = Sockets(app.asgi_handler, hub)
-    own = {path.split("/")[1] for path in (*(route.path for route in app.routes), *(mounts or {}))}
+    own = {path.split("/")[1] for path in (*(route.path for route in (*app.routes, *direct)), *(mounts or {}))}
     # Outermost, so that whoever looks for the client's address finds it in one place.
     app.asgi_handler = Proxies(BelowSite(app.asgi_handler, settings.site_url, own), settings.trusted_proxies)
     return app

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import msgspec
-from litestar import Request, Response, get, post
-from litestar.enums import MediaType
-from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import Scope
 
 from daysong.kernel import values
@@ -31,7 +26,8 @@ from daysong.transport.callers.auth import Authenticator
 from daysong.transport.callers.gate import Gate
 from daysong.transport.calls import Failure, Success
 from daysong.transport.encoding import ResultTooLarge
-from daysong.transport.http.access import note
+from daysong.transport.http.edge import note
+from daysong.transport.http.routes import Handler, Reply, Request, Route
 from daysong.transport.refusals import Refused, unavailable
 
 # What a body may have in bytes besides the largest arguments. A batch has no more than that for all its queries.
@@ -82,8 +78,6 @@ _batch = msgspec.json.Decoder(Batch)
 _arguments = msgspec.json.Decoder(msgspec.Raw)
 _encode = msgspec.json.Encoder().encode
 
-AnyRequest = Request[Any, Any, Any]
-
 
 class FunctionsApi:
     """The endpoints under /api."""
@@ -101,38 +95,38 @@ class FunctionsApi:
         self._authenticator = authenticator
         self._clock_for = clock_for
 
-    async def _caller(self, request: AnyRequest) -> tuple[Caller, Clock | None]:
+    async def _caller(self, request: Request) -> tuple[Caller, Clock | None]:
         caller = await self._authenticator.caller(request.scope, self._runtime.clock.now())
         if self._gate is not None:
             await self._gate.request(caller)
         return caller, self._clock_for(request.scope, caller) if self._clock_for else None
 
-    async def call(self, request: AnyRequest, kind: Kind | None) -> Response[bytes]:
+    async def call(self, request: Request, kind: Kind | None) -> Reply:
         """Run the function named in the body, as `kind` if one is asked for."""
         caller, clock = await self._caller(request)
         body = _decoded(_call, await request.body())
         return await self._answer(request, _root(body), body.args, body.format, caller, kind, clock)
 
-    async def run(self, request: AnyRequest, path: str) -> Response[bytes]:
+    async def run(self, request: Request) -> Reply:
         """Run the function named in the address: `<module>/<function>`."""
         caller, clock = await self._caller(request)
         raw = await request.body()
         body = _decoded(_run, raw) if raw else Run()
-        module, slash, name = path.strip("/").rpartition("/")
+        module, slash, name = request.parameters["path"].rpartition("/")
         identifier = f"{module}:{name}" if slash else name
         return await self._answer(request, identifier, body.args, body.format, caller, None, clock)
 
-    async def query_in_address(
-        self, request: AnyRequest, path: str, args: str | None, form: str | None
-    ) -> Response[bytes]:
+    async def query_in_address(self, request: Request) -> Reply:
         """Run a query named in the address, arguments as JSON beside it."""
+        path, args, form = (request.query.get(name) for name in ("path", "args", "format"))
+        if path is None:
+            raise Refused(400, "BadRequest", "The parameter path is missing")
         caller, clock = await self._caller(request)
         given = _decoded(_arguments, args.encode()) if args else NO_ARGS
-        response = await self._answer(request, path, given, form, caller, Kind.QUERY, clock)
-        response.headers["Cache-Control"] = "private, no-store"
-        return response
+        reply = await self._answer(request, path, given, form, caller, Kind.QUERY, clock)
+        return reply._replace(headers=((b"cache-control", b"private, no-store"),))
 
-    async def query_at(self, request: AnyRequest) -> Response[bytes]:
+    async def query_at(self, request: Request) -> Reply:
         """Run a query as of a moment. Any earlier moment is answered with the newest, which holds it."""
         caller, clock = await self._caller(request)
         body = _decoded(_call_at, await request.body())
@@ -142,7 +136,7 @@ class FunctionsApi:
             raise Refused(400, "BadTimestamp", "ts must be base64 of 8 bytes") from None
         return await self._answer(request, _root(body), body.args, body.format, caller, Kind.QUERY, clock)
 
-    async def batch(self, request: AnyRequest) -> Response[bytes]:
+    async def batch(self, request: Request) -> Reply:
         """Run several queries, all on one state of the data. After one that PostgreSQL fails, the rest fail too."""
         caller, clock = await self._caller(request)
         queries = _decoded(_batch, await request.body()).queries
@@ -151,7 +145,7 @@ class FunctionsApi:
         asked = [(_root(query), query.args, _format(query.format)) for query in queries]
         runtime = self._runtime
         now = (clock or runtime.clock).now()
-        results: list[msgspec.Raw] = []
+        results: list[bytes] = []
         left = LARGEST_RESULT
         async with runtime.database.snapshot() as db:
             for path, args, form in asked:
@@ -171,20 +165,20 @@ class FunctionsApi:
                         error, function, production=runtime.settings.production, log_lines=notes.log_lines
                     )
                 results.append(await self._told(ended, form, left))
-                left -= len(bytes(results[-1]))
+                left -= len(results[-1])
         note(request.scope, kind="Query", queries=len(asked))
-        return _json({"results": results})
+        return Reply(b'{"results":[' + b",".join(results) + b"]}")
 
     async def _answer(
         self,
-        request: AnyRequest,
+        request: Request,
         path: str,
         args: msgspec.Raw,
         raw_format: str | None,
         caller: Caller,
         kind: Kind | None,
         clock: Clock | None,
-    ) -> Response[bytes]:
+    ) -> Reply:
         form = _format(raw_format)
         viewer = "" if self._gate is None else self._gate.viewer(request.scope)
         ended = await calls.call(self._runtime, path, args, caller, kind=kind, clock=clock, viewer=viewer)
@@ -195,81 +189,50 @@ class FunctionsApi:
         note(request.scope, outcome=ended.outcome if isinstance(ended, Failure) else "success")
         if isinstance(ended, Failure) and ended.passing:
             raise unavailable()
-        return _json(await self._told(ended, form))
+        return Reply(await self._told(ended, form))
 
-    async def _told(self, ended: Success | Failure, form: values.Format, largest: int = LARGEST_RESULT) -> msgspec.Raw:
+    async def _told(self, ended: Success | Failure, form: values.Format, largest: int = LARGEST_RESULT) -> bytes:
         """The answer as JSON; a result of more than `largest` bytes is a failure."""
         if isinstance(ended, Success):
             try:
-                value = msgspec.Raw(encoding.within(await encoding.encoded(ended.function, ended.value, form), largest))
+                value = encoding.within(await encoding.encoded(ended.function, ended.value, form), largest)
             except (TypeError, OverflowError, ResultTooLarge) as error:
                 ended = calls.failure(error, ended.function, production=self._runtime.settings.production)
             else:
-                return msgspec.Raw(_encode({"status": "success", "value": value, "logLines": ended.log_lines}))
+                lines = _encode(ended.log_lines)
+                return b'{"status":"success","value":' + value + b',"logLines":' + lines + b"}"
         told: dict[str, Any] = {"status": "error", "errorMessage": ended.message, "logLines": ended.log_lines}
         if ended.data is not None:
             told["errorData"] = values.encode(ended.data, form)
-        return msgspec.Raw(_encode(told))
+        return _encode(told)
 
-    def timestamp(self) -> Response[bytes]:
+    async def timestamp(self, _: Request) -> Reply:
         """A moment later than all before, as sockets have them."""
-        return _json({"ts": timestamps.encode(self._runtime.timestamps.next())})
+        return Reply(_encode({"ts": timestamps.encode(self._runtime.timestamps.next())}))
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        largest = largest_body(self._runtime.registry)
+
+        def kind_of_call(kind: Kind | None) -> Handler:
+            return lambda request: self.call(request, kind)
+
+        return [
+            Route("POST", "/api/query", kind_of_call(Kind.QUERY), largest),
+            Route("POST", "/api/mutation", kind_of_call(Kind.MUTATION), largest),
+            Route("POST", "/api/action", kind_of_call(Kind.ACTION), largest),
+            Route("POST", "/api/function", kind_of_call(None), largest),
+            Route("POST", "/api/run/{path:path}", self.run, largest),
+            Route("GET", "/api/query", self.query_in_address, largest),
+            Route("POST", "/api/query_batch", self.batch, largest),
+            Route("POST", "/api/query_ts", self.timestamp, largest),
+            Route("POST", "/api/query_at_ts", self.query_at, largest),
+        ]
 
 
 def largest_body(registry: Registry) -> int:
     """How many bytes the body of a call may have."""
     return registry.largest + ENVELOPE
-
-
-def handlers(api: FunctionsApi) -> list[HTTPRouteHandler]:
-    """The routes."""
-
-    @post("/api/query", status_code=200)
-    async def query(request: AnyRequest) -> Response[bytes]:
-        return await api.call(request, Kind.QUERY)
-
-    @post("/api/mutation", status_code=200)
-    async def mutation(request: AnyRequest) -> Response[bytes]:
-        return await api.call(request, Kind.MUTATION)
-
-    @post("/api/action", status_code=200)
-    async def action(request: AnyRequest) -> Response[bytes]:
-        return await api.call(request, Kind.ACTION)
-
-    @post("/api/function", status_code=200)
-    async def function(request: AnyRequest) -> Response[bytes]:
-        return await api.call(request, None)
-
-    @post("/api/run/{function_path:path}", status_code=200)
-    async def run(request: AnyRequest, function_path: FromPath[Path]) -> Response[bytes]:
-        return await api.run(request, function_path.as_posix())
-
-    @get("/api/query")
-    async def query_in_address(
-        request: AnyRequest,
-        path: FromQuery[str],
-        args: FromQuery[str | None] = None,
-        form: Annotated[str | None, QueryParameter(name="format")] = None,
-    ) -> Response[bytes]:
-        return await api.query_in_address(request, path, args, form)
-
-    @post("/api/query_batch", status_code=200)
-    async def batch(request: AnyRequest) -> Response[bytes]:
-        return await api.batch(request)
-
-    @post("/api/query_ts", status_code=200, sync_to_thread=False)
-    def timestamp() -> Response[bytes]:
-        return api.timestamp()
-
-    @post("/api/query_at_ts", status_code=200)
-    async def query_at(request: AnyRequest) -> Response[bytes]:
-        return await api.query_at(request)
-
-    return [query, mutation, action, function, run, query_in_address, batch, timestamp, query_at]
-
-
-def _json(content: Any) -> Response[bytes]:
-    return Response(_encode(content), media_type=MediaType.JSON)
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:

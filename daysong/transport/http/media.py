@@ -25,7 +25,7 @@ from daysong.features.sharing.rules import OPEN_SQL
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import Database
 from daysong.kernel.errors import VendorError
-from daysong.transport.http.addresses import is_head
+from daysong.transport.http.edge import is_head
 from daysong.transport.http.file_names import disposition
 from daysong.transport.refusals import Refused
 from daysong.vendors.storage import FileMissing, FileStore

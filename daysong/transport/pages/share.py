@@ -19,7 +19,7 @@ from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.time.clock import from_ms
 from daysong.transport import calls
 from daysong.transport.callers.viewers import viewer_of
-from daysong.transport.http.addresses import is_head
+from daysong.transport.http.edge import is_head
 from daysong.transport.pages.assets import page
 
 QUERY = "sharing:getSharedMusic"

@@ -15,9 +15,9 @@ from typing import Any, Literal, TypeGuard
 import msgspec
 from standardwebhooks import Webhook
 
-from daysong.kernel.errors import DaysongError
 from daysong.kernel.time.clock import EPOCH, from_ms
 from daysong.vendors.text import clean
+from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
 
 TOLERANCE = timedelta(minutes=5)
 LONGEST_ID = 200
@@ -38,22 +38,6 @@ USED = frozenset({"user.created", "user.updated", "user.deleted", *SAID_BY_TYPE}
 # How a person proves a number themselves: by typing a code that was sent to it. An administrator or an import
 # ("admin") proves nothing about who answers the number, and neither does a strategy that is not known here.
 PROVEN_BY = frozenset({"phone_code", "reset_password_phone_code"})
-
-
-class MalformedEvent(DaysongError):
-    """The request is none of Clerk's webhooks; `message` names what is wrong."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-        super().__init__(message)
-
-
-class UnsignedEvent(DaysongError):
-    """The signature is wrong, or too old or too new to be taken for a fresh one; `message` says which."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-        super().__init__(message)
 
 
 class Person(msgspec.Struct, frozen=True):

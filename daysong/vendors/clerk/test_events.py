@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from daysong.vendors.clerk.events import MalformedEvent, Person, UnsignedEvent, check_signature, parse_event
+from daysong.vendors.clerk.events import Person, check_signature, parse_event
+from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
 
 FIXTURES = Path(__file__).parent / "fixtures"
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.declarations import Args
+from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
 
 SANDBOX = "SANDBOX"
 PRODUCTION = "PRODUCTION"
@@ -30,22 +30,6 @@ SIGNATURE_HEADER = "X-RevenueCat-Webhook-Signature"
 TOLERANCE = timedelta(minutes=5)
 # Personal, and of no use to us.
 LEFT_OUT = "subscriber_attributes"
-
-
-class UnsignedEvent(DaysongError):
-    """Whoever sent it has not proved to be RevenueCat; `message` says what was wrong and repeats nothing."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-        super().__init__(message)
-
-
-class MalformedEvent(DaysongError):
-    """No event of RevenueCat's; `message` says what is wrong with it."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-        super().__init__(message)
 
 
 class BillingEvent(Args, kw_only=True, omit_defaults=True):

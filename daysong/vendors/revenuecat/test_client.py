@@ -17,13 +17,12 @@ from daysong.vendors.conftest import Answerer, fixture, fixtures
 from daysong.vendors.revenuecat.answers import Customer, Purchase
 from daysong.vendors.revenuecat.client import RevenueCat
 from daysong.vendors.revenuecat.events import (
-    MalformedEvent,
-    UnsignedEvent,
     check_authorization,
     check_signature,
     kept_of,
     parse_event,
 )
+from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
 
 pytestmark = pytest.mark.anyio
 

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from daysong.kernel.errors import DaysongError
 from daysong.kernel.time.clock import from_ms
 from daysong.vendors.text import clean
 from daysong.vendors.vapi.redaction import harmless
+from daysong.vendors.webhooks import MalformedEvent
 
 Direction = Literal["inbound", "outbound"]
 Role = Literal["user", "assistant"]
@@ -55,12 +55,11 @@ _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
-class MalformedReport(DaysongError):
+class MalformedReport(MalformedEvent):
     """The body is no message of VAPI's; `message` says what is wrong with it and repeats nothing."""
 
     def __init__(self, message: str) -> None:
-        self.message = message
-        super().__init__(message)
+        super().__init__(message, code="MalformedReport")
 
 
 class Turn(msgspec.Struct, frozen=True):

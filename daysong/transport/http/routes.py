@@ -1,0 +1,146 @@
+"""The routes that apps and vendors call all day: functions and webhooks, without a framework in between.
+
+All else (pages, media, documents, health) is Litestar's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple, cast
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from daysong.transport import refusals
+from daysong.transport.refusals import Refused
+
+_encode = msgspec.json.Encoder().encode
+_PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
+
+
+class Reply(NamedTuple):
+    """An answer: JSON, or nothing at all."""
+
+    body: bytes
+    status: int = 200
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Request:
+    """A request of one of these routes; its body has at most `largest` bytes."""
+
+    def __init__(self, scope: Scope, receive: Receive, parameters: Mapping[str, str], largest: int) -> None:
+        self.scope = scope
+        self.parameters = parameters
+        self._receive = receive
+        self._largest = largest
+
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """The headers by their names in lower case; of several, the first."""
+        headers = reversed([*self.scope["headers"]])
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:
+        """What stands behind the `?`; of several, the last."""
+        return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+    async def body(self) -> bytes:
+        """The whole body; Refused (413) when it is too large."""
+        announced = next((value for name, value in self.scope["headers"] if name == b"content-length"), b"")
+        if announced.isdigit() and int(announced) > self._largest:
+            raise _too_large()
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
+            event: Any = await self._receive()
+            if event["type"] == "http.disconnect":
+                raise Refused(400, "BadRequest", "The request has ended before its body")
+            parts.append(event.get("body", b""))
+            size, more = size + len(parts[-1]), event.get("more_body", False)
+            if size > self._largest:
+                raise _too_large()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+Handler = Callable[[Request], Awaitable[Reply]]
+
+
+class Route(NamedTuple):
+    """A handler for one method of a path, such as `/a/{one}/{all_that_follows:path}`."""
+
+    method: str
+    path: str
+    handler: Handler
+    largest: int
+
+
+class Routes:
+    """ASGI app: serves these routes, and hands on what is none of them."""
+
+    def __init__(self, routes: Iterable[Route], others: ASGIApp) -> None:
+        self._others = others
+        self._fixed: dict[str, dict[str, Route]] = {}
+        self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        for route in routes:
+            if route.path not in self._fixed:
+                self._fixed[route.path] = {}
+                if "{" in route.path:
+                    self._patterns.append((_pattern(route.path), self._fixed[route.path]))
+            self._fixed[route.path][route.method] = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        methods, parameters = self._find(scope["path"]) if scope["type"] == ScopeType.HTTP else (None, {})
+        if methods is None:
+            await self._others(scope, receive, send)
+            return
+        reply = await _reply(methods, cast("Any", scope), receive, parameters)
+        headers = list(reply.headers)
+        if reply.body:
+            headers += (b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body))
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body, "more_body": False})
+
+    def _find(self, path: str) -> tuple[dict[str, Route] | None, Mapping[str, str]]:
+        if (found := self._fixed.get(path)) is not None:
+            return found, {}
+        path = re.sub("/+", "/", path).rstrip("/")
+        for pattern, methods in self._patterns:
+            if match := pattern.fullmatch(path):
+                return methods, match.groupdict()
+        return self._fixed.get(path), {}
+
+
+async def _reply(methods: dict[str, Route], scope: Any, receive: Receive, parameters: Mapping[str, str]) -> Reply:
+    route = methods.get(scope["method"])
+    if route is None:
+        allowed = (b"allow", ", ".join(["OPTIONS", *methods]).encode())
+        if scope["method"] == "OPTIONS":
+            return Reply(b"", 204, (allowed,))
+        return answer(405, "MethodNotAllowed", "Method Not Allowed", allowed)
+    scope["path_template"] = route.path
+    try:
+        return await route.handler(Request(scope, receive, parameters, route.largest))
+    except Exception as error:  # noqa: BLE001 - whatever happened is the caller's answer
+        told = refusals.refusal(error)
+        headers = () if told.retry_after is None else ((b"retry-after", b"%d" % told.retry_after),)
+        return answer(told.status, told.code, told.message, *headers)
+
+
+def answer(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> Reply:
+    """An answer in a few words, as a refusal is one."""
+    return Reply(_encode({"code": code, "message": message}), status, headers)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(_PARAMETER.sub(lambda found: f"(?P<{found[1]}>{'.+' if found[2] else '[^/]+'})", path))
+
+
+def _too_large() -> Refused:
+    return Refused(413, "PayloadTooLarge", "The body is too large")

@@ -1,0 +1,60 @@
+"""Receiving a webhook, the same for all vendors: verify the sender, read the event, store it, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from daysong.kernel import inbox, logs
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.inbox import MAX_BODY, Event, Handler
+from daysong.transport.http.routes import Reply, Request, Route, answer
+from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
+
+log = logs.get_logger("webhooks")
+
+
+class NotConfigured(DaysongError):
+    """The setting that proves the sender is missing; the text is its name."""
+
+
+class Received(NamedTuple):
+    """An event of a sender who was verified.
+
+    handler  the mutation that applies it, as a job; without one it counts as handled, with that `outcome`
+    noted    what the log line says of it
+    """
+
+    event: Event
+    handler: Handler | None
+    noted: Mapping[str, Any]
+    outcome: str = "noted"
+
+
+# Verifies and reads. It may answer by itself; then nothing is stored. NotConfigured, UnsignedEvent, MalformedEvent.
+Read = Callable[[Request], Awaitable[Received | Reply]]
+
+
+def route(runtime: Runtime, vendor: str, read: Read, *, path: str, largest: int = MAX_BODY) -> Route:
+    """The route on which a vendor tells of events, read by `read`."""
+
+    told = f"{vendor} told"
+
+    async def receive(request: Request) -> Reply:
+        try:
+            received = await read(request)
+        except NotConfigured as error:
+            return answer(503, "NotConfigured", f"{error} is not set")
+        except UnsignedEvent as error:
+            log.warning("webhook refused", vendor=vendor, reason=error.message)
+            return answer(401, "Unauthorized", error.message)
+        except MalformedEvent as error:
+            return answer(400, error.code, error.message)
+        if isinstance(received, Reply):
+            return received
+        new = await inbox.receive(runtime, received.event, received.handler, outcome=received.outcome)
+        log.info(told, **received.noted, new=new)
+        return answer(200, "OK", "Thank you")
+
+    return Route("POST", path, receive, largest)

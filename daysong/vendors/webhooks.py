@@ -1,0 +1,22 @@
+"""What is wrong with a request that claims to be a vendor's webhook."""
+
+from __future__ import annotations
+
+from daysong.kernel.errors import DaysongError
+
+
+class UnsignedEvent(DaysongError):
+    """The sender has not proved to be the vendor; `message` says what was wrong and repeats nothing."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        super().__init__(message)
+
+
+class MalformedEvent(DaysongError):
+    """The body is no event of the vendor's; `message` names what is wrong. `code` is what the vendor is answered."""
+
+    def __init__(self, message: str, *, code: str = "MalformedEvent") -> None:
+        self.message = message
+        self.code = code
+        super().__init__(message)
