@@ -1,6 +1,6 @@
-"""Long lists, newest first: the newest rows at once, bounded in number and in bytes, or page by page.
+"""Keyset pagination of lists, newest first, with pages bounded in rows and in bytes.
 
-Each page begins where the one before it ended, so none costs more than another.
+Each page starts after the last row of the one before, so every page costs the same.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from daysong.kernel.ids import LENGTH, TypedId
 from daysong.kernel.time.clock import EPOCH
 
 LARGEST_PAGE = 100
-# A page that is subscribed to keeps its end, and grows by what is written: beyond this it shows its beginning.
+# A live page keeps its end and grows with new rows; beyond this many, it shows its first rows.
 LARGEST_LIVE_PAGE = 200
-# Of a list that is given at once: rows, and bytes of JSON.
+# Of a list without pages: rows, and bytes of JSON.
 LONGEST_LIST = 500
 LARGEST_LIST = 4 * 2**20
 MICROSECOND = timedelta(microseconds=1)
 
 
 def json_bytes(*texts: str) -> str:
-    """SQL for the bytes of JSON that a row needs at most: those of these columns, and 1,000 for everything else."""
+    """Return SQL for the maximum bytes of a row's JSON: those of these columns, and 1,000 for the rest."""
     return " + ".join(["1000", *(f"coalesce(octet_length(to_json({text})::text), 0)" for text in texts)])
 
 
 class InvalidCursor(ExpectedError):
-    """The cursor is not one of this list. With the mark by which the clients' usePaginatedQuery starts over."""
+    """The cursor is not of this list. Its data makes the clients' usePaginatedQuery start over."""
 
     code = "invalid_cursor"
     default_message = "Invalid cursor: pass nextCursor or continueCursor of the page before, or leave it out"
@@ -52,9 +52,9 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class PaginationOpts(Args):
-    """What the clients' usePaginatedQuery asks for; `num_items` over 100 are 100.
+    """The options of the clients' usePaginatedQuery; `num_items` is at most 100.
 
-    Without `end_cursor` a page that is subscribed to keeps the end it had at first. `id` tells subscriptions apart.
+    Without `end_cursor`, a live page keeps its first end. `id` distinguishes subscriptions.
     """
 
     num_items: Count
@@ -66,7 +66,7 @@ class PaginationOpts(Args):
 
 
 class PageArgs(Args):
-    """Where to go on (`nextCursor` of the page before; from the newest without), and how many at most.
+    """The cursor (`nextCursor` of the previous page; the newest row without it) and the maximum number of rows.
 
     Or `pagination_opts` alone, as the clients' usePaginatedQuery sends them.
     """
@@ -77,9 +77,10 @@ class PageArgs(Args):
 
 
 class Paginated(Result, kw_only=True):
-    """A page as usePaginatedQuery takes it: it goes on at `continue_cursor`, unless it is the last one (`is_done`).
+    """A page for usePaginatedQuery: the next one starts at `continue_cursor`, unless this is the last (`is_done`).
 
-    With `split_cursor` it has grown, and should be asked for in two parts; `SplitRequired` says that some is missing.
+    A page with `split_cursor` has grown, and should be requested in two parts; `SplitRequired` means that rows are
+    missing.
     """
 
     is_done: bool
@@ -88,28 +89,28 @@ class Paginated(Result, kw_only=True):
     page_status: Literal["SplitRecommended", "SplitRequired"] | UnsetType = UNSET
 
 
-class Place(NamedTuple):
-    """Where a page ends: the time and the id of its last row. The next one has what is older."""
+class Position(NamedTuple):
+    """The end of a page: time and id of its last row. The next page has older rows."""
 
     moment: datetime
     id: str
 
     def cursor(self) -> str:
-        """The place as clients hand it back."""
+        """Return the position as a cursor."""
         if self == OLDEST:
             return END
         microseconds = (self.moment - EPOCH) // MICROSECOND
         return base64.urlsafe_b64encode(f"{microseconds}:{self.id}".encode()).decode().rstrip("=")
 
 
-NEWEST = Place(datetime(9999, 12, 31, tzinfo=UTC), "")
-OLDEST = Place(datetime(1, 1, 1, tzinfo=UTC), "")
-# The cursor of the end of a list, whatever is written later.
+NEWEST = Position(datetime(9999, 12, 31, tzinfo=UTC), "")
+OLDEST = Position(datetime(1, 1, 1, tzinfo=UTC), "")
+# The cursor of the end of a list.
 END = base64.urlsafe_b64encode(b"end").decode()
 
 
-def place_of(cursor: str | None, kind: type[TypedId]) -> Place:
-    """The place a cursor stands for, in a list of rows with ids of that kind; InvalidCursor when it is none."""
+def position_of(cursor: str | None, kind: type[TypedId]) -> Position:
+    """Return the position of a cursor, in a list of rows with ids of that kind. Errors: InvalidCursor."""
     if cursor is None:
         return NEWEST
     if cursor == END:
@@ -122,21 +123,21 @@ def place_of(cursor: str | None, kind: type[TypedId]) -> Place:
     if found is None:
         raise InvalidCursor
     try:
-        place = Place(EPOCH + int(found[1]) * MICROSECOND, found[2])
+        position = Position(EPOCH + int(found[1]) * MICROSECOND, found[2])
     except OverflowError:
         raise InvalidCursor from None
-    if place.cursor() != cursor:
+    if position.cursor() != cursor:
         raise InvalidCursor
-    return place
+    return position
 
 
 class PageSql(NamedTuple):
-    """A list as pages read it.
+    """The SQL of a paginated list.
 
-    sql     its rows of the caller $1 older than the place ($2, $3), down to and with ($4, $5): at most $6, each with
-            `bytes_so_far`; rows that begin beyond $7 bytes are left out, but for the first two
-    kind    of its rows' ids
-    moment  the column that orders it
+    sql     selects rows of the caller $1 older than the position ($2, $3), up to and including ($4, $5): at most $6
+            rows, each with `bytes_so_far`; rows that start beyond $7 bytes are left out, except the first two
+    kind    of the rows' ids
+    moment  the column of the order
     """
 
     sql: str
@@ -145,39 +146,39 @@ class PageSql(NamedTuple):
 
 
 class Page(NamedTuple):
-    """The rows of a page; where the next one begins, if there is one; and `more` fields of a Paginated result."""
+    """The rows of a page, the position of the next page if there is one, and `more` fields of a Paginated result."""
 
     rows: list[asyncpg.Record]
-    next: Place | None
+    next: Position | None
     more: dict[str, Any]
 
     @property
     def next_cursor(self) -> str | None:
-        """For a client that pages by `cursor` and `limit`."""
+        """Return the cursor of the next page, for `cursor` and `limit`."""
         return self.next.cursor() if self.next else None
 
 
 async def read(ctx: QueryContext, args: PageArgs, listed: PageSql) -> Page:
-    """Read a page in one statement. It has at most 4 MiB, and at least one row if there is any.
+    """Read a page in one statement. A page has at most 4 MiB, but at least one row if there is any.
 
     Errors: InvalidCursor.
     """
     opts = args.pagination_opts
     if opts is UNSET:
-        rows, is_cut = await _rows(ctx, listed, place_of(args.cursor, listed.kind), OLDEST, args.limit, LARGEST_LIST)
-        return Page(rows, _place(rows[-1], listed) if is_cut else None, {})
+        rows, is_cut = await _rows(ctx, listed, position_of(args.cursor, listed.kind), OLDEST, args.limit, LARGEST_LIST)
+        return Page(rows, _position(rows[-1], listed) if is_cut else None, {})
     if args.cursor is not None:
         raise ArgumentValidationError(explain("Expected either cursor and limit or paginationOpts - at `$.cursor`"))
-    start = place_of(opts.cursor, listed.kind)
+    start = position_of(opts.cursor, listed.kind)
     count = min(opts.num_items, opts.maximum_rows_read or LARGEST_PAGE, LARGEST_PAGE)
     size = min(opts.maximum_bytes_read or LARGEST_LIST, LARGEST_LIST)
     pinned = opts.end_cursor or ctx.journal
     if pinned is None:
         rows, is_cut = await _rows(ctx, listed, start, OLDEST, count, size)
-        end = _place(rows[-1], listed) if is_cut else OLDEST
+        end = _position(rows[-1], listed) if is_cut else OLDEST
         split = {}
     else:
-        end = place_of(pinned, listed.kind)
+        end = position_of(pinned, listed.kind)
         rows, is_cut = await _rows(ctx, listed, start, end, LARGEST_LIVE_PAGE, LARGEST_LIST)
         split = _split(rows, listed, "SplitRequired") if is_cut else {}
         if not is_cut and len(rows) > 2 * count:
@@ -188,20 +189,20 @@ async def read(ctx: QueryContext, args: PageArgs, listed: PageSql) -> Page:
 
 
 async def _rows(
-    ctx: QueryContext, listed: PageSql, start: Place, end: Place, count: int, size: int
+    ctx: QueryContext, listed: PageSql, start: Position, end: Position, count: int, size: int
 ) -> tuple[list[asyncpg.Record], bool]:
-    """The rows between two places, as many as may be shown, and whether there are more."""
+    """Return the rows between two positions that fit, and whether there are more."""
     if ctx.caller.subject is None:
         return [], False
     rows = await ctx.db.fetch(listed.sql, ctx.caller.subject, *start, *end, count + 1, size)
-    fitting = [row for row in rows[:count] if row["bytes_so_far"] <= size] or rows[:1]
-    return fitting, len(rows) > len(fitting)
+    shown = [row for row in rows[:count] if row["bytes_so_far"] <= size] or rows[:1]
+    return shown, len(rows) > len(shown)
 
 
-def _place(row: asyncpg.Record, listed: PageSql) -> Place:
-    return Place(row[listed.moment], row["id"])
+def _position(row: asyncpg.Record, listed: PageSql) -> Position:
+    return Position(row[listed.moment], row["id"])
 
 
 def _split(rows: list[asyncpg.Record], listed: PageSql, status: str) -> dict[str, Any]:
     middle = rows[(len(rows) - 1) // 2]
-    return {"split_cursor": _place(middle, listed).cursor(), "page_status": status}
+    return {"split_cursor": _position(middle, listed).cursor(), "page_status": status}

@@ -1,4 +1,4 @@
-"""What people choose for themselves: time zone, language, and whether strangers see their first name."""
+"""The settings of a user: time zone, language, and whether shares show the first name."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from daysong.kernel.functions.declarations import Args, NoArgs, Result, mutation
 
 
 class UserSettings(Result):
-    """What somebody has chosen, or the defaults: UTC, en, true.
+    """The settings of a user; the defaults are UTC, en, true.
 
     timezone             a name of the IANA database
     language             a BCP 47 tag
-    show_name_on_shares  whether `sharing:getSharedMusic` shows the first word of their name
+    show_name_on_shares  whether `sharing:getSharedMusic` shows the first word of the name
     """
 
     timezone: str
@@ -30,7 +30,7 @@ class UserSettings(Result):
 
 
 class UpdateSettings(Args):
-    """What to change; what is left out stays."""
+    """The settings to change; others are kept."""
 
     timezone: Annotated[str, msgspec.Meta(max_length=64)] | UnsetType = UNSET
     language: Annotated[str, msgspec.Meta(max_length=35)] | UnsetType = UNSET
@@ -42,7 +42,7 @@ COLUMNS = "timezone, language, show_name_on_shares"
 
 @query(reads=("users",))
 async def get_settings(ctx: QueryContext, args: NoArgs) -> UserSettings | None:  # noqa: ARG001
-    """Return the caller's settings; null to an anonymous caller, and until there is an account."""
+    """Return the caller's settings; null for an anonymous caller, and without an account."""
     if ctx.caller.subject is None:
         return None
     row = await ctx.db.fetchrow(

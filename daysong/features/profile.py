@@ -1,4 +1,4 @@
-"""The profile: all there is to show about an account, of several rooms, in one statement."""
+"""The profile of an account, with the data of several rooms, read in one statement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from daysong.kernel.functions.declarations import NoArgs, Result, given, query
 
 
 class ProfileOfUser(Result):
-    """Who somebody is."""
+    """A user's id, name and e-mail."""
 
     id: str = msgspec.field(name="_id")
     name: str | UnsetType = UNSET
@@ -25,14 +25,14 @@ class ProfileOfUser(Result):
 
 
 class CallSettingsOfProfile(CallSettings, kw_only=True):
-    """Call settings with the minutes of talk that are used in the period of the plan, and those that it grants."""
+    """Call settings with the minutes of talk used in the plan's period, and the plan's limit."""
 
     minutes_used: float
     minutes_limit: float
 
 
 class Profile(Result):
-    """All there is to show about an account. `call_settings` is null until there are any."""
+    """The profile of an account. `call_settings` is null until they are set."""
 
     user: ProfileOfUser
     subscription: SubscriptionOfProfile | None
@@ -50,7 +50,7 @@ PROFILE_SQL = f"""
 
 @query(reads=(*READS, *minutes.READS, "call_settings"))
 async def get_user_profile(ctx: QueryContext, args: NoArgs) -> Profile | None:  # noqa: ARG001
-    """The caller, how their subscription stands, and when they are called; None for nobody and without an account."""
+    """Return the caller's profile; null for an anonymous caller, and without an account."""
     if ctx.caller.subject is None:
         return None
     row = await ctx.db.fetchrow(PROFILE_SQL, ctx.caller.subject, ctx.now - LONGEST_PERIOD)

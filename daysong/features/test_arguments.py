@@ -1,4 +1,4 @@
-"""Bad input to every public function: a clear error that names the field, and an unchanged database."""
+"""Invalid arguments of every public function: the error names the field, and nothing is written."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ pytestmark = pytest.mark.anyio
 
 PUBLIC = public_functions()
 LONG = "x" * 60_000
-# The clients' paginated queries begin with it; as good as none.
+# The clients' paginated queries start with it; the same as none.
 NULLABLE = {"cursor"}
 
 
 def fields(function: Function) -> dict[str, msgspec.inspect.Field]:
-    """The arguments of a function by their names on the wire."""
+    """Return the arguments of a function by wire name."""
     described = msgspec.inspect.type_info(function.args_type)
     assert isinstance(described, msgspec.inspect.StructType)
     return {field.encode_name: field for field in described.fields}
 
 
 def valid(function: Function) -> dict[str, Any]:
-    """Arguments of the right shape, which name nothing that exists."""
+    """Return valid arguments with ids that do not exist."""
     return {name: example(field.type) for name, field in fields(function).items() if field.required}
 
 
 def example(kind: msgspec.inspect.Type) -> Any:
-    """A value of a field's type."""
+    """Return a value of a field's type."""
     match kind:
         case msgspec.inspect.BoolType():
             return True
@@ -45,7 +45,7 @@ def example(kind: msgspec.inspect.Type) -> Any:
 
 
 def bad_inputs() -> list[Any]:
-    """Every function with every way of getting one field wrong: what is sent, and which field the error must name."""
+    """Return each function with each invalid field: the arguments, and the field that the error must name."""
     cases = []
     for function in PUBLIC:
         cases.append((function, {**valid(function), "surprise": 1.0}, "surprise", "an extra field"))
@@ -68,7 +68,7 @@ def bad_inputs() -> list[Any]:
 
 
 async def rows(world: World) -> Any:
-    """How many rows each table has, and the newest change."""
+    """Return the number of rows of each table, and the latest change."""
     return await world.db.pool.fetchrow(
         """select (select count(*) from users), (select count(*) from diaries), (select count(*) from generations),
                   (select count(*) from usage_charges), (select count(*) from shared_music),
@@ -81,7 +81,7 @@ async def rows(world: World) -> Any:
 async def test_wrong_arguments_are_refused_by_name(
     world: World, alice: Person, function: Function, args: dict[str, Any], field: str
 ) -> None:
-    """Missing, extra, null, of the wrong type, too long, empty, unstorable."""
+    """A field is missing, extra, null, of the wrong type, too long, empty, or cannot be stored."""
     before = await rows(world)
     with pytest.raises(FunctionError) as refused:
         await alice.call(function.kind.value.lower(), function.identifier, args)
@@ -96,7 +96,7 @@ async def test_wrong_arguments_are_refused_by_name(
 async def test_arguments_that_are_no_object_are_refused(
     world: World, alice: Person, function: Function, args: Any
 ) -> None:
-    """The request or the function says no; nothing is written."""
+    """The request or the function is refused; nothing is written."""
     before = await rows(world)
     answer = await world.http.post(
         f"/api/{function.kind.value.lower()}",
@@ -120,7 +120,7 @@ async def test_arguments_that_are_no_object_are_refused(
 async def test_f61_g46_an_entry_must_say_something_and_end_somewhere(
     world: World, alice: Person, content: str, code: str, message: str
 ) -> None:
-    """Empty and endless entries are refused wherever an entry is written."""
+    """Empty and too long entries are refused by every function that writes one."""
     diary = await alice.mutation("diaries:createDiary", content="Rain")
     before = await rows(world)
     for kind, path, more in (
@@ -149,7 +149,7 @@ async def test_f61_g46_an_entry_must_say_something_and_end_somewhere(
 async def test_g64_refusals_are_in_the_words_of_the_wire(
     alice: Person, path: str, args: dict[str, Any], told: str
 ) -> None:
-    """JavaScript has strings and numbers, and no `str` or `int`; limits and choices are named."""
+    """Errors name JavaScript types, limits and choices, not Python types."""
     function = next(one for one in PUBLIC if one.identifier == path)
     with pytest.raises(FunctionError) as refused:
         await alice.call(function.kind.value.lower(), path, valid(function) | args)

@@ -1,4 +1,4 @@
-"""Who may do what: every public function, called by everybody there is, with Alice's things for arguments."""
+"""Authorization: every public function is called by every kind of caller with the ids of Alice's rows."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from rehearsal.world import Person, World, public_functions
 
 pytestmark = pytest.mark.anyio
 
-# How a call may end, besides with an expected error of some code.
+# Outcomes of a call besides the code of an expected error.
 ANSWER = "an answer"
 EMPTY = "nothing"  # null, an empty list or page, or {found: false}
 UNAUTHORIZED = "unauthorized"
 
 
 class Ends(NamedTuple):
-    """How a function ends for whom."""
+    """The outcome of a function for each kind of caller."""
 
     nobody: str
     stranger: str
     owner: str = ANSWER
 
 
-OWN_THINGS = Ends(nobody=EMPTY, stranger=EMPTY)  # of whoever calls; Bob has none
+OWN_THINGS = Ends(nobody=EMPTY, stranger=EMPTY)  # of the caller; Bob has none
 OWN_STATE = Ends(nobody=EMPTY, stranger=ANSWER)
 ANYBODY = Ends(nobody=ANSWER, stranger=ANSWER)
 ACCOUNT = Ends(nobody=UNAUTHORIZED, stranger=ANSWER)
@@ -40,7 +40,7 @@ OWN_CALLS = Ends(nobody=UNAUTHORIZED, stranger=EMPTY)
 
 
 def owner_only(refusal: str, owner: str = ANSWER) -> Ends:
-    """Of a function that changes a thing named in its arguments."""
+    """Return the outcomes of a function that changes a row named in its arguments."""
     return Ends(nobody=UNAUTHORIZED, stranger=refusal, owner=owner)
 
 
@@ -82,19 +82,19 @@ EXPECTED: dict[str, Ends] = {
     "callJobs:deleteCallSession": owner_only("call_session_not_found", owner=EMPTY),
     "callJobs:getDashboardStats": Ends(nobody=UNAUTHORIZED, stranger=ANSWER),
 }
-# Of a deleted account, where that is not the same as for nobody: its link stops resolving, too.
+# For a deleted account, where it differs from an anonymous caller: its share links stop working too.
 GONE = {"sharing:getSharedMusic": EMPTY, "usage:checkUsageWithReconciliation": "user_not_found"}
-# Whose views are counted is written down with the share; it changes nothing else.
+# Recording a view changes only the share.
 COUNTED = {"share_viewers"}
 
-# Those first that only read, and last the one that ends an account.
+# Queries first, and the deletion of the account last.
 FUNCTIONS = sorted(
     public_functions(), key=lambda function: (function.identifier == "users:deleteAccount", function.kind != Kind.QUERY)
 )
 
 
 class Library(NamedTuple):
-    """What Alice has: a song that she shares, one that she does not, a call, and all that must reach nobody else."""
+    """Alice's rows: a shared song, a private one and a call, with the texts that no other caller may receive."""
 
     owner: str
     shared: Song
@@ -105,7 +105,7 @@ class Library(NamedTuple):
 
 @pytest.fixture
 async def alices(world: World, alice: Person) -> Library:
-    """Alice's library."""
+    """Create Alice's library."""
     shared, private = await library.fill(world, "alice", 2)
     link = await alice.mutation("sharing:createShareLink", musicId=shared.music_id)
     [share] = await alice.query("sharing:listSharedMusic")
@@ -148,7 +148,7 @@ async def alices(world: World, alice: Person) -> Library:
 
 
 def arguments(function: Function, alices: Library) -> dict[str, Any]:
-    """The call that means Alice's things; `diaryId` is named also where it need not be."""
+    """Return the arguments with ids of Alice's rows; `diaryId` also where it is optional."""
     described = msgspec.inspect.type_info(function.args_type)
     assert isinstance(described, msgspec.inspect.StructType)
     return {
@@ -159,13 +159,13 @@ def arguments(function: Function, alices: Library) -> dict[str, Any]:
 
 
 async def call(world: World, function: Function, args: dict[str, Any], headers: dict[str, str]) -> httpx2.Response:
-    """The answer to a call, whatever it is."""
+    """Return the response to a call, success or error."""
     body = {"path": function.identifier, "args": args, "format": "json"}
     return await world.http.post(f"/api/{function.kind.value.lower()}", json=body, headers=headers)
 
 
 def end(answer: httpx2.Response) -> str:
-    """How a call ended: ANSWER, EMPTY, or the code of an expected error."""
+    """Return the outcome: ANSWER, EMPTY, or the code of an expected error."""
     assert answer.status_code == httpx2.codes.OK, answer.text
     said = answer.json()
     if said["status"] == "error":
@@ -175,7 +175,7 @@ def end(answer: httpx2.Response) -> str:
 
 
 async def assert_ends(world: World, function: Function, alices: Library, who: Person, expected: str) -> None:
-    """The call ends as expected, tells nothing of Alice's, and leaves all of hers as it was."""
+    """Assert the expected outcome, without Alice's texts in it and without a change of her rows."""
     before = await library.digests(world, alices.owner)
     answer = await call(world, function, arguments(function, alices), who.headers)
     assert end(answer) == expected
@@ -184,10 +184,10 @@ async def assert_ends(world: World, function: Function, alices: Library, who: Pe
     assert {table for table in after if after[table] != before[table]} <= COUNTED
 
 
-async def test_nobody_reaches_nothing_of_alices(
+async def test_an_anonymous_caller_reaches_nothing_of_alices(
     world: World, alices: Library, nobody: Person, subtests: pytest.Subtests
 ) -> None:
-    """Without a token: what is everybody's, and nothing else."""
+    """Without a token, only public data is returned."""
     for function in FUNCTIONS:
         with subtests.test(function.identifier):
             await assert_ends(world, function, alices, nobody, EXPECTED[function.identifier].nobody)
@@ -196,7 +196,7 @@ async def test_nobody_reaches_nothing_of_alices(
 async def test_bob_reaches_nothing_of_alices(
     world: World, alices: Library, bob: Person, subtests: pytest.Subtests
 ) -> None:
-    """With an account of his own: what is his and what is everybody's."""
+    """With another account, only its own and public data is returned."""
     for function in FUNCTIONS:
         with subtests.test(function.identifier):
             await assert_ends(world, function, alices, bob, EXPECTED[function.identifier].stranger)
@@ -204,7 +204,7 @@ async def test_bob_reaches_nothing_of_alices(
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.identifier)
 async def test_alice_may(world: World, alices: Library, alice: Person, function: Function) -> None:
-    """The owner is answered: what is refused to others is not refused to all."""
+    """The owner's calls succeed."""
     answer = await call(world, function, arguments(function, alices), alice.headers)
     assert end(answer) == EXPECTED[function.identifier].owner
 
@@ -212,7 +212,7 @@ async def test_alice_may(world: World, alices: Library, alice: Person, function:
 async def test_a_deleted_account_reaches_nothing_of_what_was_its(
     world: World, alices: Library, alice: Person, subtests: pytest.Subtests
 ) -> None:
-    """Its token still verifies, and is nobody's."""
+    """Its token still verifies, but counts as anonymous."""
     await world.db.pool.execute("update users set deleted_at = $1 where id = $2", world.clock.now(), alices.owner)
     for function in FUNCTIONS:
         with subtests.test(function.identifier):
@@ -220,10 +220,10 @@ async def test_a_deleted_account_reaches_nothing_of_what_was_its(
             await assert_ends(world, function, alices, alice, expected)
 
 
-async def test_g05_a_banned_person_reaches_what_nobody_does_and_may_still_leave(
+async def test_g05_a_banned_user_is_anonymous_and_can_delete_the_account(
     world: World, alices: Library, alice: Person, subtests: pytest.Subtests
 ) -> None:
-    """Of every public function; deleting the account alone goes on working."""
+    """Only deleting the account still works."""
     await world.steer("clerk", "update", sub="user_alice", banned=True)
     await world.settle()
     for function in FUNCTIONS:
@@ -238,7 +238,7 @@ async def test_g05_a_banned_person_reaches_what_nobody_does_and_may_still_leave(
 async def test_an_expired_token_is_refused_before_anything_happens(
     world: World, alices: Library, subtests: pytest.Subtests
 ) -> None:
-    """HTTP 401 for the whole request: it is not taken for nobody's."""
+    """HTTP 401 for the whole request: the caller does not become anonymous."""
     signed_in = await world.http.post("/sandbox/clerk/sign-in", json={"sub": "user_alice", "ttl": 60})
     headers = {"Authorization": f"Bearer {signed_in.json()['jwt']}"}
     world.clock.forward(timedelta(minutes=10))

@@ -1,4 +1,4 @@
-"""Internal functions that others count on by name: there for the admin key, and for nobody else."""
+"""Internal functions that other services call by name: only the admin key reaches them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ INTERNAL = {
 async def test_internal_functions_are_there_for_the_admin_key_alone(
     alice: Person, nobody: Person, admin: Person, path: str, kind: str
 ) -> None:
-    """To a person it does not exist; with the admin key it is found, and says what is wrong with its arguments."""
+    """Users get "not found"; with the admin key, the function validates its arguments."""
     for person in (alice, nobody):
         with pytest.raises(FunctionError, match="Could not find public function"):
             await person.call(kind, path, {"surprise": 1})

@@ -1,4 +1,4 @@
-"""Lists that are given at once stay small, however large the library: in rows, in bytes, and in timed words."""
+"""Lists without pages are bounded: in rows, in bytes, and in timed words."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
 
-# Each of these takes six bytes in JSON.
+# Each of these characters takes six bytes in JSON.
 CONTROL = "\x01"
 
 
 def size(value: Any) -> int:
-    """How many bytes a value takes on the wire."""
+    """Return the bytes of a value in JSON."""
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 async def test_g41_a_list_has_the_newest_five_hundred(world: World, alice: Person) -> None:
-    """Of a larger library the newest are listed; the pages have the rest."""
+    """A larger library is cut to the newest rows; the pages have the rest."""
     filled = await library.fill(world, "alice", LONGEST_LIST + 20, timing={"alignedWords": [], "waveformData": [0.5]})
     diaries = await alice.query("diaries:listDiaries")
     songs = await alice.query("music:listPlaylistMusic")
@@ -34,7 +34,7 @@ async def test_g41_a_list_has_the_newest_five_hundred(world: World, alice: Perso
 
 
 async def test_g41_timed_words_are_in_what_is_opened(world: World, alice: Person) -> None:
-    """The list of entries has none, the playlist has them without the waveform; one song and one entry have all."""
+    """The entries' list has none, the playlist has them without waveform; a single song or entry has all."""
     [song] = await library.fill(world, "alice", 1)
     [diary] = await alice.query("diaries:listDiaries")
     assert diary["primaryMusic"]["_id"] == song.music_id
@@ -48,7 +48,7 @@ async def test_g41_timed_words_are_in_what_is_opened(world: World, alice: Person
 
 @pytest.mark.parametrize("text", ["x" * 50_000, "\N{EARTH GLOBE EUROPE-AFRICA}" * 50_000, CONTROL * 50_000])
 async def test_g41_a_list_of_entries_has_at_most_four_mebibytes(world: World, alice: Person, text: str) -> None:
-    """Counted as they are written in JSON; what is listed are the newest, and nearly as many as fit."""
+    """Bytes are counted in JSON; the newest entries are listed, nearly as many as fit."""
     filled = await library.fill(world, "alice", 100)
     await world.db.pool.execute("update diaries set content = $1", text)
     listed = await alice.query("diaries:listDiaries")
@@ -57,7 +57,7 @@ async def test_g41_a_list_of_entries_has_at_most_four_mebibytes(world: World, al
 
 
 async def test_g41_the_playlist_cuts_entries_and_has_at_most_four_mebibytes(world: World, alice: Person) -> None:
-    """Songs go before timed words: these go to the newest, as far as there is room."""
+    """Songs take precedence over timed words, which the newest songs get while there is room."""
     filled = await library.fill(world, "alice", 300)
     await world.db.pool.execute("update diaries set content = $1", "y" * 50_000)
     listed = await alice.query("music:listPlaylistMusic")

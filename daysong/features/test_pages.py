@@ -1,4 +1,4 @@
-"""Long lists: their pages give every row once and cost the same at every place; a whole list is one statement."""
+"""Pages of long lists have every row once and cost the same everywhere; a whole list is one statement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from daysong.features.diaries import functions as diaries
 from daysong.features.diaries import store
 from daysong.features.music import playback
-from daysong.features.pages import NEWEST, OLDEST, InvalidCursor, Place, place_of
+from daysong.features.pages import NEWEST, OLDEST, InvalidCursor, Position, position_of
 from daysong.kernel.functions.context import Caller, QueryContext
 from daysong.kernel.functions.declarations import Handler, NoArgs
 from daysong.kernel.ids import DiaryId, MusicId
@@ -25,7 +25,7 @@ MANY = 10_000
 
 
 async def pages(person: Person, path: str, **args: Any) -> list[list[Any]]:
-    """All pages of a list."""
+    """Return all pages of a list."""
     found = [await person.query(path, **args)]
     while cursor := found[-1]["nextCursor"]:
         found.append(await person.query(path, **(args | {"cursor": cursor})))
@@ -33,7 +33,7 @@ async def pages(person: Person, path: str, **args: Any) -> list[list[Any]]:
 
 
 def without_timing(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of a list as it stands on a page."""
+    """Return a list's row as a page has it."""
     song = {key: value for key, value in row.items() if key != "lyricWithTime"}
     return song | ({"primaryMusic": without_timing(song["primaryMusic"])} if "primaryMusic" in song else {})
 
@@ -43,7 +43,7 @@ def without_timing(row: dict[str, Any]) -> dict[str, Any]:
 async def test_the_pages_of_a_list_are_the_list(
     world: World, alice: Person, bob: Person, path: str, limit: int
 ) -> None:
-    """In its order, every row once, none of anybody else's; only the timing of the words is left out."""
+    """Pages have the order of the list, each row once, none of another user; only timed words are left out."""
     await library.fill(world, "alice", 5)
     await library.fill(world, "bob", 2)
     found = await pages(alice, path, limit=limit)
@@ -54,7 +54,7 @@ async def test_the_pages_of_a_list_are_the_list(
 
 @pytest.mark.parametrize("path", LISTS)
 async def test_a_page_has_twenty_rows_unless_told_otherwise(world: World, alice: Person, path: str) -> None:
-    """And never more than a hundred."""
+    """A page has at most a hundred rows."""
     await library.fill(world, "alice", 102)
     assert [len(page) for page in await pages(alice, path)] == [20, 20, 20, 20, 20, 2]
     assert [len(page) for page in await pages(alice, path, limit=100)] == [100, 2]
@@ -64,7 +64,7 @@ async def test_a_page_has_twenty_rows_unless_told_otherwise(world: World, alice:
 
 
 async def test_entries_of_one_moment_are_not_lost_between_pages(world: World, alice: Person) -> None:
-    """Where the time cannot tell rows apart, their ids do."""
+    """Rows of the same time are ordered by id."""
     written = {(await alice.mutation("diaries:createDiary", content=f"Note {n}"))["_id"] for n in range(7)}
     found = await pages(alice, "diaries:pageDiaries", limit=2)
     assert {row["_id"] for page in found for row in page} == written
@@ -72,8 +72,8 @@ async def test_entries_of_one_moment_are_not_lost_between_pages(world: World, al
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_what_is_written_meanwhile_moves_nothing(world: World, alice: Person, path: str) -> None:
-    """The next page goes on where the last one ended, whatever came or went before it."""
+async def test_concurrent_writes_do_not_move_pages(world: World, alice: Person, path: str) -> None:
+    """The next page continues after the last row, despite inserts and deletes before it."""
     await library.fill(world, "alice", 4)
     first = await alice.query(path, limit=2)
     await alice.mutation("diaries:createDiary", content="New at the top")
@@ -86,8 +86,8 @@ async def test_what_is_written_meanwhile_moves_nothing(world: World, alice: Pers
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_nobody_has_an_empty_page(nobody: Person, path: str) -> None:
-    """Without an account there is nothing to list."""
+async def test_an_anonymous_caller_has_an_empty_page(nobody: Person, path: str) -> None:
+    """An anonymous caller gets an empty page."""
     assert await nobody.query(path) == {"page": [], "nextCursor": None}
 
 
@@ -107,30 +107,30 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("cursor", MALFORMED, ids=repr)
-def test_what_is_no_cursor_is_refused(cursor: str) -> None:
-    """Only what a page of the same list has handed out, to the letter."""
+def test_an_invalid_cursor_is_refused(cursor: str) -> None:
+    """Only an unmodified cursor of the same list is accepted."""
     with pytest.raises(InvalidCursor):
-        place_of(cursor, DiaryId)
+        position_of(cursor, DiaryId)
 
 
 @pytest.mark.parametrize("path", LISTS)
 async def test_f60_a_malformed_cursor_is_a_clear_error(alice: Person, path: str) -> None:
-    """It does not begin again from the top, as if nothing were wrong."""
+    """An invalid cursor does not return the first page."""
     with pytest.raises(FunctionError) as refused:
         await alice.query(path, cursor=encoded(f"5:user_{'0' * 26}"))
     assert refused.value.code == "invalid_cursor"
 
 
 @pytest.mark.parametrize("microseconds", [-1, 0, 1, 999_999, 86_400_000_001])
-def test_a_cursor_keeps_its_place_to_the_microsecond(microseconds: int) -> None:
-    """What PostgreSQL knows of a time, no less."""
-    place = Place(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds), str(A_DIARY))
-    assert place_of(place.cursor(), DiaryId) == place
+def test_a_cursor_keeps_its_position_to_the_microsecond(microseconds: int) -> None:
+    """A cursor has PostgreSQL's precision."""
+    place = Position(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds), str(A_DIARY))
+    assert position_of(place.cursor(), DiaryId) == place
 
 
 @pytest.fixture
 async def crowd(world: World, alice: Person, bob: Person) -> World:
-    """Alice has 10,000 songs, Bob a few, and many others have an account."""
+    """A world in which Alice has 10,000 songs, Bob a few, and many others have accounts."""
     await library.fill(world, "alice", MANY, timing={})
     await library.fill(world, "bob", 20)
     await library.crowd(world, 2_000)
@@ -138,7 +138,7 @@ async def crowd(world: World, alice: Person, bob: Person) -> World:
 
 
 async def test_f60_pages_of_a_large_library_cost_the_same_at_every_place(crowd: World, alice: Person) -> None:
-    """Index scans alone, no sorting, no row read in vain: at the top, in the middle, for a small library."""
+    """Only index scans, without sorting or discarded rows, for the first page, the middle and a small library."""
     middle = (crowd.clock.now() - timedelta(hours=MANY // 2)).isoformat()
     for sql in (store.PAGE.sql, playback.PAGE.sql):
         for generic in (False, True):
@@ -156,7 +156,7 @@ async def test_f60_pages_of_a_large_library_cost_the_same_at_every_place(crowd: 
 
 
 def assert_cheap(root: dict[str, Any], rows: int) -> None:
-    """Each row of the page is found once by an index, and so is its companion; nothing else is touched."""
+    """Assert that each row and its joined row are read once by an index, and nothing else."""
     assert root["Actual Rows"] == rows
     for node in library.nodes(root):
         assert "Sort" not in node["Node Type"], node["Node Type"]
@@ -164,7 +164,7 @@ def assert_cheap(root: dict[str, Any], rows: int) -> None:
             assert node["Node Type"] in {"Index Scan", "Index Only Scan"}, node
             assert node["Actual Rows"] * node["Actual Loops"] <= rows
             assert node.get("Rows Removed by Filter", 0) == 0
-    # An index descent is a few blocks, and each row lies in one; far from 10,000 rows' worth.
+    # An index descent reads a few blocks, and each row one; far below 10,000 rows.
     assert root["Shared Hit Blocks"] + root["Shared Read Blocks"] <= 12 * rows
 
 
@@ -174,7 +174,7 @@ def assert_cheap(root: dict[str, Any], rows: int) -> None:
     ids=["listDiaries", "listPlaylistMusic"],
 )
 async def test_f60_a_whole_list_is_one_statement(world: World, alice: Person, handler: Handler, columns: str) -> None:
-    """Whether there are three songs or a hundred: counted where the statements leave for PostgreSQL."""
+    """The number of statements does not depend on the number of songs."""
     for size in (3, 100):
         await world.db.empty()
         await alice.mutation("users:ensureCurrentUser")

@@ -1,4 +1,4 @@
-"""Pages as the clients' usePaginatedQuery asks for them: bounded, without gaps, and alive."""
+"""Pages for the clients' usePaginatedQuery: bounded, without gaps, and live."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATHS = ("diaries:pageDiaries", "music:pagePlaylist")
 
 @pytest.fixture
 async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
-    """The whole app, served on a port."""
+    """Serve the whole app on a port."""
     async with World(database_url, data_dir, NOW, port=free_port()) as whole:
         yield whole
 
@@ -32,7 +32,7 @@ def ids(page: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_g44_every_paged_query_takes_pagination_options(world: World, alice: Person, path: str) -> None:
-    """From null to the end, with what the clients send along; every row once, in the order of the other pages."""
+    """All pages, with the options that clients send, have every row once and in the order of the other pages."""
     await library.fill(world, "alice", 5)
     expected = ids(await alice.query(path, limit=100, cursor=None))
     found: list[str] = []
@@ -52,7 +52,7 @@ async def test_g44_every_paged_query_takes_pagination_options(world: World, alic
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_g44_pages_are_bounded_whatever_is_asked(world: World, alice: Person, path: str) -> None:
-    """In rows by 100 and by maximumRowsRead; in bytes by 4 MiB and by maximumBytesRead, but never below one row."""
+    """At most 100 rows or maximumRowsRead, and 4 MiB or maximumBytesRead, but at least one row."""
     await library.fill(world, "alice", 120, timing={})
     assert len((await alice.query(path, paginationOpts={"numItems": 10**6, "cursor": None}))["page"]) == 100
     for more, rows in (({"maximumRowsRead": 3}, 3), ({"maximumBytesRead": 1}, 1)):
@@ -66,13 +66,13 @@ async def test_g44_pages_are_bounded_whatever_is_asked(world: World, alice: Pers
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_g44_nobody_has_an_empty_page(nobody: Person, path: str) -> None:
+async def test_g44_an_anonymous_caller_has_an_empty_page(nobody: Person, path: str) -> None:
     page = await nobody.query(path, paginationOpts={"numItems": 2, "cursor": None})
     assert page == {"page": [], "isDone": True, "continueCursor": END}
 
 
-async def test_g44_what_is_no_cursor_makes_the_client_start_over(alice: Person) -> None:
-    """usePaginatedQuery looks for these fields."""
+async def test_g44_an_invalid_cursor_makes_the_client_start_over(alice: Person) -> None:
+    """usePaginatedQuery starts over on these fields."""
     for opts in ({"cursor": "nonsense"}, {"cursor": None, "endCursor": "nonsense"}):
         with pytest.raises(FunctionError) as refused:
             await alice.query("diaries:pageDiaries", paginationOpts={"numItems": 2, **opts})
@@ -88,7 +88,7 @@ async def test_g44_what_is_no_cursor_makes_the_client_start_over(alice: Person) 
 
 
 def update(message: Message) -> dict[str, Any]:
-    """The only modification of a Transition."""
+    """Return the only modification of a Transition."""
     [change] = message["modifications"]
     return dict(change)
 
@@ -96,7 +96,7 @@ def update(message: Message) -> dict[str, Any]:
 async def subscribed(
     socket: SyncSocket, person: Person, opts: dict[str, Any], journal: str | None = None
 ) -> dict[str, Any]:
-    """Subscribe to a page; its first result."""
+    """Subscribe to a page, and return its first result."""
     await socket.authenticate(0, person.headers["Authorization"].removeprefix("Bearer "))
     add = {"type": "Add", "queryId": 0, "udfPath": "diaries:pageDiaries", "args": [{"paginationOpts": opts}]}
     change = {"baseVersion": 0, "newVersion": 1, "modifications": [add | {"journal": journal}]}
@@ -105,7 +105,7 @@ async def subscribed(
 
 
 async def test_g44_a_live_page_keeps_its_end(world: World, alice: Person) -> None:
-    """What is written on top makes it longer; what is deleted makes it shorter; over a new connection, too."""
+    """Inserts make the page longer and deletes shorter, also after a reconnect."""
     written = [await alice.mutation("diaries:createDiary", content=str(number)) for number in range(5)]
     async with SyncSocket(world.origin) as socket:
         first = await subscribed(socket, alice, {"numItems": 2, "cursor": None})
@@ -114,7 +114,7 @@ async def test_g44_a_live_page_keeps_its_end(world: World, alice: Person) -> Non
         longer = update(await socket.receive())
         assert [row["content"] for row in longer["value"]["page"]] == ["5", "4", "3"]
         assert longer["value"]["continueCursor"] == first["value"]["continueCursor"]
-        # The end stays where it was, although its row is gone.
+        # The end does not move, although its row is deleted.
         await alice.mutation("diaries:deleteDiary", diaryId=written[3]["_id"])
         shorter = update(await socket.receive())
         assert [row["content"] for row in shorter["value"]["page"]] == ["5", "4"]
@@ -129,7 +129,7 @@ async def test_g44_a_live_page_keeps_its_end(world: World, alice: Person) -> Non
 
 
 async def test_g44_a_live_page_that_grows_is_to_be_split(world: World, alice: Person) -> None:
-    """The client is told where, and both halves together are the page; one that is far too long shows its beginning."""
+    """The page has a split cursor, and both halves are the page; one that is too long shows its first rows."""
     async with SyncSocket(world.origin) as socket:
         await subscribed(socket, alice, {"numItems": 2, "cursor": None})
         await library.fill(world, "alice", 5, timing={})
@@ -157,7 +157,7 @@ async def test_g44_a_live_page_that_grows_is_to_be_split(world: World, alice: Pe
 async def test_g44_another_person_on_the_same_socket_has_pages_of_their_own(
     world: World, alice: Person, bob: Person
 ) -> None:
-    """Where Alice's page ended says nothing about Bob's."""
+    """The end of Alice's page does not affect Bob's."""
     for number in range(3):
         await alice.mutation("diaries:createDiary", content=f"Alice {number}")
         await bob.mutation("diaries:createDiary", content=f"Bob {number}")

@@ -1,4 +1,4 @@
-"""What people choose for themselves."""
+"""The settings of a user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULTS = {"timezone": "UTC", "language": "en", "showNameOnShares": True}
 async def test_g45_settings_have_defaults_and_are_changed_one_by_one(
     alice: Person, bob: Person, nobody: Person
 ) -> None:
-    """What is left out stays as it was; another's settings are another's."""
+    """Settings that are left out are kept, and other users' settings are not changed."""
     assert await alice.query("users:getSettings") == DEFAULTS
     changed = await alice.mutation("users:updateSettings", timezone="America/New_York", showNameOnShares=False)
     assert changed == {"timezone": "America/New_York", "language": "en", "showNameOnShares": False}
@@ -39,10 +39,10 @@ async def test_g45_settings_have_defaults_and_are_changed_one_by_one(
         ({"language": ""}, "invalid_language", "Invalid language"),
     ],
 )
-async def test_g45_what_is_no_zone_or_language_changes_nothing(
+async def test_g45_an_invalid_zone_or_language_changes_nothing(
     alice: Person, args: dict[str, Any], code: str, message: str
 ) -> None:
-    """Nor does what was sent along."""
+    """An invalid value is refused, and the values sent with it are not stored."""
     with pytest.raises(FunctionError, match=message) as refused:
         await alice.mutation("users:updateSettings", **{"showNameOnShares": False} | args)
     assert refused.value.code == code

@@ -1,4 +1,4 @@
-"""What a query declares to read is what it reads: for changes to these tables, and no others, it is run anew."""
+"""Each query reads exactly the tables it declares: changes to these re-run it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCANS = """
 
 
 async def something_of_everything(world: World, alice: Person) -> dict[str, Any]:
-    """Give alice a row wherever a query might look, and the arguments that lead there, by name."""
+    """Insert rows of alice in every table that queries read, and return the arguments that find them, by name."""
     song = await alice.song()
     link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
     await world.person("bob")
@@ -44,7 +44,7 @@ async def test_a_query_reads_what_it_declares(world: World, alice: Person, funct
     assert read == set(function.reads)
 
 
-async def test_every_table_that_a_query_reads_or_that_belongs_to_somebody_tells_of_changes(world: World) -> None:
+async def test_every_owned_table_and_every_table_of_a_query_notifies_changes(world: World) -> None:
     rows = await world.app.runtime.database.pool.fetch(
         """select relname as name,
                   exists (select from pg_attribute where attrelid = c.oid and attname = 'user_id') as is_owned,

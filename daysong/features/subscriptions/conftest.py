@@ -1,4 +1,4 @@
-"""What the tests of this room share."""
+"""Fixtures of the tests of subscriptions."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import pytest
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for a file's tests, so that the sandbox's keys, which take their time, are made once."""
+    """Return one folder for all tests of a file, so that the sandbox's keys are generated once."""
     return tmp_path_factory.mktemp("world")

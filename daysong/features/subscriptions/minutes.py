@@ -1,8 +1,8 @@
-"""The ledger of talk: reserve what a call may take, settle what it took, and say how much is left.
+"""The ledger of call minutes: reservations, settlements, and the quota that is left.
 
-Seconds are counted in the period in which they were reserved. `reserve` and `settle` are part of a transaction that
-holds the account's lock, so that two calls at once do not both get the last minutes. Free minutes are shared by the
-accounts of a mailbox, so `reserve` holds its lock as well, and `mailbox_minutes` has them by mailbox.
+Seconds count in the period in which they were reserved. `reserve` and `settle` are part of a transaction that holds the
+account's lock, so that two concurrent calls do not both get the last minutes. Free minutes are shared by the accounts
+of a mailbox: `mailbox_minutes` has them by mailbox, and `reserve` takes the mailbox's lock too.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import CallMinutesId
 
-# Seconds; a call that could not last this long is not begun.
+# Seconds; a call with less than this left is refused.
 LEAST_TALK = 60
-# VAPI ends every call after half a day.
+# Seconds; VAPI ends every call after 12 hours.
 MOST_TALK = 43_200
 
 READS = ("call_minutes", "mailbox_minutes")
 
 
 def talk_columns(since: str) -> str:
-    """What to select of `subscriptions s` beside its `status_columns`; `since` stands for `now - LONGEST_PERIOD`."""
+    """Return the columns to select besides `status_columns`; `since` is the parameter with `now - LONGEST_PERIOD`."""
     own = ", ".join(
         f"""array(select m.{column} from call_minutes m
                   where m.user_id = s.user_id and m.reserved_at > {since} order by m.id) as {name}"""  # noqa: S608
@@ -43,7 +43,7 @@ def talk_columns(since: str) -> str:
 
 
 def in_minutes(seconds: int) -> float:
-    """Seconds as minutes, to the hundredth."""
+    """Convert seconds to minutes, rounded to hundredths."""
     return round(seconds / 60, 2)
 
 
@@ -51,16 +51,16 @@ TALK_SQL = f"select {status_columns('$2')}, {talk_columns('$2')} from subscripti
 
 
 def talk_quota_of_row(row: asyncpg.Record, minutes: Mapping[Tier, int], now: datetime) -> TalkQuota:
-    """What is talked and left, of a row with `status_columns` and `talk_columns`."""
+    """Return the talk quota of a row with `status_columns` and `talk_columns`."""
     talks = zip(row["talked_at"], row["talked_for"], strict=True)
     return talk_quota(quota_state_of(row), talks, minutes, now, shared=row["talk_shared"])
 
 
 async def talk_quota_of(db: Reader, user_id: str, minutes: Mapping[Tier, int], now: datetime) -> TalkQuota:
-    """What the user has talked and has left, now."""
+    """Return the seconds of talk the user has used and left."""
     row = await db.fetchrow(TALK_SQL, user_id, now - LONGEST_PERIOD)
     if row is None:
-        raise DaysongError("an account without a plan")
+        raise DaysongError("the account has no subscription")
     return talk_quota_of_row(row, minutes, now)
 
 
@@ -74,8 +74,9 @@ async def reserve(
     call_job_id: str | None = None,
     vapi_call_id: str | None = None,
 ) -> int | None:
-    """Reserve up to `longest` seconds for a call, named by one of the ids; the seconds, None when less than a minute
-    is left. A call that has a reservation keeps it.
+    """Reserve and return up to `longest` seconds for a call with one of the ids; None with less than a minute left.
+
+    A call that has a reservation keeps it.
     """
     held = await db.fetchval(
         """select seconds from call_minutes
@@ -93,7 +94,7 @@ async def reserve(
     if seconds < LEAST_TALK:
         return None
     key = "vapi_call_id" if call_job_id is None else "call_job_id"
-    # An order that was refused is settled, and may be given again.
+    # A refused order is settled, and may be placed again.
     minutes_id = await db.fetchval(
         f"""insert into call_minutes (id, user_id, call_job_id, vapi_call_id, reserved_at, seconds)
             values ($1, $2, $3, $4, $5, $6)
@@ -124,7 +125,7 @@ async def settle(
     vapi_call_id: str | None = None,
     reported: bool = False,
 ) -> None:
-    """Count what a call took; with None, what was reserved for it. Its report counts once, and before anything else."""
+    """Settle a call with the seconds it took, or with those reserved. The first report is final."""
     counted = None if seconds is None else min(math.ceil(max(seconds, 0.0)), MOST_TALK)
     await db.execute(
         """with settled as (

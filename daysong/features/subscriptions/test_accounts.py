@@ -1,4 +1,4 @@
-"""Accounts: made once however they come about, shown in a profile, and never a way to a second quota."""
+"""Accounts are created once, shown in the profile, and never give a second quota."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ FREE = 5
 
 
 async def left(person: Person) -> float:
-    """How many songs somebody has left."""
+    """Return the songs a user has left."""
     remaining: float = (await person.query("users:getUserProfile"))["subscription"]["remainingQuota"]
     return remaining
 
 
 async def use(person: Person, songs: int) -> None:
-    """Have songs made."""
+    """Make songs."""
     for number in range(songs):
         started = await person.action("music:startDiaryMusicGeneration", content=f"Rain, day {number}")
         assert started["success"], started
 
 
 async def sign_up(world: World, sub: str, email: str | None, name: str = "Somebody") -> Person:
-    """Somebody signs in at Clerk; no account here yet."""
+    """Sign a user in at Clerk, without an account here."""
     token = (await world.steer("clerk", "sign-in", sub=sub, email=email, name=name, ttl=86_400 * 365))["jwt"]
     return Person(world, {"Authorization": f"Bearer {token}"})
 
 
 async def leave(world: World, person: Person) -> None:
-    """Somebody deletes their account, and everything that follows happens."""
+    """Delete a user's account and run the erasure."""
     await person.mutation("users:deleteAccount")
     await world.settle()
     assert await world.db.pool.fetchval("select count(*) from users where deleted_at is not null") == 0
 
 
 async def test_the_profile_shows_the_person_and_their_plan(world: World, alice: Person) -> None:
-    """In one statement, with the numbers everybody else has."""
+    """The profile is read in one statement and agrees with the other functions."""
     await use(alice, 2)
     profile = await alice.query("users:getUserProfile")
     subscription = profile["subscription"]
@@ -70,15 +70,15 @@ async def test_the_profile_shows_the_person_and_their_plan(world: World, alice: 
     assert subscription["periodEnd"] - subscription["periodStart"] == timedelta(days=30) / timedelta(milliseconds=1)
 
 
-async def test_nobody_and_strangers_have_no_profile(world: World, nobody: Person) -> None:
-    """Neither without a token nor without an account."""
+async def test_anonymous_callers_and_strangers_have_no_profile(world: World, nobody: Person) -> None:
+    """The profile is null without a token and without an account."""
     assert await nobody.query("users:getUserProfile") is None
     stranger = await sign_up(world, "user_stranger", "stranger@example.test")
     assert await stranger.query("users:getUserProfile") is None
 
 
-async def test_what_the_token_says_is_kept_up_to_date(world: World, alice: Person) -> None:
-    """A changed name and address; what a token leaves out stays."""
+async def test_an_account_is_updated_from_the_token(world: World, alice: Person) -> None:
+    """A new name or e-mail is stored; what a token leaves out is kept."""
     world.clock.forward(timedelta(seconds=1))
     renamed = await sign_up(world, "user_alice", "new@example.test", "Alice Ames")
     await renamed.mutation("users:ensureCurrentUser")
@@ -90,7 +90,7 @@ async def test_what_the_token_says_is_kept_up_to_date(world: World, alice: Perso
 
 
 async def test_accounts_can_be_made_and_found_by_others(world: World) -> None:
-    """The internal functions: create or update, find by our id and by Clerk's."""
+    """The internal functions create or update an account, and find it by user id and Clerk id."""
     call = world.app.call
     made = await call(
         "users:createUser", {"clerkId": "user_x", "email": "x@example.test", "tags": ["vip"]}, caller=SYSTEM
@@ -112,19 +112,19 @@ async def test_accounts_can_be_made_and_found_by_others(world: World) -> None:
 
 
 async def test_f01_first_calls_at_the_same_moment_make_one_account(world: World) -> None:
-    """However many devices start at once."""
+    """Many devices make their first call at once."""
     person = await sign_up(world, "user_dora", "dora@example.test")
     made = await asyncio.gather(*(person.mutation("users:ensureCurrentUser") for _ in range(12)))
     assert len({one["userId"] for one in made}) == 1
     assert await world.db.pool.fetchval("select count(*) from subscriptions") == 1
 
 
-# Fields by which a caller could say who they, or somebody else, are.
+# Names of fields that could carry an identity.
 IDENTITIES = ("userId", "clerkId", "email", "subject", "ownerId", "appUserId", "tokenIdentifier", "identity")
 
 
-async def test_f07_nobody_can_say_in_whose_name_they_call(world: World, alice: Person, bob: Person) -> None:
-    """No public function takes an identity, and one that is sent along is refused: another's quota stays untouched."""
+async def test_f07_no_caller_can_choose_an_identity(world: World, alice: Person, bob: Person) -> None:
+    """No public function takes an identity, and an extra field with one is refused."""
     bobs = (await bob.query("users:getUserProfile"))["user"]["_id"]
     for function in public_functions():
         for field in IDENTITIES:
@@ -142,7 +142,7 @@ def _fields(function: Any) -> Any:
 
 
 async def test_f07_usage_is_the_callers_and_needs_one(world: World, alice: Person, bob: Person, nobody: Person) -> None:
-    """Anonymous calls take nothing; Alice's take hers."""
+    """Anonymous calls are not charged; Alice's calls charge hers."""
     for path in ("music:startDiaryMusicGeneration", "usage:recordCurrentUserMusicGeneration"):
         function = next((one for one in public_functions() if one.identifier == path), None)
         if function is None:
@@ -163,7 +163,7 @@ async def test_f07_usage_is_the_callers_and_needs_one(world: World, alice: Perso
 async def test_f05_deleting_the_account_gives_no_second_quota(
     world: World, alice: Person, sub: str, email: str
 ) -> None:
-    """Whoever comes back in the same period goes on with what they had used, until the period ends."""
+    """The next account of the same person in the same period inherits the usage until the period ends."""
     await use(alice, 4)
     before = (await alice.query("users:getUserProfile"))["subscription"]
     world.clock.forward(timedelta(days=2))
@@ -181,8 +181,8 @@ async def test_f05_deleting_the_account_gives_no_second_quota(
     assert await left(back) == FREE
 
 
-async def test_f05_again_and_again(world: World) -> None:
-    """The usage goes from account to account, whether it was made by a token or by Clerk's webhook."""
+async def test_f05_usage_is_inherited_by_each_next_account(world: World) -> None:
+    """Each next account inherits the usage, whether a token or Clerk's webhook creates it."""
     await world.steer("clerk", "webhooks", automatic=True)
     for turn in range(3):
         person = await sign_up(world, f"user_{turn}", "again@example.test")
@@ -200,8 +200,8 @@ async def test_f05_again_and_again(world: World) -> None:
     assert await left(last) == 0
 
 
-async def test_f05_an_address_that_is_told_later_counts_as_well(world: World, alice: Person) -> None:
-    """The new account was made without one; with it comes what was used."""
+async def test_f05_an_email_that_arrives_later_counts(world: World, alice: Person) -> None:
+    """An account created without an e-mail inherits the usage when the e-mail arrives."""
     await use(alice, 3)
     await leave(world, alice)
     back = await sign_up(world, "user_new", None)
@@ -216,7 +216,7 @@ async def test_f05_an_address_that_is_told_later_counts_as_well(world: World, al
 
 
 async def test_f05_a_song_that_was_stopped_counts(world: World, alice: Person) -> None:
-    """It may have been ordered, and paid for, already."""
+    """Suno may already have been paid for it."""
     await alice.action("music:startDiaryMusicGeneration", content="Rain")
     await leave(world, alice)
     back = await sign_up(world, "user_new", "alice@example.test")
@@ -224,8 +224,8 @@ async def test_f05_a_song_that_was_stopped_counts(world: World, alice: Person) -
     assert await left(back) == FREE - 1
 
 
-async def test_f05_when_the_period_is_over_nothing_is_left_of_it(world: World, alice: Person) -> None:
-    """A new account in a new period is like any other."""
+async def test_f05_usage_of_an_ended_period_is_not_inherited(world: World, alice: Person) -> None:
+    """An account created in a new period inherits nothing."""
     await use(alice, 5)
     await leave(world, alice)
     world.clock.forward(timedelta(days=31))
@@ -235,7 +235,7 @@ async def test_f05_when_the_period_is_over_nothing_is_left_of_it(world: World, a
 
 
 async def test_f05_another_persons_quota_is_their_own(world: World, alice: Person) -> None:
-    """Only who has the same address or the same Clerk id goes on with the usage."""
+    """Only the same e-mail or Clerk id inherits the usage."""
     await use(alice, 5)
     await leave(world, alice)
     other = await sign_up(world, "user_other", "other@example.test")
@@ -244,7 +244,7 @@ async def test_f05_another_persons_quota_is_their_own(world: World, alice: Perso
 
 
 async def test_f05_a_token_of_the_deleted_account_makes_no_new_one(world: World, alice: Person) -> None:
-    """It holds for a while after everything is erased; a token made later, if Clerk still knows the person, does."""
+    """A token outlives the erasure; only one issued after the deletion creates an account."""
     await leave(world, alice)
     with pytest.raises(FunctionError) as refused:
         await alice.mutation("users:ensureCurrentUser")
@@ -256,8 +256,8 @@ async def test_f05_a_token_of_the_deleted_account_makes_no_new_one(world: World,
     assert await left(back) == FREE
 
 
-async def test_a_tombstone_names_nobody(world: World, alice: Person) -> None:
-    """Hashes by a key that is not in the database: without it, no address can be tried against them."""
+async def test_a_tombstone_has_no_personal_data(world: World, alice: Person) -> None:
+    """A tombstone has keyed hashes, whose key is not in the database, so addresses cannot be tried against them."""
     await leave(world, alice)
     row = await world.db.pool.fetchrow("select * from tombstones")
     assert row is not None

@@ -1,4 +1,4 @@
-"""What the rooms `billing` and `usage` promise to whoever calls them."""
+"""The functions of `billing` and `usage`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 async def test_the_plans_are_those_that_are_sold(nobody: Person) -> None:
-    """To anybody who asks."""
+    """Anonymous callers get them too."""
     assert await nobody.query("billing:getPlans") == [
         {"tier": "free", "musicLimit": 5, "periodDays": 30, "price": 0},
         {"tier": "weekly", "musicLimit": 20, "periodDays": 7, "price": 3.99},
@@ -29,8 +29,8 @@ async def test_the_plans_are_those_that_are_sold(nobody: Person) -> None:
     ]
 
 
-async def test_nobody_has_nothing(world: World, nobody: Person, admin: Person) -> None:
-    """Anonymous callers, and people without an account."""
+async def test_an_anonymous_caller_has_no_quota(world: World, nobody: Person, admin: Person) -> None:
+    """Without a token or an account there is no subscription and no quota."""
     zero = {"canGenerate": False, "tier": "free", "currentUsage": 0, "limit": 0, "remainingQuota": 0}
     somebody = base64.b64encode(json.dumps({"subject": "user_x", "issuer": "https://x"}).encode()).decode()
     acting = Person(world, {"Authorization": f"Convex {ADMIN_KEY}:{somebody}"})
@@ -53,7 +53,7 @@ async def test_nobody_has_nothing(world: World, nobody: Person, admin: Person) -
 
 
 async def test_the_last_song_is_counted_and_the_next_refused(world: World, alice: Person, admin: Person) -> None:
-    """With what is left, by either way; and a second subscription is never opened."""
+    """The public and the internal function return the quota; a second subscription is never created."""
     user_id = await world.db.pool.fetchval("select id from users")
     await use(alice, 4)
     said = await admin.mutation("usage:recordMusicGeneration", userId=user_id)
@@ -65,8 +65,8 @@ async def test_the_last_song_is_counted_and_the_next_refused(world: World, alice
     assert (await alice.query("usage:canCurrentUserGenerateMusic"))["canGenerate"] is False
 
 
-async def test_a_song_in_the_making_is_not_given_back_by_the_way(world: World, alice: Person, admin: Person) -> None:
-    """What a generation holds is given back when that fails, and only then."""
+async def test_the_charge_of_a_song_in_progress_is_not_refunded(world: World, alice: Person, admin: Person) -> None:
+    """The charge of a song in progress is refunded only when the song fails."""
     await alice.action("music:startDiaryMusicGeneration", content="Rain")
     user_id = await world.db.pool.fetchval("select id from users")
     assert not (await admin.mutation("usage:decrementMusicGeneration", userId=user_id))["success"]
@@ -76,10 +76,10 @@ async def test_a_song_in_the_making_is_not_given_back_by_the_way(world: World, a
 @pytest.mark.parametrize(
     "faults", [{"status": 500}, {"hang": True}, {"drop": True}, {"answer": "garbage"}, {"status": 401}]
 )
-async def test_revenuecat_being_down_keeps_nobody_from_a_song(
+async def test_a_song_can_be_made_while_revenuecat_is_down(
     world: World, alice: Person, monkeypatch: pytest.MonkeyPatch, faults: dict[str, Any]
 ) -> None:
-    """Neither by an error nor by silence."""
+    """Neither an error nor a timeout of RevenueCat stops a song."""
     monkeypatch.setattr(revenuecat_billing, "TIMEOUT", 0.2)
     await world.fault("revenuecat", **faults)
     checked = await alice.action("usage:checkUsageWithReconciliation")
@@ -88,10 +88,10 @@ async def test_revenuecat_being_down_keeps_nobody_from_a_song(
 
 
 @pytest.mark.parametrize("unanswered", ["user_alice", "user_bob"])
-async def test_a_transfer_about_which_half_is_answered_is_whole(
+async def test_a_transfer_with_one_answer_is_applied_to_both_sides(
     world: World, alice: Person, bob: Person, unanswered: str
 ) -> None:
-    """Nobody has it twice, and nobody has lost it."""
+    """Exactly one side has the subscription."""
     await world.buys("purchase", "user_alice", productId="eveokee_premium_monthly")
     await world.settle()
     world.clock.forward(timedelta(hours=1))
@@ -107,7 +107,7 @@ async def test_a_transfer_about_which_half_is_answered_is_whole(
 
 
 async def test_revenuecat_is_asked_once_in_a_quarter_of_an_hour(world: World, alice: Person) -> None:
-    """And not while what is known is fresh."""
+    """A fresh answer is not requested again."""
     await alice.action("usage:checkUsageWithReconciliation")
     first = len(await world.asked("revenuecat"))
     world.clock.forward(timedelta(minutes=15))

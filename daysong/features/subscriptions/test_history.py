@@ -41,24 +41,24 @@ SOME = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCh
 
 
 def no_customers() -> Customers:
-    """Both people, of whom nothing is known."""
+    """Return both customers without history."""
     return Customers(dict.fromkeys(PEOPLE, EMPTY), {name: name for name in PEOPLE})
 
 
 def heard(customers: Customers, told: Iterable[dict[str, Any]]) -> Customers:
-    """The customers after these webhooks."""
+    """Return the customers after these webhooks."""
     for event in told:
         customers = add_event(customers, parse_event(json.dumps({"event": event}).encode()), POLICY)
     return customers
 
 
 def asked(customers: Customers, store: Store) -> Customers:
-    """The customers after RevenueCat was asked about everybody."""
+    """Return the customers after RevenueCat was asked about all of them."""
     return answered(customers, store.now, {name: store.answer(name) for name in PEOPLE})
 
 
 def lived(history: list[Step]) -> Store:
-    """What the store knows after that history; what was impossible did not happen."""
+    """Return the store after a history, without impossible steps."""
     store = Store(BEGIN)
     for step in history:
         store.happens(step)
@@ -66,7 +66,7 @@ def lived(history: list[Step]) -> Store:
 
 
 def assert_agree(customers: Customers, store: Store) -> None:
-    """At every moment from now on both say the same, for everybody."""
+    """Assert that both agree about each customer at every later moment."""
     moments = {store.now, store.now + 500 * DAY}
     for turn in store.turning_points():
         moments |= {turn - 1, turn, turn + 1}
@@ -79,8 +79,8 @@ def assert_agree(customers: Customers, store: Store) -> None:
 
 @MANY
 @given(histories(), st.randoms(use_true_random=False))
-def test_webhooks_in_any_order_and_any_number_tell_the_truth(history: list[Step], dice: random.Random) -> None:
-    """Delivered twice and shuffled, at any moment of the history."""
+def test_webhooks_in_any_order_and_any_number_agree_with_the_store(history: list[Step], dice: random.Random) -> None:
+    """Webhooks are delivered twice and shuffled, and compared at any moment of the history."""
     until = dice.randint(1, len(history))
     for end in {until, len(history)}:
         store = lived(history[:end])
@@ -91,8 +91,8 @@ def test_webhooks_in_any_order_and_any_number_tell_the_truth(history: list[Step]
 
 @SOME
 @given(histories())
-def test_asking_alone_reaches_the_truth_when_every_webhook_is_lost(history: list[Step]) -> None:
-    """Once at the end, or every now and then."""
+def test_answers_alone_agree_with_the_store_when_every_webhook_is_lost(history: list[Step]) -> None:
+    """RevenueCat is asked once at the end, or several times."""
     customers, store = no_customers(), Store(BEGIN)
     for step in history:
         if store.happens(step) and step.after % 3 == 0:
@@ -104,8 +104,8 @@ def test_asking_alone_reaches_the_truth_when_every_webhook_is_lost(history: list
 
 @SOME
 @given(histories(acts=ACTS), st.randoms(use_true_random=False))
-def test_answers_and_late_webhooks_together_tell_the_truth(history: list[Step], dice: random.Random) -> None:
-    """RevenueCat answers in the middle; of the webhooks from before some are lost and some late, and all are mixed."""
+def test_answers_and_late_webhooks_together_agree_with_the_store(history: list[Step], dice: random.Random) -> None:
+    """RevenueCat answers in the middle; some earlier webhooks are lost, some are late, and all are shuffled."""
     customers, store = no_customers(), Store(BEGIN)
     asked_after = dice.randrange(len(history))
     before = 0
@@ -122,7 +122,7 @@ def test_answers_and_late_webhooks_together_tell_the_truth(history: list[Step], 
 @SOME
 @given(histories(acts=ACTS), st.randoms(use_true_random=False))
 def test_an_older_answer_never_replaces_anything_newer(history: list[Step], dice: random.Random) -> None:
-    """Of several questions the one asked last counts, whichever is answered last; and what was told since stays."""
+    """The answer to the latest request counts, in whatever order answers arrive; later events are kept."""
     store, answers = Store(BEGIN), []
     for step in history:
         store.happens(step)
@@ -137,7 +137,7 @@ def test_an_older_answer_never_replaces_anything_newer(history: list[Step], dice
 
 
 def answered(customers: Customers, asked_at: int, answer: dict[str, list[dict[str, Any]]]) -> Customers:
-    """The customers after RevenueCat's answer about everybody."""
+    """Return the customers after RevenueCat's answers about all of them."""
     for name in PEOPLE:
         items = [subscription_v2(item, item["product_id"]) for item in answer[name]]
         customers = apply_answer(customers, name, Customer(tuple(items)), asked_at, POLICY)
@@ -147,7 +147,7 @@ def answered(customers: Customers, asked_at: int, answer: dict[str, list[dict[st
 @SOME
 @given(histories(), st.randoms(use_true_random=False))
 def test_the_result_is_one_and_the_same_whatever_the_order(history: list[Step], dice: random.Random) -> None:
-    """Not only who has which plan: everything that is kept."""
+    """The whole stored state is the same, not only the plan."""
     told = lived(history).told
     one = heard(no_customers(), told)
     shuffled = told * 2
@@ -157,8 +157,8 @@ def test_the_result_is_one_and_the_same_whatever_the_order(history: list[Step], 
 
 @SOME
 @given(histories(), st.randoms(use_true_random=False))
-def test_customers_who_turn_out_to_be_one_have_all_of_it(history: list[Step], dice: random.Random) -> None:
-    """Heard of partly as an unknown customer and partly as somebody: together it is the whole."""
+def test_merged_customers_have_all_entitlements(history: list[Step], dice: random.Random) -> None:
+    """Events about an unclaimed customer and about a user are merged."""
     store = lived([step for step in history if step.act != "transfer" and step.who == PEOPLE[0]] or history[:1])
     parts: list[list[dict[str, Any]]] = [[], []]
     for event in store.told:
@@ -170,13 +170,13 @@ def test_customers_who_turn_out_to_be_one_have_all_of_it(history: list[Step], di
 
 @pytest.mark.parametrize("answer", [None, Customer()])
 def test_f51_a_free_person_stays_free(answer: Customer | None) -> None:
-    """Nothing to find at RevenueCat is not an end of anything."""
+    """An empty or missing customer at RevenueCat ends nothing."""
     customers = apply_answer(no_customers(), PEOPLE[0], answer, BEGIN, POLICY)
     assert customers.states[PEOPLE[0]] == CustomerState(verified_at=BEGIN)
 
 
-def test_of_one_moment_the_end_comes_last() -> None:
-    """Bought, unpaid and expired in the same millisecond, whatever their ids and the order they come in."""
+def test_of_events_of_the_same_time_the_expiration_is_last() -> None:
+    """A purchase, a failed payment and an expiration of the same millisecond have a fixed order."""
     common = {
         "app_user_id": PEOPLE[0], "event_timestamp_ms": BEGIN, "purchased_at_ms": BEGIN, "store": "APP_STORE",
         "product_id": "eveokee_premium_monthly", "expiration_at_ms": BEGIN + 30 * DAY,
@@ -191,8 +191,8 @@ def test_of_one_moment_the_end_comes_last() -> None:
         assert tier_at(spans(lines), from_ms(BEGIN)) == "free"
 
 
-def test_of_two_subscriptions_to_one_product_the_newer_stays() -> None:
-    """When two customers turn out to be one, or one gets what was another's; of the same period, the former's."""
+def test_of_two_entitlements_to_one_product_the_later_period_stays() -> None:
+    """When two customers are merged the later period counts; of the same period, the first's."""
     name = "PRODUCTION/APP_STORE/product"
     old, new = (Entitlement(period, "product", "monthly", None) for period in (1, 2))
     same = Entitlement(2, "product", "yearly", None)
@@ -206,7 +206,7 @@ NOW = from_ms(ASKED)
 MONTHLY, YEARLY = "diary_premium_monthly", "diary_premium_yearly"
 RECORDED = Policy({MONTHLY: "monthly", YEARLY: "yearly", "rc_promo_premium": "monthly", "prod0000000001": "monthly"})
 
-# Who had nothing, or was thought to have a month, and how they stand after the answer.
+# The plan and status after each recorded answer, with no entitlement or a month before it.
 STANDINGS: dict[str, tuple[str, str]] = {
     "v1-subscriber-200-active": ("monthly", "active"),
     "v1-subscriber-200-billing-retry-no-access": ("free", "expired"),
@@ -231,7 +231,7 @@ SANDBOXED = ("v1-subscriber-200-sandbox", "v2-subscriptions-200-sandbox")
 
 
 def answer(name: str) -> Customer:
-    """A recorded answer."""
+    """Return a recorded answer."""
     found = json.loads((FIXTURES / f"{name}.json").read_bytes())
     if name.startswith("v1"):
         return customer_v1(found)
@@ -239,20 +239,20 @@ def answer(name: str) -> Customer:
 
 
 def after(customer: Customer | None, before: CustomerState = EMPTY, asked_at: int = ASKED) -> CustomerState:
-    """Somebody after an answer."""
+    """Return a customer's state after an answer."""
     return apply_answer(Customers({"one": before}, {}), "one", customer, asked_at, RECORDED).states["one"]
 
 
 def thought_to_have_a_month() -> CustomerState:
-    """Somebody whose end we have not heard of."""
+    """Return a customer with a month whose end was missed."""
     lines = {f"PRODUCTION/APP_STORE/{MONTHLY}": Entitlement(ASKED - 1000, MONTHLY, "monthly", NOW + timedelta(days=20))}
     return CustomerState(entitlements=lines)
 
 
 @pytest.mark.parametrize("before", [EMPTY, thought_to_have_a_month()], ids=["had nothing", "had a month"])
 @pytest.mark.parametrize("name", STANDINGS)
-def test_an_answer_is_right_whatever_we_thought(name: str, before: CustomerState) -> None:
-    """A lost purchase is found, and a lost end as well; asked again at once, nothing changes."""
+def test_an_answer_wins_over_the_state_before(name: str, before: CustomerState) -> None:
+    """A missed purchase and a missed end are found; the same answer again changes nothing."""
     found = after(answer(name), before)
     stands = summary(found.entitlements, NOW)
     assert (stands.tier, stands.status) == STANDINGS[name]
@@ -262,8 +262,8 @@ def test_an_answer_is_right_whatever_we_thought(name: str, before: CustomerState
 
 
 @pytest.mark.parametrize("name", SANDBOXED)
-def test_purchases_of_a_stores_sandbox_count_only_where_they_are_to(name: str) -> None:
-    """The answer may have them; and what was let in before is no longer good when it is not to be."""
+def test_sandbox_purchases_count_only_when_accepted(name: str) -> None:
+    """Sandbox purchases in an answer are ignored, and accepted ones stop counting when ACCEPT_SANDBOX is turned off."""
     assert summary(after(answer(name)).entitlements, NOW).tier == "free"
     one = Customers({"one": EMPTY}, {})
     policy = Policy({MONTHLY: "monthly", "prod0000000001": "monthly"}, accept_sandbox=True)
@@ -272,16 +272,16 @@ def test_purchases_of_a_stores_sandbox_count_only_where_they_are_to(name: str) -
     assert summary(after(answer(name), let_in).entitlements, NOW).tier == "free"
 
 
-def test_what_is_no_longer_spoken_of_has_ended_and_nothing_else() -> None:
-    """An empty answer ends it; an answer that knows of no such customer does not."""
+def test_what_an_answer_leaves_out_has_ended() -> None:
+    """An answer without the purchase ends it; an unknown customer does not."""
     assert summary(after(Customer(), thought_to_have_a_month()).entitlements, NOW).status == "expired"
     unknown = after(None, thought_to_have_a_month())
     assert unknown.entitlements == thought_to_have_a_month().entitlements
     assert unknown.verified_at == ASKED
 
 
-def test_access_without_a_known_end_is_good_until_we_ask_again() -> None:
-    """In a grace period of which the answer does not tell the end: never for ever."""
+def test_access_without_an_end_is_limited() -> None:
+    """A grace period without an end in the answer is limited."""
     item: dict[str, Any] = json.loads((FIXTURES / "v2-subscriptions-200-active.json").read_bytes())["items"][0]
     item |= {"status": "in_grace_period", "current_period_ends_at": ASKED - 1000}
     found = after(Customer((subscription_v2(item, MONTHLY),)))
@@ -290,7 +290,7 @@ def test_access_without_a_known_end_is_good_until_we_ask_again() -> None:
 
 
 def test_the_best_of_several_counts_until_each_has_ended() -> None:
-    """Of two stores, and of two subscriptions in one store."""
+    """Two stores, and two subscriptions in one store."""
     item: dict[str, Any] = json.loads((FIXTURES / "v2-subscriptions-200-active.json").read_bytes())["items"][0]
     day = 86_400_000
     month = subscription_v2(item | {"id": "a", "current_period_ends_at": ASKED + 30 * day}, MONTHLY)
@@ -303,8 +303,8 @@ def test_the_best_of_several_counts_until_each_has_ended() -> None:
             assert tier_at(spans(lines), NOW + timedelta(days=days)) == tier
 
 
-def test_a_product_nobody_has_named_is_worth_nothing_and_a_promotion_goes_by_its_entitlement() -> None:
-    """With or without its duration."""
+def test_an_unmapped_product_grants_nothing_and_a_promotion_is_mapped_by_entitlement() -> None:
+    """The map has the promotion with or without its duration."""
     item: dict[str, Any] = json.loads((FIXTURES / "v2-subscriptions-200-active.json").read_bytes())["items"][0]
     for product, tier in (
         ("new_product", "free"), ("rc_promo_premium_monthly", "monthly"), ("rc_promo_premium", "monthly"),
@@ -314,7 +314,7 @@ def test_a_product_nobody_has_named_is_worth_nothing_and_a_promotion_goes_by_its
 
 
 def event(kind: str, **more: Any) -> BillingEvent:
-    """An event of the recorded moment."""
+    """Return an event of the recorded moment."""
     known: dict[str, Any] = {
         "id": kind,
         "type": kind,
@@ -327,20 +327,20 @@ def event(kind: str, **more: Any) -> BillingEvent:
 
 
 def test_an_event_of_a_newer_period_brings_its_product_along() -> None:
-    """The renewal that changed the product was lost; its billing issue names the product."""
+    """The renewal that changed the product was lost; the billing issue has the product."""
     lines = apply({}, event("INITIAL_PURCHASE", at=ASKED - 5000, purchased_at=ASKED - 5000, expires_at=ASKED), RECORDED)
     unpaid = event("BILLING_ISSUE", product_id=YEARLY, expires_at=ASKED, grace_until=ASKED + 1000)
     assert tier_at(spans(apply(lines, unpaid, RECORDED)), NOW) == "yearly"
 
 
 @pytest.mark.parametrize("kind", ["CANCELLATION", "UNCANCELLATION", "SUBSCRIPTION_PAUSED", "PRODUCT_CHANGE", "RENEWAL"])
-def test_what_is_said_of_nothing_or_without_an_end_grants_nothing(kind: str) -> None:
-    """The purchase was lost, or the event is not whole: RevenueCat's answer will tell."""
+def test_an_event_without_a_purchase_or_an_end_grants_nothing(kind: str) -> None:
+    """The purchase was lost, or the event is incomplete: only RevenueCat's answer can grant access."""
     assert apply({}, event(kind, reason="UNSUBSCRIBE"), RECORDED) == {}
 
 
 def test_a_purchase_without_an_end_lasts_until_it_is_refunded() -> None:
-    """And the store's subscription goes on beside it."""
+    """The store's subscription is not affected."""
     bought = event("NON_RENEWING_PURCHASE", product_id=YEARLY, unlocks=True)
     lines = apply({}, event("INITIAL_PURCHASE", expires_at=ASKED + 1000), RECORDED)
     lines = apply(lines, bought, RECORDED)
@@ -351,7 +351,7 @@ def test_a_purchase_without_an_end_lasts_until_it_is_refunded() -> None:
 
 
 def test_a_grant_lasts_a_day_at_most_and_ends_with_its_transaction() -> None:
-    """Whatever the event says; and its end leaves the subscription alone."""
+    """A grant is limited to 24 hours, and its end does not affect the subscription."""
     lines = apply(
         {}, event("INITIAL_PURCHASE", expires_at=ASKED + 90_000_000, at=ASKED - 1, purchased_at=ASKED - 1), RECORDED
     )
@@ -364,7 +364,7 @@ def test_a_grant_lasts_a_day_at_most_and_ends_with_its_transaction() -> None:
 
 
 def test_only_so_many_events_are_kept() -> None:
-    """Where RevenueCat is never asked, older ones are summed up."""
+    """Older events are folded into the snapshot when RevenueCat is never asked."""
     customers = Customers({"one": EMPTY}, {"one": "one"})
     for number in range(200):
         began = ASKED + number * 1000

@@ -30,7 +30,7 @@ async def account(world: World, number: int, email: str | None = None) -> Person
 
 
 async def left(person: Person) -> float:
-    """Songs that are left to somebody."""
+    """Return the songs a user has left."""
     remaining: float = (await status(person))["remainingQuota"]
     return remaining
 
@@ -104,7 +104,7 @@ async def test_g77_no_order_of_deleting_and_opening_accounts_gives_more(world: W
 
 
 async def test_g77_an_account_a_day_gives_one_free_quota_a_month(world: World) -> None:
-    """However the accounts' periods lie: what others have used counts for thirty days."""
+    """Usage of the other accounts counts for thirty days, in whichever periods."""
     used = 0
     for day in range(30):
         person = await account(world, day)
@@ -123,7 +123,7 @@ async def test_g77_a_new_address_neither_refills_nor_takes_along(world: World) -
 
 
 async def test_g77_all_of_a_mailbox_see_at_once_what_is_left(world: World) -> None:
-    """Live queries of its other accounts are told of a free song."""
+    """Live queries of the mailbox's other accounts are updated after a free song."""
     first, second = [await account(world, number) for number in range(2)]
     owner = UserId((await second.mutation("users:ensureCurrentUser"))["userId"])
     notified: asyncio.Queue[str] = asyncio.Queue()
@@ -141,13 +141,13 @@ async def test_g77_all_of_a_mailbox_see_at_once_what_is_left(world: World) -> No
 
 
 async def talked(person: Person) -> float:
-    """Minutes that count as used for somebody."""
+    """Return the minutes a user has used."""
     used: float = (await person.query("usage:getCurrentUserUsage"))["minutesUsed"]
     return used
 
 
 async def talks(world: World, person: Person, call_id: str, reserved: int, took: int | None = None) -> int | None:
-    """Somebody has a call: the seconds reserved for it, None when it is refused. Without `took` it goes on."""
+    """Reserve seconds for a call, None when refused; settle it after `took` seconds, if given."""
     owner = (await person.mutation("users:ensureCurrentUser"))["userId"]
     now = world.clock.now()
 

@@ -1,4 +1,4 @@
-"""Minutes of talk: never more reserved than was granted, each call counted once, in the periods of the songs."""
+"""The ledger of call minutes: never more is reserved than granted, and each call counts once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TIERS: tuple[Tier, ...] = ("free", "weekly", "monthly", "yearly")
 
 
 def test_g02_what_the_plans_grant() -> None:
-    """Half an hour for nothing, and five hours a month at most; CALL_MINUTES says otherwise."""
+    """The plans grant 30 to 300 minutes; CALL_MINUTES overrides them."""
     assert {tier: plan.minutes for tier, plan in PLANS.items()} == {
         "free": 30, "weekly": 100, "monthly": 300, "yearly": 300,
     }  # fmt: skip
@@ -42,7 +42,7 @@ def test_g02_what_the_plans_grant() -> None:
 
 
 class Ledger:
-    """A ledger in memory, kept as the rows are."""
+    """A ledger in memory that stores the same as the rows."""
 
     def __init__(self) -> None:
         self.state = QuotaState((), None, BEGIN)
@@ -50,12 +50,12 @@ class Ledger:
         self.now = BEGIN
 
     def buy(self, spans: tuple[Span, ...]) -> None:
-        """Hold these from now on, and nothing else."""
+        """Replace the paid tiers."""
         if spans != self.state.spans:
             self.state = replace(self.state, spans=spans, window=counting_window(self.state, self.now))
 
     def reserve(self, longest: int) -> int | None:
-        """What a call gets; None when it is not made."""
+        """Return the seconds reserved for a call; None when it is refused."""
         left = talk_quota(self.state, self.talks, {}, self.now).remaining
         seconds = min(longest, left)
         if seconds < minutes.LEAST_TALK:
@@ -74,7 +74,7 @@ step = st.one_of(
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(step, max_size=25))
-def test_g02_no_sequence_talks_longer_than_was_granted(steps: list[tuple[str, Any]]) -> None:
+def test_g02_no_sequence_of_calls_exceeds_the_quota(steps: list[tuple[str, Any]]) -> None:
     """What is used never passes the limit by a reservation, a change of plan gives nothing back, and the period is
     that of the songs.
     """
@@ -105,7 +105,7 @@ def test_g02_no_sequence_talks_longer_than_was_granted(steps: list[tuple[str, An
 
 @pytest.mark.anyio
 class TestTheLedger:
-    """Reserved, settled, and shown."""
+    """Reservations, settlements and the quota in the database."""
 
     async def _user(self, world: World) -> str:
         user_id: str = await world.db.pool.fetchval("select id from users")
@@ -132,14 +132,14 @@ class TestTheLedger:
 
     @pytest.mark.usefixtures("alice")
     async def test_g02_of_many_calls_at_once_none_gets_minutes_that_are_gone(self, world: World) -> None:
-        """Half an hour is three calls of ten minutes."""
+        """Thirty minutes are three calls of ten minutes."""
         got = await asyncio.gather(*(self._reserve(world, f"call-{number}") for number in range(8)))
         assert sorted(got, key=str) == [600, 600, 600, None, None, None, None, None]
         assert await self._left(world) == 0
 
     @pytest.mark.usefixtures("alice")
     async def test_g02_a_call_gets_what_is_left_and_gives_back_what_it_did_not_take(self, world: World) -> None:
-        """Less than a minute is no call; asked twice about one call, it is one reservation."""
+        """Less than a minute is refused; a call has one reservation."""
         assert await self._reserve(world, "a", 1770) == 1770
         assert await self._reserve(world, "a", 1770) == 1770
         assert await self._reserve(world, "b") is None
@@ -152,7 +152,7 @@ class TestTheLedger:
 
     @pytest.mark.usefixtures("alice")
     async def test_g02_a_report_settles_once_and_corrects_what_was_assumed(self, world: World) -> None:
-        """Also when it comes late; a second one, and a poll after it, change nothing."""
+        """A late report counts; a second one, and a poll after it, change nothing."""
         await self._reserve(world, "a")
         await self._settle(world, "a", 0, reported=False)
         assert await self._left(world) == 1800
@@ -164,8 +164,8 @@ class TestTheLedger:
             assert await self._left(world) == 1680
         assert await self._reserve(world, "a") is None, "a call that is over takes none"
 
-    async def test_g02_leaving_and_coming_back_is_no_refill(self, world: World, alice: Person) -> None:
-        """Minutes of the period go on counting in the next account, as songs do."""
+    async def test_g02_a_new_account_is_not_refilled(self, world: World, alice: Person) -> None:
+        """The next account inherits the minutes of the period, like the songs."""
         await self._reserve(world, "a", 1500)
         await self._settle(world, "a", 1200, reported=True)
         await alice.mutation("users:deleteAccount")

@@ -1,4 +1,4 @@
-"""Subscribers' histories through the real thing: sandbox, webhooks, inbox, jobs, database, and what the app is told.
+"""Subscribers' histories through the whole app: sandbox, webhooks, inbox, jobs, database and functions.
 
 The oracle is the one of `test_history.py`; what happens to it happens at the sandboxed RevenueCat as well.
 """
@@ -31,7 +31,7 @@ SANDBOX_ACTS = {"change-now": "change-product", "change-later": "change-product"
 
 
 class Life:
-    """A history of two people, lived at the sandbox and in the oracle alike."""
+    """A history of two customers, played at the sandbox and in the oracle."""
 
     def __init__(self, world: World, seed: int, people: dict[str, Person]) -> None:
         self.world = world
@@ -41,7 +41,7 @@ class Life:
         self.store = Store(int(to_ms(world.clock.now())))
 
     async def step(self, number: int) -> None:
-        """Let something happen that can."""
+        """Play a random possible step."""
         after = self.dice.choice(
             (self.dice.randint(1, 3_600_000), self.dice.randint(1, DAY), self.dice.randint(1, 40 * DAY))
         )
@@ -91,14 +91,14 @@ class Life:
         (await self.world.http.post("/sandbox/revenuecat/send", json={"event": named})).raise_for_status()
 
     async def assert_agree(self) -> None:
-        """The app shows everybody the plan they have."""
+        """Assert that the app shows each user's plan."""
         for who, person in self.people.items():
             status = await person.query("billing:getCurrentUserStatus")
             assert status["tier"] == self.store.tier(who, self.store.now), (who, self.store)
             assert status["isActive"] == (status["status"] != "expired")
 
     async def ask_about_who_has_nothing(self) -> None:
-        """Nightly only those are asked about of whom something is known; the others when they want a song."""
+        """Refresh the users without entitlements, as a song would: the nightly run skips them."""
         for who, person in self.people.items():
             if await self.world.db.pool.fetchval(
                 """select s.lines = '{}' from subscriptions s join users u on u.id = s.user_id where clerk_id = $1""",
@@ -107,12 +107,12 @@ class Life:
                 assert (await person.action("usage:checkUsageWithReconciliation"))["reconciled"]
 
     async def drain(self) -> None:
-        """Deliver what is to be delivered, and run the jobs."""
+        """Deliver all webhooks and run the jobs."""
         await self.world.settle()
 
 
 async def live(world: World, seed: int) -> Life:
-    """The beginning of a history."""
+    """Start a history with two accounts."""
     life = Life(world, seed, {})
     for who in PEOPLE:
         life.people[who] = await world.person(life._name(who).removeprefix("user_"))
@@ -121,7 +121,7 @@ async def live(world: World, seed: int) -> Life:
 
 @pytest.mark.parametrize("seed", range(HISTORIES))
 async def test_webhooks_twice_and_shuffled(database_url: str, data_dir: Path, seed: int) -> None:
-    """RevenueCat is asked after every event, in whatever order they come."""
+    """RevenueCat is asked after every event, in any order of events."""
     async with World(database_url, data_dir, NOW) as world:
         life = await live(world, seed)
         await world.fault("revenuecat", webhooks="shuffled")
@@ -140,7 +140,7 @@ async def test_webhooks_twice_and_shuffled(database_url: str, data_dir: Path, se
 
 @pytest.mark.parametrize("seed", range(HISTORIES, 2 * HISTORIES))
 async def test_every_webhook_lost(database_url: str, data_dir: Path, seed: int) -> None:
-    """Whoever wants to know what is left has it from RevenueCat; for the others there is the night."""
+    """Entitlements are refreshed before a song, and every night."""
     async with World(database_url, data_dir, NOW) as world:
         life = await live(world, seed)
         await world.fault("revenuecat", webhooks="lost")
@@ -161,7 +161,7 @@ async def test_every_webhook_lost(database_url: str, data_dir: Path, seed: int) 
 
 @pytest.mark.parametrize("seed", range(2 * HISTORIES, 3 * HISTORIES))
 async def test_revenuecat_cannot_be_asked(database_url: str, data_dir: Path, seed: int) -> None:
-    """Every question fails: the events count, twice and shuffled. When it can be asked again, nothing changes."""
+    """Every request fails, and the events count, repeated and shuffled. Later answers change nothing."""
     async with World(database_url, data_dir, NOW) as world:
         life = await live(world, seed)
         status = life.dice.choice((500, 503, 423, 429, 401))

@@ -1,4 +1,4 @@
-"""Every night everybody is asked about once, whoever fails and whatever is killed."""
+"""Every night each subscriber is verified once, despite failures and killed workers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ NOW = datetime(2026, 11, 23, 23, 59, tzinfo=UTC)
 MANY = 70
 PAGE = 20
 
-# Number n was verified n hours before noon, and every tenth never. Each has bought something long ago, but for some
-# after them, who have not.
+# Subscriber n was verified n hours before noon, every tenth never. All have an old purchase, except some at the end.
 FILL = """
     with numbers as (select n from generate_series(1, $1::int) n),
          made as (
@@ -42,7 +41,7 @@ LONG_AGO = {"period": 0, "product": MONTHLY, "tier": "monthly", "expires_at": "2
 
 @pytest.fixture
 async def world(database_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """The whole app just before midnight, with many people in it and small pages."""
+    """The whole app just before midnight, with many users and small pages."""
     monkeypatch.setattr(reconciliation, "PAGE", PAGE)
     async with World(database_url, data_dir, NOW) as whole:
         await whole.db.pool.execute(FILL, MANY, NOW, {f"PRODUCTION/APP_STORE/{MONTHLY}": LONG_AGO})
@@ -50,12 +49,12 @@ async def world(database_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPat
 
 
 async def night(world: World) -> None:
-    """Midnight and some minutes after it."""
+    """Run the jobs of midnight and some minutes after it."""
     await world.pass_time(timedelta(minutes=6))
 
 
 async def unverified(world: World) -> set[str]:
-    """Who was not asked about tonight."""
+    """Return the users who were not verified tonight."""
     rows = await world.db.pool.fetch(
         "select user_id from subscriptions where verified_at is null or verified_at < $1", NOW
     )
@@ -63,12 +62,12 @@ async def unverified(world: World) -> set[str]:
 
 
 async def questions(world: World) -> Counter[str]:
-    """How often RevenueCat was asked about whom."""
+    """Count the requests to RevenueCat by customer."""
     return Counter(call["path"].split("/")[5] for call in await world.asked("revenuecat", "/subscriptions"))
 
 
-async def test_f52_everybody_is_asked_about_and_nobody_holds_up_the_others(world: World) -> None:
-    """Some cannot be asked about, night after night: everybody else is, those asked about longest ago first."""
+async def test_f52_all_are_verified_and_failures_do_not_block_the_rest(world: World) -> None:
+    """Some customers always fail: all others are verified, the oldest verification first."""
     await world.fault("revenuecat", path="clerk_7", status=400)  # 7 and 70
     await night(world)
     assert await unverified(world) == {"user_7", "user_70"}
@@ -93,7 +92,7 @@ async def test_f52_everybody_is_asked_about_and_nobody_holds_up_the_others(world
 
 
 async def test_f52_using_songs_is_no_verification(world: World) -> None:
-    """Only RevenueCat's answer is: a subscriber who is active is asked about as well."""
+    """Only RevenueCat's answer verifies: an active subscriber is asked about too."""
     alice = await world.person("alice")
     await world.db.pool.execute(
         """update subscriptions s set lines = $1 from users u where u.id = s.user_id and clerk_id = 'user_alice'""",
@@ -109,8 +108,8 @@ async def test_f52_using_songs_is_no_verification(world: World) -> None:
     assert (await status(alice))["tier"] == "monthly"
 
 
-async def test_the_night_goes_on_where_it_was_killed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the middle of every page: nobody is left out, and who had an answer is not asked about again."""
+async def test_a_killed_run_continues(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker is killed in the middle of every page: all are verified, and answered ones are not asked about again."""
     real, asked, answered = revenuecat_billing.fetch, 0, Counter[str]()
 
     async def fetch(ctx: Any, person: Subscriber) -> Answer:
@@ -126,16 +125,16 @@ async def test_the_night_goes_on_where_it_was_killed(world: World, monkeypatch: 
         try:
             await world.pass_time(timedelta(minutes=1))
         except asyncio.CancelledError:
-            # The worker is gone in the middle of its work; another one is given the job.
+            # The worker is killed; another one takes the job.
             await world.db.pool.execute("update jobs set status = 'queued' where status = 'running'")
     assert await unverified(world) == set()
     assert len(answered) == MANY
-    # Those in flight when a worker was killed are asked about again.
+    # Requests in flight when the worker was killed are repeated.
     assert sum(count > 1 for count in answered.values()) <= asked // 11 * reconciliation.CONCURRENCY
 
 
-async def test_a_page_with_too_many_questions_waits_and_goes_on(world: World) -> None:
-    """429 with a time to wait: until then nobody on that page is asked about, and nobody twice who had an answer."""
+async def test_a_rate_limited_page_waits_and_continues(world: World) -> None:
+    """After a 429 with Retry-After, the page waits that long, and skips the customers already answered."""
     await world.fault("revenuecat", path="clerk_10/", times=1, status=429, retryAfter=60)
     await world.app.worker.drain(until=NOW + timedelta(minutes=1), clock=world.clock)
     first = sum((await questions(world)).values())
@@ -148,8 +147,8 @@ async def test_a_page_with_too_many_questions_waits_and_goes_on(world: World) ->
 
 
 @pytest.mark.parametrize(("faults", "left"), [({"status": 503}, 0), ({"status": 401}, PAGE)])
-async def test_a_night_without_revenuecat_is_made_up_for(world: World, faults: dict[str, Any], left: int) -> None:
-    """What may pass is tried again until it has; what cannot, such as a wrong key, in the next night."""
+async def test_a_night_without_revenuecat_is_retried(world: World, faults: dict[str, Any], left: int) -> None:
+    """Temporary failures are retried; permanent ones, such as a wrong key, in the next night."""
     await world.fault("revenuecat", **faults)
     await world.app.worker.drain(until=NOW + timedelta(minutes=1), clock=world.clock)
     assert 0 < sum((await questions(world)).values()) <= 2 * PAGE
@@ -160,10 +159,8 @@ async def test_a_night_without_revenuecat_is_made_up_for(world: World, faults: d
     assert await world.db.pool.fetchval("select count(*) from jobs where status = 'dead'") == 0
 
 
-async def test_few_are_asked_about_at_once_and_a_page_waits_for_the_one_before(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """RevenueCat's limit on questions is for everything we ask."""
+async def test_concurrency_is_limited_and_pages_are_serial(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RevenueCat's rate limit is shared by all requests."""
     real, running, most = revenuecat_billing.fetch, 0, 0
 
     async def fetch(ctx: Any, person: Subscriber) -> Answer:
@@ -184,8 +181,8 @@ async def test_few_are_asked_about_at_once_and_a_page_waits_for_the_one_before(
     assert min(later - sooner for sooner, later in zip(sorted(times), sorted(times)[1:], strict=False)) >= pause
 
 
-async def test_g33_nobody_is_asked_about_who_has_bought_and_was_told_of_nothing(world: World) -> None:
-    """Free accounts cost no requests, however many there are."""
+async def test_g33_users_without_purchases_and_events_are_skipped(world: World) -> None:
+    """Free accounts cost no requests."""
     await world.db.pool.execute("update subscriptions set lines = '{}' where id <> 'sub_user_5'")
     told = {"events": [{"id": "e", "type": "TRANSFER", "at": 1}]}
     await world.db.pool.execute("update subscriptions set told = $1 where id = 'sub_user_6'", told)
@@ -194,7 +191,7 @@ async def test_g33_nobody_is_asked_about_who_has_bought_and_was_told_of_nothing(
 
 
 async def test_g33_one_run_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often one is begun, and however slow it is; a page of a run that was given up does nothing."""
+    """A second start is refused while a run is in progress; a page of an abandoned run does nothing."""
     real, pages = reconciliation._verify, list[float]()
 
     async def verify(ctx: Any, page: Any) -> Any:
@@ -210,7 +207,7 @@ async def test_g33_one_run_at_a_time(world: World, monkeypatch: pytest.MonkeyPat
     await world.app.worker.drain(until=None, clock=world.clock)
     world.clock.forward(timedelta(minutes=1))
     assert not await world.app.call(name, {}, caller=SYSTEM)
-    # Its worker is gone for good, and another run begins.
+    # The worker never returns, and another run starts.
     world.clock.forward(reconciliation.ABANDONED)
     assert await world.app.call(name, {}, caller=SYSTEM)
     await world.pass_time(timedelta(minutes=3))
@@ -222,8 +219,8 @@ async def test_g33_one_run_at_a_time(world: World, monkeypatch: pytest.MonkeyPat
     assert await world.app.call(name, {}, caller=SYSTEM)
 
 
-async def test_g33_a_line_that_is_long_puts_the_page_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody on it is asked about meanwhile, and it costs no attempt."""
+async def test_g33_a_deferred_request_delays_the_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deferred page makes no requests and uses no attempt."""
     real, waits = revenuecat_billing.fetch, 3
 
     async def fetch(ctx: Any, person: Subscriber) -> Answer:
@@ -240,8 +237,8 @@ async def test_g33_a_line_that_is_long_puts_the_page_back(world: World, monkeypa
     assert await world.db.pool.fetchval("select max(failures) from jobs") == 0
 
 
-async def test_what_is_asked_by_hand(world: World) -> None:
-    """The internal functions, one by one."""
+async def test_the_internal_functions(world: World) -> None:
+    """The internal functions return what they document."""
     admin = admin_of(world)
     stale = await admin.query("revenueCatBilling:getStaleSubscriptions", limit=3)
     assert [each["verifiedAt"] for each in stale] == [None, None, None]
@@ -256,7 +253,7 @@ async def test_what_is_asked_by_hand(world: World) -> None:
     assert await admin.action("revenueCatBilling:reconcileSubscription", userId="user_5") == {"changed": True}
     assert await admin.action("revenueCatBilling:reconcileSubscription", userId="user_5") == {"changed": False}
     later = int(world.clock.now().timestamp() * 1000) + 1
-    # It is not known any more: what was paid for is good until it ends.
+    # RevenueCat no longer knows the customer: entitlements last until they end.
     world.sandbox.revenuecat.customers = type(world.sandbox.revenuecat.customers)()
     assert await admin.action("revenueCatBilling:reconcileSubscription", userId="user_5") == {"changed": False}
     assert await world.db.pool.fetchval("select status from subscriptions where user_id = 'user_5'") == "active"
@@ -278,8 +275,8 @@ async def test_what_is_asked_by_hand(world: World) -> None:
             await admin.call(kind, f"revenueCatBilling:{path}", args)
 
 
-async def test_strangers_call_none_of_it(world: World) -> None:
-    """Deciding who has paid is nobody's but ours."""
+async def test_users_cannot_call_internal_functions(world: World) -> None:
+    """Users cannot call the internal functions."""
     alice: Person = await world.person("alice")
     for kind, path in (
         ("mutation", "updateSubscriptionFromWebhook"), ("action", "reconcileSubscription"),

@@ -1,4 +1,4 @@
-"""What went wrong with subscriptions elsewhere, and does not here."""
+"""Regression tests of subscriptions, with and without RevenueCat's answers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ BOTH_WAYS = pytest.mark.parametrize("faults", [{}, DOWN], ids=["asked", "by even
 
 
 @BOTH_WAYS
-async def test_f45_a_cancelled_plan_is_good_until_it_ends_and_changing_ones_mind_refills_nothing(
+async def test_f45_a_cancelled_plan_is_good_until_it_ends_and_toggling_renewal_refills_nothing(
     world: World, alice: Person, faults: dict[str, Any]
 ) -> None:
-    """Twenty paid days left are twenty days; what was used stays used through all of it."""
+    """The paid period lasts to its end, and usage is never reset."""
     await world.fault("revenuecat", **faults)
     await happens(world, "purchase", productId=MONTHLY)
     await use(alice, 8)
@@ -40,7 +40,7 @@ async def test_f45_a_cancelled_plan_is_good_until_it_ends_and_changing_ones_mind
 
 
 async def test_f45_losing_and_regaining_a_plan_refills_nothing(world: World, alice: Person) -> None:
-    """Refunded and bought again, five times in one period."""
+    """A plan is refunded and bought again five times in one period."""
     for _ in range(5):
         await happens(world, "purchase", productId=MONTHLY)
         world.clock.forward(timedelta(hours=1))
@@ -57,7 +57,7 @@ async def test_f45_losing_and_regaining_a_plan_refills_nothing(world: World, ali
 async def test_f46_a_late_expiration_of_an_older_period_ends_nothing(
     world: World, alice: Person, faults: dict[str, Any]
 ) -> None:
-    """Neither one that is only delivered late, nor one that was made late."""
+    """Neither a late delivery nor a late event ends the newer period."""
     await world.fault("revenuecat", **faults)
     await happens(world, "purchase", productId=MONTHLY)
     world.clock.forward(timedelta(days=30))
@@ -77,10 +77,10 @@ async def test_f46_a_late_expiration_of_an_older_period_ends_nothing(
     "kind",
     ["SUBSCRIPTION_EXTENDED", "SUBSCRIPTION_PAUSED", "NON_RENEWING_PURCHASE", "INVOICE_ISSUANCE", "TEST", "NEW_TYPE"],
 )
-async def test_f47_events_that_take_nothing_take_nothing(
+async def test_f47_informational_events_change_nothing(
     world: World, alice: Person, kind: str, faults: dict[str, Any]
 ) -> None:
-    """A payer stays one, and a free person free."""
+    """A paid plan stays paid, and a free plan stays free."""
     await world.fault("revenuecat", **faults)
     await happens(world, "purchase", productId=MONTHLY)
     bob = await world.person("bob")
@@ -93,7 +93,7 @@ async def test_f47_events_that_take_nothing_take_nothing(
             auto_resume_at_ms=ends + 1,
         )  # fmt: skip
     assert await brief(alice) == ("monthly", "active", 90)
-    if kind != "SUBSCRIPTION_EXTENDED" or not faults:  # told alone, an extension is of something bought
+    if kind != "SUBSCRIPTION_EXTENDED" or not faults:  # an extension alone implies a purchase
         assert await brief(bob) == ("free", "active", 5)
 
 
@@ -101,7 +101,7 @@ async def test_f47_events_that_take_nothing_take_nothing(
 async def test_f48_grants_reversed_refunds_experiments_and_transfers_are_understood(
     world: World, alice: Person, faults: dict[str, Any]
 ) -> None:
-    """None of them is an error, and each does what it says."""
+    """Each of these events is handled."""
     bob = await world.person("bob")
     await world.fault("revenuecat", **faults)
     await happens(world, "grant", productId=MONTHLY, store="PLAY_STORE")
@@ -127,7 +127,7 @@ async def test_f48_grants_reversed_refunds_experiments_and_transfers_are_underst
 async def test_f49_a_purchase_in_a_stores_sandbox_grants_nothing(
     database_url: str, data_dir: Path, faults: dict[str, Any]
 ) -> None:
-    """Unless ACCEPT_SANDBOX is on; by no way in."""
+    """Neither an event nor an answer grants it, unless ACCEPT_SANDBOX is on."""
     for environ, tier in (({}, "free"), ({"ACCEPT_SANDBOX": "1"}, "yearly")):
         async with World(database_url, data_dir, NOW, dict(environ)) as world:
             await world.db.empty()
@@ -140,8 +140,8 @@ async def test_f49_a_purchase_in_a_stores_sandbox_grants_nothing(
             assert (await alice.action("usage:checkUsageWithReconciliation"))["tier"] == tier
 
 
-async def test_f50_a_lost_purchase_and_a_lost_expiration_are_made_up_for(world: World, alice: Person) -> None:
-    """Asking finds the plan and its product; and an ended plan has the free plan's limit."""
+async def test_f50_a_lost_purchase_and_a_lost_expiration_are_recovered(world: World, alice: Person) -> None:
+    """An answer finds the plan and product; an ended plan has the limit of the free plan."""
     await world.fault("revenuecat", webhooks="lost")
     await happens(world, "purchase", productId=MONTHLY)
     assert await brief(alice) == ("free", "active", 5)
@@ -156,8 +156,8 @@ async def test_f50_a_lost_purchase_and_a_lost_expiration_are_made_up_for(world: 
     assert await brief(alice) == ("free", "expired", 5)
 
 
-async def test_f50_whoever_starts_a_song_has_what_was_bought(world: World, alice: Person) -> None:
-    """The webhook is lost, the free songs are used up, and the song is made all the same."""
+async def test_f50_a_song_refreshes_the_entitlements(world: World, alice: Person) -> None:
+    """The webhook is lost and the free songs are used, and the song is still made."""
     await use(alice, 5)
     await world.fault("revenuecat", webhooks="lost")
     await happens(world, "purchase", productId=WEEKLY)
@@ -165,10 +165,10 @@ async def test_f50_whoever_starts_a_song_has_what_was_bought(world: World, alice
     assert (started["success"], started["remainingQuota"]) == (True, 14)
 
 
-async def test_f51_a_grace_period_ends_by_itself_and_free_people_do_not_expire(
+async def test_f51_a_grace_period_ends_by_itself_and_a_free_plan_does_not_expire(
     world: World, alice: Person, admin: Person
 ) -> None:
-    """No event and no answer is needed for the one, and none can do the other."""
+    """A grace period needs no event to end, and no event expires a free plan."""
     bob = await world.person("bob")
     await happens(world, "purchase", productId=MONTHLY)
     world.clock.forward(timedelta(days=30))
@@ -186,8 +186,8 @@ async def test_f51_a_grace_period_ends_by_itself_and_free_people_do_not_expire(
     assert await world.db.pool.fetchval("select count(*) from subscription_log where tier = 'free'") <= 1
 
 
-async def test_f53_everybody_who_asks_is_told_the_same_numbers(world: World, alice: Person, admin: Person) -> None:
-    """During a period and after it; of a yearly plan, whose songs come every thirty days."""
+async def test_f53_all_functions_return_the_same_numbers(world: World, alice: Person, admin: Person) -> None:
+    """All functions agree during a yearly plan's thirty-day period and after it."""
     user_id = await world.db.pool.fetchval("select id from users")
     for act in (None, "purchase", "cancel"):
         if act is not None:
@@ -215,16 +215,16 @@ async def test_f53_everybody_who_asks_is_told_the_same_numbers(world: World, ali
             world.clock.forward(timedelta(days=10))
 
 
-async def test_f54_a_refund_goes_where_its_charge_was_periods_do_not_drift_and_an_agreed_limit_stays(
+async def test_f54_refunds_count_in_their_period_periods_do_not_drift_and_custom_limits_stay(
     world: World, alice: Person, admin: Person
 ) -> None:
-    """A song charged in one period and given back in the next does not make that one longer."""
+    """A song charged in one period and refunded in the next does not add to the next."""
     user_id = UserId(await world.db.pool.fetchval("select id from users"))
     await world.db.pool.execute("update subscriptions set custom_music_limit = 3")
     charge = await world.db.mutate(lambda tx: usage.charge(tx, user_id, world.clock.now()))
     assert charge is not None
     for period in range(1, 8):
-        # Never asked exactly when a period begins.
+        # Never read exactly at the start of a period.
         world.clock.move_to(NOW + timedelta(days=30 * period, hours=5 * period))
         assert (await status(alice))["periodStart"] == to_ms(NOW + timedelta(days=30 * period))
     await use(alice, 2)
@@ -243,10 +243,8 @@ ANONYMOUS = "$RCAnonymousID:00000000000000000000000000000001"
 
 
 @BOTH_WAYS
-async def test_f55_what_was_bought_before_there_was_an_account_is_there_when_there_is_one(
-    world: World, faults: dict[str, Any]
-) -> None:
-    """Under the Clerk id, and under an id that only turns out to be theirs with the account."""
+async def test_f55_purchases_before_the_account_are_claimed(world: World, faults: dict[str, Any]) -> None:
+    """Bought under the Clerk id, or under an alias that is matched with the account."""
     await world.fault("revenuecat", **faults)
     await world.buys("purchase", ANONYMOUS, productId=MONTHLY)
     await world.buys("purchase", "user_carol", productId=YEARLY, store="PLAY_STORE")
@@ -264,7 +262,7 @@ async def test_f55_what_was_bought_before_there_was_an_account_is_there_when_the
 async def test_f55_an_unknown_customer_is_matched_when_an_alias_arrives(
     world: World, alice: Person, faults: dict[str, Any]
 ) -> None:
-    """From then on the id is known, also alone; and an event with our own user id is about that account."""
+    """The alias is remembered; and an event with the user id is about that account."""
     await world.fault("revenuecat", **faults)
     await happens(world, "purchase", ANONYMOUS, productId=MONTHLY)
     world.clock.forward(timedelta(minutes=1))
@@ -283,8 +281,8 @@ async def test_f55_an_unknown_customer_is_matched_when_an_alias_arrives(
     assert await world.db.pool.fetchval("select count(*) from parked_customers") == 0
 
 
-async def test_f55_what_goes_to_somebody_unknown_waits_for_them(world: World, alice: Person) -> None:
-    """A transfer to an anonymous customer takes from one, and gives when that one is known."""
+async def test_f55_a_transfer_to_an_unknown_customer_is_claimed_later(world: World, alice: Person) -> None:
+    """A transfer to an unclaimed customer takes effect at once, and is claimed with the account."""
     await world.fault("revenuecat", **DOWN)
     await happens(world, "purchase", productId=MONTHLY)
     world.clock.forward(timedelta(minutes=1))

@@ -1,4 +1,4 @@
-"""The ledger: never more than was granted, nothing lost, nothing given twice, whatever happens at the same time."""
+"""The ledger of songs: charges never exceed the quota, and refunds count once, also under concurrency."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ moments = st.integers(0, 120 * 24 * 60).map(lambda minutes: BEGIN + timedelta(mi
 
 
 class Account:
-    """A ledger in memory, kept as the rows are: the counting is written down before what is bought changes."""
+    """A ledger in memory that stores the same as the rows: the counting window is stored before the tiers change."""
 
     def __init__(self) -> None:
         self.state = QuotaState((), None, BEGIN)
@@ -46,16 +46,16 @@ class Account:
 
     @property
     def used(self) -> int:
-        """What counts now."""
+        """Return the songs that count now."""
         return quota(self.state, self.charges, self.now).used
 
     def buy(self, spans: tuple[Span, ...]) -> None:
-        """Hold these from now on, and nothing else."""
+        """Replace the paid tiers."""
         if spans != self.state.spans:
             self.state = replace(self.state, spans=spans, window=counting_window(self.state, self.now))
 
     def charge(self) -> bool:
-        """Take one, if there is one."""
+        """Charge a song, if one is left."""
         if quota(self.state, self.charges, self.now).remaining == 0:
             return False
         self.charges.append(self.now)
@@ -116,7 +116,7 @@ def test_a_change_of_plan_never_gives_anything_back(steps: list[tuple[str, Any]]
 def test_without_a_change_of_plan_periods_are_whole_and_counted_from_the_beginning(
     tier: Tier, charges: list[datetime], now: datetime
 ) -> None:
-    """The plain rule: the period that began a whole number of periods after the account, and what was taken in it."""
+    """The period starts a whole number of periods after the account, and counts its own charges."""
     state = QuotaState((Span(tier, None),), None, BEGIN)
     found = quota(state, charges, now)
     start, end = current_period(BEGIN, PLANS[tier].period, now)
@@ -126,10 +126,10 @@ def test_without_a_change_of_plan_periods_are_whole_and_counted_from_the_beginni
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(TIERS), st.integers(1, 9000)), min_size=1, max_size=12), moments)
-def test_what_counts_does_not_depend_on_how_often_it_is_written_down(
+def test_the_quota_does_not_depend_on_how_often_the_window_is_stored(
     spans: list[tuple[Tier, int]], look: datetime
 ) -> None:
-    """Writing the counting down in between changes nothing."""
+    """Storing the counting window in between changes nothing."""
     state = QuotaState(
         tuple(Span(tier, BEGIN + timedelta(minutes=minutes * 15)) for tier, minutes in spans), None, BEGIN
     )
@@ -141,7 +141,7 @@ def test_what_counts_does_not_depend_on_how_often_it_is_written_down(
 
 
 def test_going_back_and_forth_between_plans_gives_nothing() -> None:
-    """Ninety songs used, and then a week and a month and a week bought: only the week that begins anew gives songs."""
+    """After ninety songs, a week, a month and a week are bought: only a new weekly period gives songs."""
     account = Account()
     account.buy((Span("monthly", None),))
     account.charges = [BEGIN + DAY] * 90
@@ -159,7 +159,7 @@ def test_going_back_and_forth_between_plans_gives_nothing() -> None:
 
 
 def test_a_week_bought_on_the_free_plan_is_a_week_from_the_next_one_on() -> None:
-    """What the free plan had used counts in the first week, and not in those after it."""
+    """Usage of the free plan counts in the first week only."""
     account = Account()
     account.charges = [BEGIN + DAY] * 5
     account.now = BEGIN + 16 * DAY
@@ -170,8 +170,8 @@ def test_a_week_bought_on_the_free_plan_is_a_week_from_the_next_one_on() -> None
     assert quota(account.state, account.charges, account.now).remaining == 20
 
 
-def test_the_end_of_a_plan_needs_nobody_to_notice_it() -> None:
-    """A week that ends in the middle of the free period leaves what it used there."""
+def test_a_plan_ends_without_an_event() -> None:
+    """Usage of a week that ends in a free period counts in that period."""
     account = Account()
     account.buy((Span("weekly", BEGIN + 7 * DAY),))
     account.charges = [BEGIN + DAY] * 20
@@ -181,7 +181,7 @@ def test_the_end_of_a_plan_needs_nobody_to_notice_it() -> None:
 
 
 def test_a_custom_limit_wins_over_any_plan() -> None:
-    """Also a limit of nothing."""
+    """A limit of zero counts too."""
     for limit in (0, 7, 500):
         state = QuotaState((Span("yearly", None),), limit, BEGIN, CountingWindow(BEGIN, BEGIN + 30 * DAY, BEGIN))
         assert quota(state, [], BEGIN).limit == limit
@@ -191,7 +191,7 @@ def test_a_custom_limit_wins_over_any_plan() -> None:
 
 
 async def new_account(db: Database, name: str = "ledger") -> UserId:
-    """An account on the free plan."""
+    """Create an account on the free plan."""
 
     async def work(tx: Transaction) -> UserId:
         user_id = UserId.new(BEGIN)
@@ -206,10 +206,8 @@ async def new_account(db: Database, name: str = "ledger") -> UserId:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("limit", "starts"), [(1, 200), (7, 100), (60, 60)])
-async def test_many_charges_at_once_take_what_there_is_and_not_one_more(
-    database_url: str, limit: int, starts: int
-) -> None:
-    """Two hundred starts for one song left, on twenty connections: one has it, the others are told, none fails."""
+async def test_concurrent_charges_never_exceed_the_quota(database_url: str, limit: int, starts: int) -> None:
+    """Two hundred concurrent starts with one song left, on twenty connections: one is charged, none fails."""
     db = Database(database_url)
     await db.open()
     try:
@@ -218,7 +216,7 @@ async def test_many_charges_at_once_take_what_there_is_and_not_one_more(
 
         async def start(number: int) -> ChargeId | None:
             async def work(tx: Transaction) -> ChargeId | None:
-                # A start reads and writes other things before it comes to the charge.
+                # A start reads and writes other rows before the charge.
                 await tx.fetchval("select clerk_id from users where id = $1", user_id)
                 await tx.execute(
                     """insert into diaries (id, user_id, content, date, created_at, updated_at)
@@ -239,8 +237,8 @@ async def test_many_charges_at_once_take_what_there_is_and_not_one_more(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("seed", range(10))
-async def test_the_ledger_holds_in_any_weather(database_url: str, seed: int) -> None:
-    """Charges and refunds many at once, plans that come and go, limits agreed and dropped, time that passes."""
+async def test_the_ledger_holds_under_random_load(database_url: str, seed: int) -> None:
+    """Concurrent charges and refunds, changes of plans and limits, and time that passes."""
     dice, db = random.Random(seed), Database(database_url)  # noqa: S311 - the same weather each time
     await db.open()
     try:

@@ -1,4 +1,4 @@
-"""Which addresses lead to one mailbox, and which do not."""
+"""Addresses of one mailbox have the same canonical address, and others do not."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DOTLESS = ["gmail.com", "googlemail.com"]
 
 @given(NAMES, TAGS, st.sampled_from(TAGGING))
 def test_g77_a_tag_makes_no_difference_at_the_large_providers(name: str, tag: str, domain: str) -> None:
-    """However the address is capitalised."""
+    """Capital letters make no difference either."""
     assert mailbox_of(f"{name}+{tag}@{domain}") == mailbox_of(f"{name}@{domain}")
     assert mailbox_of(f" {name}+{tag}@{domain}. ".upper()) == mailbox_of(f"{name}@{domain}")
 
 
 @given(NAMES, st.data(), st.sampled_from(DOTLESS))
 def test_g77_dots_make_no_difference_at_gmail(name: str, data: st.DataObject, domain: str) -> None:
-    """Nor does which of its two names is written; elsewhere dots are part of the name."""
+    """Nor does the domain, gmail.com or googlemail.com; at other providers dots count."""
     place = data.draw(st.integers(0, len(name)))
     dotted = f"{name[:place]}.{name[place:]}"
     assert mailbox_of(f"{dotted}@{domain}") == mailbox_of(f"{name}@gmail.com")
@@ -38,7 +38,7 @@ def test_g77_names_that_differ_in_more_are_different_mailboxes(one: str, other: 
 
 @given(st.text(max_size=40) | st.builds("{}@{}".format, st.text(max_size=20), st.sampled_from(TAGGING)))
 def test_g77_a_mailbox_is_its_own_mailbox(text: str) -> None:
-    """Of any text; nothing fails."""
+    """Any text is accepted, and the canonical address is stable."""
     assert mailbox_of(mailbox_of(text)) == mailbox_of(text)
 
 
@@ -57,5 +57,5 @@ def test_g77_a_mailbox_is_its_own_mailbox(text: str) -> None:
     ],
 )
 def test_g77_examples(address: str, mailbox: str) -> None:
-    """What is known of a provider is applied, and nothing else."""
+    """Only documented rules of a provider are applied."""
     assert mailbox_of(address) == mailbox

@@ -1,4 +1,4 @@
-"""What belongs to a person is worked out from the schema: also of tables that are made tomorrow."""
+"""Owned tables are derived from the schema, including tables added later."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio
 
-# Columns that name a person although their table has no reference to `users`, and how they are erased all the same.
+# Columns that identify a person in tables without a reference to `users`, and how they are erased.
 ERASED_OTHERWISE = {
-    # Goes with the whole event, which lists whom it is about.
+    # Erased with the whole event, whose `about` has the ids.
     "webhook_events.subject",
-    # Bought under ids that are nobody's here; erased with the first of them that is.
+    # Ids of customers without an account; erased with the first of them that gets one.
     "parked_customers.app_user_ids",
-    # Keyed hashes: they are there to outlast the account.
+    # Keyed hashes that outlive the account on purpose.
     "tombstones.clerk_hash",
     "tombstones.email_hash",
 }
 TELLING = ("user", "owner", "person", "clerk", "email", "phone", "caller", "customer", "subject")
 
 
-async def test_every_table_with_people_in_it_is_found(world: World) -> None:
-    """Directly, through another table, and through several; those that refer come before those referred to."""
+async def test_every_owned_table_is_found(world: World) -> None:
+    """Tables that reference users directly or through others are found, referencing tables first."""
     names = [table.name for table in owned_tables.tables(await schema(world.db.pool))]
     assert {"diaries", "music", "files", "generations", "subscriptions", "usage_charges", "shared_music"} <= set(names)
     # Its only reference is to a charge.
@@ -39,8 +39,8 @@ async def test_every_table_with_people_in_it_is_found(world: World) -> None:
     assert {row["name"] for row in direct} <= set(names)
 
 
-async def test_a_new_table_is_found_without_being_told(world: World) -> None:
-    """Also one that belongs to somebody only through something of theirs, and one with an odd reference."""
+async def test_a_new_table_is_found(world: World) -> None:
+    """Tables owned through another table, and with unusual references, are found too."""
     connection = await asyncpg.connect(world.settings.database_url)
     transaction = connection.transaction()
     await transaction.start()
@@ -62,13 +62,13 @@ async def test_a_new_table_is_found_without_being_told(world: World) -> None:
     order = list(tables)
     assert order.index("labels") < order.index("photos") < order.index("diaries")
     assert tables['"Odd one"'].conditions == ("(t.clerk) in (select clerk_id from users where id = $1)",)
-    # It would only lose the reference, and is nobody's.
+    # Its reference is set to null on delete, so it is not owned.
     assert "covers" not in tables
     assert [table.name for table in owned_tables.mentioning(found) if table.name == "news"] == ["news"]
 
 
-async def test_no_column_names_a_person_behind_the_schemas_back(world: World) -> None:
-    """A table with people in it has a foreign key to them, or stands in the list above."""
+async def test_every_column_with_a_person_is_erased(world: World) -> None:
+    """Each column that identifies a person is in an owned table or in the list above."""
     found = await schema(world.db.pool)
     known = {owned_tables.USERS, *(table.name for table in owned_tables.tables(found))}
     rows = await world.db.pool.fetch(
@@ -85,7 +85,7 @@ async def test_no_column_names_a_person_behind_the_schemas_back(world: World) ->
 
 
 async def test_every_reference_to_what_people_own_is_indexed(world: World) -> None:
-    """Otherwise each row erased would read all of the table that might refer to it."""
+    """Without an index, each erased row would scan the referencing table."""
     found = await schema(world.db.pool)
     owned = {owned_tables.USERS, *(table.name for table in owned_tables.tables(found))}
     unindexed = []
