@@ -1,4 +1,4 @@
-"""What every test of the package may ask for."""
+"""Fixtures for every test of the package."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Async tests run on asyncio, as the service does."""
+    """Run async tests on asyncio, as the service does."""
     return "asyncio"
 
 
@@ -56,7 +56,7 @@ def own_database(database_server: EmbeddedPostgres) -> Iterator[testing.OwnDatab
 
 @pytest.fixture
 def database_url(own_database: testing.OwnDatabase) -> str:
-    """The DSN of a migrated database without rows. What a test commits stays for a look until the next one asks."""
+    """Return the DSN of a migrated database without rows. Committed rows stay until the next test asks for it."""
     own_database.empty()
     return own_database.url
 
@@ -66,7 +66,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """Where a world keeps its files and its sandbox's keys; a folder's own conftest may make it last longer."""
+    """Return the folder for a world's files and its sandbox's keys; a folder's own conftest may make it last longer."""
     return tmp_path
 
 
@@ -85,7 +85,7 @@ async def alice(world: World) -> Person:
 
 @pytest.fixture
 async def bob(world: World) -> Person:
-    """Bob, who has an account of his own."""
+    """Bob, who has his own account."""
     return await world.person("bob")
 
 
@@ -97,11 +97,11 @@ async def charlie(world: World) -> Person:
 
 @pytest.fixture
 def nobody(world: World) -> Person:
-    """Somebody who is not signed in."""
+    """A caller who is not signed in."""
     return Person(world, {})
 
 
 @pytest.fixture
 def admin(world: World) -> Person:
-    """Whoever holds the admin key."""
+    """A caller who holds the admin key."""
     return admin_of(world)

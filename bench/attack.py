@@ -1,11 +1,11 @@
-"""An attack: many free accounts call every public function in loops, while a few other people use their app.
+"""An attack: many free accounts call every public function in loops, while a few other users use their app.
 
     script/bench attack [--accounts 50] [--seconds 60] [--cap 5]
 
-Serves a whole daysong with its sandbox and a worker, and limits on, in a process of its own. All come from one address,
-so the limits by address are off: an attacker has many. Prints what was answered, what was spent, and how long the
-others waited. Fails when money goes beyond the cap of the day, when an account has more songs made than its quota, or
-when 95 % of the others' calls take longer than a second.
+Serves a whole daysong with its sandbox and a worker, and limits on, in one process. All requests come from one address,
+so the limits by address are off: an attacker has many addresses. Prints the responses, the spending, and how long the
+other users waited. Fails when spending exceeds the daily cap, when an account gets more songs than its quota, or when
+the other users' p95 latency exceeds a second.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LIMITS = {
     "LIMIT_SIGN_UPS_VIEWER": "off",
     "LIMIT_SHARE_VIEWS_VIEWER": "off",
 }
-# What attackers call most: whatever costs money, and what might give charges back.
+# What attackers call most: whatever costs money, and whatever might refund charges.
 FAVORITES = (
     "music:startDiaryMusicGeneration",
     "diaries:deleteDiary",
@@ -58,7 +58,9 @@ REFUSALS = 5
 
 @dataclass
 class Figures:
-    """What an attack came to: answers by outcome, the others' waits in seconds, and money in micro-dollars."""
+    """The results of an attack: responses by outcome, the other users' latencies in seconds, and money in
+    micro-dollars.
+    """
 
     answers: Counter[str] = field(default_factory=Counter)
     waits: list[float] = field(default_factory=list)
@@ -68,7 +70,7 @@ class Figures:
 
     @property
     def p95(self) -> float:
-        """The wait that 95 % of the others' calls do not exceed."""
+        """Return the p95 latency of the other users."""
         return statistics.quantiles(self.waits, n=20)[-1] if len(self.waits) > 1 else 0.0
 
     def __str__(self) -> str:
@@ -81,7 +83,7 @@ class Figures:
 
 
 class Attacker:
-    """An account in a loop."""
+    """An account that calls in a loop."""
 
     def __init__(self, http: httpx2.AsyncClient, token: str, figures: Figures, seed: int) -> None:
         self._http = http
@@ -136,7 +138,7 @@ class Attacker:
             return None
         if answer.status_code != httpx2.codes.OK:
             self._figures.answers[f"HTTP {answer.status_code}"] += 1
-            # A loop that looks at the answer at all waits a little.
+            # A client that reads the response at all waits a little.
             await asyncio.sleep(0.05)
             return None
         said = answer.json()
@@ -149,7 +151,7 @@ class Attacker:
 
 
 async def other(http: httpx2.AsyncClient, token: str, figures: Figures, until: float) -> None:
-    """Somebody who writes an entry and looks at the list now and then."""
+    """Write an entry and read the list now and then, as a regular user does."""
     headers = {"Authorization": f"Bearer {token}"}
     while time.perf_counter() < until:
         for kind, path, args in (
@@ -165,13 +167,13 @@ async def other(http: httpx2.AsyncClient, token: str, figures: Figures, until: f
 
 
 async def attack(origin: str, accounts: int, seconds: float) -> Figures:
-    """Sign all up, then let them loose for so long."""
+    """Sign up all accounts, then let them call for so long."""
     figures = Figures()
     limits = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(base_url=origin, trust_env=False, timeout=60, limits=limits) as http:
         tokens = []
         for number in range(accounts + OTHERS):
-            # The first ten are one person's, by mail.
+            # The first ten belong to one mailbox.
             mail = f"mallory+{number}@example.test" if number < TAGGED else f"person{number}@example.test"
             who = {"sub": f"user_{number}", "email": mail, "ttl": 86_400}
             tokens.append((await http.post("/sandbox/clerk/sign-in", json=who)).raise_for_status().json()["jwt"])
@@ -183,7 +185,7 @@ async def attack(origin: str, accounts: int, seconds: float) -> Figures:
 
 
 async def count(database: Any, figures: Figures) -> None:
-    """What was paid for, by the books."""
+    """Add what was charged, from the ledger."""
     figures.spent = await database.fetchval("select coalesce(sum(amount), 0)::bigint from vendor_costs")
     songs = await database.fetch("select count(*) from vendor_costs where vendor = 'suno' group by account")
     figures.songs = sum(row["count"] for row in songs)
@@ -191,8 +193,8 @@ async def count(database: Any, figures: Figures) -> None:
 
 
 async def serve(database_url: str, folder: Path, port: int, cap: str) -> None:
-    """A whole daysong, until it is told to stop."""
-    # Whoever started it reads no log.
+    """Serve a whole daysong, until stopped."""
+    # The parent process reads no log.
     logs.configure(readable=True, silent=True)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -226,7 +228,7 @@ def _attacked(database_url: str, options: argparse.Namespace) -> Figures:
 
 
 def main() -> None:
-    """Attack a server of one's own, and print the figures."""
+    """Start a server, attack it, and print the figures."""
     parser = argparse.ArgumentParser(prog="script/bench attack")
     parser.add_argument("--accounts", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60)
@@ -246,7 +248,7 @@ def main() -> None:
     print(figures)
     cap = float(options.cap) * 1e6
     if figures.spent > cap or figures.most_songs > QUOTA or figures.p95 > 1:
-        sys.exit("the attack went through")
+        sys.exit("the attack succeeded")
 
 
 if __name__ == "__main__":

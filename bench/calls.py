@@ -1,10 +1,10 @@
-"""How long it takes to plan the calls that are due in one minute, by two worker processes, and how that grows.
+"""How long two worker processes take to plan the calls that are due in one minute, and how that grows.
 
     script/bench calls [--due 1000 10000 100000]
 
-Starts PostgreSQL, two `daysong work` and the vendors' sandbox. Planned means: claimed, made a call job, and the next
-call set. Machines differ and are noisy, so look at the last column: the same time for each call means that cost grows
-in proportion.
+Starts PostgreSQL, two `daysong work` and the vendors' sandbox. Planned means: claimed, call job created, and the next
+call scheduled. Machines differ and are noisy, so look at the last column: a constant time per call means that cost
+grows in proportion.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DEFAULT = (1_000, 10_000, 100_000)
 
 
 async def planned(world: World, due: int) -> float:
-    """Seconds until that many calls are planned, by the workers that are running."""
+    """Return the seconds until that many calls are planned by the running workers."""
     await empty(world)
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     await insert_due_settings(world.db.pool, due, now)
@@ -51,14 +51,14 @@ async def planned(world: World, due: int) -> float:
 
 
 async def empty(world: World) -> None:
-    """Begin anew, once the workers rest: they have their hands on the same tables."""
+    """Empty the tables once the workers are idle, since they lock the same tables."""
     while await world.app.runtime.queue.pending():
         await asyncio.sleep(0.05)
     await world.db.empty()
 
 
 async def work(world: World) -> asyncio.subprocess.Process:
-    """A worker process."""
+    """Start a worker process."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-c", "from daysong.cli import main; main()", "work", env=world.environ(),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
@@ -70,7 +70,7 @@ async def bench(sizes: list[int]) -> None:
     with testing.server() as server:
         url = await testing.create_database(server, "bench", migrated=True)
         async with World(url, Path(tempfile.mkdtemp()), datetime.now(UTC), port=free_port()) as world:
-            # VAPI has a line for every call of ours, also for those that are never told to end.
+            # VAPI has a line for every call here, also for calls that never end.
             await world.steer("vapi", "limits", concurrency=1000)
             workers = [await work(world) for _ in range(WORKERS)]
             try:
@@ -83,8 +83,8 @@ async def bench(sizes: list[int]) -> None:
 
 
 async def table(world: World, sizes: list[int]) -> None:
-    """One line for each number of calls that are due."""
-    await planned(world, 100)  # until the workers are up
+    """Print one line for each number of due calls."""
+    await planned(world, 100)  # until the workers have started
     print(f"{'due at once':>12} {'seconds':>8} {'jobs':>8} {'twice':>6} {'missed':>7} {'ms per call':>12}")
     for due in sizes:
         seconds = await planned(world, due)
@@ -96,12 +96,12 @@ async def table(world: World, sizes: list[int]) -> None:
 
 
 def main() -> None:
-    """Read the arguments, and measure."""
+    """Parse the arguments, and measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--due", type=int, nargs="+", default=list(DEFAULT))
     options = parser.parse_args()
     os.environ.pop("DATABASE_URL", None)
-    # Nothing between the lines of the table.
+    # No log lines within the table.
     logs.configure(readable=True, quiet=True)
     testing.begin_run()
     try:

@@ -1,12 +1,12 @@
-"""What a crowd of different people costs: the same calls by everybody at once, and over 16 connections.
+"""What a crowd of different users costs: the same calls by all at once, and over 16 connections.
 
     script/bench crowd [--people 64 200]        DAYSONG_TEST_LIMITS=1 script/bench crowd, with limits and caps
 
 Starts PostgreSQL, one `daysong serve` and one `daysong work`. For each function: how long a call takes and how long all
-take, with everybody at once and with 16 at a time (other people each time, so that both begin alike), and how many
-transactions were rolled back for each call. Everybody at once should take at most 1.5 times as long as 16 at a time,
-which only an otherwise idle machine can show. Each person comes by a proxy, from an address of their own. Fails when a
-call fails, or when more than half a transaction is rolled back for each call.
+take, with all users at once and with 16 at a time (different users each time, so that both start alike), and rollbacks
+per call. All at once should take at most 1.5 times as long as 16 at a time, which only an otherwise idle machine can
+show. Each user comes through a proxy, from a different address. Fails when a call fails, or at more than half a
+rollback per call.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ WEBHOOKS = "clerk webhooks"
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody of the crowd: a number nobody else has, and a token."""
+    """A user of the crowd: a unique number, and a token."""
 
     number: int
     token: str
 
     @property
     def clerk_id(self) -> str:
-        """The id at Clerk."""
+        """Return the Clerk id."""
         return f"user_crowd_{self.number}"
 
     @property
     def address(self) -> str:
-        """The address that the proxy names; limits count by it."""
+        """Return the address the proxy names, by which limits count."""
         return f"198.18.{self.number // 256 % 256}.{self.number % 256}"
 
 
 def call(kind: str, path: str, args: Callable[[Person], dict[str, Any]]) -> Callable[[Person], bytes]:
-    """The HTTP request by which a person calls a function."""
+    """Return what builds the HTTP request of a user's call."""
 
     def request(person: Person) -> bytes:
         body = json.dumps({"path": path, "args": args(person)}).encode()
@@ -69,7 +69,7 @@ def call(kind: str, path: str, args: Callable[[Person], dict[str, Any]]) -> Call
 
 
 def clerk_webhook(person: Person) -> bytes:
-    """Clerk's news of somebody who has just signed up."""
+    """Return Clerk's webhook for a user who has just signed up."""
     now = datetime.now(UTC)
     at = int(now.timestamp() * 1000)
     data = {"id": person.clerk_id, "email_addresses": [], "created_at": at, "updated_at": at, "object": "user"}
@@ -91,7 +91,7 @@ def _post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
 
 
 STEPS: dict[str, Callable[[Person], bytes]] = {
-    WEBHOOKS: clerk_webhook,  # first: what later steps schedule keeps the worker busy
+    WEBHOOKS: clerk_webhook,  # first: the jobs of later steps keep the worker busy
     "ensureCurrentUser": call("mutation", "users:ensureCurrentUser", lambda _: {}),
     "createDiary": call("mutation", "diaries:createDiary", lambda one: {"content": f"Rain, day {one.number}."}),
     "startDiaryMusicGeneration": call(
@@ -111,7 +111,7 @@ STEPS: dict[str, Callable[[Person], bytes]] = {
 
 @dataclass
 class Result:
-    """What one step of one crowd took: seconds of each call and of all, failures, and rollbacks for each call."""
+    """The results of one step of one crowd: seconds of each call and of all, failures, and rollbacks per call."""
 
     each: list[float]
     all: float
@@ -120,14 +120,14 @@ class Result:
 
 
 class Crowd:
-    """Sends the same request for many people, over keep-alive connections."""
+    """Sends the same request for many users, over keep-alive connections."""
 
     def __init__(self, port: int, watch: asyncpg.Connection) -> None:
         self._port = port
         self._watch = watch
 
     async def run(self, step: str, people: list[Person], at_once: int) -> Result:
-        """Let everybody make the step, `at_once` of them at a time."""
+        """Take the step for every user, `at_once` of them at a time."""
         connections = [await asyncio.open_connection("127.0.0.1", self._port) for _ in range(at_once)]
         requests = iter([STEPS[step](person) for person in people])
         before = await self._rollbacks()
@@ -164,7 +164,7 @@ class Crowd:
         return len(people) - made
 
     async def _rollbacks(self) -> int:
-        """Rolled back so far, once what idle connections have counted has arrived: a second after their last work."""
+        """Return the rollbacks so far, once idle connections have reported theirs: a second after their last work."""
         await asyncio.sleep(1.5)
         count: int = await self._watch.fetchval(
             "select xact_rollback from pg_stat_database where datname = current_database()"
@@ -211,7 +211,7 @@ async def bench(sizes: list[int]) -> bool:
 
 
 async def table(crowd: Crowd, keys: Keys, sizes: list[int]) -> bool:
-    """One line for each step and size."""
+    """Print one line for each step and size."""
     numbers = iter(range(1, 1_000_000))
 
     def people(count: int) -> list[Person]:
@@ -220,7 +220,7 @@ async def table(crowd: Crowd, keys: Keys, sizes: list[int]) -> bool:
             Person(number, keys.token(f"user_crowd_{number}", email=f"crowd{number}@example.test")) for number in some
         ]
 
-    for step in STEPS:  # what the first calls allocate and prepare is there before
+    for step in STEPS:  # so that first-call allocations and prepared statements exist before
         await crowd.run(step, people(4), 4)
     head = "people failed rollbacks     p50     p95     all 16 at a time ratio"
     print(f"{'':26} {head}")
@@ -242,7 +242,7 @@ async def table(crowd: Crowd, keys: Keys, sizes: list[int]) -> bool:
 
 
 def main() -> None:
-    """Read the arguments, measure, and exit with 1 when something is out of bounds."""
+    """Parse the arguments, measure, and exit with 1 when something is out of bounds."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--people", type=int, nargs="+", default=[64, 200])
     options = parser.parse_args()

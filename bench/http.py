@@ -1,9 +1,9 @@
-"""How many calls a second one server process answers, next to what the same machine does at that moment.
+"""How many calls a second one server process answers, relative to a bare route on the same machine.
 
     script/bench [--seconds 3] [--connections 16]
 
-Starts PostgreSQL and one `daysong serve` of its own, with a library of entries and songs. Machines differ and are
-noisy, so look at the ratios: each line is compared with the bare route of the same run.
+Starts PostgreSQL and one `daysong serve`, with a library of entries and songs. Machines differ and are noisy, so look
+at the ratios: each line is compared with the bare route of the same run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ENTRIES = 50
 
 
 def request(origin: str, path: str, body: Any, headers: dict[str, str]) -> bytes:
-    """An HTTP request as it goes over the wire; a GET without a body."""
+    """Return an HTTP request as bytes; a GET without a body."""
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{'GET' if body is None else 'POST'} {path} HTTP/1.1", f"Host: {urlsplit(origin).netloc}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -37,7 +37,7 @@ def request(origin: str, path: str, body: Any, headers: dict[str, str]) -> bytes
 
 
 async def ask(origin: str, wire: bytes, until: float) -> int:
-    """Ask over one connection until that moment; how many answers came."""
+    """Send the request over one connection until that moment; return the number of responses."""
     address = urlsplit(origin)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     answers = 0
@@ -56,14 +56,14 @@ async def ask(origin: str, wire: bytes, until: float) -> int:
 
 
 async def measure(origin: str, wire: bytes, seconds: float, connections: int) -> float:
-    """Answers a second, over that many connections."""
+    """Return responses a second, over that many connections."""
     started = time.perf_counter()
     counts = await asyncio.gather(*(ask(origin, wire, started + seconds) for _ in range(connections)))
     return sum(counts) / (time.perf_counter() - started)
 
 
 async def prepared(world: World) -> Person:
-    """A person with a library."""
+    """Return a person with a library."""
     alice = await world.person("alice")
     song = await alice.song()
     for number in range(ENTRIES - 1):
@@ -90,7 +90,7 @@ async def bench(seconds: float, connections: int) -> None:
 
 
 async def table(origin: str, alice: Person, seconds: float, connections: int) -> None:
-    """One line for each thing that is asked."""
+    """Print one line for each request."""
     await up(origin)
     calls: list[tuple[str, str, str, dict[str, Any]]] = [
         ("query", "usage:canCurrentUserGenerateMusic", "one row", {}),
@@ -122,7 +122,7 @@ async def up(origin: str) -> None:
 
 
 def main() -> None:
-    """Read the arguments, and measure."""
+    """Parse the arguments, and measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--connections", type=int, default=16)

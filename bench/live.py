@@ -1,9 +1,9 @@
-"""What live sockets cost: memory of each, who is woken by a write, and how soon.
+"""What live sockets cost: memory of each, which ones a write wakes, and how soon.
 
     script/bench live [--people 1000] [--sockets 5] [--writes 50] [--seconds 20]
 
 Starts PostgreSQL, one `daysong serve` and one process with all the apps, each subscribed to three queries. Writes
-entries over HTTP meanwhile. Fails when a socket takes more memory, or news take longer, than they should.
+entries over HTTP meanwhile. Fails when a socket takes too much memory, or pushes take too long.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ WITHIN = 0.250  # seconds for 95 of 100 pushes
 
 
 def resident(server: Server) -> int:
-    """Memory of the processes that serve, in KB."""
+    """Return the memory of the serving processes, in KB."""
     status = [Path(f"/proc/{pid}/status").read_text() for pid in server.workers()]
     return sum(int(line.split()[1]) for text in status for line in text.splitlines() if line.startswith("VmRSS"))
 
 
 class Caller:
-    """Calls functions as people, over a few connections."""
+    """Calls functions as many users, over a few connections."""
 
     def __init__(self, origin: str, tokens: list[str]) -> None:
         self._tokens = tokens
         self._http = httpx2.AsyncClient(base_url=origin, trust_env=False)
 
     async def mutation(self, person: int, path: str, **args: Any) -> None:
-        """A mutation that succeeds."""
+        """Call a mutation; fails when it does."""
         headers = {"Authorization": f"Bearer {self._tokens[person]}"}
         answer = await self._http.post("/api/mutation", json={"path": path, "args": args}, headers=headers)
         if answer.raise_for_status().json()["status"] != "success":
             raise RuntimeError(answer.text)
 
     async def everybody(self, path: str, *, at_once: int = 8) -> None:
-        """A mutation of everybody's."""
+        """Call a mutation as every user."""
         people = iter(range(len(self._tokens)))
 
         async def some() -> None:
@@ -63,7 +63,7 @@ class Caller:
         await asyncio.gather(*(some() for _ in range(at_once)))
 
     async def write(self, rate: float, seconds: float) -> Counter[int]:
-        """Write entries at that rate, each by the next person; how many of whom."""
+        """Write entries at that rate, one user after another; return the number of writes by user."""
         written: Counter[int] = Counter()
         people = itertools.cycle(range(len(self._tokens)))
         started, under_way = time.monotonic(), set()
@@ -78,12 +78,12 @@ class Caller:
         return written
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         await self._http.aclose()
 
 
 async def bench(options: argparse.Namespace) -> bool:
-    """Measure, print, and say whether all is as it should be."""
+    """Measure, print, and return whether all is within its bounds."""
     folder = Path(tempfile.mkdtemp())
     with testing.server() as postgres:
         url = await testing.create_database(postgres, "bench", migrated=True)
@@ -98,13 +98,13 @@ async def bench(options: argparse.Namespace) -> bool:
             finally:
                 await caller.close()
                 for line in server.complaints()[:10]:
-                    print(f"the server complains: {line}")
+                    print(f"the server logs an error: {line}")
 
 
 async def measured(server: Server, caller: Caller, tokens: list[str], options: argparse.Namespace) -> bool:
-    """The measurements."""
+    """Measure one server."""
     await caller.everybody("users:ensureCurrentUser")
-    await caller.everybody("users:ensureCurrentUser")  # so that what the first calls allocate is there before
+    await caller.everybody("users:ensureCurrentUser")  # so that first-call allocations exist before
     before = resident(server)
     apps = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.sockets", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -138,18 +138,18 @@ async def settled(server: Server) -> None:
 
 
 def verdict(told: dict[str, Any], written: Counter[int], each: float, options: argparse.Namespace) -> bool:
-    """Print what the sockets heard; whether it is as it should be."""
+    """Print what the sockets received; return whether it is within the bounds."""
     heard = told["heard"]
     latencies = sorted(latency for one in heard for latency in one["latencies"])
     shares = quantiles(latencies, n=100)
     asleep = sum(one["wakes"] for one in heard if not written[one["owner"]])
-    # Of two entries close together, the newer may be all that is shown.
+    # Of two entries written close together, the newer may be the only one pushed.
     missed = sum(1 for one in heard if written[one["owner"]] and not one["latencies"])
     most = max((one["wakes"] - written[one["owner"]] for one in heard), default=0)
     print(f"{sum(written.values())} writes at {options.writes}/s by {len(written)} people, {len(latencies)} pushes:")
     print(f"  p50 {median(latencies) * 1000:.0f} ms, p95 {shares[94] * 1000:.0f} ms, p99 {shares[98] * 1000:.0f} ms")
     print(f"  wakes of sockets of people who wrote nothing: {asleep}; most wakes beyond a socket's own writes: {most}")
-    print(f"  sockets that missed their news: {missed}; sockets lost: {told['lost']}")
+    print(f"  sockets that missed a push: {missed}; sockets lost: {told['lost']}")
     checks = {
         f"memory per socket under {KB_PER_SOCKET} KB": each < KB_PER_SOCKET,
         f"p95 under {WITHIN * 1000:.0f} ms": shares[94] < WITHIN,
@@ -162,7 +162,7 @@ def verdict(told: dict[str, Any], written: Counter[int], each: float, options: a
 
 
 def main() -> None:
-    """Read the arguments, and measure."""
+    """Parse the arguments, and measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--people", type=int, default=1000)
     parser.add_argument("--sockets", type=int, default=5, help="of each")

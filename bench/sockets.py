@@ -1,10 +1,10 @@
-"""Many idle apps in one process: the other end of `script/bench live`. A WebSocket client with next to nothing in it.
+"""Many idle apps in one process, for `script/bench live`: a minimal WebSocket client.
 
     python -m bench.sockets
 
 Reads one line of JSON from its input: origin, tokens, sockets (of each token), prefix. Opens all sockets, subscribes
-each to three queries, and prints `{"ready": …}`. An entry whose content is `<prefix><person>:<time.monotonic()>` tells
-when it was written. When its input ends, it prints what every socket has heard, and leaves.
+each to three queries, and prints `{"ready": …}`. An entry whose content is `<prefix><person>:<time.monotonic()>`
+carries the time of its write. When its input ends, it prints what every socket received, and exits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
-AT_ONCE = 40  # sockets that are being opened
+AT_ONCE = 40  # sockets opening at the same time
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 SHORT, LONG, LONGER = 125, 126, 127
 QUERIES = ("users:getUserProfile", "diaries:pageDiaries", "usage:getCurrentUserUsage")
@@ -28,7 +28,7 @@ ARGS: dict[str, Any] = {"diaries:pageDiaries": {"limit": 1}}
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
-    """A frame as a client sends it, masked with zeros, which changes nothing."""
+    """Return a client's frame, masked with zeros, which changes nothing."""
     length = len(payload)
     if length <= SHORT:
         head = struct.pack("!BB", 0x80 | opcode, 0x80 | length)
@@ -40,7 +40,7 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 class App(asyncio.Protocol):
-    """One app: opens its socket, subscribes, and counts what it hears."""
+    """One app: opens its socket, subscribes, and counts what it receives."""
 
     __slots__ = ("_buffer", "_first_words", "_upgraded", "answered", "latencies", "owner", "transport", "wakes")
 
@@ -57,7 +57,7 @@ class App(asyncio.Protocol):
         self._first_words = b""
 
     def begin(self, host: str, token: str) -> None:
-        """Ask for the upgrade, and say all that an app says first."""
+        """Send the upgrade, and the first messages of an app."""
         add = [
             {"type": "Add", "queryId": number, "udfPath": path, "args": [ARGS.get(path, {})]}
             for number, path in enumerate(QUERIES)
@@ -76,18 +76,18 @@ class App(asyncio.Protocol):
         self._first_words = b"".join(frame(TEXT, json.dumps(one).encode()) for one in said)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The line is there."""
+        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The line is gone."""
+        """Note that the connection was lost."""
         self.transport = None
         if self.answered is not None and not self.answered.done():
             self.answered.set_exception(exc or ConnectionError("the server hung up"))
 
     def data_received(self, data: bytes) -> None:
-        """Some of what the server says."""
+        """Read what the server sends."""
         self._buffer += data
         if not self._upgraded:
             head, end, rest = self._buffer.partition(b"\r\n\r\n")
@@ -117,13 +117,13 @@ class App(asyncio.Protocol):
             return
         self.wakes += 1
         if found := App.written.search(payload):
-            assert int(found[1]) == self.owner, "somebody else's entry"
+            assert int(found[1]) == self.owner, "another user's entry"
             self.latencies.append(now - float(found[2]))
 
 
 def split(data: bytes) -> tuple[int, bytes, bytes] | None:
-    """The first frame's opcode and payload, and the rest; None while it is not all there."""
-    # The length stands in the second byte, or in the 2 or 8 bytes after it.
+    """Return the first frame's opcode and payload, and the rest; None while it is incomplete."""
+    # The length is in the second byte, or in the 2 or 8 bytes after it.
     length, start = (data[1] & 0x7F if len(data) > 1 else 0), 2
     if length >= LONG:
         start = 4 if length == LONG else 10
@@ -134,7 +134,7 @@ def split(data: bytes) -> tuple[int, bytes, bytes] | None:
 
 
 async def opened(app: App, origin: str, token: str, turns: asyncio.Semaphore) -> None:
-    """Open a socket, and wait for its first answers."""
+    """Open a socket, and wait for its first results."""
     address = urlsplit(origin)
     async with turns:
         await asyncio.get_running_loop().create_connection(lambda: app, address.hostname or "", address.port or 0)
@@ -145,7 +145,7 @@ async def opened(app: App, origin: str, token: str, turns: asyncio.Semaphore) ->
 
 
 async def main() -> None:
-    """Do what the input says."""
+    """Run as the input says."""
     asked = json.loads(await asyncio.to_thread(sys.stdin.readline))
     App.written = re.compile(re.escape(asked["prefix"]).encode() + rb"(\d+):(\d+\.\d+)")
     apps = [App(owner) for owner in range(len(asked["tokens"])) for _ in range(asked["sockets"])]

@@ -1,1 +1,1 @@
-"""Tests from outside: of whole processes, by clients that are not ours."""
+"""Tests of whole processes from outside, by the official clients and by raw sockets."""

@@ -16,31 +16,31 @@ from rehearsal.processes.server import Keys, Server, settings_for
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    """What signs people in."""
+    """Return the keys that sign session tokens."""
     return Keys(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="session")
 def outside_database(database_server: EmbeddedPostgres) -> str:
-    """The DSN of a migrated database for server processes; nobody empties it between tests."""
+    """Return the DSN of a migrated database for server processes, which is not emptied between tests."""
     name = f"daysong_outside_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
     return asyncio.run(testing.create_database(database_server, name, migrated=True))
 
 
 @pytest.fixture(scope="session")
 def environ(outside_database: str, keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of the server processes."""
+    """Return the environment of the server processes."""
     return settings_for(outside_database, tmp_path_factory.mktemp("data"), keys)
 
 
 @pytest.fixture(scope="session")
 def server(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server process in test mode, for tests that leave it alive."""
+    """A server process in test mode, for tests that do not stop it."""
     with Server(environ, tmp_path_factory.mktemp("logs")) as running:
         yield running
 
 
 @pytest.fixture
 def log_folder(tmp_path: Path) -> Path:
-    """Where a test's own servers print to."""
+    """Return the folder for the output of a test's own servers."""
     return tmp_path

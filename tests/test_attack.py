@@ -13,9 +13,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_g03_accounts_in_loops_cost_no_more_than_the_caps(database_url: str, tmp_path: Path) -> None:
-    """Fifty free accounts call every public function in loops: money, quotas and other people's apps hold.
+    """Fifty free accounts call every public function in loops: spending and quotas stay capped, other users are served.
 
-    A short spell of what `script/bench attack` does for a minute; here all run in one process.
+    A short run of what `script/bench attack` does for a minute; here everything runs in one process.
     """
     environ = LIMITS | {"LIMIT_COST_DAY": "1.00"}
     async with World(database_url, tmp_path, datetime.now(UTC), environ, port=free_port()) as world:

@@ -1,4 +1,4 @@
-"""People who share nothing never wait for each other, fail each other or undo each other's work."""
+"""Users who share no rows neither block each other nor cause each other's transactions to roll back."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rehearsal.world import ADMIN_KEY, Person, World
 pytestmark = pytest.mark.anyio
 
 PEOPLE = 64
-# Of one function, how many transactions may be undone for each call that succeeds.
+# The most rollbacks per successful call of one function.
 ROLLBACKS_EACH = 0.5
 
 
 def crowd(world: World) -> list[Person]:
-    """Different people, each called for by the holder of the admin key, who needs no sign-in for them."""
+    """Return different users, called for with the admin key, so that no sign-in is needed."""
     return [_person(world, f"user_{number}") for number in range(PEOPLE)]
 
 
@@ -46,7 +46,7 @@ def sing(person: Person, number: int) -> Coroutine[Any, Any, Any]:
 
 
 def settle_calls(person: Person, number: int) -> Coroutine[Any, Any, Any]:
-    """Choose when to be called, each on a number of their own."""
+    """Save call settings, each user with a different number."""
     return person.mutation(
         "callSettings:upsertCallSettings",
         phoneE164=f"+1212555{1000 + number}",
@@ -63,9 +63,9 @@ def leave(person: Person, number: int) -> Coroutine[Any, Any, Any]:
 
 
 async def undone(world: World) -> int:
-    """How many transactions of this database were rolled back so far."""
+    """Return how many transactions of this database were rolled back so far."""
     async with world.db.pool.acquire() as connection:
-        # What other connections have counted is seen a second after their last transaction at the latest.
+        # The counts of other connections appear at most a second after their last transaction.
         await connection.execute("select pg_stat_clear_snapshot()")
         count: int = await connection.fetchval(
             "select xact_rollback from pg_stat_database where datname = current_database()"
@@ -73,14 +73,14 @@ async def undone(world: World) -> int:
     return count
 
 
-async def test_g71_people_who_share_no_row_do_not_undo_each_other(world: World) -> None:
-    """64 people at once in each step from sign-up to leaving: nobody fails, next to nothing is undone."""
+async def test_g71_users_who_share_no_row_cause_each_other_no_rollbacks(world: World) -> None:
+    """64 users at once take each step from sign-up to deletion: no call fails, almost nothing is rolled back."""
     people = crowd(world)
     steps: list[Callable[[Person, int], Coroutine[Any, Any, Any]]] = [ensure, write, sing, settle_calls, leave]
     for step in steps:
         before = await undone(world)
         done = await asyncio.gather(*[step(person, number) for number, person in enumerate(people)])
-        # A connection counts what it has rolled back when it goes.
+        # A connection reports its rollbacks when it closes.
         await world.db.pool.expire_connections()
         after = await _settled(world)
         assert len(done) == PEOPLE, step.__name__
@@ -90,7 +90,7 @@ async def test_g71_people_who_share_no_row_do_not_undo_each_other(world: World) 
 
 
 async def _settled(world: World) -> int:
-    """The count of rollbacks once it no longer grows."""
+    """Return the count of rollbacks once it no longer grows."""
     before, after = -1, await undone(world)
     while after != before:
         before, after = after, await undone(world)
@@ -98,7 +98,7 @@ async def _settled(world: World) -> int:
 
 
 async def test_g71_a_crowd_of_one_mutation_leaves_connections_for_others(world: World) -> None:
-    """One account that calls 100 times at once holds two connections of the pool; another account has the others."""
+    """An account that sends 100 calls at once uses two connections of the pool; another account gets the rest."""
     alice, bob = _person(world, "user_alice"), _person(world, "user_bob")
     await alice.mutation("users:ensureCurrentUser")
     async with world.db.pool.acquire() as connection, connection.transaction():

@@ -12,7 +12,7 @@ DECISIONS = Path(__file__).parent.parent / "docs" / "decisions"
 
 
 def test_g71_every_mutation_says_what_holds_its_invariants() -> None:
-    """The table of decision 0010 has every mutation there is, and no other."""
+    """The table of decision 0010 lists every mutation, and no other."""
     [page] = DECISIONS.glob("0010-*.md")
     table = page.read_text().partition("### Every mutation")[2].partition("\n## ")[0]
     told = set()

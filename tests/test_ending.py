@@ -1,4 +1,4 @@
-"""Processes end by any signal that asks for it, and leave nothing behind; a worker waits for its database."""
+"""Processes stop on every termination signal and leave nothing behind; a worker waits for its database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENDS_WITHIN = 60  # seconds, on a busy machine
 
 
 def begin(words: list[str], environ: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """A command of ours, in a session of its own, with what it prints in a file."""
+    """Start a daysong command in its own session, with its output in a file."""
     with log.open("wb") as out:
         return subprocess.Popen(  # noqa: S603 - ourselves
             [*DAYSONG, *words], env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
@@ -40,14 +40,14 @@ def until_said(log: Path, text: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def postmasters(folder: Path) -> list[Path]:
-    """The pid files of servers for databases in a folder, wherever these are kept."""
+    """Return the pid files of embedded servers for data folders below a folder."""
     pointer = folder / "postgres-location.txt"
     home = Path(pointer.read_text().splitlines()[0]) if pointer.exists() else folder / "postgres"
     return list(home.glob("data/postmaster.pid"))
 
 
 def test_g55_a_closed_terminal_ends_dev_with_its_postgresql(tmp_path: Path) -> None:
-    """SIGHUP, as from a terminal that is closed, and with its output gone, takes everything down in order."""
+    """SIGHUP, as from a closed terminal whose output is gone, shuts everything down in order."""
     folder = tmp_path / "data"
     folder.mkdir()
     environ = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
@@ -67,7 +67,9 @@ def test_g55_a_closed_terminal_ends_dev_with_its_postgresql(tmp_path: Path) -> N
 async def test_g78_a_worker_waits_for_its_database(
     environ: dict[str, str], outside_database: str, tmp_path: Path
 ) -> None:
-    """Started before PostgreSQL, it says so and goes on when that is there; a wrong name ends it with a line."""
+    """Started before PostgreSQL, it logs that it waits, and starts once the server is up; a wrong name ends it with a
+    message.
+    """
     log = tmp_path / "log"
     async with proxy_to(outside_database) as proxy:
         proxy.freeze(also_new=True)

@@ -1,4 +1,4 @@
-"""No request holds the loop of a server for long, whatever a stranger sends: others are served meanwhile."""
+"""No request holds a server's event loop for long, whatever it contains: others are served meanwhile."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 HELD = 0.020  # seconds of CPU
 SECRET = "a-secret-of-the-vendors"
-# What is left for arguments of the largest size beside the rest of a body.
+# What remains for arguments in a body of the largest size.
 SIZE = LARGEST - 64
-# The least of several counts: the first of a kind may fill caches, and another process may take them.
+# The least of several measurements: the first may fill caches, and another process may disturb one.
 TRIES = 3
 
 WITHIN = 20.0  # seconds for an answer
@@ -57,9 +57,9 @@ SHAPES: dict[str, str] = {
 
 @pytest.fixture(scope="module")
 def watched(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """A server as in production: no functions of test mode."""
+    """A server as in production, without the functions of test mode."""
     secrets = {"REVENUECAT_WEBHOOK_SECRET": SECRET, "VAPI_WEBHOOK_SECRET": SECRET}
-    # What is asked here in a minute would be refused for its number.
+    # The requests of this test would exceed the rate limits.
     rates = {f"LIMIT_{name.upper()}": "off" for name in INBOUND}
     with Watched(
         environ | secrets | rates | NO_TEST_MODE,
@@ -93,7 +93,7 @@ BODIES: dict[str, tuple[str, str]] = {
 
 
 async def least(watched: Watched, act: Any) -> float:
-    """The shortest time that the loop was held while that was done."""
+    """Return the shortest time the loop was held while `act` ran."""
     held = 1.0
     for _ in range(TRIES):
         watched.figures()
@@ -106,7 +106,7 @@ async def least(watched: Watched, act: Any) -> float:
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_g70_no_body_holds_the_loop(watched: Watched, token: str, shape: str) -> None:
-    """Whatever its shape and wherever it is sent, up to the largest that is read."""
+    """The loop stays free whatever the body's shape and path, up to the largest size accepted."""
     seen = {}
     async with httpx2.AsyncClient(base_url=watched.origin, trust_env=False) as client:
         for name, (path, body) in BODIES.items():
@@ -123,22 +123,22 @@ async def test_g70_no_body_holds_the_loop(watched: Watched, token: str, shape: s
 
 
 def texts(*messages: dict[str, Any] | str) -> list[str]:
-    """Messages as they are said."""
+    """Return messages as they are sent."""
     return [message if isinstance(message, str) else json.dumps(message) for message in messages]
 
 
 def asked(*changes: dict[str, Any], base: int = 0) -> dict[str, Any]:
-    """A change of what is subscribed to."""
+    """Return a ModifyQuerySet message."""
     return {"type": "ModifyQuerySet", "baseVersion": base, "newVersion": base + 1, "modifications": list(changes)}
 
 
 def add(number: int, path: str = "nobody:knows", args: Any = None) -> dict[str, Any]:
-    """A query to subscribe to."""
+    """Return the addition of a query."""
     return {"type": "Add", "queryId": number, "udfPath": path, "args": [args or {}]}
 
 
 def request(kind: str, number: int, path: str, value: str) -> str:
-    """A mutation or an action with arguments of that shape."""
+    """Return a mutation or an action with arguments of that shape."""
     return '{"type":"%s","requestId":%d,"udfPath":"%s","args":[{"content":%s}]}' % (kind, number, path, value)  # noqa: UP031
 
 
@@ -171,13 +171,13 @@ SAID: dict[str, list[str]] = {
 }  # fmt: skip
 
 
-# What is heard last: the answer to a request of ours behind all that was said, or that it was too much.
+# The last message received: the response to a final request behind all others, or the refusal of too much.
 ENDS = (b'"requestId":10000', b"FatalError", b"AuthError", b"InternalServerError")
 
 
 @pytest.mark.parametrize("said", SAID)
 async def test_g70_no_message_holds_the_loop(watched: Watched, said: str) -> None:
-    """Nor do many small ones, sent in one go."""
+    """The loop stays free for any message, and for many small ones sent at once."""
 
     async def say() -> None:
         async with hostile_clients(watched.port) as them:
@@ -212,7 +212,7 @@ SENT: dict[str, bytes] = {
 
 @pytest.mark.parametrize("sent", SENT)
 async def test_g70_no_bytes_hold_the_loop(watched: Watched, sent: str) -> None:
-    """However many small things they are."""
+    """The loop stays free however many small frames arrive."""
 
     async def send() -> None:
         async with hostile_clients(watched.port) as them:

@@ -1,4 +1,4 @@
-"""Large results hold no loop: they are encoded while others are served."""
+"""Encoding large results does not hold the loop: other requests are served meanwhile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def watched(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def token(watched: Watched, keys: Keys, outside_database: str) -> str:
-    """Somebody with 500 songs, with all words timed, and entries of 8,000 letters that take three bytes each."""
+    """Return the token of a user with 500 songs, all words timed, and entries of 8,000 three-byte letters."""
     subject = f"user_{uuid.uuid4()}"
     token = keys.token(subject, email=f"{subject}@example.test")
 
@@ -57,7 +57,7 @@ def token(watched: Watched, keys: Keys, outside_database: str) -> str:
 
 
 async def least(watched: Watched, act: Any) -> float:
-    """The shortest time that the loop was held while that was done."""
+    """Return the shortest time the loop was held while `act` ran."""
     held = 1.0
     for _ in range(TRIES):
         watched.figures()

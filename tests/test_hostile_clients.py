@@ -1,4 +1,4 @@
-"""HostileClients take no memory of a server's: not by what they half send, nor by what they leave unread."""
+"""Hostile clients take no memory: neither by what they half send, nor by what they leave unread."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ENTRIES, LETTERS = 80, 40_000
 
 @pytest.fixture(scope="module")
 def watched(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """A server as in production, but for the rates: strangers with patience keep below them."""
+    """A server as in production, but for the rates: patient clients stay below them."""
     rates = {f"LIMIT_{name.upper()}": "off" for name in INBOUND}
-    with Watched(environ | rates | NO_TEST_MODE, tmp_path_factory.mktemp("strangers")) as server:
+    with Watched(environ | rates | NO_TEST_MODE, tmp_path_factory.mktemp("hostile")) as server:
         yield server
 
 
@@ -39,7 +39,7 @@ async def client(watched: Watched) -> AsyncIterator[httpx2.AsyncClient]:
 
 @pytest.fixture
 async def writer(client: httpx2.AsyncClient, keys: Keys, outside_database: str) -> str:
-    """The token of somebody whose list of entries has 3 MB."""
+    """Return the token of a user whose list of entries has 3 MB."""
     subject = f"user_{uuid.uuid4()}"
     token = keys.token(subject, email=f"{subject}@example.test")
     call = {"path": "users:ensureCurrentUser", "args": {}}
@@ -67,7 +67,7 @@ ATTACKS: dict[str, Callable[[HostileClients, str], Awaitable[None]]] = {
 
 
 async def highest(watched: Watched, seconds: float) -> int:
-    """The most memory that the server has in that time."""
+    """Return the server's highest memory in that time."""
     most = 0
     for _ in range(int(seconds / 0.1)):
         await asyncio.sleep(0.1)
@@ -76,10 +76,10 @@ async def highest(watched: Watched, seconds: float) -> int:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-async def test_g73_strangers_take_no_memory(
+async def test_g73_hostile_clients_take_no_memory(
     watched: Watched, client: httpx2.AsyncClient, writer: str, attack: str
 ) -> None:
-    """Resident memory grows by less than 64 MiB, and somebody else is served meanwhile."""
+    """Resident memory grows by less than 64 MiB, and another user is served meanwhile."""
     for _ in range(3):
         (await client.get("/api/query", params={"path": "billing:getPlans"})).raise_for_status()
     before = watched.figures().resident

@@ -1,4 +1,4 @@
-"""Frames nobody should send: the server answers as the protocol says, complains of nothing, and serves on."""
+"""Malformed frames: the server answers as the protocol says, logs no errors, and keeps serving."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rehearsal.sync_socket import Message, SocketClosed, SyncSocket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
-# What a client may be told, and how a socket may end.
+# The messages a client may receive, and the close codes of a socket.
 KNOWN = {"Transition", "MutationResponse", "ActionResponse", "AuthError", "FatalError", "Ping"}
 ENDS = {1000, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1013}
 PROBE = 4_000_000
@@ -28,14 +28,14 @@ SECRET = f"canary {uuid.uuid4()}"
 
 
 class Alice:
-    """Somebody whose diary nobody else may hear of, and who must be served all the while."""
+    """A user whose diary must not leak, and who must be served throughout."""
 
     def __init__(self, socket: SyncSocket) -> None:
         self.socket = socket
         self.writes = 0
 
     async def is_served(self) -> None:
-        """She writes, and sees it."""
+        """Write an entry, and receive it."""
         request, self.writes = self.writes, self.writes + 1
         await self.socket.mutate(request, "diaries:createDiary", {"content": f"{SECRET} {request}"})
         answer = await self.socket.response(request)
@@ -54,12 +54,12 @@ async def alice(server: Server, keys: Keys) -> AsyncIterator[Alice]:
 
 
 def complaints(server: Server) -> list[str]:
-    """What the server complains of, but for functions that fail on purpose."""
+    """Return the errors in the server's log, except of functions that fail on purpose."""
     return [line for line in server.complaints() if "errors:" not in line]
 
 
 async def outcome(socket: SyncSocket) -> str:
-    """How a line stands after what it said: `served`, or how it ended; fails when it is neither served nor ended."""
+    """Return `served` or the close code of a socket; fails when it is neither served nor closed."""
     try:
         await socket.send({"type": "Action", "requestId": PROBE, "udfPath": "actions:add", "args": [{"a": 1, "b": 2}]})
         await socket.receive(lambda m: m["type"] == "ActionResponse" and m["requestId"] == PROBE, within=30)
@@ -69,7 +69,7 @@ async def outcome(socket: SyncSocket) -> str:
 
 
 def lawful(received: list[Message], ended: str) -> None:
-    """What was received is of the protocol, in its order, and has nothing of alice's."""
+    """Check that the messages follow the protocol, in order, and contain nothing of alice's."""
     version = {"querySet": 0, "identity": 0, "ts": base64.b64encode(bytes(8)).decode()}
     for message in received:
         assert message["type"] in KNOWN
@@ -78,8 +78,9 @@ def lawful(received: list[Message], ended: str) -> None:
             version = message["endVersion"]
     assert SECRET not in json.dumps(received)
     if any(message["type"] in {"FatalError", "AuthError"} for message in received):
-        assert ended != "served", "the socket stays open after the end was announced"
-    # 1005: no reason given. 1006: who talks on while the other side hangs up is cut off by TCP before the last words.
+        assert ended != "served", "the socket stays open after a final message"
+    # 1005: no reason given. 1006: a client that keeps sending while the server closes is cut off by TCP before the last
+    # frames.
     assert ended == "served" or int(ended) in ENDS, ended
 
 
@@ -119,14 +120,14 @@ odd_values = st.one_of(
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The paths to everything within."""
+    """Return the paths to every nested value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [found for key, item in inner for found in [(*at, key), *places(item, (*at, key))]]
 
 
 @st.composite
 def changed(draw: st.DrawFn, message: Message) -> Message:
-    """The message with something replaced, renamed or left out."""
+    """Return the message with something replaced, renamed or left out."""
     message = copy.deepcopy(message)
     *way, last = draw(st.sampled_from(places(message)))
     inside: Any = message
@@ -144,7 +145,7 @@ def changed(draw: st.DrawFn, message: Message) -> Message:
 
 @st.composite
 def hostile(draw: st.DrawFn) -> list[Message | str | bytes]:
-    """A conversation gone wrong in up to four ways."""
+    """Generate a valid exchange with up to four defects."""
     frames: list[Message | str | bytes] = list(FRAMES)
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(frames) - 1))
@@ -170,16 +171,16 @@ def hostile(draw: st.DrawFn) -> list[Message | str | bytes]:
 
 
 def as_bob(frame: Message | str | bytes, token: str, session: str) -> str | bytes:
-    """The frame as it goes out: bob's token and session put in."""
+    """Return the frame as it is sent, with bob's token and session filled in."""
     if isinstance(frame, bytes):
         return frame
-    # Python writes NaN and Infinity, which are no JSON; a hostile client may as well.
+    # Python writes NaN and Infinity, which are not JSON; a hostile client may as well.
     text = frame if isinstance(frame, str) else json.dumps(frame)
     return text.replace(BOB, token).replace(SESSION, session)
 
 
 async def play(server: Server, frames: list[str | bytes]) -> tuple[list[Message], str]:
-    """Say all that over a line; what was received, and how the line stands in the end."""
+    """Send all frames on one socket; return the messages received, and the outcome."""
     received: list[Message] = []
     try:
         async with SyncSocket(server.origin) as socket:
@@ -197,10 +198,10 @@ async def play(server: Server, frames: list[str | bytes]) -> tuple[list[Message]
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(frames=hostile())
 @example(frames=[*FRAMES])
-async def test_a_conversation_gone_wrong_hurts_nobody_else(
+async def test_a_malformed_exchange_hurts_no_other_client(
     server: Server, keys: Keys, alice: Alice, frames: list[Message | str | bytes]
 ) -> None:
-    """It is answered or ended as the protocol says, hears nothing of alice, and alice is served."""
+    """It is answered or closed as the protocol says, leaks nothing of alice's, and alice is served."""
     before = len(complaints(server))
     token = keys.token("user_bob", email="bob@example.test")
     received, ended = await play(server, [as_bob(frame, token, str(uuid.uuid4())) for frame in frames])
@@ -235,8 +236,8 @@ HUGE = {
 
 
 @pytest.mark.parametrize("what", HUGE)
-async def test_too_much_of_something_hurts_nobody_else(server: Server, alice: Alice, what: str) -> None:
-    """The line is ended or served; memory and alice are as before."""
+async def test_too_much_of_something_hurts_no_other_client(server: Server, alice: Alice, what: str) -> None:
+    """The socket is closed or served; memory is as before, and alice is served."""
     before, memory = len(complaints(server)), resident(server)
     received, ended = await play(server, list(HUGE[what]))
     lawful(received, ended)
@@ -246,7 +247,7 @@ async def test_too_much_of_something_hurts_nobody_else(server: Server, alice: Al
 
 
 def resident(server: Server) -> int:
-    """How much memory its processes hold, in KB."""
+    """Return the resident memory of the server's processes, in KB."""
     status = [Path(f"/proc/{pid}/status").read_text() for pid in server.workers()]
     return sum(int(line.split()[1]) for text in status for line in text.splitlines() if line.startswith("VmRSS"))
 
@@ -271,8 +272,8 @@ RAW = {
 
 
 @pytest.mark.parametrize("what", RAW)
-async def test_what_is_no_websocket_hurts_nobody_else(server: Server, alice: Alice, what: str) -> None:
-    """The line is dropped by either side; alice is served meanwhile and after."""
+async def test_bytes_that_are_no_websocket_hurt_no_other_client(server: Server, alice: Alice, what: str) -> None:
+    """Either side drops the connection; alice is served meanwhile and after."""
     before = len(complaints(server))
     with sockets.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
         raw.sendall(RAW[what])

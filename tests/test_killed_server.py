@@ -1,4 +1,4 @@
-"""Server processes are killed while clients are in the midst of mutations: each mutation happens exactly once."""
+"""Server processes are killed while clients send mutations: each mutation happens exactly once."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ MUTATIONS = 16  # of each client: increments and entries in turn
 
 
 class Client:
-    """Somebody whose app sends all its mutations at once, and sends them again on a new line when one is cut.
+    """A client that sends all its mutations at once, and sends them again after reconnecting.
 
-    As the official client does, it sends again what was not answered, and what was answered but not shown yet.
+    Like the official client, it resends requests without a response, and those whose response no Transition has shown
+    yet.
     """
 
     def __init__(self, number: int, keys: Keys) -> None:
@@ -38,13 +39,13 @@ class Client:
         self.reconnects = 0
 
     def request(self, number: int) -> tuple[str, dict[str, Any]]:
-        """What its request of that number asks for."""
+        """Return the path and arguments of its request of that number."""
         if number % 2:
             return "diaries:createDiary", {"content": f"Entry {number}"}
         return "counter:increment", {"key": self.key}
 
     async def work(self, servers: list[Server], start: int) -> None:
-        """Until all is answered and shown; with each cut line, on to the next server."""
+        """Run until every mutation is answered and shown; after each lost connection, try the next server."""
         for server in itertools.cycle(servers[start:] + servers[:start]):
             try:
                 await self._session_on(server)
@@ -72,7 +73,9 @@ class Client:
         if message["type"] == "MutationResponse":
             assert message["success"], message["result"]
             before = self.answers.setdefault(message["requestId"], message)
-            assert (before["ts"], before["result"]) == (message["ts"], message["result"]), "another answer than before"
+            assert (before["ts"], before["result"]) == (message["ts"], message["result"]), (
+                "a different response than before"
+            )
         elif message["type"] == "Transition":
             now = moment(message["endVersion"]["ts"])
             self._shown |= {number for number, answer in self.answers.items() if moment(answer["ts"]) <= now}
@@ -81,7 +84,9 @@ class Client:
 
 
 async def kill_when(servers: list[Server], clients: list[Client], working: list[asyncio.Task[None]]) -> int:
-    """Kill the first server after a third of the answers, the second after two thirds; how many were still to come."""
+    """Kill the first server after a third of the responses, the second after two thirds; return how many were still to
+    come.
+    """
     left = 0
     for part, victim in enumerate(servers[:2], 1):
         while (answered := sum(len(client.answers) for client in clients)) < CLIENTS * MUTATIONS * part / 3:
@@ -98,7 +103,7 @@ async def kill_when(servers: list[Server], clients: list[Client], working: list[
 async def test_each_mutation_happens_once_whatever_is_killed(
     environ: dict[str, str], keys: Keys, log_folder: Path
 ) -> None:
-    """Two of three servers die by SIGKILL; the counters, the entries and every answer are as if none had."""
+    """Two of three servers are killed; counters, entries and every response are as if none had been."""
     with ExitStack() as stack:
         servers = [Server(environ, log_folder, f"server-{number}") for number in range(3)]
         for server in servers:
@@ -109,7 +114,7 @@ async def test_each_mutation_happens_once_whatever_is_killed(
         working = [asyncio.create_task(client.work(servers, number % 2)) for number, client in enumerate(clients)]
         left = await kill_when(servers, clients, working)
         await asyncio.gather(*working)
-    assert left > 0, "all was done before anything was killed"
+    assert left > 0, "all responses came before any server was killed"
     assert sum(client.reconnects for client in clients) >= CLIENTS / 2
 
     connection = await asyncpg.connect(environ["DATABASE_URL"])

@@ -1,4 +1,4 @@
-"""Servers older than the embedded PostgreSQL: each version installed on this machine serves whole journeys."""
+"""PostgreSQL older than the embedded one: each version installed on this machine serves whole journeys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "SCHEMA.md"
 
 @pytest.fixture(scope="module", params=installed() or NONE, ids=lambda folder: folder.parent.name if folder else "none")
 def older(request: pytest.FixtureRequest) -> Iterator[InstalledPostgres]:
-    """An older server, empty."""
+    """An older server with an empty cluster."""
     if request.param is None:
         pytest.skip("no other PostgreSQL here: apt-get install postgresql-15 to try it")
     with running(request.param) as server:
@@ -37,7 +37,7 @@ def older(request: pytest.FixtureRequest) -> Iterator[InstalledPostgres]:
 
 
 async def test_g40_sign_up_entry_song_share_and_deletion_work(older: InstalledPostgres, tmp_path: Path) -> None:
-    """Sign-up, entry, song, share link, calls settings, deletion, and each cron once, on an older server."""
+    """Sign-up, entry, song, share link, call settings, deletion, and each cron once, on an older server."""
     await migrate(older.url())
     async with World(older.url(), tmp_path, NOW) as world:
         version = await world.db.pool.fetchval("select current_setting('server_version_num')::int / 10000")
@@ -55,7 +55,7 @@ async def test_g40_sign_up_entry_song_share_and_deletion_work(older: InstalledPo
         await alice.mutation("users:deleteAccount")
         await world.settle()
         assert await world.db.pool.fetchval("select count(*) from users") == 0
-        # A new account of the same person goes on with that song: the tombstone is read and emptied in one statement.
+        # The same person's new account keeps that song: the tombstone is read and emptied in one statement.
         world.clock.move_to(world.clock.now() + timedelta(minutes=1))
         again = await world.person("alice")
         assert (await again.query("usage:canCurrentUserGenerateMusic"))["currentUsage"] == 1
@@ -73,7 +73,7 @@ async def test_the_schema_is_described_alike_on_every_version(older: InstalledPo
 
 
 async def test_g52_a_server_without_a_connection_to_spare_is_waited_for(older: InstalledPostgres) -> None:
-    """`too many connections` fails no call while the pool has others that come back."""
+    """`too many connections` fails no call while the pool has other connections that are returned."""
     admin = await asyncpg.connect(older.url())
     await admin.execute("create role limited login connection limit 2")
     await admin.close()

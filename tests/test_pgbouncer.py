@@ -23,7 +23,7 @@ PATIENCE = 30.0  # seconds, on a busy machine
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[InstalledPostgres]:
-    """A server that lets PgBouncer in."""
+    """A server that accepts PgBouncer's connections."""
     if not installed() or pgbouncer.program() is None:
         pytest.skip("no PgBouncer with a PostgreSQL here: apt-get install pgbouncer postgresql-15 to try it")
     with running(installed()[0]) as started:
@@ -31,7 +31,7 @@ def server() -> Iterator[InstalledPostgres]:
 
 
 class Listener:
-    """A watcher that notes that it was woken."""
+    """A watcher that records that it was woken."""
 
     tables = frozenset({"diaries"})
 
@@ -39,13 +39,13 @@ class Listener:
         self.woken = asyncio.Event()
 
     def touched(self) -> None:
-        """Something has changed, or may have."""
+        """Note that something has changed, or may have."""
         self.woken.set()
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 async def test_g53_everything_works_behind_pgbouncer(server: InstalledPostgres, mode: str, tmp_path: Path) -> None:
-    """Migrations, mutations at once, snapshots, a song by a real worker, and news of changed rows."""
+    """Migrations, concurrent mutations, snapshots, a song by a real worker, and notifications of changed rows."""
     database = f"daysong_{mode}"
     await asyncio.to_thread(server.create_database, database)
     with pgbouncer.running(server, mode, server_connections=8 if mode == "session" else 3) as port:

@@ -1,4 +1,4 @@
-"""Two servers and a worker, each a process: what happens in one is seen through another at once."""
+"""Two server processes and a worker: a change in one reaches clients of another at once."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from rehearsal.world import Person, World, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
-WITHIN = 0.250  # seconds from a write on one server to the news on the other, for 95 of 100
+WITHIN = 0.250  # seconds from a write on one server to the push from the other, for 95 of 100
 WRITES = 60
 SONGS = 4
 
 
 @asynccontextmanager
 async def worker(world: World, log: Path) -> AsyncIterator[None]:
-    """A `daysong work` process."""
+    """Run a `daysong work` process."""
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", "from daysong.cli import main; main()", "work", env=world.environ(),
@@ -42,7 +42,7 @@ async def worker(world: World, log: Path) -> AsyncIterator[None]:
 
 
 class View:
-    """What a line shows: the newest value of each query, and when it came."""
+    """What a socket shows: the newest value of each query, and when it arrived."""
 
     def __init__(self, socket: SyncSocket) -> None:
         self._socket = socket
@@ -50,7 +50,7 @@ class View:
         self._changed = asyncio.Event()
 
     async def keep_up(self) -> None:
-        """Take in what comes, for as long as this runs."""
+        """Read messages for as long as this runs."""
         while True:
             message = await self._socket.receive(within=120)
             for change in message.get("modifications", ()):
@@ -58,7 +58,7 @@ class View:
             self._changed.set()
 
     async def shows(self, holds: Callable[[dict[int, Any]], bool]) -> float:
-        """Wait until it does; when that was."""
+        """Wait until the condition holds; return when it first did."""
         async with asyncio.timeout(60):
             while not (self.values and holds(self.values)):
                 self._changed.clear()
@@ -67,13 +67,13 @@ class View:
 
 
 def p95(seconds: list[float]) -> float:
-    """What 95 of 100 are within."""
+    """Return the 95th percentile."""
     return quantiles(seconds, n=20)[-1]
 
 
 @asynccontextmanager
 async def watching(server: Server, alice: Person) -> AsyncIterator[View]:
-    """Alice's app, connected to that server."""
+    """Yield the view of alice's app, connected to that server."""
     async with SyncSocket(server.origin) as socket:
         await socket.connect()
         await socket.authenticate(0, alice.headers["Authorization"].removeprefix("Bearer "))
@@ -86,7 +86,7 @@ async def watching(server: Server, alice: Person) -> AsyncIterator[View]:
 
 
 async def ready(world: World, song: str) -> float:
-    """Wait until the database says that a song is there; when it first did."""
+    """Wait until a song is ready in the database; return when it first was."""
     async with asyncio.timeout(60):
         while True:
             row = await world.db.pool.fetchval(
@@ -100,7 +100,7 @@ async def ready(world: World, song: str) -> float:
 async def test_what_one_process_writes_another_shows_within_a_moment(
     database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Alice, subscribed through A, sees what she writes through B, and the songs that a worker completes."""
+    """Subscribed through A, alice sees what she writes through B, and the songs that a worker completes."""
     async with World(database_url, tmp_path, datetime.now(UTC), port=free_port()) as world:
         alice = await world.person("alice")
         environ = world.environ()
@@ -123,7 +123,7 @@ async def test_what_one_process_writes_another_shows_within_a_moment(
 
 
 async def write(http: httpx2.AsyncClient, view: View, content: str) -> float:
-    """How long from writing an entry to seeing it."""
+    """Return the seconds from writing an entry to its push."""
     started = time.perf_counter()
     body = {"path": "diaries:createDiary", "args": {"content": content}}
     asked = asyncio.create_task(http.post("/api/mutation", json=body))
@@ -133,7 +133,7 @@ async def write(http: httpx2.AsyncClient, view: View, content: str) -> float:
 
 
 async def song(world: World, http: httpx2.AsyncClient, view: View) -> float:
-    """How long from a song's being ready to seeing it so."""
+    """Return the seconds from a song's completion to its push."""
     before = {track["_id"] for track in view.values[1]}
     asked = await http.post(
         "/api/action",

@@ -1,7 +1,7 @@
-"""Two or two hundred at the same moment: what docs/decisions/0010 says holds an invariant, holds it.
+"""Concurrent calls: each invariant holds by the lock or constraint that docs/decisions/0010 names.
 
-Each of these was seen to fail with the lock or constraint named in its docstring taken out. Calls are made past the two
-turns that a process gives one account, so that all of them meet in the database.
+Each test was seen to fail without the lock or constraint named in its docstring. Calls bypass the two turns that a
+process gives one account, so that all of them meet in the database.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MANY = 200
 
 
 async def account_of(world: World, name: str) -> str:
-    """The id of somebody's account."""
+    """Return the id of a person's account."""
     found: str = await world.db.pool.fetchval("select id from users where clerk_id = $1", f"user_{name}")
     return found
 
@@ -52,7 +52,9 @@ async def test_g71_two_hundred_at_once_on_one_credit_use_one(world: World, alice
 
 
 async def test_g71_one_charge_is_given_back_once(world: World, alice: Person, admin: Person) -> None:
-    """The account's lock in usage.release: of three counted songs, three at once give back three, not one thrice."""
+    """The account's lock in usage.release: of three charged songs, three concurrent releases give back three, not one
+    thrice.
+    """
     user_id = await account_of(world, "alice")
     for _ in range(3):
         await alice.mutation("usage:recordCurrentUserMusicGeneration")
@@ -73,7 +75,7 @@ async def test_g71_one_entry_has_one_song_in_the_making(world: World, alice: Per
 
     async def start() -> Any:
         context = runtime.registry.of(begin)
-        # Straight to the database: no turns.
+        # Straight to the database, without turns.
         return await world.db.mutate(lambda tx: _run(world, tx, context.handler, args, caller))
 
     answers = await asyncio.gather(*[start() for _ in range(30)])
@@ -91,7 +93,7 @@ async def _run(world: World, tx: Any, handler: Any, args: Any, caller: Caller) -
 
 
 async def test_g71_a_call_and_its_person_begin_one_song_of_an_entry(world: World, alice: Person) -> None:
-    """The account's lock: the job of a call's entry and the person's own start, ten times each, make one song."""
+    """The account's lock: the job of a call's entry and the user's own start, ten times each, make one song."""
     diary = await alice.mutation("diaries:createDiary", content="Rain.")
     start = diary_to_song.BeginGeneration(content="Rain.", diary_id=diary["_id"])
     told = call_to_diary.OneDiary(diary_id=diary["_id"])
@@ -108,7 +110,7 @@ async def test_g71_a_call_and_its_person_begin_one_song_of_an_entry(world: World
     assert await world.db.pool.fetchval("select count(*) from usage_charges") == 1
 
 
-async def test_g71_who_buys_while_the_account_is_made_has_what_they_bought(world: World) -> None:
+async def test_g71_a_purchase_during_sign_up_reaches_the_account(world: World) -> None:
     """The locks of store.lock_customers: a purchase that finds no account, and an account that finds no purchase."""
     names = [f"user_{number}" for number in range(40)]
     now = int(to_ms(world.clock.now()))
@@ -129,7 +131,7 @@ async def test_g71_who_buys_while_the_account_is_made_has_what_they_bought(world
 
 
 async def test_g71_two_names_of_one_customer_are_parked_as_one(world: World) -> None:
-    """The same locks: ten events of a customer who has two names, and an account under the second at the same time."""
+    """The same locks: ten events of a customer who has two ids, and an account under the second at the same time."""
     now = int(to_ms(world.clock.now()))
     runtime = world.app.runtime
     events = [_purchase("$RCAnonymousID:a", now, aliases=["$RCAnonymousID:a", "user_alice"])] * 10
@@ -145,7 +147,7 @@ async def test_g71_two_names_of_one_customer_are_parked_as_one(world: World) -> 
 
 
 async def test_g71_transfers_in_both_directions_leave_one_owner(world: World, alice: Person, bob: Person) -> None:
-    """The same locks on both sides of each: alice to bob and back, delivered five times at once, as if one by one."""
+    """The same locks on both sides: alice to bob and back, delivered five times at once, end as if one by one."""
     now = int(to_ms(world.clock.now()))
     runtime = world.app.runtime
     events = [
@@ -165,8 +167,8 @@ async def test_g71_transfers_in_both_directions_leave_one_owner(world: World, al
     assert (await bob.query("billing:getCurrentUserStatus"))["tier"] == "monthly"
 
 
-async def test_g71_nobody_has_an_account_whom_clerk_deleted_at_the_same_moment(world: World) -> None:
-    """The lock of store.locked, of an account that is not there yet: no first sign-in slips past Clerk's deletion."""
+async def test_g71_a_first_sign_in_does_not_outlive_a_concurrent_deletion(world: World) -> None:
+    """The lock of store.locked, on an account that does not exist yet: no first sign-in slips past Clerk's deletion."""
     names = [f"user_{number}" for number in range(40)]
     before = world.clock.now() - timedelta(minutes=1)
 
@@ -194,7 +196,7 @@ async def blocked(world: World) -> None:
 async def test_g71_an_answer_that_meets_a_purchase_is_worked_out_after_it(
     world: World, alice: Person, bob: Person
 ) -> None:
-    """The lock on the row of subscriptions: what is known of alice is what is known of bob, whose news came in turn."""
+    """The lock on the subscriptions row: the state of alice equals that of bob, whose events came one after another."""
     now = int(to_ms(world.clock.now()))
 
     async def buy(tx: Transaction, name: str) -> None:
@@ -220,7 +222,7 @@ async def test_g71_an_answer_that_meets_a_purchase_is_worked_out_after_it(
 
 
 async def test_g71_a_file_recorded_while_its_entry_goes_leaves_nothing(world: World, alice: Person) -> None:
-    """The lock on the track in song_files.record_file: it waits for a deletion under way, and then records nothing."""
+    """The lock on the track in song_files.record_file: it waits for a concurrent deletion, then records nothing."""
     song = await alice.song()
     await world.db.pool.execute("update music set audio_file_id = null, image_file_id = null")
     await world.db.pool.execute("delete from files")

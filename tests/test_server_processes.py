@@ -1,4 +1,4 @@
-"""`daysong serve --processes 2`: who looks after whom, and how all of them end."""
+"""`daysong serve --processes 2`: the supervisor replaces dead processes, and all of them stop together."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def several(environ: dict[str, str], log_folder: Path) -> Iterator[Server]:
-    """Two server processes, and the one that looks after them."""
+    """Two server processes and their supervisor."""
     with Server(environ, log_folder, "several", processes=2) as running:
         yield running
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what must come true soon."""
+    """Wait for a condition that must hold soon."""
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.02)
 
 
 def lives(pid: int) -> bool:
-    """Whether that process runs; one that only waits to be taken note of does not."""
+    """Return whether that process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except OSError:
@@ -41,7 +41,7 @@ def lives(pid: int) -> bool:
 
 
 async def subscribed(socket: SyncSocket, keys: Keys) -> None:
-    """Somebody looks at their entries."""
+    """Subscribe to the entries of a user."""
     await socket.connect()
     await socket.authenticate(0, keys.token("user_processes", email="processes@example.test"))
     await socket.subscribe(0, q0=("diaries:listDiaries", {}))
@@ -49,7 +49,7 @@ async def subscribed(socket: SyncSocket, keys: Keys) -> None:
 
 
 async def close_code(socket: SyncSocket) -> int:
-    """The code with which the server closes a socket."""
+    """Return the close code of a socket."""
     with pytest.raises(SocketClosed) as closed:
         await socket.receive(lambda _: False, within=30)
     return closed.value.code
@@ -66,7 +66,7 @@ async def test_a_process_that_dies_is_followed_by_another(several: Server) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_polite_kill_ends_all_and_sockets_are_told_to_come_back(
+async def test_sigterm_stops_all_processes_and_closes_sockets_for_a_restart(
     several: Server, keys: Keys, number: signal.Signals
 ) -> None:
     workers = several.workers()
@@ -79,7 +79,7 @@ async def test_a_polite_kill_ends_all_and_sockets_are_told_to_come_back(
 
 
 async def test_a_signal_to_all_of_them_at_once_still_lets_a_call_under_way_end(several: Server) -> None:
-    """As Ctrl-C and service managers do it; the processes then hear of it twice."""
+    """As Ctrl-C and service managers do; the processes then receive it twice."""
     body = json.dumps({"path": "actions:add", "args": {"a": 1, "b": 2, "delayMs": 500}, "format": "json"}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", several.port)
     writer.write(b"POST /api/action HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
@@ -93,7 +93,7 @@ async def test_a_signal_to_all_of_them_at_once_still_lets_a_call_under_way_end(s
     assert await asyncio.to_thread(several.process.wait, 30) == 0
 
 
-async def test_no_process_outlives_the_one_that_looks_after_it(several: Server, keys: Keys) -> None:
+async def test_no_process_outlives_its_supervisor(several: Server, keys: Keys) -> None:
     workers = several.workers()
     async with SyncSocket(several.origin) as socket:
         await subscribed(socket, keys)
@@ -103,7 +103,7 @@ async def test_no_process_outlives_the_one_that_looks_after_it(several: Server, 
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-async def test_a_port_that_another_server_has_is_told_in_words(
+async def test_a_port_in_use_is_reported(
     several: Server, environ: dict[str, str], log_folder: Path, processes: int
 ) -> None:
     late = Server(environ, log_folder, "late", port=several.port, processes=processes)

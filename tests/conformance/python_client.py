@@ -1,6 +1,6 @@
-"""The PyPI client, over the socket and over HTTP; run by `test_python.py` in a process of its own.
+"""The PyPI client, over the socket and over HTTP; run by `test_python.py` in a separate process.
 
-Most of the client is Rust, which waits where nothing in Python can interrupt it.
+Most of the client is Rust, whose waits Python cannot interrupt.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ ORIGIN = os.environ.get("DAYSONG_ORIGIN", "")
 
 @pytest.fixture(scope="session")
 def keys() -> Keys:
-    """What signs people in."""
+    """Return the keys that sign session tokens."""
     return Keys(Path(os.environ["DAYSONG_KEYS"]))
 
 
 @pytest.fixture
 def socket() -> ConvexClient:
-    """The client over the socket."""
+    """Return the client over the socket."""
     return ConvexClient(ORIGIN)
 
 
 @pytest.fixture
 def http() -> ConvexHttpClient:
-    """The client over HTTP."""
+    """Return the client over HTTP."""
     return ConvexHttpClient(ORIGIN)
 
 
 @pytest.fixture(params=["socket", "http"])
 def client(request: pytest.FixtureRequest) -> Client:
-    """Each of the two."""
+    """Return each of the two clients."""
     found: Client = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.fixture
 def key() -> str:
-    """The key of a counter nobody else knows."""
+    """Return the key of a counter that no other test uses."""
     return f"py-{uuid.uuid4()}"
 
 
@@ -67,7 +67,7 @@ def test_queries_mutations_and_actions(client: Client, key: str) -> None:
 
 
 def test_a_mutation_is_read_back_at_once(socket: ConvexClient, key: str) -> None:
-    """The first query after a mutation has it, every time."""
+    """The first query after a mutation contains it, every time."""
     for number in range(1, 26):
         assert socket.mutation("counter:increment", {"key": key}) == number
         assert socket.query("counter:get", {"key": key}) == number
@@ -103,7 +103,7 @@ def test_python_integers_become_ordinary_numbers(client: Client) -> None:
 
 @pytest.mark.parametrize("kind", ["query", "mutation", "action"])
 def test_expected_failures_are_convex_errors(client: Client, kind: str) -> None:
-    """They resolve at all, which over the socket takes a transition after the failure; data come along."""
+    """They resolve, which over the socket takes a transition after the failure, and carry their data."""
     with pytest.raises(ConvexError) as raised:
         getattr(client, kind)(f"errors:convex_{kind}")
     assert raised.value.data["code"] == "TEAPOT"
@@ -143,7 +143,7 @@ def test_a_subscription_is_told_of_every_state_in_the_end(
 
 
 async def test_others_do_not_wake_a_subscription(socket: ConvexClient, http: ConvexHttpClient, key: str) -> None:
-    """The client repeats a value for each transition of its socket, so there must be none for others' news."""
+    """The client repeats a value for each transition of its socket, so others' changes must cause none."""
 
     async def raised(which: str) -> None:
         await asyncio.to_thread(http.mutation, "counter:increment", {"key": which})

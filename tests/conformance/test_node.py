@@ -19,7 +19,7 @@ LIMIT = 100  # seconds a file may take
 
 
 def missing() -> str | None:
-    """Why these tests cannot run here; None when they can."""
+    """Return why these tests cannot run here; None when they can."""
     node = shutil.which("node")
     if node is None:
         return "there is no Node here"
@@ -33,7 +33,7 @@ def missing() -> str | None:
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """The program; the test is skipped, or fails where it must run, when it cannot."""
+    """Return the path of Node; without it the test is skipped, or fails where it must run."""
     why = missing()
     if why is not None and os.environ.get("DAYSONG_CLIENTS_REQUIRED"):
         pytest.fail(why)
@@ -48,7 +48,7 @@ def test_there_are_files_to_run() -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_the_npm_client(node: str, server: Server, keys: Keys, file: str) -> None:
-    """Every test in the file passes, none is left out, and the server has nothing to complain of."""
+    """Every test in the file passes, none is skipped, and the server logs no errors."""
     complaints = len(server.complaints())
     ran = subprocess.run(  # noqa: S603
         [node, "--test", "--test-force-exit", "--test-reporter=tap", file],
@@ -69,6 +69,6 @@ def test_the_npm_client(node: str, server: Server, keys: Keys, file: str) -> Non
     assert ran.returncode == 0, "\n".join(failed)[:20_000] or ran.stdout[-4000:] + ran.stderr[-4000:]
     assert int(counts["pass"]) > 0
     assert [counts[word] for word in ("fail", "cancelled", "skipped", "todo")] == ["0"] * 4
-    # Functions that fail on purpose are told of; nothing else is.
+    # Functions that fail on purpose are logged; nothing else is.
     unexpected = [line for line in server.complaints()[complaints:] if "errors:" not in line]
     assert unexpected == []

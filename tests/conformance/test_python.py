@@ -1,4 +1,4 @@
-"""The PyPI client: `python_client.py` beside this, in a process that can be ended when the client hangs."""
+"""The PyPI client: runs `python_client.py` in a process that can be killed when the client hangs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TESTS = Path(__file__).parent / "python_client.py"
 
 
 def test_the_pypi_client(server: Server, keys: Keys) -> None:
-    """Every test there passes, none is left out, and the server has nothing to complain of."""
+    """Every test there passes, none is skipped, and the server logs no errors."""
     complaints = len(server.complaints())
     options = ["-q", "-p", "no:cacheprovider", "--timeout=30", "--timeout-method=thread"]
     ran = subprocess.run(  # noqa: S603

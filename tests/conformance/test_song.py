@@ -1,4 +1,4 @@
-"""A song in the npm client, with a worker and the vendors at work."""
+"""A song in the npm client, with a worker and the vendors' sandbox running."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMIT = 60  # seconds the program may take
 async def test_g10_a_refused_song_shows_pending_and_then_failed_within_two_seconds(
     node: str, database_url: str, tmp_path: Path, keys: Keys
 ) -> None:
-    """On live queries of playlist and entries alike, with the reason."""
+    """Live queries of the playlist and of the entries both show it, with the reason."""
     async with World(database_url, tmp_path, datetime.now(UTC), port=free_port()) as world:
         alice = await world.person("alice")
         await world.fault("openai", answer="refusal")
