@@ -88,9 +88,9 @@ async def table(world: World, sizes: list[int]) -> None:
     print(f"{'due at once':>12} {'seconds':>8} {'jobs':>8} {'twice':>6} {'missed':>7} {'ms per call':>12}")
     for due in sizes:
         seconds = await planned(world, due)
-        told: Any = await summary(world.db.pool)
+        counts: Any = await summary(world.db.pool)
         print(
-            f"{due:12} {seconds:8.1f} {told['jobs']:8} {told['twice']:6} {due - told['settings']:7}"
+            f"{due:12} {seconds:8.1f} {counts['jobs']:8} {counts['twice']:6} {due - counts['settings']:7}"
             f" {1000 * seconds / due:12.3f}"
         )
 

@@ -124,9 +124,9 @@ async def measured(server: Server, caller: Caller, tokens: list[str], options: a
     await asyncio.sleep(2)
     print(f"memory after {sum(written.values())} writes: {resident(server) / 1024:.0f} MB")
     apps.stdin.close()
-    told = json.loads(await apps.stdout.readline())
+    report = json.loads(await apps.stdout.readline())
     await apps.wait()
-    return verdict(told, written, each, options)
+    return verdict(report, written, each, options)
 
 
 async def settled(server: Server) -> None:
@@ -137,9 +137,9 @@ async def settled(server: Server) -> None:
         await asyncio.sleep(1)
 
 
-def verdict(told: dict[str, Any], written: Counter[int], each: float, options: argparse.Namespace) -> bool:
+def verdict(report: dict[str, Any], written: Counter[int], each: float, options: argparse.Namespace) -> bool:
     """Print what the sockets received; return whether it is within the bounds."""
-    heard = told["heard"]
+    heard = report["heard"]
     latencies = sorted(latency for one in heard for latency in one["latencies"])
     shares = quantiles(latencies, n=100)
     asleep = sum(one["wakes"] for one in heard if not written[one["owner"]])
@@ -149,12 +149,12 @@ def verdict(told: dict[str, Any], written: Counter[int], each: float, options: a
     print(f"{sum(written.values())} writes at {options.writes}/s by {len(written)} people, {len(latencies)} pushes:")
     print(f"  p50 {median(latencies) * 1000:.0f} ms, p95 {shares[94] * 1000:.0f} ms, p99 {shares[98] * 1000:.0f} ms")
     print(f"  wakes of sockets of people who wrote nothing: {asleep}; most wakes beyond a socket's own writes: {most}")
-    print(f"  sockets that missed a push: {missed}; sockets lost: {told['lost']}")
+    print(f"  sockets that missed a push: {missed}; sockets lost: {report['lost']}")
     checks = {
         f"memory per socket under {KB_PER_SOCKET} KB": each < KB_PER_SOCKET,
         f"p95 under {WITHIN * 1000:.0f} ms": shares[94] < WITHIN,
         "only the writer's sockets wake": asleep == 0 and most <= 0,
-        "nobody misses anything": missed == 0 and told["lost"] == 0,
+        "every socket receives its pushes": missed == 0 and report["lost"] == 0,
     }
     for what, holds in checks.items():
         print(f"{'ok  ' if holds else 'FAIL'} {what}")

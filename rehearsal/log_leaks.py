@@ -87,9 +87,9 @@ async def journey(world: World) -> list[str]:
     await working(world, person)
     await person.mutation("users:deleteAccount")
     await world.settle()
-    told = [token, secret["callback_secret"], link["shareId"], *secret["lyric"].split("\n")]
-    told += said
-    return [*NEEDLES, *SECRETS, *(text.strip() for text in told if len(text) > 9)]  # noqa: PLR2004 - a word of it may be
+    private = [token, secret["callback_secret"], link["shareId"], *secret["lyric"].split("\n")]
+    private += said
+    return [*NEEDLES, *SECRETS, *(text.strip() for text in private if len(text) > 9)]  # noqa: PLR2004 - a word of it may be
 
 
 async def calls(world: World, person: Person) -> list[str]:

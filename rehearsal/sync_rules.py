@@ -56,9 +56,9 @@ def check_messages(
 async def settled(socket: SyncSocket, requests: int) -> None:
     """Receive until this many mutations have responses and a Transition covers them all."""
     while True:
-        told = [m for m in socket.received if m["type"] == "MutationResponse"]
+        responses = [m for m in socket.received if m["type"] == "MutationResponse"]
         ends = [moment(m["endVersion"]["ts"]) for m in socket.received if m["type"] == "Transition"]
-        last = max((moment(m["ts"]) for m in told if m["success"]), default=0)
-        if len(told) >= requests and ends and ends[-1] >= last:
+        last = max((moment(m["ts"]) for m in responses if m["success"]), default=0)
+        if len(responses) >= requests and ends and ends[-1] >= last:
             return
         await socket.receive()

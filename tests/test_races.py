@@ -96,7 +96,7 @@ async def test_g71_a_call_and_its_person_begin_one_song_of_an_entry(world: World
     """The account's lock: the job of a call's entry and the user's own start, ten times each, make one song."""
     diary = await alice.mutation("diaries:createDiary", content="Rain.")
     start = diary_to_song.BeginGeneration(content="Rain.", diary_id=diary["_id"])
-    told = call_to_diary.OneDiary(diary_id=diary["_id"])
+    entry = call_to_diary.OneDiary(diary_id=diary["_id"])
     caller = Caller(subject="user_alice")
 
     def begin(handler: Any, args: Any, who: Caller) -> Any:
@@ -104,7 +104,7 @@ async def test_g71_a_call_and_its_person_begin_one_song_of_an_entry(world: World
 
     await asyncio.gather(
         *[begin(diary_to_song.begin_generation, start, caller) for _ in range(10)],
-        *[begin(call_to_diary.begin_call_song, told, SYSTEM) for _ in range(10)],
+        *[begin(call_to_diary.begin_call_song, entry, SYSTEM) for _ in range(10)],
     )
     assert await world.db.pool.fetchval("select count(*) from generations") == 1
     assert await world.db.pool.fetchval("select count(*) from usage_charges") == 1

@@ -308,8 +308,8 @@ def test_g59_a_long_folder_for_temporary_files_is_fine(
         assert ask(server.url, "select 1") == 1
 
 
-def test_g59_an_account_without_a_name_is_refused_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container with an arbitrary uid: the error comes before anything is made, and names a remedy."""
+def test_g59_an_account_without_a_name_gets_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container with an arbitrary uid: the error precedes any change, and names a remedy."""
 
     def no_account(_: int) -> pwd.struct_passwd:
         raise KeyError
