@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from daysong.features.phone_calls.numbers import number_hash
 from daysong.features.subscriptions import accounts
 from daysong.features.subscriptions.revenuecat_billing import (
     Answer,
@@ -27,6 +28,8 @@ from daysong.kernel.time.clock import to_ms
 from daysong.vendors.revenuecat.events import BillingEvent, parse_event
 from daysong.workflows import account_deletion, call_to_diary, diary_removal, diary_to_song, song_files
 from rehearsal.billing import MONTHLY
+from rehearsal.calls.due_calls import insert_due_settings
+from rehearsal.calls.phones import ALICES, ROOM, noon_at, rings
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
@@ -219,6 +222,34 @@ async def test_g71_an_answer_that_meets_a_purchase_is_worked_out_after_it(
     one, other = await world.db.pool.fetch("select tier, lines, told, verified_at from subscriptions")
     assert one == other
     assert one["tier"] == "monthly"
+
+
+async def test_g71_a_number_is_dialled_three_times_a_day_whoever_asks(world: World, admin: Person) -> None:
+    """The number's lock in consent.known, or the table call_lines, which take_line locks before it.
+
+    Either of them holds this by itself; with both taken out, it rang ten times. The number was dialled twice
+    on this day for an account that is gone, so one call is left.
+    """
+    now = world.clock.now()
+    await insert_due_settings(world.db.pool, 12, now, [noon_at(now)])
+    await world.db.pool.execute(
+        "update call_settings set phone_e164 = $1, consent = 'unknown', consent_at = null, next_run_at = null", ALICES
+    )
+    await world.db.pool.execute(
+        """insert into call_jobs (id, user_id, settings_id, scheduled_for, created_at, updated_at)
+           select 'call_' || id, user_id, id, $1, $1, $1 from call_settings""",
+        now,
+    )
+    await world.db.pool.execute(
+        "insert into phone_numbers (number_hash, dials, dialled_on, updated_at) values ($1, 2, $2, $3)",
+        number_hash(world.settings, ALICES), now.date(), now,
+    )  # fmt: skip
+    jobs = [row["id"] for row in await world.db.pool.fetch("select id from call_jobs")]
+    await asyncio.gather(*(admin.action(f"{ROOM}:processCallJob", jobId=job_id) for job_id in jobs))
+    assert len(await rings(world)) == 1
+    assert await world.db.pool.fetchval("select dials from phone_numbers") == 3
+    found = await world.db.pool.fetch("select error_code, count(*) from call_jobs group by 1 order by 1")
+    assert [tuple(row) for row in found] == [("number_busy", 11), (None, 1)]
 
 
 async def test_g71_a_file_recorded_while_its_entry_goes_leaves_nothing(world: World, alice: Person) -> None:
