@@ -52,7 +52,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class PaginationOpts(Args):
-    """The options of the clients' usePaginatedQuery; `num_items` is at most 100.
+    """The options of the clients' usePaginatedQuery; `num_items` over 100 count as 100.
 
     Without `end_cursor`, a live page keeps its first end. `id` distinguishes subscriptions.
     """

@@ -45,7 +45,7 @@ def no_customers() -> Customers:
     return Customers(dict.fromkeys(PEOPLE, EMPTY), {name: name for name in PEOPLE})
 
 
-def heard(customers: Customers, told: Iterable[dict[str, Any]]) -> Customers:
+def with_events(customers: Customers, told: Iterable[dict[str, Any]]) -> Customers:
     """Return the customers after these webhooks."""
     for event in told:
         customers = add_event(customers, parse_event(json.dumps({"event": event}).encode()), POLICY)
@@ -57,7 +57,7 @@ def asked(customers: Customers, store: Store) -> Customers:
     return answered(customers, store.now, {name: store.answer(name) for name in PEOPLE})
 
 
-def lived(history: list[Step]) -> Store:
+def store_after(history: list[Step]) -> Store:
     """Return the store after a history, without impossible steps."""
     store = Store(BEGIN)
     for step in history:
@@ -83,10 +83,10 @@ def test_webhooks_in_any_order_and_any_number_agree_with_the_store(history: list
     """Webhooks are delivered twice and shuffled, and compared at any moment of the history."""
     until = dice.randint(1, len(history))
     for end in {until, len(history)}:
-        store = lived(history[:end])
+        store = store_after(history[:end])
         told = store.told + dice.choices(store.told, k=len(store.told))
         dice.shuffle(told)
-        assert_agree(heard(no_customers(), told), store)
+        assert_agree(with_events(no_customers(), told), store)
 
 
 @SOME
@@ -113,10 +113,10 @@ def test_answers_and_late_webhooks_together_agree_with_the_store(history: list[S
         store.happens(step)
         if place == asked_after:
             before = len(store.told)
-            customers = asked(heard(customers, dice.sample(store.told, dice.randint(0, before))), store)
+            customers = asked(with_events(customers, dice.sample(store.told, dice.randint(0, before))), store)
     late = store.told[before:] + dice.sample(store.told[:before], dice.randint(0, before))
     dice.shuffle(late)
-    assert_agree(heard(customers, late), store)
+    assert_agree(with_events(customers, late), store)
 
 
 @SOME
@@ -133,7 +133,7 @@ def test_an_older_answer_never_replaces_anything_newer(history: list[Step], dice
     for asked_at, answer in answers:
         customers = answered(customers, asked_at, answer)
     assert_agree(customers, store)
-    assert_agree(answered(heard(no_customers(), store.told), *late), store)
+    assert_agree(answered(with_events(no_customers(), store.told), *late), store)
 
 
 def answered(customers: Customers, asked_at: int, answer: dict[str, list[dict[str, Any]]]) -> Customers:
@@ -148,24 +148,24 @@ def answered(customers: Customers, asked_at: int, answer: dict[str, list[dict[st
 @given(histories(), st.randoms(use_true_random=False))
 def test_the_result_is_one_and_the_same_whatever_the_order(history: list[Step], dice: random.Random) -> None:
     """The whole stored state is the same, not only the plan."""
-    told = lived(history).told
-    one = heard(no_customers(), told)
+    told = store_after(history).told
+    one = with_events(no_customers(), told)
     shuffled = told * 2
     dice.shuffle(shuffled)
-    assert heard(no_customers(), shuffled).states == one.states
+    assert with_events(no_customers(), shuffled).states == one.states
 
 
 @SOME
 @given(histories(), st.randoms(use_true_random=False))
 def test_merged_customers_have_all_entitlements(history: list[Step], dice: random.Random) -> None:
     """Events about an unclaimed customer and about a user are merged."""
-    store = lived([step for step in history if step.act != "transfer" and step.who == PEOPLE[0]] or history[:1])
+    store = store_after([step for step in history if step.act != "transfer" and step.who == PEOPLE[0]] or history[:1])
     parts: list[list[dict[str, Any]]] = [[], []]
     for event in store.told:
         dice.choice(parts).append(event)
-    first, second = (heard(no_customers(), part).states[PEOPLE[0]] for part in parts)
+    first, second = (with_events(no_customers(), part).states[PEOPLE[0]] for part in parts)
     customers = Customers({PEOPLE[0]: merge_states(first, second), PEOPLE[1]: EMPTY}, {name: name for name in PEOPLE})
-    assert_agree(heard(customers, store.told[:1]), store)
+    assert_agree(with_events(customers, store.told[:1]), store)
 
 
 @pytest.mark.parametrize("answer", [None, Customer()])
@@ -187,7 +187,7 @@ def test_of_events_of_the_same_time_the_expiration_is_last() -> None:
         common | {"id": "a", "type": "EXPIRATION"},
     ]
     for order in permutations(told):
-        lines = heard(no_customers(), order).states[PEOPLE[0]].entitlements
+        lines = with_events(no_customers(), order).states[PEOPLE[0]].entitlements
         assert tier_at(spans(lines), from_ms(BEGIN)) == "free"
 
 
@@ -207,7 +207,7 @@ MONTHLY, YEARLY = "diary_premium_monthly", "diary_premium_yearly"
 RECORDED = Policy({MONTHLY: "monthly", YEARLY: "yearly", "rc_promo_premium": "monthly", "prod0000000001": "monthly"})
 
 # The plan and status after each recorded answer, with no entitlement or a month before it.
-STANDINGS: dict[str, tuple[str, str]] = {
+STATUS_AFTER: dict[str, tuple[str, str]] = {
     "v1-subscriber-200-active": ("monthly", "active"),
     "v1-subscriber-200-billing-retry-no-access": ("free", "expired"),
     "v1-subscriber-200-cancelled-still-entitled": ("monthly", "canceled"),
@@ -243,19 +243,19 @@ def after(customer: Customer | None, before: CustomerState = EMPTY, asked_at: in
     return apply_answer(Customers({"one": before}, {}), "one", customer, asked_at, RECORDED).states["one"]
 
 
-def thought_to_have_a_month() -> CustomerState:
+def with_a_missed_end() -> CustomerState:
     """Return a customer with a month whose end was missed."""
     lines = {f"PRODUCTION/APP_STORE/{MONTHLY}": Entitlement(ASKED - 1000, MONTHLY, "monthly", NOW + timedelta(days=20))}
     return CustomerState(entitlements=lines)
 
 
-@pytest.mark.parametrize("before", [EMPTY, thought_to_have_a_month()], ids=["had nothing", "had a month"])
-@pytest.mark.parametrize("name", STANDINGS)
+@pytest.mark.parametrize("before", [EMPTY, with_a_missed_end()], ids=["had nothing", "had a month"])
+@pytest.mark.parametrize("name", STATUS_AFTER)
 def test_an_answer_wins_over_the_state_before(name: str, before: CustomerState) -> None:
     """A missed purchase and a missed end are found; the same answer again changes nothing."""
     found = after(answer(name), before)
     stands = summary(found.entitlements, NOW)
-    assert (stands.tier, stands.status) == STANDINGS[name]
+    assert (stands.tier, stands.status) == STATUS_AFTER[name]
     assert tier_at(spans(found.entitlements), NOW) == stands.tier
     assert after(answer(name), found) == found
     assert after(answer(name), found, ASKED + 1).entitlements == found.entitlements
@@ -274,9 +274,9 @@ def test_sandbox_purchases_count_only_when_accepted(name: str) -> None:
 
 def test_what_an_answer_leaves_out_has_ended() -> None:
     """An answer without the purchase ends it; an unknown customer does not."""
-    assert summary(after(Customer(), thought_to_have_a_month()).entitlements, NOW).status == "expired"
-    unknown = after(None, thought_to_have_a_month())
-    assert unknown.entitlements == thought_to_have_a_month().entitlements
+    assert summary(after(Customer(), with_a_missed_end()).entitlements, NOW).status == "expired"
+    unknown = after(None, with_a_missed_end())
+    assert unknown.entitlements == with_a_missed_end().entitlements
     assert unknown.verified_at == ASKED
 
 

@@ -11,8 +11,7 @@ from daysong.vendors.revenuecat.events import (
     SIGNATURE_HEADER,
     check_authorization,
     check_signature,
-    kept_of,
-    parse_event,
+    parse_webhook,
 )
 from daysong.workflows.vendor_events import handle_revenuecat_event
 
@@ -29,10 +28,10 @@ def routes(runtime: Runtime) -> list[Route]:
         if settings.webhook_hmac_secret is not None:
             signature = request.headers.get(SIGNATURE_HEADER.lower())
             check_signature(signature, body, settings.webhook_hmac_secret, runtime.clock.now())
-        event = parse_event(body)
+        event, stored = parse_webhook(body)
         about = (*event.app_user_ids, *event.transferred_from, *event.transferred_to)
         return Received(
-            Event(vendor="revenuecat", event_id=event.id, type=event.type, body=kept_of(body), about=about),
+            Event(vendor="revenuecat", event_id=event.id, type=event.type, body=stored, about=about),
             handle_revenuecat_event,
             {"type": event.type},
         )

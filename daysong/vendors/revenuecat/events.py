@@ -96,22 +96,30 @@ def check_signature(header: str | None, body: bytes, secret: str, now: datetime)
         raise UnsignedEvent("The signature is not ours")
 
 
-def kept_of(body: bytes) -> str:
-    """What is kept of a body that was parsed: all but what is personal and of no use."""
-    found = msgspec.json.decode(body)
+def parse_webhook(body: bytes) -> tuple[BillingEvent, str]:
+    """Return the event of a webhook's body, and the body to store, without personal data. Errors: MalformedEvent."""
+    found = _decoded(body)
+    event = _event(found["event"])
     found["event"].pop(LEFT_OUT, None)
-    return msgspec.json.encode(found).decode()
+    return event, msgspec.json.encode(found).decode()
 
 
 def parse_event(body: bytes) -> BillingEvent:
-    """The event in a webhook's body; MalformedEvent when there is none."""
+    """Return the event of a stored body. Errors: MalformedEvent."""
+    return _event(_decoded(body)["event"])
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedEvent("The body is not JSON") from None
-    event = found.get("event") if isinstance(found, dict) else None
-    if not isinstance(event, dict):
+    if not isinstance(found, dict) or not isinstance(found.get("event"), dict):
         raise MalformedEvent("`event` is missing or no object")
+    return found
+
+
+def _event(event: dict[str, Any]) -> BillingEvent:
     at = _moment(event.get("event_timestamp_ms"))
     if at is None:
         raise MalformedEvent("`event.event_timestamp_ms` is missing or no time in milliseconds")
