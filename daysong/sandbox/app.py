@@ -69,15 +69,15 @@ class Sandbox:
         }
 
     def openai_settings(self) -> OpenAISettings:
-        """Settings that make the real client write its lyrics here."""
+        """Return settings for a client that writes lyrics with this sandbox."""
         return OpenAISettings(api_key=openai.API_KEY, base_url=f"{self.origin}{PREFIX}openai/v1", model=openai.MODEL)
 
     def suno_settings(self) -> SunoSettings:
-        """Settings that make the real client order its songs here; files come from this origin alone."""
+        """Return settings for a client that orders songs from this sandbox; files come from this origin alone."""
         return SunoSettings(api_key=suno.API_KEY, base_url=self.suno.base_url)
 
     def clerk_settings(self) -> ClerkSettings:
-        """Settings that make this the place where people sign in."""
+        """Return settings that make the sandbox's Clerk the issuer."""
         return ClerkSettings(
             issuer=self.clerk.issuer,
             secret_key=clerk.SECRET_KEY,
@@ -86,7 +86,7 @@ class Sandbox:
         )
 
     def revenuecat_settings(self) -> RevenueCatSettings:
-        """Settings that make this the place where people buy."""
+        """Return settings that make the sandbox's RevenueCat the store."""
         return RevenueCatSettings(
             api_key=revenuecat.API_KEY,
             base_url=f"{self.origin}{PREFIX}revenuecat",
@@ -96,7 +96,7 @@ class Sandbox:
         )
 
     def vapi_settings(self) -> VapiSettings:
-        """Settings that make this the telephone."""
+        """Return settings that place calls with the sandbox's VAPI."""
         return VapiSettings(
             api_key=vapi.API_KEY,
             base_url=self.vapi.base_url,
@@ -106,21 +106,21 @@ class Sandbox:
         )
 
     async def settle(self) -> None:
-        """Deliver everything that is outstanding, at once."""
+        """Deliver all outstanding webhooks at once."""
         await self.vapi.exchange.settle()
         await self.suno.settle()
         await self.revenuecat.webhooks.settle()
         await self.clerk.webhooks.settle()
 
     async def close(self) -> None:
-        """Stop delivering by itself."""
+        """Stop all background deliveries."""
         await self.vapi.exchange.close()
         await self.suno.close()
         await self.revenuecat.webhooks.close()
         await self.clerk.webhooks.close()
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI app; the path may begin with `/sandbox` or, mounted, come without it."""
+        """Serve ASGI; the path may begin with `/sandbox` or, mounted, come without it."""
         if scope["type"] != "http":
             return
         name, _, rest = scope["path"].removeprefix(PREFIX).lstrip("/").partition("/")

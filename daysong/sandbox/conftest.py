@@ -109,7 +109,7 @@ def recorded(name: str) -> Any:
 
 
 def shape(value: Any) -> Any:
-    """Keys and kinds of values, all the way down; of a list, each kind of entry once."""
+    """Return keys and kinds of values, recursively; of a list, each kind of entry once."""
     if isinstance(value, dict):
         return {key: shape(entry) for key, entry in value.items()}
     if isinstance(value, list):

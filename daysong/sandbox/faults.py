@@ -54,7 +54,7 @@ HttpError = Annotated[int, msgspec.Meta(ge=300, le=599)]
 
 
 class Faults(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
-    """What any vendor can be told to do wrong."""
+    """Faults of any vendor."""
 
     path: str | None = None
     times: Count | None = None
@@ -68,12 +68,12 @@ class Faults(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields
 
     @property
     def refuses(self) -> bool:
-        """Whether a call is answered with an error, and nothing done."""
+        """Return whether a call is answered with an error, and nothing done."""
         return self.status is not None or self.code is not None
 
 
 class OpenAIFaults(Faults):
-    """What OpenAI can be told to do wrong."""
+    """Faults of OpenAI."""
 
     code: str | None = None
     answer: (
@@ -93,7 +93,7 @@ class OpenAIFaults(Faults):
 
 
 class SunoFaults(Faults):
-    """What Suno can be told to do wrong."""
+    """Faults of Suno."""
 
     code: int | None = None
     answer: Literal["garbage"] | None = None
@@ -107,12 +107,12 @@ class SunoFaults(Faults):
     take: Literal[0, 1] | None = None
 
     def spoils(self, how: str, take: int) -> bool:
-        """Whether the audio of that take is spoilt like this."""
+        """Return whether the audio of that take has this fault."""
         return self.audio == how and self.take in {None, take}
 
 
 class ClerkFaults(Faults):
-    """What Clerk can be told to do wrong."""
+    """Faults of Clerk."""
 
     code: str | None = None
     answer: Literal["garbage"] | None = None
@@ -120,7 +120,7 @@ class ClerkFaults(Faults):
 
 
 class RevenueCatFaults(Faults):
-    """What RevenueCat can be told to do wrong."""
+    """Faults of RevenueCat."""
 
     code: str | None = None
     answer: Literal["garbage"] | None = None
@@ -128,7 +128,7 @@ class RevenueCatFaults(Faults):
 
 
 class VapiFaults(Faults):
-    """What VAPI can be told to do wrong."""
+    """Faults of VAPI."""
 
     code: str | None = None
     answer: Literal["garbage"] | None = None

@@ -1,4 +1,4 @@
-"""Sending webhooks to the app, as vendors do: signed anew for each try, tried again when they are not taken."""
+"""Webhook delivery as vendors do it: signed anew for each attempt, retried until accepted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RETRY_PAUSE = 0.5
 
 
 class Sent(Protocol):
-    """A webhook; `status` is what the last try was answered with, None when it was not answered."""
+    """A webhook; `status` is the response to the last attempt, None without one."""
 
     status: int | None
 
@@ -23,12 +23,13 @@ M = TypeVar("M", bound=Sent)
 
 
 class Sender(ABC, Generic[M]):
-    """Delivers webhooks to an address: as they come up when `live`, else when `settle` is called.
+    """Delivers webhooks to an address: immediately when `live`, otherwise when `settle` is called.
 
-    tries     deliveries in all
+    tries     attempts in all
     deadline  seconds the address has to answer
 
-    A vendor that is told anew with each webhook where to and how overrides `_url_of`, `_tries_of`, `_deadline_of`.
+    A vendor whose webhooks each carry their own address and retry plan overrides `_url_of`, `_tries_of`,
+    `_deadline_of`.
     """
 
     tries: ClassVar[int]
@@ -44,15 +45,15 @@ class Sender(ABC, Generic[M]):
 
     @abstractmethod
     def _signed(self, message: M) -> tuple[bytes, dict[str, str]]:
-        """Body and headers of a webhook, as of now."""
+        """Return body and headers of a webhook, as of now."""
 
     @abstractmethod
     def _deliveries(self, outstanding: list[M]) -> list[M]:
-        """What is delivered in place of `outstanding`: with faults, twice or in another order."""
+        """Return what is delivered for `outstanding`: with faults, twice or in another order."""
 
     @abstractmethod
     def _is_taken(self, status: int) -> bool:
-        """Whether the vendor takes an answer of that status for a yes."""
+        """Return whether the vendor accepts a response of that status."""
 
     def _url_of(self, message: M) -> str:  # noqa: ARG002
         return self._url
@@ -64,7 +65,7 @@ class Sender(ABC, Generic[M]):
         return self.deadline
 
     def _gives_up(self, message: M) -> bool:  # noqa: ARG002
-        """Whether a webhook that was not taken is left at that."""
+        """Return whether a webhook that was not accepted is not retried."""
         return False
 
     def _enqueue(self, message: M) -> None:

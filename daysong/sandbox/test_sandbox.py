@@ -1,4 +1,4 @@
-"""What all vendors in the sandbox have in common: keys, logs, and how they are told to misbehave."""
+"""What all sandboxed vendors have in common: keys, logs, and faults."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_the_log_tells_what_each_vendor_was_asked(world: World) -> None:
     ],
 )
 async def test_a_fault_nobody_knows_is_refused(world: World, vendor: str, fault: object) -> None:
-    """400, and the faults that were on stay on."""
+    """400, and the current faults stay on."""
     await world.steer(f"{vendor}/faults", {"status": 503})
     answer = await world.steering.post(f"{vendor}/faults", json=fault)
     assert answer.status_code == 400

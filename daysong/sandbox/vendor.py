@@ -1,4 +1,4 @@
-"""What the sandboxed vendors have in common: answering over ASGI, keeping a log of calls, and misbehaving on demand."""
+"""What the sandboxed vendors have in common: answering over ASGI, keeping a log of calls, and faults on demand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Call(msgspec.Struct, frozen=True):
     receive: Receive
 
     def json(self) -> Any:
-        """The decoded body, or None when it is no JSON."""
+        """Return the decoded body, or None when it is not JSON."""
         try:
             return msgspec.json.decode(self.body)
         except msgspec.DecodeError:
@@ -42,7 +42,7 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def bearer(self) -> str:
-        """The token of the Authorization header, or an empty string."""
+        """Return the token of the Authorization header, or an empty string."""
         kind, _, token = self.headers.get("authorization", "").partition(" ")
         return token if kind.lower() == "bearer" else ""
 
@@ -66,12 +66,12 @@ class Logged(msgspec.Struct, frozen=True):
 
 
 def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
-    """`value` as a JSON answer."""
+    """Return `value` as a JSON answer."""
     return Answer(status, msgspec.json.encode(value), JSON, headers or {})
 
 
 class Vendor:
-    """A vendor that runs here. Subclasses serve its API and say what its errors look like."""
+    """A sandboxed vendor. Subclasses serve its API and format its errors."""
 
     name: ClassVar[str]
     fault_type: ClassVar[type[Faults]]
@@ -89,11 +89,11 @@ class Vendor:
         raise NotImplementedError
 
     async def control(self, call: Call) -> Answer | None:
-        """Answer a call by which the sandbox is steered; None when it is none."""
+        """Answer a call of the sandbox's own endpoints; None for any other call."""
         raise NotImplementedError
 
     def error(self, status: int | None, code: int | str | None) -> tuple[int, Any]:
-        """The HTTP status and body by which the vendor would say this."""
+        """Return the HTTP status and body of an error in the vendor's form."""
         raise NotImplementedError
 
     async def handle(self, call: Call) -> Answer:
@@ -111,7 +111,7 @@ class Vendor:
             return reply(body, status, wait)
         answer = await self.serve(call, faults)
         if faults.drop:
-            raise httpx2.RemoteProtocolError("the sandbox was told to drop this answer")
+            raise httpx2.RemoteProtocolError("a fault of the sandbox drops this answer")
         if faults.hang:
             while (await call.receive())["type"] != "http.disconnect":
                 pass
@@ -138,12 +138,12 @@ class Vendor:
         return None
 
     def set_faults(self, faults: Faults) -> None:
-        """Misbehave like this from now on."""
+        """Apply these faults from now on."""
         self.faults = faults
         self._left = faults.times
 
     def _due(self, path: str) -> Faults:
-        """The faults that apply to this call, counted as used."""
+        """Return the faults that apply to this call, counted as used."""
         wanted = self.faults.path
         if not (wanted in path if wanted else path.startswith(self.api)) or self._left == 0:
             return self.fault_type()
@@ -160,7 +160,7 @@ def _shown(call: Call) -> Any:
 
 
 async def read_call(scope: Scope, receive: Receive, path: str) -> Call:
-    """The request behind an ASGI scope, with its whole body."""
+    """Return the request behind an ASGI scope, with its whole body."""
     body = bytearray()
     while True:
         message = await receive()
@@ -181,6 +181,6 @@ async def send_answer(send: Send, answer: Answer, *, with_body: bool = True) -> 
 
 
 async def break_off(send: Send) -> None:
-    """Begin an answer that promises more than will come, so that the caller sees the connection break."""
+    """Start an answer with a larger Content-Length than its body, so that the caller sees the connection break."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
     await send({"type": "http.response.body", "body": b"{", "more_body": True})

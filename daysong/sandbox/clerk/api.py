@@ -59,19 +59,19 @@ class SignIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Rotate(msgspec.Struct, forbid_unknown_fields=True):
-    """Whether tokens signed before go on being accepted."""
+    """Whether tokens signed before remain valid."""
 
     keep_old: bool = True
 
 
 class OneSub(msgspec.Struct, forbid_unknown_fields=True):
-    """Who."""
+    """A user's Clerk id."""
 
     sub: str
 
 
 class Update(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """What changes about somebody."""
+    """Changes to a user."""
 
     sub: str
     email: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -91,7 +91,7 @@ class StoredKey(msgspec.Struct):
 
 
 class SandboxClerk(Vendor):
-    """Signs people in and knows who was signed in."""
+    """Signs users in and serves Clerk's Backend API."""
 
     name: ClassVar[str] = "clerk"
     fault_type: ClassVar[type[Faults]] = ClerkFaults
@@ -113,7 +113,7 @@ class SandboxClerk(Vendor):
         self._gone: dict[str, float] = {}
 
     async def serve(self, call: Call, faults: Faults) -> Answer:  # noqa: ARG002 - every fault is dealt with by Vendor
-        """The key set, and the deletion of a user."""
+        """Serve the key set and the deletion of a user."""
         if call.method == "GET" and call.path in {"/.well-known/jwks.json", "/v1/jwks"}:
             return reply({"keys": [_public(kid, key) for kid, key in self._private.items()]})
         if call.method == "DELETE" and call.path.startswith("/v1/users/"):
@@ -121,7 +121,7 @@ class SandboxClerk(Vendor):
         return _errors(404, "resource_not_found", "not found")
 
     async def control(self, call: Call) -> Answer | None:
-        """Sign somebody in, or change the keys."""
+        """Serve the sandbox's own endpoints."""
         try:
             match call.method, call.path:
                 case "POST", "/sign-in":
@@ -139,12 +139,12 @@ class SandboxClerk(Vendor):
             return reply({"error": str(error)}, 400)
 
     def error(self, status: int | None, code: int | str | None) -> tuple[int, Any]:
-        """A list of errors, as the Backend API has it."""
+        """Return a list of errors, as the Backend API does."""
         name = str(code or {429: "too_many_requests", 404: "resource_not_found"}.get(status or 0, "sandbox_fault"))
         return status or 400, _error_body(name, "The sandbox was told to fail")
 
     def sign_in(self, who: SignIn) -> str:
-        """A session token of the template "convex" for `who`."""
+        """Return a session token of the template "convex" for `who`."""
         now = self.clock.now()
         self._known(who, now)
         issued = int(now.timestamp())
@@ -152,7 +152,7 @@ class SandboxClerk(Vendor):
         claims: dict[str, Any] = {
             "azp": self._origin,
             "exp": issued + who.ttl,
-            # To the millisecond, and after the deletion of somebody who is made anew: so the tokens can be told apart.
+            # In milliseconds, and after a deletion of the same user, so that the tokens can be told apart.
             "iat": max(math.ceil(now.timestamp() * 1000), self._gone.get(who.sub, 0) + 1) / 1000,
             "iss": self.issuer,
             "nbf": issued - NOT_BEFORE_SKEW,
@@ -177,7 +177,7 @@ class SandboxClerk(Vendor):
         return jwt.encode(claims, self._private[kid], algorithm="RS256", headers={"kid": kid})
 
     def rotate_keys(self, how: Rotate) -> str:
-        """Sign with a new key from now on; its id."""
+        """Sign with a new key from now on; return its id."""
         self._keys = [_new_key(), *(self._keys if how.keep_old else [])]
         self._private = {key.kid: _private(key) for key in self._keys}
         self._save()
@@ -248,7 +248,7 @@ class SandboxClerk(Vendor):
             return []
 
     def _save(self) -> None:
-        """Write the keys whole or not at all, readable by nobody else."""
+        """Write the keys atomically, readable only by this user."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._file.with_suffix(f".{secrets.token_hex(4)}")
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

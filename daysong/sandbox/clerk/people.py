@@ -1,4 +1,4 @@
-"""The people of the sandboxed Clerk, as its webhooks describe them."""
+"""The users of the sandboxed Clerk, as its webhooks describe them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from daysong.kernel.time.clock import to_ms
 
 
 class Person(msgspec.Struct):
-    """Somebody with a sign-in; times in ms since the epoch."""
+    """A user with a sign-in; times in ms since the epoch."""
 
     sub: str
     email: str | None
@@ -27,16 +27,16 @@ class Person(msgspec.Struct):
 
     @classmethod
     def new(cls, sub: str, email: str | None, name: str | None, now: datetime) -> Person:
-        """Somebody who signs in for the first time."""
+        """Return a user who signs in for the first time."""
         moment = int(to_ms(now))
         return cls(sub, email, name, moment, moment)
 
     def touch(self, now: datetime) -> None:
-        """Something about them changes; two changes never have one time."""
+        """Set the time of a change; no two changes share one."""
         self.updated_at = max(int(to_ms(now)), self.updated_at + 1)
 
     def as_user(self) -> dict[str, Any]:
-        """The user object of Clerk's webhooks."""
+        """Return the user object of Clerk's webhooks."""
         first, _, last = (self.name or "").partition(" ")
         email_id = f"idn_{self.sub}_email" if self.email else None
         phone_id = f"idn_{self.sub}_phone" if self.phone else None
@@ -107,7 +107,7 @@ class Person(msgspec.Struct):
         }
 
     def as_session(self, status: str, now: datetime) -> dict[str, Any]:
-        """The session object of Clerk's webhooks."""
+        """Return the session object of Clerk's webhooks."""
         moment = int(to_ms(now))
         return {
             "abandon_at": moment + 2_592_000_000,

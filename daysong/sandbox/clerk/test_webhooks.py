@@ -1,4 +1,4 @@
-"""The sandboxed Clerk tells the app of people: as the recorded webhooks do, and badly when told to."""
+"""The sandboxed Clerk's webhooks: shaped like the recorded ones, and faulty on demand."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def messages(world: World) -> list[dict[str, Any]]:
-    """Every webhook there was."""
+    """Return every webhook so far."""
     found: list[dict[str, Any]] = (await world.http.get("/sandbox/clerk/webhooks")).json()
     return found
 
 
 async def outcomes(world: World) -> list[str]:
-    """What came of those that arrived."""
+    """Return the outcomes of those that arrived."""
     rows = await world.db.pool.fetch("select outcome from webhook_events order by id")
     return [row["outcome"] for row in rows]
 
 
 async def a_life(world: World) -> None:
-    """Somebody signs in for the first time, changes something, signs out, and is deleted."""
+    """A user signs in for the first time, changes something, signs out, and is deleted."""
     await world.steer("clerk", "sign-in", sub="user_eve", email="eve@example.test", name="Eve Ernst")
     await world.settle()
     await world.steer("clerk", "update", sub="user_eve", name="Eve Eich", phone="+12125551234")
@@ -47,7 +47,7 @@ async def a_life(world: World) -> None:
 
 
 async def test_nothing_is_told_unless_asked_for(world: World) -> None:
-    """So that a test has only the webhooks it sends."""
+    """A test has only the webhooks it sends."""
     await world.person("eve")
     await world.settle()
     assert await messages(world) == []
@@ -88,7 +88,7 @@ async def test_webhooks_are_shaped_like_the_recorded_ones(world: World) -> None:
     ],
 )
 async def test_webhooks_can_be_spoilt(world: World, fault: str, told: list[str]) -> None:
-    """And the app takes it as it should."""
+    """The app handles each fault as it should."""
     await world.steer("clerk", "webhooks", automatic=True)
     await world.fault("clerk", webhooks=fault)
     await world.steer("clerk", "sign-in", sub="user_eve")
@@ -99,7 +99,7 @@ async def test_webhooks_can_be_spoilt(world: World, fault: str, told: list[str])
 
 
 async def test_webhooks_can_be_sent_and_redelivered_by_hand(world: World) -> None:
-    """Anything Clerk might say; a redelivery has the same id."""
+    """Any message Clerk might send; a redelivery has the same id."""
     sent = await world.steer("clerk", "send", type="user.created", data={"id": "user_eve", "email_addresses": []})
     again = await world.steer("clerk", "redeliver", svixId=sent["svixId"])
     assert [one["svixId"] for one in again] == [sent["svixId"]]

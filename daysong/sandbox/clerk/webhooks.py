@@ -50,9 +50,9 @@ class Redeliver(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class Webhooks(Sender[Message]):
-    """Clerk's messages to the app.
+    """Clerk's webhooks to the app.
 
-    automatic  whether what happens at Clerk is told; else only what is sent by hand
+    automatic  whether events at Clerk send webhooks; otherwise only those sent by hand
     """
 
     tries = 3
@@ -67,7 +67,7 @@ class Webhooks(Sender[Message]):
         self.automatic = live
 
     async def control(self, call: Call) -> Answer | None:
-        """Answer a call by which webhooks are steered; None when it is none."""
+        """Serve the endpoints that control webhooks; None for any other call."""
         match call.method, call.path:
             case "GET", "/webhooks":
                 return reply(self.messages)
@@ -82,19 +82,19 @@ class Webhooks(Sender[Message]):
         return None
 
     def tell(self, kind: str, data: dict[str, Any]) -> None:
-        """Something happened at Clerk."""
+        """Queue a webhook for an event at Clerk."""
         if not self.automatic or self._faults().webhooks == "lost":
             return
         self._enqueue(self._message(kind, data))
 
     async def send(self, kind: str, data: dict[str, Any]) -> Message:
-        """Tell of something now, whether it happened or not."""
+        """Send a webhook now, whether the event happened or not."""
         message = self._message(kind, data)
         await self._deliver(message)
         return message
 
     async def again(self, svix_id: str | None) -> list[Message]:
-        """Deliver a message, or all there ever were, once more: same id, new signature."""
+        """Redeliver one message, or all: same id, new signature."""
         chosen = [message for message in self.messages if svix_id in {None, message.svix_id}]
         for message in chosen:
             await self._deliver(message)

@@ -17,7 +17,7 @@ from daysong.sandbox.vendor import Answer, Call, Vendor, reply
 
 API_KEY = "sk-sandbox"
 MODEL = "gpt-5.4-mini"
-# Shut down, says OpenAI; the last is nobody's, for trying out what a shut-down model looks like.
+# Retired by OpenAI; the last does not exist, for tests of a retired model.
 RETIRED = ("gpt-4.1-nano", "o4-mini", "gpt-4-turbo", "gpt-4", "gpt-3.5", "gpt-3.5-turbo", "gpt-retired")
 LONGEST_CONTEXT = 400_000  # tokens
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -90,7 +90,7 @@ class SandboxOpenAI(Vendor):
         self._numbers = itertools.count(1)
 
     async def control(self, call: Call) -> Answer | None:  # noqa: ARG002
-        """There is nothing to steer but faults."""
+        """Serve nothing: only faults are controlled."""
         return None
 
     def error(self, status: int | None, code: int | str | None) -> tuple[int, Any]:
@@ -102,7 +102,7 @@ class SandboxOpenAI(Vendor):
         return status, _error(message, kind, None, usual if code is None else str(code))
 
     async def serve(self, call: Call, faults: Faults) -> Answer:
-        """Chat completions, and that there is a model; every other address is unknown."""
+        """Serve chat completions and the retrieval of a model; 404 for any other path."""
         if call.bearer != API_KEY:
             status, body = self.error(401, None)
             return reply(body, status)
@@ -167,7 +167,7 @@ class SandboxOpenAI(Vendor):
 
 
 def _checked(asked: Any) -> dict[str, Any]:
-    """The request, if OpenAI would take it."""
+    """Return the request if OpenAI would accept it; raises Refusal."""
     if not isinstance(asked, dict):
         raise Refusal(400, "We could not parse the JSON body of your request.")
     model = asked.get("model")
@@ -233,7 +233,7 @@ def _check_strict(name: str, schema: Any) -> None:
 
 
 def _content(asked: dict[str, Any]) -> str:
-    """The song or the diary entry, as an object with the properties that were asked for, or as plain text."""
+    """Return the song or the diary entry, as an object with the requested properties, or as plain text."""
     said = [_text(message) for message in asked["messages"] if message["role"] == "user"]
     material = said[-1] if said else ""
     try:
@@ -269,7 +269,7 @@ def _text(message: dict[str, Any]) -> str:
 
 
 def _tokens(text: str) -> int:
-    """About as many tokens as a model would count: four letters each."""
+    """Estimate tokens: four letters each."""
     return -(-len(text) // 4)
 
 

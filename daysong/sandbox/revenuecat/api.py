@@ -32,13 +32,13 @@ LIMIT = 20
 
 
 class Raw(msgspec.Struct, forbid_unknown_fields=True):
-    """An event to be told."""
+    """An event to send."""
 
     event: dict[str, Any]
 
 
 class SandboxRevenueCat(Vendor):
-    """Knows what people have bought."""
+    """Serves what customers have bought."""
 
     name: ClassVar[str] = "revenuecat"
     fault_type: ClassVar[type[Faults]] = RevenueCatFaults
@@ -54,7 +54,7 @@ class SandboxRevenueCat(Vendor):
         return self.faults
 
     async def serve(self, call: Call, faults: Faults) -> Answer:  # noqa: ARG002 - every fault is dealt with by Vendor
-        """A customer, what they bought, or a product."""
+        """Serve a customer, their purchases, or a product."""
         if call.bearer != API_KEY:
             return _error(401, "authentication_error", "Invalid API key")
         match [unquote(part) for part in call.path.split("/")[1:]]:
@@ -67,7 +67,7 @@ class SandboxRevenueCat(Vendor):
         return _error(404, "resource_missing", "Could not find resource.")
 
     async def control(self, call: Call) -> Answer | None:
-        """Let something happen, or tell of it."""
+        """Perform an act, or send an event."""
         if call.path.startswith("/v2/"):
             return None
         try:
@@ -91,7 +91,7 @@ class SandboxRevenueCat(Vendor):
         return None
 
     def error(self, status: int | None, code: int | str | None) -> tuple[int, Any]:
-        """An error object, with whether trying again may help."""
+        """Return an error object that says whether a retry may help."""
         kinds = {429: "rate_limit_error", 423: "resource_locked_error", 404: "resource_missing"}
         kind = str(code or kinds.get(status or 0, "server_error"))
         return status or 400, _error_body(kind, "The sandbox was told to fail.", retryable=(status or 0) >= 423)

@@ -1,4 +1,4 @@
-"""Who has bought what at the sandboxed RevenueCat, what can happen to it, and the events that tell of it."""
+"""The customers of the sandboxed RevenueCat, their purchases, the acts that change them, and the resulting events."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Act(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=Tr
 
 
 class Bought(msgspec.Struct, kw_only=True):
-    """A subscription, or something bought once; times in ms."""
+    """A subscription or a one-time purchase; times in ms."""
 
     id: str
     product: str
@@ -61,12 +61,12 @@ class Bought(msgspec.Struct, kw_only=True):
     recurring: bool = True
 
     def gives_access(self, now: int) -> bool:
-        """Whether it is good at `now`."""
+        """Return whether it gives access at `now`."""
         return self.ends_at is None or now < max(self.ends_at, self.grace_until or 0)
 
 
 class Customer(msgspec.Struct):
-    """A customer, by all the ids they are known by."""
+    """A customer, with all their ids."""
 
     ids: list[str]
     bought: list[Bought] = []
@@ -77,7 +77,7 @@ class Refused(Exception):
 
 
 def product_id(name: str) -> str:
-    """What RevenueCat calls a store's product."""
+    """Return RevenueCat's id of a store's product."""
     return f"prod{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
@@ -86,24 +86,24 @@ def _length(product: str) -> int:
 
 
 class Customers:
-    """All customers. Every act changes them and returns the events RevenueCat would send of it."""
+    """All customers. Every act changes them and returns the events RevenueCat would send."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Customer] = {}
         self.products: dict[str, str] = {}
 
     def get(self, app_user_id: str) -> Customer | None:
-        """Who is known by that id."""
+        """Return the customer with that id."""
         return self._by_id.get(app_user_id)
 
     def meet(self, app_user_id: str) -> Customer:
-        """Who is known by that id from now on."""
+        """Return the customer with that id, created if necessary."""
         if app_user_id not in self._by_id:
             self._by_id[app_user_id] = Customer([app_user_id])
         return self._by_id[app_user_id]
 
     def act(self, name: str, act: Act, now: int) -> list[dict[str, Any]] | None:
-        """Let something happen; None when there is no such act, Refused when it cannot happen."""
+        """Perform an act; None when it does not exist, Refused when it is not possible."""
         acts = {
             "purchase": self._purchase,
             "buy-once": self._buy_once,
@@ -144,7 +144,7 @@ class Customers:
         length = int(act.days * DAY) if act.days else _length(act.product_id or "")
         bought = self._new(act, now, ends_at=now + length)
         bought.period_type = "TRIAL" if act.trial else "NORMAL"
-        # Bought once more, it takes the place of the one before.
+        # A repeated purchase replaces the previous one.
         same = (act.store, act.environment, act.product_id)
         customer.bought = [each for each in customer.bought if (each.store, each.environment, each.product) != same] + [
             bought
@@ -258,7 +258,7 @@ class Customers:
     def _transfer(self, act: Act, now: int) -> list[dict[str, Any]]:
         source = self.get(act.app_user_id)
         if source is None or act.to is None:
-            raise Refused("nobody to transfer from, or to")
+            raise Refused("no customer to transfer from, or to")
         target = self.meet(act.to)
         moved = [each for each in source.bought if (each.store, each.environment) == (act.store, act.environment)]
         source.bought = [each for each in source.bought if each not in moved]

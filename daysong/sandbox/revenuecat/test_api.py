@@ -1,4 +1,4 @@
-"""The real RevenueCat client against the one that runs here: buying, asking, and being told."""
+"""The real RevenueCat client against the sandbox: buying, asking, and webhooks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MONTHLY = "eveokee_premium_monthly"
 
 
 class Shop:
-    """The sandbox, the real client pointed at it, and an app that is told."""
+    """The sandbox, the real client pointed at it, and an app that receives webhooks."""
 
     def __init__(self, data_dir: Path, pace: Pace | None = None) -> None:
         self.clock = MovableClock(NOW)
@@ -78,7 +78,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 
 
 async def test_somebody_buys_and_can_be_asked_about(shop: Shop) -> None:
-    """By any of their ids; nobody is known by another."""
+    """By any of their ids; other ids are unknown."""
     assert await shop.client.customer("alice") is None
     await shop.act("purchase", productId=MONTHLY)
     await shop.act("alias", to="$RCAnonymousID:1")
@@ -148,7 +148,7 @@ async def test_the_app_is_told_when_all_is_settled_or_at_once(shop: Shop, tmp_pa
 
 @pytest.mark.parametrize(("fault", "times"), [("lost", 0), ("duplicated", 2), ("shuffled", 2)])
 async def test_webhooks_can_be_spoilt(shop: Shop, fault: str, times: int) -> None:
-    """Lost, doubled, out of order; and told again later by hand."""
+    """Lost, duplicated, out of order; and redelivered by hand."""
     await shop.http.post("faults", json={"webhooks": fault})
     await shop.act("purchase", productId=MONTHLY)
     for _ in range(5):
@@ -167,7 +167,7 @@ async def test_webhooks_can_be_spoilt(shop: Shop, fault: str, times: int) -> Non
      ({"hang": True}, False, None), ({"drop": True}, False, None), ({"answer": "garbage"}, False, None)],
 )  # fmt: skip
 async def test_asking_can_fail(shop: Shop, fault: dict[str, Any], permanent: bool, wait: float | None) -> None:
-    """In every way the real one has."""
+    """Every fault of the real API."""
     await shop.act("purchase", productId=MONTHLY)
     await shop.http.post("faults", json=fault)
     with pytest.raises(VendorError) as caught:
@@ -199,7 +199,7 @@ async def test_what_was_bought_once_has_no_end(shop: Shop) -> None:
      ("change-product", {"productId": MONTHLY}), ("cancel", {"days": 0})],
 )  # fmt: skip
 async def test_what_cannot_be_is_refused(shop: Shop, act: str, body: dict[str, Any]) -> None:
-    """Nothing to renew, nobody to transfer to, a word it does not know."""
+    """Nothing to renew, no customer to transfer to, an unknown word."""
     assert (await shop.act(act, status=400, **body))["error"]
 
 

@@ -27,7 +27,7 @@ class Message(msgspec.Struct, rename="camel"):
 
 
 class Webhooks(Sender[Message]):
-    """RevenueCat's events for the app."""
+    """RevenueCat's webhooks to the app."""
 
     tries = 6  # the delivery and five retries
     deadline = 60.0
@@ -40,7 +40,7 @@ class Webhooks(Sender[Message]):
         self._faults = faults
 
     def tell(self, event: dict[str, Any]) -> None:
-        """Something happened."""
+        """Queue an event."""
         message = Message(event)
         self.messages.append(message)
         if self._faults().webhooks != "lost":
@@ -55,7 +55,7 @@ class Webhooks(Sender[Message]):
         return outstanding
 
     async def again(self) -> list[Message]:
-        """Deliver every message there ever was once more, in any order."""
+        """Redeliver every message, in any order."""
         messages = random.sample(self.messages, len(self.messages))
         for message in messages:
             await self._deliver(message)

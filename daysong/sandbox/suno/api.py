@@ -47,7 +47,7 @@ MESSAGES = {
 
 
 class Deliver(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """What is to be delivered by hand."""
+    """What to deliver by hand."""
 
     task_id: str | None = None
     stage: Literal["text", "first", "complete", "error"] | None = None
@@ -55,7 +55,7 @@ class Deliver(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class SandboxSuno(Vendor):
-    """Takes orders, sings them, and calls back."""
+    """Takes orders, records them, and sends callbacks."""
 
     name: ClassVar[str] = "suno"
     fault_type: ClassVar[type[Faults]] = SunoFaults
@@ -90,17 +90,17 @@ class SandboxSuno(Vendor):
         return delivered
 
     async def close(self) -> None:
-        """Stop delivering by itself."""
+        """Stop background deliveries."""
         await self._callbacks.close()
         self.studio.close()
 
     def error(self, status: int | None, code: int | str | None) -> tuple[int, Any]:
-        """An envelope: by HTTP 200 when only a code was asked for, as Suno does."""
+        """Return an error envelope: with HTTP 200 when only a code was given, as Suno does."""
         number = int(code if code is not None else status or 500)
         return status or 200, {"code": number, "msg": MESSAGES.get(number, "The sandbox says no."), "data": None}
 
     async def control(self, call: Call) -> Answer | None:
-        """Deliver by hand."""
+        """Serve the sandbox's own endpoints."""
         if (call.method, call.path) != ("POST", "/deliver"):
             return None
         try:
@@ -119,7 +119,7 @@ class SandboxSuno(Vendor):
         return reply({"delivered": delivered})
 
     async def serve(self, call: Call, faults: Faults) -> Answer:  # noqa: ARG002 - a fault of its kind spoils callbacks
-        """The API, and the files beside it."""
+        """Serve the API, and the files beside it."""
         if call.method == "GET" and call.path.startswith("/files/"):
             return part_of(await self._file(call.path.removeprefix("/files/")), call.headers.get("range"))
         if call.bearer != API_KEY:
@@ -218,7 +218,7 @@ class SandboxSuno(Vendor):
 
 
 def _complaint(asked: dict[str, Any]) -> tuple[int, str] | None:
-    """The code and words by which Suno would refuse the order; None when it would not."""
+    """Return the code and message by which Suno would refuse the order; None when it would accept it."""
     for wrong, message in _CHECKS:
         if wrong(asked):
             return 400, message

@@ -1,4 +1,4 @@
-"""How the sandboxed Suno tells of a song: three stages, retried, and spoilt on demand."""
+"""The sandboxed Suno's callbacks: three stages, retried, and faulty on demand."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, rename="camel"):
-    """One callback that was tried; `status` is the endpoint's last answer, None when there was none."""
+    """One callback that was attempted; `status` is the endpoint's last answer, None when there was none."""
 
     task_id: str
     stage: Stage
@@ -54,7 +54,7 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Callbacks:
-    """Moves tasks on and tells their callback addresses, by itself at a pace or when asked to."""
+    """Advances tasks and sends their callbacks, at a pace or on request."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Callbacks:
         self._paced: set[asyncio.Task[None]] = set()
 
     def begin(self, task: Task) -> None:
-        """Start moving a fresh task on, if there is a pace."""
+        """Start advancing a new task, if there is a pace."""
         if self._pace is None:
             return
         for take in range(len(task.audio_ids)):
@@ -85,7 +85,7 @@ class Callbacks:
         paced.add_done_callback(self._paced.discard)
 
     async def close(self) -> None:
-        """Stop whatever moves by itself."""
+        """Stop all tasks under way."""
         for paced in list(self._paced):
             paced.cancel()
         await asyncio.gather(*self._paced, return_exceptions=True)
@@ -103,7 +103,7 @@ class Callbacks:
                 return
 
     async def finish(self, task: Task) -> list[Delivery]:
-        """Bring a task to its end, telling each stage on the way."""
+        """Bring a task to its end, sending a callback for each stage."""
         delivered: list[Delivery] = []
         async with task.lock:
             while not task.settled:
@@ -111,7 +111,7 @@ class Callbacks:
         return delivered
 
     async def by_hand(self, task: Task, stage: Stage, code: int) -> list[Delivery]:
-        """Tell of one stage, whether it is due or not; the task never goes back."""
+        """Send the callback of one stage, due or not; the task never moves backwards."""
         async with task.lock:
             if stage == "error":
                 self._fail(task, code)
@@ -122,7 +122,7 @@ class Callbacks:
             return [await self._tell(task, stage)]
 
     async def _forward(self, task: Task) -> list[Delivery]:
-        """One stage further; what is told of it depends on the faults that are on."""
+        """Advance by one stage; the faults decide which callbacks are sent."""
         if task.settled:
             return []
         faults = self._faults()
@@ -147,7 +147,7 @@ class Callbacks:
         task.failed = (code, FAILURES.get(code, "The sandbox was told to fail."))
 
     async def _tell(self, task: Task, stage: Stage) -> Delivery:
-        """Post one callback; after three vain retries the task is left as CALLBACK_EXCEPTION."""
+        """Post one callback; after three failed retries the task ends as CALLBACK_EXCEPTION."""
         body = self._body(task, stage)
         status: int | None = None
         for attempt in range(TRIES):

@@ -25,13 +25,13 @@ ENDINGS = {"audio/mpeg": "mp3", "audio/ogg": "ogg", "audio/wav": "wav", "audio/x
 
 
 class Compose(Protocol):
-    """Whoever turns lyrics into a recording, such as `composer.compose`."""
+    """Turns lyrics into a recording, such as `composer.compose`."""
 
     def __call__(self, *, title: str, lyrics: str, style: str, take: int, seed: str) -> Recording: ...
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What was asked for; `request` is the whole request, as record-info echoes it."""
+    """An order; `request` is the whole request, as record-info echoes it."""
 
     lyrics: str
     style: str
@@ -43,7 +43,7 @@ class Order(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, asked: dict[str, Any]) -> Self:
-        """An order from a request that was found to be good."""
+        """Return an order from a valid request."""
         return cls(
             lyrics="" if asked["instrumental"] else asked.get("prompt") or "",
             style=asked.get("style") or "warm indie folk",
@@ -73,18 +73,18 @@ class Task(msgspec.Struct):
 
     @classmethod
     def new(cls, order: Order, now: datetime, *, tracks: int) -> Self:
-        """A fresh task for two takes, or fewer."""
+        """Return a new task of two takes, or fewer."""
         ids = tuple(str(uuid.uuid4()) for _ in range(tracks))
         return cls(uuid.uuid4().hex, order, ids, int(to_ms(now)))
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Return whether the task has ended."""
         return self.failed is not None or self.stage == len(STAGES)
 
     @property
     def sung(self) -> int:
-        """How many takes have their audio."""
+        """Return how many takes have their audio."""
         return self.takes_sung_at(self.stage) if self.failed is None else 0
 
     def takes_sung_at(self, stage: int) -> int:
@@ -92,11 +92,11 @@ class Task(msgspec.Struct):
         return {0: 0, 1: 0, 2: 1}.get(stage, len(self.audio_ids))
 
     def take_of(self, audio_id: str) -> int | None:
-        """Which take has that id."""
+        """Return the index of the take with that id."""
         return self.audio_ids.index(audio_id) if audio_id in self.audio_ids else None
 
     def record(self, base_url: str, studio: Studio, *, nameless: bool = False) -> dict[str, Any]:
-        """What record-info says: camelCase, the request echoed as text, no tracks before their text is there."""
+        """Return what record-info shows: camelCase, the request echoed as text, no tracks before their text exists."""
         failed = self.failed
         status = STATUSES[self.stage]
         if failed is not None:
@@ -169,19 +169,19 @@ class Studio:
         self._compose = compose
         self._tapes: dict[str, Tape] = {}
         self._recording: dict[str, asyncio.Future[Tape]] = {}
-        # A song takes a few seconds of computing: more at a time would only make everybody wait longer.
+        # A song takes a few seconds of computing: more at a time would only slow all of them down.
         self._players = ThreadPoolExecutor(max_workers=2, thread_name_prefix="studio")
 
     def close(self) -> None:
-        """Record nothing more."""
+        """Stop recording."""
         self._players.shutdown(wait=False, cancel_futures=True)
 
     def known(self, task: Task, take: int) -> Tape | None:
-        """The recording, when it has been made."""
+        """Return the recording, once it exists."""
         return self._tapes.get(task.audio_ids[take])
 
     def prepare(self, task: Task, take: int) -> asyncio.Future[Tape]:
-        """The recording, begun if it was not; those who ask while it is being made share it."""
+        """Start the recording, unless it is under way or done; concurrent callers share it."""
         audio_id = task.audio_ids[take]
         if audio_id not in self._recording:
             loop = asyncio.get_running_loop()
@@ -204,7 +204,7 @@ class Studio:
         return tape
 
     async def cover(self, task: Task, take: int) -> str:
-        """The name of the take's cover file, drawn if it was not."""
+        """Return the name of the take's cover file, drawn if necessary."""
         return await asyncio.to_thread(self._draw, task, take)
 
     def _draw(self, task: Task, take: int) -> str:
@@ -215,7 +215,7 @@ class Studio:
         return file
 
     async def read(self, file: str) -> bytes | None:
-        """A file's bytes; None when there is none of that name."""
+        """Return a file's bytes; None when it does not exist."""
         name, _, ending = file.partition(".")
         if ending not in FILE_TYPES or not name.replace("-", "").isalnum():
             return None

@@ -1,4 +1,4 @@
-"""The real Suno client against the one that runs here: good days, and every fault there is to dial in."""
+"""The real Suno client against the sandbox: good days, and every fault."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_what_suno_would_refuse_is_refused_with_http_200(
 async def test_each_suno_fault_is_seen_for_what_it_is(
     world: World, fault: dict[str, Any], expected: tuple[bool, bool, str, float | None]
 ) -> None:
-    """An order whose answer was lost stands all the same: that is what ambiguous means."""
+    """After a lost answer the order exists all the same: it is ambiguous."""
     await world.steer("suno/faults", {"times": 1, "path": "/generate", **fault})
     error = await failure(world.order())
     assert (error.permanent, error.ambiguous, error.code, error.retry_after) == expected
@@ -249,7 +249,7 @@ async def test_what_was_delivered_is_not_delivered_again(world: World) -> None:
 
 
 async def test_with_a_pace_songs_deliver_themselves(tmp_path: Path) -> None:
-    """Nobody has to settle anything."""
+    """`settle` is not needed."""
     world = World(tmp_path, pace=Pace(text=0.0, first=0.01, complete=0.02))
     task_id = await world.order()
     async with asyncio.timeout(10):

@@ -71,7 +71,7 @@ class Hold(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Advance(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """Which calls are to go on, and how far."""
+    """Which calls to advance, and how far."""
 
     call_id: str | None = None
     job_id: str | None = None
@@ -88,13 +88,13 @@ class Redeliver(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class Raw(msgspec.Struct, forbid_unknown_fields=True):
-    """A message to be told."""
+    """A message to send."""
 
     message: dict[str, Any]
 
 
 class SandboxVapi(Vendor):
-    """Rings people up."""
+    """Places calls."""
 
     name: ClassVar[str] = "vapi"
     fault_type: ClassVar[type[Faults]] = VapiFaults
@@ -125,13 +125,13 @@ class SandboxVapi(Vendor):
         return cast("VapiFaults", self.faults)
 
     def error(self, status: int | None, code: int | str | None) -> tuple[int, Any]:
-        """As NestJS says it; a code that is none of CODES is the message."""
+        """Return an error as NestJS formats it; a code that is none of CODES is the message."""
         known, message = CODES.get(str(code), (400, None if code is None else str(code)))
         status = status or known
         return status, _error_body(status, message or MESSAGES.get(status, NAMES.get(status, "The sandbox says no.")))
 
     async def control(self, call: Call) -> Answer | None:
-        """Say what people do, and look at what came of it."""
+        """Serve the sandbox's own endpoints."""
         steer = self._steering.get((call.method, call.path))
         if steer is None:
             return None
@@ -141,7 +141,7 @@ class SandboxVapi(Vendor):
             return reply({"error": str(error)}, 400)
 
     async def serve(self, call: Call, faults: Faults) -> Answer:  # noqa: ARG002 - a fault of its kind spoils webhooks
-        """Making calls, and looking at them."""
+        """Serve the creation, listing and deletion of calls."""
         if call.bearer != API_KEY:
             return _refusal(401)
         self.exchange.catch_up()
@@ -311,7 +311,7 @@ def _in_short(call: PhoneCall) -> dict[str, Any]:
 
 
 def _understood(spoken: Spoken) -> tuple[dict[str, Any] | None, str | None, str]:
-    """The assistant for a caller, or what is said to them in its place, and why the call ended then."""
+    """Return the assistant for a caller, or what they hear instead, and why the call ended then."""
     body = spoken.body
     if spoken.status is None or not httpx2.codes.is_success(spoken.status) or not isinstance(body, dict):
         return None, None, "assistant-request-failed"

@@ -37,7 +37,7 @@ Answers = Literal[
     "screened_talks",
     "on_hold",
 ]
-# Nobody is ever spoken to: why such a call ended, and whether a phone rang.
+# Calls that reach no person: why such a call ended, and whether a phone rang.
 UNREACHED: dict[str, tuple[str, bool]] = {
     "busy": ("customer-busy", True),
     "no_answer": ("customer-did-not-answer", True),
@@ -97,7 +97,7 @@ class Person(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only
 
 
 class Fate(msgspec.Struct, frozen=True):
-    """What becomes of a call: which stage it reaches when, in seconds after it was asked for."""
+    """The course of a call: when it reaches each stage, in seconds after it was requested."""
 
     stages: tuple[tuple[Stage, float], ...]
     reason: str
@@ -123,39 +123,39 @@ class PhoneCall(msgspec.Struct):
 
     @property
     def assistant(self) -> dict[str, Any]:
-        """The assistant with its overrides."""
+        """Return the assistant with its overrides."""
         overrides = self.asked.get("assistantOverrides") or {}
         return {**(self.asked.get("assistant") or {}), **overrides}
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the caller of the API wrote on the assistant."""
+        """Return the metadata of the assistant."""
         return self.assistant.get("metadata") or {}
 
     @property
     def job_id(self) -> str | None:
-        """Which job it is for, by the metadata or the customer's external id."""
+        """Return the id of its job, from the metadata or the customer's external id."""
         found = self.metadata.get("jobId") or (self.asked.get("customer") or {}).get("externalId")
         return str(found) if found else None
 
     @property
     def status(self) -> Stage:
-        """The last stage it has reached; a call that was reported is ended."""
+        """Return the last stage it has reached; a reported call is ended."""
         stage = self.fate.stages[max(self.passed - 1, 0)][0]
         return "ended" if stage == "reported" else stage
 
     @property
     def over(self) -> bool:
-        """Whether it holds no line any more."""
+        """Return whether it no longer holds a line."""
         return self.status == "ended"
 
     def at(self, stage: Stage) -> datetime | None:
-        """When it reaches that stage; None when it never does."""
+        """Return when it reaches that stage; None when it never does."""
         seconds = dict(self.fate.stages).get(stage)
         return None if seconds is None else self.created + timedelta(seconds=seconds)
 
     def due(self, now: datetime) -> list[Stage]:
-        """The stages it should have passed by `now`, and has not."""
+        """Return the stages that are due by `now` and not passed yet."""
         return [
             stage
             for stage, seconds in self.fate.stages[self.passed :]
@@ -163,12 +163,12 @@ class PhoneCall(msgspec.Struct):
         ]
 
     def waits(self, now: datetime) -> bool:
-        """Whether it is scheduled for later."""
+        """Return whether it is scheduled for later."""
         start = self.at("queued")
         return start is not None and start > now
 
     def left(self) -> list[Stage]:
-        """The stages still before it."""
+        """Return the remaining stages."""
         return [stage for stage, _ in self.fate.stages[self.passed :]]
 
     def as_asked(self, status: str = "queued") -> dict[str, Any]:
@@ -206,7 +206,7 @@ class PhoneCall(msgspec.Struct):
 
     @property
     def blocked(self) -> bool:
-        """Whether there was no line for it."""
+        """Return whether it was blocked by the concurrency limit."""
         return self.limits is not None and bool(self.limits["concurrencyBlocked"])
 
     @property
@@ -216,7 +216,7 @@ class PhoneCall(msgspec.Struct):
         return {name: value for name, value in asked.items() if name != "numberE164CheckEnabled"}
 
     def as_it_is(self) -> dict[str, Any]:
-        """The call as GET shows it, without what came of it."""
+        """Return the call as GET shows it, without its results."""
         shown = self.as_asked(self.status)
         reached = self.created + timedelta(seconds=self.fate.stages[max(self.passed - 1, 0)][1])
         shown["updatedAt"] = stamp(reached)
@@ -229,19 +229,19 @@ class PhoneCall(msgspec.Struct):
 
 
 class Phonebook:
-    """Who picks up where. Who is named for a few calls goes before who is there for good, in the order they came."""
+    """The people who answer. One named for a few calls takes precedence over a permanent one, in order."""
 
     def __init__(self) -> None:
         self.people: list[Person] = []
 
     def add(self, person: Person) -> None:
-        """Name somebody; who stays for good replaces whoever did so before."""
+        """Add a person; a permanent one replaces the previous one."""
         if person.times is None:
             self.people = [each for each in self.people if each.number != person.number or each.times is not None]
         self.people.append(person)
 
     def picks_up(self, number: str | None) -> Person:
-        """Who answers this call, counted as answered."""
+        """Return who answers this call, counted as answered."""
         for wanted in dict.fromkeys((number, None)):
             found = sorted((each for each in self.people if each.number == wanted), key=lambda each: each.times is None)
             if not found:
@@ -256,12 +256,12 @@ class Phonebook:
 
 
 def new_id() -> str:
-    """An id as VAPI has them."""
+    """Return an id as VAPI has them."""
     return str(uuid.uuid4())
 
 
 def stamp(moment: datetime) -> str:
-    """A time as VAPI writes it: UTC, to the millisecond."""
+    """Return a time as VAPI writes it: UTC, to the millisecond."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -303,7 +303,7 @@ def _had(person: Person, assistant: dict[str, Any], talks_before: int) -> tuple[
 
 
 def unreached(begin: list[tuple[Stage, float]], reason: str, *, rings: bool) -> Fate:
-    """A call in which nobody is spoken to."""
+    """Return the course of a call that reaches no person."""
     start = begin[-1][1]
     ringing: list[tuple[Stage, float]] = [("ringing", start + RING)] if rings else []
     ended = start + (GIVE_UP if rings else 1.0)

@@ -55,7 +55,7 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class Full(Exception):
-    """There is no line left, and the order is refused."""
+    """The concurrency limit is reached, and the order is refused."""
 
 
 class Exchange:
@@ -89,7 +89,7 @@ class Exchange:
         self._living: set[asyncio.Task[None]] = set()
 
     async def place(self, order: dict[str, Any], begins: datetime) -> PhoneCall:
-        """A call to somebody. Over the limit it is blocked, or Full is raised."""
+        """Place a call. Over the limit it is blocked, or Full is raised."""
         now, number = self._clock.now(), order["customer"].get("number")
         in_flight = self.in_flight()
         blocked = in_flight >= self.limits.concurrency
@@ -120,25 +120,25 @@ class Exchange:
         return PhoneCall(new_id(), inbound=True, created=self._clock.now(), number=number, asked={"customer": customer})
 
     def connect(self, call: PhoneCall, caller: Person, answer: dict[str, Any]) -> None:
-        """An inbound call is taken by the assistant in `answer`."""
+        """Connect an inbound call to the assistant in `answer`."""
         call.asked |= answer
         call.fate = self._fate(call, caller)
         self._begin(call)
 
     def turn_away(self, call: PhoneCall, reason: str) -> None:
-        """Nobody takes an inbound call."""
+        """Reject an inbound call."""
         call.fate = unreached([("ringing", 0.0)], reason, rings=False)
         self._begin(call)
 
     def forget(self, call_id: str) -> PhoneCall | None:
-        """Delete a call, wherever it is; None when there is none."""
+        """Delete a call at any stage; None when it does not exist."""
         call = self.calls.pop(call_id, None)
         if call is not None:
             self.webhooks.tell_deleted(call)
         return call
 
     def bring(self, call: PhoneCall, to: Stage) -> None:
-        """Bring a call as far as `to`, or as far as it goes before that, telling of each stage on the way."""
+        """Advance a call to `to`, or as far as it goes before that, sending webhooks for each stage."""
         while call.id in self.calls and call.left() and ORDER.index(call.left()[0]) <= ORDER.index(to):
             stage = call.left()[0]
             call.passed += 1
@@ -150,7 +150,7 @@ class Exchange:
                 self.webhooks.tell_status(call, stage)
 
     def catch_up(self) -> None:
-        """Bring every call as far as the clock has gone, so that nobody sees one that lags behind."""
+        """Advance every call to the current time, so that no response shows an older state."""
         if self.held or self._pace is not None:
             return
         now = self._clock.now()
@@ -160,7 +160,7 @@ class Exchange:
                 self.bring(call, due[-1])
 
     async def settle(self) -> None:
-        """Let every call come to its end, unless they are held, and deliver what is outstanding."""
+        """Bring every call to its end, unless held, and deliver what is outstanding."""
         now = self._clock.now()
         for call in list(self.calls.values()):
             if not self.held and not call.waits(now):
@@ -168,19 +168,19 @@ class Exchange:
         await self.webhooks.settle()
 
     async def close(self) -> None:
-        """End all calls without a word."""
+        """End all calls without webhooks."""
         for living in list(self._living):
             living.cancel()
         await asyncio.gather(*self._living, return_exceptions=True)
         await self.webhooks.close()
 
     def in_flight(self) -> int:
-        """How many calls hold a line."""
+        """Return how many calls hold a line."""
         now = self._clock.now()
         return sum(not (call.over or call.blocked or call.waits(now)) for call in self.calls.values())
 
     def counted(self) -> dict[str, Any]:
-        """How often a phone rang: by job, by number, and each time."""
+        """Return how often a phone rang: by job, by number, and each time."""
         return {"byJob": _count(self.rings, "jobId"), "byNumber": _count(self.rings, "number"), "rings": self.rings}
 
     def _fate(self, call: PhoneCall, person: Person, *, wait: float = 0.0) -> Fate:

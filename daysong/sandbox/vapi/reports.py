@@ -34,7 +34,7 @@ LINE_SHOWN = {
 
 
 def around(call: PhoneCall, status: str = "queued") -> dict[str, Any]:
-    """What goes with every webhook about a call."""
+    """Return the fields common to all webhooks about a call."""
     shown = {"call": call.as_asked(status), "phoneNumber": LINE_SHOWN, "customer": call.customer}
     return shown | ({"assistant": call.asked["assistant"]} if "assistant" in call.asked else {})
 
@@ -92,7 +92,7 @@ def _wanted(plan: dict[str, Any], name: str, *, usual: bool) -> bool:
 
 
 def _went_well(call: PhoneCall, talk: Talk) -> bool:
-    """Whether somebody told something, beyond answering whether they may be called."""
+    """Return whether the person told something, beyond answering whether they may be called."""
     said = sum(turn.role == "user" for turn in talk.turns)
     return (
         talk.summary is not None
@@ -103,14 +103,14 @@ def _went_well(call: PhoneCall, talk: Talk) -> bool:
 
 
 def _extracted(talk: Talk, schema: dict[str, Any]) -> dict[str, Any]:
-    """What the schema asks for, and a listener could tell."""
+    """Return the structured data the schema asks for, as far as the talk contains it."""
     known = {"consent": talk.consent, "stopCalling": talk.stop}
     wanted = schema.get("properties") or {}
     return {name: value for name, value in known.items() if name in wanted}
 
 
 def artifact_of(call: PhoneCall) -> dict[str, Any]:
-    """Messages, transcript and links of a call."""
+    """Return messages, transcript and links of a call."""
     talk = call.fate.talk
     turns = talk.turns if talk else ()
     messages, formatted = _messages(call, turns)
@@ -196,7 +196,7 @@ def _latencies(turns: tuple[Turn, ...]) -> dict[str, Any]:
 
 
 def costs_of(call: PhoneCall) -> dict[str, Any]:
-    """cost, costBreakdown and costs: by the minute, and nothing for who was not reached."""
+    """Return cost, costBreakdown and costs: by the minute, and nothing when no person was reached."""
     talk = call.fate.talk
     if talk is None:
         return {"cost": 0, "costBreakdown": {"total": 0}, "costs": []}
@@ -243,7 +243,7 @@ def _named(call: PhoneCall, part: str) -> dict[str, Any]:
 
 
 def _spoilt(told: dict[str, Any], faults: VapiFaults) -> dict[str, Any]:
-    """The report in another of the shapes that reports come in."""
+    """Return the report in another of the shapes that reports come in."""
     artifact = dict(told["artifact"])
     told = {**told, "artifact": artifact}
     if faults.transcript is None:

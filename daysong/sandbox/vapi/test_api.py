@@ -1,4 +1,4 @@
-"""The real VAPI client against the one that runs here: dialling, what becomes of calls, and looking at them."""
+"""The real VAPI client against the sandbox: dialling, the course of calls, and looking them up."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_a_call_nobody_took_is_shaped_as_recorded(phone: Telephone) -> Non
 async def test_what_vapi_would_refuse_is_refused_in_its_words(
     phone: Telephone, change: dict[str, Any], fixture: str
 ) -> None:
-    """400, and nobody is rung up."""
+    """400, and no call is placed."""
     answer = await phone.api("POST", "call", json=as_recorded(ASSISTANT) | change)
     assert (answer.status_code, answer.json()) == (400, recorded(f"vapi/{fixture}"))
     assert await phone.look("calls") == []
@@ -188,7 +188,7 @@ async def test_the_client_sees_a_refused_number_for_what_it_is(phone: Telephone)
 async def test_each_error_is_as_recorded_and_seen_for_what_it_is(
     phone: Telephone, fault: dict[str, Any], fixture: str | None, expected: tuple[bool, bool]
 ) -> None:
-    """Permanent or not, and whether somebody may have been rung up."""
+    """Permanent or not, and whether a phone may have rung."""
     await phone.steer("faults", **fault)
     if fixture is not None:
         assert (await phone.api("POST", "call", json=as_recorded(ASSISTANT))).json() == recorded(f"vapi/{fixture}")
@@ -267,7 +267,7 @@ async def test_without_detection_a_machine_is_talked_to(phone: Telephone) -> Non
 
 
 async def test_people_are_named_for_numbers_and_for_their_next_calls(phone: Telephone) -> None:
-    """First who is named for that number and few calls, in order; then who is there for good; then anybody."""
+    """First people named for that number and few calls, in order; then permanent ones; then the default."""
     await phone.steer("people", answers="busy")
     await phone.steer("people", number=SAM, answers="silent")
     await phone.steer("people", number=SAM, answers="no_answer", times=1)
@@ -298,7 +298,7 @@ async def test_people_nobody_knows_are_refused(phone: Telephone, person: dict[st
 
 
 async def test_calls_go_as_far_as_the_clock(phone: Telephone) -> None:
-    """Whoever asks later sees the truth, though nothing was delivered."""
+    """A later request sees the current state, though nothing was delivered."""
     call_id = await phone.dial(ASSISTANT)
     seen = []
     for seconds in (0, 3, 5, 600):

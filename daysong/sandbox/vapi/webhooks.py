@@ -1,4 +1,4 @@
-"""The webhooks of the sandboxed VAPI: to where each assistant says, retried as it says, and spoilt on demand."""
+"""The webhooks of the sandboxed VAPI: sent where each assistant says, retried as it says, and faulty on demand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATH = "/http/vapi-webhook"
 TIMEOUT = 20.0
 ASSISTANT_WITHIN = 7.5
 AT_MOST_RETRIES = 10
-# What an assistant that does not say is told of.
+# The messages sent when an assistant names none.
 USUAL_MESSAGES = frozenset({"status-update", "end-of-call-report", "conversation-update", "speech-update", "hang"})
 
 
@@ -46,7 +46,7 @@ class Spoken(msgspec.Struct, frozen=True):
 
 
 class Webhooks(Sender[Message]):
-    """VAPI's messages to whoever an assistant names."""
+    """VAPI's webhooks to the server an assistant names."""
 
     def __init__(
         self, clock: Clock, http: httpx2.AsyncClient, origin: str, *, live: bool, faults: Callable[[], VapiFaults]
@@ -59,20 +59,20 @@ class Webhooks(Sender[Message]):
         self.line_server: dict[str, Any] = {"url": self._url, "credentialId": CREDENTIAL}
 
     def tell_status(self, call: PhoneCall, status: str) -> None:
-        """The call has reached a stage."""
+        """Queue a status update."""
         extra = {"endedReason": call.fate.reason} if status == "ended" else {}
         self._tell(call, "status-update", {"status": status, **extra, **around(call)}, status)
 
     def tell_report(self, call: PhoneCall) -> None:
-        """The call is over, and has been looked at."""
+        """Queue the end-of-call report."""
         self._tell(call, "end-of-call-report", report(call, self._faults()), None)
 
     def tell_deleted(self, call: PhoneCall) -> None:
-        """The call's data are gone."""
+        """Queue the message that the call's data are deleted."""
         self._tell(call, "call.deleted", around(call, "ended"), None, always=True)
 
     def tell_raw(self, message: dict[str, Any]) -> Message:
-        """Any message, to the line's server."""
+        """Queue any message to the line's server."""
         call = message.get("call")
         call_id = call.get("id") if isinstance(call, dict) else None
         made = Message(call_id, str(message.get("type")), message.get("status"), message, self.line_server)
@@ -81,7 +81,7 @@ class Webhooks(Sender[Message]):
         return made
 
     async def ask(self, call: PhoneCall) -> Spoken:
-        """Which assistant is to take an inbound call."""
+        """Ask the app which assistant takes an inbound call."""
         asked = {
             "type": "assistant-request",
             "timestamp": self._now(),
@@ -105,7 +105,7 @@ class Webhooks(Sender[Message]):
             return Spoken(answer.status_code)
 
     async def again(self, call_id: str | None, *, times: int, at_once: bool) -> list[Message]:
-        """Deliver what was sent about a call, or all there ever was, so many times more."""
+        """Redeliver what was sent about a call, or everything, so many times."""
         chosen = [
             each for each in self.messages if each.type != "assistant-request" and call_id in {None, each.call_id}
         ]
@@ -174,7 +174,7 @@ class Webhooks(Sender[Message]):
 
 
 def _ringing(call: PhoneCall) -> dict[str, Any]:
-    """An inbound call before anybody answers for it."""
+    """Return an inbound call before it is answered."""
     return {
         name: value for name, value in call.as_asked("ringing").items() if name not in {"cost", "monitor", "transport"}
     }
