@@ -13,11 +13,12 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daysong.features.subscriptions.entitlements import EMPTY, CustomerState, Entitlement, spans, summary
+from daysong.features.subscriptions.entitlements import EMPTY, CustomerState, Entitlement, History, spans, summary
 from daysong.features.subscriptions.events import Policy, apply
 from daysong.features.subscriptions.history import (
     UNDATED_ACCESS,
@@ -375,3 +376,17 @@ def test_only_so_many_events_are_kept() -> None:
     held = customers.states["one"]
     assert len(held.history.events) == 60
     assert held.entitlements[f"PRODUCTION/APP_STORE/{MONTHLY}"].expires_at == from_ms(ASKED + 201_000)
+
+
+def test_entitlements_are_stored_under_their_old_names() -> None:
+    """Rows written by older releases are read, and older releases read new rows."""
+    entitlement = Entitlement(
+        period_start=1, product="p", tier="weekly", expires_at=NOW, has_billing_issue=True,
+        original_transaction_id="t", changes_to="q",
+    )  # fmt: skip
+    state = History({"PRODUCTION/APP_STORE/p": entitlement})
+    stored = json.loads(msgspec.json.encode(state))
+    assert set(stored["answered"]["PRODUCTION/APP_STORE/p"]) == {
+        "period", "product", "tier", "expires_at", "trouble", "origin", "becomes",
+    }  # fmt: skip
+    assert msgspec.convert(stored, History) == state
