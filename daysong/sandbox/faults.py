@@ -1,6 +1,6 @@
-"""How a sandboxed vendor can be told to misbehave: `POST /sandbox/<vendor>/faults` with one JSON object.
+"""Faults of a sandboxed vendor: `POST /sandbox/<vendor>/faults` with one JSON object.
 
-A new object replaces the one before; `{}` or DELETE makes the vendor well again. Anything not in this table is refused
+A new object replaces the one before; `{}` or DELETE clears the faults. Anything not in this table is refused
 with 400, so that a misspelt fault never passes for a good vendor.
 
     every vendor
@@ -34,7 +34,7 @@ with 400, so that a misspelt fault never passes for a good vendor.
                       bad_signature (signed with another secret)
     VAPI, for calls and webhooks that come up while the fault is on (`path` and `times` do not apply)
       webhooks        lost (never sent), duplicated (each three times), reordered (the report of a call before all else
-                      of it, and the rest backwards), early (a call is over and told of before POST /call is answered),
+                      of it, and the rest backwards), early (a call is over and reported before POST /call is answered),
                       bad_signature (another secret), malformed (no JSON)
       analysis        of reports: missing (none, there or in GET /call), late (none there, but in GET /call),
                       no_summary, no_evaluation, negative (found to be no success)

@@ -1,4 +1,4 @@
-"""Clerk, running here: signing keys that outlive a restart, session tokens, people, and webhooks about them.
+"""Clerk, running here: signing keys that outlive a restart, session tokens, users, and webhooks about them.
 
 Besides Clerk's own API:
 
@@ -9,7 +9,7 @@ Besides Clerk's own API:
     POST /sandbox/clerk/update       {sub, email?, name?, phone?, phoneStrategy?, banned?, locked?, lockSeconds?}:
                                      what is not given stays, null takes away; a phone is verified by `phone_code` or
                                      another strategy, a lock ends by itself after so many seconds
-    POST /sandbox/clerk/delete       {sub}: deletes somebody, as they themselves or a dashboard would
+    POST /sandbox/clerk/delete       {sub}: deletes a user, as the app or the dashboard would
     POST /sandbox/clerk/rotate-keys  {keep_old?} → {kid}: sign with a new key; the old ones stay known unless `keep_old`
                                      is false
     POST /sandbox/clerk/webhooks     {automatic}: whether all this is told to the app by webhooks (in `daysong dev` it

@@ -49,7 +49,7 @@ class Character(msgspec.Struct, frozen=True):
     instruments: tuple[Instrument, ...]  # who may play the chords; the two takes choose differently
     figure: Figure
     beat: Beat
-    voice: Literal["low", "high"] | None  # None: nobody asked
+    voice: Literal["low", "high"] | None  # None: the style names none
 
 
 # Looked up by the beginning of a word, so that "joy" covers joyful and joyous.

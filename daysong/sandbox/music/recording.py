@@ -1,6 +1,6 @@
 """What a song is when it has been recorded, and who records it.
 
-numpy and soundfile are loaded with the first recording or picture: whoever has none made does without them.
+numpy and soundfile are loaded with the first recording or picture: processes that make none do without them.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ LYRICS = (
 )
 HOP = 512
 
-# Any text, and texts that look like lyrics: tags, line ends, scripts without spaces, signs nobody can sing.
+# Any text, and texts that look like lyrics: tags, line ends, scripts without spaces, signs that cannot be sung.
 scraps = st.sampled_from(
     ["[Verse]\n", "[Chorus] ", "[", "]", "[]", "\n", "\n\n", "\r\n", " ", "la ", "きゃっと、", "مرحبا ", "💔"]
 )

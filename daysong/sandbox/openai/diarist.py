@@ -28,7 +28,7 @@ _REMOVED = "\x00"
 def write_diary(talk: str) -> str:
     """The entry a person would write of a talk whose lines begin with `Me:` or `Companion:`; empty without any of them.
 
-    Numbers and addresses are nobody's business: what is said with them is left out.
+    Sentences with numbers or addresses are left out.
     """
     turns = [line.removeprefix(MINE).strip() for line in talk.splitlines() if line.startswith(MINE)]
     said = [sentence for turn in turns for sentence in _SENTENCE.findall(PRIVATE.sub(_REMOVED, turn))]

@@ -1,4 +1,4 @@
-"""Words the sandbox's lyricist knows: which feeling a word speaks of, how a feeling sounds, and what to sing of it."""
+"""The lyricist's vocabulary: the feeling of each word, and the styles and couplets of each feeling."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ LONGEST_WORD = 30
 LONGEST_TITLE = 48
 WORDLESS = ["La la la", "Oh oh oh"]  # sung in every language
 
-# Addresses and numbers are nobody's to sing.
+# Private addresses and numbers are not sung.
 PRIVATE = re.compile(r"https?://\S*[^\s.,;:!?)]|[^\s@]+@[^\s@]+\.\w+|\+?\d[\d\s().-]{6,}\d")
 _REMOVED = "\x00"
 _SENTENCE_ENDS = re.compile(r"[.!?…;:\n\r\t。！？；：।؟•*#\"“”„«»()\[\]{}<>|=_~`^\\/]+|\s[-–—]+\s")

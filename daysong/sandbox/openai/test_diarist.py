@@ -35,7 +35,7 @@ def test_the_entry_is_what_the_person_told() -> None:
     ],
 )
 def test_any_language_and_few_words_will_do(talk: str, entry: str) -> None:
-    """Who said no more than yes has an entry of it; who said nothing has none."""
+    """A lone yes becomes an entry; silence becomes none."""
     assert write_diary(talk) == entry
 
 

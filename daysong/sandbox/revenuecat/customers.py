@@ -17,7 +17,7 @@ Days = Annotated[float, msgspec.Meta(gt=0, le=4000)]
 
 
 class Act(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What happens, to whom. What an act has no use for is left aside.
+    """An act and its customer. Fields an act does not need are ignored.
 
     of      the product of the subscription it happens to; without it, the newest of the store
     days    how long the period, the grace period, the extension or the pause is

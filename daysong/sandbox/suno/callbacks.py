@@ -98,7 +98,7 @@ class Callbacks:
                 async with task.lock:
                     if task.stage < place:
                         await self._forward(task)
-            except Exception as error:  # noqa: BLE001 - nobody awaits this task: what fails in it must be seen
+            except Exception as error:  # noqa: BLE001 - this task is not awaited: its failure must be logged
                 _log.error("sandboxed song failed", error=logs.describe(error))
                 return
 

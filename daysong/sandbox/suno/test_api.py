@@ -185,7 +185,7 @@ async def test_callbacks_can_come_twice_or_backwards(world: World) -> None:
 
 
 async def test_callbacks_can_be_malformed(world: World) -> None:
-    """The parser says so."""
+    """The parser raises MalformedCallback."""
     await world.steer("suno/faults", {"callbacks": "malformed"})
     await world.order()
     await world.sandbox.settle()

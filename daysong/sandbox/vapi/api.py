@@ -1,4 +1,4 @@
-"""VAPI, running here: it rings people up, lets them talk, and tells of it.
+"""VAPI, running here: it places calls, plays the talk, and sends webhooks.
 
 Calls move on by themselves in `daysong dev`; else when all is settled, by hand, and as far as the clock has gone when
 they are asked about. Besides VAPI's own API:
@@ -12,13 +12,13 @@ they are asked about. Besides VAPI's own API:
     GET, DELETE /sandbox/vapi/people     who there is; forgets them all: everybody talks again
     POST   /sandbox/vapi/hold       {hold}: whether calls stay where they are, whatever is settled
     POST   /sandbox/vapi/advance    {callId?, jobId?, number?, to?} → the calls: brings them as far as `to` (ringing,
-                                    in-progress, ended, reported; reported), and sends what is to be told of it
+                                    in-progress, ended, reported; reported), and sends its webhooks
     GET    /sandbox/vapi/calls      every call: {id, jobId, number, inbound, status, endedReason, words, consent}
     GET    /sandbox/vapi/rings      {byJob, byNumber, rings: [{callId, jobId, number, time}]}: how often a phone rang
     GET, POST /sandbox/vapi/limits  {concurrency?, over?} → {concurrency, over, inFlight, mostInFlight}: with `over`
                                     blocked (as the documents say: 201, and it does not connect) or refused (400)
     POST   /sandbox/vapi/ring-in    {number?, answers?, conversation?, duration?, reason?} → {callId, error?,
-                                    endedReason?}: somebody calls the line, without a number when they withhold it
+                                    endedReason?}: an inbound call, without a number when they withhold it
     GET    /sandbox/vapi/webhooks   every webhook there was, and how it was answered
     POST   /sandbox/vapi/redeliver  {callId?, times?, atOnce?}: sends them again, one after another or all at once
     POST   /sandbox/vapi/send       {message}: tells the line's server of anything

@@ -74,10 +74,10 @@ LINE_NUMBER = "+12025550100"
 
 
 class Person(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True, omit_defaults=True):
-    """Whoever picks up.
+    """A person who answers calls.
 
-    number        on which number; on any that nobody else is named for, without one
-    answers       what becomes of the call
+    number        on which number; without one, the default for all others
+    answers       the course of the call
     conversation  the day they tell of: a name in conversations.DAYS
     duration      seconds the call is to last
     reason        the endedReason to be told in place of the usual one
@@ -211,7 +211,7 @@ class PhoneCall(msgspec.Struct):
 
     @property
     def customer(self) -> dict[str, Any]:
-        """Whom it is with; empty when an inbound caller withholds their number."""
+        """Return the customer; empty when an inbound caller withholds their number."""
         asked = self.asked.get("customer") or {}
         return {name: value for name, value in asked.items() if name != "numberE164CheckEnabled"}
 
@@ -266,7 +266,7 @@ def stamp(moment: datetime) -> str:
 
 
 def fate_of(person: Person, assistant: dict[str, Any], *, talks_before: int, inbound: bool, wait: float = 0.0) -> Fate:
-    """What becomes of a call to `person` who has had so many before; it begins after `wait` seconds."""
+    """Return the course of a call to `person`, who has had so many talks before; it begins after `wait` seconds."""
     begin: list[tuple[Stage, float]] = [("scheduled", 0.0)] if wait else []
     begin.append(("ringing", 0.0) if inbound else ("queued", wait))
     if person.answers in UNREACHED:
@@ -288,7 +288,7 @@ def _had(person: Person, assistant: dict[str, Any], talks_before: int) -> tuple[
     lasts = person.duration
     match person.answers:
         case "voicemail" if assistant.get("voicemailDetection") in (None, "off"):
-            # Nobody listens for the machine, so it is talked to.
+            # Without voicemail detection the assistant talks to the machine.
             reason, manner = "silence-timed-out", "machine"
         case "voicemail":
             reason, manner, lasts = "voicemail", "silent", lasts or VOICEMAIL_LASTS

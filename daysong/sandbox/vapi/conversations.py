@@ -1,7 +1,7 @@
 """What people tell on the sandbox's phone: a few days, and how they answer when it is not about their day.
 
 In the scripts a line with `-` is the person's, one with `>` the companion's, and one with `=` the day in the first
-person, as whoever listened would write it down. Lines go on where they are indented.
+person, as a listener would write it down. Lines go on where they are indented.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Exchange = tuple[str, str]
 
 
 class Day(msgspec.Struct, frozen=True):
-    """A day somebody tells of.
+    """A day that a person tells of.
 
     told     what the person says, and what the companion says to it, turn by turn
     goodbye  the person's last words
@@ -28,7 +28,7 @@ class Day(msgspec.Struct, frozen=True):
 class Words(msgspec.Struct, frozen=True):
     """What is said in a language apart from days; the person's words, and the companion's to them.
 
-    yes, no     to the question whether somebody wants to be called
+    yes, no     to the question whether they want to be called
     stop        who does not want to be called again
     lost        who did not get what this is about
     machine     an answering machine

@@ -59,7 +59,7 @@ class Full(Exception):
 
 
 class Exchange:
-    """Calls move on at a pace; without one, when they are told to, and as far as the clock has gone.
+    """Calls advance at a pace; without one, on request, and with the clock.
 
     held            calls stay where they are
     most_in_flight  how many there ever were at once
@@ -115,7 +115,7 @@ class Exchange:
         return call
 
     def ringing_in(self, number: str | None) -> PhoneCall:
-        """A call from somebody, which lives once `connect` or `turn_away` has said how."""
+        """Return an inbound call, which `connect` or `turn_away` then continues."""
         customer = {} if number is None else {"number": number}
         return PhoneCall(new_id(), inbound=True, created=self._clock.now(), number=number, asked={"customer": customer})
 
@@ -209,7 +209,7 @@ class Exchange:
                 while self.held:
                     await asyncio.sleep(LOOK_AGAIN)
                 self.bring(call, stage)
-        except Exception as error:  # noqa: BLE001 - nobody awaits this task: what fails in it must be seen
+        except Exception as error:  # noqa: BLE001 - this task is not awaited: its failure must be logged
             _log.error("sandboxed call failed", error=logs.describe(error))
 
 

@@ -68,7 +68,7 @@ def report(call: PhoneCall, faults: VapiFaults) -> dict[str, Any]:
 
 
 def analysis_of(call: PhoneCall, faults: VapiFaults) -> dict[str, Any]:
-    """Summary, success and structured data, as far as the assistant wants them and somebody spoke."""
+    """Summary, success and structured data, as far as the assistant requests them and the person spoke."""
     talk, plan = call.fate.talk, call.assistant.get("analysisPlan") or {}
     found: dict[str, Any] = {}
     if talk is None or faults.analysis == "missing":

@@ -1,4 +1,4 @@
-"""A talk on the sandbox's phone, second by second, and what somebody listening would make of it.
+"""A talk on the sandbox's phone, second by second, and what a listener would conclude from it.
 
 The companion's first words are those of the assistant that VAPI was given; its others are what a model might say. A
 person who is asked whether they want to be called answers that first, then tells of their day.
@@ -25,7 +25,7 @@ WORDS_PER_SECOND = 2.6
 SHORTEST = 0.6
 SILENCE = 30.0  # after which a call without a word is ended
 
-# How a first message sounds that asks whether somebody wants to be called.
+# First messages that ask for consent to calls.
 _ASKS = re.compile(
     r"\b(asked (for|me|us)|agree|consent|permission|(okay|ok|all right|fine) with you|is that right|do you want|may i|"
     r"would you like (this|that|me)|einverstanden|gebeten|möchtest du das|möchten sie|stimmt das|d'accord|demandé|"
@@ -75,7 +75,7 @@ def language_of(assistant: dict[str, Any]) -> str:
 
 
 def day_for(assistant: dict[str, Any], place: int) -> str:
-    """The name of the day somebody tells of, in their language and one after another."""
+    """Return the name of the day to tell of, in the assistant's language, one after another."""
     language = language_of(assistant)
     known = [name for name, day in DAYS.items() if day.language == language]
     return known[place % len(known)]

@@ -311,7 +311,7 @@ async def test_calls_go_as_far_as_the_clock(phone: Telephone) -> None:
 
 
 async def test_held_calls_stay_where_they_are(phone: Telephone) -> None:
-    """Whatever is settled; by hand they go as far as they are told to."""
+    """`settle` does not move them; `advance` does."""
     await phone.steer("hold", hold=True)
     await phone.dial(ASSISTANT)
     await phone.dial(ASSISTANT, job="job_2")
@@ -346,7 +346,7 @@ async def test_over_the_limit_a_call_is_blocked(phone: Telephone) -> None:
 
 
 async def test_a_deleted_call_is_gone(phone: Telephone) -> None:
-    """And told of; deleting it twice finds none."""
+    """A webhook reports it; deleting it twice finds none."""
     call_id = await phone.dial(ASSISTANT)
     await phone.vapi.delete(call_id)
     assert await phone.vapi.get(call_id) is None
@@ -393,7 +393,7 @@ async def test_a_call_may_be_for_later(phone: Telephone) -> None:
 
 
 async def test_in_development_a_call_lives_by_itself(tmp_path: Path) -> None:
-    """A few seconds, and it has been told of."""
+    """Within seconds its webhooks are sent."""
     live = Telephone(tmp_path, NOW, live=True)
     try:
         await live.dial(ASSISTANT)

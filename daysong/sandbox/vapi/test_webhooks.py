@@ -150,7 +150,7 @@ async def test_a_webhook_is_tried_again_as_its_plan_says(
     ],
 )
 async def test_webhooks_can_be_spoilt(phone: Telephone, fault: str, steps: list[str]) -> None:
-    """And nothing of it is seen by whoever looks the call up."""
+    """GET /call is not affected."""
     await phone.steer("faults", webhooks=fault)
     call_id = await phone.dial(ASSISTANT)
     await phone.settle()
