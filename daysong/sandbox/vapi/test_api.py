@@ -236,6 +236,10 @@ EXPECTED = {
     "provider_fault": ("call.in-progress.error-providerfault-openai-llm-failed", True),
     "vapi_fault": ("call.start.error-vapifault-database-error", False),
     "too_long": ("exceeded-max-duration", True),
+    "mailbox": ("silence-timed-out", True),
+    "screened": ("silence-timed-out", True),
+    "screened_talks": ("customer-ended-call", True),
+    "on_hold": ("silence-timed-out", True),
 }
 
 
