@@ -1,4 +1,4 @@
-"""A kernel on a real database for its tests: small rooms, a clock moved by hand, two tables to write to."""
+"""A kernel on a real database for its tests: small modules, a movable clock, two tables to write to."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ create table notes (id bigint generated always as identity primary key, text tex
 
 
 def settings() -> Settings:
-    """Settings as `load` would have them."""
+    """Return minimal valid settings."""
     return load(
         {
             "SITE_URL": "https://daysong.test",
@@ -46,19 +46,19 @@ def settings() -> Settings:
 
 
 class Kernel:
-    """A whole kernel: what it is made of, and short ways to ask and look."""
+    """A whole kernel, with shortcuts for calls and queries."""
 
     def __init__(
         self,
         url: str,
-        *rooms: Module,
+        *modules: Module,
         clock: Clock | None = None,
         services: Mapping[type, Any] | None = None,
         max_connections: int = 20,
     ) -> None:
         self.url = url
         self.clock = MovableClock(NOW)
-        self.registry = Registry(rooms)
+        self.registry = Registry(modules)
         self.database = Database(url, max_connections=max_connections)
         self.queue = Queue(self.registry, self.database)
         self.runtime = Runtime(
@@ -71,7 +71,7 @@ class Kernel:
         )
 
     def worker(self, *timetable: Cron, **options: Any) -> Worker:
-        """A worker of this kernel."""
+        """Return a worker of this kernel."""
         return Worker(self.runtime, timetable, **options)
 
     async def call(self, handler: Handler, args: msgspec.Struct | None = None, *, caller: Caller = SYSTEM) -> Any:
@@ -79,43 +79,43 @@ class Kernel:
         return await self.runtime.call(self.registry.of(handler), args or NoArgs(), caller)
 
     async def drain(self, *timetable: Cron, until: datetime | None = None) -> int:
-        """Run what is due, and the crons on the way when `until` is given; moves the clock."""
+        """Run due jobs, and with `until` the crons before it; moves the clock."""
         return await self.worker(*timetable).drain(until=until, clock=self.clock)
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
-        """Rows, as they are committed."""
+        """Return committed rows."""
         return await self.database.pool.fetch(sql, *args)  # type: ignore[no-any-return]
 
     async def value(self, sql: str, *args: Any) -> Any:
-        """One value, as it is committed."""
+        """Return one committed value."""
         return await self.database.pool.fetchval(sql, *args)
 
     async def notes(self) -> list[str]:
-        """What functions have noted, in the order of their notes."""
+        """Return the texts of the table `notes`, in order."""
         return [row["text"] for row in await self.fetch("select text from notes order by id")]
 
     async def job(self) -> asyncpg.Record:
-        """The only job there is."""
+        """Return the only job."""
         (row,) = await self.fetch("select * from jobs")
         return row
 
     async def ticket(self) -> str:
-        """What the queue row of the only job carries."""
+        """Return the payload of the only job's queue row."""
         return str(await self.value("select id || ':' || ticket from jobs"))
 
     async def claim(self) -> Job:
-        """Take the only job as a worker does that got its queue row."""
+        """Claim the only job, as a worker does with its queue row."""
         job = await self.queue.claim(await self.ticket(), self.clock.now())
         assert job is not None
         return job
 
     async def until(self, sql: str, *args: Any) -> None:
-        """Wait until a statement answers true, not longer than a test may take."""
+        """Wait until a statement returns true, at most PATIENCE seconds."""
         await until(lambda: self.value(sql, *args))
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> None:
-    """Wait until a condition holds that other tasks or processes bring about."""
+    """Wait until a condition holds, at most PATIENCE seconds."""
     async with asyncio.timeout(PATIENCE):
         while not await condition():
             await asyncio.sleep(0.02)
@@ -126,15 +126,15 @@ MakeKernel = Callable[..., Awaitable[Kernel]]
 
 @pytest.fixture
 async def make_kernel(anyio_backend: str, database_url: str) -> AsyncIterator[MakeKernel]:
-    """Builds a kernel of some rooms: `await make_kernel(room)`; options go to Kernel. All share one database."""
+    """Build a kernel of some modules: `await make_kernel(module)`; options go to Kernel. All share one database."""
     async with AsyncExitStack() as stack:
         connection = await asyncpg.connect(database_url)
         stack.push_async_callback(connection.close)
         await connection.execute("drop table if exists tally, notes;" + TABLES)
         stack.push_async_callback(connection.execute, "drop table tally, notes")
 
-        async def make(*rooms: Module, **options: Any) -> Kernel:
-            kernel = Kernel(database_url, *rooms, **options)
+        async def make(*modules: Module, **options: Any) -> Kernel:
+            kernel = Kernel(database_url, *modules, **options)
             await kernel.database.open()
             stack.push_async_callback(kernel.database.close)
             return kernel

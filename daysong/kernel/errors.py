@@ -1,17 +1,17 @@
-"""The tree of expected errors, and the vendor error that says whether trying again can help.
+"""The tree of errors: expected errors, and vendor errors, which say whether a retry can help.
 
 DaysongError
 ├── ExpectedError            a caller can understand and act on it: code, message, HTTP status
-│   ├── Unauthorized         nobody is signed in
-│   ├── Forbidden            somebody else's
-│   └── …                    each room's own, next to the rule that raises it
-├── ArgumentValidationError  the arguments do not fit the function; names the field
+│   ├── Unauthorized         the caller is not signed in
+│   ├── Forbidden            the caller does not own it
+│   └── …                    defined next to the rule that raises it
+├── ArgumentValidationError  the arguments do not match the function; names the field
 ├── FunctionNotFound         no such function for this caller
-├── WrongFunctionKind        a mutation asked for as a query, and the like
-├── TooBusy                  a transaction lost too many races in a row, or waited too long for a connection
-├── DatabaseUnavailable      the database cannot be reached, or not be written, at the moment
-│   └── DatabaseMisconfigured  it refuses us: an operator has to mend that
-└── VendorError              a vendor refused, failed or was unreachable
+├── WrongFunctionKind        for example a mutation called as a query
+├── TooBusy                  too many serialization failures, or no connection free in time
+├── DatabaseUnavailable      the database cannot be reached or written at the moment
+│   └── DatabaseMisconfigured  it refuses the connection: an operator must fix a setting
+└── VendorError              a vendor rejected a request, failed or was unreachable
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class DaysongError(Exception):
 
 
 class ExpectedError(DaysongError):
-    """A failure the caller is told about: a stable `code`, a message for people, and an HTTP status.
+    """A failure reported to the caller: a stable `code`, a message for people, and an HTTP status.
 
-    Subclasses set the class attributes; `message` may be replaced for one case when raising. `data` is what a client
-    gets as the failure's data, any value of the wire; without it, code and message.
+    Subclasses set the class attributes; `message` overrides the default. `data` is sent to the client as the error's
+    data, any wire value; by default code and message.
     """
 
     code: ClassVar[str]
@@ -41,7 +41,7 @@ class ExpectedError(DaysongError):
 
 
 class Unauthorized(ExpectedError):
-    """Nobody is signed in, or the account behind the token is gone."""
+    """The caller is not signed in, or the account of the token is deleted."""
 
     code = "unauthorized"
     status = 401
@@ -49,7 +49,7 @@ class Unauthorized(ExpectedError):
 
 
 class Forbidden(ExpectedError):
-    """The caller is known, and this is not theirs."""
+    """The caller is signed in, but does not own this."""
 
     code = "forbidden"
     status = 403
@@ -57,36 +57,36 @@ class Forbidden(ExpectedError):
 
 
 class ArgumentValidationError(DaysongError):
-    """The arguments do not fit the function. The text names the field and follows the Convex wording."""
+    """The arguments do not match the function. The message names the field, in Convex's wording."""
 
 
 class FunctionNotFound(DaysongError):
-    """No public function of that name (an internal one looks exactly the same to a stranger)."""
+    """There is no public function of that name; internal ones are reported the same way."""
 
 
 class WrongFunctionKind(DaysongError):
-    """The function exists, but is of another kind than the one asked for."""
+    """The function exists, but is of another kind than requested."""
 
 
 class TooBusy(DaysongError):
-    """A transaction was retried as often as is sensible and still conflicted, or no connection was free in time."""
+    """A transaction still conflicted after all retries, or no connection was free in time."""
 
 
 class DatabaseUnavailable(DaysongError):
-    """The database cannot be reached, or cannot be written, at the moment. Nothing was changed: try again later."""
+    """The database cannot be reached, or cannot be written, at the moment. Nothing was changed; retry later."""
 
 
 class DatabaseMisconfigured(DatabaseUnavailable):
-    """The database is there and refuses us. The text says which setting an operator has to mend."""
+    """The database refuses the connection. The message says which setting an operator must fix."""
 
 
 class VendorError(DaysongError):
-    """A vendor's refusal or failure, told in a way the job runner can act on.
+    """A vendor's rejection or failure, with what the worker needs to decide about a retry.
 
-    permanent    trying again cannot help
-    retry_after  seconds the vendor asked us to wait, if it did
-    ambiguous    the vendor may have done what was asked: the answer was lost or the server broke after accepting
-    reason       a sentence for the person whose song it was; never the vendor's own text
+    permanent    a retry cannot help
+    retry_after  seconds to wait, if the vendor asked for it
+    ambiguous    the vendor may have processed the request: the response was lost, or the server failed after accepting
+    reason       a sentence for the user; never the vendor's own text
     """
 
     def __init__(

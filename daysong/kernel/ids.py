@@ -1,6 +1,6 @@
-"""Ids that show their kind and sort by time: `diary_01jd…` (TypeID form, a UUIDv7 in Crockford base 32).
+"""Typed ids, sortable by time: `diary_01jd…` (TypeID: a prefix that shows the kind, and a UUIDv7 in base 32).
 
-Each kind is a type of its own, so that mypy catches one handed over as another.
+Each kind is a type of its own, so that mypy rejects one passed as another.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ LENGTH = 26
 
 
 class _Tails:
-    """The random part of ids, 74 bits: drawn anew for each millisecond, counting on by random steps within it."""
+    """The random part of ids, 74 bits: new for each millisecond, incremented by random steps within it."""
 
     def __init__(self) -> None:
         self._millisecond = -1
         self._tail = 0
 
     def after(self, millisecond: int) -> int:
-        """The next one for that millisecond."""
+        """Return the next value for that millisecond."""
         if millisecond == self._millisecond:
             self._tail = (self._tail + 1 + secrets.randbits(40)) & (1 << 74) - 1
         else:
-            # The top bit is left free to count into.
+            # The top bit stays free, so that increments do not overflow.
             self._millisecond, self._tail = millisecond, secrets.randbits(73)
         return self._tail
 
@@ -43,9 +43,9 @@ class TypedId(str):
 
     @classmethod
     def new(cls, now: datetime) -> Self:
-        """A fresh id that sorts after those made in earlier milliseconds, and earlier in this one by this process.
+        """Return a new id, which sorts after those of earlier milliseconds and earlier ones of this process.
 
-        RFC 9562, version 7, with the random part counting on within a millisecond (method 2).
+        RFC 9562, version 7, with a monotonic random part within a millisecond (method 2).
         """
         millisecond = int(to_ms(now)) & (1 << 48) - 1
         tail = _tails.after(millisecond)
@@ -54,18 +54,18 @@ class TypedId(str):
 
 
 class RandomId(TypedId):
-    """An id that says nothing about its time and cannot be guessed: 130 random bits."""
+    """An id without a time, which cannot be guessed: 130 random bits."""
 
     __slots__ = ()
 
     @classmethod
     def new(cls, now: datetime | None = None) -> Self:  # noqa: ARG003 - same call as its siblings
-        """A fresh unguessable id."""
+        """Return a new random id."""
         return cls(f"{cls.prefix}_{_base32(secrets.randbits(130))}")
 
     @classmethod
     def of(cls, digest: bytes) -> Self:
-        """The id of a digest of at least 17 bytes: always the same for the same one."""
+        """Return the id of a digest of at least 17 bytes; the same digest gives the same id."""
         return cls(f"{cls.prefix}_{_base32(int.from_bytes(digest[:17], 'big') & (1 << 130) - 1)}")
 
 
@@ -74,35 +74,35 @@ def _base32(value: int) -> str:
 
 
 class UserId(TypedId):
-    """A person's account."""
+    """A user's account."""
 
     __slots__ = ()
     prefix = "user"
 
 
 class SubscriptionId(TypedId):
-    """A person's plan and where it stands."""
+    """A user's subscription."""
 
     __slots__ = ()
     prefix = "sub"
 
 
 class SubscriptionLogId(TypedId):
-    """A change to what somebody may use."""
+    """A logged change of a subscription."""
 
     __slots__ = ()
     prefix = "sublog"
 
 
 class ParkedCustomerId(TypedId):
-    """A customer of RevenueCat's who is nobody here yet."""
+    """A RevenueCat customer without an account here yet."""
 
     __slots__ = ()
     prefix = "parked"
 
 
 class ChargeId(TypedId):
-    """One generation taken from a quota."""
+    """One generation charged to a quota."""
 
     __slots__ = ()
     prefix = "charge"
@@ -116,7 +116,7 @@ class DiaryId(TypedId):
 
 
 class GenerationId(TypedId):
-    """One try at making a song out of a diary entry."""
+    """One generation of a song from a diary entry."""
 
     __slots__ = ()
     prefix = "gen"
@@ -130,7 +130,7 @@ class MusicId(TypedId):
 
 
 class FileId(RandomId):
-    """A stored audio or image file; knowing the id is the permission to fetch it."""
+    """A stored audio or image file; the id is the permission to fetch it."""
 
     __slots__ = ()
     prefix = "file"
@@ -144,28 +144,28 @@ class ShareRowId(TypedId):
 
 
 class CallSettingsId(TypedId):
-    """When somebody wants to be called, and where."""
+    """A user's call settings: when and at which number."""
 
     __slots__ = ()
     prefix = "callset"
 
 
 class CallJobId(TypedId):
-    """A call that was due."""
+    """A scheduled call."""
 
     __slots__ = ()
     prefix = "call"
 
 
 class CallSessionId(TypedId):
-    """What was said in a call."""
+    """The session of a call, with its transcript."""
 
     __slots__ = ()
     prefix = "talk"
 
 
 class CallMinutesId(TypedId):
-    """What a call has taken of the minutes of a plan."""
+    """The minutes of a plan that a call has used."""
 
     __slots__ = ()
     prefix = "minutes"
@@ -179,7 +179,7 @@ class EventId(TypedId):
 
 
 class ErasureId(RandomId):
-    """The erasure of a deleted account, which it names without telling whose that was."""
+    """The erasure of a deleted account; it does not identify the account."""
 
     __slots__ = ()
     prefix = "erasure"

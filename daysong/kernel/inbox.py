@@ -1,7 +1,7 @@
-"""The webhook inbox: what a vendor sent is stored and its handling scheduled, in one transaction, before we say 200.
+"""The webhook inbox: stores an event and schedules its handler in one transaction, before the webhook is answered.
 
-An event is handled by a job of its own, which retries. One whose job was given up stays as a dead letter, to be listed
-and replayed (`daysong webhooks`).
+Each event is handled by a job, which is retried. An event whose job is dead stays as a dead letter, to be listed and
+replayed (`daysong webhooks`).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from daysong.kernel.functions.declarations import Args, IdText
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.ids import EventId
 
-# Litestar answers 413 to a larger one.
+# Bytes; Litestar answers 413 to a larger body.
 MAX_BODY = 1024 * 1024
 
-# The body of an event whose own body was removed.
+# Replaces the body of an event when it is removed.
 STRIPPED = "{}"
 
 VENDORS = ("clerk", "revenuecat", "suno", "vapi")
 STATUSES = ("waiting", "handled", "dead", "stranded")
 
-# An event with the latest job that was to handle it. Stranded: yet to be handled, and no job there to do it.
+# Events with their latest job. Stranded: not handled, and without a job.
 STATUS_SQL = """
     select e.*, j.last_error, coalesce(j.failures, 0) as failures,
            case when e.handled_at is not null then 'handled'
@@ -39,16 +39,16 @@ STATUS_SQL = """
 
 
 class OneEvent(Args):
-    """Which event of the inbox."""
+    """The arguments of a handler: an event of the inbox."""
 
     event_id: IdText
 
 
 class Event(Args):
-    """A vendor's event, as it is stored.
+    """A vendor's event to store.
 
-    subject  what it is about on our side, where that is known already
-    about    further ids it mentions, ours or the vendor's: with any of these, or the subject, it is erased
+    subject  our id of what it is about, if known
+    about    further ids it mentions, ours or the vendor's; it is erased with any of these or the subject
     """
 
     vendor: str
@@ -60,16 +60,16 @@ class Event(Args):
 
 
 class NoSuchEvent(DaysongError):
-    """There is no such event in the inbox, or nothing that could be done with it."""
+    """There is no such event in the inbox, or it cannot be replayed."""
 
 
 Handler = Callable[[MutationContext, OneEvent], Awaitable[Any]]
 
 
 async def receive(runtime: Runtime, event: Event, handler: Handler | None, *, outcome: str = "noted") -> bool:
-    """Store an event whose sender was verified, and schedule `handler`; False for one we have already.
+    """Store a verified event and schedule `handler`; return False for a duplicate.
 
-    Without a handler the event counts as handled, with that outcome.
+    Without a handler the event is stored as handled, with that outcome.
     """
 
     async def store(ctx: MutationContext, event: Event) -> bool:
@@ -97,21 +97,21 @@ async def _schedule(ctx: MutationContext, handler: Handler, event_id: str, *, re
 
 
 async def opened(db: Transaction, args: OneEvent) -> Any:
-    """The row of an event that is yet to be handled, locked; None when it has been, or is gone."""
+    """Lock and return the row of an event that is not handled yet; None when it is handled or deleted."""
     return await db.fetchrow(
         "select * from webhook_events where id = $1 and handled_at is null for update", args.event_id
     )
 
 
 async def close(ctx: MutationContext, args: OneEvent, outcome: str) -> None:
-    """The event is handled, with that outcome."""
+    """Mark the event as handled, with that outcome."""
     await ctx.db.execute(
         "update webhook_events set handled_at = $2, outcome = $3 where id = $1", args.event_id, ctx.now, outcome
     )
 
 
 async def strip(ctx: MutationContext, args: OneEvent) -> None:
-    """Remove the body of a handled event with what it is about, so that only the fact of it is left."""
+    """Remove the body and ids of a handled event, so that only the fact that it arrived is left."""
     await ctx.db.execute(
         "update webhook_events set subject = null, about = '{}', body = $2, handler = null where id = $1",
         args.event_id, STRIPPED,
@@ -119,14 +119,14 @@ async def strip(ctx: MutationContext, args: OneEvent) -> None:
 
 
 async def remove_body(ctx: MutationContext, args: OneEvent) -> None:
-    """Remove the body of a handled event; what it is about stays, so that it goes with the account."""
+    """Remove the body of a handled event; its ids stay, so that it is erased with the account."""
     await ctx.db.execute(
         "update webhook_events set body = $2, handler = null where id = $1", args.event_id, STRIPPED
     )  # fmt: skip
 
 
 async def listed(db: Reader, *, vendor: str | None, status: str | None, limit: int) -> Sequence[asyncpg.Record]:
-    """The newest events, of one vendor or status if given: the columns of STATUS_SQL."""
+    """Return the newest events with the columns of STATUS_SQL, optionally of one vendor or status."""
     return await db.fetch(
         f"""select * from ({STATUS_SQL}) e
             where ($1::text is null or vendor = $1)
@@ -137,7 +137,7 @@ async def listed(db: Reader, *, vendor: str | None, status: str | None, limit: i
 
 
 async def one(db: Reader, event_id: str) -> asyncpg.Record:
-    """An event with all that is known of it; NoSuchEvent."""
+    """Return an event with the columns of STATUS_SQL. Errors: NoSuchEvent."""
     row = await db.fetchrow(f"{STATUS_SQL} where e.id = $1", event_id)
     if row is None:
         raise NoSuchEvent(f"There is no event {event_id} in the inbox.")
@@ -145,13 +145,13 @@ async def one(db: Reader, event_id: str) -> asyncpg.Record:
 
 
 async def replay(runtime: Runtime, event_id: str) -> bool:
-    """Give an event to its handler anew; False when a job is at it already. NoSuchEvent when nothing handles it.
+    """Schedule an event's handler again; False when a job is pending. Errors: NoSuchEvent when it has no handler.
 
-    Handlers look at what is there before they act, so an event that was handled may be handled again.
+    Handlers are idempotent, so a handled event may be handled again.
     """
 
     async def again(ctx: MutationContext, args: OneEvent) -> bool:
-        # Two replays at once are one after the other: the later finds the job of the earlier.
+        # Concurrent replays are serialized: the later one finds the job of the earlier.
         await ctx.db.execute("select from webhook_events where id = $1 for update", args.event_id)
         row = await one(ctx.db, args.event_id)
         if row["status"] == "waiting":
@@ -161,7 +161,7 @@ async def replay(runtime: Runtime, event_id: str) -> bool:
         function = runtime.registry.named(row["handler"]) if row["handler"] else None
         if function is None:
             raise NoSuchEvent(f"Nothing handles an event of the type {row['type']}.")
-        # The new job takes the place of one that was given up.
+        # The new job replaces the dead one.
         await ctx.db.execute(
             "delete from jobs where unique_key = $1 and status = 'dead'", f"event {args.event_id} {row['replays']}"
         )

@@ -1,8 +1,8 @@
-"""News of changed rows: one connection of this process listens, and wakes whoever watches what was touched.
+"""Notifications of changed rows: one connection of this process listens, and wakes the watchers of changed rows.
 
-Triggers (migrations/0001_schema.sql) notify the table and the owner of rows that were changed, as part of the change's
-commit. Watchers are kept by owner, so that a notification costs no more for all the others there are. What was missed
-while the connection was down is made up for by waking everybody.
+Triggers (migrations/0001_schema.sql) notify the table and the owner of changed rows when the change commits. Watchers
+are indexed by owner, so that the cost of a notification does not depend on their number. After a reconnect all watchers
+are woken, since notifications may have been missed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ANYBODY = "*"
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
-# A connection that died without saying so is noticed by asking it for a sign of life.
-SIGN_OF_LIFE = 3.0
+# Seconds between pings of the listening connection, which detect a dead one.
+PING_TIMEOUT = 3.0
 
 NOTIFIED = Counter("daysong_live_notifications_total", "Notifications of changed rows that reached this process")
 LOST = Counter("daysong_live_connections_lost_total", "How often the listening connection was lost")
@@ -36,7 +36,7 @@ log = logs.get_logger("live")
 
 
 class Watcher(Protocol):
-    """Somebody who is woken when rows of an owner change in one of `tables`."""
+    """Is woken when rows of an owner change in one of `tables`."""
 
     tables: frozenset[str]
 
@@ -44,33 +44,33 @@ class Watcher(Protocol):
 
 
 class Live:
-    """The news of one database. Nothing is connected before it is opened."""
+    """The notifications of one database. Connects when opened."""
 
     def __init__(self, url: str, *, lost: Callable[[], Awaitable[None]] | None = None) -> None:
-        """`lost` is called when the connection was lost: others to the same server may be dead too."""
+        """`lost` is called when the connection is lost, since others to the same server may be dead too."""
         self._url = url
         self._lost = lost
         self._watchers: dict[str, set[Watcher]] = {}
         self._listening: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        """Begin to listen, if that has not begun. Everybody who watches is woken once it works."""
+        """Start listening, if not started. All watchers are woken once it is connected."""
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen())
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         listening, self._listening = self._listening, None
         if listening is not None:
             listening.cancel()
             await asyncio.wait({listening})
 
     def watch(self, watcher: Watcher, owner: str) -> None:
-        """Wake `watcher` for rows of `owner`, or with ANYBODY of whomever."""
+        """Wake `watcher` for rows of `owner`, or of any owner with ANYBODY."""
         self._watchers.setdefault(owner, set()).add(watcher)
 
     def forget(self, watcher: Watcher, owner: str) -> None:
-        """Wake it no more for these."""
+        """Stop waking `watcher` for rows of `owner`."""
         watchers = self._watchers.get(owner)
         if watchers is not None:
             watchers.discard(watcher)
@@ -78,14 +78,14 @@ class Live:
                 del self._watchers[owner]
 
     def touch(self, table: str, owner: str) -> None:
-        """Wake whoever watches rows of `owner` in `table`."""
+        """Wake the watchers of rows of `owner` in `table`."""
         for key in (owner, ANYBODY):
             for watcher in self._watchers.get(key, ()):
                 if table in watcher.tables:
                     watcher.touched()
 
     def touch_everything(self) -> None:
-        """Wake everybody."""
+        """Wake all watchers."""
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.touched()
@@ -125,7 +125,7 @@ class Live:
             return
         while not lost.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(lost.wait(), SIGN_OF_LIFE)
-                log.warning("the listening connection was lost")
+                await asyncio.wait_for(lost.wait(), PING_TIMEOUT)
+                log.warning("listening connection lost")
                 return
-            await connection.fetchval("select 1", timeout=SIGN_OF_LIFE)
+            await connection.fetchval("select 1", timeout=PING_TIMEOUT)

@@ -1,6 +1,6 @@
-"""Structured logs. One request id runs from a request through its jobs to every vendor call.
+"""Structured logs. A request id is kept from a request through its jobs to every vendor request.
 
-What a person wrote, sang or owns (diary, lyrics, phone, e-mail, tokens, secrets) is never passed to a logger.
+Private data (diaries, lyrics, phone numbers, e-mail addresses, tokens, secrets) is never passed to a logger.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def new_request_id() -> str:
-    """16 hexadecimal digits, as they appear in error messages and logs."""
+    """Return a new request id: 16 hexadecimal digits, shown in error messages and logs."""
     return secrets.token_hex(8)
 
 
 def request_id() -> str:
-    """The id of the request or job being served, or an empty string outside of one."""
+    """Return the id of the current request or job; an empty string outside of one."""
     return _request_id.get()
 
 
 @contextmanager
 def request_scope(identifier: str) -> Iterator[None]:
-    """Everything logged inside carries `identifier`."""
+    """Add `identifier` as the request id to every line logged inside."""
     token = _request_id.set(identifier)
     try:
         yield
@@ -45,14 +45,14 @@ def request_scope(identifier: str) -> Iterator[None]:
 
 
 def with_request_id(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A line with the id of what is being served: a processor of structlog's."""
+    """Add the current request id to a line. A structlog processor."""
     if identifier := _request_id.get():
         line["request_id"] = identifier
     return line
 
 
-class _Lines(structlog.WriteLogger):
-    """Writes lines to the standard output; one that is closed, or full, costs lines and nothing else."""
+class _StdoutLogger(structlog.WriteLogger):
+    """Writes lines to stdout; lines are dropped when it is closed or full."""
 
     def msg(self, message: str) -> None:
         with suppress(OSError, ValueError):
@@ -63,20 +63,20 @@ class _Lines(structlog.WriteLogger):
 
 
 class _QuietHandler(logging.StreamHandler[Any]):
-    """What libraries log, to the standard error; nothing is said about one that is closed."""
+    """Writes log records of libraries to stderr; they are dropped when it is closed."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Lose the line."""
+        """Drop the record."""
 
 
-def _lines(*_: Any) -> _Lines:
-    return _Lines(sys.stdout)
+def _stdout_logger(*_: Any) -> _StdoutLogger:
+    return _StdoutLogger(sys.stdout)
 
 
 def configure(*, readable: bool, quiet: bool = False, silent: bool = False) -> None:
-    """Set up logging for a process: lines for people in development, JSON lines otherwise.
+    """Configure logging for a process: readable lines in development, JSON lines otherwise.
 
-    `quiet` leaves out what is not at least a warning, `silent` everything: for commands that report by themselves.
+    `quiet` drops everything below a warning, `silent` everything; for commands with their own output.
     """
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=False) if readable else structlog.processors.JSONRenderer()
@@ -91,31 +91,31 @@ def configure(*, readable: bool, quiet: bool = False, silent: bool = False) -> N
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.CRITICAL if silent else logging.WARNING if quiet else logging.INFO
         ),
-        logger_factory=_lines,
+        logger_factory=_stdout_logger,
         cache_logger_on_first_use=True,
     )
     handler = _QuietHandler()
     handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s") if readable else _JsonFormatter())
     logging.basicConfig(level=logging.CRITICAL if silent else logging.WARNING, handlers=[handler])
     if not readable:
-        # Warnings of Python and its libraries, and what nobody has caught, are lines like all others.
+        # Python warnings and uncaught exceptions are logged as JSON lines too.
         logging.captureWarnings(capture=True)
         sys.excepthook = _log_uncaught
 
 
 class _Formatter(logging.Formatter):
-    """For what libraries log: an exception is described, as in our own lines."""
+    """Formats records of libraries; exceptions are described as in our own lines."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         return _describe_info(ei)
 
 
 class _JsonFormatter(_Formatter):
-    """For production: what libraries log has the shape of our own lines."""
+    """Formats records of libraries as our own JSON lines, for production."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            # What follows the first line is details, such as the text of an error nobody has looked at.
+            # Further lines may contain private data, such as the text of an error.
             "event": record.getMessage().strip().partition("\n")[0],
             "level": record.levelname.lower(),
             "part": record.name,
@@ -135,19 +135,19 @@ def _describe_info(exc_info: tuple[type[BaseException], BaseException, Traceback
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger that writes structured lines; `name` says which part speaks."""
+    """Return a structured logger; `name` is written as the `part` of the program."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
     return logger
 
 
 def describe(error: BaseException) -> str:
-    """What failed and where, without the exception's text, which may quote what a person wrote."""
+    """Return the exception's type and where it was raised, without its text, which may quote private data."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     where = " < ".join(
         f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in reversed(frames)
     )
     what = type(error).__name__
     if isinstance(error, VendorError):
-        # Our own words, with the vendor's code for it.
+        # `detail` is our own text, `code` the vendor's.
         what = f"{what} [{error.vendor}: {error.detail}; {error.code}]"
     return f"{what} in {where}" if where else what

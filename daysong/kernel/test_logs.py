@@ -155,7 +155,7 @@ def test_g55_a_closed_output_costs_lines_and_nothing_else(monkeypatch: pytest.Mo
     os.close(reading)
     with os.fdopen(writing, "w", buffering=1) as nobody_reads:
         monkeypatch.setattr(sys, "stdout", nobody_reads)
-        lines = logs._lines()
+        lines = logs._stdout_logger()
         for _ in range(3):
             lines.info("request")
         monkeypatch.undo()

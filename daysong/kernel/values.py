@@ -1,7 +1,7 @@
-"""The wire's value encoding: Convex values as JSON, in the exact form and in the readable one.
+"""The wire's value encoding: Convex values as JSON, in an exact and a readable form.
 
-`convex_encoded_json` is exact: every JSON number is a float, and four kinds of value travel in an object with one
-`$…` key: `$integer` (64-bit), `$float` (NaN, infinities, -0), `$bytes`. `json` is for people: lossy and readable.
+`convex_encoded_json` is exact: every JSON number is a float, and four kinds of value are objects with one `$…` key:
+`$integer` (64-bit), `$float` (NaN, infinities, -0), `$bytes`. `json` is lossy and for people.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ MAX_EXACT = 2**53
 
 
 class MalformedValue(DaysongError):
-    """JSON that is no Convex value; the text says where it went wrong."""
+    """JSON that is not a Convex value; the message says why."""
 
 
 class Int64(int):
-    """A 64-bit integer, which the clients keep apart from ordinary (floating) numbers."""
+    """A 64-bit integer, which clients distinguish from ordinary (float) numbers."""
 
 
 def decode(value: Any, *, depth: int = 0) -> Any:
-    """The Python value of encoded JSON: None, bool, str, float, Int64, bytes, list or dict; or MalformedValue."""
+    """Decode JSON to None, bool, str, float, Int64, bytes, list or dict. Errors: MalformedValue."""
     if depth > MAX_NESTING:
         raise MalformedValue(f"nested deeper than {MAX_NESTING} levels")
     match value:
@@ -91,9 +91,9 @@ def _needs_wrapper(number: float) -> bool:
 
 
 def encode(value: Any, form: Format = "convex_encoded_json") -> Any:
-    """JSON-ready form of a result. Numbers become floats, since a client of ours refuses JSON integers."""
-    # The hot path of every answer: nearly all values are of these exact types, which a look at the type tells sooner
-    # than matching patterns does.
+    """Encode a result as JSON values. Numbers become floats, since one client rejects JSON integers."""
+    # The hot path of every response: nearly all values have these exact types, and comparing types is faster than
+    # pattern matching.
     kind = type(value)
     if kind is str or value is None or kind is bool:
         return value
@@ -124,13 +124,13 @@ def _encode_rarer(value: Any, form: Format) -> Any:
         case Mapping():
             return {name: encode(item, form) for name, item in value.items()}
         case msgspec.Struct():
-            # 64-bit integers are no plain values: they get their form here, and keep it.
+            # Int64 is encoded here, since `plain` would turn it into an int.
             return encode(plain(value, lambda number: encode(number, form)), form)
     raise _formless(value)
 
 
 def plain(value: Any, int64: Callable[[Int64], Any] = int) -> Any:
-    """Structs as dicts, lists, texts and numbers, under its fields' names on the wire; our typed ids become texts."""
+    """Convert structs to dicts, lists, strings and numbers by their wire names; typed ids become plain strings."""
 
     def other(part: Any) -> Any:
         if isinstance(part, Int64):
@@ -160,20 +160,20 @@ def _encode_float(number: float, form: Format) -> Any:
         if math.isnan(number):
             return "NaN"
         return number if math.isfinite(number) else ("Infinity" if number > 0 else "-Infinity")
-    # Chained comparison: true for all that is neither zero, NaN nor infinite, which is nearly all there is.
+    # The first comparison is true for nearly all numbers, and is the fastest test.
     if 0 < number < math.inf or not _needs_wrapper(number):
         return number
     return {"$float": base64.b64encode(struct.pack("<d", number)).decode()}
 
 
 class UnstorableText(DaysongError):
-    """Text with a NUL character, which PostgreSQL cannot keep. Its text is the path, such as `.content`."""
+    """A string has a NUL character, which PostgreSQL cannot store. The message is its path, such as `.content`."""
 
 
 def for_arguments(value: Any, path: str = "") -> Any:
-    """Decoded values as arguments: whole floats as ints, so that an `int` accepts what JSON calls 5.0; no NUL.
+    """Convert decoded values to arguments: whole floats become ints, so that `int` accepts 5.0. Errors: UnstorableText.
 
-    Past 2^53 a float no longer says which integer is meant, and stays one.
+    Beyond 2^53 a float does not identify one integer, and stays a float.
     """
     match value:
         case float() if value.is_integer() and abs(value) <= MAX_EXACT:

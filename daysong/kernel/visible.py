@@ -1,4 +1,4 @@
-"""Whether text shows anything: characters that take up no ink, alone or together, are as good as none."""
+"""Tells visible text from blank text: characters without ink, alone or together, count as none."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import unicodedata
 # Spaces, line and paragraph separators, controls, formats, and halves of characters.
 _INVISIBLE_CATEGORIES = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs"})
 
-# Ranges (inclusive) of what those categories do not tell: fillers, variation selectors, blank letters and symbols, and
-# what Unicode reserves for characters without a shape (Default_Ignorable_Code_Point). The categories of reserved code
+# Inclusive ranges that those categories miss: fillers, variation selectors, blank letters and symbols, and code points
+# that Unicode reserves as invisible (Default_Ignorable_Code_Point). The categories of reserved code
 # points differ between versions of Unicode, and an unassigned one elsewhere may be an emoji newer than ours.
 _BLANK_RANGES = (
     (0x034F, 0x034F),  # combining grapheme joiner
@@ -29,23 +29,23 @@ _BLANK_RANGES = (
 )
 _BLANK = frozenset(chr(point) for first, last in _BLANK_RANGES for point in range(first, last + 1))
 
-# What is cut off the ends. Not joiners, direction marks, tags and variation selectors: what stands beside them needs
-# them, such as the emoji of a flag.
+# Characters trimmed from the ends. Not joiners, direction marks, tags and variation selectors, which adjacent
+# characters need, such as the emoji of a flag.
 _TRIMMED = frozenset("\u00ad\u180e\u200b\u2060\u2800\u3164\ufeff\uffa0")
 
 
 def is_visible(character: str) -> bool:
-    """Whether a character shows something by itself."""
+    """Return whether a character is visible by itself."""
     return unicodedata.category(character) not in _INVISIBLE_CATEGORIES and character not in _BLANK
 
 
 def shows(text: str) -> bool:
-    """Whether there is anything visible in `text`."""
+    """Return whether `text` has a visible character."""
     return any(map(is_visible, set(text)))
 
 
 def trimmed(text: str) -> str:
-    """Return `text` without blank characters at its ends; an empty text when nothing in it is visible."""
+    """Return `text` without blank characters at its ends; an empty string when nothing in it is visible."""
     if not shows(text):
         return ""
     return text.strip(_ENDS)
@@ -55,5 +55,5 @@ def _is_trimmed(character: str) -> bool:
     return character.isspace() or character in _TRIMMED or unicodedata.category(character) == "Cc"
 
 
-# All of them, so that a long text is cut at once. No space or control character comes after U+3000.
+# Every trimmed character, so that one `strip` suffices. There is no space or control character after U+3000.
 _ENDS = "".join(_TRIMMED.union(filter(_is_trimmed, map(chr, range(0x3001)))))

@@ -56,7 +56,7 @@ async def test_g78_while_the_database_is_away_all_may_be_sent_again(
     world: World, proxy: FrozenProxy, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503 with Retry-After for functions and webhooks; afterwards everything works without a restart."""
-    for name, seconds in {"FRESH_FOR": 0, "SIGN_OF_LIFE": 0.1, "CONNECT_WITHIN": 0.1}.items():
+    for name, seconds in {"FRESH_FOR": 0, "PING_TIMEOUT": 0.1, "CONNECT_WITHIN": 0.1}.items():
         monkeypatch.setattr(connections, name, seconds)
     proxy.freeze(also_new=True)
     for answer in await calls(alice, world):

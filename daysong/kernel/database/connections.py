@@ -1,13 +1,15 @@
-"""Connections to PostgreSQL: how each is opened, how a dead one is noticed, and the pool that lends them.
+"""Connections to PostgreSQL: opening them, detecting dead ones, and the pool.
 
-A server may vanish without a word (a failover, a cut cable, a proxy that forgot us). What notices it:
+A server may vanish without closing its connections (a failover, a cut cable, a proxy that dropped state). It is
+detected by:
 
     the kernel      TCP keepalive and TCP_USER_TIMEOUT: a peer that acknowledges nothing for about ten seconds is gone
-    the pool        asks a connection that has been idle for a second for a sign of life before it lends it
-    the watch       once a lent connection is out for SILENCE, a fresh one is tried: when none can be had, those are cut
+    the pool        pings a connection that has been idle for a second before it is acquired
+    the watch       when a connection has been in use for SILENCE, probes with a new one; if that fails, those in use
+                    are terminated
     the listener    when its connection is lost (kernel/live.py), all others are replaced
 
-A pool can be used behind PgBouncer. No setting is a startup parameter it would refuse: they are set after connecting,
+The pool works behind PgBouncer: no setting is a startup parameter that it would reject. They are set after connecting,
 or, where each transaction may run on another server connection (`transactions_only`), at the start of each transaction.
 """
 
@@ -30,37 +32,37 @@ from daysong.kernel import logs
 from daysong.kernel.errors import DatabaseMisconfigured, DatabaseUnavailable, TooBusy
 
 STATEMENT_TIMEOUT = "20s"
-COMMAND_TIMEOUT = 25.0  # seconds until we give up on a server that does not even say that time is up
+COMMAND_TIMEOUT = 25.0  # seconds; longer than STATEMENT_TIMEOUT, for a server that does not report it
 CONNECT_WITHIN = 4.0
 ACQUIRE_WITHIN = 5.0
 RELEASE_WITHIN = 5.0
-FRESH_FOR = 1.0  # seconds after which a connection's last use proves nothing any more
-SIGN_OF_LIFE = 1.5  # seconds
+FRESH_FOR = 1.0  # seconds since its last use during which a connection is not pinged
+PING_TIMEOUT = 1.5  # seconds
 SILENCE = 3.0  # seconds
 LONGEST_USE = 30.0  # seconds; no transaction of ours takes so long
 
 SESSION = {
     "statement_timeout": STATEMENT_TIMEOUT,
-    # A process that froze or vanished in the middle of a transaction must not hold its locks for ever.
+    # A process that froze or died in the middle of a transaction must not keep its locks.
     "idle_in_transaction_session_timeout": STATEMENT_TIMEOUT,
 }
 _SET_SESSION = "select " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in SESSION.items())
 _SET_LOCAL = "; ".join(f"set local {name} = '{value}'" for name, value in SESSION.items())
 
-# The kernel's patience with a peer that acknowledges nothing; names that an operating system lacks are skipped.
+# How long the kernel waits for a peer that acknowledges nothing; options the operating system lacks are skipped.
 TCP_OPTIONS = {"TCP_KEEPIDLE": 5, "TCP_KEEPALIVE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
 
-# How asyncpg tells, by circumstance, that a connection is of no more use.
+# Errors by which asyncpg reports, depending on the circumstances, that a connection is broken.
 BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError, DatabaseUnavailable)
 GOING_DOWN = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError)
-# The connection says nothing about the next one: it may be to the server that was the primary until now.
+# Errors after which all pooled connections are replaced: they may lead to a former primary.
 STALE = (*BROKEN, *GOING_DOWN, asyncpg.ReadOnlySQLTransactionError, TimeoutError)
 
 log = logs.get_logger("database")
 
 
 class _LocalTransaction(Transaction):  # type: ignore[misc]  # asyncpg has no types
-    """A transaction that brings its settings along, for connections that keep none."""
+    """A transaction that sets the session settings locally, for connections that keep none."""
 
     async def start(self) -> None:
         outermost = not self._connection.is_in_transaction()
@@ -70,18 +72,17 @@ class _LocalTransaction(Transaction):  # type: ignore[misc]  # asyncpg has no ty
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
-    """A connection that knows when its server was last heard of."""
+    """A connection that records when its server last answered."""
 
     transactions_only = False
     heard_at = 0.0
 
     def get_reset_query(self) -> str:
-        # Nothing we do outlives its transaction (no SET, no LISTEN), so the pool need not ask the server to forget it:
-        # that would be a round trip for every query.
+        # No session state outlives a transaction (no SET, no LISTEN); a reset would be a wasted round trip per query.
         return ""
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's signature
-        # The pool closes what it replaces in the background, where nobody is told that the other end is gone.
+        # The pool closes replaced connections in the background, where an error of a dead peer would be unhandled.
         try:
             await super().close(timeout=RELEASE_WITHIN if timeout is None else timeout)
         except OSError:
@@ -102,9 +103,10 @@ async def connect(
     statement_cache: int = 100,
     transactions_only: bool = False,
 ) -> Connection:
-    """Open a connection; DatabaseUnavailable when there is no server, DatabaseMisconfigured when it lets nobody in.
+    """Open a connection.
 
-    asyncpg.TooManyConnectionsError is raised as it is.
+    Errors: DatabaseUnavailable when no server answers, DatabaseMisconfigured when it refuses the connection,
+    asyncpg.TooManyConnectionsError as it is.
     """
     try:
         connection = await asyncpg.connect(
@@ -113,7 +115,7 @@ async def connect(
             command_timeout=command_timeout,
             statement_cache_size=statement_cache,
             connection_class=Connection,
-            # PgBouncer knows these two, and keeps them right when it changes the server connection.
+            # PgBouncer tracks these two across server connections.
             server_settings={"application_name": name, "timezone": "UTC"},
         )
         try:
@@ -135,8 +137,8 @@ async def connect(
 
 
 def explained(error: Exception, url: str) -> DatabaseUnavailable:
-    """Return what keeps us from connecting, in a line that says what to mend; a password is never part of it."""
-    where = _place(url)
+    """Return an error that says why connecting failed and what to fix; it never contains the password."""
+    where = _host_of(url)
     match error:
         case socket.gaierror() if error.errno != socket.EAI_AGAIN:
             return DatabaseMisconfigured(f"DATABASE_URL: the host of {where} is not known. Is its name right?")
@@ -158,7 +160,7 @@ def explained(error: Exception, url: str) -> DatabaseUnavailable:
             )
 
 
-def _place(url: str) -> str:
+def _host_of(url: str) -> str:
     try:
         address = urlsplit(url)
         host, port = address.hostname, address.port
@@ -168,11 +170,11 @@ def _place(url: str) -> str:
 
 
 def _keep_alive(connection: asyncpg.Connection) -> None:
-    """Have the kernel notice a peer that is gone."""
+    """Set the TCP options by which the kernel detects a dead peer."""
     transport = connection._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg has no option for it
     if transport is None or transport.family == socket.AF_UNIX:
         return
-    # A duplicate of the descriptor is the same socket, and has all methods, which uvloop's object has not.
+    # A duplicate of the descriptor is the same socket; uvloop's object lacks setsockopt.
     with socket.socket(fileno=os.dup(transport.fileno())) as real:
         real.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in TCP_OPTIONS.items():
@@ -182,9 +184,9 @@ def _keep_alive(connection: asyncpg.Connection) -> None:
 
 
 class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
-    """A pool that lends only living connections, makes nobody wait long, and forgets those of a server that is gone.
+    """A pool that checks connections before use, limits waiting, and drops connections to a server that is gone.
 
-    TooBusy when none is free within five seconds; DatabaseUnavailable when none can be opened.
+    Errors of acquiring: TooBusy when none is free within five seconds, DatabaseUnavailable when none can be opened.
     """
 
     def __init__(
@@ -212,7 +214,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
         self._lent: dict[Any, float] = {}
 
     def acquire(self, *, timeout: float | None = None) -> _Lending:
-        """Borrow a connection: `async with pool.acquire() as connection`."""
+        """Acquire a connection: `async with pool.acquire() as connection`."""
         return _Lending(self, timeout)
 
     async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109 - asyncpg's signature
@@ -224,24 +226,24 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
             except TimeoutError:
                 raise TooBusy("The database is busy. Please try again.") from None
             except asyncpg.TooManyConnectionsError as error:
-                # One of our own may come back, or somebody else's may be closed.
+                # The server's limit is reached: a connection of this or another process may become free.
                 if left <= 0:
                     raise TooBusy("The database has no connection to spare. Please try again.") from error
                 await asyncio.sleep(min(left, random.uniform(0.02, 0.1)))  # noqa: S311
                 continue
-            lent._holder._timeout = RELEASE_WITHIN  # noqa: SLF001 - else it would be what was left to wait
-            if await self._lives(lent):
+            lent._holder._timeout = RELEASE_WITHIN  # noqa: SLF001 - else it is the remaining time to acquire
+            if await self._is_alive(lent):
                 self._lent[lent] = time.monotonic()
                 return lent
 
-    async def _lives(self, lent: Any) -> bool:
+    async def _is_alive(self, lent: Any) -> bool:
         connection: Connection = lent._con  # noqa: SLF001
         if time.monotonic() - connection.heard_at <= FRESH_FOR:
             return True
         try:
-            await connection.execute("select 1", timeout=SIGN_OF_LIFE)
+            await connection.execute("select 1", timeout=PING_TIMEOUT)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            log.warning("a pooled connection is dead", error=logs.describe(error))
+            log.warning("pooled connection was dead", error=logs.describe(error))
             connection.terminate()
             await super().release(lent)
             await self.expire_connections()
@@ -253,19 +255,19 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
         return True
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
-        """Take a connection back."""
+        """Return a connection to the pool."""
         self._lent.pop(connection, None)
         await super().release(connection, timeout=timeout)
 
     async def watch(self) -> None:
-        """Cut lent connections whose server has fallen silent; runs until it is cancelled."""
+        """Terminate connections in use whose server no longer answers; runs until canceled."""
         while True:
             await asyncio.sleep(SILENCE)
             now = time.monotonic()
             overdue = [lent for lent, since in self._lent.items() if now - since > SILENCE]
             if overdue and not await self._answers():
                 await self.expire_connections()
-                self._cut(overdue, "the database has fallen silent")
+                self._cut(overdue, "the database does not answer")
             else:
                 too_long = [lent for lent in overdue if now - self._lent.get(lent, now) > LONGEST_USE]
                 self._cut(too_long, "it was in use for too long")
@@ -283,12 +285,12 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
     def _cut(self, overdue: list[Any], why: str) -> None:
         for lent in overdue:
             if lent in self._lent and lent._con is not None:  # noqa: SLF001
-                log.warning("connection cut", why=why)
+                log.warning("connection terminated", why=why)
                 lent._con.terminate()  # noqa: SLF001
 
 
 class _Lending:
-    """A connection on loan, for `async with` or `await`."""
+    """A connection being acquired, for `async with` or `await`."""
 
     __slots__ = ("_lent", "_pool", "_timeout")
 
@@ -315,6 +317,6 @@ class _Lending:
         try:
             await self._pool.release(lent)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            # It is closed by now. What went wrong before that is what counts.
+            # The connection is closed by now; an earlier error takes precedence.
             if error is None:
                 raise

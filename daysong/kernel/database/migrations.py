@@ -1,7 +1,7 @@
-"""The database's schema: numbered SQL files applied in order, then the job queue's own tables.
+"""Schema migrations: numbered SQL files applied in order, then the job queue's own tables.
 
-A file goes to PostgreSQL whole, which splits it better than any splitter outside. Its SHA-256 is kept when it has been
-applied, so that a file edited afterwards is noticed. The rules for writing one are in migrations/README.md.
+A file is sent to PostgreSQL whole, which splits it into statements. Its SHA-256 is stored when it is applied, so that a
+later edit is detected. The rules for writing one are in migrations/README.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from daysong.kernel.errors import DaysongError
 FOLDER = Path(__file__).parents[2] / "migrations"
 TABLE = "schema_migrations"
 JOB_QUEUE = "pgqueuer"
-LOCK = 0x646179736F6E67  # "daysong"; any number would do that nobody else takes
+LOCK = 0x646179736F6E67  # "daysong" in ASCII; any unused number would do
 
 LOCK_TIMEOUT = "2s"
 ATTEMPTS = 60  # about five minutes
@@ -48,11 +48,11 @@ OWN_TRANSACTION = re.compile(r"(?:^|;)\s*(begin|start\s+transaction|commit|rollb
 
 
 class MigrationError(DaysongError):
-    """The schema cannot be brought up to date; the text says which file, and why."""
+    """The schema cannot be migrated; the message names the file and the reason."""
 
 
 class Migration(NamedTuple):
-    """One file of SQL; its checksum does not see how lines end."""
+    """One SQL file. Its checksum does not depend on line endings."""
 
     name: str
     text: str
@@ -63,9 +63,9 @@ class Migration(NamedTuple):
 
 
 async def migrate(database: str | asyncpg.Connection, folder: Path = FOLDER) -> list[str]:
-    """Bring the schema up to date; the names of what was applied. Any number of processes may do so at once.
+    """Apply pending migrations and return their names. Safe to run from several processes at once.
 
-    `pgqueuer` among the names stands for the job queue's own tables. UnsupportedDatabase where daysong cannot run.
+    The name `pgqueuer` stands for the job queue's own tables. Errors: UnsupportedDatabase, MigrationError.
     """
     migrations = read(folder)
     async with _connected(database) as connection, _alone(connection):
@@ -89,7 +89,7 @@ async def migrate(database: str | asyncpg.Connection, folder: Path = FOLDER) -> 
 
 
 async def pending(database: str | asyncpg.Connection, folder: Path = FOLDER) -> list[str]:
-    """The names of what `migrate` would apply; UnsupportedDatabase where it would refuse. Changes nothing."""
+    """Return the names of pending migrations, without applying them. Errors: UnsupportedDatabase, MigrationError."""
     migrations = read(folder)
     async with _connected(database) as connection:
         await require_supported(connection)
@@ -101,7 +101,7 @@ async def pending(database: str | asyncpg.Connection, folder: Path = FOLDER) -> 
 
 
 def read(folder: Path) -> list[Migration]:
-    """The migrations in `folder`, in order."""
+    """Return the migrations in `folder`, in order. Errors: MigrationError."""
     migrations = []
     numbers: dict[str, str] = {}
     for path in sorted(folder.glob("*.sql")):
@@ -120,7 +120,7 @@ def read(folder: Path) -> list[Migration]:
 
 def _not_applied(migrations: list[Migration], applied: Mapping[str, str]) -> list[Migration]:
     newest = max(applied, default="")
-    # Newer files than ours were applied by a newer release, as during a rollout, and are not our business.
+    # Newer files than ours were applied by a newer release, as during a rollout; they are ignored.
     lost = sorted(set(applied) - {each.name for each in migrations})
     if lost and migrations and lost[0][:4] <= migrations[-1].name[:4]:
         raise MigrationError(
@@ -145,17 +145,17 @@ async def _applied(connection: asyncpg.Connection) -> dict[str, str]:
 
 
 async def _patiently(connection: asyncpg.Connection, name: str, step: Callable[[], Awaitable[T]]) -> T:
-    """Take a step that needs locks, again and again while it does not get them at once.
+    """Run a step that needs locks, and retry it while it does not get them within LOCK_TIMEOUT.
 
-    Whoever waits for a table's lock holds up all that come later, so behind one long query everything would stand
-    still. Between two tries they get through.
+    A session that waits for a table's lock blocks all later ones, so waiting behind one long query would block the
+    whole table. Between two attempts the others proceed.
     """
     for attempt in range(ATTEMPTS):
         try:
             await connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
             return await step()
         except asyncpg.LockNotAvailableError:
-            log.warning("migration waits for a lock", name=name)
+            log.warning("migration waiting for a lock", name=name)
             await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1))  # noqa: S311
         finally:
             if not connection.is_closed():
@@ -208,9 +208,8 @@ async def _connected(database: str | asyncpg.Connection) -> AsyncIterator[asyncp
 
 @asynccontextmanager
 async def _alone(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """One process at a time, by a lock that goes with the connection."""
-    # Asked for again and again: a session that waits inside PostgreSQL holds up those that wait for all others, as
-    # building an index concurrently does.
+    """Hold a session-level advisory lock, so that one process migrates at a time."""
+    # Polled: a session that waits inside PostgreSQL would block CREATE INDEX CONCURRENTLY, which waits for all others.
     while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):
         await asyncio.sleep(0.1)
     try:

@@ -1,4 +1,4 @@
-"""Which PostgreSQL servers and databases daysong runs on: version 14 or newer, encoding UTF8."""
+"""Checks that the PostgreSQL server is supported: version 14 or newer, encoding UTF8."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ENCODING = "UTF8"
 
 
 class UnsupportedDatabase(DaysongError):
-    """The database server is too old, or the database has the wrong encoding; the text says which, and what to do."""
+    """The server is too old, or the database has the wrong encoding; the message says which, and what to do."""
 
 
 def objection(version: int, encoding: str) -> str | None:

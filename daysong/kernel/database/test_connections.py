@@ -36,7 +36,7 @@ async def proxy(database_url: str) -> AsyncIterator[FrozenProxy]:
 @pytest.fixture
 async def database(proxy: FrozenProxy, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     """A database behind the line, whose patience is short."""
-    for name, seconds in {"FRESH_FOR": 0, "SIGN_OF_LIFE": 0.3, "SILENCE": 0.2, "CONNECT_WITHIN": 0.5}.items():
+    for name, seconds in {"FRESH_FOR": 0, "PING_TIMEOUT": 0.3, "SILENCE": 0.2, "CONNECT_WITHIN": 0.5}.items():
         monkeypatch.setattr(connections, name, seconds)
     opened = Database(proxy.url(database_url), max_connections=3)
     await opened.open()
@@ -83,7 +83,7 @@ async def test_g51_the_listeners_loss_replaces_the_pools_connections(
     database: Database, proxy: FrozenProxy, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The listening connection is asked for a sign of life; when it gives none, the others are not trusted either."""
-    monkeypatch.setattr(live, "SIGN_OF_LIFE", 0.1)
+    monkeypatch.setattr(live, "PING_TIMEOUT", 0.1)
     monkeypatch.setattr(connections, "FRESH_FOR", 60)
     before = await database.pool.fetchval("select pg_backend_pid()")
     renewed = asyncio.Event()

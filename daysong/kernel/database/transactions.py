@@ -1,4 +1,4 @@
-"""The database: a pool, transactions that are run again when they lose a race, locks by name, one-statement queries."""
+"""The database: a pool, transactions retried after deadlocks, advisory locks by name, one-statement queries."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from daysong.kernel.errors import DatabaseUnavailable, DaysongError, TooBusy
 
 T = TypeVar("T")
 
-# Of a transaction that writes. Under READ COMMITTED each statement sees what is committed by then, so a transaction
-# that holds the right lock reads the newest. SERIALIZABLE also undoes transactions that only touched the same index
-# page, so that people who share no row fail each other (docs/decisions/0010).
+# Under READ COMMITTED each statement sees what is committed before it, so a transaction that holds the right lock reads
+# the newest rows. SERIALIZABLE also aborts transactions that only touch the same index page, so that accounts that
+# share no row fail each other (docs/decisions/0010).
 Isolation = Literal["read_committed", "serializable"]
 
 MAX_ATTEMPTS = 12
 LOST = (*BROKEN, *GOING_DOWN)
 
-ROLLBACKS = Counter("daysong_mutation_rollbacks", "Transactions that lost a race and were run again", ["reason"])
+ROLLBACKS = Counter("daysong_mutation_rollbacks", "Transactions that were rolled back and retried", ["reason"])
 
 
 class SecondStatement(DaysongError):
-    """A query without `snapshot=True` ran a second statement, which might see another moment than the first."""
+    """A query without `snapshot=True` ran a second statement, which could see newer rows than the first."""
 
 
 class Reader(Protocol):
@@ -47,7 +47,7 @@ class Transaction(Reader, Protocol):
 
 
 class OneStatement:
-    """A reader good for a single statement, which needs no transaction block to see one moment."""
+    """A reader of a single statement, which is a snapshot without a transaction block."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -76,7 +76,7 @@ class OneStatement:
 
 
 def _to_json(value: Any) -> str:
-    # Text is JSON already: pgqueuer, which shares these connections, hands it over so. We store no bare strings.
+    # A str is JSON already: pgqueuer shares these connections and passes encoded text. We store no bare strings.
     return value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str.__str__).decode()
 
 
@@ -86,11 +86,11 @@ async def _prepare(connection: asyncpg.Connection) -> None:
 
 
 async def lock(tx: Transaction, *names: str) -> None:
-    """Wait for the locks of these names and hold them until the transaction ends.
+    """Take advisory locks by name and hold them until the transaction ends.
 
-    For what no row stands for yet, such as an account that is about to be made. Names are taken in alphabetical order,
-    so that two transactions with several names in common do not deadlock. Two names of one hash share a lock, which
-    costs time and nothing else.
+    For what has no row to lock yet, such as an account that is being created. Names are locked in alphabetical order,
+    so that transactions with several names in common do not deadlock. Names with the same hash share a lock, which
+    costs only time.
     """
     await tx.execute(
         "select pg_advisory_xact_lock(hashtextextended(name, 0)) from unnest($1::text[]) as name", sorted(set(names))
@@ -99,18 +99,18 @@ async def lock(tx: Transaction, *names: str) -> None:
 
 @asynccontextmanager
 async def savepoint(db: Reader) -> AsyncIterator[None]:
-    """A part of a snapshot whose failure leaves the rest of it usable."""
+    """Open a savepoint: a failure inside leaves the rest of the snapshot usable."""
     async with cast("Any", db).transaction():
         yield
 
 
 def is_closed(db: Reader) -> bool:
-    """Whether a snapshot's connection is gone."""
+    """Return whether a snapshot's connection is closed."""
     return bool(cast("Any", db).is_closed())
 
 
 async def close_pool(pool: asyncpg.Pool) -> None:
-    """Close all connections; those still at work are waited for, not longer than ten seconds."""
+    """Close all connections, after waiting up to ten seconds for those in use."""
     try:
         await asyncio.wait_for(pool.close(), timeout=10)
     except TimeoutError:
@@ -118,12 +118,12 @@ async def close_pool(pool: asyncpg.Pool) -> None:
 
 
 class Database:
-    """A pool of connections to one PostgreSQL, opened and watched as kernel/database/connections.py says."""
+    """A pool of connections to one PostgreSQL server; see kernel/database/connections.py."""
 
     def __init__(
         self, url: str, *, max_connections: int = 16, statement_cache: int = 100, transactions_only: bool = False
     ) -> None:
-        """`transactions_only` says that a pooler in front may run each transaction on another server connection."""
+        """`transactions_only`: a pooler in front may run each transaction on another server connection."""
         self._url = url
         self._max_connections = max_connections
         self._statement_cache = statement_cache
@@ -139,7 +139,7 @@ class Database:
         return self._pool
 
     async def open(self) -> None:
-        """Connect; DatabaseUnavailable when the server cannot be reached, or lets nobody in."""
+        """Connect. Errors: DatabaseUnavailable when the server cannot be reached or refuses the connection."""
         pool = Pool(
             self._url,
             name="daysong",
@@ -157,7 +157,7 @@ class Database:
         self._watching = asyncio.create_task(pool.watch())
 
     async def close(self) -> None:
-        """Let go of all connections; those still at work are waited for, not longer than ten seconds."""
+        """Close all connections, after waiting up to ten seconds for those in use."""
         pool, self._pool = self._pool, None
         if self._watching is not None:
             self._watching.cancel()
@@ -166,12 +166,12 @@ class Database:
             await close_pool(pool)
 
     async def renew(self) -> None:
-        """Replace every connection, each when it is next idle: the server behind them may be gone or demoted."""
+        """Replace every connection when it is next idle, since the server may be gone or demoted."""
         if self._pool is not None:
             await self._pool.expire_connections()
 
     async def empty(self) -> None:
-        """Delete every row of every table, except what migrations keep. For tests and test mode."""
+        """Truncate all tables except `schema_migrations`. For tests and test mode."""
         async with self.pool.acquire() as connection, connection.transaction():
             tables = await connection.fetch(
                 """select oid::regclass::text as name from pg_class
@@ -179,16 +179,16 @@ class Database:
                          and relname <> 'schema_migrations'"""
             )
             await connection.execute(f"truncate {', '.join(row['name'] for row in tables)} cascade")
-            # Triggers tell nobody of a truncate.
+            # TRUNCATE fires no row triggers.
             await connection.execute("select pg_notify('daysong_live', '*')")
 
     def one_statement(self) -> OneStatement:
-        """A reader for a query that needs only one statement."""
+        """Return a reader for a query of one statement."""
         return OneStatement(self.pool)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
-        """A reader whose statements all see the same moment."""
+        """Open a reader whose statements all see the same snapshot (REPEATABLE READ)."""
         async with (
             self.pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -198,10 +198,10 @@ class Database:
     async def mutate(
         self, work: Callable[[Transaction], Awaitable[T]], *, isolation: Isolation = "read_committed"
     ) -> T:
-        """Run `work` in a transaction; again, from the start, when it is undone by a deadlock or a lost race.
+        """Run `work` in a transaction, and retry it from the start after a deadlock or serialization failure.
 
-        Raises TooBusy when it keeps losing. `work` may run several times and must not do anything that a rollback
-        does not undo.
+        `work` may run several times and must not do anything that a rollback does not undo. Errors: TooBusy after
+        MAX_ATTEMPTS.
         """
         for attempt in range(MAX_ATTEMPTS):
             connected = committing = False
@@ -214,15 +214,15 @@ class Database:
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
                 ROLLBACKS.labels(type(error).__name__).inc()
             except asyncpg.ReadOnlySQLTransactionError as error:
-                # A connection from a time when the server was a standby, or in maintenance: a new one may do better.
+                # The connection may date from when the server was a standby or in maintenance: retry once on a new one.
                 if attempt:
                     raise DatabaseUnavailable("The database cannot be written at the moment.") from error
             except LOST:
-                # Whatever was done before COMMIT is undone with its connection: another one will do.
+                # Before COMMIT everything is rolled back with the connection, so a retry is safe.
                 if committing or not connected:
                     raise
             else:
                 return result
-            # Full jitter: losers of one race must not meet again at the same moment.
+            # Full jitter, so that conflicting transactions do not retry at the same moment.
             await asyncio.sleep(random.uniform(0, min(0.5, 0.005 * 2**attempt)))  # noqa: S311
         raise TooBusy("Too many changes to the same data at once. Please try again.")

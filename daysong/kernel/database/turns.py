@@ -1,7 +1,7 @@
-"""Turns: how many transactions of one account a process runs at the same time.
+"""Limits how many transactions of one account a process runs at the same time.
 
-Mutations of one account wait for each other in the database anyway, by the account's lock, and each of them holds a
-connection while it waits. Without this, one account that calls in a loop would take every connection of the pool.
+Mutations of one account are serialized in the database by the account's lock, and each holds a connection while it
+waits. Without this limit, one account that calls in a loop would take every connection of the pool.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 
 
 class Turns:
-    """Lets at most `at_once` holders of one key go on at the same time; the others wait, first come, first served."""
+    """A semaphore of `at_once` per key; waiters are served in order."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
-        # By key: the semaphore, and how many hold it or wait for it. A key that nobody uses is forgotten.
+        # By key: the semaphore, and how many hold or await it. A key is removed when that is zero.
         self._used: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
     def __len__(self) -> int:
@@ -24,7 +24,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, key: str | None) -> AsyncIterator[None]:
-        """Hold one of the key's places; without a key there is nothing to wait for."""
+        """Hold one slot of `key`; None is not limited."""
         if key is None:
             yield
             return

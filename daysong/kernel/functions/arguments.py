@@ -1,9 +1,9 @@
-"""Arguments of functions: decoded from JSON straight into their type, within bounds on bytes, values and depth.
+"""Decodes function arguments from JSON into their type, with limits on bytes, values and depth.
 
-What a stranger sends is never walked in Python before its size is known. The decoder of msgspec builds the typed
-arguments in one pass, and refuses at the first value that does not fit. Only what JSON cannot say directly takes the
-slow path, through `values.decode`: integers written as floats (`5.0`), the `$` encodings, NUL characters, integers
-beyond 2^53, and fields of any type. The slow path takes at most MAX_VALUES values.
+Input is never walked in Python before its size is known. msgspec's decoder builds the typed arguments in one pass and
+fails at the first mismatch. Only values that plain JSON cannot express take the slow path through `values.decode`:
+integers written as floats (`5.0`), the `$` encodings, NUL characters, integers beyond 2^53, and fields of any type. The
+slow path takes at most MAX_VALUES values.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from daysong.kernel.errors import ArgumentValidationError
 
 # Bytes of JSON. The longest diary entry is 50,000 characters, which JSON may escape as 300,000 bytes.
 LARGEST = 512 * 1024
-# Of one call on the slow path: they take about a millisecond. The largest arguments of ours have fewer than a hundred.
+# Values per call on the slow path, about a millisecond. Our largest arguments have fewer than a hundred.
 MAX_VALUES = 1_000
 
-# Of surrogate pairs in one text.
-MAX_HALVES = 1_000
+# Lone surrogates replaced in one request.
+MAX_LONE_SURROGATES = 1_000
 
 _SPACE = b" \t\r\n"
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-# Integers of so many digits may exceed 2^53.
+# Integers of 16 digits may exceed 2^53.
 _LONG = b"0" * 16
 _ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
-# Escapes of surrogates without their other half. Expects that no backslash is escaped by another one.
+# Escapes of lone surrogates. Requires that no backslash is escaped by another one.
 _LONE = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
@@ -42,7 +42,7 @@ _PLAIN = (
 
 
 class BadArguments(ArgumentValidationError):
-    """The arguments are not an object of Convex values; `code` is the reason, for programs."""
+    """The arguments are not an object of Convex values; `code` is the machine-readable reason."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -50,14 +50,14 @@ class BadArguments(ArgumentValidationError):
 
 
 class ArgumentsTooLarge(ArgumentValidationError):
-    """The arguments have more bytes than the function takes."""
+    """The arguments exceed the function's maximum size."""
 
     def __init__(self, largest: int) -> None:
         super().__init__(f"ArgumentValidationError: The arguments are too large: at most {largest} bytes.")
 
 
 class Reader:
-    """Decodes the arguments of one function. A subclass may decode them in another way."""
+    """Decodes the arguments of one function. A subclass may decode them differently."""
 
     most_values: int | None = MAX_VALUES
 
@@ -68,7 +68,7 @@ class Reader:
         self._decoder = msgspec.json.Decoder(args_type) if plain else None
 
     def decode(self, raw: bytes) -> Any:
-        """The typed arguments of valid JSON: an object, or an array of at most one object.
+        """Decode typed arguments from valid JSON: an object, or an array of at most one object.
 
         Errors: ArgumentsTooLarge, BadArguments; msgspec.ValidationError, which names the field.
         """
@@ -91,13 +91,13 @@ class Reader:
         except UnicodeDecodeError:
             raise BadArguments("BadJsonBody", "args is not UTF-8") from None
         except msgspec.DecodeError:
-            # Valid JSON it was, so there is more than one object.
+            # The JSON is valid, so the array has more than one object.
             raise _no_object() from None
         except RecursionError:
             raise BadArguments("BadValue", f"args: nested deeper than {values.MAX_NESTING} levels") from None
 
     def convert(self, decoded: Any) -> Any:
-        """The typed arguments of decoded values; msgspec.ValidationError names the field."""
+        """Convert decoded values to typed arguments. Errors: msgspec.ValidationError, which names the field."""
         try:
             return msgspec.convert(values.for_arguments(decoded), self.args_type)
         except values.UnstorableText as error:
@@ -115,13 +115,13 @@ class Reader:
         return self.convert(decoded)
 
 
-def whole_characters(json: bytes) -> bytes:
-    """JSON with U+FFFD in place of each escaped half of a surrogate pair, as text cut inside an emoji has it."""
+def replace_lone_surrogates(json: bytes) -> bytes:
+    """Replace escaped lone surrogates in JSON by U+FFFD; strings cut inside an emoji contain them."""
     if rb"\ud" not in json and rb"\uD" not in json:
         return json
-    whole, count = _LONE.subn(rb"\\ufffd", json.replace(rb"\\", rb"\u005c"), count=MAX_HALVES)
-    if count == MAX_HALVES:
-        # No text that was cut. To look at each of the rest would take long: they become characters without a meaning.
+    whole, count = _LONE.subn(rb"\\ufffd", json.replace(rb"\\", rb"\u005c"), count=MAX_LONE_SURROGATES)
+    if count == MAX_LONE_SURROGATES:
+        # Not text that was cut. Replacing each of the rest would take long, so all become private-use characters.
         whole = whole.replace(rb"\ud", rb"\uf").replace(rb"\uD", rb"\uf")
     return whole
 
@@ -140,20 +140,20 @@ def _no_object() -> BadArguments:
 
 
 def _is_unusual(json: bytes) -> bool:
-    """Whether there may be a NUL character, or an integer that no float is exact for. Searches by regex take longer."""
+    """Return whether there may be a NUL character or an integer beyond 2^53. Faster than a regex."""
     return rb"\u0000" in json or _LONG in json.translate(_ZEROS)
 
 
 def _may_fit(refusal: str) -> bool:
-    """Whether the slow path may accept what does not fit as it is: an integer as a float, or a value in an object."""
+    """Return whether the slow path may accept a mismatch: an integer written as a float, or a `$` encoding."""
     return "got `float`" in refusal or "got `object`" in refusal
 
 
 def _count(json: bytes) -> int:
-    """At least as many as there are values in valid JSON; strings are looked into only when that matters."""
+    """Return an upper bound on the values in valid JSON; strings are removed only when the bound is exceeded."""
     if (most := _separators(json)) <= MAX_VALUES:
         return most
-    # A value has at most two strings: itself, and its name.
+    # A value has at most two strings: itself and its field name.
     without, strings = _STRING.subn(b"", json, count=2 * MAX_VALUES + 1)
     return _separators(without) if strings <= 2 * MAX_VALUES else MAX_VALUES + 1
 
@@ -163,7 +163,7 @@ def _separators(json: bytes) -> int:
 
 
 def _is_plain(kind: inspect.Type) -> bool:
-    """Whether JSON of the type is its arguments as it stands; not so for bytes, and values of any type."""
+    """Return whether JSON decodes to the type directly; not so for bytes and fields of any type."""
     if isinstance(kind, inspect.Metadata):
         return _is_plain(kind.type)
     if isinstance(kind, inspect.UnionType):

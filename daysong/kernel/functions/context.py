@@ -1,7 +1,7 @@
-"""What each kind of function may touch.
+"""The contexts of functions, which say what each kind may do.
 
-A query reads; a mutation reads, writes and schedules, in one transaction; an action talks to vendors and reaches
-data only through queries and mutations. `now` is fixed for the whole call, `caller` comes from a verified token.
+A query reads; a mutation reads, writes and schedules in one transaction; an action calls vendors and accesses data only
+through queries and mutations. `now` is fixed for the whole call, `caller` comes from a verified token.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ S = TypeVar("S")
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is calling, as a verified token, the admin key or the job runner says.
+    """The identity of a caller, from a verified token, the admin key or the worker.
 
-    subject     the Clerk user id, or None when nobody is signed in
+    subject     the Clerk user id; None when not signed in
     attributes  the token's identity claims under their Convex names
-    is_admin    holds the admin key (perhaps acting as a user), or is the job runner
-    viewer      tells callers apart who are not signed in: opaque, the same for one address through one day; "" unknown
-    issued_at   when the token was made; of one person, the next token differs in it
+    is_admin    holds the admin key (perhaps acting as a user), or is the worker
+    viewer      identifies anonymous callers: an opaque id of an address, which changes daily; "" when unknown
+    issued_at   when the token was issued; differs between a user's tokens
     """
 
     subject: str | None = None
@@ -46,18 +46,18 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def signed_in(self) -> str:
-        """The Clerk user id; Unauthorized when nobody is signed in."""
+        """The Clerk user id. Errors: Unauthorized when not signed in."""
         if self.subject is None:
             raise Unauthorized
         return self.subject
 
 
 class Notes:
-    """What a call tells besides its result.
+    """Side outputs of a call.
 
-    log_lines  for the caller's console, as `ctx.log` has written them
-    journal    of a query: handed in what its last run kept, handed back what this run keeps; see `ctx.keep`
-    owners     of a query: whose rows it depends on besides the caller's own; see `ctx.depends_on`
+    log_lines  lines for the caller's console, written by `ctx.log`
+    journal    of a query: the journal of its previous run going in, of this run coming out; see `ctx.keep`
+    owners     of a query: owners of rows it depends on, besides the caller; see `ctx.depends_on`
     """
 
     __slots__ = ("journal", "log_lines", "owners")
@@ -69,12 +69,12 @@ class Notes:
 
 
 class Logging:
-    """What every context can do."""
+    """Console logging, in every context."""
 
     _notes: Notes
 
     def log(self, text: str) -> None:
-        """Write a line to the caller's console. Whoever calls sees it, so nothing private of ours."""
+        """Write a line to the caller's console. The caller sees it, so it must not contain secrets."""
         self._notes.log_lines.append(f"[LOG] '{text}'")
 
 
@@ -83,7 +83,7 @@ SYSTEM = Caller(is_admin=True)
 
 
 class Scheduler(Protocol):
-    """Puts a function on the job queue, in the transaction it is given."""
+    """Schedules a function as a job, in the given transaction."""
 
     async def schedule(
         self, tx: Transaction, handler: Callable[..., Awaitable[Any]], args: msgspec.Struct, *,
@@ -104,7 +104,7 @@ class Runner(Protocol):
 
 
 class QueryContext(Logging):
-    """What a query may touch: one SQL statement (or a snapshot), the time, the caller, the settings."""
+    """The context of a query: one SQL statement (or a snapshot), the time, the caller, the settings."""
 
     def __init__(
         self, *, db: Reader, now: datetime, caller: Caller, settings: Settings, notes: Notes | None = None
@@ -114,25 +114,24 @@ class QueryContext(Logging):
         self.caller = caller
         self.settings = settings
         self._notes = notes or Notes()
-        # What the run before this one kept, of the same subscription; None on the first.
+        # The journal of the subscription's previous run; None on the first.
         self.journal = self._notes.journal
         self._notes.journal = None
 
     def depends_on(self, owner: str) -> None:
-        """The result depends on rows of `owner` in the tables that `reads` names; of the caller's own it does anyway.
+        """Rerun the query when rows of `owner` change in the tables of `reads`, besides the caller's own rows.
 
-        Whoever is subscribed is told when they change. An owner is a user's id; what else tells of changes stands in
-        the triggers (a share, by the id in its link).
+        An owner is a user's id, or another key that the triggers notify with (for a share, the id in its link).
         """
         self._notes.owners.add(owner)
 
     def keep(self, journal: str | None) -> None:
-        """Hand `journal` to the next run of this subscription, so that a page may keep its end."""
+        """Pass `journal` to the next run of this subscription, so that a page can keep its end cursor."""
         self._notes.journal = journal
 
 
 class MutationContext(Logging):
-    """What a mutation may touch: its transaction, and jobs that exist if and only if it commits."""
+    """The context of a mutation: its transaction, and jobs that exist if and only if it commits."""
 
     def __init__(
         self,
@@ -160,11 +159,11 @@ class MutationContext(Logging):
         key: str | None = None,
         account: str | None = None,
     ) -> None:
-        """Run `handler` as a job once this transaction has committed and `delay` has passed.
+        """Schedule `handler` as a job, `delay` after this transaction commits.
 
-        With a `key`, only the first job of that key is made, for as long as its row is kept (over a week). `account`
-        is the user's id where it is an account's job: of one account only some run at a time, and it waits in line for
-        vendors as one.
+        With a dedupe `key`, only the first job is created as long as its row is kept (over a week). `account` is the
+        user's id for a job of an account: only some jobs of one account run at a time, and vendor lines serve accounts
+        round-robin.
         """
         mark = None if account is None else account_mark(self.settings.hash_key, account)
         await self._scheduler.schedule(
@@ -173,7 +172,7 @@ class MutationContext(Logging):
 
 
 class ActionContext(Logging):
-    """What an action may touch: vendors, and data through queries and mutations."""
+    """The context of an action: vendors, and data through queries and mutations."""
 
     def __init__(
         self,
@@ -194,7 +193,7 @@ class ActionContext(Logging):
         self._notes = notes or Notes()
 
     def vendor(self, kind: type[S]) -> S:
-        """The vendor client of that class, as the app was built with."""
+        """Return the app's vendor client of that class."""
         client: S = self._services[kind]
         return client
 
@@ -204,6 +203,6 @@ class ActionContext(Logging):
         return result
 
     async def run_mutation(self, handler: Callable[[MutationContext, A], Awaitable[R]], args: A) -> R:
-        """Run a mutation, in a transaction of its own, as this action's caller."""
+        """Run a mutation in its own transaction, as this action's caller."""
         result: R = await self._runner.run_mutation(handler, args, self.caller, self._clock)
         return result

@@ -1,7 +1,7 @@
-"""What a handler is and how it behaves: `@query`, `@mutation` and `@action`, and the types of arguments and results.
+"""Decorators that declare a handler and its behaviour, `@query`, `@mutation` and `@action`, and base types.
 
-A decorated handler stays a plain function: other functions call it with their own context. Under which name it can be
-called, and by whom, is said in `surface.py` alone.
+A decorated handler stays a plain function: other functions call it with their own context. Its wire name, and whether
+clients may call it, are in `surface.py` alone.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Action = Callable[[ActionContext, A], Awaitable[R]]
 
 
 class Args(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Base of all argument types: camelCase on the wire, unknown fields refused."""
+    """Base of all argument types: camelCase on the wire, unknown fields are rejected."""
 
 
-# An id as an argument: any short text; whether it exists is the function's question.
+# An id as an argument: any short string; the function checks whether it exists.
 IdText = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
@@ -43,16 +43,16 @@ class NoArgs(Args):
 
 
 class Result(msgspec.Struct, rename="camel"):
-    """Base of all result types: camelCase on the wire; a field left UNSET is left out."""
+    """Base of all result types: camelCase on the wire; UNSET fields are omitted."""
 
 
 def given(value: T | None) -> T | msgspec.UnsetType:
-    """A value for an optional field of a result: None becomes UNSET, so that the field is left out."""
+    """Return the value, or UNSET for None, so that an optional field of a result is omitted."""
     return msgspec.UNSET if value is None else value
 
 
 class Kind(enum.Enum):
-    """What a function may do; see the contexts."""
+    """The kind of a function, which says what it may do; see `context.py`."""
 
     QUERY = "Query"
     MUTATION = "Mutation"
@@ -61,17 +61,17 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True)
 class Retry:
-    """How often and how patiently a job is tried again after a failure that may pass."""
+    """How often a job is retried after a transient failure, and with what backoff."""
 
     attempts: int = 8
     first: timedelta = timedelta(seconds=2)
     longest: timedelta = timedelta(minutes=5)
 
     def delay(self, failures: int, *, retry_after: float | None, jitter: float) -> timedelta | None:
-        """How long to wait after that many failures, or None to give up.
+        """Return the backoff after that many failures; None when no attempt is left.
 
-        Doubles from `first` to `longest`; `jitter` in 0..1 takes up to half of it off, so that jobs that failed
-        together do not come back together. A vendor's own `retry_after` (seconds) is the least we wait, up to a day.
+        Doubles from `first` to `longest`; `jitter` in 0..1 takes off up to half, so that jobs that failed together are
+        not retried together. A vendor's `retry_after` (seconds, up to a day) is the minimum.
         """
         if failures >= self.attempts:
             return None
@@ -85,19 +85,19 @@ NO_RETRY = Retry(attempts=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What the decorator of a handler says of it.
+    """The options of a handler's decorator.
 
     reads          the tables whose changes may change a query's result
-    snapshot       a query of several statements, which all see the same moment
+    snapshot       a query of several statements, which see the same snapshot
     retry          how its jobs are retried
     on_exhausted   the mutation that runs, with the same arguments, in the transaction that marks its job dead
-    settled_by     the mutation that an action runs at most once, and whose result it returns; clients may then call the
+    settled_by     the mutation that an action runs at most once and whose result it returns; clients may then call the
                    action as a mutation
     reader         how arguments are decoded
-    isolation      of a mutation's transaction
-    largest        how many bytes of JSON its arguments may have
-    lane           which share of a worker's slots its jobs run in
-    punctual       it decides by the time of day: its jobs wait while this process's clock is wrong
+    isolation      the isolation level of a mutation's transaction
+    largest        the maximum size of its arguments, in bytes of JSON
+    lane           the share of a worker's slots that its jobs run in
+    punctual       depends on the time of day: its jobs wait while this process's clock is wrong
     """
 
     kind: Kind
@@ -115,7 +115,7 @@ class Declaration:
 
     @property
     def accepted_as(self) -> frozenset[Kind]:
-        """As which kinds clients may call it."""
+        """The kinds that clients may call it as."""
         return frozenset({self.kind, Kind.MUTATION}) if self.settled_by else frozenset({self.kind})
 
 
@@ -123,7 +123,7 @@ _ATTRIBUTE = "__declaration__"
 
 
 def declaration_of(handler: Handler) -> Declaration:
-    """What the decorator of a handler says; DaysongError when it has none."""
+    """Return the declaration of a handler. Errors: DaysongError when it has no decorator."""
     found = getattr(handler, _ATTRIBUTE, None)
     if found is None:
         raise DaysongError(f"{handler.__module__}.{handler.__name__} is not a query, a mutation or an action")
@@ -149,7 +149,7 @@ def query(
 
 
 def query(handler: Handler | None = None, /, **options: Any) -> Any:
-    """Declare a query: one SQL statement, or several that see the same moment; see `Declaration`."""
+    """Declare a query: one SQL statement, or several on one snapshot; see `Declaration`."""
     return _declare(handler, Kind.QUERY, **options)
 
 
@@ -169,10 +169,9 @@ def mutation(
 
 
 def mutation(handler: Handler | None = None, /, **options: Any) -> Any:
-    """Declare a mutation: one transaction, run again after a deadlock or a lost race; see `Declaration`.
+    """Declare a mutation: one transaction, retried after a deadlock; see `Declaration`.
 
-    What must hold between transactions stands on constraints, row locks and the account's lock; see
-    docs/decisions/0010.
+    Correctness under concurrency rests on constraints, row locks and the account's lock; see docs/decisions/0010.
     """
     return _declare(handler, Kind.MUTATION, **options)
 
@@ -195,5 +194,5 @@ def action(
 
 
 def action(handler: Handler | None = None, /, **options: Any) -> Any:
-    """Declare an action: it may wait for vendors, and reaches data through queries and mutations; see `Declaration`."""
+    """Declare an action: it may call vendors, and accesses data through queries and mutations; see `Declaration`."""
     return _declare(handler, Kind.ACTION, **{"lane": Lane.ACCOUNTS} | options)

@@ -1,7 +1,4 @@
-"""The function registry: every function that can be called, found by its wire name or by its handler.
-
-It is built at start from the modules of `surface.py`.
-"""
+"""The function registry: all callable functions by wire name and by handler, built at start from `surface.py`."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from daysong.kernel.functions.validation import allowed, explain
 
 @dataclass(frozen=True, kw_only=True)
 class Function(Declaration):
-    """A handler's declaration, with its wire name, whether clients may call it, and its types."""
+    """A handler's declaration with its wire name, visibility and types."""
 
     identifier: str
     public: bool
@@ -31,9 +28,9 @@ class Function(Declaration):
     result_type: Any
 
     def decode(self, raw: bytes) -> Any:
-        """The typed arguments of valid JSON: an object, or an array of at most one.
+        """Decode typed arguments from valid JSON: an object, or an array of at most one object.
 
-        Errors: ArgumentValidationError, which names the field, or says why else they are refused.
+        Errors: ArgumentValidationError, which names the field or the reason.
         """
         try:
             return self._arguments.decode(raw)
@@ -41,7 +38,7 @@ class Function(Declaration):
             raise ArgumentValidationError(explain(allowed(self.args_type, str(error)))) from None
 
     def parse(self, decoded: Any) -> Any:
-        """The typed arguments of decoded wire values, or ArgumentValidationError naming the field."""
+        """Convert decoded wire values to typed arguments. Errors: ArgumentValidationError, which names the field."""
         try:
             return self._arguments.convert(decoded)
         except msgspec.ValidationError as error:
@@ -59,7 +56,7 @@ class Function(Declaration):
 
 @dataclass(frozen=True)
 class Named:
-    """A handler with the name it has on the wire."""
+    """A handler with its wire name."""
 
     name: str
     handler: Handler
@@ -67,7 +64,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Module:
-    """A module of wire functions, such as `diaries`. Public ones may be called by clients, internal ones not."""
+    """A module of functions, such as `diaries`. Clients may call the public ones only."""
 
     name: str
     public: tuple[Named, ...]
@@ -75,12 +72,12 @@ class Module:
 
 
 def module(name: str, *, public: Sequence[Handler | Named] = (), internal: Sequence[Handler | Named] = ()) -> Module:
-    """A module of that wire name. `create_diary` is `createDiary` there, unless `named` says otherwise."""
+    """Return a module of handlers; `create_diary` gets the wire name `createDiary` unless `named` sets another."""
     return Module(name, _with_names(public), _with_names(internal))
 
 
 def named(name: str, handler: Handler) -> Named:
-    """A handler under a name of its own."""
+    """Return a handler with an explicit wire name."""
     return Named(name, handler)
 
 
@@ -101,13 +98,13 @@ def _function(module: Module, one: Named, *, public: bool) -> Function:
 
 
 def camel(name: str) -> str:
-    """`create_diary` as the clients write it: `createDiary`."""
+    """Convert snake_case to camelCase."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 
 
 def canonical(path: str) -> str:
-    """A function path as the registry has it: `.js` dropped from the module, no export means `default`."""
+    """Normalize a function path: drop `.js` from the module; without an export it is `default`."""
     module, colon, export = path.rpartition(":")
     if not colon:
         module, export = path, "default"
@@ -115,7 +112,7 @@ def canonical(path: str) -> str:
 
 
 class Registry:
-    """All functions of an app, by name and by handler. Refuses two of one name."""
+    """All functions of an app, by name and by handler. Errors: DaysongError for a duplicate."""
 
     def __init__(self, modules: Iterable[Module]) -> None:
         self._by_name: dict[str, Function] = {}
@@ -134,21 +131,21 @@ class Registry:
 
     @cached_property
     def largest(self) -> int:
-        """How many bytes the arguments of any function may have at most."""
+        """The largest maximum size of arguments of any function, in bytes."""
         return max((function.largest for function in self._by_name.values()), default=LARGEST)
 
     def of(self, handler: Handler) -> Function:
-        """What was declared about a handler; KeyError if no module of this app lists it."""
+        """Return the function of a handler. Errors: KeyError when no module of this app lists it."""
         return self._by_handler[handler]
 
     def named(self, identifier: str) -> Function | None:
-        """The function of that exact name, public or not."""
+        """Return the function of that exact name, public or internal; None if there is none."""
         return self._by_name.get(identifier)
 
     def find(self, path: str, caller: Caller, kind: Kind | None = None) -> Function:
-        """The function `caller` may call under that path, as `kind` if one is asked for.
+        """Return the function that `caller` may call by that path, optionally as `kind`.
 
-        FunctionNotFound alike for what does not exist and for what is internal; WrongFunctionKind otherwise.
+        Errors: FunctionNotFound, also for internal functions; WrongFunctionKind.
         """
         identifier = canonical(path)
         function = self._by_name.get(identifier)

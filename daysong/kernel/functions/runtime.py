@@ -1,4 +1,4 @@
-"""Runs registered functions: gives each its context, its transaction, and its place in the logs."""
+"""Runs registered functions, each with its context and transaction."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from daysong.kernel.time.timestamps import Timestamps
 
 Handler = Callable[..., Awaitable[Any]]
 
-# One holds the account's lock, one is on its way to it: more would only hold connections.
+# One holds the account's lock and one waits for it; more would only hold connections.
 MUTATIONS_OF_ONE_ACCOUNT = 2
 
 
 class Runtime:
-    """Everything a function call needs, put together once."""
+    """Everything a function call needs, built once."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Runtime:
         self.timestamps = Timestamps(clock)
         self.services = services
         self._turns = Turns(MUTATIONS_OF_ONE_ACCOUNT)
-        # What is asked before a client's function runs; may refuse it with an ExpectedError.
+        # Called before a client's function runs; may reject it with an ExpectedError.
         self.gate: Callable[[Function, Caller, str], Awaitable[None]] | None = None
 
     async def call(
@@ -55,10 +55,10 @@ class Runtime:
         notes: Notes | None = None,
         runner: Runner | None = None,
     ) -> Any:
-        """Run `function` with typed `args`; returns its result object.
+        """Run `function` with typed `args` and return its result object.
 
-        `clock` replaces the app's for this call, `notes` take what it tells besides, and `runner` runs what an action
-        asks for.
+        `clock` overrides the app's for this call, `notes` collect its log lines and dependencies, and `runner` runs
+        the queries and mutations of an action.
         """
         clock = clock or self.clock
         match function.kind:
@@ -91,12 +91,12 @@ class Runtime:
         notes: Notes | None = None,
         isolation: Isolation = "read_committed",
     ) -> Any:
-        """Run a mutation, and `afterwards` in the same transaction, which has that isolation."""
+        """Run a mutation, and then `afterwards` in the same transaction."""
         now = clock.now()
 
         async def work(tx: Transaction) -> Any:
             if notes is not None:
-                notes.log_lines.clear()  # of a run that was undone
+                notes.log_lines.clear()  # of an attempt that was rolled back
             context = MutationContext(
                 db=tx, now=now, caller=caller, settings=self.settings, scheduler=self.queue, notes=notes
             )  # fmt: skip
@@ -111,7 +111,7 @@ class Runtime:
     async def query_on(
         self, db: Reader, function: Function, args: Any, caller: Caller, *, now: datetime, notes: Notes
     ) -> Any:
-        """Run a query on a snapshot that the caller has opened."""
+        """Run a query on an open snapshot."""
         context = QueryContext(db=db, now=now, caller=caller, settings=self.settings, notes=notes)
         return await function.handler(context, args)
 

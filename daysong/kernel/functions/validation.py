@@ -1,4 +1,4 @@
-"""Why arguments do not fit a function, in the words that the Convex clients' users know."""
+"""Converts msgspec's validation errors to Convex's wording."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec.inspect
 
 
 def explain(message: str) -> str:
-    """A validation failure in the words the Convex clients' users know, with the types of the wire."""
+    """Return a validation error in Convex's wording, with the wire's type names."""
     text, _, path = message.partition(" - at ")
     where = path.strip("`").removeprefix("$") or "."
     if found := re.fullmatch(r"Object missing required field `(.+)`", text):
@@ -22,12 +22,12 @@ def explain(message: str) -> str:
     return f"ArgumentValidationError: Value does not match validator.\nPath: {where}\n{_on_the_wire(text)}"
 
 
-# msgspec's names of types; of numbers the wire has one kind, of which some must be whole.
+# msgspec's type names; the wire has one type of number.
 _WIRE_TYPES = {"str": "string", "int": "number", "float": "number", "bool": "boolean"}
 
 
 def _on_the_wire(text: str) -> str:
-    """msgspec's text with the wire's types: "Expected `string` of length <= 64, got `number`"."""
+    """Return msgspec's message with the wire's types: "Expected `string` of length <= 64, got `number`"."""
     expected, got, given_type = text.partition(", got ")
 
     def named(types: re.Match[str], whole: str) -> str:
@@ -39,7 +39,7 @@ def _on_the_wire(text: str) -> str:
 
 
 def allowed(args_type: Any, message: str) -> str:
-    """What a field of a few values may be, for a failure that names the field alone: " (a, b or c)"."""
+    """Add the allowed values to the error of an enum field, since msgspec names only the field."""
     text, _, path = message.partition(" - at ")
     if not text.startswith("Invalid enum value"):
         return message

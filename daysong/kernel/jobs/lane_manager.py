@@ -1,7 +1,7 @@
-"""A queue manager of pgqueuer's that fills each lane by itself, as long as it has free slots here.
+"""A pgqueuer queue manager that fills each lane separately, up to its free slots in this worker.
 
-pgqueuer has limits by entrypoint for all workers together, and one for all entrypoints of a worker. A lane needs one by
-entrypoint and worker: each is asked for by itself, and never for more jobs than it has slots free.
+pgqueuer limits concurrency per entrypoint over all workers, or per worker over all entrypoints. Lanes need a limit per
+entrypoint and worker, so each lane is dequeued by itself, for no more jobs than it has free slots.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pgqueuer.ports import RepositoryPort
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
 NO_LIMIT = EntrypointExecutionParameter(concurrency_limit=0)
-# While a lane that is full has more to do: how soon it is looked at again.
+# How soon the queue is polled again while a lane is full.
 FULL_PAUSE = timedelta(seconds=0.25)
 
 
 class LaneManager(QueueManager):
-    """Takes up jobs lane by lane. `slots` are those of each entrypoint."""
+    """Dequeues jobs lane by lane. `slots` maps each entrypoint to its number of slots."""
 
     def __init__(self, queries: RepositoryPort, slots: Mapping[str, int]) -> None:
         super().__init__(queries)
@@ -29,7 +29,7 @@ class LaneManager(QueueManager):
         self._lanes: dict[JobId, QueueEntrypoint] = {}
 
     def free(self, lane: QueueEntrypoint) -> int:
-        """How many more jobs of a lane may run here."""
+        """Return how many more jobs of a lane may run here."""
         for job in [job for job in self._lanes if job not in self.job_context]:
             del self._lanes[job]
         return self._slots[lane] - sum(other == lane for other in self._lanes.values())
@@ -40,7 +40,7 @@ class LaneManager(QueueManager):
         global_concurrency_limit: int | None,  # noqa: ARG002 - the lanes' slots are the limit
         heartbeat_timeout: timedelta,
     ) -> AsyncGenerator[QueueRow, None]:
-        """Yield jobs that are due, of each lane as many as it has slots free."""
+        """Yield due jobs, for each lane as many as it has free slots."""
         found = True
         while found and not self.shutdown.is_set():
             found = False
@@ -58,11 +58,11 @@ class LaneManager(QueueManager):
                 for job in jobs:
                     found = True
                     yield job
-                    # Whoever asked has begun the job by now, unless it runs here already.
+                    # The consumer has started the job by now, unless it was running here already.
                     self._lanes[job.id] = lane
 
     async def _effective_dequeue_timeout(self, dequeue_timeout: timedelta) -> timedelta:
-        """How long to wait for news: until something is due in a lane with free slots, or a full lane may have one."""
+        """Return how long to wait for notifications: briefly while a lane is full, else until the next job is due."""
         lanes = [lane for lane in self._slots if self.free(lane) > 0]
         if len(lanes) < len(self._slots):
             return FULL_PAUSE

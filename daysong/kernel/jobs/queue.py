@@ -1,11 +1,11 @@
-"""Functions as jobs, on pgqueuer.
+"""The job queue: functions as jobs, on pgqueuer.
 
-Every job has a row of ours in `jobs`, and a ticket: pgqueuer only carries `<job id>:<ticket>` to a worker when it is
-due. Whoever changes the ticket takes the job; a queue row with an old ticket is dropped. So a job is never lost with
-its queue row, a crash-looping job is counted before it runs, and failed jobs stay to be read and tried again.
+Each job is a row in `jobs` with a ticket. pgqueuer only delivers `<job id>:<ticket>` to a worker when the job is due. A
+claim must present the current ticket; a queue row with an old ticket is dropped. So a job is not lost with its queue
+row, starts are counted before a job that crashes its worker runs, and failed jobs stay to be inspected and retried.
 
-A worker that stalls may be thought dead, and its job be started again elsewhere. Both may end it: the first to say done
-is believed, and a failure only of the latest start; whoever comes too late is told so and changes nothing.
+A stalled worker's job may be redelivered while it still runs. The first `done` wins, and a failure counts only for the
+latest start; a worker that is too late gets Superseded and changes nothing.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ from daysong.kernel.functions.registry import Registry
 from daysong.kernel.ids import JobId
 from daysong.kernel.limits.lanes import Lane
 
-# As many jobs of one account as there are.
-NO_PART = 1_000_000
+# No limit on the jobs of one account.
+UNLIMITED = 1_000_000
 RESCUE_AFTER = timedelta(minutes=1)
 
 
 class Superseded(DaysongError):
-    """The job was ended or taken over by another worker, or given up: what this one did in its name is undone."""
+    """The job was finished or taken over by another worker, or is dead: this worker's transaction is rolled back."""
 
 
 @dataclass(frozen=True)
 class Cron:
-    """A line of the timetable: run `handler` without arguments whenever `expression` (cron, UTC) says so."""
+    """A timetable entry: run `handler` without arguments at the times of `expression` (cron syntax, UTC)."""
 
     name: str
     expression: str
     handler: Callable[..., Awaitable[Any]]
 
     def latest_tick(self, now: datetime) -> datetime:
-        """The last moment at or before `now` when it was due."""
+        """Return the last due time at or before `now`."""
         tick: datetime = croniter(self.expression, now + timedelta(microseconds=1)).get_prev(datetime)
         return tick
 
     def next_tick(self, now: datetime) -> datetime:
-        """The first moment after `now` when it will be due."""
+        """Return the first due time after `now`."""
         tick: datetime = croniter(self.expression, now).get_next(datetime)
         return tick
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A job as it was claimed."""
+    """A claimed job."""
 
     id: str
     ticket: str
@@ -76,7 +76,7 @@ COLUMNS = "id, ticket, function, args, starts, failures, request_id, account, de
 
 
 class Queue:
-    """The jobs of an app: schedule, claim, settle, rescue, list."""
+    """The jobs of an app: schedule, claim, finish, rescue, list."""
 
     def __init__(self, registry: Registry, database: Database) -> None:
         self._registry = registry
@@ -93,13 +93,13 @@ class Queue:
         key: str | None,
         account: str | None = None,
     ) -> None:
-        """Add a job in the transaction `tx`; nothing happens when a job of the same `key` exists.
+        """Insert a job in the transaction `tx`, unless one with the same dedupe `key` exists.
 
-        `account` is a mark of whose job it is, see `kernel/limits/marks.py`; None when it is nobody's in particular.
+        `account` is the hash of the account the job belongs to, see `kernel/limits/marks.py`; None for none.
         """
         function = self._registry.of(handler)
         if function.kind is Kind.QUERY:
-            raise DaysongError(f"{function.identifier} is a query, and makes no job")
+            raise DaysongError(f"{function.identifier} is a query and cannot be scheduled")
         job_id, ticket = JobId.new(due_at), new_ticket()
         inserted = await tx.fetchval(
             """insert into jobs (id, ticket, function, args, due_at, unique_key, request_id, account)
@@ -110,16 +110,16 @@ class Queue:
         if inserted:
             await enqueue(tx, job_id, ticket, delay, function.lane)
 
-    async def claim(self, ticket: str, now: datetime, *, of_account: int = NO_PART) -> Job | None:
-        """Take the job that `ticket` (`<job id>:<ticket>`) is good for; None if it was taken, done or cancelled.
+    async def claim(self, ticket: str, now: datetime, *, of_account: int = UNLIMITED) -> Job | None:
+        """Claim the job of `ticket` (`<job id>:<ticket>`); None if it was claimed, finished or canceled.
 
-        Counts the start before the job runs, so that one that kills its worker is noticed. A job of an account of which
-        `of_account` jobs run already is put back, to come again soon, and None returned.
+        Counts the start before the job runs, so that one that kills its worker is detected. When `of_account` jobs of
+        the job's account are running, requeues it with a short delay and returns None.
         """
         job_id, _, secret = ticket.partition(":")
 
         async def work(tx: Transaction) -> asyncpg.Record | None:
-            # One account's claims wait for each other, or those of the same moment would not count each other.
+            # Serializes the claims of one account, since concurrent ones would not count each other.
             await tx.execute(
                 """select pg_advisory_xact_lock(hashtextextended('jobs of ' || account, 0)) from jobs
                    where id = $1 and ticket = $2 and status = 'queued' and account is not null""",
@@ -136,11 +136,11 @@ class Queue:
 
         row = await self._database.mutate(work)
         if row is None:
-            await self._make_room(job_id, secret, now)
+            await self._requeue_over_limit(job_id, secret, now)
         return _job(row)
 
-    async def _make_room(self, job_id: str, secret: str, now: datetime) -> None:
-        """Put a job back whose account has its part of the lane; nothing, if it was taken or is over."""
+    async def _requeue_over_limit(self, job_id: str, secret: str, now: datetime) -> None:
+        """Requeue a job whose account is at its limit; does nothing if the job was claimed or is finished."""
         ticket = new_ticket()
 
         async def work(tx: Transaction) -> None:
@@ -158,12 +158,12 @@ class Queue:
         await self._database.mutate(work)
 
     def lane_of(self, function: str) -> Lane:
-        """The lane of a function's jobs; the quick one for a function of another release."""
+        """Return the lane of a function's jobs; QUICK for a function of another release."""
         found = self._registry.named(function)
         return Lane.QUICK if found is None else found.lane
 
     async def take_due(self, until: datetime, now: datetime) -> tuple[Job, datetime] | None:
-        """Take the earliest queued job due at or before `until`, whatever the queue thinks of the time: for drains."""
+        """Claim the earliest queued job due at or before `until`, independent of the database's clock. For drains."""
         row = await self._database.pool.fetchrow(
             f"""update jobs set status = 'running', starts = starts + 1, ticket = $2, started_at = greatest($3, due_at)
                 where id = (select id from jobs where status = 'queued' and due_at <= $1
@@ -175,7 +175,7 @@ class Queue:
         return (job, row["due_at"]) if job and row else None
 
     async def mark_done(self, tx: Transaction, job: Job, now: datetime) -> None:
-        """The job has run; part of the transaction of what it did, where it is a mutation. May raise Superseded."""
+        """Mark a job as done, for a mutation in its own transaction. Errors: Superseded."""
         ended = await tx.fetchval(
             """update jobs set status = 'done', finished_at = $3, last_error = null
                where id = $1 and ticket = $2 and status = 'running' returning id""",
@@ -194,10 +194,7 @@ class Queue:
         error: str | None,
         deferrals: int = 0,
     ) -> None:
-        """The job has failed that often and is tried again at `due_at`. May raise Superseded.
-
-        Without an `error` the last one stays to be read.
-        """
+        """Requeue a failed or deferred job. Without an `error` the last is kept. Errors: Superseded."""
         ticket = new_ticket()
         ended = await tx.fetchval(
             """update jobs set status = 'queued', ticket = $4, failures = $5, starts = 0, due_at = $6,
@@ -208,11 +205,8 @@ class Queue:
         _check(ended)
         await enqueue(tx, job.id, ticket, delay, self.lane_of(job.function))
 
-    async def bury(self, tx: Transaction, job: Job, now: datetime, error: str | None) -> None:
-        """The job will not be tried again by itself. It stays, to be listed and retried by hand. May raise Superseded.
-
-        Without an `error` the last one stays to be read.
-        """
+    async def mark_dead(self, tx: Transaction, job: Job, now: datetime, error: str | None) -> None:
+        """Mark a job as a dead letter, to be retried by hand. Without an `error` keeps the last. Errors: Superseded."""
         ended = await tx.fetchval(
             """update jobs set status = 'dead', finished_at = $4, failures = failures + 1,
                last_error = coalesce($5, last_error)
@@ -222,7 +216,7 @@ class Queue:
         _check(ended)
 
     async def retry(self, job_id: str, now: datetime) -> bool:
-        """Give a dead job a new life; False when there is no such dead job."""
+        """Requeue a dead job; False when there is no such dead job."""
 
         async def work(tx: Transaction) -> bool:
             ticket = new_ticket()
@@ -238,7 +232,7 @@ class Queue:
         return await self._database.mutate(work)
 
     async def rescue(self, now: datetime) -> int:
-        """Queue again the jobs whose queue row is gone (a worker stopped in mid-flight); how many there were."""
+        """Requeue jobs whose queue row is lost (their worker died); return how many."""
 
         async def work(tx: Transaction) -> int:
             lost = await tx.fetch(
@@ -258,7 +252,7 @@ class Queue:
         return await self._database.mutate(work)
 
     async def tick(self, cron: Cron, tick: datetime, args: msgspec.Struct) -> None:
-        """Schedule one run of a cron; the key makes it one, however many workers notice the time."""
+        """Schedule one run of a cron; the dedupe key makes it one, however many workers tick."""
 
         async def work(tx: Transaction) -> None:
             key = f"{cron.name}@{tick.isoformat()}"
@@ -267,14 +261,14 @@ class Queue:
         await self._database.mutate(work)
 
     async def pending(self) -> int:
-        """How many jobs are queued or running."""
+        """Return how many jobs are queued or running."""
         count: int = await self._database.pool.fetchval(
             "select count(*) from jobs where status in ('queued', 'running')"
         )
         return count
 
     async def list(self, status: str | None, limit: int) -> Sequence[asyncpg.Record]:
-        """The newest jobs, of one status if given: id, function, status, due_at, starts, failures, last_error."""
+        """Return the newest jobs, optionally of one status."""
         rows: list[asyncpg.Record] = await self._database.pool.fetch(
             """select id, function, status, due_at, starts, failures, last_error from jobs
                where $1::text is null or status = $1 order by due_at desc limit $2""",
@@ -284,12 +278,12 @@ class Queue:
 
 
 def new_ticket() -> str:
-    """What makes one queue row good for one try of a job."""
+    """Return a new ticket: it makes one queue row valid for one attempt of a job."""
     return secrets.token_hex(8)
 
 
 async def enqueue(tx: Transaction, job_id: str, ticket: str, delay: timedelta, lane: Lane) -> None:
-    """Add the queue row of that lane; `delay` counts from the database's clock, which is what workers wait by."""
+    """Insert a queue row for that lane; `delay` counts from the database's clock, which delivery uses."""
     carried = f"{job_id}:{ticket}"
     await queries_on(tx).enqueue(
         lane.value, carried.encode(), execute_after=max(delay, timedelta(0)), dedupe_key=carried
@@ -298,7 +292,7 @@ async def enqueue(tx: Transaction, job_id: str, ticket: str, delay: timedelta, l
 
 def _check(ended: str | None) -> None:
     if ended is None:
-        raise Superseded("another worker has ended the job or taken it over")
+        raise Superseded("another worker has finished the job or taken it over")
 
 
 def _job(row: asyncpg.Record | None) -> Job | None:

@@ -147,7 +147,7 @@ async def test_only_who_holds_a_job_can_end_it(kernel: Kernel) -> None:
     late, current = await kernel.claim(), await kernel.claim()
     for failure in (
         lambda tx: put_back(kernel, tx, late),
-        lambda tx: kernel.queue.bury(tx, late, NOW, "it rained"),
+        lambda tx: kernel.queue.mark_dead(tx, late, NOW, "it rained"),
     ):
         with pytest.raises(Superseded):
             await kernel.database.mutate(failure)
@@ -156,7 +156,7 @@ async def test_only_who_holds_a_job_can_end_it(kernel: Kernel) -> None:
     for ending in (
         lambda tx: kernel.queue.mark_done(tx, current, NOW),
         lambda tx: put_back(kernel, tx, current),
-        lambda tx: kernel.queue.bury(tx, current, NOW, "it rained"),
+        lambda tx: kernel.queue.mark_dead(tx, current, NOW, "it rained"),
     ):
         with pytest.raises(Superseded):
             await kernel.database.mutate(ending)
@@ -181,7 +181,7 @@ async def test_dead_jobs_are_listed_and_can_be_retried(kernel: Kernel) -> None:
     await kernel.call(post, FOR_ALICE)
     job = await kernel.claim()
     assert not await kernel.queue.retry(job.id, NOW)
-    await kernel.database.mutate(lambda tx: kernel.queue.bury(tx, job, NOW, "it rained"))
+    await kernel.database.mutate(lambda tx: kernel.queue.mark_dead(tx, job, NOW, "it rained"))
     (dead,) = await kernel.queue.list("dead", 10)
     assert (dead["id"], dead["function"], dead["failures"], dead["last_error"]) == (
         job.id, "letters:deliver", 1, "it rained"
@@ -204,7 +204,7 @@ async def test_an_end_without_an_error_keeps_the_last_one(kernel: Kernel) -> Non
     second = await kernel.claim()
     await kernel.database.mutate(lambda tx: put_back(kernel, tx, second, None))
     third = await kernel.claim()
-    await kernel.database.mutate(lambda tx: kernel.queue.bury(tx, third, NOW, None))
+    await kernel.database.mutate(lambda tx: kernel.queue.mark_dead(tx, third, NOW, None))
     assert (await kernel.job())["last_error"] == "it rained"
 
 

@@ -771,7 +771,7 @@ async def test_g50_a_worker_gets_over_a_spell_of_read_only(kernel: Kernel, monke
         monkeypatch.setattr(worker_module, "log", structlog.get_logger())
 
         async def has_failed() -> bool:
-            return any(line["event"] == "worker restarts" for line in lines)
+            return any(line["event"] == "worker restarting" for line in lines)
 
         try:
             await admin.execute(f'alter database "{name}" set default_transaction_read_only = on')

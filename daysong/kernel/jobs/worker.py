@@ -1,4 +1,4 @@
-"""Runs jobs and crons: a loop over pgqueuer in production, a drain with a moved clock in tests."""
+"""The worker: runs jobs and crons with pgqueuer in production, and drains them on a moved clock in tests."""
 
 from __future__ import annotations
 
@@ -36,40 +36,40 @@ if TYPE_CHECKING:
 MAX_STARTS = 5
 HEARTBEAT = timedelta(seconds=30)
 GRACE = timedelta(seconds=20)
-# Most jobs wait for a vendor, so there may be more of them than connections; further ones are left to other workers.
+# Most jobs wait for a vendor, so there may be more of them than connections.
 AT_ONCE = 100
 LONGEST_RESTART_PAUSE = 30.0
-# Until a job is delivered again whose outcome could not be stored.
+# Seconds until a job whose outcome could not be stored is redelivered.
 UNSETTLED_PAUSE = 5.0
-# A job may be put back that often, each time for that many seconds at most, before waiting counts as a failure.
+# How often, and for how many seconds at most, a job is deferred before a deferral counts as a failure.
 MOST_DEFERRALS = 200
 LONGEST_DEFERRAL = 900.0
-# A job of a newer release waits for a worker of it, a quarter of an hour at a time at most: for ten days in all.
+# A job of a newer release is deferred for up to 15 minutes at a time, for ten days in all.
 FIRST_WAIT = 15.0
 MOST_WAITS = 960
-# How often, and for how many seconds at most, a drain looks whether this worker's own jobs have ended.
-BESIDE, LONGEST_BESIDE = 0.02, 20.0
+# Seconds between checks, and in all, that a drain waits for jobs the worker loop is running.
+DRAIN_POLL, DRAIN_WAIT = 0.02, 20.0
 LISTENER_CHECK = timedelta(seconds=10)
-# The run of a tick longer ago is not made up for: the row that says whether it has run may be purged.
+# Older ticks are not caught up on, since the job row that shows whether they ran may be purged.
 OLDEST_TICK = timedelta(days=7)
 
 log = logs.get_logger("worker")
 
 
 class KilledTooOften(DaysongError):
-    """The job's worker died several times in a row while it ran."""
+    """The worker died several times in a row while running the job."""
 
 
 class UnknownFunction(DaysongError):
-    """No function of this release has the job's name; a worker of another release may have it."""
+    """This release has no function of the job's name; a worker of another release may."""
 
 
-class UsedUp(DaysongError):
-    """All attempts have failed; only what is to follow on that is still to be done."""
+class AttemptsExhausted(DaysongError):
+    """All attempts have failed; only `on_exhausted` is left to run."""
 
 
 class Worker:
-    """Runs the jobs of an app, and its crons. Any number of workers may share one database."""
+    """Runs the jobs and crons of an app. Any number of workers may share one database."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Worker:
         grace: timedelta = GRACE,
         at_once: int = AT_ONCE,
     ) -> None:
-        """A worker that runs up to `at_once` (at least 20) jobs at a time.
+        """Run up to `at_once` (at least 20) jobs concurrently.
 
-        A dead worker's jobs are taken over after `heartbeat`; `grace` is what running jobs get when it stops.
+        A dead worker's jobs are redelivered after `heartbeat`; running jobs get `grace` to finish at shutdown.
         """
         self._runtime = runtime
         self._queue = runtime.queue
@@ -92,13 +92,13 @@ class Worker:
         self._at_once = at_once
         self._manager: LaneManager | None = None
         self._stopping = asyncio.Event()
-        self._free = asyncio.Event()
-        self._free.set()
-        self._at_work = self._drains = 0
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self._running_jobs = self._drains = 0
         self.ready = asyncio.Event()
 
     async def run_forever(self, database_url: str) -> None:
-        """Work until `stop`; when the database goes away, come back to it with growing pauses."""
+        """Run jobs until `stop`; reconnect with exponential backoff when the database is unavailable."""
         ticking = asyncio.create_task(self._tick_forever())
         failures = 0
         try:
@@ -106,27 +106,27 @@ class Worker:
                 started = asyncio.get_running_loop().time()
                 try:
                     await self._work(database_url)
-                except Exception as error:  # noqa: BLE001 - whatever it was, jobs wait for a worker
-                    # A worker that ran well for a while starts its pauses anew.
+                except Exception as error:  # noqa: BLE001 - the worker must survive any error
+                    # The backoff is reset after a while without failures.
                     ran = asyncio.get_running_loop().time() - started
                     failures = 0 if ran > LONGEST_RESTART_PAUSE else min(failures + 1, 10)
                     pause = min(LONGEST_RESTART_PAUSE, 0.5 * 2**failures) * random.uniform(0.5, 1)  # noqa: S311
-                    # What ended it may have ended the other connections too.
+                    # The other connections may be broken too.
                     await self._runtime.database.renew()
-                    log.warning("worker restarts", error=logs.describe(error), pause=round(pause, 1))
+                    log.warning("worker restarting", error=logs.describe(error), pause=round(pause, 1))
                     await self._wait(pause)
         finally:
             self._stopping.set()
             await ticking
 
     async def stop(self) -> None:
-        """Take no more jobs; those running may finish."""
+        """Begin a graceful shutdown: take no more jobs, and let running ones finish."""
         self._stopping.set()
         if self._manager is not None:
             self._manager.shutdown.set()
 
     async def _work(self, database_url: str) -> None:
-        # A pool of its own: heartbeats must get through when jobs hold every other connection.
+        # A separate pool, so that heartbeats are sent when jobs hold every other connection.
         pool = await Pool(database_url, name="daysong worker", min_size=2, max_size=4)
         try:
             await self._work_with(pool)
@@ -134,19 +134,19 @@ class Worker:
             await close_pool(pool)
 
     async def _work_with(self, pool: asyncpg.Pool) -> None:
-        # Here and not above: a process that only serves does without pgqueuer's loop.
+        # Imported here, so that a process that only serves does not load pgqueuer's loop.
         from daysong.kernel.jobs.lane_manager import LaneManager  # noqa: PLC0415
 
         manager = LaneManager(queries_on_pool(pool), {lane.value: slots(lane, self._at_once) for lane in Lane})
         for lane in Lane:
-            # Queue rows are gone when they have been handled: what became of a job is written in `jobs`.
+            # Queue rows are deleted when handled; the outcome of a job is stored in `jobs`.
             manager.entrypoint(lane.value, on_failure="delete")(self._on_queue_row)
         self._manager = manager
         running = asyncio.create_task(
             manager.run(
                 heartbeat_timeout=self._heartbeat,
                 dequeue_timeout=self._heartbeat / 2,
-                # Nobody reads pgqueuer's statistics, so none are made.
+                # pgqueuer's statistics are not used.
                 log_aggregation_interval=timedelta(0),
             )
         )
@@ -156,16 +156,16 @@ class Worker:
         try:
             await asyncio.wait({running, stopping, listening}, return_when=asyncio.FIRST_COMPLETED)
             manager.shutdown.set()
-            # Before a restart running jobs have all the time they need; before a stop they have not.
+            # Before a restart running jobs may take their time; before a stop they get `grace`.
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({running}, timeout=self._grace.total_seconds())
             if not running.done():
-                log.warning("jobs still running are left for another worker")
+                log.warning("running jobs left to another worker")
         finally:
             stopping.cancel()
             listening.cancel()
             self._manager = None
-            # The first cancellation ends the loop, which then waits for its jobs; the next one reaches them.
+            # The first cancellation ends the loop, which then waits for its jobs; the next one cancels them.
             while not running.done():
                 running.cancel()
                 await asyncio.wait({running}, timeout=1)
@@ -177,10 +177,10 @@ class Worker:
         from pgqueuer.domain.errors import RetryRequested  # noqa: PLC0415 - loaded by _work_with
 
         try:
-            # A drain takes jobs by new tickets: what it has taken is not to be had here any more.
-            await self._free.wait()
+            # A drain changes tickets, so the claim below fails for jobs that it has taken.
+            await self._resumed.wait()
             part = slots_of_account(Lane(row.entrypoint), self._at_once)
-            self._at_work += 1
+            self._running_jobs += 1
             try:
                 job = await self._queue.claim(
                     (row.payload or b"").decode(), self._runtime.clock.now(), of_account=part
@@ -188,21 +188,21 @@ class Worker:
                 if job is not None:
                     await self.run(job, self._runtime.clock)
             finally:
-                self._at_work -= 1
+                self._running_jobs -= 1
         except asyncio.CancelledError:
-            pass  # out of time: another worker may have it
-        except Exception as error:  # noqa: BLE001 - the database could not be told what became of the job
-            log.error("job unsettled", error=logs.describe(error))  # noqa: TRY400 - its text may quote a person
-            # A database that went away is given time to come back, so that the queue row can be put back into it.
+            pass  # the grace period is over: the job is redelivered to another worker
+        except Exception as error:  # noqa: BLE001 - the outcome could not be stored
+            log.error("job outcome not stored", error=logs.describe(error))  # noqa: TRY400 - its text may be private
+            # Wait for the database to recover, so that the queue row can be written back.
             with suppress(asyncio.CancelledError):
                 await self._wait(UNSETTLED_PAUSE)
         else:
             return
-        # Raised here and not above, so that no other error's text comes with it: pgqueuer writes all of it down.
+        # Raised outside of `except`, because pgqueuer stores the text of chained errors.
         raise RetryRequested(timedelta(0), "the job did not come to an end here")
 
     async def run(self, job: Job, clock: Clock) -> None:
-        """Run a claimed job and settle it: done, to be tried again, or dead."""
+        """Run a claimed job and store its outcome: done, queued for a retry, or dead."""
         with logs.request_scope(job.request_id or logs.new_request_id()):
             function = self._runtime.registry.named(job.function)
             try:
@@ -212,7 +212,7 @@ class Worker:
                     log.info("job done", job=job.id, function=job.function)
                 except Superseded:
                     raise
-                except Exception as error:  # noqa: BLE001 - a job's failure is an outcome, to be stored
+                except Exception as error:  # noqa: BLE001 - a failure is an outcome to store
                     await self._after_failure(job, function, error, clock)
             except Superseded:
                 log.info("job ended elsewhere", job=job.id, function=job.function)
@@ -223,7 +223,7 @@ class Worker:
         if job.starts > MAX_STARTS:
             raise KilledTooOften(f"started {job.starts - 1} times without an end")
         if job.failures >= function.retry.attempts:
-            raise UsedUp
+            raise AttemptsExhausted
         if function.punctual:
             await require_agreement(self._runtime.database.one_statement(), clock)
         args = msgspec.convert(job.args, function.args_type)
@@ -232,7 +232,7 @@ class Worker:
             await self._queue.mark_done(tx, job, clock.now())
 
         if function.kind is Kind.MUTATION:
-            # In one transaction with what it did: a mutation's job happens exactly once.
+            # In the mutation's own transaction, so that its job takes effect exactly once.
             await self._runtime.mutate(
                 function.handler, args, SYSTEM, clock, afterwards=mark_done, isolation=function.isolation
             )
@@ -244,15 +244,15 @@ class Worker:
         if isinstance(error, Deferred) and job.deferrals < MOST_DEFERRALS:
             await self._defer(job, error, clock)
             return
-        told = _told(error)
+        error_text = _error_text(error)
         if isinstance(error, UnknownFunction | ClockWrong) and job.deferrals < MOST_WAITS:
-            log.warning("job waits", job=job.id, function=job.function, why=str(error))
+            log.warning("job deferred", job=job.id, function=job.function, why=str(error))
             wait = timedelta(seconds=min(FIRST_WAIT * 2 ** min(job.deferrals, 10), LONGEST_DEFERRAL))
             await self._put_back(
-                job, clock, failures=job.failures, delay=wait, error=told, deferrals=job.deferrals + 1
+                job, clock, failures=job.failures, delay=wait, error=error_text, deferrals=job.deferrals + 1
             )  # fmt: skip
             return
-        final = isinstance(error, ExpectedError | KilledTooOften | UsedUp | UnknownFunction) or (
+        final = isinstance(error, ExpectedError | KilledTooOften | AttemptsExhausted | UnknownFunction) or (
             isinstance(error, VendorError) and error.permanent
         )
         retry = function.retry if function else Retry()
@@ -260,40 +260,40 @@ class Worker:
         failures = job.failures + 1
         delay = None if final else retry.delay(failures, retry_after=retry_after, jitter=random.random())  # noqa: S311
         if delay is not None:
-            log.warning("job failed, to be tried again", job=job.id, function=job.function, error=logs.describe(error))
-            await self._put_back(job, clock, failures=failures, delay=delay, error=told)
+            log.warning("job failed, retry scheduled", job=job.id, function=job.function, error=logs.describe(error))
+            await self._put_back(job, clock, failures=failures, delay=delay, error=error_text)
             return
         try:
-            await self._bury(job, function, told, clock)
+            await self._mark_dead(job, function, error_text, clock)
             log.error("job dead", job=job.id, function=job.function, error=logs.describe(error))
         except Superseded:
             raise
-        except Exception as another:  # noqa: BLE001 - a job that cannot be buried must not run for ever
-            log.error("what follows a dead job failed", job=job.id, error=logs.describe(another))  # noqa: TRY400
+        except Exception as another:  # noqa: BLE001 - a failing on_exhausted must end too
+            log.error("on_exhausted failed", job=job.id, error=logs.describe(another))  # noqa: TRY400
             if failures >= retry.attempts + MAX_STARTS:
-                await self._bury(job, None, told, clock)
+                await self._mark_dead(job, None, error_text, clock)
                 return
-            # Its attempts count as used up, so that only what is to follow is tried again.
+            # Its attempts stay exhausted, so that only `on_exhausted` is retried.
             used_up = max(failures, retry.attempts)
-            await self._put_back(job, clock, failures=used_up, delay=retry.longest, error=told)
+            await self._put_back(job, clock, failures=used_up, delay=retry.longest, error=error_text)
 
     async def _defer(self, job: Job, error: Deferred, clock: Clock) -> None:
-        """Put a job back for which a line was too long: no failure, and not to be kept as one."""
+        """Reschedule a job for which a vendor's line was too long, without counting a failure."""
         log.info("job deferred", job=job.id, function=job.function, vendor=error.vendor)
         delay = timedelta(seconds=min(error.retry_after or 0.0, LONGEST_DEFERRAL))
         await self._put_back(
             job, clock, failures=job.failures, delay=delay, error=None, deferrals=job.deferrals + 1
         )  # fmt: skip
 
-    async def _bury(self, job: Job, function: Function | None, told: str | None, clock: Clock) -> None:
-        async def bury(tx: Transaction) -> None:
-            await self._queue.bury(tx, job, clock.now(), told)
+    async def _mark_dead(self, job: Job, function: Function | None, error_text: str | None, clock: Clock) -> None:
+        async def mark_dead(tx: Transaction) -> None:
+            await self._queue.mark_dead(tx, job, clock.now(), error_text)
 
         if function is None or function.on_exhausted is None:
-            await self._runtime.database.mutate(bury)
+            await self._runtime.database.mutate(mark_dead)
         else:
             args = msgspec.convert(job.args, function.args_type)
-            await self._runtime.mutate(function.on_exhausted, args, SYSTEM, clock, afterwards=bury)
+            await self._runtime.mutate(function.on_exhausted, args, SYSTEM, clock, afterwards=mark_dead)
 
     async def _put_back(
         self, job: Job, clock: Clock, *, failures: int, delay: timedelta, error: str | None, deferrals: int = 0
@@ -314,7 +314,7 @@ class Worker:
             await self._wait(60 - now.second + random.uniform(0, 0.5))  # noqa: S311
 
     async def tick(self) -> bool:
-        """Rescue lost jobs and schedule the crons that are due; False when that was not possible now."""
+        """Requeue lost jobs and schedule the crons that are due; False when that failed."""
         now = self._runtime.clock.now()
         try:
             await self._queue.rescue(now)
@@ -324,10 +324,10 @@ class Worker:
                 if now - tick < OLDEST_TICK:
                     await self._queue.tick(cron, tick, NoArgs())
         except ClockWrong as error:
-            log.error("crons and calls pause", why=str(error))  # noqa: TRY400 - no error of a program
+            log.error("crons and calls paused", why=str(error))  # noqa: TRY400 - a traceback says nothing more
             return False
-        except Exception as error:  # noqa: BLE001 - the next minute is another try
-            log.warning("a tick was missed", error=logs.describe(error))
+        except Exception as error:  # noqa: BLE001 - retried in the next minute
+            log.warning("tick failed", error=logs.describe(error))
             return False
         return True
 
@@ -340,23 +340,23 @@ class Worker:
     async def drain(
         self, *, until: datetime | None, clock: MovableClock, progress: Callable[[], None] | None = None
     ) -> int:
-        """Run every job due by `until` (or now), and the crons on the way, each at its time; how many jobs ran.
+        """Run every job due by `until` (or now), and the crons before it, in order; return how many jobs ran.
 
-        The clock is moved to each job's time, and to `until` at the end. For tests: no queue and no waiting. What this
-        worker runs beside it is waited for, and takes no further jobs meanwhile.
+        Moves the clock to the time of each job, and to `until` at the end. For tests and test mode. Waits for jobs
+        that this worker's loop is running; the loop takes no jobs meanwhile.
         """
         self._drains += 1
-        self._free.clear()
+        self._resumed.clear()
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST_BESIDE):
-                    while self._at_work:
-                        await asyncio.sleep(BESIDE)
+                async with asyncio.timeout(DRAIN_WAIT):
+                    while self._running_jobs:
+                        await asyncio.sleep(DRAIN_POLL)
             return await self._drain(until=until, clock=clock, progress=progress)
         finally:
             self._drains -= 1
             if not self._drains:
-                self._free.set()
+                self._resumed.set()
 
     async def _drain(self, *, until: datetime | None, clock: MovableClock, progress: Callable[[], None] | None) -> int:
         ran = 0
@@ -384,15 +384,15 @@ class Worker:
 
 
 async def _check_listener(manager: LaneManager) -> None:
-    """Ends with an error when notifications no longer arrive: without them the queue is looked at only now and then."""
-    # Not pgqueuer's own check: that may ask before it listens, and then takes itself for deaf.
+    """Raise when notifications no longer arrive, since without them the queue is polled only rarely."""
+    # Replaces pgqueuer's own check, which may run before it listens, and then fails.
     while True:
         await asyncio.sleep(LISTENER_CHECK.total_seconds())
         await manager.listener_healthy(LISTENER_CHECK)
 
 
-def _told(error: Exception) -> str | None:
-    # What is stored to be read: our own words; of other errors only what and where, since their text may quote people.
-    if isinstance(error, UsedUp):
+def _error_text(error: Exception) -> str | None:
+    # The text of our own errors is safe to store; others may quote people, so only type and place are kept.
+    if isinstance(error, AttemptsExhausted):
         return None
     return (f"{type(error).__name__}: {error}" if isinstance(error, DaysongError) else logs.describe(error))[:500]

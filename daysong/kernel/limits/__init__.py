@@ -1,13 +1,13 @@
-"""Limits: how often vendors are asked, what may be spent, who may run how many jobs, and how much a caller may ask.
+"""Rate limits, daily budgets and worker lanes.
 
     declarations.py   all limits on one page
-    rates.py          what a rate is, and its arithmetic
-    store.py          rates in PostgreSQL: one row each, one statement for each reservation
-    lines.py          outbound: callers wait in line for a vendor
-    buckets.py        inbound: callers are refused, or made to wait
-    budgets.py        money: caps, reservations, and what was spent
+    rates.py          what a rate is, and its arithmetic (GCRA)
+    store.py          rates in PostgreSQL: one row each, one statement per reservation
+    lines.py          outbound: requests to a vendor queue for its rate
+    buckets.py        inbound: requests over the limit are rejected or delayed
+    budgets.py        money: daily caps, reservations and recorded costs
     lanes.py          shares of the worker's slots
-    errors.py         what a caller or the worker gets when a limit is reached
+    errors.py         errors raised when a limit is reached
 
-The times of rates are PostgreSQL's: processes on several machines have one clock there.
+Rates use PostgreSQL's clock, so processes on several machines agree on the time.
 """

@@ -1,7 +1,7 @@
-"""Inbound: how often a caller may ask, over all processes, for one cheap statement or none.
+"""Inbound rate limits over all processes, for one cheap statement per request or none.
 
-A process reserves in PostgreSQL a tenth of a rate at once, and lets so many requests through without asking again; once
-it is refused, it asks again when there may be something to get. So the rate holds but for what processes have reserved.
+A process reserves a tenth of a rate at once in PostgreSQL, and allows that many requests without asking again. After a
+refusal it asks again when the rate may allow a request. So a rate is exact except for what processes have reserved.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from daysong.kernel.limits.rates import Rate
 from daysong.kernel.limits.store import RateStore
 
 PART = 10
-# Callers that a process knows about; those it forgets are asked about anew.
+# Buckets kept in memory by one process; an evicted one is read from the database again.
 MOST_KNOWN = 50_000
 
 REFUSED = Counter("daysong_limited_total", "Requests that were refused or delayed by a limit", ["limit"])
@@ -28,7 +28,7 @@ log = logs.get_logger("limits")
 
 
 class _Bucket:
-    """What this process has reserved for one caller, by the loop's clock."""
+    """What this process has reserved for one caller; times are on the loop's clock."""
 
     __slots__ = ("closed_until", "good_until", "left", "lock")
 
@@ -40,7 +40,7 @@ class _Bucket:
 
 
 class Buckets:
-    """The callers of this process, by limit and key. Keys are keyed hashes: nobody's address or name."""
+    """The buckets of this process, by limit and key. Keys are keyed hashes, never addresses or names."""
 
     def __init__(self, rates: Mapping[str, Rate], store: RateStore) -> None:
         self._rates = rates
@@ -48,9 +48,9 @@ class Buckets:
         self._known: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
 
     async def take(self, name: str, key: str, count: int = 1) -> float:
-        """Take `count` from the caller's bucket: 0, or after how many seconds to ask again.
+        """Take `count` from a caller's bucket; return 0, or the number of seconds to wait.
 
-        A limit that is off lets everybody through, as does a database that does not answer.
+        A limit that is off allows every request, as does an unreachable database.
         """
         rate = self._rates.get(name)
         if rate is None:
@@ -59,7 +59,7 @@ class Buckets:
         if (wait := self._closed(bucket)) or self._served(bucket, count):
             return wait
         async with bucket.lock:
-            # Another request of the same caller's may have reserved meanwhile.
+            # Another request of the same caller may have made a reservation meanwhile.
             if (wait := self._closed(bucket)) or self._served(bucket, count):
                 return wait
             try:
@@ -69,7 +69,7 @@ class Buckets:
                 return 0.0
 
     def closed(self, name: str, key: str) -> float:
-        """For how many seconds, as far as this process knows, nothing is to be got; 0 if something may be."""
+        """Return for how many seconds the bucket is known to be empty; 0 when it may not be."""
         bucket = self._known.get((name, key))
         return 0.0 if bucket is None else self._closed(bucket)
 

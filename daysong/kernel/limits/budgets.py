@@ -1,11 +1,11 @@
-"""Money: what vendors cost, and the caps of a day (UTC), by account, by vendor and in all. In micro-dollars.
+"""Daily budgets in micro-dollars: vendor costs and caps per day (UTC), by account, by vendor and in total.
 
-Before something is begun that vendors are paid for, its expected price is reserved. What is paid then uses the
-reservation up; what is left of it is released or expires. A day's counter is its costs and open reservations.
+The expected price of paid work is reserved before the work begins. Each cost uses up part of the reservation; the
+remainder is released or expires. A day's counter is the sum of its costs and open reservations.
 
-A reservation is made in a short transaction of its own, one at a time under the counter's lock, for all who ask in this
-process at that moment. So no cap is overshot however many ask, and nobody holds the lock while doing anything else.
-The exception is `reserve_within`, for what is answered in one transaction. Costs are written without that lock;
+A reservation is made in its own short transaction under the counter's lock, in one batch for all requests waiting in
+this process. So no cap is exceeded under concurrency, and the lock is held for nothing else. The exception is
+`reserve_within`, for work that starts and is answered in one transaction. Costs are recorded without that lock;
 `recount` makes the counter exact again, every five minutes and before a refusal.
 """
 
@@ -33,7 +33,7 @@ from daysong.kernel.limits.prices import ALL, VENDORS, Costs, Purchase
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import Clock
 
-# How long a reservation stands before it belongs to something, and after that.
+# How long a reservation is valid before it is claimed for a subject, and after.
 UNCLAIMED = timedelta(minutes=5)
 CLAIMED = timedelta(hours=2)
 RECOUNT_PAUSE = 1.0
@@ -45,8 +45,8 @@ LIMIT_OF_ALL = "So much was made today that no more can be made until tomorrow."
 SPENT = Gauge(
     "daysong_budget_used_dollars", "Costs and reservations of today", ["vendor"], multiprocess_mode="mostrecent"
 )
-ALARMS = Counter("daysong_budget_alarms_total", "Budgets of a day of which 80 % were used", ["vendor"])
-REFUSALS = Counter("daysong_budget_refusals_total", "What was not begun because a cap was reached", ["cap"])
+ALARMS = Counter("daysong_budget_alarms_total", "Daily budgets that reached 80 % of their cap", ["vendor"])
+REFUSALS = Counter("daysong_budget_refusals_total", "Paid work refused because a cap was reached", ["cap"])
 
 log = logs.get_logger("costs")
 
@@ -76,10 +76,7 @@ _PAY_SQL = """
 
 
 class Answer(NamedTuple):
-    """Whether the money is there: `reservation` if so, "" where nothing limits; else the `cap` that is reached.
-
-    The cap is `account`, a vendor, or `all`.
-    """
+    """A reservation, "" when limits are off, or None with the `cap` that is reached: `account`, a vendor or `all`."""
 
     reservation: str | None
     cap: str | None = None
@@ -101,7 +98,7 @@ class _Wish(NamedTuple):
 
 
 class Payer(NamedTuple):
-    """Who vendors are paid for: the account's mark, and the reference of the reservation that is used up."""
+    """The account (by its hash) that costs are recorded for, and the reference of the reservation they use up."""
 
     account: str | None = None
     reference: str = ""
@@ -113,7 +110,7 @@ _payer: ContextVar[Payer] = ContextVar("payer", default=_NOBODY)
 
 @contextmanager
 def paid_for(settings: Settings, account: str, subject: str) -> Iterator[None]:
-    """Within this block vendors are paid for that account, out of what was reserved for `subject`."""
+    """Record vendor costs within this block for `account`, against the reservation of `subject`."""
     token = _payer.set(Payer(account_mark(settings.hash_key, account), reference_of(settings, subject)))
     try:
         yield
@@ -122,12 +119,12 @@ def paid_for(settings: Settings, account: str, subject: str) -> Iterator[None]:
 
 
 def reference_of(settings: Settings, subject: str) -> str:
-    """How costs and reservations refer to what is paid for, such as a generation: its id tells nothing there."""
+    """Return the keyed hash by which costs and reservations refer to a subject, such as a generation's id."""
     return hmac.digest(settings.hash_key.encode(), b"paid for " + subject.encode(), hashlib.sha256)[:12].hex()
 
 
 async def claim(tx: Transaction, settings: Settings, reservation: str | None, subject: str, now: datetime) -> None:
-    """What was reserved is for `subject` now, such as a generation: part of the transaction that begins it."""
+    """Assign a reservation to `subject`, such as a generation, in the transaction that starts it."""
     if reservation:
         await release(tx, settings, subject)
         await tx.execute(
@@ -139,10 +136,10 @@ async def claim(tx: Transaction, settings: Settings, reservation: str | None, su
 async def reserve_within(
     tx: Transaction, settings: Settings, purchase: Purchase, *, account: str, subject: str, now: datetime
 ) -> Answer:
-    """Reserve the price of a purchase for `subject` in the caller's transaction, once, or say which cap is reached.
+    """Reserve the price of a purchase for `subject` in the caller's transaction, once, or return the cap reached.
 
-    For what is to be begun in the same transaction and must be answered at once, such as a call that rings. The caller
-    holds a lock for the subject; the counters of the day are locked until its transaction ends, so this comes last.
+    For work that starts in the same transaction and must be answered at once, such as an incoming call. The caller
+    holds a lock for the subject. Call this last: the day's counters stay locked until the transaction ends.
     """
     if not settings.limits.enabled:
         return NOTHING_LIMITS
@@ -154,7 +151,7 @@ async def reserve_within(
     wishes = [_Wish(purchase, account_mark(settings.hash_key, account), reference)]
     [answer] = await _decide(tx, settings.costs, wishes, now, now + CLAIMED)
     if answer.cap is not None and answer.cap != ACCOUNT:
-        # Refused by a counter that was not exact, perhaps. An account's own sum always is.
+        # The counter may be inexact, so recount before refusing. The sum of an account is always exact.
         await _recount(tx, settings.costs, now)
         [answer] = await _decide(tx, settings.costs, wishes, now, now + CLAIMED)
     if answer.cap is not None:
@@ -163,7 +160,7 @@ async def reserve_within(
 
 
 async def release(tx: Transaction, settings: Settings, subject: str) -> None:
-    """Nothing more will be paid for `subject`."""
+    """Release the reservation of `subject`."""
     await tx.execute("delete from budget_reservations where reference = $1", reference_of(settings, subject))
 
 
@@ -171,9 +168,9 @@ async def pay(
     tx: Transaction, settings: Settings, vendor: str, function: str, amount: int, *, account: str, subject: str,
     now: datetime, part: str = "", estimated: bool = False,
 ) -> None:  # fmt: skip
-    """Write down what was paid, in the caller's transaction: once for a subject at a vendor, or for each `part`.
+    """Record a cost in the caller's transaction, once per subject and vendor, or once for each `part`.
 
-    An estimate is corrected, once, by what was paid.
+    An estimated cost is corrected once, by the actual one.
     """
     reference = reference_of(settings, subject)
     await tx.execute(
@@ -183,7 +180,7 @@ async def pay(
 
 
 async def take_back(tx: Transaction, settings: Settings, vendor: str, amount: int, *, subject: str) -> None:
-    """The vendor certainly was not paid after all: the cost goes, and is reserved again."""
+    """Undo a recorded cost that the vendor certainly did not charge, and reserve the amount again."""
     reference = reference_of(settings, subject)
     if await tx.fetchval(
         "delete from vendor_costs where vendor = $1 and reference = $2 returning true", vendor, reference
@@ -195,7 +192,7 @@ async def take_back(tx: Transaction, settings: Settings, vendor: str, amount: in
 
 
 class Budget:
-    """The money of an installation."""
+    """The daily budget of an installation."""
 
     def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
         self._settings = settings
@@ -208,7 +205,7 @@ class Budget:
         self._recounted = 0.0
 
     async def reserve(self, purchase: Purchase, account: str | None) -> Answer:
-        """Reserve the price of a purchase for an account (its user id), or say which cap is reached."""
+        """Reserve the price of a purchase for an account (its user id), or return the cap that is reached."""
         if not self.enabled:
             return NOTHING_LIMITS
         mark = None if account is None else account_mark(self._settings.hash_key, account)
@@ -220,19 +217,19 @@ class Budget:
         return await wanted.answer
 
     async def require(self, purchase: Purchase, account: str | None) -> str:
-        """Reserve the price of a purchase; DailyLimitReached, with a reason for people, when a cap is reached."""
+        """Reserve the price of a purchase and return its reference. Errors: DailyLimitReached."""
         answer = await self.reserve(purchase, account)
         if answer.reservation is None:
             raise DailyLimitReached(None if answer.cap == ACCOUNT else LIMIT_OF_ALL)
         return answer.reservation
 
     async def cancel(self, reservation: str | None) -> None:
-        """What was reserved is not wanted."""
+        """Delete an unused reservation."""
         if reservation:
             await self._database.pool.execute("delete from budget_reservations where reference = $1", reservation)
 
     async def paid(self, vendor: str, function: str, amount: int) -> None:
-        """Write down what an answer of a vendor cost, for whom `paid_for` says. Never fails what it was paid for."""
+        """Record the cost of a vendor's response for the account set by `paid_for`. Database errors are only logged."""
         payer, now = _payer.get(), self._clock.now()
         try:
             await self._database.pool.execute(
@@ -250,11 +247,11 @@ class Budget:
             log.error("cost not written", vendor=vendor, amount=amount, error=logs.describe(error))  # noqa: TRY400
 
     async def paid_for_tokens(self, vendor: str, function: str, given: float, written: float) -> None:
-        """The same for an answer that is paid for by tokens."""
+        """Record the cost of a response that is billed by tokens."""
         await self.paid(vendor, function, self._costs.tokens(given, written))
 
     async def recount(self) -> None:
-        """Make today's counter exact, raise the alarms that are due, and forget reservations that have expired."""
+        """Make today's counter exact, raise alarms that are due, and delete expired reservations."""
         async with self._database.pool.acquire() as connection, connection.transaction():
             await _recount(connection, self._costs, self._clock.now())
 
@@ -265,12 +262,12 @@ class Budget:
                 try:
                     answers = await self._decide(batch)
                     if any(answer.cap is not None for answer in answers) and await self._recounted_now():
-                        # Refused by a counter that was not exact, perhaps.
+                        # The counter may be inexact, so recount before refusing.
                         refused = [place for place, answer in enumerate(answers) if answer.cap is not None]
                         again = await self._decide([batch[place] for place in refused])
                         for place, answer in zip(refused, again, strict=True):
                             answers[place] = answer
-                except Exception as error:  # noqa: BLE001 - each of those who asked is told
+                except Exception as error:  # noqa: BLE001 - passed on to every caller that waits
                     for wanted in batch:
                         if not wanted.answer.done():
                             wanted.answer.set_exception(error)
@@ -301,7 +298,7 @@ class Budget:
 async def _decide(
     tx: Transaction, costs: Costs, wishes: Sequence[_Wish], now: datetime, until: datetime
 ) -> list[Answer]:
-    """Reserve until that moment what the caps of the day allow, one wish after another."""
+    """Reserve, until `until`, each request that the caps of the day allow, in order."""
     day = now.date()
     rows = await _lock_day(tx, now)
     used = {row["vendor"]: row["amount"] for row in rows}
@@ -351,7 +348,7 @@ def _reached(
     used: Mapping[str, int],
     of_accounts: Mapping[str, int],
 ) -> str | None:
-    """The cap that does not allow those prices, if any."""
+    """Return the first cap that these prices would exceed, if any."""
     caps, price = costs.caps, sum(prices.values())
     if account is not None and ACCOUNT in caps and of_accounts.get(account, 0) + price > caps[ACCOUNT]:
         return ACCOUNT

@@ -1,4 +1,4 @@
-"""What a caller or the worker gets when a limit is reached."""
+"""Errors raised when a limit is reached."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from daysong.kernel.errors import ExpectedError, VendorError
 
 
 class RateLimited(ExpectedError):
-    """The caller asks too often; `retryAfter` in the data says in how many seconds to ask again."""
+    """The caller exceeded a rate limit; `retryAfter` in the data is the number of seconds to wait."""
 
     code = "rate_limited"
     status = 429
@@ -21,21 +21,21 @@ class RateLimited(ExpectedError):
 
 
 class DailyLimitReached(ExpectedError):
-    """The day's budget, of the account or of the installation, does not allow another paid request."""
+    """The daily budget of the account or of the installation does not cover another paid request."""
 
     code = "daily_limit_reached"
     status = 429
     default_message = "You have reached today's limit. Please try again tomorrow."
 
 
-# The code of a request for which the line was too long.
+# The error code of a request that was not sent because the line was too long.
 DEFERRED = "deferred"
 
 
 class Deferred(VendorError):
-    """The line for a vendor is long, or the vendor has asked for a pause: nothing was sent, or it was refused.
+    """The request was not sent because the line for the vendor is long, or the vendor answered that it needs a pause.
 
-    A job is put back for `retry_after` seconds without counting an attempt.
+    The worker reschedules such a job after `retry_after` seconds without counting an attempt.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Lanes: shares of a worker's slots, so that what waits for one vendor keeps nothing else waiting.
+"""Lanes: shares of a worker's slots, so that jobs waiting for one vendor do not block others.
 
-A mutation runs in the quick lane: it waits for PostgreSQL alone. An action names its lane on its decorator. Of one
-account at most a part of a lane's slots run at the same time, over all workers.
+Mutations run in the quick lane, since they wait only for PostgreSQL. An action names its lane in its decorator. One
+account may use only part of a lane's slots at the same time, over all workers.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ class Lane(enum.Enum):
     ACCOUNTS = "daysong accounts"  # RevenueCat, Clerk
 
 
-# In percent. Each lane has its slots for itself: those that are free stay free for its own jobs.
+# In percent. Slots are not shared: free slots of a lane stay free for its own jobs.
 SHARES = {Lane.QUICK: 25, Lane.SONGS: 35, Lane.CALLS: 15, Lane.FILES: 10, Lane.ACCOUNTS: 15}
-# The part of its lane, in percent, that one account may have.
+# The share of a lane, in percent, that one account may use.
 PART = 25
 
 
 def slots(lane: Lane, at_once: int) -> int:
-    """How many jobs of a lane run at once in a worker that runs `at_once`."""
+    """Return how many jobs of a lane a worker of `at_once` slots runs concurrently."""
     return max(1, at_once * SHARES[lane] // 100)
 
 
 def slots_of_account(lane: Lane, at_once: int) -> int:
-    """How many of these may be of one account."""
+    """Return how many slots of a lane one account may use."""
     return max(1, slots(lane, at_once) * PART // 100)

@@ -1,4 +1,4 @@
-"""The limits of an app, as its settings have them."""
+"""The limits of an app, built from its settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from daysong.kernel.settings import Settings
 
 
 class Limits:
-    """What holds callers and vendors' clients back; in test mode nothing does, unless settings turn limits on."""
+    """The inbound buckets and vendor lines of an app; off in test mode unless settings enable limits."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings.limits
@@ -19,7 +19,7 @@ class Limits:
         self._lines: dict[str, Line] = {}
 
     def line(self, vendor: str) -> Line | None:
-        """The line for a vendor; None when nobody needs to wait."""
+        """Return the line for a vendor; None when its rate is not limited."""
         rate = self._settings.rates.get(vendor) if self._settings.enabled else None
         if rate is None:
             return None

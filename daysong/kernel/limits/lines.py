@@ -1,9 +1,9 @@
-"""Outbound: who asks a vendor waits in line for its rate, which all processes share.
+"""Outbound limits: requests to a vendor wait in line for its rate, which all processes share.
 
-Each process has one line for a vendor. It reserves turns in PostgreSQL, several at once while many wait, and gives each
-to the account that has waited since its last turn for longest: an account with ninety songs to make does not keep the
-others waiting for ninety turns. A caller whose turn would be more than a few seconds away gets `Deferred`; the worker
-puts such a job back, to come at a moment of its own, and those who came back go before those who are new.
+Each process has one line per vendor. It reserves turns in PostgreSQL, several at once while many requests wait, and
+serves accounts round-robin: an account with ninety songs does not delay the others by ninety turns. A request whose
+turn is more than a few seconds away raises `Deferred`; the worker reschedules its job for a moment of its own, and
+returning jobs are served before new ones.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from daysong.kernel.limits.rates import Rate
 from daysong.kernel.limits.store import RateStore
 
 PATIENCE = 4.0
-# How far ahead turns are reserved while many wait: those that are reserved go also when the vendor asks for a pause.
+# Seconds that turns are reserved ahead: reserved requests are sent even when the vendor asks for a pause.
 AHEAD = 0.5
 MOST_AT_ONCE = 50
-# Until the database is asked again that did not answer.
+# Seconds until a database that did not answer is asked again.
 UNKNOWN_PAUSE = 5.0
 
 WAITS = Histogram("daysong_vendor_line_seconds", "How long requests to vendors waited in line", ["vendor"])
@@ -39,7 +39,7 @@ log = logs.get_logger("limits")
 
 
 class Turn(NamedTuple):
-    """On whose behalf vendors are asked: `account` is its mark, or empty; `returning` after having been deferred."""
+    """The account that vendor requests are made for (its hash, or empty), and whether its job was deferred before."""
 
     account: str = ""
     returning: bool = False
@@ -51,7 +51,7 @@ _turn: ContextVar[Turn] = ContextVar("turn", default=_NOBODY)
 
 @contextmanager
 def on_behalf_of(account: str, *, returning: bool = False) -> Iterator[None]:
-    """Within this block vendors are asked for that account."""
+    """Attribute vendor requests within this block to `account`."""
     token = _turn.set(Turn(account, returning))
     try:
         yield
@@ -60,7 +60,7 @@ def on_behalf_of(account: str, *, returning: bool = False) -> Iterator[None]:
 
 
 class Line:
-    """The callers of one vendor in this process."""
+    """The requests of this process that wait for one vendor."""
 
     def __init__(self, vendor: str, rate: Rate, store: RateStore, *, patience: float = PATIENCE) -> None:
         self.vendor = vendor
@@ -69,12 +69,12 @@ class Line:
         self._patience = patience
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._pump: asyncio.Task[None] | None = None
-        # As PostgreSQL said last, by the loop's clock: when the line is free, and until when others come back.
+        # As last read from PostgreSQL, on the loop's clock: when the line is free, and until when deferred jobs return.
         self._free_at = self._overflow_until = 0.0
         self._held_until = 0.0
 
     async def wait(self) -> None:
-        """Return when it is the caller's turn; Deferred when that would take too long."""
+        """Return when it is the caller's turn. Errors: Deferred when that would take too long."""
         loop = asyncio.get_running_loop()
         turn, started = _turn.get(), loop.time()
         if not turn.returning and self._overflow_until - started > self._patience:
@@ -91,7 +91,7 @@ class Line:
             WAITS.labels(self.vendor).observe(loop.time() - started)
 
     async def hold(self, seconds: float) -> None:
-        """The vendor has asked for a pause: it holds for all callers in all processes."""
+        """Pause requests to the vendor, as it has asked, in all processes."""
         HOLDS.labels(self.vendor).inc()
         log.warning("vendor asked for a pause", vendor=self.vendor, seconds=round(seconds, 1))
         self._held_until = max(self._held_until, asyncio.get_running_loop().time() + seconds)
@@ -102,7 +102,7 @@ class Line:
             log.warning("pause not noted", vendor=self.vendor, error=logs.describe(error))
 
     def _ahead_of(self, account: str) -> int:
-        """How many of this process go before the next request of that account."""
+        """Return how many requests of this process are served before the next one of `account`."""
         own = len(self._waiting.get(account, ()))
         return own + sum(min(len(line), own + 1) for name, line in self._waiting.items() if name != account)
 
@@ -110,7 +110,7 @@ class Line:
         try:
             while count := self._count():
                 await self._serve(count)
-        except Exception as error:  # noqa: BLE001 - who waits must not wait for ever
+        except Exception as error:  # noqa: BLE001 - waiting requests must end
             log.error("line failed", vendor=self.vendor, error=logs.describe(error))  # noqa: TRY400
             self._send_away(UNKNOWN_PAUSE)
         finally:
@@ -126,7 +126,7 @@ class Line:
         return sum(map(len, self._waiting.values()))
 
     async def _serve(self, waiting: int) -> None:
-        """Reserve turns for some of those who wait, and give them out."""
+        """Reserve turns for some of the waiting requests, and serve them."""
         loop = asyncio.get_running_loop()
         count = max(1, min(waiting, MOST_AT_ONCE, int(AHEAD / self._rate.interval)))
         try:
@@ -147,7 +147,7 @@ class Line:
             delay = now + wait - loop.time()
             if delay > 0:
                 await asyncio.sleep(delay)
-            # Of a pause that another process was asked for we hear only from the database.
+            # A pause requested from another process is visible only in the database.
             if loop.time() < self._held_until or (delay > AHEAD and await self._store.is_held(self.vendor)):
                 return
             self._let_one_go()
@@ -165,7 +165,7 @@ class Line:
 
     async def _defer_all(self) -> None:
         lines, self._waiting = self._waiting, OrderedDict()
-        # One of each account after the other, so that they come back in that order, too.
+        # Round-robin over accounts, so that deferred jobs return in that order too.
         while lines:
             for account in list(lines):
                 future = lines[account].popleft()

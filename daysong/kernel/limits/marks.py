@@ -1,4 +1,4 @@
-"""Marks: keyed hashes that stand for an account, so that limits and costs name nobody."""
+"""Keyed hashes of accounts, so that limits and costs carry no user id."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import hmac
 
 
 def account_mark(hash_key: str, account: str) -> str:
-    """The mark of an account, by its user id. It outlives the account and does not lead back to the person."""
+    """Return the keyed hash of a user id. It outlives the account and does not identify the person."""
     return hmac.digest(hash_key.encode(), b"account " + account.encode(), hashlib.sha256)[:12].hex()

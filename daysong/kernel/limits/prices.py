@@ -1,4 +1,4 @@
-"""The price table, in micro-dollars, with the list prices of late 2026; `COST_…` in the environment sets others."""
+"""The price table in micro-dollars: list prices of late 2026, which `COST_…` in the environment overrides."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ALL = "all"
 
 
 class Purchase(enum.Enum):
-    """What may be begun that vendors are paid for."""
+    """A kind of paid work."""
 
     SONG = "song"
     CALL = "call"
@@ -18,22 +18,22 @@ class Purchase(enum.Enum):
     ANSWER = "answer"
 
 
-# What lyrics take at most as a rule: an entry and the instructions in, a song and some thinking out.
+# Tokens of a typical upper bound for lyrics: input is the entry and instructions, output the song and reasoning.
 LYRICS_TOKENS = (3_000, 2_500)
-# What it takes to read in the words of a call whether its person agreed.
+# Tokens to read from a transcript whether the user agreed.
 ANSWER_TOKENS = (4_000, 500)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Prices, and the caps of a day. A cap that is not there does not hold.
+    """Prices and daily caps. A missing cap means no limit.
 
-    openai_input, openai_output   of a million tokens
-    suno_song                     of one request, which makes two tracks
-    vapi_minute                   of a call whose report tells no cost, and what is expected of others
-    kie_video                     of one clip
-    call_minutes                  that a call may last
-    caps                          of an `account`, of each vendor, and of `all` together
+    openai_input, openai_output   per million tokens
+    suno_song                     per request, which makes two tracks
+    vapi_minute                   of a call whose report has no cost, and to estimate others
+    kie_video                     per clip
+    call_minutes                  longest duration of a call
+    caps                          for one `account`, for each vendor, and for `all` together
     """
 
     openai_input: int = 750_000
@@ -54,15 +54,15 @@ class Costs:
     )
 
     def tokens(self, given: float, written: float) -> int:
-        """What that many tokens of OpenAI's cost."""
+        """Return the cost of OpenAI tokens, input and output."""
         return round((max(0.0, given) * self.openai_input + max(0.0, written) * self.openai_output) / 1e6)
 
     def minutes(self, seconds: float) -> int:
-        """What a call of that length costs at VAPI."""
+        """Return the cost of a VAPI call of that length."""
         return round(max(0.0, seconds) / 60 * self.vapi_minute)
 
     def prices(self, purchase: Purchase) -> dict[str, int]:
-        """What a purchase is expected to cost at each vendor."""
+        """Return the expected cost of a purchase by vendor."""
         match purchase:
             case Purchase.SONG:
                 return {"openai": self.tokens(*LYRICS_TOKENS), "suno": self.suno_song}

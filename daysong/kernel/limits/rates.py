@@ -1,8 +1,8 @@
-"""A rate: so many in so many seconds. The arithmetic is GCRA's, which needs one timestamp for each rate and key.
+"""Rates, by GCRA (generic cell rate algorithm), which needs one timestamp per rate and key.
 
-The timestamp `next_at` says until when all that was allowed so far is paid for by time passed. Each request moves it on
-by `interval`, and may go as soon as `next_at` is no more than `slack` ahead of now. So `burst` requests may go at once
-after a rest, and then one in each interval.
+The timestamp `next_at` is the theoretical arrival time of the next request. Each request moves it on by `interval`, and
+is allowed when `next_at` is no more than `slack` ahead of now. So `burst` requests are allowed at once after an idle
+time, and then one per interval.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 @dataclass(frozen=True)
 class Rate:
-    """At most `most` in `seconds`.
+    """At most `most` requests in `seconds`.
 
-    A vendor counts in any window of that length, so a strict rate allows a burst of only a fifth and stays within it
-    whatever the window. Any other allows all at once, and again as time passes.
+    A vendor may count in any window of that length, so a strict rate allows a burst of only a fifth and stays within
+    the rate in every window. Other rates allow all at once, and again as time passes.
     """
 
     most: int
@@ -28,17 +28,17 @@ class Rate:
 
     @property
     def burst(self) -> int:
-        """How many may go at once after a rest."""
+        """How many requests are allowed at once after an idle time."""
         return max(1, self.most // 5) if self.strict else self.most
 
     @property
     def interval(self) -> float:
-        """Seconds that each request pays with."""
+        """Seconds by which each request moves `next_at`."""
         return self.seconds / max(1, self.most - self.burst) if self.strict else self.seconds / self.most
 
     @property
     def slack(self) -> float:
-        """How far ahead of now, in seconds, `next_at` may be for a request to go."""
+        """How many seconds `next_at` may be ahead of now for a request to be allowed."""
         return (self.burst - 1) * self.interval
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Rate:
 
 
 def parse(text: str, *, strict: bool) -> Rate | None:
-    """A rate as settings have it: `20/10s`, `480/1m`, `60/h`; ValueError when it is none, None for `off`."""
+    """Parse a rate such as `20/10s`, `480/1m` or `60/h`; None for `off`, ValueError when it is invalid."""
     if text.strip().lower() == "off":
         return None
     found = _FORM.fullmatch(text.strip().lower())

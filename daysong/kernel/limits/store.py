@@ -1,6 +1,6 @@
-"""Rates in PostgreSQL: a row for each limit and key, and one statement for each reservation.
+"""Rates in PostgreSQL: one row per limit and key, one statement per reservation.
 
-Every statement commits by itself: a row is locked for its duration alone, never for a transaction of somebody's.
+Every statement commits by itself, so a row is never locked for longer than one statement.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import NamedTuple
 from daysong.kernel.database.transactions import Database
 from daysong.kernel.limits.rates import Rate
 
-# A pause that a vendor asks for is not believed beyond that.
+# Seconds; a longer pause requested by a vendor is cut to this.
 LONGEST_HOLD = 900.0
 
 _SECONDS = "extract(epoch from {} - clock_timestamp())::float8"
-# After a pause requests go one by one, so that the vendor is not met by all at once.
+# After a pause requests are spaced one by one, without a burst.
 _START = "greatest(r.next_at, clock_timestamp(), r.held_until + make_interval(secs => $5))"
 
 _TAKE_SQL = f"""
@@ -42,7 +42,7 @@ _HOLD_SQL = """
 
 
 class Reservation(NamedTuple):
-    """When each of the reserved requests may go, in seconds from now, and for how long others will come back."""
+    """When each reserved request may be sent, and until when deferred ones return, in seconds from now."""
 
     waits: tuple[float, ...]
     overflow: float
@@ -57,35 +57,35 @@ class RateStore:
     async def take(
         self, name: str, key: str, rate: Rate, count: int = 1, *, patience: float = 0.0
     ) -> Reservation | None:
-        """Reserve `count` requests; None when the first could not go within `patience` seconds."""
+        """Reserve `count` requests; None when the first would have to wait more than `patience` seconds."""
         interval, slack = rate.interval, rate.slack
         row = await self._database.pool.fetchrow(_TAKE_SQL, name, key, count * interval, patience, slack)
         if row is None:
             return None
-        # next_at is past all of them; the first one's turn is `count` intervals before it.
+        # next_at lies after all of them; the first is `count` intervals before it.
         first = row["next"] - count * interval - slack
         waits = tuple(max(0.0, first + place * interval) for place in range(count))
         return Reservation(waits, row["overflow"])
 
     async def wait(self, name: str, key: str, rate: Rate) -> float:
-        """Seconds until the next request may go."""
+        """Return the seconds until the next request is allowed."""
         seconds: float | None = await self._database.pool.fetchval(_WAIT_SQL, name, key, rate.slack)
         return max(0.0, seconds or 0.0)
 
     async def is_held(self, name: str) -> bool:
-        """Whether the vendor has asked for a pause that is not over."""
+        """Return whether a pause requested by the vendor is in force."""
         held: bool | None = await self._database.pool.fetchval(
             "select held_until > clock_timestamp() from rate_limits where name = $1 and key = ''", name
         )
         return bool(held)
 
     async def overflow(self, name: str, rate: Rate, patience: float) -> float:
-        """Seconds after which a request that found the line too long is to come back: another moment for each."""
+        """Return the seconds after which a deferred request returns; each gets a moment of its own."""
         seconds: float | None = await self._database.pool.fetchval(
             _OVERFLOW_SQL, name, "", rate.slack, patience, rate.interval
         )
         return max(patience, seconds or 0.0)
 
     async def hold(self, name: str, seconds: float) -> None:
-        """Let nobody through for that long: the vendor has asked for it."""
+        """Pause requests to the vendor for that many seconds."""
         await self._database.pool.execute(_HOLD_SQL, name, min(seconds, LONGEST_HOLD))

@@ -1,4 +1,4 @@
-"""Time, handed in. Nothing else in the package asks the machine what time it is."""
+"""Clocks. No other module of the package reads the machine's time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
-    """Whatever can say what time it is, as an aware UTC datetime."""
+    """Returns the current time as an aware UTC datetime."""
 
     def now(self) -> datetime: ...
 
@@ -19,22 +19,22 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
-        """The current moment, UTC."""
+        """Return the current time, UTC."""
         return datetime.now(UTC)
 
 
 class MovableClock:
-    """A clock that stands still until it is moved: for tests and for draining jobs."""
+    """A clock that stands still until it is moved; for tests and for draining jobs."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
 
     def now(self) -> datetime:
-        """The moment the clock was last moved to."""
+        """Return the time the clock was last moved to."""
         return self._now
 
     def move_to(self, moment: datetime) -> None:
-        """Move forward to `moment`; a moment already past leaves the clock where it is."""
+        """Move forward to `moment`; does nothing when it is in the past."""
         self._now = max(self._now, moment)
 
     def forward(self, by: timedelta) -> None:
@@ -43,12 +43,12 @@ class MovableClock:
 
 
 def to_ms(moment: datetime) -> float:
-    """Milliseconds since the epoch, as every time on the wire is written."""
+    """Return milliseconds since the epoch, the form of every time on the wire."""
     return (moment - EPOCH) / timedelta(milliseconds=1)
 
 
 def from_ms(milliseconds: float) -> datetime:
-    """The aware UTC moment that many milliseconds after the epoch; OverflowError when it is no date."""
+    """Return the aware UTC time that many milliseconds after the epoch. Errors: OverflowError when out of range."""
     if not math.isfinite(milliseconds):
         raise OverflowError("not a number of milliseconds")
     return EPOCH + timedelta(milliseconds=milliseconds)

@@ -1,4 +1,4 @@
-"""Whether this process's clock agrees with PostgreSQL's: by a wrong one, people would be called at wrong times."""
+"""Checks this process's clock against PostgreSQL's, since a wrong clock would make calls at wrong times."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SERVERS_CLOCK = "clock_timestamp()"
 
 
 class ClockWrong(DaysongError):
-    """This process's clock and PostgreSQL's are further apart than MOST."""
+    """This process's clock and PostgreSQL's differ by more than MOST."""
 
 
 def apart(asked: datetime, server: datetime, answered: datetime) -> timedelta:
-    """Return how far the server's clock is from ours, given ours before and after it was read: negative when behind.
+    """Return the server clock's offset from ours, given ours before and after reading it; negative when behind.
 
-    The time that the answer took counts for neither side.
+    The round trip does not count as an offset.
     """
     if server > answered:
         return server - answered
@@ -27,7 +27,7 @@ def apart(asked: datetime, server: datetime, answered: datetime) -> timedelta:
 
 
 def objection(difference: timedelta) -> str | None:
-    """Return what is wrong with a difference, in words; None while it is small enough."""
+    """Return an error message for a difference beyond MOST; None otherwise."""
     if abs(difference) <= MOST:
         return None
     ours = "behind" if difference > timedelta(0) else "ahead of"
@@ -36,7 +36,7 @@ def objection(difference: timedelta) -> str | None:
 
 
 async def require_agreement(db: Reader, clock: Clock) -> None:
-    """Raise ClockWrong when the clocks disagree. A clock that a test moves is never wrong."""
+    """Raise ClockWrong when the clocks disagree. A MovableClock is not checked."""
     if not isinstance(clock, SystemClock):
         return
     asked = clock.now()

@@ -92,12 +92,12 @@ async def test_g75_crons_and_calls_pause_while_the_clock_is_wrong(make_kernel: M
 
 
 @pytest.mark.anyio
-async def test_g75_a_clock_that_is_moved_is_never_wrong(kernel_without_rooms: Kernel) -> None:
+async def test_g75_a_clock_that_is_moved_is_never_wrong(kernel_without_modules: Kernel) -> None:
     """Tests stand at a time of their own."""
-    await require_agreement(kernel_without_rooms.database.one_statement(), MovableClock(NOW))
+    await require_agreement(kernel_without_modules.database.one_statement(), MovableClock(NOW))
 
 
 @pytest.fixture
-async def kernel_without_rooms(make_kernel: MakeKernel) -> Kernel:
+async def kernel_without_modules(make_kernel: MakeKernel) -> Kernel:
     """A kernel that has nothing to run."""
     return await make_kernel()

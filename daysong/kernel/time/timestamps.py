@@ -1,7 +1,7 @@
-"""The moments of the sync protocol: nanoseconds since the epoch that only ever go up, as clients compare them.
+"""Timestamps of the sync protocol: nanoseconds since the epoch that increase strictly, as clients compare them.
 
-The clock is the wall's, unless that stands still or goes back: then it counts on. What others say they have seen moves
-it ahead, so that nobody is taken back in time by another process or by a restart; see docs/decisions/0007.
+They follow the wall clock, and count on when it stands still or goes back. Timestamps that others have seen move them
+ahead, so that a client does not go back in time with another process or after a restart; see docs/decisions/0007.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from daysong.kernel.time.clock import EPOCH, Clock
 
 BYTES = 8
 LAST = 2**63 - 1
-# How far ahead of us another process of the same deployment may be.
+# Nanoseconds that another process of the same deployment may be ahead.
 TOLERANCE = 60 * 10**9
 
 
 class FromTheFuture(DaysongError):
-    """A client has seen a moment that lies too far ahead of this server's clock."""
+    """A client sent a timestamp too far ahead of this server's clock."""
 
 
 class Timestamps:
-    """Gives out moments, each later than all before."""
+    """Generates timestamps, each later than all before."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last = 0
 
     def wall(self) -> int:
-        """What the clock on the wall says."""
+        """Return the wall clock's time in nanoseconds."""
         return (self._clock.now() - EPOCH) // timedelta(microseconds=1) * 1000
 
     def next(self) -> int:
-        """A moment later than all given out or observed so far."""
+        """Return a timestamp later than all generated or observed so far."""
         self._last = max(self._last + 1, self.wall())
         return self._last
 
     def observe(self, moment: int) -> None:
-        """Somebody has seen `moment`: what follows is later. FromTheFuture when it is over a minute ahead."""
+        """Move past a client's timestamp. Errors: FromTheFuture when it is over a minute ahead."""
         if moment > self._last and moment > self.wall() + TOLERANCE:
             raise FromTheFuture("a moment ahead of this server's clock")
         self.seen(moment)
 
     def seen(self, moment: int) -> None:
-        """One of this deployment's own moments, as the database has it: what follows is later."""
+        """Move past a timestamp of this deployment, as stored in the database."""
         self._last = max(self._last, moment)
 
 
 def encode(moment: int) -> str:
-    """A moment on the wire: base64 of eight bytes, the lowest first."""
+    """Encode a timestamp for the wire: base64 of eight bytes, little-endian."""
     return base64.b64encode(moment.to_bytes(BYTES, "little")).decode()
 
 
 def decode(text: str) -> int:
-    """The moment of its form on the wire; ValueError when it is none."""
+    """Decode a timestamp from the wire. Errors: ValueError."""
     try:
         raw = base64.b64decode(text, validate=True)
     except binascii.Error as error:

@@ -14,7 +14,7 @@ import msgspec
 from litestar.types import Scope
 
 from daysong.kernel import values
-from daysong.kernel.functions.arguments import whole_characters
+from daysong.kernel.functions.arguments import replace_lone_surrogates
 from daysong.kernel.functions.context import Caller, Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Registry
@@ -237,7 +237,7 @@ def largest_body(registry: Registry) -> int:
 
 def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     try:
-        return decoder.decode(whole_characters(body))
+        return decoder.decode(replace_lone_surrogates(body))
     except msgspec.ValidationError as error:
         raise Refused(400, "BadRequest", f"The request does not fit: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

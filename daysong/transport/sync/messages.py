@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from daysong.kernel.functions.arguments import whole_characters
+from daysong.kernel.functions.arguments import replace_lone_surrogates
 from daysong.kernel.time import timestamps
 
 # Numbers that every client counts exactly.
@@ -94,7 +94,7 @@ class Malformed(Exception):
 def decode(text: str) -> Message:
     """A client's message, or Malformed."""
     try:
-        return _decoder.decode(whole_characters(text.encode()))
+        return _decoder.decode(replace_lone_surrogates(text.encode()))
     except msgspec.ValidationError as error:
         raise Malformed(f"Received a message that does not fit: {error}") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
