@@ -1,0 +1,195 @@
+"""The settings of a process, by subject, with their defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from daysong.kernel.limits import declarations
+from daysong.kernel.limits.prices import Costs
+from daysong.kernel.limits.rates import Rate
+
+# Optional parameters of a chat completion, which compatible servers may not support.
+OPENAI_FEATURES = ("max_completion_tokens", "max_tokens", "store", "safety_identifier", "json_schema")
+# Hosts that Suno's files are known to come from; a leading `*.` matches all subdomains.
+SUNO_FILE_HOSTS = (
+    "musicfile.api.box",
+    "cdn1.suno.ai",
+    "cdn2.suno.ai",
+    "audiopipe.suno.ai",
+    # The same engine through kie.ai.
+    "musicfile.kie.ai",
+    "audiostream.kie.ai",
+    "tempfile.aiquickdraw.com",
+    "file.aiquickdraw.com",
+)
+
+# Connections per process; the processes of one `serve` share them. With `work` and those for notifications, two
+# releases side by side fit into PostgreSQL's default of 100.
+DATABASE_POOL = 16
+STATEMENT_CACHE = 100
+# Days that rows are kept: default and minimum. workflows/retention.py defines the rows.
+RETENTION_DAYS = {
+    "jobs": (8, 8),
+    "dead_jobs": (90, 8),
+    "queue_log": (1, 1),
+    "webhook_events": (30, 1),
+    "unhandled_webhook_events": (90, 1),
+    "answered_mutations": (14, 1),
+    "usage_charges": (400, 400),
+    "mailbox_usage": (62, 31),
+    "mailbox_minutes": (62, 31),
+    "subscription_log": (730, 30),
+    "parked_customers": (400, 30),
+    "call_jobs": (400, 30),
+    "call_days": (400, 2),
+    "vendor_costs": (400, 2),
+    "budget_reservations": (1, 1),
+    "budget_days": (400, 2),
+    "rate_limits": (2, 2),
+    "tombstones": (366, 62),
+}
+TIERS = ("free", "weekly", "monthly", "yearly")
+
+
+class OpenAISettings(msgspec.Struct, frozen=True, kw_only=True):
+    """OpenAI, or a compatible server, for lyrics; `features` are the optional parameters the server supports."""
+
+    api_key: str
+    base_url: str = "https://api.openai.com/v1"
+    model: str = "gpt-5.4-mini"
+    features: tuple[str, ...] = OPENAI_FEATURES
+
+
+class SunoSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Suno, for tracks; audio and covers are fetched only from `file_hosts`."""
+
+    api_key: str
+    base_url: str = "https://api.sunoapi.org"
+    model: str = "V5"
+    file_hosts: tuple[str, ...] = SUNO_FILE_HOSTS
+
+
+class ClerkSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Clerk, for authentication."""
+
+    issuer: str
+    jwks_file: Path | None = None
+    secret_key: str | None = None
+    base_url: str = "https://api.clerk.com"
+    webhook_signing_secret: str | None = None
+
+
+class RevenueCatSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """RevenueCat, for purchases. Without an API key, only its webhooks are used.
+
+    webhook_secret        the Authorization header of its webhooks
+    webhook_hmac_secret   the key of their signatures, if it signs them
+    products              maps products to plans, in addition to the built-in ones
+    """
+
+    api_key: str | None = None
+    base_url: str = "https://api.revenuecat.com"
+    project_id: str | None = None
+    webhook_secret: str | None = None
+    webhook_hmac_secret: str | None = None
+    accept_sandbox: bool = False
+    products: dict[str, Literal["free", "weekly", "monthly", "yearly"]] = {}
+
+
+class VapiSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """VAPI, for phone calls. Without an API key or a phone number no calls are made.
+
+    phone_number_id        the number that calls are made from
+    webhook_secret         the secret by which its webhooks are verified
+    credential_id          the id of that secret at VAPI, which makes VAPI send it
+    max_concurrent_calls   over all processes
+    max_call_minutes       after which a call is ended
+    latest_minutes         how late a call may start; a later one is missed
+    countries              where unverified numbers may be called; None for the country of the phone number
+    numbers_allowed        prefixes of numbers that libphonenumber does not know yet
+    minutes                of calls per period and plan, where they differ from the plan's default
+    calls_a_day            over all accounts
+    """
+
+    api_key: str | None = None
+    base_url: str = "https://api.vapi.ai"
+    phone_number_id: str | None = None
+    webhook_secret: str | None = None
+    credential_id: str | None = None
+    max_concurrent_calls: int = 10
+    max_call_minutes: int = 10
+    latest_minutes: int = 30
+    countries: tuple[str, ...] | None = None
+    numbers_allowed: tuple[str, ...] = ()
+    minutes: dict[Literal["free", "weekly", "monthly", "yearly"], int] = {}
+    calls_a_day: int = 2000
+
+
+class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of `kernel/limits/declarations.py`, with overrides.
+
+    enabled           whether limits apply; off in test mode by default
+    rates             by name; limits that are off are missing
+    sockets_at_once   open sockets per address, in one process
+    metrics_from      networks that may read metrics without the admin key
+    """
+
+    enabled: bool = True
+    rates: dict[str, Rate] = msgspec.field(default_factory=lambda: declarations.OUTBOUND | declarations.INBOUND)
+    sockets_at_once: int = declarations.SOCKETS_AT_ONCE
+    metrics_from: tuple[str, ...] = ()
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings of a process."""
+
+    environment: Literal["development", "production"]
+    test_mode: bool
+    test_functions: str | None = None
+    data_dir: Path
+    database_url: str | None
+    database_direct_url: str | None = None
+    database_pool: int = DATABASE_POOL
+    database_statement_cache: int = STATEMENT_CACHE
+    site_url: str
+    share_base_url: str
+    storage_url: str
+    admin_key: str
+    # Networks of reverse proxies, whose forwarded client address is trusted.
+    trusted_proxies: tuple[str, ...] = ()
+    # The key of the hashes of deleted accounts; changing it invalidates them.
+    hash_key: str
+    retention_days: dict[str, int] = msgspec.field(
+        default_factory=lambda: {name: days for name, (days, _) in RETENTION_DAYS.items()}
+    )
+    openai: OpenAISettings
+    suno: SunoSettings
+    clerk: ClerkSettings
+    revenuecat: RevenueCatSettings = RevenueCatSettings()
+    vapi: VapiSettings = VapiSettings()
+    # Time zone data, used when it is newer than the package tzdata.
+    tzdata_dir: Path | None = None
+    limits: LimitsSettings = LimitsSettings()
+    costs: Costs = msgspec.field(default_factory=Costs)
+
+    @property
+    def listen_url(self) -> str:
+        """The database URL that bypasses a pooler in transaction mode, for LISTEN and session-level locks."""
+        return self.database_direct_url or self.database_url or ""
+
+    @property
+    def production(self) -> bool:
+        """Whether this is a production process: no sandbox, no test mode, no error details for clients."""
+        return self.environment == "production"
+
+    @property
+    def trusted_origins(self) -> tuple[str, ...]:
+        """Origins that files may be fetched from although they are not public: the sandbox's Suno, in development."""
+        if self.production:
+            return ()
+        address = urlsplit(self.suno.base_url)
+        return (f"{address.scheme}://{address.netloc}",)

@@ -1,0 +1,172 @@
+"""Builds the settings from environment variables, and checks what production requires."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+from daysong.kernel.limits import declarations
+from daysong.kernel.settings.environment import Environment, Problem, SettingsError
+from daysong.kernel.settings.groups import (
+    DATABASE_POOL,
+    OPENAI_FEATURES,
+    STATEMENT_CACHE,
+    SUNO_FILE_HOSTS,
+    ClerkSettings,
+    LimitsSettings,
+    OpenAISettings,
+    RevenueCatSettings,
+    Settings,
+    SunoSettings,
+    VapiSettings,
+)
+
+MIN_SECRET = 16
+# Variables that are read elsewhere: by tests, and by a vendor's library.
+OTHERWISE_KNOWN = frozenset({"DAYSONG_POSTGRES_BINS", "DAYSONG_CLIENTS_REQUIRED", "DAYSONG_PYTEST_FOLDER"})
+# How similar a name must be to a setting's to be reported as a typo; less with the same first word.
+SIMILAR, VERY_SIMILAR = 0.6, 0.9
+
+
+def read(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> tuple[Settings, list[Problem]]:
+    """Return the settings and their problems. Settings with problems are only for a report."""
+    variables = Environment(environ, defaults or {})
+    return _read(variables), variables.problems
+
+
+def unknown(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return variables that look like misspelled settings, each with the most similar setting."""
+    variables = Environment({}, {})
+    _read(variables)
+    known = variables.known | {f"{name}_FILE" for name in variables.known} | OTHERWISE_KNOWN
+    beginnings = tuple({f"{name.partition('_')[0]}_" for name in variables.known})
+    found = []
+    for name in sorted(environ):
+        least = SIMILAR if name.startswith(beginnings) else VERY_SIMILAR
+        nearest = difflib.get_close_matches(name, known, 1, least)
+        if name not in known and nearest:
+            found.append((name, nearest[0]))
+    return found
+
+
+def _read(variables: Environment) -> Settings:
+    environment = variables.optional("DAYSONG_ENV") or "development"
+    if environment not in {"development", "production"}:
+        variables.problems.append(Problem("DAYSONG_ENV", "must be development or production"))
+    production = environment == "production"
+    site_url = variables.url("SITE_URL", None, "the public address of this server, which vendors call back")
+    data_dir = Path(variables.optional("DAYSONG_DATA_DIR") or ".daysong").absolute()
+    jwks_file = variables.optional("CLERK_JWKS_FILE")
+    hosts = tuple(name.strip() for name in (variables.optional("SUNO_FILE_HOSTS") or "").split(",") if name.strip())
+    settings = Settings(
+        environment="production" if production else "development",
+        test_mode=variables.flag("DAYSONG_TEST"),
+        test_functions=variables.optional("DAYSONG_TEST_FUNCTIONS"),
+        data_dir=data_dir,
+        database_url=variables.optional("DATABASE_URL"),
+        database_direct_url=(direct := variables.optional("DATABASE_DIRECT_URL")),
+        database_pool=variables.whole("DATABASE_POOL", DATABASE_POOL, least=2, most=1000),
+        # A pooler in transaction mode loses prepared statements, unless configured to keep them.
+        database_statement_cache=variables.whole(
+            "DATABASE_STATEMENT_CACHE", 0 if direct else STATEMENT_CACHE, least=0, most=10_000
+        ),
+        site_url=site_url,
+        share_base_url=variables.url("SHARE_BASE_URL", site_url, "the base address of share links"),
+        storage_url=variables.optional("STORAGE_URL") or str(data_dir / "files"),
+        admin_key=variables.required("DAYSONG_ADMIN_KEY", "the key for internal functions; any long random text"),
+        trusted_proxies=variables.networks("TRUSTED_PROXIES", ""),
+        tzdata_dir=variables.zone_folder("TZDATA_DIR"),
+        hash_key=variables.required("DAYSONG_HASH_KEY", "keys the hashes of deleted accounts; any long random text"),
+        retention_days=variables.retention("RETENTION_DAYS"),
+        openai=OpenAISettings(
+            api_key=variables.required("OPENAI_API_KEY", "writes the lyrics"),
+            base_url=variables.url("OPENAI_BASE_URL", "https://api.openai.com/v1", ""),
+            model=variables.optional("OPENAI_MODEL") or "gpt-5.4-mini",
+            features=variables.choices("OPENAI_FEATURES", OPENAI_FEATURES),
+        ),
+        suno=SunoSettings(
+            api_key=variables.required("SUNO_API_KEY", "makes the tracks"),
+            base_url=variables.url("SUNO_BASE_URL", "https://api.sunoapi.org", ""),
+            model=variables.optional("SUNO_MODEL") or "V5",
+            file_hosts=SUNO_FILE_HOSTS + hosts,
+        ),
+        clerk=ClerkSettings(
+            issuer=variables.url("CLERK_FRONTEND_API_URL", None, "the issuer of sign-in tokens"),
+            jwks_file=Path(jwks_file) if jwks_file else None,
+            secret_key=variables.optional("CLERK_SECRET_KEY"),
+            base_url=variables.url("CLERK_BASE_URL", "https://api.clerk.com", ""),
+            webhook_signing_secret=variables.signing_secret("CLERK_WEBHOOK_SIGNING_SECRET"),
+        ),
+        revenuecat=RevenueCatSettings(
+            api_key=variables.optional("REVENUECAT_API_KEY"),
+            base_url=variables.url("REVENUECAT_BASE_URL", "https://api.revenuecat.com", ""),
+            project_id=variables.optional("REVENUECAT_PROJECT_ID"),
+            webhook_secret=variables.optional("REVENUECAT_WEBHOOK_SECRET"),
+            webhook_hmac_secret=variables.optional("REVENUECAT_WEBHOOK_HMAC_SECRET"),
+            accept_sandbox=variables.flag("ACCEPT_SANDBOX"),
+            products=variables.products("REVENUECAT_PRODUCTS"),
+        ),
+        vapi=VapiSettings(
+            api_key=variables.optional("VAPI_API_KEY"),
+            base_url=variables.url("VAPI_BASE_URL", "https://api.vapi.ai", ""),
+            phone_number_id=variables.optional("VAPI_PHONE_NUMBER_ID"),
+            webhook_secret=variables.optional("VAPI_WEBHOOK_SECRET"),
+            credential_id=variables.optional("VAPI_CREDENTIAL_ID"),
+            max_concurrent_calls=variables.whole("VAPI_MAX_CONCURRENT_CALLS", 10, least=1, most=10_000),
+            max_call_minutes=variables.whole("VAPI_MAX_CALL_MINUTES", 10, least=1, most=60),
+            latest_minutes=variables.whole("CALL_LATEST_MINUTES", 30, least=1, most=180),
+            countries=variables.countries("CALL_COUNTRIES"),
+            numbers_allowed=variables.prefixes("CALL_NUMBERS_ALLOWED"),
+            minutes=variables.minutes("CALL_MINUTES"),
+            calls_a_day=variables.whole("CALL_DAILY_LIMIT", 2000, least=0, most=10_000_000),
+        ),
+        limits=LimitsSettings(
+            enabled=not variables.flag("DAYSONG_TEST") or variables.flag("DAYSONG_TEST_LIMITS"),
+            rates=variables.rates(declarations.OUTBOUND | declarations.INBOUND),
+            sockets_at_once=variables.whole("LIMIT_SOCKETS_AT_ONCE", declarations.SOCKETS_AT_ONCE, least=1, most=10**6),
+            metrics_from=variables.networks("METRICS_FROM", "" if production else "127.0.0.0/8,::1"),
+        ),
+        costs=variables.costs(),
+    )
+    if settings.test_functions is not None and not settings.test_mode:
+        variables.problems.append(Problem("DAYSONG_TEST_FUNCTIONS", "needs test mode: set DAYSONG_TEST=1"))
+    if production:
+        _check_production(settings, variables.problems)
+    return settings
+
+
+def _check_production(settings: Settings, problems: list[Problem]) -> None:
+    if settings.database_url is None:
+        problems.append(Problem("DATABASE_URL", "missing: production needs a PostgreSQL of its own"))
+    if settings.test_mode:
+        problems.append(Problem("DAYSONG_TEST", "must be off in production"))
+    if settings.test_functions is not None:
+        problems.append(Problem("DAYSONG_TEST_FUNCTIONS", "must not be set in production"))
+    for name, secret in (("DAYSONG_ADMIN_KEY", settings.admin_key), ("DAYSONG_HASH_KEY", settings.hash_key)):
+        if secret and len(secret) < MIN_SECRET:
+            problems.append(Problem(name, f"must have at least {MIN_SECRET} characters"))
+    for name, value, what in (
+        ("CLERK_SECRET_KEY", settings.clerk.secret_key, "deletes users at Clerk with their accounts"),
+        ("CLERK_WEBHOOK_SIGNING_SECRET", settings.clerk.webhook_signing_secret, "verifies Clerk's webhooks"),
+        ("REVENUECAT_API_KEY", settings.revenuecat.api_key, "reads purchases"),
+        ("REVENUECAT_PROJECT_ID", settings.revenuecat.project_id, "the project at RevenueCat"),
+        ("REVENUECAT_WEBHOOK_SECRET", settings.revenuecat.webhook_secret, "verifies RevenueCat's webhooks"),
+        ("VAPI_API_KEY", settings.vapi.api_key, "makes phone calls"),
+        ("VAPI_PHONE_NUMBER_ID", settings.vapi.phone_number_id, "the number that calls are made from"),
+        ("VAPI_WEBHOOK_SECRET", settings.vapi.webhook_secret, "verifies VAPI's webhooks"),
+        ("VAPI_CREDENTIAL_ID", settings.vapi.credential_id, "makes VAPI send the secret with webhooks"),
+    ):
+        if value is None:
+            problems.append(Problem(name, f"missing: {what}"))
+    for name, url in (("SITE_URL", settings.site_url), ("SHARE_BASE_URL", settings.share_base_url)):
+        if url and not url.startswith("https://"):
+            problems.append(Problem(name, "must be https in production"))
+
+
+def load(environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings. Errors: SettingsError, which lists all problems."""
+    settings, problems = read(environ, defaults)
+    if problems:
+        raise SettingsError(problems)
+    return settings
