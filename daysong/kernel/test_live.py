@@ -1,4 +1,4 @@
-"""Whoever watches rows is woken when they change, and nobody else."""
+"""Only watchers of the changed rows are woken."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def test_an_error_is_described_by_what_and_where() -> None:
 
 
 def test_a_description_has_none_of_the_errors_text() -> None:
-    """The text may quote what a person wrote: neither its own nor that of the errors behind it is told."""
+    """The text may quote private data: neither its own nor that of chained errors is logged."""
     behind = caught(WORDS)
     in_front = RuntimeError(WORDS)
     in_front.__cause__ = behind
@@ -150,7 +150,7 @@ def test_a_quiet_process_tells_only_what_went_wrong() -> None:
 
 
 def test_g55_a_closed_output_costs_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever read the log has gone: what is logged is lost, and no request fails by it."""
+    """The reader of the log is gone: lines are dropped, and no request fails."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w", buffering=1) as nobody_reads:

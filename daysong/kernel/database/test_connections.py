@@ -51,7 +51,7 @@ async def one(tx: Transaction) -> Any:
 
 
 async def test_g51_a_silent_connection_is_not_lent(database: Database, proxy: FrozenProxy) -> None:
-    """Idle connections whose server has vanished without a word are replaced; the mutation does not notice."""
+    """Idle connections to a vanished server are replaced; the mutation succeeds."""
     await database.mutate(one)
     proxy.freeze()
     began = time.monotonic()
@@ -82,7 +82,7 @@ async def test_g51_what_runs_when_the_server_falls_silent_is_cut(database: Datab
 async def test_g51_the_listeners_loss_replaces_the_pools_connections(
     database: Database, proxy: FrozenProxy, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The listening connection is asked for a sign of life; when it gives none, the others are not trusted either."""
+    """The listening connection is pinged; when it does not answer, all others are replaced too."""
     monkeypatch.setattr(live, "PING_TIMEOUT", 0.1)
     monkeypatch.setattr(connections, "FRESH_FOR", 60)
     before = await database.pool.fetchval("select pg_backend_pid()")

@@ -102,7 +102,7 @@ async def test_one_key_makes_one_job(kernel: Kernel) -> None:
 
 
 async def test_a_query_makes_no_job(kernel: Kernel) -> None:
-    """Nobody would see what it found."""
+    """A query cannot be scheduled, since its result would be lost."""
     with pytest.raises(DaysongError, match="letters:look is a query"):
         await kernel.call(schedule_a_look)
 
@@ -197,7 +197,7 @@ async def test_dead_jobs_are_listed_and_can_be_retried(kernel: Kernel) -> None:
 
 
 async def test_an_end_without_an_error_keeps_the_last_one(kernel: Kernel) -> None:
-    """What was told first is what went wrong."""
+    """The first error is kept."""
     await kernel.call(post, FOR_ALICE)
     first = await kernel.claim()
     await kernel.database.mutate(lambda tx: put_back(kernel, tx, first, "it rained"))

@@ -42,7 +42,7 @@ class Text(Args):
 
 
 class Vendor:
-    """Somebody outside who is asked by actions; answers as a test wants, and keeps what was asked."""
+    """A fake vendor for actions; answers as a test sets, and records requests."""
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
@@ -184,7 +184,7 @@ async def kernel(make_kernel: MakeKernel, vendor: Vendor) -> Kernel:
     return await make_kernel(room, services={Vendor: vendor})
 
 
-# What becomes of a job
+# Outcomes of a job
 
 
 async def test_a_mutations_job_happens_once_though_two_workers_have_it(kernel: Kernel) -> None:
@@ -478,7 +478,7 @@ async def test_workers_share_jobs(make_kernel: MakeKernel) -> None:
 
 
 async def test_g72_what_waits_for_a_vendor_keeps_nothing_else_waiting(kernel: Kernel, vendor: Vendor) -> None:
-    """A vendor that answers nobody takes the slots of its lane; webhooks' and crons' jobs have theirs."""
+    """A vendor that does not answer uses up only the slots of its own lane."""
     vendor.may_answer.clear()
     for n in range(60):
         await kernel.call(plan_question, Text(text=str(n)))
@@ -513,7 +513,7 @@ async def _true(value: bool) -> bool:
 
 
 async def test_more_jobs_than_connections_get_through(make_kernel: MakeKernel, vendor: Vendor) -> None:
-    """Actions and mutations wait for their turn on two connections, and nobody waits for ever."""
+    """Actions and mutations share two connections without a deadlock."""
     kernel = await make_kernel(room, services={Vendor: vendor}, max_connections=2)
     for n in range(40):
         await kernel.call(plan_question if n % 2 else plan_note, Text(text=str(n)))

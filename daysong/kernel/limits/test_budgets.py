@@ -122,7 +122,7 @@ async def test_g03_what_was_paid_uses_up_what_was_reserved(databases: tuple[Data
 
 
 async def test_g03_reservations_nobody_claims_expire(databases: tuple[Database, Database]) -> None:
-    """A process that died between reserving and beginning keeps nobody from anything for long."""
+    """The reservation of a process that died before starting the work expires soon."""
     database, clock = databases[0], MovableClock(NOW)
     budget = Budget(capped(all=SONG), database, clock)
     assert (await budget.reserve(Purchase.SONG, None)).cap is None

@@ -49,7 +49,7 @@ async def test_g14_processes_share_a_vendors_rate(databases: tuple[Database, Dat
 async def test_g14_an_account_with_much_to_ask_does_not_keep_others_waiting(
     databases: tuple[Database, Database],
 ) -> None:
-    """Turns go round the accounts that wait, whoever came first."""
+    """Waiting accounts are served round-robin, whatever the order of arrival."""
     line = Line("suno", FAST, RateStore(databases[0]))
     order: list[str] = []
 
@@ -78,7 +78,7 @@ async def test_g14_a_pause_one_caller_was_asked_for_holds_for_all_processes(
 
 
 async def test_g14_who_would_wait_for_long_is_sent_back_to_the_queue(databases: tuple[Database, Database]) -> None:
-    """A long line holds no slot: each caller is told a moment of its own at which to come back."""
+    """A long line holds no slot: each request is deferred to a moment of its own."""
     line = Line("suno", SLOW, RateStore(databases[0]))
     await line.hold(60)
     ends = await asyncio.gather(*(line.wait() for _ in range(4)), return_exceptions=True)

@@ -141,7 +141,7 @@ def test_a_flag_that_is_neither_is_a_mistake() -> None:
 
 
 def test_products_are_pairs_of_a_product_and_a_plan() -> None:
-    """A product of Google's has a colon in it; a plan nobody has heard of is a mistake."""
+    """A product of Google's has a colon in it; an unknown plan is reported."""
     text = " eveokee:base-1 = weekly, rc_promo_premium=monthly ,"
     assert load(NEEDED | {"REVENUECAT_PRODUCTS": text}).revenuecat.products == {
         "eveokee:base-1": "weekly", "rc_promo_premium": "monthly",
@@ -172,7 +172,7 @@ def test_production_needs_revenuecat_and_vapi(name: str) -> None:
 
 @pytest.mark.parametrize("number", ["0", "-1", "many", "1.5", "10001"])
 def test_the_number_of_lines_is_a_whole_number(number: str) -> None:
-    """Ten without a word about it, as VAPI has it."""
+    """Ten by default, as at VAPI."""
     assert load(NEEDED).vapi.max_concurrent_calls == 10
     assert load(NEEDED | {"VAPI_MAX_CONCURRENT_CALLS": "3"}).vapi.max_concurrent_calls == 3
     assert set(problems(NEEDED | {"VAPI_MAX_CONCURRENT_CALLS": number})) == {"VAPI_MAX_CONCURRENT_CALLS"}

@@ -1,4 +1,4 @@
-"""Whether two clocks agree; crons and calls pause while they do not."""
+"""Clock checks: crons and calls pause while the clocks disagree."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_g75_a_slow_answer_is_no_wrong_clock(off: timedelta, there: timedelta, b
 
 @given(HOURS)
 def test_g75_half_a_minute_is_forgiven(off: timedelta) -> None:
-    """More is told of, with which clock is ahead."""
+    """A larger difference is reported, with the clock that is ahead."""
     said = objection(off)
     assert (said is None) == (abs(off) <= MOST)
     if said is not None:
