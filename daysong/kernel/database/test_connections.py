@@ -172,6 +172,6 @@ async def test_g55_a_database_that_cannot_be_reached_is_told_of_in_a_line(url: s
 
 
 async def test_g55_a_database_of_another_name_is_told_of_in_a_line(proxy: FrozenProxy) -> None:
-    """Nobody has made it yet, or it is called otherwise."""
+    """The database does not exist, or has another name."""
     with pytest.raises(DatabaseMisconfigured, match="has no such database"):
         await connect(f"postgresql://postgres@{HOST}:{proxy.port}/nowhere", name="test")

@@ -125,7 +125,7 @@ def test_what_is_declared_stands_in_the_registry() -> None:
 
 @mutation
 async def an_unregistered_function(ctx: MutationContext, args: NoArgs) -> None:
-    """Nobody's."""
+    """A function of no module."""
 
 
 def test_a_published_function_stays_a_plain_function() -> None:
@@ -174,7 +174,7 @@ def test_an_internal_function_looks_like_none(caller: Caller) -> None:
 
 
 def test_the_admin_key_reaches_internal_functions() -> None:
-    """Acting as a person or not; what does not exist is told in the same words."""
+    """Acting as a user or not; a missing function gives the same message."""
     assert registry.find("songBook:countSongs", ADMIN).handler is count_songs
     assert registry.find("songBook:countSongs", Caller(subject="user_alice", is_admin=True)).handler is count_songs
     with pytest.raises(FunctionNotFound, match="Could not find public function for 'songBook:nothing'"):
@@ -292,7 +292,7 @@ def test_good_arguments_are_typed() -> None:
 
 
 def test_admin_and_system_callers_are_not_signed_in() -> None:
-    """Holding the key makes nobody a person."""
+    """The admin key alone does not sign a caller in."""
     assert ALICE.signed_in == "user_alice"
     for caller in (ANONYMOUS, ADMIN, SYSTEM):
         with pytest.raises(DaysongError, match="Unauthorized"):

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Letter(Args):
-    """A letter to somebody."""
+    """The arguments of a letter."""
 
     to: str
     diary_id: str | None = None

@@ -558,7 +558,7 @@ async def work_and_hang(url: str) -> None:
 
 
 async def test_a_killed_workers_job_is_finished_by_another(kernel: Kernel, vendor: Vendor) -> None:
-    """SIGKILL in the middle of a job, with nobody to say a word: its heartbeat stops, and the job starts elsewhere."""
+    """SIGKILL in the middle of a job, without a shutdown: its heartbeat stops, and the job starts elsewhere."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROCESS, kernel.url, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[3]
     )
@@ -735,7 +735,7 @@ async def test_a_tick_runs_once_however_many_workers_there_are(make_kernel: Make
 
 
 async def test_a_worker_rescues_jobs_when_it_starts(make_kernel: MakeKernel) -> None:
-    """A job whose queue row is gone does not wait for anybody to notice."""
+    """A job whose queue row is lost is requeued by the next tick."""
     kernel = await make_kernel(room, clock=SystemClock())
     await kernel.call(plan_note, Text(text="la"))
     await kernel.database.pool.execute("delete from pgqueuer")
