@@ -735,7 +735,7 @@ async def test_a_tick_runs_once_however_many_workers_there_are(make_kernel: Make
 
 
 async def test_a_worker_rescues_jobs_when_it_starts(make_kernel: MakeKernel) -> None:
-    """A job whose queue row is lost is requeued by the next tick."""
+    """A job whose queue row is lost is requeued when a worker starts."""
     kernel = await make_kernel(room, clock=SystemClock())
     await kernel.call(plan_note, Text(text="la"))
     await kernel.database.pool.execute("delete from pgqueuer")
