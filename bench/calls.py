@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from daysong.features.phone_calls.planner import execute_scheduled_calls
+from daysong.features.phone_calls.schedule.planner import execute_scheduled_calls
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.functions.declarations import NoArgs

@@ -11,7 +11,7 @@ import httpx2
 from litestar import Litestar
 from litestar.types import ASGIApp
 
-from daysong.features.phone_calls import zones
+from daysong.features.phone_calls.schedule import zones
 from daysong.kernel.database import job_queue, migrations
 from daysong.kernel.database.transactions import Database
 from daysong.kernel.errors import DaysongError

@@ -8,10 +8,11 @@ from __future__ import annotations
 from daysong.features import preferences, profile
 from daysong.features.diaries import functions as diaries
 from daysong.features.music import playback
-from daysong.features.phone_calls import dialing, inbound, planner, replanning
+from daysong.features.phone_calls import dialing, inbound
 from daysong.features.phone_calls import history as call_history
 from daysong.features.phone_calls import internal as call_internals
-from daysong.features.phone_calls import settings as call_settings
+from daysong.features.phone_calls.schedule import planner, replanning
+from daysong.features.phone_calls.schedule import settings as call_settings
 from daysong.features.sharing import functions as sharing
 from daysong.features.sharing import own_shares
 from daysong.features.sharing import views as share_views
@@ -19,22 +20,10 @@ from daysong.features.subscriptions import accounts, reconciliation, revenuecat_
 from daysong.features.subscriptions import functions as subscriptions
 from daysong.features.users import functions as users
 from daysong.kernel.functions.registry import module
-from daysong.workflows import (
-    account_deletion,
-    call_reaper,
-    call_reports,
-    call_to_diary,
-    call_words,
-    diary_removal,
-    diary_to_song,
-    orphan_files,
-    retention,
-    song_budget,
-    song_delivery,
-    song_files,
-    suspended_accounts,
-    vendor_events,
-)
+from daysong.workflows import diary_removal, orphan_files, retention, vendor_events
+from daysong.workflows.accounts import account_deletion, suspended_accounts
+from daysong.workflows.calls import call_reaper, call_reports, call_to_diary, call_words
+from daysong.workflows.songs import diary_to_song, song_budget, song_delivery, song_files
 
 # fmt: off
 SURFACE = (

@@ -28,7 +28,7 @@ from daysong.sandbox.openai import api as openai
 from daysong.sandbox.suno import api as suno
 from daysong.sandbox.vapi import api as vapi
 from daysong.sandbox.vapi import webhooks as vapi_webhooks
-from daysong.workflows import song_delivery
+from daysong.workflows.songs import song_delivery
 from rehearsal.world import ADMIN_KEY, HASH_KEY, FunctionError, Person, World
 
 # Recognizable, and in no dictionary.

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from daysong.features.phone_calls.numbers import number_hash
+from daysong.features.phone_calls.numbers.numbers import number_hash
 from daysong.features.subscriptions import accounts
 from daysong.features.subscriptions.revenuecat_billing import (
     Answer,
@@ -26,7 +26,10 @@ from daysong.kernel.functions.context import SYSTEM, Caller, MutationContext
 from daysong.kernel.functions.declarations import NoArgs
 from daysong.kernel.time.clock import to_ms
 from daysong.vendors.revenuecat.events import BillingEvent, parse_event
-from daysong.workflows import account_deletion, call_to_diary, diary_removal, diary_to_song, song_files
+from daysong.workflows import diary_removal
+from daysong.workflows.accounts import account_deletion
+from daysong.workflows.calls import call_to_diary
+from daysong.workflows.songs import diary_to_song, song_files
 from rehearsal.billing import MONTHLY
 from rehearsal.calls.due_calls import insert_due_settings
 from rehearsal.calls.phones import ALICES, ROOM, noon_at, rings

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from daysong.embedded import server as embedded
-from daysong.features.phone_calls import zones
+from daysong.features.phone_calls.schedule import zones
 from daysong.features.subscriptions import purchases
 from daysong.kernel import logs, settings
 from daysong.kernel.database import connections, migrations

@@ -8,8 +8,8 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from daysong.features.phone_calls.calendar import checked_timezone
-from daysong.features.phone_calls.settings import checked_language
+from daysong.features.phone_calls.schedule.calendar import checked_timezone
+from daysong.features.phone_calls.schedule.settings import checked_language
 from daysong.features.subscriptions import accounts
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import MutationContext, QueryContext

@@ -530,7 +530,7 @@ create table call_settings (
     user_id             text not null unique references users on delete cascade,
     phone_e164          text not null check (phone_e164 ~ '^\+[1-9][0-9]{1,14}$'),
     -- Some networks write Mexico's old 1 and Argentina's 9, others do not; the same as key_of in
-    -- features/phone_calls/numbers.py.
+    -- features/phone_calls/numbers/numbers.py.
     number_key          text not null generated always as
         (regexp_replace(regexp_replace(phone_e164, '^\+521(?=[0-9]{10}$)', '+52'), '^\+54(?=[0-8])', '+549')) stored,
     timezone            text not null,

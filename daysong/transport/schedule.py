@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from daysong.features.phone_calls.planner import execute_scheduled_calls
-from daysong.features.phone_calls.replanning import replan_calls
+from daysong.features.phone_calls.schedule.planner import execute_scheduled_calls
+from daysong.features.phone_calls.schedule.replanning import replan_calls
 from daysong.features.subscriptions.reconciliation import reconcile_stale_subscriptions
 from daysong.kernel.jobs.queue import Cron
-from daysong.workflows.account_deletion import resume_erasures
-from daysong.workflows.call_reaper import reap_calls
+from daysong.workflows.accounts.account_deletion import resume_erasures
+from daysong.workflows.calls.call_reaper import reap_calls
 from daysong.workflows.retention import retention
-from daysong.workflows.song_budget import count_costs
-from daysong.workflows.song_delivery import sweep_generations
+from daysong.workflows.songs.song_budget import count_costs
+from daysong.workflows.songs.song_delivery import sweep_generations
 
 TIMETABLE = (
     Cron("call-executor", "* * * * *", execute_scheduled_calls),

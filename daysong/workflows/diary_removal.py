@@ -16,8 +16,8 @@ from daysong.kernel.functions.context import ActionContext, MutationContext
 from daysong.kernel.functions.declarations import Args, IdText, Retry, action, mutation
 from daysong.kernel.limits.lanes import Lane
 from daysong.vendors.storage import FileStore
-from daysong.workflows.call_words import delete_words_of_entry
-from daysong.workflows.song_files import file_id_of
+from daysong.workflows.calls.call_words import delete_words_of_entry
+from daysong.workflows.songs.song_files import file_id_of
 
 # A copy that was on its way to the storage when its entry went is there after the first removal, but before this one.
 LATE_COPIES = timedelta(hours=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
-from daysong.features.phone_calls import consent
+from daysong.features.phone_calls.numbers import consent
 from daysong.features.sharing.views import tally_share_views
 from daysong.kernel.functions.context import ActionContext, MutationContext
 from daysong.kernel.functions.declarations import Args, NoArgs, action, mutation

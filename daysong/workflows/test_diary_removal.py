@@ -13,9 +13,9 @@ from daysong.features.music import generations
 from daysong.features.subscriptions.rules import PLANS
 from daysong.kernel.functions.context import SYSTEM
 from daysong.vendors.storage import FileMissing
-from daysong.workflows import diary_to_song
-from daysong.workflows.song_delivery import OneGeneration
-from daysong.workflows.song_files import file_id_of
+from daysong.workflows.songs import diary_to_song
+from daysong.workflows.songs.song_delivery import OneGeneration
+from daysong.workflows.songs.song_files import file_id_of
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio

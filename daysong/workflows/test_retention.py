@@ -16,14 +16,14 @@ pytestmark = pytest.mark.anyio
 
 # Tables that no account owns and that have no age: why their rows go, or do not.
 OTHERWISE = {
-    "users": "erased by workflows/account_deletion.py",
+    "users": "erased by workflows/accounts/account_deletion.py",
     "schema_migrations": "one row a migration",
     "pgqueuer": "a row goes when its job has been handled",
     "pgqueuer_schedules": "never has rows: crons are jobs",
     "pgqueuer_statistics": "none are made",
     "call_lines": "never has rows: its lock is what it is for",
     "call_plans": "never has rows: its lock is what it is for",
-    "phone_numbers": "forgotten a day after the call, unless refused: features/phone_calls/consent.py",
+    "phone_numbers": "forgotten a day after the call, unless refused: features/phone_calls/numbers/consent.py",
     "rate_limits": "one row a limit and key, for as long as it says something: kernel/limits",
     "reconciliation_runs": "one row",
 }

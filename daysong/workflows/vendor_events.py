@@ -5,7 +5,7 @@ A handler locks its event, applies it, notes the outcome, and removes what need 
 
 from __future__ import annotations
 
-from daysong.features.phone_calls import ownership
+from daysong.features.phone_calls.numbers import ownership
 from daysong.features.subscriptions import accounts, revenuecat_billing
 from daysong.features.users.store import ClerkUpdate
 from daysong.kernel import inbox
@@ -17,7 +17,9 @@ from daysong.vendors.clerk.events import ClerkEvent
 from daysong.vendors.revenuecat import events as revenuecat_events
 from daysong.vendors.suno.answers import parse_callback
 from daysong.vendors.vapi.reports import parse_message
-from daysong.workflows import account_deletion, call_reports, song_delivery, suspended_accounts
+from daysong.workflows.accounts import account_deletion, suspended_accounts
+from daysong.workflows.calls import call_reports
+from daysong.workflows.songs import song_delivery
 
 # Outcomes of Clerk's events about users without an account: nothing of such an event is kept.
 WITHOUT_ACCOUNT = frozenset({"account is deleted", "deleted before", "unknown user"})

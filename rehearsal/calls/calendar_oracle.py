@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from daysong.features.phone_calls import calendar
+from daysong.features.phone_calls.schedule import calendar
 
 HOUR = 60
 DAY = 24 * HOUR

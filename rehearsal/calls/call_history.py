@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from daysong.features.phone_calls.numbers import number_hash
+from daysong.features.phone_calls.numbers.numbers import number_hash
 from rehearsal.world import FunctionError, Person, World
 
 NUMBER, OTHER = "+12025550123", "+442079460123"

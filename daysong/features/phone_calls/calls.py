@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from daysong.features.phone_calls import consent
+from daysong.features.phone_calls.numbers import consent
 from daysong.features.phone_calls.rules import REASONS, STEPS, Status
 from daysong.features.subscriptions import minutes
 from daysong.kernel.database.transactions import Reader, Transaction

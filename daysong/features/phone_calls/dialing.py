@@ -14,17 +14,18 @@ from typing import Any
 
 import msgspec
 
-from daysong.features.phone_calls import calls, consent, money
-from daysong.features.phone_calls.assistant import Talk, assistant_for
-from daysong.features.phone_calls.calendar import there
+from daysong.features.phone_calls import calls, money
 from daysong.features.phone_calls.endings import found_no_line
-from daysong.features.phone_calls.numbers import country_of, number_hash
-from daysong.features.phone_calls.permission import ASKS_FOR_COUNTRY, why_not
+from daysong.features.phone_calls.numbers import consent
+from daysong.features.phone_calls.numbers.numbers import country_of, number_hash
+from daysong.features.phone_calls.numbers.permission import ASKS_FOR_COUNTRY, why_not
 from daysong.features.phone_calls.rules import (
     ATTEMPT_PAUSE,
     MOST_ATTEMPTS,
     REASONS,
 )
+from daysong.features.phone_calls.schedule.calendar import there
+from daysong.features.phone_calls.talk.assistant import Talk, assistant_for
 from daysong.features.subscriptions import minutes
 from daysong.features.users import store as users
 from daysong.kernel import logs

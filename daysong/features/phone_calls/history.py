@@ -10,8 +10,8 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from daysong.features.phone_calls.calendar import is_known, local_time
 from daysong.features.phone_calls.rules import Status
+from daysong.features.phone_calls.schedule.calendar import is_known, local_time
 from daysong.features.phone_calls.sessions import Direction
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.errors import Unauthorized

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime, timedelta
 from typing import Literal, NamedTuple
 
-from daysong.features.phone_calls.calendar import is_quiet, local_time
+from daysong.features.phone_calls.schedule.calendar import is_quiet, local_time
 
 Status = Literal["queued", "scheduled", "started", "completed", "failed", "canceled"]
 

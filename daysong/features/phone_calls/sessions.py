@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 
 from daysong.features.phone_calls import calls
-from daysong.features.phone_calls.numbers import caller_keys, number_hash
+from daysong.features.phone_calls.numbers.numbers import caller_keys, number_hash
 from daysong.features.users import store as users
 from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.ids import CallSessionId

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daysong.features.phone_calls.calendar import is_quiet
 from daysong.features.phone_calls.rules import (
     MOST_DIALS_OF_A_NUMBER,
     MOST_TRIES,
@@ -22,6 +21,7 @@ from daysong.features.phone_calls.rules import (
     is_late,
     number_forbids,
 )
+from daysong.features.phone_calls.schedule.calendar import is_quiet
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ZONES = ["America/New_York", "Europe/Berlin", "Asia/Kolkata", "Pacific/Kiritimati", "America/Santiago", "UTC"]

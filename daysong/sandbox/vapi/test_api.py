@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 import pytest
 
-from daysong.features.phone_calls.assistant import Talk, assistant_for
-from daysong.features.phone_calls.phrases import PHRASES
+from daysong.features.phone_calls.talk.assistant import Talk, assistant_for
+from daysong.features.phone_calls.talk.phrases import PHRASES
 from daysong.sandbox.conftest import NOW, failure, recorded, shape
 from daysong.sandbox.vapi.calls import Answers
 from daysong.sandbox.vapi.reports import AUTH_TOKEN

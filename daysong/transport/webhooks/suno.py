@@ -12,8 +12,8 @@ from daysong.transport.webhooks import receiving
 from daysong.transport.webhooks.receiving import Received
 from daysong.vendors.suno.answers import MalformedCallback, parse_callback
 from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
-from daysong.workflows import song_delivery
-from daysong.workflows.song_delivery import OneGeneration
+from daysong.workflows.songs import song_delivery
+from daysong.workflows.songs.song_delivery import OneGeneration
 from daysong.workflows.vendor_events import handle_suno_event
 
 MAX_ID = 64

@@ -27,7 +27,7 @@ END_OF_CALL = "end-of-call-report"
 ASSISTANT_REQUEST = "assistant-request"
 ENDED = "ended"
 
-# What our own assistants ask VAPI to find out; see features/phone_calls/assistant.py.
+# What our own assistants ask VAPI to find out; see features/phone_calls/talk/assistant.py.
 CONSENT = "consent"
 STOP_CALLING = "stopCalling"
 

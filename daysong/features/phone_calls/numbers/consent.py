@@ -1,0 +1,196 @@
+"""Whether the person on a number has agreed to be called: what is known of numbers, and what their word changes.
+
+A number stands here under a keyed hash, apart from every account: a refusal holds whoever asks next, and so does the
+count of calls nobody agreed to. Everything here is part of its caller's transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from daysong.features.phone_calls.numbers.numbers import number_hash
+from daysong.features.phone_calls.rules import (
+    MOST_SCREENED,
+    MOST_TRIES,
+    REASONS,
+    SCREENED_WITHIN,
+    UNKNOWN_TIMEZONE,
+    Number,
+    dialled,
+)
+from daysong.features.phone_calls.schedule.calendar import is_known, next_run
+from daysong.kernel.database.transactions import Transaction, lock
+from daysong.kernel.functions.context import MutationContext
+
+FORGOTTEN_AT_ONCE = 1000
+
+
+class Holder(NamedTuple):
+    """Who has a number in their settings."""
+
+    settings_id: str
+    user_id: str
+    consent: str
+    number: str
+
+
+async def hold(db: Transaction, hashed: bytes) -> None:
+    """Hold a number's lock until the transaction ends, whether or not anything is known of the number yet."""
+    await lock(db, f"number {hashed.hex()}")
+
+
+async def known(db: Transaction, hashed: bytes) -> Number:
+    """What is known of a number, which is locked from here on."""
+    await hold(db, hashed)
+    row = await db.fetchrow(
+        """select refused_at is not null as refused, tries, last_try_at, last_try_on, dials, dialled_on
+           from phone_numbers where number_hash = $1 for update""",
+        hashed,
+    )
+    return Number() if row is None else Number(*row)
+
+
+async def note_dialled(
+    ctx: MutationContext, hashed: bytes, number: Number, *, agreed: bool, timezone: str
+) -> None:  # fmt: skip
+    """The number is about to be dialled: count it, and without consent as one of the three tries."""
+    await _save(ctx, hashed, dialled(number, agreed=agreed, now=ctx.now, timezone=timezone))
+
+
+async def note_not_dialled(ctx: MutationContext, hashed: bytes, *, agreed: bool, day: date) -> None:
+    """The number was not dialled after all: give back what `note_dialled` counted on that day (UTC)."""
+    number = await known(ctx.db, hashed)
+    if number.dials_on(day):
+        number = number._replace(dials=number.dials - 1)
+    if not agreed and number.tries:
+        number = number._replace(tries=number.tries - 1, last_try_at=None, last_try_on=None)
+    await _save(ctx, hashed, number)
+
+
+async def note_screened(ctx: MutationContext, hashed: bytes, settings_id: str) -> None:
+    """Only a call-screening assistant was reached: that is no try, but no other try is made on this day.
+
+    After MOST_SCREENED of them each counts as one, so that no phone is called for ever.
+    """
+    screened = await ctx.db.fetchval(
+        "select count(*) from call_jobs where settings_id = $1 and scheduled_for > $2 and error_code = 'screened'",
+        settings_id, ctx.now - SCREENED_WITHIN,
+    )  # fmt: skip
+    number = await known(ctx.db, hashed)
+    if number.tries and screened < MOST_SCREENED:
+        await _save(ctx, hashed, number._replace(tries=number.tries - 1))
+    elif number.tries >= MOST_TRIES:
+        await pause(ctx, settings_id, "screened")
+
+
+async def _save(ctx: MutationContext, hashed: bytes, number: Number) -> None:
+    await ctx.db.execute(
+        """insert into phone_numbers
+             (number_hash, tries, last_try_at, last_try_on, dials, dialled_on, updated_at)
+           values ($1, $2, $3, $4, $5, $6, $7)
+           on conflict (number_hash) do update set tries = excluded.tries, last_try_at = excluded.last_try_at,
+             last_try_on = excluded.last_try_on, dials = excluded.dials, dialled_on = excluded.dialled_on,
+             updated_at = excluded.updated_at""",
+        hashed, number.tries, number.last_try_at, number.last_try_on, number.dials, number.dialled_on, ctx.now,
+    )  # fmt: skip
+
+
+async def grant(ctx: MutationContext, settings_id: str, hashed: bytes, session_id: str | None) -> None:
+    """The person on the number has agreed to be called by that account, in that session if it was in a call.
+
+    What had paused its calls does so no more; calls that are switched off stay so. The caller holds the number's lock,
+    and has made sure that no other account has proved it.
+    """
+    row = await ctx.db.fetchrow(
+        "select timezone, local_minutes, byday_mask from call_settings where id = $1 for update", settings_id
+    )
+    if row is None:
+        return
+    paused = None if is_known(row["timezone"]) else UNKNOWN_TIMEZONE
+    due = None if paused else next_run(after=ctx.now, **row)
+    await ctx.db.execute(
+        """update call_settings
+           set consent = 'granted', consent_at = $2, consent_session_id = $3, lost_at = null, paused_reason = $4::text,
+               next_run_at = case when active and $4::text is null then coalesce(next_run_at, $5) end, updated_at = $2
+           where id = $1""",
+        settings_id, ctx.now, session_id, paused, due,
+    )  # fmt: skip
+    await ctx.db.execute(
+        """update phone_numbers set tries = 0, last_try_at = null, last_try_on = null, updated_at = $2
+           where number_hash = $1""",
+        hashed, ctx.now,
+    )  # fmt: skip
+
+
+async def refuse(ctx: MutationContext, hashed: bytes, holder: Holder | None) -> None:
+    """The person on the number wants no calls: nobody calls it any more, whatever account asks.
+
+    Only an account that has proved the number to Clerk takes that back (`ownership.py`).
+    """
+    await hold(ctx.db, hashed)
+    await ctx.db.execute(
+        """insert into phone_numbers (number_hash, refused_at, updated_at) values ($1, $2, $2)
+           on conflict (number_hash) do update
+             set refused_at = coalesce(phone_numbers.refused_at, excluded.refused_at), updated_at = $2""",
+        hashed, ctx.now,
+    )  # fmt: skip
+    if holder is not None:
+        await ctx.db.execute(
+            """update call_settings set consent = 'refused', consent_at = $2, consent_session_id = null,
+                 active = false, paused_reason = 'refused', next_run_at = null, updated_at = $2
+               where id = $1""",
+            holder.settings_id, ctx.now,
+        )  # fmt: skip
+        await call_off(ctx, holder.settings_id, "refused")
+
+
+async def pause_without_consent(ctx: MutationContext, settings_id: str) -> None:
+    """Nobody has agreed in all the tries there are: no more calls, and the person sees why."""
+    await pause(ctx, settings_id, "no_consent")
+
+
+async def pause(ctx: MutationContext, settings_id: str, code: str) -> None:
+    """Make no more calls by settings without consent, for a reason of `rules.REASONS`, until they are saved anew."""
+    await ctx.db.execute(
+        """update call_settings set paused_reason = $3, next_run_at = null, updated_at = $2
+           where id = $1 and consent = 'unknown'""",
+        settings_id, ctx.now, code,
+    )  # fmt: skip
+    await call_off(ctx, settings_id, code)
+
+
+async def tries_are_used_up(db: Transaction, hashed: bytes) -> bool:
+    """Whether a number nobody on which has agreed was called as often as it may be."""
+    return (await known(db, hashed)).tries >= MOST_TRIES
+
+
+async def call_off(ctx: MutationContext, settings_id: str, code: str) -> None:
+    """Cancel what is yet to be dialled by these settings, for a reason of `rules.REASONS`."""
+    await ctx.db.execute(
+        """update call_jobs set status = 'canceled', error_code = $2, error_message = $3, ended_at = $4, updated_at = $4
+           where settings_id = $1 and status = 'queued' and asked_at is null""",
+        settings_id, code, REASONS[code], ctx.now,
+    )  # fmt: skip
+
+
+async def forget(ctx: MutationContext) -> bool:
+    """Forget some numbers of which nothing has to be known any more: not refused, nor tried; whether there are more."""
+    done = await ctx.db.execute(
+        """delete from phone_numbers where number_hash in (
+             select number_hash from phone_numbers
+             where refused_at is null and tries = 0 and coalesce(dialled_on < $1, true)
+             limit $2 for update skip locked)""",
+        ctx.now.date() - timedelta(days=1), FORGOTTEN_AT_ONCE,
+    )  # fmt: skip
+    return done == f"DELETE {FORGOTTEN_AT_ONCE}"
+
+
+async def holder_of(ctx: MutationContext, hashed: bytes, user_id: str) -> Holder | None:
+    """The person's settings, if it is this number that stands in them and is theirs still."""
+    row = await ctx.db.fetchrow(
+        "select id, phone_e164, consent from call_settings where user_id = $1 and lost_at is null for update", user_id
+    )
+    if row is None or number_hash(ctx.settings, row["phone_e164"]) != hashed:
+        return None
+    return Holder(row["id"], user_id, row["consent"], row["phone_e164"])

@@ -1,0 +1,102 @@
+"""Which account a phone number belongs to: the first that proved it. Until then any number of accounts may name it.
+
+A number is proved by the person on it, who agrees in a call, or by Clerk, where the account's person typed a code that
+was sent to it (vendors/clerk/events.py). A claim that is not proved blocks nobody and is never told to another account.
+
+Locks are taken in this order: the account (users.store), then the number (`consent.hold`), then rows. No transaction
+writes the settings of two accounts, and one account is proved for a number by the unique index `call_settings_proved`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from daysong.features.phone_calls.numbers import consent
+from daysong.features.phone_calls.numbers.numbers import key_of, number_hash
+from daysong.features.phone_calls.rules import MOST_TRIES
+from daysong.kernel.database.transactions import Reader
+from daysong.kernel.errors import ExpectedError
+from daysong.kernel.functions.context import MutationContext
+from daysong.kernel.ids import UserId
+
+
+class NumberRefused(ExpectedError):
+    """The person on this number wants no calls, from any account."""
+
+    code = "number_refused"
+    status = 403
+    default_message = "This phone number has asked not to be called"
+
+
+class Claim(NamedTuple):
+    """A number that an account names.
+
+    proved      the account has proved it to Clerk, and no other account has proved it before
+    exhausted   without consent, all tries at it are used up
+    """
+
+    proved: bool
+    exhausted: bool
+
+
+async def claim(ctx: MutationContext, user_id: UserId, number: str) -> Claim:
+    """Name a number for an account, whose lock the caller holds. NumberRefused.
+
+    Who has proved it to Clerk takes it off the list of numbers that want no calls; what was tried before counts no
+    more.
+    """
+    hashed = number_hash(ctx.settings, number)
+    known = await consent.known(ctx.db, hashed)
+    proved = await _is_proved(ctx, user_id, number) and not await is_anothers(ctx.db, user_id, number)
+    if known.refused and not proved:
+        raise NumberRefused
+    if proved:
+        await _clear(ctx, hashed)
+    return Claim(proved, exhausted=known.tries >= MOST_TRIES)
+
+
+async def _is_proved(ctx: MutationContext, user_id: UserId, number: str) -> bool:
+    """Whether this person has proved a number to Clerk. Tokens do not count: they do not say how it was verified."""
+    found: bool = await ctx.db.fetchval("select $2 = any(verified_phones) from users where id = $1", user_id, number)
+    return found
+
+
+async def is_anothers(db: Reader, user_id: str, number: str) -> bool:
+    """Whether another account has proved the number."""
+    found: bool = await db.fetchval(
+        """select exists (select from call_settings
+             where number_key = $1 and consent = 'granted' and lost_at is null and user_id <> $2)""",
+        key_of(number), user_id,
+    )  # fmt: skip
+    return found
+
+
+async def _clear(ctx: MutationContext, hashed: bytes) -> None:
+    await ctx.db.execute(
+        """update phone_numbers
+           set refused_at = null, tries = 0, last_try_at = null, last_try_on = null, updated_at = $2
+           where number_hash = $1 and (refused_at is not null or tries > 0)""",
+        hashed, ctx.now,
+    )  # fmt: skip
+
+
+async def vouch(ctx: MutationContext, user_id: UserId, numbers: tuple[str, ...]) -> bool:
+    """A person has newly proved these numbers to Clerk: whether one of them is the one to call them on.
+
+    Then that counts as consent, unless another account has proved it before. It does not switch calls on that are
+    switched off. The caller holds the account's lock.
+    """
+    row = await ctx.db.fetchrow(
+        """select id, phone_e164 from call_settings
+           where user_id = $1 and phone_e164 = any($2) and consent <> 'granted'""",
+        user_id, list(numbers),
+    )  # fmt: skip
+    if row is None:
+        return False
+    hashed = number_hash(ctx.settings, row["phone_e164"])
+    await consent.hold(ctx.db, hashed)
+    if await is_anothers(ctx.db, user_id, row["phone_e164"]):
+        return False
+    await _clear(ctx, hashed)
+    await consent.grant(ctx, row["id"], hashed, None)
+    return True

@@ -1,0 +1,147 @@
+"""Every minute: the calls that are due become call jobs, and as many of these are dialled as there are lines.
+
+An occurrence is claimed, made a job and left behind by its settings in one transaction, so it is neither lost nor made
+twice. What is due and finds no line waits in `call_jobs`: it is dialled when a call ends, and by the next minute at
+the latest. What has waited too long is called off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from daysong.features.phone_calls import calls, dialing
+from daysong.features.phone_calls.rules import REASONS, UNKNOWN_TIMEZONE, is_late
+from daysong.features.phone_calls.schedule.calendar import is_known, next_run
+from daysong.kernel import logs
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, action, mutation, query
+from daysong.kernel.ids import CallJobId
+from daysong.kernel.limits.lanes import Lane
+
+log = logs.get_logger("calls")
+
+CLAIMED_AT_ONCE = 1000
+CALLED_OFF_AT_ONCE = 1000
+
+DUE_SQL = """
+    select id, user_id, timezone, local_minutes, byday_mask, next_run_at from call_settings
+    where next_run_at <= $1 order by next_run_at, id limit $2 for update skip locked"""
+
+
+class OneSettings(Args):
+    """Whose calls."""
+
+    settings_id: IdText
+
+
+@action(lane=Lane.QUICK)
+async def execute_scheduled_calls(ctx: ActionContext, args: NoArgs) -> None:
+    """Make jobs of all calls that are due, then dial. A cron; safe to be killed anywhere and to run twice."""
+    # In most minutes there is nothing to do, and then nothing is locked.
+    if not await ctx.run_query(anything_to_do, args):
+        return
+    while await ctx.run_mutation(claim_due_settings, args):
+        pass
+    while await ctx.run_mutation(call_off_late_calls, args):
+        pass
+    await ctx.run_mutation(dialing.dispatch_waiting_calls, args)
+
+
+@query
+async def anything_to_do(ctx: QueryContext, args: NoArgs) -> bool:  # noqa: ARG001
+    """Whether a call is due, or waits for a line."""
+    found: bool = await ctx.db.fetchval(
+        """select exists (select from call_settings where next_run_at <= $1)
+               or exists (select from call_jobs where status = 'queued' and asked_at is null)""",
+        ctx.now,
+    )
+    return found
+
+
+@mutation
+async def claim_due_settings(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
+    """Make jobs of some calls that are due, and set when their settings are due next; whether there may be more."""
+    # Planners wait for each other: two that walk the same index at once would only undo each other's work.
+    await ctx.db.execute("lock table call_plans in exclusive mode")
+    due = await ctx.db.fetch(DUE_SQL, ctx.now, CLAIMED_AT_ONCE)
+    await _plan(ctx, due)
+    return len(due) == CLAIMED_AT_ONCE
+
+
+@mutation
+async def calculate_and_update_next_run(ctx: MutationContext, args: OneSettings) -> None:
+    """The same for one person's settings: what is due becomes a job, and the next call is planned."""
+    due = await ctx.db.fetch(
+        """select id, user_id, timezone, local_minutes, byday_mask, next_run_at from call_settings
+           where id = $1 and next_run_at <= $2 for update""",
+        args.settings_id, ctx.now,
+    )  # fmt: skip
+    await _plan(ctx, due)
+
+
+async def _plan(ctx: MutationContext, due: Sequence[Any]) -> None:
+    latest = timedelta(minutes=ctx.settings.vapi.latest_minutes)
+    # One that cannot be planned must not hold up all others.
+    lost = [row["id"] for row in due if not is_known(row["timezone"])]
+    if lost:
+        log.error("unknown time zones", settings=len(lost))
+        await ctx.db.execute(
+            """update call_settings set next_run_at = null, paused_reason = $3, updated_at = $2
+               where id = any($1)""",
+            lost, ctx.now, UNKNOWN_TIMEZONE,
+        )  # fmt: skip
+        due = [row for row in due if is_known(row["timezone"])]
+    jobs = [
+        (CallJobId.new(ctx.now), row["user_id"], row["id"], moment, is_late(moment, ctx.now, latest))
+        for row in due
+        for moment in _occurrences(row, ctx.now)
+    ]
+    await ctx.db.execute(
+        """insert into call_jobs (id, user_id, settings_id, scheduled_for, status, error_code, error_message,
+             created_at, updated_at, ended_at)
+           select id, user_id, settings_id, due, case when late then 'canceled' else 'queued' end,
+             case when late then 'missed' end, case when late then $6 end, $7, $7,
+             case when late then $7::timestamptz end
+           from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bool[])
+             as j (id, user_id, settings_id, due, late)
+           on conflict (settings_id, scheduled_for, kind) do nothing""",
+        *map(list, zip(*jobs, strict=True) if jobs else [()] * 5), REASONS["missed"], ctx.now,
+    )  # fmt: skip
+    await ctx.db.execute(
+        """update call_settings s set next_run_at = n.due, updated_at = $3
+           from unnest($1::text[], $2::timestamptz[]) as n (id, due) where s.id = n.id""",
+        [row["id"] for row in due], [_next(row, ctx.now) for row in due], ctx.now,
+    )  # fmt: skip
+    late = sum(job[-1] for job in jobs)
+    if jobs:
+        log.info("calls planned", due=len(jobs) - late, missed=late)
+
+
+def _next(row: Any, after: datetime) -> datetime:
+    return next_run(
+        after=after, timezone=row["timezone"], local_minutes=row["local_minutes"], byday_mask=row["byday_mask"]
+    )  # fmt: skip
+
+
+def _occurrences(row: Any, now: datetime) -> Iterator[datetime]:
+    """All that have come due: after a standstill of days, one for each day that was missed."""
+    moment = row["next_run_at"]
+    while moment <= now:
+        yield moment
+        moment = _next(row, moment)
+
+
+@mutation
+async def call_off_late_calls(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
+    """Cancel some calls that have waited for a line too long; whether there may be more."""
+    await calls.lock_lines(ctx.db)
+    done = await ctx.db.execute(
+        """update call_jobs set status = 'canceled', error_code = 'missed', error_message = $3, ended_at = $2,
+             updated_at = $2
+           where id in (select id from call_jobs where status = 'queued' and asked_at is null and scheduled_for < $1
+                        order by scheduled_for, id limit $4 for update)""",
+        ctx.now - timedelta(minutes=ctx.settings.vapi.latest_minutes), ctx.now, REASONS["missed"], CALLED_OFF_AT_ONCE,
+    )  # fmt: skip
+    return done == f"UPDATE {CALLED_OFF_AT_ONCE}"

@@ -1,0 +1,238 @@
+"""From a call to a diary entry and its song.
+
+    a report (call_reports.py)   the session, what was said about being called, and whether it is to be an entry
+    generateDiaryFromCall        a job: the words, from VAPI's summary or written by OpenAI, then the entry, once
+    generateMusicForCallDiary    a job: charge and generation, as for an entry that was written
+
+Of one session there is one entry, and of one entry from a call one song.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+
+import msgspec
+
+from daysong.features.diaries import store as diaries
+from daysong.features.diaries.rules import MAX_CONTENT
+from daysong.features.music import generations
+from daysong.features.phone_calls import sessions
+from daysong.features.phone_calls.talk.outcomes import talk_text
+from daysong.features.subscriptions import revenuecat_billing, usage
+from daysong.features.users import store as users
+from daysong.kernel import logs
+from daysong.kernel.database.transactions import Reader
+from daysong.kernel.errors import VendorError
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.declarations import Args, IdText, Result, Retry, action, mutation, query
+from daysong.kernel.ids import UserId
+from daysong.kernel.limits import budgets
+from daysong.kernel.limits.lanes import Lane
+from daysong.kernel.visible import trimmed
+from daysong.vendors.openai.client import Diarist
+from daysong.vendors.vapi.client import Telephone
+from daysong.vendors.vapi.reports import Turn
+from daysong.workflows.songs import song_budget
+from daysong.workflows.songs.diary_to_song import request_suno_generation
+from daysong.workflows.songs.song_delivery import OneGeneration
+
+log = logs.get_logger("calls")
+
+
+class OneSession(Args):
+    """Which call session."""
+
+    session_id: IdText
+
+
+class OneDiary(Args):
+    """Which entry that was told in a call."""
+
+    diary_id: IdText
+
+
+class CallSong(OneDiary):
+    """The same, with what was reserved for its song, or which cap of the day does not allow one."""
+
+    reservation: str | None = None
+    cap: str | None = None
+
+
+class VapiCall(Args):
+    """A call, by VAPI's id."""
+
+    vapi_call_id: str
+
+
+class Told(Result):
+    """What was told in a call, and to whom the entry belongs."""
+
+    user_id: str
+    language: str
+    summary: str | None
+    turns: list[Turn]
+
+
+class CallDiary(Args):
+    """The words of an entry that was told in a call."""
+
+    session_id: IdText
+    content: str
+
+
+@mutation
+async def use_own_words(ctx: MutationContext, args: OneSession) -> None:
+    """Nobody could write the entry: what the person said is the entry, word for word."""
+    row = await ctx.db.fetchrow("select transcript from call_sessions where id = $1", args.session_id)
+    if row is not None and row["transcript"] is not None:
+        content = _own_words(msgspec.convert(row["transcript"], list[Turn]))
+        await save_call_diary(ctx, CallDiary(session_id=args.session_id, content=content))
+
+
+def _own_words(turns: list[Turn]) -> str:
+    return "\n\n".join(turn.text for turn in turns if turn.role == "user")
+
+
+@action(on_exhausted=use_own_words, lane=Lane.CALLS)
+async def generate_diary_from_call(ctx: ActionContext, args: OneSession) -> None:
+    """Write down what was told in a call as an entry. A job; safe to be killed anywhere and to run twice."""
+    told = await ctx.run_query(told_in_call, args)
+    if told is None:
+        return
+    content = told.summary
+    if content is None:
+        diarist: Diarist = ctx.vendor(Diarist)  # type: ignore[type-abstract]  # looked up by its interface
+        person = hashlib.sha256(told.user_id.encode()).hexdigest()
+        try:
+            with budgets.paid_for(ctx.settings, told.user_id, args.session_id):
+                content = await diarist.write_diary(talk=talk_text(told.turns), language=told.language, person=person)
+        except VendorError as error:
+            if not error.permanent:
+                raise
+            log.warning("entry not written", session=args.session_id, code=error.code)
+            content = _own_words(told.turns)
+    await ctx.run_mutation(save_call_diary, CallDiary(session_id=args.session_id, content=content))
+
+
+@query
+async def told_in_call(ctx: QueryContext, args: OneSession) -> Told | None:
+    """What was told in a call whose entry is yet to be written; None when it is written, or never will be."""
+    row = await ctx.db.fetchrow(
+        """select c.user_id, c.transcript, c.end_of_call_report, s.language
+           from call_sessions c join users u on u.id = c.user_id and u.deleted_at is null
+           left join call_settings s on s.user_id = c.user_id
+           where c.id = $1 and c.outcome = 'diary to be written'""",
+        args.session_id,
+    )
+    if row is None:
+        return None
+    summary = (row["end_of_call_report"] or {}).get("summary")
+    return Told(
+        user_id=row["user_id"],
+        language=row["language"] or "en",
+        summary=summary.strip() or None if isinstance(summary, str) else None,
+        turns=msgspec.convert(row["transcript"] or [], list[Turn]),
+    )
+
+
+@mutation
+async def save_call_diary(ctx: MutationContext, args: CallDiary) -> None:
+    """Keep the entry of a call, and set out to make its song; a second time changes nothing."""
+    session = await ctx.db.fetchrow(
+        """select c.id, c.user_id, c.started_at, c.created_at
+           from call_sessions c join users u on u.id = c.user_id and u.deleted_at is null
+           where c.id = $1 and c.outcome = 'diary to be written' for update of c""",
+        args.session_id,
+    )
+    if session is None:
+        return
+    content = trimmed(args.content)[:MAX_CONTENT]
+    if not content:
+        await ctx.db.execute("update call_sessions set outcome = 'no_words' where id = $1", args.session_id)
+        return
+    diary_id = await diaries.insert_of_call(
+        ctx.db,
+        UserId(session["user_id"]),
+        content,
+        date=session["started_at"] or session["created_at"],
+        call_session_id=args.session_id,
+        now=ctx.now,
+    )
+    await ctx.db.execute(
+        "update call_sessions set outcome = 'diary', diary_id = $2, updated_at = $3 where id = $1",
+        args.session_id, diary_id, ctx.now,
+    )  # fmt: skip
+    await sessions.merge_metadata(ctx, args.session_id, {sessions.DIARY_ID: diary_id})
+    await ctx.schedule(generate_music_for_call_diary, OneDiary(diary_id=diary_id), key=f"song of {diary_id}")
+
+
+@action(lane=Lane.SONGS)
+async def generate_music_for_call_diary(ctx: ActionContext, args: OneDiary) -> None:
+    """Set out to make the song of an entry that was told in a call. A job; safe to run twice."""
+    owner = await ctx.run_query(owner_of, args)
+    if owner is not None:
+        await revenuecat_billing.refresh_if_stale(ctx, owner)
+        reserved = await song_budget.reserve_song(ctx, owner)
+        begun = await ctx.run_mutation(
+            begin_call_song, CallSong(diary_id=args.diary_id, reservation=reserved.reservation, cap=reserved.cap)
+        )
+        if begun != "begun":
+            await song_budget.cancel(ctx, reserved)
+
+
+@query
+async def owner_of(ctx: QueryContext, args: OneDiary) -> str | None:
+    """Whose entry it is; None when it or its owner is gone, or the account is suspended."""
+    return await _owner(ctx.db, args.diary_id)
+
+
+async def _owner(db: Reader, diary_id: str) -> UserId | None:
+    owner = await db.fetchval(
+        """select u.id from diaries d
+           join users u on u.id = d.user_id and u.deleted_at is null and u.suspension is null
+           where d.id = $1""",
+        diary_id,
+    )
+    return None if owner is None else UserId(owner)
+
+
+@mutation
+async def begin_call_song(ctx: MutationContext, args: CallSong) -> str:
+    """Charge, generation and job in one transaction, unless there was a song before; says in a word what came of it.
+
+    Without a song left in the period the entry stays as it is.
+    """
+    owner = await _owner(ctx.db, args.diary_id)
+    if owner is None or not await users.lock_account(ctx.db, owner) or await _owner(ctx.db, args.diary_id) is None:
+        return "gone"
+    if await ctx.db.fetchval("select true from generations where diary_id = $1 limit 1", args.diary_id):
+        return "begun before"
+    charge_id = None if args.cap else await usage.charge(ctx.db, owner, ctx.now)
+    if charge_id is None:
+        why = "daily limit reached" if args.cap else "usage limit reached"
+        await ctx.db.execute(
+            """update call_sessions set metadata = metadata || jsonb_build_object('song', $3::text), updated_at = $2
+               where diary_id = $1""",
+            args.diary_id, ctx.now, why,
+        )  # fmt: skip
+        return "limit reached"
+    generation_id = await generations.insert(
+        ctx.db, owner=owner, diary_id=args.diary_id, charge_id=charge_id, style_hint=None, now=ctx.now
+    )
+    await budgets.claim(ctx.db, ctx.settings, args.reservation, generation_id, ctx.now)
+    await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id), account=owner)
+    return "begun"
+
+
+async def forget(ctx: MutationContext, call_id: str) -> None:
+    """Have a call deleted at VAPI."""
+    await ctx.schedule(forget_call, VapiCall(vapi_call_id=call_id), key=f"forget {call_id}")
+
+
+# For more than a day: what nobody agreed to is there as long as it is not deleted.
+@action(retry=Retry(attempts=40, longest=timedelta(hours=1)), lane=Lane.CALLS)
+async def forget_call(ctx: ActionContext, args: VapiCall) -> None:
+    """Delete a call at VAPI: one without consent, or one whose words its user deleted."""
+    telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
+    await telephone.delete(args.vapi_call_id)

@@ -1,0 +1,359 @@
+"""What Suno delivers: tasks taken on, tracks completed, failures; by callback, or by asking when none came."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from daysong.features.music import generations, rules
+from daysong.features.music.playback import OneMusic
+from daysong.kernel import logs
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Retry, action, mutation, query
+from daysong.kernel.limits.lanes import Lane
+from daysong.vendors.suno.answers import SunoCallback, SunoTrack, failure_reason, parse_tracks
+from daysong.vendors.suno.client import SongMaker
+from daysong.workflows.songs import song_audio, song_files
+
+log = logs.get_logger("songs")
+
+
+TOO_LATE = "The song took too long. It was not counted."
+
+
+class OneGeneration(Args):
+    """Which generation."""
+
+    generation_id: IdText
+
+
+class FoundTracks(Args):
+    """Tracks that Suno calls finished, each as it sent them, and how often their audio was looked at."""
+
+    generation_id: IdText
+    tracks: list[dict[str, Any]]
+    looks: int = 0
+
+
+class CheckedTracks(FoundTracks):
+    """Those of them that can be heard, and how many cannot."""
+
+    playable: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    silent: int = 0
+
+
+class CompletedTask(Args):
+    """A finished task and its tracks, each as Suno sent it."""
+
+    task_id: str
+    tracks: list[dict[str, Any]]
+
+
+async def adopt_task(ctx: MutationContext, generation: asyncpg.Record, task_id: str | None) -> bool:
+    """Suno is at work on a generation: take it to composing, with its task if that is known.
+
+    False, and nothing changes, when the generation has ended, was never asked for, or has another task. One that may
+    still be delivered as a gift only learns its task.
+    """
+    if generation["asked_at"] is None or generation["task_id"] not in {None, task_id or generation["task_id"]}:
+        return False
+    if generation["status"] == "writing":
+        await generations.step(ctx.db, generation["id"], "composing", ctx.now)
+    elif generation["status"] != "composing" and not rules.is_gift(generation["status"], generation["failure_code"]):
+        return False
+    if task_id is not None and generation["task_id"] is None:
+        await ctx.db.execute(
+            """update generations set task_id = $2
+               where id = $1 and not exists (select from generations where task_id = $2)""",
+            generation["id"], task_id,
+        )  # fmt: skip
+    # Generations begun by releases before 0009 have no tracks yet.
+    await generations.insert_tracks(ctx.db, generation["id"], ctx.now)
+    return True
+
+
+@mutation
+async def fail_if_overdue(ctx: MutationContext, args: OneGeneration) -> None:
+    """Fail a generation that has had all the time its stage gets."""
+    generation = await generations.locked(ctx.db, args.generation_id)
+    if generation is None or not _is_overdue(generation, ctx.now):
+        return
+    lost = generation["status"] == "composing" and generation["task_id"] is None
+    code = rules.ANSWER_LOST if lost else "too_late"
+    await generations.fail(ctx.db, args.generation_id, code=code, reason=TOO_LATE, now=ctx.now)
+
+
+def _is_overdue(generation: asyncpg.Record, now: datetime) -> bool:
+    return rules.is_overdue(
+        generation["status"],
+        created_at=generation["created_at"],
+        composing_since=generation["composing_since"],
+        named=generation["task_id"] is not None,
+        now=now,
+    )
+
+
+async def on_callback(ctx: MutationContext, generation_id: str, callback: SunoCallback) -> str:
+    """Apply a callback whose secret was right; says in a word what came of it.
+
+    Stages come in any order and any number: a final status stays, and early news never overwrites late news.
+    """
+    generation = await generations.locked(ctx.db, generation_id)
+    if generation is None:
+        return "generation is gone"
+    if not await adopt_task(ctx, generation, callback.task_id or None):
+        return "ignored"
+    match callback.stage:
+        case "error":
+            await _fail(ctx, generation_id, callback.code, callback.reason)
+            return "failed"
+        case "complete" if any(track.audio_url for track in callback.tracks):
+            await _check_soon(ctx, generation_id, callback.tracks)
+            return "audio to be checked"
+        case _:
+            await _tell_early(ctx, generation_id, callback.tracks)
+            return "noted"
+
+
+async def _check_soon(ctx: MutationContext, generation_id: str, tracks: tuple[SunoTrack, ...], looks: int = 0) -> None:
+    """Have the audio of finished tracks looked at, for the first time or once more after a pause."""
+    delay = rules.LOOK_PAUSES[looks - 1] if looks else timedelta(0)
+    found = FoundTracks(generation_id=generation_id, tracks=[track.raw for track in tracks], looks=looks)
+    await ctx.schedule(check_audio, found, delay=delay)
+
+
+@mutation
+async def fail_if_audio_is_overdue(ctx: MutationContext, args: FoundTracks) -> None:
+    """The audio could not be fetched: the sweeper has it looked at again, until the song is overdue."""
+    await fail_if_overdue(ctx, OneGeneration(generation_id=args.generation_id))
+
+
+@action(retry=Retry(attempts=6), on_exhausted=fail_if_audio_is_overdue, lane=Lane.SONGS)
+async def check_audio(ctx: ActionContext, args: FoundTracks) -> None:
+    """Look at the audio of tracks that Suno calls finished. A job; what cannot be fetched now is tried again."""
+    task_id = await ctx.run_query(awaited_task, OneGeneration(generation_id=args.generation_id))
+    if task_id is None:
+        return
+    tracks = parse_tracks(args.tracks)
+    if args.looks:
+        # What was not there, or was no audio, may be by now, also under another address.
+        maker: SongMaker = ctx.vendor(SongMaker)  # type: ignore[type-abstract]  # looked up by its interface
+        told = (await maker.task(task_id)).tracks
+        tracks = told if any(track.audio_url for track in told) else tracks
+    checked = [await song_audio.playable(ctx, track) for track in tracks if track.audio_url]
+    await ctx.run_mutation(
+        settle_audio,
+        CheckedTracks(
+            generation_id=args.generation_id,
+            tracks=[track.raw for track in tracks],
+            playable=[_as_checked(track) for track in checked if track is not None],
+            silent=checked.count(None),
+            looks=args.looks,
+        ),
+    )
+
+
+def _as_checked(track: SunoTrack) -> dict[str, Any]:
+    """The track as Suno sent it, with the address and the duration that were found to be right."""
+    return track.raw | {"audio_url": track.audio_url, "duration": track.duration}
+
+
+@mutation
+async def settle_audio(ctx: MutationContext, args: CheckedTracks) -> None:
+    """Complete a generation with the tracks that can be heard; where one cannot, only after its last look."""
+    generation = await generations.locked(ctx.db, args.generation_id)
+    if generation is None or not _is_awaited(generation):
+        return
+    if args.silent and args.looks < len(rules.LOOK_PAUSES):
+        await _check_soon(ctx, args.generation_id, parse_tracks(args.tracks), args.looks + 1)
+    elif args.playable:
+        await complete(ctx, args.generation_id, parse_tracks(args.playable))
+    else:
+        log.warning("song has no audio", generation=args.generation_id)
+        await _fail(ctx, args.generation_id, None, failure_reason(501), code="no_audio")
+
+
+def _is_awaited(generation: asyncpg.Record) -> bool:
+    return generation["status"] == "composing" or rules.is_gift(generation["status"], generation["failure_code"])
+
+
+async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoTrack, ...]) -> bool:
+    """The tracks are there: ready, the missing ones failed, and what follows is scheduled. False if it had ended.
+
+    Tracks are believed: whether their audio can be heard was looked at before.
+    """
+    if await generations.deliver_gift(ctx.db, generation_id, ctx.now):
+        log.info("song delivered after its refund", generation=generation_id)
+    elif not await generations.step(ctx.db, generation_id, "ready", ctx.now):
+        return False
+    # Tracks with audio first: the diary's song is track 0, and must play.
+    allowed = (song_audio.fetchable(ctx.settings, track) for track in tracks)
+    playable = [track for track in allowed if track.audio_url]
+    rows = await ctx.db.fetch(
+        "select id, diary_id from music where generation_id = $1 order by music_index", generation_id
+    )
+    for row, track in zip(rows, playable, strict=False):
+        await ctx.db.execute(
+            """update music set status = 'ready', failure_reason = null,
+                 title = coalesce($2, title), lyric = coalesce($3, lyric), duration = $4, audio_id = $5,
+                 audio_url = $6, stream_url = $7, image_url = $8, metadata = $9, updated_at = $10
+               where id = $1""",
+            row["id"], track.title or None, track.lyric or None, track.duration, track.audio_id or None,
+            track.audio_url, track.stream_url, track.image_url, track.raw, ctx.now,
+        )  # fmt: skip
+        await ctx.schedule(song_files.keep_files, OneMusic(music_id=row["id"]))
+        if track.audio_id:
+            await ctx.schedule(song_files.fetch_timed_lyrics, song_files.Untimed(music_id=row["id"]))
+    for row in rows[len(playable) :]:
+        await ctx.db.execute(
+            """update music set status = 'failed', failure_reason = $3, audio_url = null, stream_url = null,
+                 updated_at = $2
+               where id = $1""",
+            row["id"], ctx.now, failure_reason(501),
+        )  # fmt: skip
+    await generations.choose_song(ctx.db, rows[0]["diary_id"], ctx.now)
+    return True
+
+
+async def _tell_early(ctx: MutationContext, generation_id: str, tracks: tuple[SunoTrack, ...]) -> None:
+    rows = await ctx.db.fetch(
+        "select id from music where generation_id = $1 and status = 'pending' order by music_index", generation_id
+    )
+    allowed = [song_audio.fetchable(ctx.settings, track) for track in tracks]
+    for row, track in zip(rows, allowed, strict=False):
+        await ctx.db.execute(
+            """update music set title = coalesce($2, title), lyric = coalesce($3, lyric),
+                 stream_url = coalesce($4, stream_url), image_url = coalesce($5, image_url),
+                 audio_url = coalesce($6, audio_url), updated_at = $7
+               where id = $1""",
+            row["id"], track.title or None, track.lyric or None, track.stream_url, track.image_url,
+            track.audio_url, ctx.now,
+        )  # fmt: skip
+
+
+async def _fail(ctx: MutationContext, generation_id: str, number: int | None, reason: str, code: str = "") -> None:
+    await generations.fail(
+        ctx.db,
+        generation_id,
+        code=code or f"suno_{number or 'failed'}",
+        reason=reason or failure_reason(number),
+        now=ctx.now,
+    )
+
+
+@mutation
+async def complete_suno_task(ctx: MutationContext, args: CompletedTask) -> None:
+    """Complete a task by its id, with tracks as Suno sends them. Changes nothing when the task has ended, when no track
+    has audio, or when all audio is on hosts that files are not fetched from.
+    """
+    generation_id = await ctx.db.fetchval("select id from generations where task_id = $1", args.task_id)
+    tracks = parse_tracks(args.tracks)
+    if generation_id is not None and any(song_audio.fetchable(ctx.settings, track).audio_url for track in tracks):
+        await complete(ctx, generation_id, tracks)
+
+
+class PolledTask(Args):
+    """What Suno said of a generation's task."""
+
+    generation_id: IdText
+    state: str
+    tracks: list[dict[str, Any]]
+    code: int | None
+    reason: str
+
+
+@mutation
+async def apply_poll(ctx: MutationContext, args: PolledTask) -> None:
+    """Go on with a generation by what Suno says of its task; past the deadline, no news is a failure too."""
+    generation = await generations.locked(ctx.db, args.generation_id)
+    if generation is None or generation["status"] != "composing":
+        return
+    tracks = parse_tracks(args.tracks)
+    if args.state == "done" and any(track.audio_url for track in tracks):
+        await _check_soon(ctx, args.generation_id, tracks)
+    elif args.state == "failed":
+        await _fail(ctx, args.generation_id, args.code, args.reason)
+    else:
+        await fail_if_overdue(ctx, OneGeneration(generation_id=args.generation_id))
+
+
+@action(retry=Retry(attempts=3), on_exhausted=fail_if_overdue, lane=Lane.SONGS)
+async def poll_suno_task(ctx: ActionContext, args: OneGeneration) -> None:
+    """Ask Suno how a generation's task stands, since its callback may be lost."""
+    task_id = await ctx.run_query(task_to_poll, args)
+    if task_id is None:
+        return
+    maker: SongMaker = ctx.vendor(SongMaker)  # type: ignore[type-abstract]  # looked up by its interface
+    task = await maker.task(task_id)
+    log.info("suno was asked", generation=args.generation_id, state=task.state, status=task.status)
+    await ctx.run_mutation(
+        apply_poll,
+        PolledTask(
+            generation_id=args.generation_id,
+            state=task.state,
+            tracks=[track.raw for track in task.tracks],
+            code=task.code,
+            reason=task.reason,
+        ),
+    )
+
+
+@query
+async def awaited_task(ctx: QueryContext, args: OneGeneration) -> str | None:
+    """The task of a generation that may still be delivered."""
+    generation = await ctx.db.fetchrow(
+        "select status, failure_code, task_id from generations where id = $1", args.generation_id
+    )
+    return generation["task_id"] if generation is not None and _is_awaited(generation) else None
+
+
+@query
+async def task_to_poll(ctx: QueryContext, args: OneGeneration) -> str | None:
+    """The task of a generation that is still composing."""
+    task_id: str | None = await ctx.db.fetchval(
+        "select task_id from generations where id = $1 and status = 'composing'", args.generation_id
+    )
+    return task_id
+
+
+@mutation
+async def sweep_generations(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
+    """Ask Suno about songs whose callback is missing, and fail those that have had their time. A job for each."""
+    for generation_id in await generations.overdue_writing(ctx.db, ctx.now - rules.WRITING_DEADLINE):
+        await _fail_soon(ctx, generation_id)
+    for row in await generations.due_for_poll(ctx.db, ctx.now, rules.POLL_AFTER):
+        if row["task_id"] is None:
+            # The answer to our request was lost, and no callback has told the task: there is nothing to ask for.
+            if _is_overdue(row, ctx.now):
+                await _fail_soon(ctx, row["id"])
+            continue
+        await ctx.schedule(
+            poll_suno_task, OneGeneration(generation_id=row["id"]), key=f"poll {row['id']} {row['polls']}"
+        )
+        await _next_poll(ctx, row["id"], row["polls"] + 1, rules.poll_pause(row["polls"]))
+
+
+async def _fail_soon(ctx: MutationContext, generation_id: str) -> None:
+    # Each in a transaction of its own, which holds one account's lock. Sweeps of ten minutes make one job of it.
+    window = int(ctx.now.timestamp() // 600)
+    await ctx.schedule(
+        fail_if_overdue, OneGeneration(generation_id=generation_id), key=f"overdue {generation_id} {window}"
+    )
+
+
+async def _next_poll(ctx: MutationContext, generation_id: str, polls: int, pause: timedelta) -> None:
+    await ctx.db.execute(
+        "update generations set polls = $2, next_poll_at = $3 where id = $1", generation_id, polls, ctx.now + pause
+    )
+
+
+@query
+async def callback_secret(ctx: QueryContext, args: OneGeneration) -> str | None:
+    """The secret in the callback address of a generation."""
+    secret: str | None = await ctx.db.fetchval(
+        "select callback_secret from generations where id = $1", args.generation_id
+    )
+    return secret
