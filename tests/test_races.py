@@ -123,12 +123,10 @@ async def test_g71_a_purchase_during_sign_up_reaches_the_account(world: World) -
     runtime = world.app.runtime
 
     async def buy(name: str) -> None:
-        await runtime.run_mutation(
-            update_subscription_from_webhook, WebhookUpdate(event=_purchase(name, now)), SYSTEM, world.clock
-        )
+        await runtime.run_mutation(update_subscription_from_webhook, WebhookUpdate(event=_purchase(name, now)), SYSTEM)
 
     async def sign_up(name: str) -> None:
-        await runtime.run_mutation(accounts.ensure_current_user, NoArgs(), Caller(subject=name), world.clock)
+        await runtime.run_mutation(accounts.ensure_current_user, NoArgs(), Caller(subject=name))
 
     await asyncio.gather(*[act(name) for name in names for act in (buy, sign_up)])
     tiers = await world.db.pool.fetch("select u.clerk_id, s.tier from users u join subscriptions s on s.user_id = u.id")
@@ -144,7 +142,7 @@ async def test_g71_two_names_of_one_customer_are_parked_as_one(world: World) -> 
 
     async def buy(event: BillingEvent) -> None:
         update = WebhookUpdate(event=event)
-        await runtime.run_mutation(update_subscription_from_webhook, update, SYSTEM, world.clock)
+        await runtime.run_mutation(update_subscription_from_webhook, update, SYSTEM)
 
     await asyncio.gather(*[buy(event) for event in events])
     assert await world.db.pool.fetchval("select count(*) from parked_customers") == 1
@@ -165,7 +163,7 @@ async def test_g71_transfers_in_both_directions_leave_one_owner(world: World, al
 
     async def hear(event: BillingEvent) -> None:
         update = WebhookUpdate(event=event)
-        await runtime.run_mutation(update_subscription_from_webhook, update, SYSTEM, world.clock)
+        await runtime.run_mutation(update_subscription_from_webhook, update, SYSTEM)
 
     await asyncio.gather(*[hear(event) for event in events * 5])
     world.clock.forward(timedelta(minutes=1))
@@ -180,13 +178,13 @@ async def test_g71_a_first_sign_in_does_not_outlive_a_concurrent_deletion(world:
 
     async def sign_in(name: str) -> None:
         caller = Caller(subject=name, issued_at=before)
-        await world.app.runtime.run_mutation(accounts.ensure_current_user, NoArgs(), caller, world.clock)
+        await world.app.runtime.run_mutation(accounts.ensure_current_user, NoArgs(), caller)
 
     async def vanish(name: str) -> None:
         async def close(ctx: Any, args: Any) -> None:
             await account_deletion.close_for_clerk(ctx, name)
 
-        await world.app.runtime.mutate(close, NoArgs(), SYSTEM, world.clock)
+        await world.app.runtime.mutate(close, NoArgs(), SYSTEM)
 
     await asyncio.gather(*[act(name) for name in names for act in (sign_in, vanish)], return_exceptions=True)
     assert await world.db.pool.fetchval("select count(*) from users where deleted_at is null") == 0
@@ -211,7 +209,7 @@ async def test_g71_an_answer_that_meets_a_purchase_is_worked_out_after_it(
 
     async def store_answer(name: str) -> None:
         answer = Answer(user_id=await account_of(world, name), asked_at=now - 1000, customer=None)
-        await world.app.runtime.run_mutation(reconcile_subscription_with_data, answer, SYSTEM, world.clock)
+        await world.app.runtime.run_mutation(reconcile_subscription_with_data, answer, SYSTEM)
 
     async def buy_and_be_asked_about(tx: Transaction) -> asyncio.Task[None]:
         await buy(tx, "alice")
@@ -265,7 +263,7 @@ async def test_g71_a_file_recorded_while_its_entry_goes_leaves_nothing(world: Wo
     )
 
     async def record() -> None:
-        await world.app.runtime.run_mutation(song_files.record_file, kept, SYSTEM, world.clock)
+        await world.app.runtime.run_mutation(song_files.record_file, kept, SYSTEM)
 
     async def remove(tx: Transaction) -> asyncio.Task[None]:
         args, caller = diary_removal.DeleteDiary(diary_id=song["diaryId"]), Caller(subject="user_alice")

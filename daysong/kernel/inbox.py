@@ -88,7 +88,7 @@ async def receive(runtime: Runtime, event: Event, handler: Handler | None, *, ou
             await _schedule(ctx, handler, identifier, replays=0)
         return inserted is not None
 
-    stored: bool = await runtime.mutate(store, event, SYSTEM, runtime.clock)
+    stored: bool = await runtime.mutate(store, event, SYSTEM)
     return stored
 
 
@@ -173,5 +173,5 @@ async def replay(runtime: Runtime, event_id: str) -> bool:
         await _schedule(ctx, function.handler, args.event_id, replays=replays)
         return True
 
-    begun: bool = await runtime.mutate(again, OneEvent(event_id=event_id), SYSTEM, runtime.clock)
+    begun: bool = await runtime.mutate(again, OneEvent(event_id=event_id), SYSTEM)
     return begun

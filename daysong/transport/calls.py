@@ -31,7 +31,6 @@ from daysong.kernel.functions.context import Caller, Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
-from daysong.kernel.time.clock import Clock
 
 log = logs.get_logger("calls")
 
@@ -92,8 +91,7 @@ def refuse_component(component: str | None) -> None:
 
 
 async def call(
-    runtime: Runtime, path: str, args: Args, caller: Caller, *, kind: Kind | None = None, clock: Clock | None = None,
-    viewer: str = "",
+    runtime: Runtime, path: str, args: Args, caller: Caller, *, kind: Kind | None = None, viewer: str = ""
 ) -> Success | Failure:  # fmt: skip
     """Run the function under `path`; every failure is an answer. `viewer` is the mark of the caller's address."""
     function: Function | None = None
@@ -104,7 +102,7 @@ async def call(
         function = runtime.registry.find(path, caller, kind)
         if runtime.gate is not None:
             await runtime.gate(function, caller, viewer)
-        value = await runtime.call(function, typed(function, args), caller, clock, notes)
+        value = await runtime.call(function, typed(function, args), caller, notes)
         ended = Success(value, function, notes.log_lines)
     except Exception as error:  # noqa: BLE001 - whatever happened is the caller's answer
         ended = failure(error, function, production=runtime.settings.production, log_lines=notes.log_lines)

@@ -32,7 +32,6 @@ from daysong.kernel.functions.context import ActionContext
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.jobs.queue import Job
 from daysong.kernel.jobs.worker import Worker
-from daysong.kernel.time.clock import Clock
 
 SURVIVED = 42
 SONG = "musicActions:requestSunoGeneration"
@@ -102,13 +101,13 @@ class MortalWorker(Worker):
 
     fate: Fate
 
-    async def run(self, job: Job, clock: Clock) -> None:
+    async def run(self, job: Job) -> None:
         """Run the job if it is the chosen one; leave any other claimed."""
         if job.function != self.fate.function or self.fate.begun:
             await asyncio.Event().wait()
         self.fate.begun = True
         _doomed.set(True)
-        await super().run(job, clock)
+        await super().run(job)
         os._exit(SURVIVED)
 
 

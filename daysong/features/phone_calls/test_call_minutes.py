@@ -186,7 +186,7 @@ async def test_g02_of_two_takers_of_the_last_line_one_gets_it(world: World) -> N
     ids = [row["id"] for row in await world.db.pool.fetch("select id from call_jobs order by id")]
     runtime = world.app.runtime
     taken = await asyncio.gather(
-        *(runtime.run_mutation(take_line, DueCall(job_id=job_id), SYSTEM, world.clock) for job_id in [*ids, *ids[:6]])
+        *(runtime.run_mutation(take_line, DueCall(job_id=job_id), SYSTEM) for job_id in [*ids, *ids[:6]])
     )
     assert sum(one.order is not None for one in taken) == world.settings.vapi.max_concurrent_calls == 10
     assert await world.db.pool.fetchval("select count(*) from call_jobs where asked_at is not null") == 10

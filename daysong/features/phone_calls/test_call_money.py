@@ -184,7 +184,7 @@ async def test_g03_an_incoming_call_reserves_once_and_its_report_settles_it(capp
     rung = await rings_in(capped)
     ringing = Ringing(vapi_call_id=rung["callId"], number=ALICES)
     runtime = capped.app.runtime
-    asked = await asyncio.gather(*(runtime.run_mutation(answer_call, ringing, SYSTEM, capped.clock) for _ in range(6)))
+    asked = await asyncio.gather(*(runtime.run_mutation(answer_call, ringing, SYSTEM) for _ in range(6)))
     assert all("assistant" in one for one in asked)
     assert await money_of(capped) == (0, PRICE)
     assert await talked(alice) == 10
@@ -207,9 +207,7 @@ async def test_g03_incoming_calls_at_once_do_not_pass_a_cap(database_url: str, t
         runtime = world.app.runtime
         answered = await asyncio.gather(
             *(
-                runtime.run_mutation(
-                    answer_call, Ringing(vapi_call_id=f"call-{number}", number=number), SYSTEM, world.clock
-                )
+                runtime.run_mutation(answer_call, Ringing(vapi_call_id=f"call-{number}", number=number), SYSTEM)
                 for number in numbers
             )
         )

@@ -15,7 +15,6 @@ import msgspec
 from daysong.kernel.errors import Unauthorized
 from daysong.kernel.limits.marks import account_mark
 from daysong.kernel.settings import Settings
-from daysong.kernel.time.clock import Clock
 
 if TYPE_CHECKING:
     from daysong.kernel.database.transactions import Reader, Transaction
@@ -95,12 +94,10 @@ class Runner(Protocol):
     """Runs registered functions by handler."""
 
     async def run_query(
-        self, handler: Callable[..., Awaitable[Any]], args: Any, caller: Caller, clock: Clock
+        self, handler: Callable[..., Awaitable[Any]], args: Any, caller: Caller
     ) -> Any: ...  # fmt: skip
 
-    async def run_mutation(
-        self, handler: Callable[..., Awaitable[Any]], args: Any, caller: Caller, clock: Clock
-    ) -> Any: ...
+    async def run_mutation(self, handler: Callable[..., Awaitable[Any]], args: Any, caller: Caller) -> Any: ...
 
 
 class QueryContext(Logging):
@@ -177,17 +174,16 @@ class ActionContext(Logging):
     def __init__(
         self,
         *,
-        clock: Clock,
+        now: datetime,
         caller: Caller,
         settings: Settings,
         runner: Runner,
         services: Mapping[type, Any],
         notes: Notes | None = None,
     ) -> None:
-        self.now = clock.now()
+        self.now = now
         self.caller = caller
         self.settings = settings
-        self._clock = clock
         self._runner = runner
         self._services = services
         self._notes = notes or Notes()
@@ -199,10 +195,10 @@ class ActionContext(Logging):
 
     async def run_query(self, handler: Callable[[QueryContext, A], Awaitable[R]], args: A) -> R:
         """Run a query as this action's caller."""
-        result: R = await self._runner.run_query(handler, args, self.caller, self._clock)
+        result: R = await self._runner.run_query(handler, args, self.caller)
         return result
 
     async def run_mutation(self, handler: Callable[[MutationContext, A], Awaitable[R]], args: A) -> R:
         """Run a mutation in its own transaction, as this action's caller."""
-        result: R = await self._runner.run_mutation(handler, args, self.caller, self._clock)
+        result: R = await self._runner.run_mutation(handler, args, self.caller)
         return result

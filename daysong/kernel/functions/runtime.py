@@ -13,7 +13,7 @@ from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function, Registry
 from daysong.kernel.jobs.queue import Queue
 from daysong.kernel.settings import Settings
-from daysong.kernel.time.clock import Clock
+from daysong.kernel.time.clock import Clock, CurrentClock
 from daysong.kernel.time.timestamps import Timestamps
 
 Handler = Callable[..., Awaitable[Any]]
@@ -39,7 +39,7 @@ class Runtime:
         self.registry = registry
         self.database = database
         self.queue = queue
-        self.clock = clock
+        self.clock = CurrentClock(clock)
         self.timestamps = Timestamps(clock)
         self.services = services
         self._turns = Turns(MUTATIONS_OF_ONE_ACCOUNT)
@@ -51,48 +51,42 @@ class Runtime:
         function: Function,
         args: Any,
         caller: Caller,
-        clock: Clock | None = None,
         notes: Notes | None = None,
         runner: Runner | None = None,
     ) -> Any:
         """Run `function` with typed `args` and return its result object.
 
-        `clock` overrides the app's for this call, `notes` collect its log lines and dependencies, and `runner` runs
-        the queries and mutations of an action.
+        `notes` collect its log lines and dependencies, and `runner` runs the queries and mutations of an action.
         """
-        clock = clock or self.clock
         match function.kind:
             case Kind.QUERY:
-                return await self._query(function, args, caller, clock, notes)
+                return await self._query(function, args, caller, notes)
             case Kind.MUTATION:
-                return await self.mutate(
-                    function.handler, args, caller, clock, notes=notes, isolation=function.isolation
-                )
+                return await self.mutate(function.handler, args, caller, notes=notes, isolation=function.isolation)
             case Kind.ACTION:
-                return await function.handler(self._action_context(caller, clock, notes, runner), args)
+                return await function.handler(self._action_context(caller, notes, runner), args)
 
-    async def run_query(self, handler: Handler, args: Any, caller: Caller, clock: Clock) -> Any:
+    async def run_query(self, handler: Handler, args: Any, caller: Caller) -> Any:
         """Run a registered query by its handler."""
-        return await self._query(self.registry.of(handler), args, caller, clock)
+        return await self._query(self.registry.of(handler), args, caller)
 
-    async def run_mutation(self, handler: Handler, args: Any, caller: Caller, clock: Clock) -> Any:
+    async def run_mutation(self, handler: Handler, args: Any, caller: Caller) -> Any:
         """Run a registered mutation by its handler, in a transaction of its own."""
         function = self.registry.of(handler)
-        return await self.mutate(function.handler, args, caller, clock, isolation=function.isolation)
+        return await self.mutate(function.handler, args, caller, isolation=function.isolation)
 
     async def mutate(
         self,
         handler: Handler,
         args: Any,
         caller: Caller,
-        clock: Clock,
         *,
         afterwards: Callable[[Transaction], Awaitable[None]] | None = None,
         notes: Notes | None = None,
         isolation: Isolation = "read_committed",
     ) -> Any:
         """Run a mutation, and then `afterwards` in the same transaction."""
-        now = clock.now()
+        now = self.clock.now()
 
         async def work(tx: Transaction) -> Any:
             if notes is not None:
@@ -115,21 +109,17 @@ class Runtime:
         context = QueryContext(db=db, now=now, caller=caller, settings=self.settings, notes=notes)
         return await function.handler(context, args)
 
-    async def _query(
-        self, function: Function, args: Any, caller: Caller, clock: Clock, notes: Notes | None = None
-    ) -> Any:
-        now, notes = clock.now(), notes or Notes()
+    async def _query(self, function: Function, args: Any, caller: Caller, notes: Notes | None = None) -> Any:
+        now, notes = self.clock.now(), notes or Notes()
         if function.snapshot:
             async with self.database.snapshot() as db:
                 return await self.query_on(db, function, args, caller, now=now, notes=notes)
         db = self.database.one_statement()
         return await self.query_on(db, function, args, caller, now=now, notes=notes)
 
-    def _action_context(
-        self, caller: Caller, clock: Clock, notes: Notes | None, runner: Runner | None
-    ) -> ActionContext:
+    def _action_context(self, caller: Caller, notes: Notes | None, runner: Runner | None) -> ActionContext:
         return ActionContext(
-            clock=clock,
+            now=self.clock.now(),
             caller=caller,
             settings=self.settings,
             runner=runner or self,

@@ -196,8 +196,8 @@ async def test_a_mutations_job_happens_once_though_two_workers_have_it(kernel: K
         assert first is not None
         assert second is not None
         worker = kernel.worker()
-        await asyncio.gather(worker.run(first, kernel.clock), worker.run(second, kernel.clock))
-        await worker.run(first, kernel.clock)
+        await asyncio.gather(worker.run(first), worker.run(second))
+        await worker.run(first)
     assert sorted(await kernel.notes()) == ["la at 12:00:00", "lu at 12:00:00"]
     assert [row["status"] for row in await kernel.queue.list(None, 10)] == ["done", "done"]
 
@@ -207,10 +207,10 @@ async def test_a_failure_that_comes_late_changes_nothing(kernel: Kernel, vendor:
     vendor.failures = [VendorError("suno", "no", permanent=True)]
     await kernel.call(plan_question, Text(text="la?"))
     late, current = await kernel.claim(), await kernel.claim()
-    await kernel.worker().run(late, kernel.clock)
+    await kernel.worker().run(late)
     assert await kernel.notes() == []
     assert (await kernel.job())["status"] == "running"
-    await kernel.worker().run(current, kernel.clock)
+    await kernel.worker().run(current)
     assert await kernel.notes() == ["la? at 12:00:00"]
     assert (await kernel.job())["status"] == "done"
 
@@ -358,7 +358,7 @@ async def test_a_job_that_kills_its_workers_is_buried(kernel: Kernel, vendor: Ve
     await kernel.call(plan_question, Text(text="la?"))
     for _ in range(MAX_STARTS):
         await kernel.claim()
-    await kernel.worker().run(await kernel.claim(), kernel.clock)
+    await kernel.worker().run(await kernel.claim())
     dead = await kernel.job()
     assert (dead["status"], dead["last_error"]) == ("dead", "KilledTooOften: started 5 times without an end")
     assert vendor.asked == []

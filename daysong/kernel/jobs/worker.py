@@ -25,7 +25,7 @@ from daysong.kernel.jobs.queue import Cron, Job, Superseded
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lanes import Lane, slots, slots_of_account
 from daysong.kernel.limits.lines import on_behalf_of
-from daysong.kernel.time.clock import Clock, MovableClock
+from daysong.kernel.time.clock import MovableClock, using
 from daysong.kernel.time.clock_check import ClockWrong, require_agreement
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class Worker:
                     (row.payload or b"").decode(), self._runtime.clock.now(), of_account=part
                 )  # fmt: skip
                 if job is not None:
-                    await self.run(job, self._runtime.clock)
+                    await self.run(job)
             finally:
                 self._running_jobs -= 1
         except asyncio.CancelledError:
@@ -201,23 +201,23 @@ class Worker:
         # Raised outside of `except`, because pgqueuer stores the text of chained errors.
         raise RetryRequested(timedelta(0), "the job did not come to an end here")
 
-    async def run(self, job: Job, clock: Clock) -> None:
+    async def run(self, job: Job) -> None:
         """Run a claimed job and store its outcome: done, queued for a retry, or dead."""
         with logs.request_scope(job.request_id or logs.new_request_id()):
             function = self._runtime.registry.named(job.function)
             try:
                 try:
                     with on_behalf_of(job.account or "", returning=job.deferrals > 0):
-                        await self._run(job, function, clock)
+                        await self._run(job, function)
                     log.info("job done", job=job.id, function=job.function)
                 except Superseded:
                     raise
                 except Exception as error:  # noqa: BLE001 - a failure is an outcome to store
-                    await self._after_failure(job, function, error, clock)
+                    await self._after_failure(job, function, error)
             except Superseded:
                 log.info("job ended elsewhere", job=job.id, function=job.function)
 
-    async def _run(self, job: Job, function: Function | None, clock: Clock) -> None:
+    async def _run(self, job: Job, function: Function | None) -> None:
         if function is None:
             raise UnknownFunction("this release has no such function: the job waits for a worker that has")
         if job.starts > MAX_STARTS:
@@ -225,31 +225,31 @@ class Worker:
         if job.failures >= function.retry.attempts:
             raise AttemptsExhausted
         if function.punctual:
-            await require_agreement(self._runtime.database.one_statement(), clock)
+            await require_agreement(self._runtime.database.one_statement(), self._runtime.clock)
         args = msgspec.convert(job.args, function.args_type)
 
         async def mark_done(tx: Transaction) -> None:
-            await self._queue.mark_done(tx, job, clock.now())
+            await self._queue.mark_done(tx, job, self._runtime.clock.now())
 
         if function.kind is Kind.MUTATION:
             # In the mutation's own transaction, so that its job takes effect exactly once.
             await self._runtime.mutate(
-                function.handler, args, SYSTEM, clock, afterwards=mark_done, isolation=function.isolation
+                function.handler, args, SYSTEM, afterwards=mark_done, isolation=function.isolation
             )
         else:
-            await self._runtime.call(function, args, SYSTEM, clock)
+            await self._runtime.call(function, args, SYSTEM)
             await self._runtime.database.mutate(mark_done)
 
-    async def _after_failure(self, job: Job, function: Function | None, error: Exception, clock: Clock) -> None:
+    async def _after_failure(self, job: Job, function: Function | None, error: Exception) -> None:
         if isinstance(error, Deferred) and job.deferrals < MOST_DEFERRALS:
-            await self._defer(job, error, clock)
+            await self._defer(job, error)
             return
         error_text = _error_text(error)
         if isinstance(error, UnknownFunction | ClockWrong) and job.deferrals < MOST_WAITS:
             log.warning("job deferred", job=job.id, function=job.function, why=str(error))
             wait = timedelta(seconds=min(FIRST_WAIT * 2 ** min(job.deferrals, 10), LONGEST_DEFERRAL))
             await self._put_back(
-                job, clock, failures=job.failures, delay=wait, error=error_text, deferrals=job.deferrals + 1
+                job, failures=job.failures, delay=wait, error=error_text, deferrals=job.deferrals + 1
             )  # fmt: skip
             return
         final = isinstance(error, ExpectedError | KilledTooOften | AttemptsExhausted | UnknownFunction) or (
@@ -261,44 +261,44 @@ class Worker:
         delay = None if final else retry.delay(failures, retry_after=retry_after, jitter=random.random())  # noqa: S311
         if delay is not None:
             log.warning("job failed, retry scheduled", job=job.id, function=job.function, error=logs.describe(error))
-            await self._put_back(job, clock, failures=failures, delay=delay, error=error_text)
+            await self._put_back(job, failures=failures, delay=delay, error=error_text)
             return
         try:
-            await self._mark_dead(job, function, error_text, clock)
+            await self._mark_dead(job, function, error_text)
             log.error("job dead", job=job.id, function=job.function, error=logs.describe(error))
         except Superseded:
             raise
         except Exception as another:  # noqa: BLE001 - a failing on_exhausted must end too
             log.error("on_exhausted failed", job=job.id, error=logs.describe(another))  # noqa: TRY400
             if failures >= retry.attempts + MAX_STARTS:
-                await self._mark_dead(job, None, error_text, clock)
+                await self._mark_dead(job, None, error_text)
                 return
             # Its attempts stay exhausted, so that only `on_exhausted` is retried.
             used_up = max(failures, retry.attempts)
-            await self._put_back(job, clock, failures=used_up, delay=retry.longest, error=error_text)
+            await self._put_back(job, failures=used_up, delay=retry.longest, error=error_text)
 
-    async def _defer(self, job: Job, error: Deferred, clock: Clock) -> None:
+    async def _defer(self, job: Job, error: Deferred) -> None:
         """Reschedule a job for which a vendor's line was too long, without counting a failure."""
         log.info("job deferred", job=job.id, function=job.function, vendor=error.vendor)
         delay = timedelta(seconds=min(error.retry_after or 0.0, LONGEST_DEFERRAL))
         await self._put_back(
-            job, clock, failures=job.failures, delay=delay, error=None, deferrals=job.deferrals + 1
+            job, failures=job.failures, delay=delay, error=None, deferrals=job.deferrals + 1
         )  # fmt: skip
 
-    async def _mark_dead(self, job: Job, function: Function | None, error_text: str | None, clock: Clock) -> None:
+    async def _mark_dead(self, job: Job, function: Function | None, error_text: str | None) -> None:
         async def mark_dead(tx: Transaction) -> None:
-            await self._queue.mark_dead(tx, job, clock.now(), error_text)
+            await self._queue.mark_dead(tx, job, self._runtime.clock.now(), error_text)
 
         if function is None or function.on_exhausted is None:
             await self._runtime.database.mutate(mark_dead)
         else:
             args = msgspec.convert(job.args, function.args_type)
-            await self._runtime.mutate(function.on_exhausted, args, SYSTEM, clock, afterwards=mark_dead)
+            await self._runtime.mutate(function.on_exhausted, args, SYSTEM, afterwards=mark_dead)
 
     async def _put_back(
-        self, job: Job, clock: Clock, *, failures: int, delay: timedelta, error: str | None, deferrals: int = 0
+        self, job: Job, *, failures: int, delay: timedelta, error: str | None, deferrals: int = 0
     ) -> None:
-        due_at = clock.now() + delay
+        due_at = self._runtime.clock.now() + delay
 
         async def put_back(tx: Transaction) -> None:
             await self._queue.put_back(
@@ -352,7 +352,8 @@ class Worker:
                 async with asyncio.timeout(DRAIN_WAIT):
                     while self._running_jobs:
                         await asyncio.sleep(DRAIN_POLL)
-            return await self._drain(until=until, clock=clock, progress=progress)
+            with using(clock):
+                return await self._drain(until=until, clock=clock, progress=progress)
         finally:
             self._drains -= 1
             if not self._drains:
@@ -369,7 +370,7 @@ class Worker:
             if taken is not None:
                 job, due_at = taken
                 clock.move_to(due_at)
-                await self.run(job, clock)
+                await self.run(job)
                 if progress is not None:
                     progress()
                 ran += 1

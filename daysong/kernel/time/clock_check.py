@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import DaysongError
-from daysong.kernel.time.clock import Clock, SystemClock
+from daysong.kernel.time.clock import Clock, CurrentClock, SystemClock
 
 MOST = timedelta(seconds=30)
 SERVERS_CLOCK = "clock_timestamp()"
@@ -37,7 +37,7 @@ def objection(difference: timedelta) -> str | None:
 
 async def require_agreement(db: Reader, clock: Clock) -> None:
     """Raise ClockWrong when the clocks disagree. A MovableClock is not checked."""
-    if not isinstance(clock, SystemClock):
+    if not isinstance(clock.clock if isinstance(clock, CurrentClock) else clock, SystemClock):
         return
     asked = clock.now()
     server = await db.fetchval(f"select {SERVERS_CLOCK}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import math
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daysong.kernel.time.clock import EPOCH, MovableClock, SystemClock, from_ms, to_ms
+from daysong.kernel.time.clock import EPOCH, CurrentClock, MovableClock, SystemClock, from_ms, to_ms, using
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -55,3 +56,21 @@ def test_what_is_no_date_is_refused(milliseconds: float) -> None:
     """A number no calendar has, or none at all."""
     with pytest.raises(OverflowError):
         from_ms(milliseconds)
+
+
+@pytest.mark.anyio
+async def test_a_replaced_clock_is_seen_inside_alone() -> None:
+    """Tasks that start inside keep it; the code outside, and tasks that run beside, have the app's clock."""
+    outside, inside = datetime(2026, 11, 23, 12, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    current = CurrentClock(MovableClock(outside))
+
+    async def now() -> datetime:
+        return current.now()
+
+    with using(MovableClock(inside)):
+        assert current.now() == inside
+        with using(None):
+            assert current.now() == inside
+        started = asyncio.create_task(now())
+    assert current.now() == outside
+    assert await started == inside

@@ -78,14 +78,14 @@ async def test_g75_crons_and_calls_pause_while_the_clock_is_wrong(make_kernel: M
     assert await worker.tick() is False
     assert await kernel.value("select count(*) from jobs") == 0
     await kernel.call(plan_ring)
-    await worker.run(await kernel.claim(), clock)
+    await worker.run(await kernel.claim())
     waiting = await kernel.job()
     assert (waiting["status"], waiting["failures"]) == ("queued", 0)
     assert waiting["last_error"].startswith("ClockWrong")
 
     clock.by = timedelta(0)
     await kernel.fetch("update jobs set due_at = now()")
-    await worker.run(await kernel.claim(), clock)
+    await worker.run(await kernel.claim())
     assert (await kernel.job())["status"] == "done"
     assert await worker.tick() is True
     assert await kernel.value("select count(*) from jobs where unique_key like 'every-minute@%'") == 1

@@ -20,7 +20,7 @@ from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Registry
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.time import timestamps
-from daysong.kernel.time.clock import Clock
+from daysong.kernel.time.clock import Clock, using
 from daysong.transport import calls, encoding
 from daysong.transport.callers.auth import Authenticator
 from daysong.transport.callers.gate import Gate
@@ -181,7 +181,8 @@ class FunctionsApi:
     ) -> Reply:
         form = _format(raw_format)
         viewer = "" if self._gate is None else self._gate.viewer(request.scope)
-        ended = await calls.call(self._runtime, path, args, caller, kind=kind, clock=clock, viewer=viewer)
+        with using(clock):
+            ended = await calls.call(self._runtime, path, args, caller, kind=kind, viewer=viewer)
         if isinstance(ended, Failure) and ended.malformed:
             raise Refused(400, ended.malformed, ended.message)
         if ended.function is not None:

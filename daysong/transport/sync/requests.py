@@ -21,7 +21,6 @@ from daysong.kernel.functions.arguments import ArgumentsTooLarge
 from daysong.kernel.functions.context import Caller, MutationContext, Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
-from daysong.kernel.time.clock import Clock
 from daysong.transport import answered, calls, encoding
 from daysong.transport.answered import Answer
 from daysong.transport.callers.auth import Session as SignIn
@@ -237,7 +236,7 @@ class _Once:
     async def _run(self, function: Function, args: Any) -> Answer:
         runtime = self._runtime
         if function.kind is Kind.MUTATION:
-            _, answer = await self._mutate(function, args, runtime.clock)
+            _, answer = await self._mutate(function, args)
             return answer
         self._settled_by = function.settled_by
         value = await runtime.call(function, args, self._caller, notes=self._notes, runner=self)
@@ -248,18 +247,18 @@ class _Once:
         self._session.commits.append(commit)
         return Answer(self._encoded(function, value), self._notes.log_lines, commit.ts)
 
-    async def run_query(self, handler: Handler, args: Any, caller: Caller, clock: Clock) -> Any:
+    async def run_query(self, handler: Handler, args: Any, caller: Caller) -> Any:
         """For an action: run a query."""
-        return await self._runtime.run_query(handler, args, caller, clock)
+        return await self._runtime.run_query(handler, args, caller)
 
-    async def run_mutation(self, handler: Handler, args: Any, caller: Caller, clock: Clock) -> Any:
+    async def run_mutation(self, handler: Handler, args: Any, caller: Caller) -> Any:
         """For an action: run a mutation; the one that answers for the action at most once."""
         if handler is not self._settled_by:
-            return await self._runtime.run_mutation(handler, args, caller, clock)
-        value, self._answer = await self._mutate(self._runtime.registry.of(handler), args, clock)
+            return await self._runtime.run_mutation(handler, args, caller)
+        value, self._answer = await self._mutate(self._runtime.registry.of(handler), args)
         return value
 
-    async def _mutate(self, function: Function, args: Any, clock: Clock) -> tuple[Any, Answer]:
+    async def _mutate(self, function: Function, args: Any) -> tuple[Any, Answer]:
         """The mutation's result, and the answer that its transaction has kept."""
         session, notes = self._session, self._notes
         commit: Commit | None = None
@@ -284,7 +283,7 @@ class _Once:
 
         try:
             done: tuple[Any, Answer] = await self._runtime.mutate(
-                once, args, self._caller, clock, notes=notes, isolation=function.isolation
+                once, args, self._caller, notes=notes, isolation=function.isolation
             )
         except (*CONNECTION_LOST, OSError):
             # It may have happened all the same: Transitions go on waiting for it, and the socket is closed.

@@ -31,7 +31,7 @@ def routes(runtime: Runtime) -> list[Route]:
         expected = None
         if len(generation_id) <= MAX_ID and "\0" not in generation_id:
             expected = await runtime.run_query(
-                song_delivery.callback_secret, OneGeneration(generation_id=generation_id), SYSTEM, runtime.clock
+                song_delivery.callback_secret, OneGeneration(generation_id=generation_id), SYSTEM
             )
         # Compared also when there is no such generation, so that the time taken tells nothing.
         if not hmac.compare_digest((expected or "no such generation").encode(), secret.encode()) or expected is None:

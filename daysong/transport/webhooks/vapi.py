@@ -39,7 +39,7 @@ def routes(runtime: Runtime) -> list[Route]:
         message, event = await asyncio.to_thread(_read, body) if len(body) > LONG else _read(body)
         if message.type == ASSISTANT_REQUEST:
             ringing = Ringing(vapi_call_id=message.call_id, number=message.customer_number, line=message.line_number)
-            answered = await runtime.run_mutation(inbound.answer_call, ringing, SYSTEM, runtime.clock)
+            answered = await runtime.run_mutation(inbound.answer_call, ringing, SYSTEM)
             return Reply(msgspec.json.encode(answered))
         return Received(event, handle_vapi_event, {"type": message.type, "status": message.status})
 

@@ -86,7 +86,7 @@ async def are_planned(world: World, people: int, *, agreed: bool = True) -> list
     for who in range(people):
         await is_due(world, who, agreed=agreed)
     world.clock.move_to(datetime.now(UTC))
-    await world.app.runtime.run_mutation(claim_due_settings, NoArgs(), SYSTEM, world.clock)
+    await world.app.runtime.run_mutation(claim_due_settings, NoArgs(), SYSTEM)
     rows = await world.db.pool.fetch(
         "select j.id from call_jobs j join call_settings s on s.id = j.settings_id order by s.phone_e164"
     )

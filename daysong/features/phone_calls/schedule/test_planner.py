@@ -11,7 +11,7 @@ import pytest
 from daysong.features.phone_calls.schedule import planner
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.declarations import NoArgs
-from daysong.kernel.time.clock import MovableClock, to_ms
+from daysong.kernel.time.clock import to_ms
 from rehearsal.calls.due_calls import insert_due_settings, summary
 from rehearsal.calls.phones import ALICES, BOBS, ROOM, has_agreed, until_due, wants_calls
 from rehearsal.library import nodes, plan
@@ -76,9 +76,7 @@ async def test_f31_after_hours_of_standstill_nobody_is_called_at_night(world: Wo
     await wants_calls(alice)
     await has_agreed(world)
     world.clock.move_to(DUE + timedelta(hours=7))
-    await world.app.runtime.call(
-        world.app.runtime.registry.of(planner.execute_scheduled_calls), NoArgs(), SYSTEM, world.clock
-    )
+    await world.app.runtime.call(world.app.runtime.registry.of(planner.execute_scheduled_calls), NoArgs(), SYSTEM)
     await world.settle()
     assert await jobs(alice) == [(to_ms(DUE), "canceled", "missed")]
     assert await world.asked("vapi", "/call") == []
@@ -100,8 +98,7 @@ async def test_f33_a_process_that_dies_after_planning_loses_no_call(world: World
     """The next minute finds the job and dials."""
     await wants_calls(alice)
     world.clock.move_to(DUE)
-    clock = MovableClock(DUE)
-    assert not await world.app.runtime.run_mutation(planner.claim_due_settings, NoArgs(), SYSTEM, clock)
+    assert not await world.app.runtime.run_mutation(planner.claim_due_settings, NoArgs(), SYSTEM)
     assert [status for _, status, _ in await jobs(alice)] == ["queued"]
     await world.pass_time(timedelta(minutes=1))
     assert [status for _, status, _ in await jobs(alice)] == ["completed"]
@@ -121,7 +118,7 @@ async def test_switched_off_in_the_last_second_nobody_is_called(world: World, al
     """Planned, then switched off, then it would have been dialled."""
     await wants_calls(alice)
     world.clock.move_to(DUE)
-    await world.app.runtime.run_mutation(planner.claim_due_settings, NoArgs(), SYSTEM, world.clock)
+    await world.app.runtime.run_mutation(planner.claim_due_settings, NoArgs(), SYSTEM)
     await wants_calls(alice, active=False)
     await admin.action(f"{ROOM}:executeScheduledCalls")
     await world.settle()
@@ -149,7 +146,7 @@ async def test_a_call_in_a_time_zone_nobody_knows_any_more_is_called_off(world: 
     """It was planned before; waiting, it would hold up those behind it."""
     await wants_calls(alice)
     world.clock.move_to(DUE)
-    await world.app.runtime.run_mutation(planner.claim_due_settings, NoArgs(), SYSTEM, world.clock)
+    await world.app.runtime.run_mutation(planner.claim_due_settings, NoArgs(), SYSTEM)
     await world.db.pool.execute("update call_settings set timezone = 'US/Pacific-New'")
     await world.pass_time(timedelta(minutes=1))
     assert await jobs(alice) == [(to_ms(DUE), "canceled", "unknown_timezone")]
