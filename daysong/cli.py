@@ -64,7 +64,7 @@ def demo(
 ) -> None:
     """Make a song of a diary entry, or of a phone call, and show each stage. Needs no keys and no network."""
     extras.require("demo")
-    from daysong.commands import demo as command
+    from daysong.commands.demo import demo as command
     from daysong.commands.surroundings import free_port
 
     told = None if call_ else entry
@@ -131,7 +131,7 @@ def functions(*, json_: Json = False) -> None:
 
     With --json as one object of modules, types and errors, and with each handler's line.
     """
-    from daysong.commands import functions as command
+    from daysong.commands.documents import functions as command
     from daysong.kernel.functions.descriptions import describe
     from daysong.kernel.functions.registry import Registry
     from daysong.surface import SURFACE
@@ -144,7 +144,7 @@ def functions(*, json_: Json = False) -> None:
 def schema() -> None:
     """Describe every table: daysong schema > docs/SCHEMA.md."""
     extras.require("schema")
-    from daysong.commands import schema as command
+    from daysong.commands.documents import schema as command
 
     async def run() -> None:
         sys.stdout.write(await command.of_migrations())

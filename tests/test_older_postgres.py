@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from conftest import NOW
-from daysong.commands import schema
+from daysong.commands.documents import schema
 from daysong.kernel.database.migrations import migrate
 from daysong.kernel.database.server_support import OLDEST_VERSION
 from daysong.kernel.database.transactions import Database, Transaction

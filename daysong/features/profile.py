@@ -8,8 +8,8 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.phone_calls.schedule import settings as call_settings
 from daysong.features.phone_calls.schedule.settings import CallSettings
-from daysong.features.subscriptions import minutes
 from daysong.features.subscriptions.entitlements import READS, SubscriptionOfProfile, status_columns, status_of
+from daysong.features.subscriptions.quotas import minutes
 from daysong.features.subscriptions.rules import LONGEST_PERIOD
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import QueryContext

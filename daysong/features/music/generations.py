@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from daysong.features.music.rules import ANSWER_LOST, LIVE, STEPS, TRACKS_PER_SONG, Status
-from daysong.features.subscriptions import usage
+from daysong.features.subscriptions.quotas import usage
 from daysong.features.users import store as users
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.ids import ChargeId, GenerationId, MusicId, UserId

@@ -9,7 +9,7 @@ import asyncpg
 
 from daysong.features.phone_calls.numbers import consent
 from daysong.features.phone_calls.rules import REASONS, STEPS, Status
-from daysong.features.subscriptions import minutes
+from daysong.features.subscriptions.quotas import minutes
 from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.limits import budgets

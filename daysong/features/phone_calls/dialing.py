@@ -26,7 +26,7 @@ from daysong.features.phone_calls.rules import (
 )
 from daysong.features.phone_calls.schedule.calendar import there
 from daysong.features.phone_calls.talk.assistant import Talk, assistant_for
-from daysong.features.subscriptions import minutes
+from daysong.features.subscriptions.quotas import minutes
 from daysong.features.users import store as users
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError

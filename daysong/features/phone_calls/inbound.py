@@ -9,7 +9,7 @@ from daysong.features.phone_calls.numbers.numbers import caller_keys
 from daysong.features.phone_calls.schedule.calendar import there
 from daysong.features.phone_calls.sessions import CALLER_SQL
 from daysong.features.phone_calls.talk.assistant import Talk, assistant_for, day_limit, no_minutes, refusal
-from daysong.features.subscriptions import minutes
+from daysong.features.subscriptions.quotas import minutes
 from daysong.features.users import store as users
 from daysong.kernel import logs
 from daysong.kernel.functions.context import MutationContext

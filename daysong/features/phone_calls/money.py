@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from daysong.features.subscriptions import minutes
+from daysong.features.subscriptions.quotas import minutes
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.budgets import NOTHING_LIMITS, Answer, Budget

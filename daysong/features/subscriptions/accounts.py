@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from daysong.features.subscriptions import minutes, usage
+from daysong.features.subscriptions.quotas import minutes, usage
 from daysong.features.users import store as users
 from daysong.features.users import tombstones
 from daysong.features.users.store import Account, ClerkUpdate

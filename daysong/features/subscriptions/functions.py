@@ -7,7 +7,7 @@ from typing import Literal
 import asyncpg
 from msgspec import UNSET, UnsetType
 
-from daysong.features.subscriptions import accounts, minutes, revenuecat_billing, usage
+from daysong.features.subscriptions import accounts, revenuecat_billing
 from daysong.features.subscriptions.entitlements import (
     READS,
     SubscriptionStatus,
@@ -15,6 +15,7 @@ from daysong.features.subscriptions.entitlements import (
     status_columns,
     status_of,
 )
+from daysong.features.subscriptions.quotas import minutes, usage
 from daysong.features.subscriptions.revenuecat_billing import OneUser, UserNotFound
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, PLANS, Quota, Tier
 from daysong.features.users import store as users

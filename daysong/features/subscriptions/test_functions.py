@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from daysong.features.subscriptions import minutes, revenuecat_billing
+from daysong.features.subscriptions import revenuecat_billing
+from daysong.features.subscriptions.quotas import minutes
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.ids import UserId
 from rehearsal.billing import MONTHLY, happens, status, use

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from daysong.features.subscriptions import usage
+from daysong.features.subscriptions.quotas import usage
 from daysong.kernel.ids import UserId
 from daysong.kernel.time.clock import to_ms
 from rehearsal.billing import ALICE, DOWN, MONTHLY, WEEKLY, YEARLY, brief, happens, status, tell, use

@@ -1,6 +1,6 @@
 """What functions take, return and fail with, as one model that the documents about them are rendered from.
 
-`docs/FUNCTIONS.md` and `daysong functions` (`commands/functions.py`), `/docs` (`transport/pages/docs.py`) and
+`docs/FUNCTIONS.md` and `daysong functions` (`commands/documents/functions.py`), `/docs` (`transport/pages/docs.py`) and
 `/openapi.json` (`transport/http/openapi.py`) render it and read no types themselves. It is made of Structs, so that
 msgspec writes it as JSON as it is.
 """

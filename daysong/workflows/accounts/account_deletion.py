@@ -20,7 +20,8 @@ import msgspec
 
 from daysong.features.music.rules import LIVE
 from daysong.features.phone_calls import calls
-from daysong.features.subscriptions import accounts, minutes, usage
+from daysong.features.subscriptions import accounts
+from daysong.features.subscriptions.quotas import minutes, usage
 from daysong.features.users import owned_tables, tombstones
 from daysong.features.users import store as users
 from daysong.features.users.owned_tables import Table

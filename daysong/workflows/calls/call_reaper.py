@@ -7,7 +7,7 @@ from datetime import datetime
 from daysong.features.phone_calls import calls, money, sessions
 from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.rules import LONGEST_CALL, REPORT_OVERDUE
-from daysong.features.subscriptions import minutes
+from daysong.features.subscriptions.quotas import minutes
 from daysong.kernel import logs
 from daysong.kernel.functions.context import ActionContext, MutationContext
 from daysong.kernel.functions.declarations import Args, NoArgs, action, mutation

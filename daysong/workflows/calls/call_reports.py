@@ -39,7 +39,7 @@ from daysong.features.phone_calls.talk.outcomes import (
     wants_no_calls,
     why_not_a_diary,
 )
-from daysong.features.subscriptions import minutes
+from daysong.features.subscriptions.quotas import minutes
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext

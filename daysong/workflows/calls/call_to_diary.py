@@ -19,7 +19,8 @@ from daysong.features.diaries.rules import MAX_CONTENT
 from daysong.features.music import generations
 from daysong.features.phone_calls import sessions
 from daysong.features.phone_calls.talk.outcomes import talk_text
-from daysong.features.subscriptions import revenuecat_billing, usage
+from daysong.features.subscriptions import revenuecat_billing
+from daysong.features.subscriptions.quotas import usage
 from daysong.features.users import store as users
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import Reader

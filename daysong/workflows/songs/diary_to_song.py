@@ -22,7 +22,8 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.diaries import functions as diaries
 from daysong.features.music import generations, rules
-from daysong.features.subscriptions import accounts, revenuecat_billing, usage
+from daysong.features.subscriptions import accounts, revenuecat_billing
+from daysong.features.subscriptions.quotas import usage
 from daysong.kernel import logs
 from daysong.kernel.errors import DatabaseUnavailable, TooBusy, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.panel import Panel
 
-from daysong.commands.demo_person import DemoFailed, Person
+from daysong.commands.demo.person import DemoFailed, Person
 from daysong.kernel.time.clock import Clock
 
 # Until the next full minute, and from then to the entry.

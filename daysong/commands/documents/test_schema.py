@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from daysong.commands.schema import OTHERS, document, plain
+from daysong.commands.documents.schema import OTHERS, document, plain
 from daysong.embedded.server import EmbeddedPostgres
 from daysong.kernel.database.migrations import migrate
 from rehearsal.databases import create_database
@@ -15,7 +15,7 @@ from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "SCHEMA.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "SCHEMA.md"
 
 
 async def test_the_document_is_what_the_migrations_make(database_server: EmbeddedPostgres, worker_id: str) -> None:
@@ -32,7 +32,7 @@ async def test_the_document_is_what_the_migrations_make(database_server: Embedde
     finally:
         await connection.close()
     assert DOCUMENT.read_text(encoding="utf-8") == found, "run: daysong schema > docs/SCHEMA.md"
-    assert f"## {OTHERS}" not in found, "name the new table in SUBJECTS of commands/schema.py"
+    assert f"## {OTHERS}" not in found, "name the new table in SUBJECTS of commands/documents/schema.py"
     assert [row["relname"] for row in bare] == [], "`comment on table` says what a table is for"
 
 

@@ -15,8 +15,8 @@ from rich.panel import Panel
 
 from daysong.app import App
 from daysong.commands import dev, surroundings
-from daysong.commands.demo_call import diary_of_a_call
-from daysong.commands.demo_person import DemoFailed, Person
+from daysong.commands.demo.person import DemoFailed, Person
+from daysong.commands.demo.phone_call import diary_of_a_call
 from daysong.kernel import logs
 from daysong.transport.server.server import PortTaken, listen
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from daysong.commands import demo
-from daysong.commands.demo_call import next_minute
+from daysong.commands.demo import demo
+from daysong.commands.demo.phone_call import next_minute
 
 
 @given(st.datetimes(min_value=datetime(2026, 1, 1), max_value=datetime(2036, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001

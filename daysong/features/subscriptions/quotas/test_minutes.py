@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daysong.features.subscriptions import minutes
+from daysong.features.subscriptions.quotas import minutes
 from daysong.features.subscriptions.rules import (
     PLANS,
     QuotaState,

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daysong.features.subscriptions import purchases, usage
+from daysong.features.subscriptions import purchases
 from daysong.features.subscriptions.entitlements import CustomerState, Entitlement
+from daysong.features.subscriptions.quotas import usage
 from daysong.features.subscriptions.rules import (
     PLANS,
     CountingWindow,

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from daysong.commands.functions import as_json, document
+from daysong.commands.documents.functions import as_json, document
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, given, mutation, query
 from daysong.kernel.functions.descriptions import describe
 from daysong.kernel.functions.registry import Registry, module
 from daysong.surface import SURFACE
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "FUNCTIONS.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "FUNCTIONS.md"
 
 # The public functions, and no others. Q query, M mutation, A action.
 PUBLIC = """
@@ -111,7 +111,7 @@ room = module("garden", public=(beds,), internal=(plant,))
         "- takes `bedId: id, seeds: [string], depth?: number = 2.5, water?: boolean`\n- gives `Bed`\n",
         "### Bed\n\nA bed.\n\n- `_id: string`\n- `grown: boolean = false`\n- `plants?: {string: integer}`\n",
         "- `beside: Bed | null`\n",
-        "- handler [daysong/commands/test_functions.py](../daysong/commands/test_functions.py), `plant`\n",
+        "- handler [daysong/commands/documents/test_functions.py](../daysong/commands/test_functions.py), `plant`\n",
         "### Nothing\n\nNo bed.\n\n- `reason: string`\n",
     ],
 )
@@ -127,7 +127,7 @@ def test_the_json_has_the_line_of_each_handler() -> None:
     assert [one["identifier"] for one in functions] == ["garden:beds", "garden:plant"]
     planted = functions[1]
     lines = Path(__file__).read_text(encoding="utf-8").splitlines()
-    assert planted["source"]["file"] == "daysong/commands/test_functions.py"
+    assert planted["source"]["file"] == "daysong/commands/documents/test_functions.py"
     assert "async def plant(" in "".join(lines[planted["source"]["line"] - 1 :][:2])
     assert (planted["summary"], planted["description"]) == ("Plant something in a bed.", "And more.")
     bed, _, depth, _ = planted["arguments"]["fields"]
