@@ -16,6 +16,7 @@ from daysong.kernel.functions.descriptions import describe
 from daysong.kernel.functions.registry import Registry, module
 from daysong.surface import SURFACE
 
+HERE = "daysong/commands/documents/test_functions.py"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "FUNCTIONS.md"
 
 # The public functions, and no others. Q query, M mutation, A action.
@@ -111,7 +112,7 @@ room = module("garden", public=(beds,), internal=(plant,))
         "- takes `bedId: id, seeds: [string], depth?: number = 2.5, water?: boolean`\n- gives `Bed`\n",
         "### Bed\n\nA bed.\n\n- `_id: string`\n- `grown: boolean = false`\n- `plants?: {string: integer}`\n",
         "- `beside: Bed | null`\n",
-        "- handler [daysong/commands/documents/test_functions.py](../daysong/commands/test_functions.py), `plant`\n",
+        f"- handler [{HERE}](../{HERE}), `plant`\n",
         "### Nothing\n\nNo bed.\n\n- `reason: string`\n",
     ],
 )
@@ -127,7 +128,7 @@ def test_the_json_has_the_line_of_each_handler() -> None:
     assert [one["identifier"] for one in functions] == ["garden:beds", "garden:plant"]
     planted = functions[1]
     lines = Path(__file__).read_text(encoding="utf-8").splitlines()
-    assert planted["source"]["file"] == "daysong/commands/documents/test_functions.py"
+    assert planted["source"]["file"] == HERE
     assert "async def plant(" in "".join(lines[planted["source"]["line"] - 1 :][:2])
     assert (planted["summary"], planted["description"]) == ("Plant something in a bed.", "And more.")
     bed, _, depth, _ = planted["arguments"]["fields"]

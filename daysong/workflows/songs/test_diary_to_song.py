@@ -10,8 +10,10 @@ from pathlib import Path
 import httpx2
 import pytest
 import soundfile
+from structlog.testing import capture_logs
 
 from daysong.features.subscriptions.rules import PLANS
+from daysong.kernel import logs
 from rehearsal.world import FunctionError, Person, World, compose
 
 pytestmark = pytest.mark.anyio
@@ -195,20 +197,23 @@ async def test_f22_a_diary_gone_in_mid_generation_stops_quietly(world: World, al
     assert await world.db.pool.fetchval("select count(*) from music") == 0
 
 
-async def test_one_request_id_runs_from_the_request_to_the_vendor_calls(
-    world: World, alice: Person, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_one_request_id_runs_from_the_request_to_the_vendor_calls(world: World, alice: Person) -> None:
     """The id a client sees in X-Request-Id is in the log of its request, of its jobs, and of every call they make."""
-    capsys.readouterr()
-    answer = await world.http.post(
-        "/api/action",
-        json={"path": "music:startDiaryMusicGeneration", "args": {"content": RAIN}, "format": "json"},
-        headers=alice.headers,
-    )
-    await world.app.worker.drain(until=None, clock=world.clock)
-    carried = [line for line in capsys.readouterr().out.splitlines() if answer.headers["X-Request-Id"] in line]
-    for told in ("function=music:startDiaryMusicGeneration", "vendor=openai", "vendor=suno", "job done"):
-        assert any(told in line for line in carried), told
+    with capture_logs(processors=[logs.with_request_id]) as lines:
+        answer = await world.http.post(
+            "/api/action",
+            json={"path": "music:startDiaryMusicGeneration", "args": {"content": RAIN}, "format": "json"},
+            headers=alice.headers,
+        )
+        await world.app.worker.drain(until=None, clock=world.clock)
+    carried = [line for line in lines if line.get("request_id") == answer.headers["X-Request-Id"]]
+    for field, value in (
+        ("function", "music:startDiaryMusicGeneration"),
+        ("vendor", "openai"),
+        ("vendor", "suno"),
+        ("event", "job done"),
+    ):
+        assert any(line.get(field) == value for line in carried), value
 
 
 async def test_f24_timed_words_and_files_come_later_when_suno_is_slow_with_them(world: World, alice: Person) -> None:
