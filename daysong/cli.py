@@ -39,7 +39,7 @@ command_line = CommandLine(
 )
 jobs = CommandLine(name="jobs", help="Scheduled runs of functions.")
 command_line.command(jobs)
-webhooks = CommandLine(name="webhooks", help="What vendors have told us, and what became of it.")
+webhooks = CommandLine(name="webhooks", help="The events received from vendors, and their status.")
 command_line.command(webhooks)
 
 
@@ -48,7 +48,7 @@ def dev(*, port: Port = DEFAULT_PORT, data_dir: DataDir = DATA_DIR, sandbox: boo
     """Run everything in one process: server, worker, PostgreSQL, and the vendors' sandbox (unless --no-sandbox)."""
     extras.require("dev")
     from daysong.commands import dev as command
-    from daysong.commands.surroundings import free_port
+    from daysong.commands.environment import free_port
 
     _run(command.dev(port=port or free_port(), data_dir=data_dir.absolute(), sandbox=sandbox))
 
@@ -59,36 +59,36 @@ def demo(
     *,
     port: Port = DEFAULT_PORT,
     data_dir: DataDir = DATA_DIR,
-    exit_: Annotated[bool, Parameter(name="--exit", negative=(), help="Leave when the song is there.")] = False,
-    call_: Annotated[bool, Parameter(name="--call", negative=(), help="Have somebody tell it on the phone.")] = False,
+    exit_: Annotated[bool, Parameter(name="--exit", negative=(), help="Exit when the song is ready.")] = False,
+    call_: Annotated[bool, Parameter(name="--call", negative=(), help="Use a phone call instead of an entry.")] = False,
 ) -> None:
     """Make a song of a diary entry, or of a phone call, and show each stage. Needs no keys and no network."""
     extras.require("demo")
     from daysong.commands.demo import demo as command
-    from daysong.commands.surroundings import free_port
+    from daysong.commands.environment import free_port
 
-    told = None if call_ else entry
-    _run(command.demo(entry=told, port=port or free_port(), data_dir=data_dir.absolute(), leave=exit_))
+    text = None if call_ else entry
+    _run(command.demo(entry=text, port=port or free_port(), data_dir=data_dir.absolute(), leave=exit_))
 
 
 @command_line.command
 def serve(*, port: Port = DEFAULT_PORT, host: str = "127.0.0.1", processes: Processes = 1) -> None:
-    """Serve HTTP. Any number of machines may, on one database; it must have been migrated."""
+    """Serve HTTP. Any number of machines may serve one database, which must have been migrated."""
+    from daysong.commands import environment
     from daysong.commands import serve as command
-    from daysong.commands import surroundings
 
-    _run(surroundings.check_migrated(surroundings.configured()))
+    _run(environment.check_migrated(environment.configured()))
     command.serve(host, port, processes)
 
 
 @command_line.command
 def work() -> None:
-    """Run jobs and crons. Any number of machines may, on one database."""
-    from daysong.commands import surroundings
+    """Run jobs and crons. Any number of machines may work on one database."""
+    from daysong.commands import environment
     from daysong.commands import work as command
     from daysong.kernel import logs
 
-    configured = surroundings.configured()
+    configured = environment.configured()
     logs.configure(readable=not configured.production)
     _run(command.work(configured))
 
@@ -103,7 +103,7 @@ def migrate(*, data_dir: DataDir = DATA_DIR) -> None:
 
 @command_line.command
 def doctor(*, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
-    """Say what is missing and what works; exit code 1 when `serve` or `work` would refuse to run."""
+    """Check the installation; exit code 1 when `serve` or `work` would refuse to run."""
     from daysong.commands import doctor as command
 
     if not _run(command.doctor(os.environ, data_dir.absolute(), as_json=json_)):
@@ -174,7 +174,7 @@ def costs(
 def list_jobs(
     *, status: JobStatus | None = None, limit: Limit = 50, json_: Json = False, data_dir: DataDir = DATA_DIR
 ) -> None:
-    """The newest jobs; --status dead shows those that were given up."""
+    """List the newest jobs; --status dead shows those that ran out of retries."""
     from daysong.commands import jobs as command
 
     _with_app(data_dir, lambda app: command.list_jobs(app, _say, status=status, limit=limit, as_json=json_))
@@ -182,7 +182,7 @@ def list_jobs(
 
 @jobs.command
 def retry(job_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
-    """Give a dead job another life."""
+    """Schedule a dead job again."""
     from daysong.commands import jobs as command
 
     _with_app(data_dir, lambda app: command.retry_job(app, _say, job_id))
@@ -197,7 +197,7 @@ def list_webhooks(
     json_: Json = False,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
-    """The newest events; --status dead shows those whose handling was given up."""
+    """List the newest events; --status dead shows those whose handling ran out of retries."""
     from daysong.commands import webhooks as command
 
     _with_app(
@@ -208,7 +208,7 @@ def list_webhooks(
 
 @webhooks.command
 def show(event_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
-    """All of one event. What the vendor sent may be private."""
+    """Show one event in full. Its payload may hold personal data."""
     from daysong.commands import webhooks as command
 
     _with_app(data_dir, lambda app: command.show_event(app, _say, event_id))
@@ -216,7 +216,7 @@ def show(event_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
 
 @webhooks.command
 def replay(event_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
-    """Have an event handled anew, by a worker."""
+    """Schedule an event to be handled again by a worker."""
     from daysong.commands import webhooks as command
 
     _with_app(data_dir, lambda app: command.replay_event(app, _say, event_id))
@@ -238,25 +238,25 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _told_in_words() -> tuple[type[Exception], ...]:
+def _expected_errors() -> tuple[type[Exception], ...]:
     import asyncpg
 
     return (DaysongError, asyncpg.PostgresError)
 
 
 def main() -> None:
-    """Run the command line; an expected error is told in words, without a traceback."""
+    """Run the command line; an expected error is printed without a traceback."""
     signals.end_as_by_ctrl_c()
     try:
         command_line(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read the output has seen enough (`| head`); nothing more can be written, not even at exit.
+        # The reader closed the pipe (`| head`); nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if not isinstance(error, _told_in_words()):
+        if not isinstance(error, _expected_errors()):
             raise
         print(error, file=sys.stderr)
         sys.exit(NEEDS_EXTRA if isinstance(error, extras.ExtraMissing) else 1)

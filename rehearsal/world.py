@@ -16,8 +16,8 @@ import httpx2
 from litestar.types import ASGIApp
 
 from daysong import app as composition
-from daysong.commands import surroundings
-from daysong.commands.surroundings import free_port
+from daysong.commands import environment
+from daysong.commands.environment import free_port
 from daysong.kernel import settings
 from daysong.kernel.functions.context import Caller
 from daysong.kernel.functions.raised import ANYWHERE, codes_of
@@ -115,13 +115,13 @@ class World:
             "DAYSONG_TEST": "1",
             "SITE_URL": self.origin,
         }
-        return settings.load(given | environ, surroundings.with_sandbox(self.sandbox, environ))
+        return settings.load(given | environ, environment.with_sandbox(self.sandbox, environ))
 
     def environ(self) -> dict[str, str]:
         """Return the environment for another process that takes part in this world; needs a `port`."""
         return {
             **os.environ,
-            **surroundings.with_sandbox(self.sandbox, {}),
+            **environment.with_sandbox(self.sandbox, {}),
             "DATABASE_URL": self.settings.database_url or "",
             "DAYSONG_DATA_DIR": str(self.settings.data_dir),
             "DAYSONG_ADMIN_KEY": ADMIN_KEY,

@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 
 from daysong import app as composition
 from daysong.app import App
-from daysong.commands import surroundings
+from daysong.commands import environment
 from daysong.kernel import logs, settings
 from daysong.kernel.errors import DaysongError
 from daysong.sandbox.app import Pace, Sandbox
@@ -38,23 +38,23 @@ async def running(
     *, port: int, data_dir: Path, sandbox: bool, tell: Tell, environ: Mapping[str, str]
 ) -> AsyncIterator[App]:
     """A whole daysong, ready on `port` of this machine; everything is taken down again at the end."""
-    listener = listen(surroundings.HOST, port)
-    origin = f"http://{surroundings.HOST}:{port}"
+    listener = listen(environment.HOST, port)
+    origin = f"http://{environment.HOST}:{port}"
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
-        defaults = surroundings.local_defaults(data_dir, origin)
+        defaults = environment.local_defaults(data_dir, origin)
         mounts: dict[str, ASGIApp] = {}
         if sandbox:
             callbacks = await stack.enter_async_context(httpx2.AsyncClient(timeout=15, trust_env=False))
             vendors = Sandbox(origin, data_dir=data_dir, pace=PACE, http=callbacks)
             stack.push_async_callback(vendors.close)
             mounts["/sandbox"] = cast("ASGIApp", vendors.asgi)
-            defaults |= surroundings.with_sandbox(vendors, environ)
+            defaults |= environment.with_sandbox(vendors, environ)
         configured = settings.load({**environ, "DAYSONG_DATA_DIR": str(data_dir)}, defaults)
         if configured.production:
             raise NotReady("daysong dev is not for production; use daysong serve and daysong work.")
         tell("starting PostgreSQL" if configured.database_url is None else "connecting to PostgreSQL")
-        configured = await stack.enter_async_context(surroundings.database(configured, migrate=True))
+        configured = await stack.enter_async_context(environment.database(configured, migrate=True))
         app = composition.build(configured, mounts=mounts)
         await app.open()
         stack.push_async_callback(app.close)
@@ -71,7 +71,7 @@ async def running(
 
         stack.push_async_callback(take_down)
         await _until_ready(origin, app, serving, working)
-        surroundings.remember_origin(data_dir, origin)
+        environment.remember_origin(data_dir, origin)
         yield app
 
 
@@ -99,9 +99,9 @@ async def _answers(origin: str, app: App) -> None:
 async def dev(*, port: int, data_dir: Path, sandbox: bool) -> None:
     """Run until Ctrl-C or a kill."""
     logs.configure(readable=True)
-    stop = surroundings.until_asked_to_stop()
+    stop = environment.until_asked_to_stop()
     async with running(port=port, data_dir=data_dir, sandbox=sandbox, tell=_say, environ=os.environ):
-        _say(f"daysong ready on http://{surroundings.HOST}:{port}")
+        _say(f"daysong ready on http://{environment.HOST}:{port}")
         await stop.wait()
         _say("stopping")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 
 from daysong import app as composition
-from daysong.commands import surroundings
+from daysong.commands import environment
 from daysong.kernel import logs, settings
 from daysong.kernel.database import migrations
 from daysong.kernel.settings import Settings
@@ -19,7 +19,7 @@ from daysong.sandbox.app import Sandbox
 async def use(data_dir: Path, work: Callable[[composition.App], Awaitable[None]]) -> None:
     """Do some work with an app on the configured database, or on the embedded one."""
     logs.configure(readable=True, quiet=True)
-    async with surroundings.database(local_settings(data_dir), migrate=False) as configured:
+    async with environment.database(local_settings(data_dir), migrate=False) as configured:
         app = composition.build(configured)
         await app.open()
         try:
@@ -31,9 +31,9 @@ async def use(data_dir: Path, work: Callable[[composition.App], Awaitable[None]]
 def local_settings(data_dir: Path) -> Settings:
     """The settings of a command on this machine: those of a development installation where none are given."""
     data_dir = data_dir.absolute()
-    defaults = surroundings.local_defaults(data_dir, surroundings.remembered_origin(data_dir))
+    defaults = environment.local_defaults(data_dir, environment.remembered_origin(data_dir))
     vendors = Sandbox(defaults["SITE_URL"], data_dir=data_dir, http=httpx2.AsyncClient())
-    return settings.load(os.environ, defaults | surroundings.with_sandbox(vendors, os.environ))
+    return settings.load(os.environ, defaults | environment.with_sandbox(vendors, os.environ))
 
 
 async def migrate(data_dir: Path) -> str:
@@ -42,5 +42,5 @@ async def migrate(data_dir: Path) -> str:
     if configured.database_url:
         applied = await migrations.migrate(configured.listen_url, migrations.FOLDER)
         return "\n".join(f"applied {name}" for name in applied) or "nothing to apply"
-    async with surroundings.database(local_settings(data_dir), migrate=True):
+    async with environment.database(local_settings(data_dir), migrate=True):
         return "the embedded database is up to date"

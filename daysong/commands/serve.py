@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 
 from daysong import app as composition
-from daysong.commands import signals, surroundings
+from daysong.commands import environment, signals
 from daysong.kernel import logs
 from daysong.transport.server.server import Server, keep_what_is_there, listen
 
@@ -35,7 +35,7 @@ def serve(host: str, port: int, processes: int) -> None:
     """Serve until a signal says to stop. PortTaken when another program listens there."""
     listener = listen(host, port)
     where: tuple[str, int] = listener.getsockname()[:2]
-    logs.configure(readable=not surroundings.configured().production)
+    logs.configure(readable=not environment.configured().production)
     log.info("serving", host=where[0], port=where[1], processes=processes)
     if processes == 1:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -48,7 +48,7 @@ def serve(host: str, port: int, processes: int) -> None:
 
 
 async def _serve(listener: socket.socket, parent: int | None = None, sharers: int = 1) -> None:
-    configured = surroundings.configured()
+    configured = environment.configured()
     # However many processes there are, together they have the connections of one.
     connections = max(LEAST_CONNECTIONS, configured.database_pool // sharers)
     app = composition.build(msgspec.structs.replace(configured, database_pool=connections))
@@ -122,7 +122,7 @@ class _Processes:
 
 
 def _one_of_several(host: str, port: str, parent: str, sharers: str) -> None:
-    logs.configure(readable=not surroundings.configured().production)
+    logs.configure(readable=not environment.configured().production)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(listen(host, int(port), shared=True), int(parent), int(sharers)))
 

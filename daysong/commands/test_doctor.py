@@ -13,7 +13,7 @@ import pytest
 
 from conftest import NOW
 from daysong.commands.doctor import doctor
-from daysong.commands.surroundings import free_port
+from daysong.commands.environment import free_port
 from daysong.embedded.server import EmbeddedPostgres
 from daysong.kernel import logs
 from daysong.kernel.settings import unknown

@@ -8,7 +8,7 @@ from contextlib import suppress
 import asyncpg
 
 from daysong import app as composition
-from daysong.commands import surroundings
+from daysong.commands import environment
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import LOST
 from daysong.kernel.errors import DatabaseMisconfigured, DatabaseUnavailable
@@ -21,7 +21,7 @@ log = logs.get_logger("process")
 
 async def work(configured: Settings) -> None:
     """Work with these settings, from when the database can be reached."""
-    stop = surroundings.until_asked_to_stop()
+    stop = environment.until_asked_to_stop()
     app = composition.build(configured)
     if not await _opened(app, configured, stop):
         return
@@ -42,7 +42,7 @@ async def _opened(app: composition.App, configured: Settings, stop: asyncio.Even
     pause = FIRST_PAUSE
     while not stop.is_set():
         try:
-            await surroundings.check_migrated(configured)
+            await environment.check_migrated(configured)
             await app.open()
         except DatabaseMisconfigured:
             raise

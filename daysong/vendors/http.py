@@ -1,7 +1,7 @@
-"""Talking to vendors over HTTP: one client that logs, times out and says what a failure means; a careful file fetcher.
+"""HTTP to vendors: a client that logs, times out and classifies failures.
 
-Whether a failed call may be repeated depends on where it broke. Before the request was sent nothing happened; after it,
-the vendor may have done what was asked, and only the answer is missing (`VendorError.ambiguous`).
+Whether a failed call may be retried depends on when it failed. Before the request was sent, nothing happened; after it,
+the vendor may have processed the request although the response is missing (`VendorError.ambiguous`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NOTHING_SENT = (
     httpx2.LocalProtocolError,
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Whatever else IPv6 has is local, or has a meaning of its own.
+# All other IPv6 addresses are local or reserved.
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 # Protocol assignments that Python's tables do not all count as private.
 _NOT_HOSTS = tuple(ipaddress.ip_network(net) for net in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20"))
@@ -57,7 +57,7 @@ _ASKS_FOR_A_PAUSE = frozenset({429, 430, 503})
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 _log = logs.get_logger("vendors")
-# What follows these in the path of a vendor is somebody's id at Clerk.
+# These path segments are followed by a Clerk user id.
 _PERSON = re.compile(r"(/(?:users|customers)/)[^/]+")
 
 
@@ -70,10 +70,10 @@ def client(
     transport: httpx2.AsyncBaseTransport | None = None,
     line: Line | None = None,
 ) -> VendorClient:
-    """An HTTP client for one vendor. Its calls raise VendorError alone; answers of any status are returned.
+    """Return an HTTP client for one vendor. Its calls raise only VendorError; responses of any status are returned.
 
-    `timeout` bounds the whole exchange. `transport` takes the place of the network (in tests, and for the sandbox).
-    With a `line`, calls wait for their turn first.
+    `timeout` bounds the whole exchange. `transport` replaces the network (in tests, and for the sandbox).
+    With a `line`, calls wait for the vendor's rate limit first.
     """
     return VendorClient(vendor, base_url=base_url, headers=headers, timeout=timeout, transport=transport, line=line)
 
@@ -109,7 +109,7 @@ class VendorClient(httpx2.AsyncClient):
         self._line = line
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
-        """Send in turn; whatever goes wrong on the way is a VendorError, Deferred when the line is long."""
+        """Send a request within the rate limit. Errors: VendorError; Deferred when the queue is too long."""
         if self._line is not None:
             await self._line.wait()
         if identifier := logs.request_id():
@@ -127,7 +127,7 @@ class VendorClient(httpx2.AsyncClient):
         return response
 
     async def hold(self, seconds: float) -> None:
-        """The vendor has asked for a pause: nobody asks it anything for that long."""
+        """Pause all calls to the vendor, as it requested."""
         if self._line is not None:
             await self._line.hold(seconds)
 
@@ -136,8 +136,8 @@ class VendorClient(httpx2.AsyncClient):
             "vendor call",
             vendor=self._vendor,
             method=request.method,
-            # The path of a stored file is all it takes to read it, so that only its host is written down; of other
-            # paths all but a user's id.
+            # The path of a stored file grants access to it, so only its host is logged; in other paths the user id is
+            # masked.
             path=request.headers.get("host") if self._private_paths else _PERSON.sub(r"\1*", request.url.path),
             status=outcome,
             ms=round((time.perf_counter() - started) * 1000),
@@ -151,7 +151,7 @@ def _certificates(*, trust_env: bool) -> ssl.SSLContext:
 
 
 def transport_failure(vendor: str, error: Exception, *, method: str = "POST") -> VendorError:
-    """What a failure below HTTP means: always worth another try, ambiguous when the request may have arrived."""
+    """Return the VendorError for a transport failure: retryable, and ambiguous when the request may have arrived."""
     reading = method in {"GET", "HEAD", "OPTIONS"}
     sent = not isinstance(error, _NOTHING_SENT)
     return VendorError(
@@ -164,7 +164,7 @@ def transport_failure(vendor: str, error: Exception, *, method: str = "POST") ->
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The seconds a `Retry-After` header asks for, given as a number or as an HTTP date; None when there is no such."""
+    """Return the seconds of a `Retry-After` header, a number or an HTTP date; None without a valid one."""
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
@@ -180,24 +180,24 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 class FetchedFile(msgspec.Struct, frozen=True):
-    """A file's bytes, and the media type its server gave (without parameters, in lower case), which proves nothing."""
+    """A file's bytes and the media type its server claims (lower case, without parameters)."""
 
     content: bytes
     content_type: str
 
 
 class FileBeginning(msgspec.Struct, frozen=True):
-    """The first bytes of a file, and how many it has in all, if its server said so."""
+    """The first bytes of a file, and its total size if the server sent it."""
 
     content: bytes
     size: int | None
 
 
 class FileHosts:
-    """Where a vendor's files may lie.
+    """The hosts that a vendor's files may be fetched from.
 
-    hosts            exact names, or `*.suffix` for any name below it; reached by https alone, at its own port
-    allowed_origins  origins such as `http://127.0.0.1:8000` that are trusted as they are (the sandbox)
+    hosts            exact names, or `*.suffix` for any subdomain; only https on port 443
+    allowed_origins  origins such as `http://127.0.0.1:8000` that are trusted without further checks (the sandbox)
     """
 
     def __init__(self, hosts: Iterable[str], allowed_origins: Iterable[str] = ()) -> None:
@@ -205,7 +205,7 @@ class FileHosts:
         self._allowed = frozenset(_origin(httpx2.URL(origin)) for origin in allowed_origins)
 
     def allows(self, url: str) -> bool:
-        """Whether a file is fetched from there, as far as the address alone tells."""
+        """Return whether files may be fetched from `url`, judged by the URL alone."""
         try:
             self.check(_parsed(url))
         except VendorError:
@@ -213,11 +213,11 @@ class FileHosts:
         return True
 
     def is_trusted(self, url: httpx2.URL) -> bool:
-        """Whether the address is of a trusted origin."""
+        """Return whether the URL has a trusted origin."""
         return _origin(url) in self._allowed
 
     def check(self, url: httpx2.URL) -> str:
-        """Return the address's host, in lower case; VendorError, permanent, when nothing is fetched from there."""
+        """Return the URL's host in lower case. Errors: VendorError (permanent) when it is not allowed."""
         host = url.raw_host.decode("ascii").lower()
         if self.is_trusted(url):
             return host
@@ -233,7 +233,7 @@ class FileHosts:
 
 
 class FileFetcher:
-    """Fetches a vendor's files from the hosts it is known to use, and from nowhere else; see FileHosts."""
+    """Fetches a vendor's files, only from allowed hosts; see FileHosts."""
 
     def __init__(
         self,
@@ -249,7 +249,7 @@ class FileFetcher:
         self._resolve = resolve or _resolve
         self._timeout = timeout
         self._clock = clock or SystemClock()
-        # Connections are not kept: two hosts on one address must not share one that was opened for the other.
+        # No keep-alive: two hosts on one address must not share a connection.
         limits = httpx2.Limits(max_keepalive_connections=0)
         self._http = VendorClient(
             "files",
@@ -266,7 +266,7 @@ class FileFetcher:
         await self._http.aclose()
 
     async def fetch(self, url: str, *, max_bytes: int) -> FetchedFile:
-        """The file behind `url`, following at most 3 redirects, each checked like the first address.
+        """Return the file at `url`, following at most 3 redirects, each checked like the first URL.
 
         A refused address, a file too large, and most 4xx answers are permanent VendorErrors. The code `file_missing`
         says that there is nothing under that address, now or any more.

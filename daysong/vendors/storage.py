@@ -1,4 +1,4 @@
-"""Files of our own: audio and cover art, in a folder by default, in S3, GCS or Azure by URL."""
+"""File storage for audio and cover art: a folder by default; S3, GCS or Azure by URL."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from daysong.kernel.errors import DaysongError, VendorError
 
 CHUNK = 256 * 1024
 PAGE = 1000
-# A bucket takes some 30 ms for each.
+# One delete takes about 30 ms in a bucket.
 DELETED_AT_ONCE = 16
 
 
 class FileMissing(DaysongError):
-    """There is no file under that key."""
+    """No file is stored under that key."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"No stored file {key!r}")
@@ -29,14 +29,14 @@ class FileMissing(DaysongError):
 
 
 class StoredFile(NamedTuple):
-    """A file that is there, and since when."""
+    """A stored file and the time it was stored."""
 
     key: str
     stored_at: datetime
 
 
 class FileStore:
-    """Keeps files by key. A file is there whole or not at all, also while it is being replaced.
+    """Stores files by key. Writes are atomic, also when a file is replaced.
 
     `location` is a folder, or a URL such as `s3://bucket/prefix`, whose credentials come from the environment.
     """
@@ -51,7 +51,7 @@ class FileStore:
             self._store = LocalStore(prefix=folder, mkdir=True)
 
     async def put(self, key: str, content: bytes, content_type: str) -> None:
-        """Store `content` under `key`, in place of what was there. A folder does not remember the content type."""
+        """Store `content` under `key`, replacing any existing file. A folder does not keep the content type."""
         attributes = None if isinstance(self._store, LocalStore) else {"Content-Type": content_type}
         try:
             await obstore.put_async(self._store, key, content, attributes=attributes)
@@ -59,7 +59,7 @@ class FileStore:
             raise _failure(error) from error
 
     async def size(self, key: str) -> int:
-        """How many bytes are stored under `key`; FileMissing when there is no such file."""
+        """Return the size of a file in bytes. Errors: FileMissing."""
         try:
             return (await obstore.head_async(self._store, key))["size"]
         except FileNotFoundError as error:
@@ -68,9 +68,9 @@ class FileStore:
             raise _failure(error) from error
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to but without `end`, in chunks; FileMissing at the first when there is no file.
+        """Yield the bytes from `start` to `end` (exclusive) in chunks. The first chunk raises FileMissing if there is no file.
 
-        An `end` past the last byte gives what there is, an empty range nothing.
+        An `end` past the last byte is cut to the file's size; an empty range yields nothing.
         """
         end = await self.size(key) if end is None else end
         if start >= end:
@@ -87,7 +87,7 @@ class FileStore:
             raise _failure(error) from error
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Remove the files; one that is not there is removed."""
+        """Delete files; missing ones are ignored."""
         room = asyncio.Semaphore(DELETED_AT_ONCE)
 
         async def delete(key: str) -> None:
@@ -102,7 +102,7 @@ class FileStore:
         await asyncio.gather(*map(delete, keys))
 
     async def list(self) -> AsyncIterator[Sequence[StoredFile]]:
-        """All files there are, a thousand at a time, in no order."""
+        """Yield all stored files in pages of a thousand, unordered."""
         try:
             async for page in obstore.list(self._store, chunk_size=PAGE):
                 yield [StoredFile(file["path"], file["last_modified"]) for file in page]

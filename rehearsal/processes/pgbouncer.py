@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from daysong.commands.surroundings import free_port
+from daysong.commands.environment import free_port
 from daysong.embedded.home import server_account
 from rehearsal.processes.installed_postgres import HOST, InstalledPostgres
 

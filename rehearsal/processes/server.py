@@ -20,7 +20,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from daysong.commands.surroundings import HOST, free_port
+from daysong.commands.environment import HOST, free_port
 
 ISSUER = "https://harness.example.test"
 AUDIENCE = "convex"

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import uvloop
 
 from daysong import app as composition
-from daysong.commands import surroundings
+from daysong.commands import environment
 from daysong.kernel import logs
 from daysong.transport.server import server as http
 from rehearsal.processes.server import Server
@@ -95,7 +95,7 @@ class Watch:
 async def main(port: int) -> None:
     """Serve until a signal says to stop."""
     logs.configure(readable=False, quiet=True)
-    app = composition.build(surroundings.configured())
+    app = composition.build(environment.configured())
     server = http.Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye, message=app.hub.largest_message)
     http.keep_what_is_there()
     loop = asyncio.get_running_loop()

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from daysong.app import App
-from daysong.commands import dev, surroundings
+from daysong.commands import dev, environment
 from daysong.commands.demo.person import DemoFailed, Person
 from daysong.commands.demo.phone_call import diary_of_a_call
 from daysong.kernel import logs
@@ -37,11 +37,11 @@ async def demo(*, entry: str | None, port: int, data_dir: Path, leave: bool) -> 
     console = Console(highlight=False)
     logs.configure(readable=True, quiet=True)
     try:
-        listen(surroundings.HOST, port).close()
+        listen(environment.HOST, port).close()
     except PortTaken:
         console.print(f"Port {port} is taken by another program; using a free one.")
-        port = surroundings.free_port()
-    stop = surroundings.until_asked_to_stop()
+        port = environment.free_port()
+    stop = environment.until_asked_to_stop()
 
     def tell(text: str) -> None:
         console.print(f"[dim]•[/] {text}")

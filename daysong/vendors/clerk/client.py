@@ -1,8 +1,8 @@
-"""Clerk: who a session token belongs to, and deleting a person there.
+"""Clerk: verification of session tokens, and deletion of users.
 
-A token counts when it is signed with RS256 by a key of the issuer, names that issuer, is meant for us (`aud` contains
-"convex" when there is one), is within its time, and belongs to no session that still has tasks open (`sts` pending).
-The origin a browser sent (`azp`) is not looked at: native apps have none, and CORS does not protect an API with tokens.
+A token is valid when it is signed with RS256 by a key of the issuer, names that issuer, has the right audience (`aud`
+contains "convex" if present), has not expired, and its session has no pending tasks (`sts` is not "pending").
+The browser's origin (`azp`) is not checked: native apps have none, and CORS does not protect an API with tokens.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ AUDIENCE = "convex"
 LEEWAY = timedelta(seconds=5)
 KEYS_TIMEOUT = 5.0
 KEYS_LIFE = timedelta(hours=1)
-# Anybody can make up key ids; the issuer is asked about them no more often than this.
+# Anyone can invent key ids; unknown ones cause a fetch at most this often.
 COOL_DOWN = timedelta(seconds=30)
 COOL_DOWN_AFTER_FAILURE = timedelta(seconds=2)
 LONGEST_TOKEN = 16_384
 CACHED_TOKENS = 10_000
 
-# Tokens are refreshed every minute: what differs between two of one session is no part of who somebody is.
+# Tokens are refreshed every minute: claims that differ between tokens of one session are not part of the identity.
 _HOUSEKEEPING = frozenset({"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "fva"})
 _RENAMED = {
     "given_name": "givenName",
@@ -58,7 +58,7 @@ _log = logs.get_logger("clerk")
 
 
 class InvalidToken(DaysongError):
-    """The token is refused. `message` says why in a few public words and never repeats any of it."""
+    """The token is refused. `message` is public and repeats nothing from the token."""
 
     def __init__(self, message: str) -> None:
         self.message = message
@@ -66,9 +66,9 @@ class InvalidToken(DaysongError):
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """The person a verified token speaks for.
+    """The user of a verified token.
 
-    attributes  what the token tells of them under the names of OpenID Connect in camelCase, nulls left out
+    attributes  the token's claims under their OpenID Connect names in camelCase, without nulls
     """
 
     subject: str
@@ -87,9 +87,9 @@ class _Verified(msgspec.Struct, frozen=True):
 
 
 class TokenVerifier:
-    """Tells who a session token belongs to.
+    """Verifies session tokens.
 
-    Verified tokens are remembered until they expire, since clients show the same one again and again.
+    Verified tokens are cached until they expire, since clients send the same one repeatedly.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class TokenVerifier:
         await self._keys.close()
 
     async def verify(self, token: str, now: datetime) -> Identity:
-        """Who `token` belongs to at `now`; InvalidToken when it is refused, VendorError when no keys are to be had."""
+        """Return the identity of `token` at `now`. Errors: InvalidToken; VendorError when no keys are available."""
         if len(token) > LONGEST_TOKEN:
             raise InvalidToken("Token malformed")
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
@@ -130,7 +130,7 @@ class TokenVerifier:
         return found.identity
 
     async def _claims(self, token: str, now: datetime) -> dict[str, Any]:
-        """The claims of a token whose signature is right; nothing about them is checked yet."""
+        """Return the claims of a token after checking its signature; the claims themselves are unchecked."""
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, UnicodeError, RecursionError):
@@ -142,7 +142,7 @@ class TokenVerifier:
         if key is None:
             raise InvalidToken("Token signed with an unknown key")
         try:
-            # PyJWT would judge times by the machine's clock: every claim is checked by hand below, against `now`.
+            # PyJWT would use the system clock: claims are checked by `_judged` and `verify`, against `now`.
             options: dict[str, Any] = {"verify_signature": True, "enforce_minimum_key_length": True}
             signed: bytes = jwt.PyJWS().decode(token, key, algorithms=["RS256"], options=options)  # type: ignore[arg-type]
             claims = msgspec.json.decode(signed)
@@ -153,7 +153,7 @@ class TokenVerifier:
         return claims
 
     def _judged(self, claims: dict[str, Any]) -> _Verified:
-        """The identity in signed claims; InvalidToken when they are not for us. Time is left to the caller."""
+        """Return the identity in signed claims; the caller checks the times. Errors: InvalidToken."""
         issuer, subject = claims.get("iss"), claims.get("sub")
         if issuer != self._issuer:
             raise InvalidToken("Token issuer not accepted")
@@ -186,9 +186,9 @@ class TokenVerifier:
 
 
 class _Keys:
-    """The issuer's public keys, fetched when first needed, hourly, and when a token names one we have not seen.
+    """The issuer's public keys, fetched on first use, hourly, and when a token names an unknown key.
 
-    One fetch runs at a time. When the issuer cannot be reached, the keys we have go on being used.
+    One fetch runs at a time. While the issuer is unreachable, cached keys stay in use.
     """
 
     def __init__(self, settings: ClerkSettings, transport: httpx2.AsyncBaseTransport | None) -> None:
@@ -204,12 +204,12 @@ class _Keys:
         await self._http.aclose()
 
     async def get(self, kid: str, now: datetime) -> jwt.PyJWK | None:
-        """The key; None when the issuer has no such. VendorError when it is not known and the issuer not reachable."""
+        """Return the key; None when the issuer has no such key. Errors: VendorError when the issuer is unreachable."""
         key = self._keys.get(kid)
         if key is not None and (self._fetch.locked() or not self._due(now, KEYS_LIFE)):
             return key
         async with self._fetch:
-            # Whoever held the lock before may have fetched what we need.
+            # The previous holder of the lock may have fetched the key.
             pause = COOL_DOWN_AFTER_FAILURE if self._failure else KEYS_LIFE if kid in self._keys else COOL_DOWN
             if self._due(now, pause):
                 await self._refetch(now)
@@ -219,7 +219,7 @@ class _Keys:
         return key
 
     def _due(self, now: datetime, pause: timedelta) -> bool:
-        """Whether the last fetch was longer ago than `pause`; a clock that was turned back counts as long ago."""
+        """Return whether the last fetch is at least `pause` old; True also when the clock was turned back."""
         return self._asked_at is None or not timedelta(0) <= now - self._asked_at < pause
 
     async def _refetch(self, now: datetime) -> None:
@@ -244,7 +244,7 @@ class _Keys:
 
 
 class ClerkUsers:
-    """The people of a Clerk instance, through its Backend API."""
+    """The users of a Clerk instance, through its Backend API."""
 
     def __init__(
         self,
@@ -271,7 +271,7 @@ class ClerkUsers:
         await self._http.aclose()
 
     async def delete_user(self, clerk_id: str) -> None:
-        """Delete a person; somebody who is already gone (404) is deleted. Clerk then sends user.deleted."""
+        """Delete a user; 404 counts as deleted. Clerk then sends user.deleted."""
         if not self._has_key:
             raise VendorError("clerk", "CLERK_SECRET_KEY is not set", permanent=True, code="not_configured")
         answer = await self._http.delete(f"/v1/users/{quote(clerk_id, safe='')}")
@@ -292,14 +292,14 @@ class ClerkUsers:
 def _code(content: bytes) -> str | None:
     """Return Clerk's own code of its first error, if there is one."""
     try:
-        told = msgspec.json.decode(content)
-        return slug(told["errors"][0]["code"])
+        body = msgspec.json.decode(content)
+        return slug(body["errors"][0]["code"])
     except (msgspec.DecodeError, RecursionError, LookupError, TypeError):
         return None
 
 
 def _usable_keys(document: bytes) -> dict[str, jwt.PyJWK]:
-    """The RSA signing keys of a key set by their ids; VendorError when there is none."""
+    """Return the RSA signing keys of a key set by id. Errors: VendorError when there is none."""
     try:
         found = msgspec.json.decode(document)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -323,10 +323,10 @@ def _no_keys(detail: str) -> VendorError:
 
 
 def _attributes(claims: dict[str, Any], issuer: str, subject: str) -> dict[str, Any]:
-    told = {_RENAMED.get(claim, claim): value for claim, value in claims.items() if claim not in _HOUSEKEEPING}
-    if isinstance(address := told.get("address"), dict):
-        told["address"] = address.get("formatted")
-    kept = {name: value for name, value in told.items() if value is not None}
+    found = {_RENAMED.get(claim, claim): value for claim, value in claims.items() if claim not in _HOUSEKEEPING}
+    if isinstance(address := found.get("address"), dict):
+        found["address"] = address.get("formatted")
+    kept = {name: value for name, value in found.items() if value is not None}
     return kept | {"tokenIdentifier": f"{issuer}|{subject}", "issuer": issuer, "subject": subject}
 
 

@@ -1,7 +1,6 @@
-"""Clerk's webhooks: whether Clerk sent one (Svix signs them), and what it says of whom.
+"""Clerk's webhooks: signature checks (Svix) and parsing.
 
-Only `user.*` events are read. Of any other, such as an e-mail with a one-time code in it, not more is kept than its
-type and id.
+Only `user.*` events are parsed. Of any other, such as an e-mail with a one-time code, only the type and id are kept.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ TOLERANCE = timedelta(minutes=5)
 LONGEST_ID = 200
 LONGEST_TEXT = 500
 MOST_PHONES = 20
-# One that says it ends later than this ends when Clerk says so.
+# In seconds. A lock with a later end is kept until Clerk unlocks the user.
 LONGEST_LOCK = 10 * 366 * 86_400
-# Before this many, a timestamp is one in seconds: Clerk's documentation has both.
+# A smaller timestamp is in seconds: Clerk's documentation has both units.
 EARLIEST_MS = 1e12
-# Events that say in their type alone whether a user is banned or locked.
+# Events whose type alone says whether a user is banned or locked.
 SAID_BY_TYPE: Mapping[str, tuple[str, bool]] = {
     "user.banned": ("banned", True),
     "user.unbanned": ("banned", False),
@@ -35,18 +34,18 @@ SAID_BY_TYPE: Mapping[str, tuple[str, bool]] = {
     "user.unlocked": ("locked", False),
 }
 USED = frozenset({"user.created", "user.updated", "user.deleted", *SAID_BY_TYPE})
-# How a person proves a number themselves: by typing a code that was sent to it. An administrator or an import
-# ("admin") proves nothing about who answers the number, and neither does a strategy that is not known here.
+# Verification by a code sent to the number. An administrator or an import ("admin") does not prove who answers it, nor
+# does an unknown strategy.
 PROVEN_BY = frozenset({"phone_code", "reset_password_phone_code"})
 
 
 class Person(msgspec.Struct, frozen=True):
-    """A Clerk user, as far as we look; `changed_at` is when Clerk last changed anything about them.
+    """The fields of a Clerk user that we use; `changed_at` is Clerk's last update of the user.
 
-    phones              the numbers that they have proved to Clerk to be theirs, in E.164
+    phones              verified numbers in E.164
     suspension          "banned" or "locked"; None for neither
-    suspension_ends_at  when a lock ends by itself
-    is_whole            whether the event has the whole user; else only the suspension is known
+    suspension_ends_at  when a lock expires
+    is_whole            whether the event has the whole user; if not, only the suspension is known
     """
 
     clerk_id: str
@@ -60,7 +59,7 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class ClerkEvent(msgspec.Struct, frozen=True):
-    """A webhook's content. `clerk_id` and `person` are those of `user.*` events; `kept` is what may be stored."""
+    """A parsed webhook. `clerk_id` and `person` are set for `user.*` events; `kept` is the body to store."""
 
     type: str
     said_at: datetime
@@ -70,9 +69,9 @@ class ClerkEvent(msgspec.Struct, frozen=True):
 
 
 def check_signature(webhook: Webhook, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
-    """The id of a message that Clerk signed, the same on every delivery. UnsignedEvent; MalformedEvent.
+    """Return the id of a signed message, the same on every delivery. Errors: UnsignedEvent, MalformedEvent.
 
-    Times are judged by `now`, which is why the signature is compared here and not by standardwebhooks.
+    The signature is compared here and not by standardwebhooks, which uses the system clock instead of `now`.
     """
     message_id, timestamp, signatures = (headers.get(f"svix-{name}", "") for name in ("id", "timestamp", "signature"))
     if not (message_id and timestamp and signatures):
@@ -89,7 +88,7 @@ def check_signature(webhook: Webhook, headers: Mapping[str, str], body: bytes, n
     except UnicodeDecodeError:
         raise MalformedEvent("the body is not UTF-8") from None
     expected = webhook.sign(message_id, sent_at.astimezone(UTC), text).encode()
-    # Several while a secret is being replaced; every one is compared, so that the time taken tells nothing.
+    # There are several during a secret rotation; all are compared, so that the time is constant.
     matches = [hmac.compare_digest(expected, one.encode("latin-1", "replace")) for one in signatures.split(" ")]
     if not any(matches):
         raise UnsignedEvent("no signature in svix-signature matches")
@@ -97,7 +96,7 @@ def check_signature(webhook: Webhook, headers: Mapping[str, str], body: bytes, n
 
 
 def parse_event(body: bytes, received_at: datetime) -> ClerkEvent:
-    """What a webhook says; MalformedEvent naming what is wrong. Fields nobody has seen before are no matter."""
+    """Return the parsed webhook; unknown fields are ignored. Errors: MalformedEvent, naming the field."""
     try:
         found = msgspec.json.decode(body)
         text = body.decode()
@@ -137,14 +136,14 @@ def _type_and_id(kind: str, data: dict[str, Any]) -> str:
 
 
 def is_id(value: Any) -> TypeGuard[str]:
-    """Whether a value can be an id of Clerk's: short, and of visible ASCII."""
+    """Return whether a value can be a Clerk id: short, visible ASCII."""
     return isinstance(value, str) and bool(re.fullmatch(r"[!-~]+", value)) and len(value) <= LONGEST_ID
 
 
 def _suspension(
     kind: str, data: dict[str, Any], said_at: datetime
 ) -> tuple[Literal["banned", "locked"] | None, datetime | None]:
-    """Whether the user is banned or locked, and when a lock ends by itself. The event's type wins over its fields."""
+    """Return the user's suspension and when a lock expires. The event's type takes precedence over its fields."""
     said = {"banned": data.get("banned") is True, "locked": data.get("locked") is True}
     if kind in SAID_BY_TYPE:
         name, is_so = SAID_BY_TYPE[kind]
@@ -190,7 +189,7 @@ def _full_name(data: dict[str, Any]) -> str | None:
 
 
 def short_text(value: Any) -> str | None:
-    """A text of a user's without control characters, cut to a length that is kept; None when nothing is left."""
+    """Return text without control characters, cut to LONGEST_TEXT; None when it is empty."""
     return clean(value)[:LONGEST_TEXT] or None if isinstance(value, str) else None
 
 

@@ -1,6 +1,6 @@
-"""RevenueCat's answers about a customer, read into one shape, whichever of its two APIs gave them.
+"""Parsing of RevenueCat's responses about a customer: both API versions into one model.
 
-Fields may be missing or of a kind nobody has seen; stores, states and environments are open sets.
+Fields may be missing or of an unknown type; stores, states and environments are open sets.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ GRACE = "in_grace_period"
 
 
 class Purchase(Args, kw_only=True):
-    """Something a customer bought. Times are ms since the epoch.
+    """A purchase of a customer. Times are ms since the epoch.
 
-    product       as the store calls it; as RevenueCat does where that is all there is
-    origin        what the store calls the subscription through all its renewals; None when the answer does not say
-    period_began  when the current billing period began
-    ends_at       when it ends, and with it what was paid for; None for never, or when nobody knows
-    grace_until   until when there is access although the last payment failed
-    gives_access  RevenueCat's own word, at the time of the answer
-    recurring     a subscription, as opposed to something bought once
+    product       the store's identifier; RevenueCat's where that is missing
+    origin        the store's id of the subscription, the same through all renewals; None when it is not given
+    period_began  start of the current billing period
+    ends_at       end of the paid time; None when it never ends or is unknown
+    grace_until   end of the grace period after a failed payment
+    gives_access  as RevenueCat said at the time of the response
+    recurring     a subscription, not a one-time purchase
     """
 
     id: str
@@ -43,15 +43,15 @@ class Purchase(Args, kw_only=True):
 
 
 class Customer(Args):
-    """A customer as RevenueCat has them."""
+    """A customer of RevenueCat."""
 
     purchases: tuple[Purchase, ...] = ()
 
 
 def subscription_v2(item: dict[str, Any], product: str) -> Purchase:
-    """A subscription of the API's version 2; its product's name is not in there."""
+    """Return a subscription from version 2 of the API, which lacks the product's identifier."""
     state, renewal = item.get("status"), item.get("auto_renewal_status")
-    # `ends_at` is the later one when the next period is paid for already.
+    # `ends_at` is later when the next period is already paid for.
     ends = [_ms(item.get(name)) for name in ("current_period_ends_at", "ends_at")]
     end = max((moment for moment in ends if moment is not None), default=None)
     in_grace = state == GRACE
@@ -72,7 +72,7 @@ def subscription_v2(item: dict[str, Any], product: str) -> Purchase:
 
 
 def purchase_v2(item: dict[str, Any], product: str) -> Purchase:
-    """Something bought once, in version 2; it has access while it is owned and comes with an entitlement."""
+    """Return a one-time purchase from version 2; it gives access while it is owned and has an entitlement."""
     return Purchase(
         id=str(item.get("id", "")),
         product=product,
@@ -85,7 +85,7 @@ def purchase_v2(item: dict[str, Any], product: str) -> Purchase:
 
 
 def product_v2(item: dict[str, Any]) -> str | None:
-    """RevenueCat's id of the product; for a grant from its dashboard, which has none, the name webhooks use for it."""
+    """Return RevenueCat's id of the product; for a grant from its dashboard, which has none, the id used in webhooks."""
     product = item.get("product_id")
     if isinstance(product, str) and product:
         return product
@@ -94,7 +94,7 @@ def product_v2(item: dict[str, Any]) -> str | None:
 
 
 def customer_v1(found: dict[str, Any]) -> Customer:
-    """A subscriber of the API's version 1, which has everything in one answer, expired things included."""
+    """Return a subscriber from version 1 of the API, which includes expired purchases."""
     subscriber = _dict(found.get("subscriber"))
     now = _ms(found.get("request_date_ms")) or 0
     unlocking = {_dict(each).get("product_identifier") for each in _dict(subscriber.get("entitlements")).values()}
@@ -138,7 +138,7 @@ def _subscription_v1(product: str, item: dict[str, Any], now: int) -> Purchase:
 
 
 def _with_plan(product: str, item: dict[str, Any]) -> str:
-    """The product's name as webhooks have it: of Google Play, version 1 keeps the base plan in a field of its own."""
+    """Return the product id used in webhooks: for Google Play, version 1 has the base plan in a separate field."""
     plan = _text(item.get("product_plan_identifier"))
     return product if plan is None or ":" in product else f"{product}:{plan}"
 

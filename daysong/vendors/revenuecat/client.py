@@ -1,8 +1,8 @@
-"""RevenueCat: what a customer has bought, as it knows it now.
+"""RevenueCat: the current purchases of a customer.
 
-Version 2 of its API is asked. Its subscriptions say everything but the store's name of a product (looked up once and
-remembered) and what is no subscription (asked for only when none of the subscriptions gives access). Without a project
-id, version 1 is asked, which has all in one answer but makes up a customer for every id it is asked about.
+Version 2 of its API is used. Its subscriptions lack the store's product identifier (looked up once and cached) and
+one-time purchases (requested only when no subscription gives access). Without a project id, version 1 is used, which
+returns everything at once but creates a customer for every id requested.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logs.get_logger("revenuecat")
 
 
 class Subscribers(Protocol):
-    """Whoever knows what customers have bought."""
+    """A source of customers' purchases."""
 
     @property
     def configured(self) -> bool: ...
@@ -40,7 +40,7 @@ class Subscribers(Protocol):
 
 
 class RevenueCat:
-    """The real RevenueCat, or the sandbox that speaks like it."""
+    """RevenueCat, or its sandbox."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class RevenueCat:
         self._key = settings.api_key
         self._project = settings.project_id and f"/v2/projects/{quote(settings.project_id, safe='')}"
         self._environment = {} if settings.accept_sandbox else {"environment": "production"}
-        # Products that settings name by RevenueCat's own id need no look-up.
+        # Products configured by RevenueCat's id need no lookup.
         self._products: dict[str, str] = {name: name for name in settings.products}
         self._http = client(
             "revenuecat",
@@ -68,7 +68,7 @@ class RevenueCat:
 
     @property
     def configured(self) -> bool:
-        """Whether there is a key to ask with."""
+        """Whether an API key is set."""
         return self._key is not None
 
     async def close(self) -> None:
@@ -76,7 +76,7 @@ class RevenueCat:
         await self._http.aclose()
 
     async def customer(self, app_user_id: str) -> Customer | None:
-        """What the customer known by that id, or by an alias of it, has bought; None when nobody is."""
+        """Return the customer with that id or alias; None when there is none."""
         if not self.configured:
             raise VendorError("revenuecat", "REVENUECAT_API_KEY is not set", permanent=True, code="not_configured")
         if self._project is None:
@@ -94,19 +94,19 @@ class RevenueCat:
         return Customer(tuple(purchases))
 
     def _is_good(self, purchase: Purchase) -> bool:
-        """Whether it gives access, and says until when."""
+        """Return whether it gives access and has not ended."""
         now = to_ms(self._clock.now())
         return purchase.gives_access and (purchase.ends_at is None or purchase.ends_at > now)
 
     async def _bought_once(self, path: str) -> list[Purchase]:
-        """What gives access and is no subscription."""
+        """Return the one-time purchases of a customer with an active entitlement."""
         if not await self._list(f"{path}/active_entitlements", {}):
             return []
         items = await self._list(f"{path}/purchases", self._environment)
         return [purchase_v2(item, await self._product(item)) for item in items]
 
     async def _product(self, item: dict[str, Any]) -> str:
-        """The store's name of the product."""
+        """Return the store's identifier of the product."""
         product = product_v2(item)
         if product is None or product.startswith("rc_promo_"):
             return product or ""
@@ -122,7 +122,7 @@ class RevenueCat:
         return self._products[product]
 
     async def _list(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
-        """All items of a list, page by page."""
+        """Return all items of a list, fetched page by page."""
         items: list[dict[str, Any]] = []
         found = await self._asked(path, query)
         for _ in range(MAX_PAGES):
@@ -131,7 +131,7 @@ class RevenueCat:
                 raise _unreadable()
             items += [item for item in page if isinstance(item, dict)]
             following = found.get("next_page")
-            # Only within the list that was asked for: the key goes nowhere else.
+            # Only pages of the requested list are followed: the key is sent nowhere else.
             if not isinstance(following, str) or not following.startswith(path):
                 return items
             found = await self._asked(following)
@@ -147,20 +147,20 @@ class RevenueCat:
             return found
         raise self._refused(answer, found if isinstance(found, dict) else {})
 
-    def _refused(self, answer: httpx2.Response, told: dict[str, Any]) -> VendorError:
+    def _refused(self, answer: httpx2.Response, body: dict[str, Any]) -> VendorError:
         status = answer.status_code
         if answer.is_success:
             return _unreadable()
-        if status == httpx2.codes.NOT_FOUND and told.get("type") == "resource_missing":
+        if status == httpx2.codes.NOT_FOUND and body.get("type") == "resource_missing":
             return VendorError("revenuecat", "no such customer", permanent=True, code=NOT_FOUND)
         if status in {401, 403}:
             _log.error("RevenueCat needs attention", status=status)
-        permanent = status < _FIRST_SERVER_ERROR and status not in _RETRYABLE and told.get("retryable") is not True
-        waits = [retry_after(answer.headers, self._clock.now()), _seconds(told.get("backoff_ms"))]
+        permanent = status < _FIRST_SERVER_ERROR and status not in _RETRYABLE and body.get("retryable") is not True
+        waits = [retry_after(answer.headers, self._clock.now()), _seconds(body.get("backoff_ms"))]
         return VendorError(
             "revenuecat",
-            f"answered {status}, code {slug(told.get('type')) or slug(told.get('code'))}, "
-            f"parameter {slug(told.get('param'))}",
+            f"answered {status}, code {slug(body.get('type')) or slug(body.get('code'))}, "
+            f"parameter {slug(body.get('param'))}",
             permanent=permanent,
             retry_after=max((wait for wait in waits if wait is not None), default=None),
             code=f"http_{status}",

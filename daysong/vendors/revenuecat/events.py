@@ -1,7 +1,7 @@
-"""RevenueCat's webhooks, read: which event it is, whom and what it is about. Everything else is left alone.
+"""Parsing of RevenueCat's webhooks: the event, its customer and its product. Other fields are ignored.
 
-An event always has an id, a type and a time. Any other field may be missing, null or of a kind nobody has seen: then
-it is as if it were not there, since new types and fields appear without notice.
+An event always has an id, a type and a time. Any other field that is missing, null or of an unknown type is treated as
+absent, since new types and fields appear without notice.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ MAX_DIGITS = 12
 LAST_MS = 253_402_300_799_000  # the end of the year 9999
 SIGNATURE_HEADER = "X-RevenueCat-Webhook-Signature"
 TOLERANCE = timedelta(minutes=5)
-# Personal, and of no use to us.
+# Personal data that we do not need.
 LEFT_OUT = "subscriber_attributes"
 
 
 class BillingEvent(Args, kw_only=True, omit_defaults=True):
-    """An event. Times are ms since the epoch; `reason` is why it was cancelled or why it expired.
+    """An event. Times are ms since the epoch; `reason` is that of a cancellation or expiration.
 
-    new_product_id           what the product is to change to
+    new_product_id           the product after a pending change
     original_transaction_id  the same through all renewals of a subscription
-    unlocks                  whether the product comes with an entitlement; a pack of credits does not
+    unlocks                  whether the product has an entitlement; a pack of credits has none
     """
 
     id: str
@@ -63,14 +63,14 @@ class BillingEvent(Args, kw_only=True, omit_defaults=True):
 
     @property
     def app_user_ids(self) -> tuple[str, ...]:
-        """All ids of the customer it is about, the surest first; none for a transfer, which has two sides."""
+        """All ids of the customer, the most reliable first; empty for a transfer, which has two customers."""
         found = (self.app_user_id, self.original_app_user_id, *self.aliases)
         return tuple(dict.fromkeys(each for each in found if each))
 
 
 def check_authorization(header: str | None, secret: str) -> None:
-    """UnsignedEvent unless the Authorization header is the value agreed on, either with or without "Bearer "."""
-    # Of one length, so that the time taken tells nothing.
+    """Raise UnsignedEvent unless the Authorization header is the secret, with or without "Bearer "."""
+    # Digests have equal length, so that the comparison takes constant time.
     if not hmac.compare_digest(_digest(header or ""), _digest(secret)):
         raise UnsignedEvent("The Authorization header is not the one agreed on")
 
@@ -80,9 +80,9 @@ def _digest(value: str) -> bytes:
 
 
 def check_signature(header: str | None, body: bytes, secret: str, now: datetime) -> None:
-    """UnsignedEvent unless the body was signed with the secret within the last five minutes.
+    """Raise UnsignedEvent unless the body was signed with the secret within the last five minutes.
 
-    The header is `t=<unix seconds>,v1=<hex>`, perhaps with several of the latter.
+    The header is `t=<unix seconds>,v1=<hex>`, with one or more `v1`.
     """
     parts = [part.strip().partition("=") for part in (header or "").split(",")]
     times = [value for name, _, value in parts if name == "t"]
@@ -157,7 +157,7 @@ def _required(event: dict[str, Any], name: str, longest: int) -> str:
 
 
 def _text(value: Any) -> str | None:
-    # PostgreSQL keeps no text with a NUL.
+    # PostgreSQL text cannot hold NUL.
     usable = isinstance(value, str) and 0 < len(value) <= MAX_TEXT and "\0" not in value
     return value if usable else None
 

@@ -1,7 +1,7 @@
-"""What Suno sends, read without trust: tracks, tasks, timed lyrics and callbacks. Pure functions, no network.
+"""Parsing of Suno's untrusted data: tracks, tasks, timed lyrics and callbacks. Pure functions, no network.
 
-Callbacks are snake_case, record-info is camelCase, and optional fields come absent, null, empty or of another type;
-all of that is read. What we have no name for stays in `SunoTrack.raw`.
+Callbacks are snake_case, record-info is camelCase, and optional fields may be absent, null, empty or of another type.
+Unknown fields are kept in `SunoTrack.raw`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _log = logs.get_logger("suno")
 
 
 class MalformedCallback(ExpectedError):
-    """A callback that cannot be read; the message names what is wrong with it."""
+    """A callback that cannot be parsed; the message names the field."""
 
     code = "malformed_callback"
     status = 400
@@ -51,10 +51,10 @@ class MalformedCallback(ExpectedError):
 
 
 class SunoTrack(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the two takes. Text that is missing is empty, links and numbers that are missing are None.
+    """One of the two takes. Missing text is empty; missing links and numbers are None.
 
-    audio_url  the first of `audio_urls`, all addresses at which its audio may be
-    raw        the track as it came, whatever fields it has
+    audio_url  the first of `audio_urls`, which are all candidate URLs of its audio
+    raw        the track as received
     """
 
     audio_id: str = ""
@@ -71,11 +71,11 @@ class SunoTrack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SunoTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a task stands.
+    """The state of a task.
 
     state   done: at least one track has audio; unknown: Suno does not know the task
-    status  Suno's own word, for the log
-    reason  why it failed, for the person whose song it was; empty otherwise
+    status  Suno's status, for the log
+    reason  why it failed, shown to the user; empty otherwise
     """
 
     task_id: str
@@ -87,7 +87,7 @@ class SunoTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlignedWord(msgspec.Struct, frozen=True, rename="camel"):
-    """A word and the seconds between which it is sung."""
+    """A word with its start and end in seconds."""
 
     word: str
     start_s: float
@@ -96,7 +96,7 @@ class AlignedWord(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TimedLyrics(msgspec.Struct, frozen=True, rename="camel"):
-    """Every word with its time, and the loudness of the track for drawing it."""
+    """The aligned words of a track, and its waveform for display."""
 
     aligned_words: tuple[AlignedWord, ...]
     waveform_data: tuple[float, ...] = ()
@@ -104,10 +104,10 @@ class TimedLyrics(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SunoCallback(msgspec.Struct, frozen=True, kw_only=True):
-    """One callback. `stage` is "error" for every code but 200, whatever the body calls itself.
+    """A callback. `stage` is "error" for every code but 200, regardless of the body's `callbackType`.
 
-    message  Suno's own words, for the log
-    reason   why it failed, for the person whose song it was; empty otherwise
+    message  Suno's message, for the log
+    reason   why it failed, shown to the user; empty otherwise
     """
 
     task_id: str
@@ -119,14 +119,14 @@ class SunoCallback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def failure_reason(code: int | None) -> str:
-    """A sentence about an error code for the person whose song it was."""
+    """Return the sentence shown to the user for an error code."""
     return _REASONS.get(code or 0, _OUR_FAULT)
 
 
 def parse_callback(body: bytes) -> SunoCallback:
-    """The callback in a request's body; MalformedCallback names what is wrong. It may hold `task_id` or `taskId`.
+    """Return the callback in a request's body, which has `task_id` or `taskId`. Errors: MalformedCallback.
 
-    A failure may come without any data: then its task is unnamed.
+    A failure may have no data; then `task_id` is empty.
     """
     try:
         content = msgspec.json.decode(body)
@@ -162,10 +162,10 @@ def parse_callback(body: bytes) -> SunoCallback:
 
 
 def parse_task(task_id: str, data: Any) -> SunoTask:
-    """Where a task stands, from record-info's `data`.
+    """Return the state of a task from record-info's `data`.
 
-    CALLBACK_EXCEPTION means that our endpoint failed: the audio may be there all the same, and SUCCESS without any
-    audio is not done either. Both wait until a track has audio.
+    CALLBACK_EXCEPTION means that our endpoint failed: the audio may exist anyway. Neither it nor SUCCESS is done until
+    a track has audio.
     """
     if not isinstance(data, dict) or not (status := _text(data, "status")):
         return SunoTask(task_id=task_id, state="unknown")
@@ -182,12 +182,12 @@ def parse_task(task_id: str, data: Any) -> SunoTask:
 
 
 def parse_tracks(value: Any) -> tuple[SunoTrack, ...]:
-    """The tracks of a callback or of record-info; what is not an object is left out."""
+    """Return the tracks of a callback or of record-info, without entries that are not objects."""
     return tuple(_track(entry) for entry in value if isinstance(entry, dict)) if isinstance(value, list) else ()
 
 
 def parse_timed_lyrics(data: Any) -> TimedLyrics | None:
-    """The timed words of a track, which may be none; None when there is no answer yet."""
+    """Return the timed words of a track, possibly none; None when there is no timing yet."""
     if not isinstance(data, dict) or not isinstance(data.get("alignedWords"), list):
         return None
     words = tuple(word for entry in data["alignedWords"] if (word := _word(entry)) is not None)
@@ -196,7 +196,7 @@ def parse_timed_lyrics(data: Any) -> TimedLyrics | None:
 
 
 def whole_number(value: Any) -> int | None:
-    """`value` as an int when it is one, also when written as text or with a fraction of zero."""
+    """Return `value` as an int if it is whole, also when given as text or as a float; None otherwise."""
     if isinstance(value, str):
         return int(value) if value.isascii() and value.isdigit() and len(value) <= _LONGEST else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -235,17 +235,17 @@ def _word(entry: Any) -> AlignedWord | None:
 
 
 def _text(found: dict[str, Any], *names: str) -> str:
-    """The first of the fields that is non-empty text."""
+    """Return the first of the fields that is non-empty text."""
     return next((text for name in names if isinstance(value := found.get(name), str) and (text := clean(value))), "")
 
 
 def _link(found: dict[str, Any], *names: str) -> str | None:
-    """The first of the fields that is a web address."""
+    """Return the first of the fields that is a web URL."""
     return next(iter(_links(found, *names)), None)
 
 
 def _links(found: dict[str, Any], *names: str) -> tuple[str, ...]:
-    """The fields that are web addresses, each once; anything else would end up as a link in an app."""
+    """Return the fields that are web URLs, without duplicates; others must not become links in an app."""
     texts = (_text(found, name) for name in names)
     return tuple(dict.fromkeys(text for text in texts if text.startswith(("https://", "http://"))))
 
