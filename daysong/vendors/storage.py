@@ -68,7 +68,7 @@ class FileStore:
             raise _failure(error) from error
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the bytes from `start` to `end` (exclusive) in chunks. The first chunk raises FileMissing if there is no file.
+        """Yield the bytes from `start` to `end` (exclusive) in chunks. Errors: FileMissing, raised by the first chunk.
 
         An `end` past the last byte is cut to the file's size; an empty range yields nothing.
         """

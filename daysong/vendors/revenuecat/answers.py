@@ -85,7 +85,7 @@ def purchase_v2(item: dict[str, Any], product: str) -> Purchase:
 
 
 def product_v2(item: dict[str, Any]) -> str | None:
-    """Return RevenueCat's id of the product; for a grant from its dashboard, which has none, the id used in webhooks."""
+    """Return RevenueCat's id of the product; for a dashboard grant, which has none, the id used in webhooks."""
     product = item.get("product_id")
     if isinstance(product, str) and product:
         return product
