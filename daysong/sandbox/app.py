@@ -14,7 +14,7 @@ from daysong.kernel.settings import ClerkSettings, OpenAISettings, RevenueCatSet
 from daysong.kernel.time.clock import Clock, SystemClock
 from daysong.sandbox.clerk import api as clerk
 from daysong.sandbox.clerk import webhooks as clerk_webhooks
-from daysong.sandbox.music.recording import compose
+from daysong.sandbox.music.on_demand import compose
 from daysong.sandbox.openai import api as openai
 from daysong.sandbox.revenuecat import api as revenuecat
 from daysong.sandbox.revenuecat import webhooks as revenuecat_webhooks

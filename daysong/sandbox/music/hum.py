@@ -8,8 +8,9 @@ from io import BytesIO
 import numpy as np
 import soundfile
 
-from daysong.sandbox.music.composer import Recording, SungWord
 from daysong.sandbox.music.cover import draw_cover
+from daysong.sandbox.music.recording import Recording
+from daysong.sandbox.music.timing import SungWord
 
 RATE = 8_000
 # A song is longer than five.

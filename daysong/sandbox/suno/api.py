@@ -19,7 +19,7 @@ import msgspec
 
 from daysong.kernel.time.clock import Clock
 from daysong.sandbox.faults import Faults, SunoFaults
-from daysong.sandbox.music.recording import plain_cover, tone
+from daysong.sandbox.music.on_demand import plain_cover, tone
 from daysong.sandbox.suno.callbacks import Callbacks, Delivery, Pace
 from daysong.sandbox.suno.files import part_of, spoilt
 from daysong.sandbox.suno.tasks import FILE_TYPES, Compose, Order, Studio, Task

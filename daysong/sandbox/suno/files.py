@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from daysong.sandbox.faults import SunoFaults
-from daysong.sandbox.music.recording import tone
+from daysong.sandbox.music.on_demand import tone
 from daysong.sandbox.vendor import Answer
 
 PAGE = b"<!doctype html><title>Not here</title><p>This file is not here.</p>\n" * 40

@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol, Self
 import msgspec
 
 from daysong.kernel.time.clock import to_ms
-from daysong.sandbox.music.recording import Recording, draw_cover
+from daysong.sandbox.music.on_demand import draw_cover
+from daysong.sandbox.music.recording import Recording
 from daysong.sandbox.music.timing import SungWord
 
 Stage = Literal["text", "first", "complete", "error"]

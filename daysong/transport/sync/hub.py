@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import Counter, Gauge
 
@@ -17,14 +17,14 @@ from daysong.kernel import logs
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.live import Live
 from daysong.transport.callers.auth import Authenticator
+from daysong.transport.callers.auth import Session as SignIn
 from daysong.transport.http.functions_api import largest_body
 from daysong.transport.server.held_bytes import UNSENT
 from daysong.transport.sync import messages as sync_messages
-from daysong.transport.sync.wire import Close
+from daysong.transport.sync.wire import Close, Wire
 
 if TYPE_CHECKING:
     from daysong.transport.callers.gate import Gate
-    from daysong.transport.sync.session import Session
 
 SOCKETS = Gauge("daysong_sync_sockets", "Sockets open now")
 SUBSCRIPTIONS = Gauge("daysong_sync_subscriptions", "Queries subscribed to now")
@@ -86,6 +86,14 @@ class Limits:
     fresh: float = 30.0
 
 
+class OpenSocket(Protocol):
+    """What the hub uses of a connected socket; `sync/session.py` implements it."""
+
+    wire: Wire
+    address: str
+    sign_in: SignIn | None
+
+
 class Hub:
     """All sockets of a process. `live` and the round begin with the first of them."""
 
@@ -106,7 +114,7 @@ class Hub:
         self.gate = gate
         self.largest_message = min(limits.message, largest_body(runtime.registry))
         self.slots = asyncio.Semaphore(limits.transitions)
-        self.sessions: set[Session] = set()
+        self.sessions: set[OpenSocket] = set()
         self._tables: dict[frozenset[str], frozenset[str]] = {}
         self._work: set[asyncio.Task[None]] = set()
         self._round: asyncio.Task[None] | None = None
@@ -118,7 +126,7 @@ class Hub:
             return RESTART
         return FULL if len(self.sessions) >= self.limits.sockets else None
 
-    def enter(self, session: Session) -> None:
+    def enter(self, session: OpenSocket) -> None:
         """A socket has opened."""
         self.sessions.add(session)
         SOCKETS.inc()
@@ -126,7 +134,7 @@ class Hub:
         if self._round is None:
             self._round = asyncio.create_task(self._look_after())
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: OpenSocket) -> None:
         """A socket has ended."""
         self.sessions.discard(session)
         SOCKETS.dec()
