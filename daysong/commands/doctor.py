@@ -162,8 +162,8 @@ async def _products(found: Settings) -> str:
 async def _zones(found: Settings) -> str:
     today, data = SystemClock().now().date(), zones.chosen(found.tzdata_dir)
     if data.is_old(today):
-        raise NotUrgent(f"{data.told(today)}: install a newer tzdata, or set TZDATA_DIR to a folder of newer data")
-    return data.told(today)
+        raise NotUrgent(f"{data.description(today)}: install a newer tzdata, or set TZDATA_DIR to a newer folder")
+    return data.description(today)
 
 
 async def _files(found: Settings) -> str:

@@ -1,6 +1,6 @@
-"""Rows of `call_jobs`: one for each call that was due, moved along its steps and never back.
+"""Rows of `call_jobs`: one for each call that was due; its status only moves forward.
 
-Every function here is part of its caller's transaction, and safe to run again.
+Every function here runs in its caller's transaction and is idempotent.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.limits import budgets
 
-# A call that takes up a line: asked for, and not known to be over.
+# A call that occupies a line: requested from VAPI, and not known to be over.
 ON_A_LINE = "asked_at is not null and hung_up_at is null and ended_at is null"
 
 
 async def lock_lines(db: Transaction) -> None:
-    """Wait until no other transaction counts or takes lines, and keep it so until this one ends.
+    """Lock the counting and taking of lines until this transaction ends.
 
-    What is counted after it is what there is: each statement sees what is committed by then.
+    Later counts are exact: under READ COMMITTED each statement sees what other transactions have committed.
     """
     await db.execute("lock table call_lines in exclusive mode")
 
 
 async def lines_free(db: Reader, of: int) -> int:
-    """How many of that many lines are free."""
+    """Return how many of `of` lines are free."""
     taken: int = await db.fetchval(f"select count(*) from call_jobs where {ON_A_LINE}")  # noqa: S608 - a constant
     return max(0, of - taken)
 
 
 async def count_dial(ctx: MutationContext, most: int) -> bool:
-    """Count a call on this day (UTC), over all accounts, those that are gone included; False when it is one too many.
+    """Count a call towards the daily limit (UTC) of all accounts, deleted ones included; False when it is reached.
 
-    Whoever calls it holds the lines.
+    The caller holds `lock_lines`.
     """
     counted = await ctx.db.fetchval(
         """insert into call_days (day, dials) select $1, 1 where $2 > 0
@@ -47,10 +47,9 @@ async def count_dial(ctx: MutationContext, most: int) -> bool:
 
 
 async def did_not_ring(ctx: MutationContext, job: asyncpg.Record) -> None:
-    """A call that was asked for reached no phone: it counts neither as a try at its number nor as talk, and the money
-    reserved for it is free again.
+    """Undo the counters of a requested call that rang no phone: the try at its number, its minutes and its money.
 
-    Given back once, however often and by whomever it is told.
+    Takes effect once per request, however often it is reported.
     """
     first = await ctx.db.fetchval(
         "update call_jobs set not_rung_at = $2 where id = $1 and not_rung_at is null returning true", job["id"], ctx.now
@@ -67,9 +66,9 @@ async def did_not_ring(ctx: MutationContext, job: asyncpg.Record) -> None:
 async def step(
     ctx: MutationContext, job_id: str, to: Status, code: str | None = None, message: str | None = None
 ) -> bool:
-    """Move to status `to` if the present one allows it; whether it did.
+    """Move a call to status `to` if STEPS allows it; return whether it moved.
 
-    `code` says why a call came to nothing, `message` tells people; without one, what `rules.REASONS` has of the code.
+    `code` is the reason of a failed or canceled call; `message`, its text for people, defaults to `rules.REASONS`.
     """
     allowed = [status for status, following in STEPS.items() if to in following]
     moved = await ctx.db.fetchval(
@@ -82,7 +81,7 @@ async def step(
 
 
 async def adopt(ctx: MutationContext, job_id: str, vapi_call_id: str) -> None:
-    """VAPI has the call, under that id. An id that is known already stays; a call that was not asked for has none."""
+    """Store VAPI's id of a requested call and move it to `scheduled`. An id that is already stored stays."""
     await ctx.db.execute(
         """update call_jobs set vapi_call_id = $2, updated_at = $3
            where id = $1 and vapi_call_id is null and asked_at is not null
@@ -94,7 +93,7 @@ async def adopt(ctx: MutationContext, job_id: str, vapi_call_id: str) -> None:
 
 
 async def hang_up(ctx: MutationContext, job_id: str) -> None:
-    """The call is over, and its line free."""
+    """Note that the call is over, which frees its line."""
     await ctx.db.execute(
         "update call_jobs set hung_up_at = $2, updated_at = $2 where id = $1 and hung_up_at is null", job_id, ctx.now
     )
@@ -103,25 +102,25 @@ async def hang_up(ctx: MutationContext, job_id: str) -> None:
 async def close(
     ctx: MutationContext, job_id: str, to: Status, code: str | None = None, message: str | None = None
 ) -> None:
-    """The call's report has come, or will not come: nothing is to be done about it, nor paid for it, any more."""
+    """End a call whose report has arrived, or will not arrive, and release the money reserved for it."""
     await step(ctx, job_id, to, code, message)
     await budgets.release(ctx.db, ctx.settings, job_id)
     await ctx.db.execute("update call_jobs set reported_at = $2 where id = $1 and reported_at is null", job_id, ctx.now)
 
 
 async def find(db: Reader, *, vapi_call_id: str, job_id: str | None) -> asyncpg.Record | None:
-    """The call that VAPI's id belongs to, else the one it was made for by its own account; None without either."""
+    """Return the call with VAPI's id, else the call job that VAPI's message names; None without either."""
     row = await db.fetchrow("select * from call_jobs where vapi_call_id = $1", vapi_call_id)
     if row is not None or job_id is None:
         return row
-    # A call of another id that says it is of this job is none of ours.
+    # A job that has another VAPI id is not matched.
     return await db.fetchrow(
         "select * from call_jobs where id = $1 and asked_at is not null and vapi_call_id is null", job_id
     )
 
 
 async def stop_all(ctx: MutationContext, user_id: str) -> None:
-    """Nobody calls this person any more; their number is free for another account."""
+    """Switch off an account's calls and cancel its waiting ones; its number becomes free for another account."""
     await ctx.db.execute(
         """update call_settings set active = false, next_run_at = null, lost_at = coalesce(lost_at, $2), updated_at = $2
            where user_id = $1""",

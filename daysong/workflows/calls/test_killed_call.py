@@ -1,5 +1,6 @@
 """A worker process is killed between any two steps of a call: the phone rings at most once, and no words are lost.
 
+<<<<<<< HEAD
 The state after the kill, and the result:
 
     killed                                          result
@@ -13,6 +14,19 @@ The state after the kill, and the result:
                                                     lost, consent is unclear
     while the entry is written                      it may be written, and paid, twice; it is stored once
     while its song is started                       the job runs again; the song is charged once
+=======
+killed                                          result
+before, while or after calls are planned        the job runs again, or the next minute's; each call is planned once
+before a line is taken                          the job runs again
+between `asked_at` and the request to VAPI      VAPI is not asked again: the call is looked up there for 15
+                                                minutes, then it is `failed` as lost
+after the request, before its answer is stored  the same; the call is found, unless VAPI refused it
+while a message of VAPI is applied              its job runs again; the message is applied once
+while an answer about consent is read           VAPI is asked again; the model is asked once, and if its answer was
+                                                lost, consent is unclear
+while the entry is written                      it may be written, and paid, twice; it is stored once
+while its song is started                       the job runs again; the song is charged once
+>>>>>>> 8610629 (Phone calls: numbers and schedule in plain words)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether the person on a number has agreed to be called: what is known of numbers, and what their word changes.
+"""The consent of the person on a number: the state of each number, and how an answer changes it.
 
-A number stands here under a keyed hash, apart from every account: a refusal holds whoever asks next, and so does the
-count of calls nobody agreed to. Everything here is part of its caller's transaction.
+A number is stored under a keyed hash, apart from accounts: a refusal, and the count of calls without consent, apply to
+every account that names the number. Everything here runs in its caller's transaction.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORGOTTEN_AT_ONCE = 1000
 
 
 class Holder(NamedTuple):
-    """Who has a number in their settings."""
+    """An account whose settings have the number."""
 
     settings_id: str
     user_id: str
@@ -36,12 +36,12 @@ class Holder(NamedTuple):
 
 
 async def hold(db: Transaction, hashed: bytes) -> None:
-    """Hold a number's lock until the transaction ends, whether or not anything is known of the number yet."""
+    """Lock a number until the transaction ends, whether or not it has a row."""
     await lock(db, f"number {hashed.hex()}")
 
 
 async def known(db: Transaction, hashed: bytes) -> Number:
-    """What is known of a number, which is locked from here on."""
+    """Lock a number and return its state."""
     await hold(db, hashed)
     row = await db.fetchrow(
         """select refused_at is not null as refused, tries, last_try_at, last_try_on, dials, dialled_on
@@ -54,12 +54,12 @@ async def known(db: Transaction, hashed: bytes) -> Number:
 async def note_dialled(
     ctx: MutationContext, hashed: bytes, number: Number, *, agreed: bool, timezone: str
 ) -> None:  # fmt: skip
-    """The number is about to be dialled: count it, and without consent as one of the three tries."""
+    """Count a dial of the number, and without consent one of its three tries."""
     await _save(ctx, hashed, dialled(number, agreed=agreed, now=ctx.now, timezone=timezone))
 
 
 async def note_not_dialled(ctx: MutationContext, hashed: bytes, *, agreed: bool, day: date) -> None:
-    """The number was not dialled after all: give back what `note_dialled` counted on that day (UTC)."""
+    """Undo what `note_dialled` counted on `day` (UTC), since the number was not dialled."""
     number = await known(ctx.db, hashed)
     if number.dials_on(day):
         number = number._replace(dials=number.dials - 1)
@@ -69,9 +69,9 @@ async def note_not_dialled(ctx: MutationContext, hashed: bytes, *, agreed: bool,
 
 
 async def note_screened(ctx: MutationContext, hashed: bytes, settings_id: str) -> None:
-    """Only a call-screening assistant was reached: that is no try, but no other try is made on this day.
+    """Give back the try of a call that only a call-screening assistant took; there is no second try on this day.
 
-    After MOST_SCREENED of them each counts as one, so that no phone is called for ever.
+    After MOST_SCREENED such calls each one counts as a try, which bounds their number.
     """
     screened = await ctx.db.fetchval(
         "select count(*) from call_jobs where settings_id = $1 and scheduled_for > $2 and error_code = 'screened'",
@@ -97,10 +97,10 @@ async def _save(ctx: MutationContext, hashed: bytes, number: Number) -> None:
 
 
 async def grant(ctx: MutationContext, settings_id: str, hashed: bytes, session_id: str | None) -> None:
-    """The person on the number has agreed to be called by that account, in that session if it was in a call.
+    """Record that the person on the number agreed to calls of that account, in that session if it was in a call.
 
-    What had paused its calls does so no more; calls that are switched off stay so. The caller holds the number's lock,
-    and has made sure that no other account has proved it.
+    Ends a pause of its calls; calls that are switched off stay off. The caller holds the number's lock, and has
+    checked that no other account has proved it.
     """
     row = await ctx.db.fetchrow(
         "select timezone, local_minutes, byday_mask from call_settings where id = $1 for update", settings_id
@@ -124,9 +124,9 @@ async def grant(ctx: MutationContext, settings_id: str, hashed: bytes, session_i
 
 
 async def refuse(ctx: MutationContext, hashed: bytes, holder: Holder | None) -> None:
-    """The person on the number wants no calls: nobody calls it any more, whatever account asks.
+    """Record that the person on the number refused calls: no account calls it from now on.
 
-    Only an account that has proved the number to Clerk takes that back (`ownership.py`).
+    Only an account that has proved the number to Clerk can undo that (`ownership.py`).
     """
     await hold(ctx.db, hashed)
     await ctx.db.execute(
@@ -146,12 +146,12 @@ async def refuse(ctx: MutationContext, hashed: bytes, holder: Holder | None) -> 
 
 
 async def pause_without_consent(ctx: MutationContext, settings_id: str) -> None:
-    """Nobody has agreed in all the tries there are: no more calls, and the person sees why."""
+    """Pause the calls of settings whose tries ended without consent."""
     await pause(ctx, settings_id, "no_consent")
 
 
 async def pause(ctx: MutationContext, settings_id: str, code: str) -> None:
-    """Make no more calls by settings without consent, for a reason of `rules.REASONS`, until they are saved anew."""
+    """Pause the calls of settings without consent until they are saved again; `code` is a key of `rules.REASONS`."""
     await ctx.db.execute(
         """update call_settings set paused_reason = $3, next_run_at = null, updated_at = $2
            where id = $1 and consent = 'unknown'""",
@@ -161,12 +161,12 @@ async def pause(ctx: MutationContext, settings_id: str, code: str) -> None:
 
 
 async def tries_are_used_up(db: Transaction, hashed: bytes) -> bool:
-    """Whether a number nobody on which has agreed was called as often as it may be."""
+    """Return whether the tries at a number without consent are used up."""
     return (await known(db, hashed)).tries >= MOST_TRIES
 
 
 async def call_off(ctx: MutationContext, settings_id: str, code: str) -> None:
-    """Cancel what is yet to be dialled by these settings, for a reason of `rules.REASONS`."""
+    """Cancel the calls of these settings that were not dialled yet; `code` is a key of `rules.REASONS`."""
     await ctx.db.execute(
         """update call_jobs set status = 'canceled', error_code = $2, error_message = $3, ended_at = $4, updated_at = $4
            where settings_id = $1 and status = 'queued' and asked_at is null""",
@@ -175,7 +175,7 @@ async def call_off(ctx: MutationContext, settings_id: str, code: str) -> None:
 
 
 async def forget(ctx: MutationContext) -> bool:
-    """Forget some numbers of which nothing has to be known any more: not refused, nor tried; whether there are more."""
+    """Delete one batch of numbers without refusal, tries or dials since yesterday; return whether there may be more."""
     done = await ctx.db.execute(
         """delete from phone_numbers where number_hash in (
              select number_hash from phone_numbers
@@ -187,7 +187,7 @@ async def forget(ctx: MutationContext) -> bool:
 
 
 async def holder_of(ctx: MutationContext, hashed: bytes, user_id: str) -> Holder | None:
-    """The person's settings, if it is this number that stands in them and is theirs still."""
+    """Return the user's settings when they have this number and have not lost it."""
     row = await ctx.db.fetchrow(
         "select id, phone_e164, consent from call_settings where user_id = $1 and lost_at is null for update", user_id
     )

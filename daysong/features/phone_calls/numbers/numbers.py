@@ -1,4 +1,4 @@
-"""Phone numbers: which may be called at all, whose number a caller's is, and how one is remembered under a hash."""
+"""Phone numbers: which ones may be called, how a caller's number is matched, and the hash they are stored under."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from daysong.kernel.settings import Settings
 
 LONGEST_NUMBER = 16
 LONGEST_CALLER = 40
-# Those at which a person answers, at the price of a call. Not among them: premium-rate, shared-cost and toll-free
-# numbers, pagers, voicemail, companies' numbers, and personal numbers, which may be forwarded anywhere at any price.
+# Types at which a person answers at the price of a call. Excluded: premium-rate, shared-cost and toll-free numbers,
+# pagers, voicemail, company numbers, and personal numbers, which may be forwarded anywhere at any price.
 PERSONAL = frozenset(
     {
         PhoneNumberType.FIXED_LINE,
@@ -24,43 +24,43 @@ PERSONAL = frozenset(
         PhoneNumberType.VOIP,
     }
 )
-# What libphonenumber has for numbers of no country: satellite phones and their like.
+# libphonenumber's region of numbers without a country, such as satellite phones.
 NOWHERE = "001"
 
 
 class InvalidPhoneNumber(ExpectedError):
-    """No phone number in E.164; the message of each kind of this error says what is wrong."""
+    """The text is no phone number in E.164; subclasses differ in their message only."""
 
     code = "invalid_phone_number"
     default_message = "Invalid phone number. Must be in E.164 format (e.g., +12125551234)"
 
 
 class PremiumPhoneNumber(InvalidPhoneNumber):
-    """A number that costs more than a call, or that shares the cost with the caller."""
+    """A premium-rate or shared-cost number."""
 
     default_message = "Premium-rate phone numbers cannot be called. Please give a mobile or fixed-line number."
 
 
 class TollFreePhoneNumber(InvalidPhoneNumber):
-    """A number whose owner pays for the call."""
+    """A toll-free number, whose owner pays for the call."""
 
     default_message = "Toll-free phone numbers cannot be called. Please give a mobile or fixed-line number."
 
 
 class UnsuitablePhoneNumber(InvalidPhoneNumber):
-    """A number at which no person answers: a pager, a mailbox, a company's number, a satellite phone."""
+    """A number of a type that is not called: pager, mailbox, company number, satellite phone."""
 
     default_message = "This kind of phone number cannot be called. Please give a mobile or fixed-line number."
 
 
 class PhoneNumberNotInService(InvalidPhoneNumber):
-    """A number of the right length that is not assigned, as far as libphonenumber knows; see CALL_NUMBERS_ALLOWED."""
+    """A number of valid length that libphonenumber lists as unassigned; see CALL_NUMBERS_ALLOWED."""
 
     default_message = "This phone number is not in service, as far as we know. Please check its digits."
 
 
 def checked(text: str, allowed: Collection[str] = ()) -> str:
-    """A number in E.164 at which a person may answer, returned as it came.
+    """Return a number in E.164 unchanged when it may be called.
 
     InvalidPhoneNumber, PremiumPhoneNumber, TollFreePhoneNumber, UnsuitablePhoneNumber; PhoneNumberNotInService unless
     it begins with one of the `allowed` prefixes.
@@ -71,7 +71,7 @@ def checked(text: str, allowed: Collection[str] = ()) -> str:
         number = phonenumbers.parse(text)
     except phonenumbers.NumberParseException:
         raise InvalidPhoneNumber from None
-    # Written otherwise, one number could be two.
+    # Only the canonical form: otherwise one number could be stored as two.
     if _e164(number) != text or not _is_possible(number):
         raise InvalidPhoneNumber
     if not phonenumbers.is_valid_number(number):
@@ -89,9 +89,9 @@ def checked(text: str, allowed: Collection[str] = ()) -> str:
 
 
 def country_of(number: str | None) -> str | None:
-    """The country (ISO 3166-1 alpha-2) of a number in E.164; None when it is of none.
+    """Return the country (ISO 3166-1 alpha-2) of a number in E.164; None when it has none.
 
-    Of a number that libphonenumber does not know, it is the main country of its calling code.
+    For a number unknown to libphonenumber, it is the main country of its calling code.
     """
     try:
         parsed = phonenumbers.parse(number or "")
@@ -104,20 +104,20 @@ def country_of(number: str | None) -> str | None:
 
 
 def key_of(number: str) -> str:
-    """The form in which numbers (E.164) are compared: one text for all ways in which networks write one number.
+    """Return the canonical form by which numbers (E.164) are compared.
 
-    Mexico dropped the 1 of mobile phones in 2019, and Argentina's 9 stands only in calls from abroad; networks send
-    both with and without. The column `call_settings.number_key` is worked out by the same rule.
+    Mexico dropped the 1 of mobile phones in 2019, and Argentina's 9 is used only in calls from abroad; networks send
+    both forms. The column `call_settings.number_key` is computed by the same rule.
     """
     number = re.sub(r"^\+521(?=[0-9]{10}$)", "+52", number)
     return re.sub(r"^\+54(?=[0-8])", "+549", number)
 
 
 def caller_keys(text: str | None, line: str | None) -> tuple[str, ...]:
-    """What a caller's number may be, as `key_of` writes it, the likeliest first; nothing when it is none.
+    """Return the canonical forms (`key_of`) a caller's number may have, most likely first; none when it is no number.
 
-    Networks write it with or without the plus, with 00, with a national prefix left in, in the national form of the
-    `line` (E.164) that is called, and with spaces.
+    Networks send numbers with or without the plus, with 00, with a national prefix left in, in the national form of
+    the called `line` (E.164), and with spaces.
     """
     written = (text or "").strip()
     if not written or len(written) > LONGEST_CALLER:
@@ -136,11 +136,11 @@ def caller_keys(text: str | None, line: str | None) -> tuple[str, ...]:
 
 
 def _key(text: str, country: str | None) -> str | None:
-    """The `key_of` of a number written like this; None when there is no such number."""
+    """Return the `key_of` of a number in any form; None when there is no such number."""
     try:
         number = phonenumbers.parse(text, country)
         key = key_of(_e164(number))
-        # An old form may be valid no more. A number with its country code may be newer than libphonenumber.
+        # An old form may no longer be valid. A number with its country code may be newer than libphonenumber.
         is_known = phonenumbers.is_valid_number(number) or phonenumbers.is_valid_number(phonenumbers.parse(key))
     except phonenumbers.NumberParseException:
         return None
@@ -156,5 +156,5 @@ def _e164(number: PhoneNumber) -> str:
 
 
 def number_hash(settings: Settings, number: str) -> bytes:
-    """The hash by which a number is recognised in every account; without the key nobody can tell the number from it."""
+    """Return the keyed hash that identifies a number across accounts; it cannot be reversed without the key."""
     return hmac.digest(settings.hash_key.encode(), f"phone:{key_of(number)}".encode(), "sha256")

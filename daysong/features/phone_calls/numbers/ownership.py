@@ -1,10 +1,10 @@
-"""Which account a phone number belongs to: the first that proved it. Until then any number of accounts may name it.
+"""Which account a phone number belongs to: the first that proved it. Before that, any number of accounts may name it.
 
-A number is proved by the person on it, who agrees in a call, or by Clerk, where the account's person typed a code that
-was sent to it (vendors/clerk/events.py). A claim that is not proved blocks nobody and is never told to another account.
+A number is proved by consent in a call, or by Clerk, where the user entered a code that was sent to it
+(vendors/clerk/events.py). A claim without proof does not affect other accounts and is not visible to them.
 
 Locks are taken in this order: the account (users.store), then the number (`consent.hold`), then rows. No transaction
-writes the settings of two accounts, and one account is proved for a number by the unique index `call_settings_proved`.
+writes the settings of two accounts; the unique index `call_settings_proved` allows one proved account per number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from daysong.kernel.ids import UserId
 
 
 class NumberRefused(ExpectedError):
-    """The person on this number wants no calls, from any account."""
+    """The person on this number refused calls from every account."""
 
     code = "number_refused"
     status = 403
@@ -29,10 +29,10 @@ class NumberRefused(ExpectedError):
 
 
 class Claim(NamedTuple):
-    """A number that an account names.
+    """An account's claim to a number.
 
-    proved      the account has proved it to Clerk, and no other account has proved it before
-    exhausted   without consent, all tries at it are used up
+    proved      the account has proved it to Clerk, and no other account proved it before
+    exhausted   all tries without consent are used up
     """
 
     proved: bool
@@ -40,10 +40,9 @@ class Claim(NamedTuple):
 
 
 async def claim(ctx: MutationContext, user_id: UserId, number: str) -> Claim:
-    """Name a number for an account, whose lock the caller holds. NumberRefused.
+    """Claim a number for an account, whose lock the caller holds. NumberRefused.
 
-    Who has proved it to Clerk takes it off the list of numbers that want no calls; what was tried before counts no
-    more.
+    A proof by Clerk clears the number's refusal and its tries.
     """
     hashed = number_hash(ctx.settings, number)
     known = await consent.known(ctx.db, hashed)
@@ -56,13 +55,13 @@ async def claim(ctx: MutationContext, user_id: UserId, number: str) -> Claim:
 
 
 async def _is_proved(ctx: MutationContext, user_id: UserId, number: str) -> bool:
-    """Whether this person has proved a number to Clerk. Tokens do not count: they do not say how it was verified."""
+    """Return whether the user has proved a number to Clerk. Tokens do not count: they lack the way of verification."""
     found: bool = await ctx.db.fetchval("select $2 = any(verified_phones) from users where id = $1", user_id, number)
     return found
 
 
 async def is_anothers(db: Reader, user_id: str, number: str) -> bool:
-    """Whether another account has proved the number."""
+    """Return whether another account has proved the number."""
     found: bool = await db.fetchval(
         """select exists (select from call_settings
              where number_key = $1 and consent = 'granted' and lost_at is null and user_id <> $2)""",
@@ -81,10 +80,10 @@ async def _clear(ctx: MutationContext, hashed: bytes) -> None:
 
 
 async def vouch(ctx: MutationContext, user_id: UserId, numbers: tuple[str, ...]) -> bool:
-    """A person has newly proved these numbers to Clerk: whether one of them is the one to call them on.
+    """Grant consent when one of the numbers newly proved to Clerk is in the user's settings; return whether it was.
 
-    Then that counts as consent, unless another account has proved it before. It does not switch calls on that are
-    switched off. The caller holds the account's lock.
+    It is not granted when another account has proved the number before. Calls that are switched off stay off. The
+    caller holds the account's lock.
     """
     row = await ctx.db.fetchrow(
         """select id, phone_e164 from call_settings

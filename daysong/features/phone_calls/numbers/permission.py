@@ -1,4 +1,4 @@
-"""Whether a call may be made now: its settings, the hour, its number and its person, in the caller's transaction."""
+"""Whether a call may be made now, by its settings, the hour, its number and its account."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ ASKS_FOR_COUNTRY = "asks_for_country"
 async def why_not(
     ctx: MutationContext, row: Any, number: Number, *, country: str | None, cap: str | None
 ) -> str | None:
-    """Why a call may not be made, as a code of `rules.REASONS`; None when it may.
+    """Return why a call may not be made, as a code of `rules.REASONS`; None when it may.
 
-    ASKS_FOR_COUNTRY when that depends on the `country` of our line, and it is not known yet (None). `cap` names the
-    cap of the day that does not allow it.
+    ASKS_FOR_COUNTRY when the decision needs the `country` of our line, and it is not known yet (None). `cap` names
+    the daily cap that is reached.
     """
     agreed = row["consent"] == "granted"
     code = _settings_forbid(row, ctx.now, ctx.settings)
-    # What another account has proved is not called for this one, with the reason that any unproved number may get.
+    # A number another account has proved is not called for this one. The reason is one that any unproved number may
+    # get, so that it reveals nothing of the other account.
     if code is None and not agreed and await ownership.is_anothers(ctx.db, row["user_id"], row["phone_e164"]):
         code = "no_consent"
     code = code or number_forbids(number, agreed=agreed, now=ctx.now, timezone=row["timezone"])
@@ -54,7 +55,7 @@ async def why_not(
 
 
 def _settings_forbid(row: Any, now: datetime, settings: Settings) -> str | None:
-    """Why a call is not to be made, as far as its settings and the hour tell."""
+    """Return why the settings or the hour forbid a call; None when they do not."""
     if row["deleted_at"] is not None or not row["active"] or row["lost_at"] is not None:
         return "switched_off"
     if row["suspension"] is not None:
@@ -67,7 +68,7 @@ def _settings_forbid(row: Any, now: datetime, settings: Settings) -> str | None:
         return row["paused_reason"] if row["paused_reason"] in REASONS else "no_consent"
     if is_late(row["scheduled_for"], now, timedelta(minutes=settings.vapi.latest_minutes)):
         return "missed"
-    # Who asks for a test call has chosen the hour; but nobody is woken for another's test.
+    # The user chooses the hour of a test call. Without consent the number may be another person's: quiet hours apply.
     if row["kind"] == "test" and row["consent"] == "granted":
         return None
     chosen = row["local_minutes"] if row["kind"] == "scheduled" else MIDDAY
@@ -75,7 +76,7 @@ def _settings_forbid(row: Any, now: datetime, settings: Settings) -> str | None:
 
 
 async def _dials_today(ctx: MutationContext, user_id: str) -> int:
-    """How often this person was called on this day in UTC."""
+    """Return how often this account was called on the current day (UTC)."""
     start = ctx.now.replace(hour=0, minute=0, second=0, microsecond=0)
     count: int = await ctx.db.fetchval(
         "select count(*) from call_jobs where user_id = $1 and scheduled_for >= $2 and asked_at >= $3",

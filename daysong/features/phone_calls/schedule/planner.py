@@ -1,8 +1,8 @@
-"""Every minute: the calls that are due become call jobs, and as many of these are dialled as there are lines.
+"""The cron of each minute: create call jobs for the calls that are due, and dial as many as lines are free.
 
-An occurrence is claimed, made a job and left behind by its settings in one transaction, so it is neither lost nor made
-twice. What is due and finds no line waits in `call_jobs`: it is dialled when a call ends, and by the next minute at
-the latest. What has waited too long is called off.
+One transaction claims an occurrence, inserts its job and advances its settings, so no call is lost or created twice.
+A due call without a free line waits in `call_jobs` and is dialled when another call ends, at the latest in the next
+minute. A call that has waited too long is canceled.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ DUE_SQL = """
 
 
 class OneSettings(Args):
-    """Whose calls."""
+    """The id of call settings."""
 
     settings_id: IdText
 
 
 @action(lane=Lane.QUICK)
 async def execute_scheduled_calls(ctx: ActionContext, args: NoArgs) -> None:
-    """Make jobs of all calls that are due, then dial. A cron; safe to be killed anywhere and to run twice."""
-    # In most minutes there is nothing to do, and then nothing is locked.
+    """Create jobs for all calls that are due, then dial. A cron; idempotent, and safe to be killed at any point."""
+    # Most minutes have nothing to do, and then take no lock.
     if not await ctx.run_query(anything_to_do, args):
         return
     while await ctx.run_mutation(claim_due_settings, args):
@@ -51,7 +51,7 @@ async def execute_scheduled_calls(ctx: ActionContext, args: NoArgs) -> None:
 
 @query
 async def anything_to_do(ctx: QueryContext, args: NoArgs) -> bool:  # noqa: ARG001
-    """Whether a call is due, or waits for a line."""
+    """Return whether a call is due or waits for a line."""
     found: bool = await ctx.db.fetchval(
         """select exists (select from call_settings where next_run_at <= $1)
                or exists (select from call_jobs where status = 'queued' and asked_at is null)""",
@@ -62,8 +62,8 @@ async def anything_to_do(ctx: QueryContext, args: NoArgs) -> bool:  # noqa: ARG0
 
 @mutation
 async def claim_due_settings(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
-    """Make jobs of some calls that are due, and set when their settings are due next; whether there may be more."""
-    # Planners wait for each other: two that walk the same index at once would only undo each other's work.
+    """Create jobs for one batch of due calls and set the next run of their settings; return whether more may be due."""
+    # Planners run one after another: two on the same index would only skip each other's rows.
     await ctx.db.execute("lock table call_plans in exclusive mode")
     due = await ctx.db.fetch(DUE_SQL, ctx.now, CLAIMED_AT_ONCE)
     await _plan(ctx, due)
@@ -72,7 +72,7 @@ async def claim_due_settings(ctx: MutationContext, args: NoArgs) -> bool:  # noq
 
 @mutation
 async def calculate_and_update_next_run(ctx: MutationContext, args: OneSettings) -> None:
-    """The same for one person's settings: what is due becomes a job, and the next call is planned."""
+    """Create a job for each due call of one user's settings, and set their next run."""
     due = await ctx.db.fetch(
         """select id, user_id, timezone, local_minutes, byday_mask, next_run_at from call_settings
            where id = $1 and next_run_at <= $2 for update""",
@@ -83,7 +83,7 @@ async def calculate_and_update_next_run(ctx: MutationContext, args: OneSettings)
 
 async def _plan(ctx: MutationContext, due: Sequence[Any]) -> None:
     latest = timedelta(minutes=ctx.settings.vapi.latest_minutes)
-    # One that cannot be planned must not hold up all others.
+    # Settings that cannot be planned must not block the batch.
     lost = [row["id"] for row in due if not is_known(row["timezone"])]
     if lost:
         log.error("unknown time zones", settings=len(lost))
@@ -126,7 +126,7 @@ def _next(row: Any, after: datetime) -> datetime:
 
 
 def _occurrences(row: Any, now: datetime) -> Iterator[datetime]:
-    """All that have come due: after a standstill of days, one for each day that was missed."""
+    """Yield every occurrence that is due: after an outage of days, one for each missed day."""
     moment = row["next_run_at"]
     while moment <= now:
         yield moment
@@ -135,7 +135,7 @@ def _occurrences(row: Any, now: datetime) -> Iterator[datetime]:
 
 @mutation
 async def call_off_late_calls(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
-    """Cancel some calls that have waited for a line too long; whether there may be more."""
+    """Cancel one batch of calls that have waited for a line too long; return whether there may be more."""
     await calls.lock_lines(ctx.db)
     done = await ctx.db.execute(
         """update call_jobs set status = 'canceled', error_code = 'missed', error_message = $3, ended_at = $2,

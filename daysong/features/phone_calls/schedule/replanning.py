@@ -1,7 +1,7 @@
-"""Calls are planned anew when the time zone data is another one than they were planned with.
+"""Plan calls again after an update of the time zone data.
 
-Every hour a run is begun, once a day and once for each version of the data. It goes through the settings page by page
-and writes only moments that have changed, so that it makes no difference how often it runs.
+A cron tries hourly to start a run; there is one run per day and version of the data. It reads the settings page by
+page and writes only moments that have changed, so it is idempotent.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from daysong.kernel.functions.declarations import Args, NoArgs, mutation
 log = logs.get_logger("calls")
 
 AT_ONCE = 500
-# A worker of another release has other data: the page waits for one of this.
+# During a release, a worker may have other data: the page is retried until a worker with this version runs it.
 PAUSE = timedelta(minutes=5)
 
 
 class ReplannedPage(Args):
-    """Settings after that one, to be planned with data of that version."""
+    """The settings after the id `after`, to be planned with this version of the data."""
 
     version: str
     after: str = ""
@@ -30,7 +30,7 @@ class ReplannedPage(Args):
 
 @mutation
 async def replan_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
-    """Begin a run, unless there was one today with this data. A cron."""
+    """Start a run, unless one was started today with this data. A cron."""
     version = zones.current().version
     await ctx.schedule(
         replan_page, ReplannedPage(version=version), key=f"replanning with {version} on {ctx.now.date().isoformat()}"
@@ -39,11 +39,11 @@ async def replan_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG
 
 @mutation
 async def replan_page(ctx: MutationContext, args: ReplannedPage) -> None:
-    """Plan the next call of some settings with the present data, where it is another moment. A job."""
+    """Recompute the next run of one page of settings, and save those that differ. A job."""
     if zones.current().version != args.version:
         await ctx.schedule(replan_page, args, delay=PAUSE)
         return
-    # Settings that are being changed are planned by that, with the present data.
+    # Locked settings are being changed by another transaction, which plans them with the current data.
     rows = await ctx.db.fetch(
         """select id, timezone, local_minutes, byday_mask, next_run_at from call_settings
            where next_run_at > $1 and id > $2 order by id limit $3 for update skip locked""",
@@ -62,6 +62,6 @@ async def replan_page(ctx: MutationContext, args: ReplannedPage) -> None:
                from unnest($1::text[], $2::timestamptz[]) as n (id, due) where s.id = n.id""",
             [name for name, _ in changed], [moment for _, moment in changed], ctx.now,
         )  # fmt: skip
-        log.info("calls planned anew", settings=len(changed), version=args.version)
+        log.info("calls replanned", settings=len(changed), version=args.version)
     if len(rows) == AT_ONCE:
         await ctx.schedule(replan_page, ReplannedPage(version=args.version, after=rows[-1]["id"]))

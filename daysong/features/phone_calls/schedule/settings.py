@@ -1,4 +1,4 @@
-"""When somebody is called, and on which number: the room `callSettings`, and what profiles show of it."""
+"""The module `callSettings`: a user's number and call schedule, and their form in profiles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import to_ms
 
 DEFAULT_LANGUAGE = "en"
-# A language and what narrows it down, by the grammar of BCP 47 alone: which there are is for the telephone to know.
+# The grammar of BCP 47 only; `languages.py` maps unsupported languages to a default.
 LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 MOST_DUE = 500
 
@@ -33,14 +33,14 @@ ShortText = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class InvalidLanguage(ExpectedError):
-    """No language by its tag."""
+    """The language is no BCP 47 tag."""
 
     code = "invalid_language"
     default_message = "Invalid language. Must be a BCP 47 language tag (e.g., en or pt-BR)"
 
 
 class NoCallSettings(ExpectedError):
-    """Nobody has said when and where to call."""
+    """The account has no call settings."""
 
     code = "call_settings_not_found"
     status = 404
@@ -48,21 +48,21 @@ class NoCallSettings(ExpectedError):
 
 
 class CallsSwitchedOff(ExpectedError):
-    """The person has switched calls off."""
+    """Calls are switched off in the settings."""
 
     code = "calls_switched_off"
     default_message = "Calls are switched off"
 
 
 class CallsPaused(ExpectedError):
-    """This number is not called for the time being; `pausedReason` of the settings says why."""
+    """Calls to this number are paused; `pausedReason` of the settings has the reason."""
 
     code = "calls_paused"
     default_message = "Calls to this number are paused"
 
 
 class TooManyTestCalls(ExpectedError):
-    """All test calls of the day were made."""
+    """The day's test calls are used up."""
 
     code = "too_many_test_calls"
     status = 429
@@ -70,17 +70,17 @@ class TooManyTestCalls(ExpectedError):
 
 
 class QuietHours(ExpectedError):
-    """Somebody who has not agreed to be called is not woken up."""
+    """A number without consent is not called between 21:00 and 08:00."""
 
     code = "quiet_hours"
     default_message = "Until this number has agreed to be called, it is called between 08:00 and 21:00 only"
 
 
 class UpsertCallSettings(Args):
-    """On which number, when and how somebody wants to be called.
+    """The number, schedule and language of the caller's calls.
 
     days_of_week  of a custom cadence: 0 Sunday to 6 Saturday
-    language      a BCP 47 tag; without, what was chosen before, else English
+    language      a BCP 47 tag; by default the saved one, else English
     """
 
     phone_e164: ShortText
@@ -93,30 +93,30 @@ class UpsertCallSettings(Args):
 
 
 class SavedCallSettings(Result):
-    """The settings, and whether there were any before."""
+    """The id of the settings, and whether they existed before."""
 
     settings_id: str
     updated: bool
 
 
 class SentTestCall(Result):
-    """The call that is on its way, as `callJobs:getCallJobs` shows it."""
+    """The id of the new call, as in `callJobs:getCallJobs`."""
 
     call_job_id: str
 
 
 class OneSettings(Args):
-    """Which settings."""
+    """The id of call settings."""
 
     settings_id: IdText
 
 
 class CallSettings(Result):
-    """When and where somebody is called, as they see it.
+    """Call settings as their user sees them.
 
-    consent            whether the person on the number has agreed to it
-    paused_reason      why nobody is called: `refused`, `no_consent`, `screened`, `misdialed` or `unknown_timezone`
-    next_run_at_utc    when the next call is due, in ms; left out when none is
+    consent            whether the person on the number has agreed to be called
+    paused_reason      why calls are paused: `refused`, `no_consent`, `screened`, `misdialed` or `unknown_timezone`
+    next_run_at_utc    when the next call is due, in ms; absent when none is
     """
 
     id: str = msgspec.field(name="_id")
@@ -133,7 +133,7 @@ class CallSettings(Result):
 
 
 class WholeCallSettings(CallSettings, kw_only=True):
-    """The same with whose they are, and the time of day and the days (bit 0 is Sunday) as numbers."""
+    """Call settings with their user's id, and with the time of day and the days (bit 0 is Sunday) as numbers."""
 
     creation_time: float = msgspec.field(name="_creationTime")
     user_id: str
@@ -142,7 +142,7 @@ class WholeCallSettings(CallSettings, kw_only=True):
     updated_at: float
 
 
-# What `shown` needs of `call_settings c`, beside the columns of other tables.
+# The columns of `call_settings c` that `shown` reads, for queries that join other tables.
 COLUMNS = """c.id as settings_id, c.phone_e164, c.timezone, c.local_minutes, c.cadence, c.byday_mask, c.active,
            c.language, c.consent, c.paused_reason, c.next_run_at"""
 
@@ -164,12 +164,12 @@ def _fields(row: asyncpg.Record) -> dict[str, Any]:
 
 
 def shown(row: asyncpg.Record) -> CallSettings | None:
-    """Settings as their person sees them, of a row with COLUMNS; None where a join found none."""
+    """Return the settings of a row with COLUMNS; None where a left join found none."""
     return None if row["settings_id"] is None else CallSettings(**_fields(row))
 
 
 def checked_language(tag: str) -> str:
-    """A language tag with hyphens; InvalidLanguage when it is none."""
+    """Return a language tag with hyphens; InvalidLanguage."""
     tag = hyphenated(tag)
     if LANGUAGE.fullmatch(tag) is None:
         raise InvalidLanguage
@@ -177,7 +177,7 @@ def checked_language(tag: str) -> str:
 
 
 class Chosen(NamedTuple):
-    """What decides when somebody is called."""
+    """The settings that determine when and on which number a user is called."""
 
     phone_e164: str
     timezone: str
@@ -196,8 +196,8 @@ def _checked(args: UpsertCallSettings, settings: Settings) -> Chosen:
     )
 
 
-class Standing(NamedTuple):
-    """Whether somebody may be called."""
+class ConsentState(NamedTuple):
+    """The consent columns of call settings."""
 
     consent: str
     consent_at: datetime | None
@@ -205,19 +205,19 @@ class Standing(NamedTuple):
     paused_reason: str | None
 
 
-def _standing(ctx: MutationContext, known: asyncpg.Record | None, claim: ownership.Claim) -> Standing:
-    """How things stand after a change; `known` are the settings of before, if they are of the same number."""
+def _consent_state(ctx: MutationContext, known: asyncpg.Record | None, claim: ownership.Claim) -> ConsentState:
+    """Return the consent after a change; `known` are the previous settings, when they have the same number."""
     agreed, at, session = ("unknown", None, None)
     if known is not None:
         agreed, at, session = known["consent"], known["consent_at"], known["consent_session_id"]
     if claim.proved and agreed != "granted":
         agreed, at, session = "granted", ctx.now, None
     paused = "refused" if agreed == "refused" else "no_consent" if agreed == "unknown" and claim.exhausted else None
-    return Standing(agreed, at, session, paused)
+    return ConsentState(agreed, at, session, paused)
 
 
 def _due(ctx: MutationContext, chosen: Chosen, known: asyncpg.Record | None) -> datetime:
-    """When the next call is due; what is due already stays so, where nothing was changed that decides about it."""
+    """Return when the next call is due. A due call stays due when the schedule and number are unchanged."""
     if (
         known is not None
         and known["next_run_at"] is not None
@@ -235,11 +235,11 @@ def _due(ctx: MutationContext, chosen: Chosen, known: asyncpg.Record | None) -> 
 
 @mutation
 async def upsert_call_settings(ctx: MutationContext, args: UpsertCallSettings) -> SavedCallSettings:
-    """Say when and on which number the caller wants to be called; another number is called once it has agreed.
+    """Save the caller's number and call schedule. A new number needs the consent of the person on it.
 
     InvalidPhoneNumber, PremiumPhoneNumber, TollFreePhoneNumber, UnsuitablePhoneNumber, PhoneNumberNotInService;
-    InvalidTimezone, InvalidTimeOfDay, InvalidCadence, InvalidLanguage; NumberRefused by the person on it. The answer
-    is the same whether or not another account has the number.
+    InvalidTimezone, InvalidTimeOfDay, InvalidCadence, InvalidLanguage; NumberRefused when the person on the number
+    refused calls. The result is the same whether or not another account has the number.
     """
     owner = await accounts.of_caller(ctx)
     chosen = _checked(args, ctx.settings)
@@ -247,7 +247,7 @@ async def upsert_call_settings(ctx: MutationContext, args: UpsertCallSettings) -
     before = await ctx.db.fetchrow("select * from call_settings where user_id = $1 for update", owner)
     is_same = before is not None and before["phone_e164"] == chosen.phone_e164 and before["lost_at"] is None
     known = before if is_same else None
-    standing = _standing(ctx, known, claim)
+    standing = _consent_state(ctx, known, claim)
     due = _due(ctx, chosen, known) if args.active and standing.paused_reason is None else None
     language = (
         checked_language(args.language)
@@ -276,10 +276,10 @@ async def upsert_call_settings(ctx: MutationContext, args: UpsertCallSettings) -
 
 @mutation
 async def send_test_call(ctx: MutationContext, args: NoArgs) -> SentTestCall:  # noqa: ARG001
-    """Call the caller now, on their own number, as soon as a line is free.
+    """Call the caller's own number now, as soon as a line is free.
 
-    NoCallSettings, CallsSwitchedOff, CallsPaused; TooManyTestCalls on one day (UTC); QuietHours there, as long as
-    nobody on the number has agreed to be called.
+    NoCallSettings, CallsSwitchedOff, CallsPaused; TooManyTestCalls per day (UTC); QuietHours at the number's local
+    time, until the number has consented.
     """
     owner = await accounts.of_caller(ctx)
     row = await ctx.db.fetchrow("select * from call_settings where user_id = $1", owner)
@@ -325,7 +325,7 @@ def _whole(row: asyncpg.Record) -> WholeCallSettings:
 
 @mutation
 async def get_active_call_settings_for_executor(ctx: MutationContext, args: NoArgs) -> list[WholeCallSettings]:  # noqa: ARG001
-    """The settings a call of which is due, at most 500, those due first first. Nothing is changed or claimed."""
+    """Return the settings with a due call, at most 500, longest due first. Changes and claims nothing."""
     rows = await ctx.db.fetch(
         f"{WHOLE_SQL} where c.next_run_at <= $1 order by c.next_run_at, c.id limit $2", ctx.now, MOST_DUE
     )
@@ -334,6 +334,6 @@ async def get_active_call_settings_for_executor(ctx: MutationContext, args: NoAr
 
 @query(reads=("call_settings",))
 async def get_call_settings_by_id(ctx: QueryContext, args: OneSettings) -> WholeCallSettings | None:
-    """Those settings; None when there are none such."""
+    """Return call settings by id; None when unknown."""
     row = await ctx.db.fetchrow(f"{WHOLE_SQL} where c.id = $1", args.settings_id)
     return None if row is None else _whole(row)

@@ -78,7 +78,7 @@ def test_g34_age_is_known_of_versions_and_bounded_for_others(newer: Path) -> Non
     assert data.released == date(2099, 5, 25)
     assert not data.is_old(date(2099, 9, 22))
     assert data.is_old(date(2099, 9, 23))
-    assert data.told(date(2099, 5, 30)) == f"2099a, 5 days old, {newer}"
+    assert data.description(date(2099, 5, 30)) == f"2099a, 5 days old, {newer}"
     assert ZoneData("unknown", None, "").is_old(date(2026, 1, 1))
 
 

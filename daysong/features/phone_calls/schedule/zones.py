@@ -1,7 +1,7 @@
-"""Which time zone data calls are planned with: the package tzdata, or a folder where that is newer.
+"""The time zone data that calls are planned with: the package tzdata, or a folder with newer data.
 
-The data of a process is chosen when its app is built (`use`), and stays. Laws change several times a year, on short
-notice: data that is not renewed lets phones ring an hour off, so its age is logged and shown by `daysong doctor`.
+A process chooses its data when the app is built (`use`). Time zone laws change several times a year at short notice,
+and outdated data makes calls an hour early or late: so its age is logged and shown by `daysong doctor`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from daysong.features.phone_calls.schedule import calendar
 from daysong.kernel import logs
 
 OLD = timedelta(days=120)
-# When a version was published, where the data does not say so.
+# Publication dates of versions whose data does not contain one.
 RELEASED = {"2026d": date(2026, 9, 12), "2026f": date(2026, 10, 28)}
 PACKAGE = "package tzdata"
 UNKNOWN = "unknown"
@@ -28,29 +28,29 @@ log = logs.get_logger("calls")
 
 
 class ZoneData(NamedTuple):
-    """Time zone data: its version as IANA names it, when it was published at the latest known moment before, where."""
+    """Time zone data: its IANA version, the earliest date it can have been published, and its source."""
 
     version: str
     released: date | None
     source: str
 
     def age(self, today: date) -> timedelta | None:
-        """How old it is, at most; None when nothing tells."""
+        """Return its greatest possible age; None when the date is unknown."""
         return None if self.released is None else today - self.released
 
     def is_old(self, today: date) -> bool:
-        """Whether it should be renewed: older than 120 days, or of an age that nothing tells."""
+        """Return whether it should be updated: it is older than 120 days, or of unknown age."""
         age = self.age(today)
         return age is None or age > OLD
 
-    def told(self, today: date) -> str:
-        """The same in words."""
+    def description(self, today: date) -> str:
+        """Return version, age and source as text."""
         age = self.age(today)
         return f"{self.version}, {'of unknown age' if age is None else f'{age.days} days old'}, {self.source}"
 
 
 def read(folder: Path) -> str:
-    """The version of the data in a folder, as `tzdata.zi` or `+VERSION` says it; "unknown" without either."""
+    """Return the version of the data in a folder, from `tzdata.zi` or `+VERSION`; "unknown" without either."""
     for name in ("tzdata.zi", "+VERSION"):
         try:
             with (folder / name).open(encoding="ascii", errors="replace") as file:
@@ -63,7 +63,7 @@ def read(folder: Path) -> str:
 
 
 def released(version: str, folder: Path) -> date | None:
-    """When data was published: known of a version, else not before its year and not before the leap seconds in it."""
+    """Return when data was published: a listed date, else the later of its year's start and its leap seconds' date."""
     if version in RELEASED or version == UNKNOWN:
         return RELEASED.get(version)
     earliest = date(int(version[:4]), 1, 1)
@@ -76,19 +76,19 @@ def released(version: str, folder: Path) -> date | None:
 
 
 def of_package() -> ZoneData:
-    """The data that comes with our dependencies."""
+    """Return the data of the package tzdata."""
     folder = Path(str(importlib.resources.files("tzdata").joinpath("zoneinfo")))
     return of_folder(folder)._replace(source=PACKAGE)
 
 
 def of_folder(folder: Path) -> ZoneData:
-    """The data in a folder, as TZDATA_DIR names one."""
+    """Return the data in a folder, such as TZDATA_DIR."""
     version = read(folder)
     return ZoneData(version, released(version, folder), str(folder))
 
 
 def chosen(folder: Path | None) -> ZoneData:
-    """The newer of the folder's and the package's data; the folder's when nothing tells its version."""
+    """Return the newer of the folder's and the package's data; the folder's when its version is unknown."""
     package = of_package()
     if folder is None:
         return package
@@ -100,13 +100,13 @@ _current = of_package()
 
 
 def current() -> ZoneData:
-    """The data this process plans calls with."""
+    """Return the data this process plans calls with."""
     return _current
 
 
 def use(folder: Path | None) -> ZoneData:
-    """Plan calls with the newer of the folder's and the package's data, in this process, from now on."""
-    global _current  # noqa: PLW0603 - whenever's search path is one of the process as well
+    """Make this process plan calls with the newer of the folder's and the package's data."""
+    global _current  # noqa: PLW0603 - whenever's search path is global to the process, too
     data = chosen(folder)
     if data != _current:
         whenever.reset_tzpath(() if data.source == PACKAGE else (data.source,))
@@ -117,7 +117,7 @@ def use(folder: Path | None) -> ZoneData:
 
 
 def report(today: date) -> None:
-    """Log which data is used, and how old it is."""
+    """Log the version and age of the data."""
     age = _current.age(today)
     days = None if age is None else age.days
     if _current.is_old(today):
