@@ -107,5 +107,5 @@ async def dev(*, port: int, data_dir: Path, sandbox: bool) -> None:
 
 
 def _say(text: str) -> None:
-    with suppress(OSError, ValueError):  # whoever read it may be gone; the server is not
+    with suppress(OSError, ValueError):  # the reader may have exited; the server goes on
         print(text, flush=True)

@@ -56,7 +56,7 @@ async def check_migrated(configured: Settings) -> None:
 
 
 def free_port() -> int:
-    """A port nobody listens on at this moment."""
+    """Return a port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -149,7 +149,7 @@ async def database(configured: Settings, *, migrate: bool) -> AsyncIterator[Sett
         await asyncio.to_thread((await starting).stop)
         raise
     try:
-        # Nobody else looks after the embedded database, so it is always brought up to date.
+        # No other process migrates the embedded database, so this one always does.
         await migrations.migrate(server.url, migrations.FOLDER)
         yield msgspec.structs.replace(configured, database_url=server.url)
     finally:

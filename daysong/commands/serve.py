@@ -41,7 +41,7 @@ def serve(host: str, port: int, processes: int) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(listener))
         return
-    # Only now is it known that nobody else had the port: sharers of one do not notice each other.
+    # Only now is it known that the port was free: processes that share one do not notice each other.
     listener.close()
     with listen(*where, shared=True), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_Processes(where).run(processes))
@@ -57,7 +57,7 @@ async def _serve(listener: socket.socket, parent: int | None = None, sharers: in
     loop = asyncio.get_running_loop()
 
     def asked() -> None:
-        # A signal may come twice, from whoever stops all of them alike and from the first: only that loses patience.
+        # A signal may come twice: from a process manager that stops all, and from the first. Only that ends at once.
         if server.should_exit and parent is None:
             server.stop_at_once()
         server.stop()

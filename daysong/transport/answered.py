@@ -8,10 +8,10 @@ The row is looked for before that transaction begins, which only inserts it. So 
 of the same request has just done the same (the entry to delete is gone): a run that fails looks for the row once more
 before it reports the failure.
 
-Only whoever asked first is told. To anybody else, and to the same person under another sign-in (signed out meanwhile,
-say), the request is refused: it is not run a second time, since one client's entry must not end up in another's diary,
-and the answer is not handed out. Who that was is kept as a keyed hash, and ids of sessions must be UUIDs, which nobody
-guesses.
+Only the first caller gets the answer. For any other caller, and for the same person under another sign-in (signed out
+meanwhile, say), the request is refused: it is not run a second time, since one client's entry must not end up in another's diary,
+and the answer is not handed out. Who that was is kept as a keyed hash, and ids of sessions must be UUIDs, which no
+other client guesses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from daysong.kernel.functions.context import Caller, MutationContext
 
 
 class AnsweredToAnother(DaysongError):
-    """This request was answered to somebody else, or to the same person under another sign-in."""
+    """This request was answered for another caller, or to the same person under another sign-in."""
 
 
 class AnsweredMeanwhile(DaysongError):

@@ -1,6 +1,6 @@
 """Calling a function for a client, over whichever way it came, and telling the end in words the clients know.
 
-A client is told of a failure by a message, and by data when the failure is an expected one. The texts of Convex's own
+A failure is reported to the client as a message, with data when it is an expected one. The texts of Convex's own
 kinds of refusal (not found, wrong kind, wrong arguments) go out as they are: clients look at how they begin.
 """
 
@@ -43,7 +43,7 @@ SECONDS = Histogram(
     ["function", "kind", "outcome"],
 )
 
-# Written by us for whoever called, and about nothing but the call: they stay readable in production.
+# Written by us for the caller, about the call alone: they stay readable in production.
 PLAIN = (ArgumentValidationError, FunctionNotFound, WrongFunctionKind)
 UNAVAILABLE = "unavailable"
 
@@ -123,7 +123,7 @@ def _seconds(function: str, kind: str, outcome: str) -> Histogram:
 
 
 def failure(error: Exception, function: Function | None, *, production: bool, log_lines: Sequence[str] = ()) -> Failure:
-    """What a client is told of `error`. An unexpected one is logged, and in production keeps its text to itself."""
+    """Return what the client sees of `error`. An unexpected one is logged; production hides its text."""
     if isinstance(error, PLAIN):
         malformed = error.code if isinstance(error, BadArguments) else None
         return Failure(str(error), None, function, "refused", log_lines, malformed)

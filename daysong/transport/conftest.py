@@ -51,7 +51,7 @@ def jwks_file(signing_key: rsa.RSAPrivateKey, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def token(signing_key: rsa.RSAPrivateKey) -> Token:
-    """Signs somebody in: `token("alice")`, with other claims or another key where a test asks for them."""
+    """Signs a user in: `token("alice")`, with other claims or another key where a test asks for them."""
 
     def sign(subject: str, *, key: rsa.RSAPrivateKey | None = None, **claims: Any) -> str:
         said = {"iss": ISSUER, "aud": "convex", "sub": subject, "iat": NOW, "exp": NOW + timedelta(minutes=1)}
@@ -148,12 +148,12 @@ def replaced(settings: Settings, **changes: Any) -> Settings:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The header of somebody signed in."""
+    """Return the header of a signed-in user."""
     return {"Authorization": f"Bearer {token}"}
 
 
 def admin(acting_as: dict[str, Any] | None = None) -> dict[str, str]:
-    """The header of whoever holds the admin key, perhaps acting as a person."""
+    """Return the header with the admin key, perhaps acting as a user."""
     identity = f":{base64.b64encode(json.dumps(acting_as).encode()).decode()}" if acting_as else ""
     return {"Authorization": f"Convex {ADMIN_KEY}{identity}"}
 

@@ -58,7 +58,7 @@ def answer(status: int, code: str, message: str, headers: dict[str, str] | None 
 
 
 def refusal(error: Exception) -> Refused:
-    """What a client is told of a failure before or around a function; one that nobody expects is logged."""
+    """Return what the client sees of a failure outside of a function; an unexpected one is logged."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, UNAVAILABLE):

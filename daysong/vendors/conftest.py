@@ -80,7 +80,7 @@ async def listening(talk: Talk) -> AsyncIterator[str]:
 
 @pytest.fixture
 def answerer() -> Answerer:
-    """A vendor that says what it is told to say."""
+    """A vendor that returns the answers it is given."""
     return Answerer()
 
 

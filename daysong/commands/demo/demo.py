@@ -32,7 +32,7 @@ STAGES = {
 async def demo(*, entry: str | None, port: int, data_dir: Path, leave: bool) -> None:
     """Start everything, make the song, show it; then keep serving until Ctrl-C, unless `leave`.
 
-    The song is of `entry`; without one, of what somebody tells in a phone call that is due within the minute.
+    The song is of `entry`; without one, of a phone call that is due within the minute.
     """
     console = Console(highlight=False)
     logs.configure(readable=True, quiet=True)
@@ -46,7 +46,7 @@ async def demo(*, entry: str | None, port: int, data_dir: Path, leave: bool) -> 
     def tell(text: str) -> None:
         console.print(f"[dim]•[/] {text}")
 
-    # An empty environment: a demo never spends somebody's keys, nor writes to their database.
+    # An empty environment: a demo uses no real keys and writes to no real database.
     async with dev.running(port=port, data_dir=data_dir, sandbox=True, tell=tell, environ={}) as app:
         tell(f"daysong ready on {app.settings.site_url}")
         making = asyncio.create_task(_make_song(app, entry, data_dir, console))

@@ -1,4 +1,4 @@
-"""Somebody with an app, in the demo."""
+"""A user with an app, in the demo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class DemoFailed(DaysongError):
 
 
 class Person:
-    """Somebody with an app: signs in and calls functions over HTTP."""
+    """A user with an app: signs in and calls functions over HTTP."""
 
     def __init__(self, http: httpx2.AsyncClient, admin_key: str) -> None:
         self._http = http

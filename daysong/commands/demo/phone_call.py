@@ -1,4 +1,4 @@
-"""`script/demo --call`: a call is due, a phone rings in the sandbox, and what somebody tells becomes a diary entry."""
+"""`script/demo --call`: a call is due, a phone rings in the sandbox, and the talk becomes a diary entry."""
 
 from __future__ import annotations
 

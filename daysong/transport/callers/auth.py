@@ -1,6 +1,6 @@
 """From credentials to the caller: a session token, the admin key, or the admin key acting as a person.
 
-Absent credentials are nobody's; bad ones are refused for the whole request and never taken for nobody's.
+A request without credentials is anonymous; bad ones are refused, and never treated as absent.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Authenticator:
             raise
 
     def viewer(self, address: str, now: datetime) -> Caller:
-        """Nobody in particular, asking from that address; "" when it is not known."""
+        """An anonymous caller from that address; "" when it is not known."""
         scope = cast("Scope", {"client": (address, 0) if address else None})
         return Caller(viewer=viewer_of(scope, now, self._viewers_secret))
 

@@ -108,7 +108,7 @@ class Gate:
                 raise RateLimited(wait)
 
     async def _is_new(self, subject: str) -> bool:
-        """Whether this may be the first that is seen of somebody."""
+        """Whether this may be the first call of a new user."""
         if subject in self._accounts:
             return False
         known = await self._runtime.database.pool.fetchval("select true from users where clerk_id = $1", subject)

@@ -34,7 +34,7 @@ def _mark(host: str, day: date, secret: str) -> str:
 
 
 def _normal(host: str) -> str | None:
-    """An address as one viewer has it: of IPv6, the part that somebody cannot change at will."""
+    """An address as one viewer has it: of IPv6, the network part, which a client cannot change at will."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

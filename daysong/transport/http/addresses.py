@@ -13,8 +13,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 class BelowSite:
     """ASGI middleware: takes the path of SITE_URL off the paths asked for, whether or not a proxy has done so.
 
-    `own` are the first parts of our own paths: with a SITE_URL that begins with one of these, nobody could tell the two
-    apart, and the proxy has to do it.
+    `own` are the first parts of our own paths: a SITE_URL that begins with one of these cannot be told from
+    them, and the proxy has to strip it.
     """
 
     def __init__(self, app: ASGIApp, site_url: str, own: Collection[str]) -> None:

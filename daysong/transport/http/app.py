@@ -130,6 +130,6 @@ def create(
     if hub is not None:
         app.asgi_handler = Sockets(app.asgi_handler, hub)
     own = {path.split("/")[1] for path in (*(route.path for route in (*app.routes, *direct)), *(mounts or {}))}
-    # Outermost, so that whoever looks for the client's address finds it in one place.
+    # Outermost, so that all layers find the client's address in one place.
     app.asgi_handler = Proxies(BelowSite(app.asgi_handler, settings.site_url, own), settings.trusted_proxies)
     return app

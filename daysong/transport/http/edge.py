@@ -27,7 +27,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 NOTES = "daysong.access"
 HEAD = "daysong.head"
-# Varies even without an Origin: a cache must not hand that answer to somebody who sends one.
+# Varies even without an Origin: a cache must not return that answer to a request with one.
 VARY = (b"vary", b"origin")
 ALLOWED = (
     (b"access-control-allow-credentials", b"true"),

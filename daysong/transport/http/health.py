@@ -15,7 +15,7 @@ from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.time.clock_check import ClockWrong, require_agreement
 from daysong.transport.refusals import Refused
 
-PATIENCE = 0.9  # seconds; whoever asks is answered within one
+PATIENCE = 0.9  # seconds; every request is answered within one
 # The names of migrations that are not applied yet.
 PendingMigrations = Callable[[], Awaitable[Sequence[str]]]
 

@@ -133,7 +133,7 @@ def handlers(database: Database, files: FileStore) -> list[HTTPRouteHandler]:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
             row = await database.pool.fetchrow(SHARED_SQL, share_id, what) if _is_id(share_id) else None
             if row is not None and row["id"] is not None:
-                # Tells versions apart, and nobody the file's own id.
+                # Identifies the version without revealing the file's id.
                 etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
                 served = _served(row, f'"{etag}"', ASKED_ANEW)
                 await _serve(cast("HTTPScope", scope), send, served, files)

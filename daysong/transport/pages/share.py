@@ -58,7 +58,7 @@ def handlers(runtime: Runtime) -> list[HTTPRouteHandler]:
         counting = None
         if isinstance(song, Shared):
             if _is_looked_at(request):
-                # After the answer: whoever wants to hear the song does not wait for being counted.
+                # After the response, so that counting does not delay the listener.
                 counting = BackgroundTask(calls.call, runtime, VIEW, {"shareId": share_id}, viewer)
             meta = _meta(song, f"{settings.share_base_url}/share/{share_id}")
             title, content, status = escape(song.title), _song(song), 200

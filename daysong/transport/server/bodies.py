@@ -15,7 +15,7 @@ WITHIN = 30.0  # seconds, from the first byte that is read to the last
 
 
 class Bodies:
-    """ASGI middleware: whoever reads a body is told (Refused) when it is too slow (408), or there is no room (503)."""
+    """ASGI middleware: reading a body raises Refused when it arrives too slowly (408), or there is no room (503)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

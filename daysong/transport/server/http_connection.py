@@ -42,13 +42,13 @@ class Http(HttpToolsProtocol):
         self._leftover: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Somebody has connected, and should ask soon."""
+        """A client has connected, and should send a request soon."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self._go_on)
         self._head_timer = self.loop.call_later(HEAD_WITHIN, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody is there any more."""
+        """The connection is lost."""
         self._head_has_ended()
         self._rest = b""
         if self._stalls is not None:
@@ -131,7 +131,7 @@ class Http(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(HEAD_WITHIN, self.transport.close)
 
     def on_response_complete(self) -> None:
-        """An answer has gone out. Of a body that nobody reads any more, the rest does not arrive for ever."""
+        """An answer has gone out. The rest of an unread body must arrive within a time limit."""
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and self._leftover is None:
             self._leftover = self.loop.call_later(LEFTOVER_WITHIN, self.transport.close)

@@ -1,4 +1,4 @@
-"""The client's address behind reverse proxies: read from headers of proxies that are trusted, and of nobody else.
+"""The client's address behind reverse proxies: read from the headers of trusted proxies alone.
 
 A proxy appends to `X-Forwarded-For` the address it was reached from, so the list is read from its end for as long as
 what stands there is a trusted proxy; the first other address is the client's. What stands before it was sent by the

@@ -78,10 +78,10 @@ def keep_what_is_there() -> None:
 
 
 class Server(uvicorn.Server):
-    """Serves `app` until it is told to stop: `await server.serve(sockets=[listen(host, port)])`.
+    """Serves `app` until it is asked to stop: `await server.serve(sockets=[listen(host, port)])`.
 
-    lifespan  whether the app is told of beginning and end
-    goodbye   awaited once nobody new is let in, while all connections are still open
+    lifespan  whether the app gets lifespan events
+    goodbye   awaited once new connections are refused, while the others are still open
     message   the largest message on a socket that the app is given whole, in bytes
     """
 
@@ -136,5 +136,5 @@ class Server(uvicorn.Server):
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a complaint is about us. That somebody sent what is no UTF-8 is nothing to us."""
+    """Whether a log line is about the server itself, and not about a client that sent invalid UTF-8."""
     return not record.getMessage().startswith("Invalid UTF-8")

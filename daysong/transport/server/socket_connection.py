@@ -1,7 +1,7 @@
 """One WebSocket: uvicorn's, for clients that do not read, do not answer, do not leave, or send too much.
 
-`send` returns once next to nothing of what was sent is left here, so whoever sends is no faster than the client. A
-message that is too large is not kept: the app is told of its beginning, under `too_large`.
+`send` returns once next to nothing of what was sent is left here, so the sender is no faster than the client. A
+message that is too large is not kept: the app receives its beginning, under `too_large`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Socket(WebSocketsSansIOProtocol):
             self._last = self.loop.call_later(LINGER, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody is there any more."""
+        """The connection is lost."""
         for timer in (self._last, self._slow):
             if timer is not None:
                 timer.cancel()

@@ -22,7 +22,7 @@ from daysong.transport.sync.session import ProtocolError, Session
 from daysong.transport.sync.wire import TooLarge, Wire
 
 PATH = re.compile(r"/api/(?:[^/]{1,64}/)?sync")
-# The socket is closed as by somebody who has nothing more to say: the client must not take it for a failure to retry.
+# The socket is closed normally (1000): the client must not take it for a failure to retry.
 DONE = 1000
 # Of a message that is too large, what is looked at.
 HEAD = 4096
@@ -53,7 +53,7 @@ class Sockets:
             return
         wire = Wire(send, lambda: session.kick(), address)  # noqa: PLW0108 - there is no session yet
         session = Session(hub, wire, address=address, is_python=_is_python(scope))
-        # For as long as a socket is open, nobody needs what came with its first request.
+        # While a socket is open, its first request is not needed any more.
         cast("dict[str, Any]", scope).clear()
         hub.enter(session)
         if gate is not None:

@@ -1,6 +1,6 @@
 """What all sockets of a process share: limits, the clock of moments, the news of changes, and who looks after them.
 
-There are no timers of single sockets: every second somebody goes round, greets those who have not heard anything for a
+Sockets have no timers of their own: every second one task visits them all, pings those that were sent nothing for a
 while, and ends those that take nothing in.
 """
 

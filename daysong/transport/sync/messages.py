@@ -79,7 +79,7 @@ class Action(Request, tag=True, tag_field="type"):
 
 
 class Event(msgspec.Struct, tag=True, tag_field="type"):
-    """Something a client tells about itself. Nobody here wants to know."""
+    """A client's telemetry event; it is ignored."""
 
 
 Message = Connect | Authenticate | ModifyQuerySet | Mutation | Action | Event

@@ -1,7 +1,7 @@
 """What a client asks to be done on a socket: mutations one after another, actions beside each other.
 
 What was begun comes to its end even if the client goes away meanwhile. A mutation that was waiting does not: the
-client comes back and asks again. When a commit's own answer is lost, nobody knows whether it happened; then the socket
+client comes back and asks again. When a commit's own answer is lost, it is unknown whether it happened; then the socket
 is closed, and the client's asking again finds out.
 """
 
@@ -57,7 +57,7 @@ class Requests:
         self.open = self.size = 0
 
     def take(self, request: Mutation | Action, size: int, *, too_large: bool = False) -> None:
-        """Do what is asked in its turn, as whoever is speaking now; or refuse it in its turn, if it is `too_large`.
+        """Run the request in order, as the current caller; or refuse it in order, if it is `too_large`.
 
         `size` is how many bytes its message has.
         """
@@ -95,7 +95,7 @@ class Requests:
         self._worker = None
 
     async def _in_scope(self, asked: Asked, work: Callable[[Asked], Awaitable[None]]) -> None:
-        """Do one request under an id of its own; whatever nobody has foreseen ends the socket."""
+        """Run one request under an id of its own; an unexpected error closes the socket."""
         session = self._session
         try:
             with logs.request_scope(logs.new_request_id()):

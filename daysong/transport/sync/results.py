@@ -95,7 +95,7 @@ async def run(
 ) -> Results:  # fmt: skip
     """Run the queries in one snapshot.
 
-    When the caller's account is not among the `known`, nothing is run: whoever asks must watch it first. `budget` is
+    When the caller's account is not among the `known`, nothing is run: the session must watch it first. `budget` is
     how many bytes all results together may have, `largest` how many one. Raises only what says that the database
     cannot be reached.
     """

@@ -11,7 +11,7 @@ meanwhile may see it or not. PostgreSQL tells: the snapshot says which transacti
     snapshot sees the commit, response not out yet    wait until the response is out; `ts` is now
     snapshot does not see the commit                  `ts` is the commit's, less one
 
-Nobody waits for a response while holding a database connection. The socket watches the owners of its results before
+No database connection is held while waiting for a response. The socket watches the owners of its results before
 the snapshot is taken, so nothing changes unseen between the two; see `kernel/live.py` for how it is woken. While
 changes go on, the pauses between two runs grow, and large results are worked out less often than small ones: the many
 steps of one song are sent together. Nothing is worked out while the client has not taken in what was said before, so a
@@ -53,7 +53,7 @@ log = logs.get_logger("sync")
 
 
 class ProtocolError(Exception):
-    """The client has broken the protocol: it is told, and does not come back."""
+    """The client has broken the protocol: it gets a FatalError, and does not reconnect."""
 
 
 class Commit:
@@ -121,7 +121,7 @@ class Session:
         return self.hub.authenticator.viewer(self.address, now)
 
     def still_signed_in(self, sign_in: SignIn | None) -> bool:
-        """Whether a sign-in holds; if not, the client is told, and the socket ends."""
+        """Whether the sign-in is still valid; if not, the client gets an AuthError and the socket closes."""
         if sign_in is None or not sign_in.has_run_out(self.hub.runtime.clock.now()):
             return True
         self._refuse_sign_in("Could not authenticate: Token expired.", attempted=False)
@@ -153,7 +153,7 @@ class Session:
                 raise ProtocolError("maxObservedTimestamp is no timestamp") from None
 
     async def authenticate(self, said: Authenticate) -> None:
-        """Let somebody else speak from here on. A refused sign-in ends the socket."""
+        """Change the caller from here on. A refused sign-in closes the socket."""
         if said.base_version != self._identity:
             self.wire.close(*BROKEN)
             return
@@ -374,7 +374,7 @@ class Session:
         return True
 
     async def _results(self, queries: list[Subscription], caller: Caller) -> tuple[Results, bool]:
-        """The outcomes of one moment, and whether they depend on somebody who was not watched by then."""
+        """The outcomes of one moment, and whether they depend on an account that was not watched by then."""
         limits = self.hub.limits
         self._watch(caller, self._owners)
         if self.hub.gate is not None:

@@ -1,7 +1,7 @@
 """One socket: what goes out waits in line, and what comes in is read no faster than it is worked off.
 
-Whoever wants it closed says so, and the task that listens does it once all was said. What the client goes on saying is
-then read and forgotten by the server (`server_sockets.py`), so that last words arrive.
+A task that wants it closed sets `end`, and the receiving task closes it once all was sent. What the client sends
+after that is read and dropped (`server/socket_connection.py`), so that the last messages arrive.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLOSING = 2.0
 
 
 class Close(NamedTuple):
-    """How a socket ends: the code and reason that the client is told."""
+    """How a socket ends: the close code and reason."""
 
     code: int
     reason: str
@@ -33,7 +33,7 @@ class TooLarge(NamedTuple):
     head: bytes
 
 
-# Nobody is told.
+# No close frame is sent.
 GONE = Close(1006, "Gone")
 
 

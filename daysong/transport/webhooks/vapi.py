@@ -1,4 +1,4 @@
-"""VAPI's webhooks: how calls go and what was said in them; and who is calling, when somebody rings us up."""
+"""VAPI's webhooks: the course and the report of a call, and the request for an assistant when a call comes in."""
 
 from __future__ import annotations
 

@@ -69,13 +69,13 @@ class Lyrics(msgspec.Struct, frozen=True):
 
 
 class LyricsWriter(Protocol):
-    """Whoever can turn a diary entry into lyrics."""
+    """Turns a diary entry into lyrics."""
 
     async def write_lyrics(self, *, diary: str, style_hint: str | None, person: str) -> Lyrics: ...
 
 
 class Diarist(Protocol):
-    """Whoever can write down a talk as a diary entry."""
+    """Writes a talk down as a diary entry."""
 
     async def write_diary(self, *, talk: str, language: str, person: str) -> str: ...
 
@@ -89,7 +89,7 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class AnswerReader(Protocol):
-    """Whoever can read in a talk whether its person agreed to be called."""
+    """Reads in a talk whether the person agreed to be called."""
 
     async def read_answer(self, *, talk: str, language: str, person: str) -> Heard: ...
 

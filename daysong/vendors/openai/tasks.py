@@ -69,7 +69,7 @@ it, that it is a wrong number, or that they want no calls; "unclear" for all els
 class Task(msgspec.Struct, frozen=True):
     """What a model is asked to write: under which name, by which instructions, with which texts in its answer.
 
-    content_reason, length_reason   what the person is told when it will not, or when there is too much of it
+    content_reason, length_reason   the reason shown when it refuses, or when the text is too long
     choices                         the only values of a field
     """
 

@@ -104,7 +104,7 @@ _log = logs.get_logger("suno")
 
 
 class SongMaker(Protocol):
-    """Whoever can make tracks from lyrics."""
+    """Makes tracks from lyrics."""
 
     async def generate(self, *, lyric: str, style: str, title: str, callback_url: str) -> str: ...
 

@@ -1,7 +1,7 @@
 """VAPI: the phone calls.
 
 There is no idempotency key: an order that is repeated rings twice. So nothing is ever repeated here, an order whose
-answer was lost is told as ambiguous, and `find` looks a call up by the job it was ordered for.
+answer was lost is reported as ambiguous, and `find` looks a call up by the job it was ordered for.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _log = logs.get_logger("vapi")
 
 
 class Telephone(Protocol):
-    """Whoever can ring people up."""
+    """Places phone calls."""
 
     @property
     def configured(self) -> bool: ...
@@ -105,8 +105,8 @@ class Vapi:
     async def call(self, *, number: str, assistant: Mapping[str, Any], job_id: str) -> str:
         """Ring a number (E.164) up and let `assistant` talk; the call's id, before anybody has answered.
 
-        `job_id` comes back with everything that is told of the call. A VendorError that is not ambiguous means that
-        nobody was rung up; after an ambiguous one, `find` tells.
+        `job_id` comes back with every message about the call. A VendorError that is not ambiguous means that
+        no call was placed; after an ambiguous one, `find` tells.
         """
         if self._line is None:
             raise _not_configured("VAPI_PHONE_NUMBER_ID")
@@ -264,7 +264,7 @@ def _no_free_line(wait: float | None) -> VendorError:
 
 
 def _complaint(errors: Any) -> str:
-    """What is said of the customers who could not be called; empty when nobody is complained of."""
+    """What is said of the customers who could not be called; empty when there are none."""
     if not isinstance(errors, list) or not errors:
         return ""
     told = (_text(entry.get("error")) for entry in errors if isinstance(entry, dict))

@@ -1,6 +1,6 @@
 """What may be kept of a message or a call of VAPI's: all but capabilities, secrets and what the assistant was told.
 
-Whoever has a monitor's address can listen to a call and speak in it; recordings and logs lie behind such addresses too.
+A monitor's address lets its holder listen to a call and speak in it; recordings and logs lie behind such addresses too.
 New ones appear without notice, so that every address is left out, and every field named like a secret.
 """
 
@@ -29,7 +29,7 @@ _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*://\S*\s*", re.IGNORECASE)
 
 
 def harmless(found: Mapping[str, Any]) -> dict[str, Any]:
-    """A message or a call without what nobody else may have; fit for a jsonb column."""
+    """Return a message or a call without its secrets, fit for a jsonb column."""
     return _object(found, 0)
 
 
