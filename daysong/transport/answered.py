@@ -9,9 +9,9 @@ of the same request has just done the same (the entry to delete is gone): a run 
 before it reports the failure.
 
 Only the first caller gets the answer. For any other caller, and for the same person under another sign-in (signed out
-meanwhile, say), the request is refused: it is not run a second time, since one client's entry must not end up in another's diary,
-and the answer is not handed out. Who that was is kept as a keyed hash, and ids of sessions must be UUIDs, which no
-other client guesses.
+meanwhile, say), the request is refused: it is not run a second time, since one client's entry must not end up
+in another's diary, and the answer is not handed out. The caller is kept as a keyed hash, and
+ids of sessions must be UUIDs, which no other client guesses.
 """
 
 from __future__ import annotations

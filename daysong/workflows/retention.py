@@ -1,7 +1,7 @@
 """How long each table keeps its rows. What is not declared here lives as long as the account it belongs to.
 
 Days come from the settings (RETENTION_DAYS). Rows are deleted some hundred at a time, each time in a transaction of its
-own, so that nobody waits for a purge.
+own, so that a purge blocks no other transaction.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ RETENTION = {
     "mailbox_usage": Kept("mailbox_usage", "charge_id", "charged_at < $1"),
     "mailbox_minutes": Kept("mailbox_minutes", "id", "reserved_at < $1"),
     "subscription_log": Kept("subscription_log", "id", "recorded_at < $1"),
-    # Customers nobody here has turned out to be.
+    # Customers that no account has claimed.
     "parked_customers": Kept("parked_customers", "id", "updated_at < $1"),
     "call_jobs": Kept("call_jobs", "id", "ended_at < $1"),
     "call_days": Kept("call_days", "day", "day < $1"),

@@ -54,7 +54,7 @@ class GetDiary(Args):
 
 
 class CreateDiaryInternal(Args):
-    """An entry in somebody's name: `date` in ms, now without; `call_session_id` of the call it was told in."""
+    """An entry for a user: `date` in ms, now without; `call_session_id` of the call it was told in."""
 
     user_id: IdText
     content: str
@@ -137,7 +137,7 @@ async def get_diary(ctx: QueryContext, args: GetDiary) -> Diary | None:
 
 @mutation
 async def create_diary_internal(ctx: MutationContext, args: CreateDiaryInternal) -> Created:
-    """Save an entry for somebody, of a call or otherwise. Of one call session there is one entry: the first stays."""
+    """Save an entry for a user, of a call or otherwise. Of one call session there is one entry: the first stays."""
     owner = await ctx.db.fetchval("select id from users where id = $1 and deleted_at is null", args.user_id)
     if owner is None:
         raise rules.WriterNotFound

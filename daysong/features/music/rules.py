@@ -42,7 +42,7 @@ LOOK_PAUSES = (timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=4
 WRITING_DEADLINE = timedelta(hours=1)
 
 
-# Longer than that nobody waits for a song which a vendor asks us to wait with.
+# The longest delay that a vendor may ask for before a song fails.
 LONGEST_PAUSE = timedelta(minutes=20)
 
 

@@ -287,7 +287,7 @@ async def note_placed(ctx: MutationContext, args: PlacedCall) -> None:
 async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
     """VAPI certainly has not placed the call: it is asked again after a pause, or the call has failed.
 
-    What is told of an order before the latest is too late to matter: the next one may be ringing.
+    A message about an order before the latest comes too late to matter: the next one may be ringing.
     """
     owner = await ctx.db.fetchval("select user_id from call_jobs where id = $1", args.job_id)
     if owner is None:

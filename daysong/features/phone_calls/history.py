@@ -1,4 +1,4 @@
-"""What became of somebody's calls: the room `callJobs`, as its own people see it."""
+"""How a user's calls went: `callJobs`, as users see it."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _present(rows: Sequence[asyncpg.Record]) -> Sequence[asyncpg.Record]:
 
 @query(reads=("users", "call_jobs"))
 async def get_call_jobs(ctx: QueryContext, args: GetCallJobs) -> list[CallJob]:
-    """The caller's calls, the one due last first; Unauthorized for nobody."""
+    """The caller's calls, the one due last first; Unauthorized without a sign-in."""
     rows = await ctx.db.fetch(JOBS_SQL, ctx.caller.signed_in, args.limit, args.status or None)
     return [job_of(row) for row in _present(rows)]
 
@@ -182,7 +182,7 @@ def job_of(row: asyncpg.Record) -> CallJob:
 
 @query(reads=("users", "call_jobs"))
 async def get_call_job_stats(ctx: QueryContext, args: GetCallJobStats) -> CallJobStats:
-    """How the caller's newest calls went; Unauthorized for nobody."""
+    """How the caller's newest calls went; Unauthorized without a sign-in."""
     row = await ctx.db.fetchrow(STATS_SQL, ctx.caller.signed_in, args.limit)
     if row is None:
         raise Unauthorized
@@ -201,7 +201,7 @@ async def get_call_job_stats(ctx: QueryContext, args: GetCallJobStats) -> CallJo
 
 @query(reads=("users", "call_sessions"))
 async def get_call_sessions(ctx: QueryContext, args: GetCallSessions) -> list[CallSession]:
-    """The caller's talks, the newest first; Unauthorized for nobody."""
+    """The caller's talks, the newest first; Unauthorized without a sign-in."""
     rows = await ctx.db.fetch(SESSIONS_SQL, ctx.caller.signed_in, args.limit)
     return [session_of(row) for row in _present(rows)]
 
@@ -232,7 +232,7 @@ def session_of(row: asyncpg.Record) -> CallSession:
 async def get_dashboard_stats(ctx: QueryContext, args: NoArgs) -> DashboardStats:  # noqa: ARG001
     """How many talks the caller has had, and on how many days of this month, where they are, they have an entry.
 
-    Where they are, their call settings say; else it is UTC. Unauthorized for nobody.
+    Where they are, their call settings say; else it is UTC. Unauthorized without a sign-in.
     """
     row = await ctx.db.fetchrow(
         DASHBOARD_SQL, ctx.caller.signed_in, ctx.now - OVER_A_MONTH, ctx.now + OVER_A_MONTH

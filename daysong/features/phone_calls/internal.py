@@ -1,4 +1,4 @@
-"""Calls and talks for whoever holds the admin key: the room `callJobs`, as its internal functions are known by name.
+"""Calls and talks for the admin key: the internal functions of `callJobs`.
 
 What they change is bound by the same steps and constraints as everything else: a call that is over stays so, and what
 was merged into a talk's metadata stays there.

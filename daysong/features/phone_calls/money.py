@@ -65,7 +65,7 @@ async def pay_without_report(
 async def settle_stopped(ctx: MutationContext, job_id: str) -> None:
     """Settle the minutes and the money of a call that was declared over by hand, by its length until now.
 
-    One that nobody was heard to answer takes none. Its report, should it come, corrects both.
+    One without a sign of an answer takes none. Its report, should it come, corrects both.
     """
     row = await ctx.db.fetchrow(
         """select j.user_id, j.hung_up_at, s.vapi_call_id, s.created_at as answered_at

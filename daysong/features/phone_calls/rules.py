@@ -41,7 +41,7 @@ EVERYWHERE = "*"
 
 UNKNOWN_TIMEZONE = "unknown_timezone"
 
-# Why nobody was called: what a person reads about it.
+# Why no call was made, as the user reads it.
 REASONS: Mapping[str, str] = {
     "missed": "It was too late for this call.",
     "quiet_hours": "It had become too late in the evening for this call.",
@@ -72,7 +72,7 @@ REASONS: Mapping[str, str] = {
 
 
 class Number(NamedTuple):
-    """What is known of a number, whoever has it in their settings."""
+    """What is known of a number, for all accounts that have it in their settings."""
 
     refused: bool = False
     tries: int = 0

@@ -27,7 +27,7 @@ WORDS_DELETED = "words deleted"
 # The outcome of one that was given up; should its report come after all, it counts.
 NO_REPORT = "no report"
 
-# The outcomes of one whose words are still to tell whether the person agreed: nobody, or the model, was asked for that.
+# Outcomes while the consent is still to be read from the words: the model is yet to be asked, or was asked.
 ANSWER_UNREAD = "answer to be read"
 ANSWER_ASKED = "answer being read"
 UNREAD = (ANSWER_UNREAD, ANSWER_ASKED)

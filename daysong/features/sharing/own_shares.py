@@ -152,7 +152,7 @@ async def toggle_share_privacy(ctx: MutationContext, args: OneShare) -> Privacy:
 async def revoke_share(ctx: MutationContext, args: OneShare) -> None:
     """Take a link back for good; gone already is fine. Sharing the song again makes another link, counted from 0."""
     owner = await accounts.of_caller(ctx)
-    # With the row goes the id, which nobody will draw again: there are 5 × 10^17.
+    # The id is deleted with the row, and will not be drawn again: there are 5 × 10^17.
     found = await ctx.db.fetchval("select user_id from shared_music where id = $1", args.shared_music_id)
     if found not in {None, owner}:
         raise ShareNotFound

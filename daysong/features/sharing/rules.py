@@ -60,5 +60,5 @@ def shown_name(name: str | None) -> str | None:
 
 
 def new_share_id() -> str:
-    """Ten characters nobody can guess."""
+    """Return ten random characters."""
     return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))

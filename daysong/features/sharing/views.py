@@ -1,6 +1,6 @@
-"""How often a shared song was looked at: each viewer counts once a day, and nobody learns who it was.
+"""How often a shared song was looked at: each viewer counts once a day, and stays anonymous.
 
-A view is a row of its own, so that a song many look at is no bottleneck and wakes nobody's playlist. What was viewed on
+A view is a row of its own, so that a popular song is no bottleneck, and wakes no playlist. What was viewed on
 earlier days is tallied up into one number, and the marks of the viewers are forgotten.
 """
 

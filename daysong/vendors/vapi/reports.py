@@ -1,7 +1,7 @@
 """What VAPI sends, read without trust: webhooks, and calls as they are asked for. Pure functions, no network.
 
-Anything but a message's type may be missing, null or of another kind; then it is as if it were not there. Unknown fields
-are ignored. A report's own fields are read, never those of the call inside it, which is as old as the
+Anything but a message's type may be missing, null or of another kind, and then counts as absent. Unknown fields are
+ignored. A report's own fields are read, never those of the call inside it, which is as old as the
 call's beginning.
 """
 

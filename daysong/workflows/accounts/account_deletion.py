@@ -136,7 +136,7 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
 
 
 async def close_for_clerk(ctx: MutationContext, clerk_id: str) -> str:
-    """Clerk has deleted somebody: so do we. Says in a word what came of it."""
+    """Delete the account of a user whom Clerk has deleted; return the outcome."""
     row = await users.locked(ctx.db, clerk_id)
     if row is None:
         if await tombstones.deleted_at(ctx, clerk_id) is not None:
@@ -192,7 +192,7 @@ async def _erase_tables(
 
 async def _erase_some(ctx: ActionContext, one: OneTable) -> bool:
     """One step through a table; whether there may be more."""
-    # First what a row tells of, then the row: the other way round a kill would leave what nobody knows of.
+    # First what a row tells of, then the row: the other way round a kill would leave files without a row.
     if one.table == FILES:
         one = msgspec.structs.replace(one, only=await ctx.run_query(some_files, one))
         await ctx.vendor(FileStore).delete(one.only or ())
@@ -305,7 +305,7 @@ async def _some(db: Transaction, table: Table, condition: str, *args: Any) -> li
 
 
 async def _delete(db: Transaction, table: Table, rows: list[asyncpg.Record]) -> None:
-    # They were locked when they were found, so that nobody else has changed them since, and moved them.
+    # They were locked when they were found, so that no other transaction has changed or moved them since.
     places = [row["ctid"] for row in rows]
     await db.execute(f"delete from {table.name} where ctid = any($1)", places)  # noqa: S608 - from the catalog
 

@@ -1,7 +1,7 @@
 """What follows when Clerk bans or locks a user: no song is begun, and a lock that has an end is lifted then.
 
-Who is suspended is not called (`features/phone_calls/dialing.py`), is nobody to queries (`features/users/callers.py`),
-and Unauthorized to mutations (`features/users/store.py`).
+A suspended user is not called (`features/phone_calls/dialing.py`), is anonymous to queries
+(`features/users/callers.py`), and Unauthorized to mutations (`features/users/store.py`).
 """
 
 from __future__ import annotations

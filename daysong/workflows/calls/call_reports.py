@@ -335,7 +335,7 @@ async def _move(ctx: MutationContext, session_id: str, before: str, after: str) 
 
 @mutation
 async def decide(ctx: MutationContext, args: ReadAnswer) -> None:
-    """Act on an answer that was read, once; one that nobody could read is unclear."""
+    """Act on an answer that was read, once; one that could not be read is unclear."""
     job = await calls.find(ctx.db, vapi_call_id=args.vapi_call_id, job_id=None)
     whose = (
         None if job is None else await sessions.whose(ctx, args.call or Call(id=args.vapi_call_id), args.vapi_call_id)

@@ -84,7 +84,7 @@ class CallDiary(Args):
 
 @mutation
 async def use_own_words(ctx: MutationContext, args: OneSession) -> None:
-    """Nobody could write the entry: what the person said is the entry, word for word."""
+    """Save the person's own words as the entry, when the model could not write one."""
     row = await ctx.db.fetchrow("select transcript from call_sessions where id = $1", args.session_id)
     if row is not None and row["transcript"] is not None:
         content = _own_words(msgspec.convert(row["transcript"], list[Turn]))
@@ -231,7 +231,7 @@ async def forget(ctx: MutationContext, call_id: str) -> None:
     await ctx.schedule(forget_call, VapiCall(vapi_call_id=call_id), key=f"forget {call_id}")
 
 
-# For more than a day: what nobody agreed to is there as long as it is not deleted.
+# For more than a day: words without consent exist until they are deleted.
 @action(retry=Retry(attempts=40, longest=timedelta(hours=1)), lane=Lane.CALLS)
 async def forget_call(ctx: ActionContext, args: VapiCall) -> None:
     """Delete a call at VAPI: one without consent, or one whose words its user deleted."""

@@ -199,7 +199,7 @@ async def _keep(
 def file_id_of(secret: str, music_id: str, kind: str) -> FileId:
     """The id of a track's file: always the same, so that another try overwrites instead of leaving an orphan.
 
-    Nobody can guess it without the generation's secret.
+    It cannot be guessed without the generation's secret.
     """
     return FileId.of(hashlib.sha256(f"{secret}:{music_id}:{kind}".encode()).digest())
 

@@ -1,6 +1,6 @@
-"""Everything the AI on the phone says, and how it is told to talk.
+"""Everything the AI on the phone says, and its prompt.
 
-Whoever answers hears first that this is an AI and what becomes of the talk. Somebody who has not agreed yet is asked,
+The person who answers hears first that this is an AI and what the talk is for. One who has not agreed yet is asked,
 and let go at once when they do not want it. VAPI puts texts together by a template language with braces, so that
 nothing a person chose (their name, their language) may hold any.
 """

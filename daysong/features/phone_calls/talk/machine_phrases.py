@@ -202,7 +202,7 @@ FIRST_PERSON = re.compile(
     r"|私|僕|俺|わたし|ぼく|我|나는|나도|내가|저는|제가|우리"
 )
 
-# What is told, not announced: somebody's words, something past.
+# A story rather than an announcement: quoted words, past events.
 TELLS = re.compile(
     r"\b(?:said|says|saying|told|tells|asked|heard|laughed|cried|felt|remember\w*|because|yesterday|tonight|"
     r"(?:i|we|he|she|they|it|and|then) (?:was|were|had|did|got|went|left|saw|made|took|thought|found|met|kept|sat|ate|"

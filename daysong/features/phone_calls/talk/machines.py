@@ -27,7 +27,7 @@ _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")
 
 
 def machine_on(turns: Sequence[Turn]) -> Machine | None:
-    """Return which machine a call reached; None when a person may have spoken, or nobody.
+    """Return which machine a call reached; None when a person may have spoken, or no one did.
 
     Turns of the called side that follow each other count as one: transcribers cut at every pause.
     """

@@ -14,7 +14,7 @@ from daysong.vendors.vapi.reports import CONSENT, STOP_CALLING, Report, Turn
 EndState = Literal["completed", "no-answer", "busy", "voicemail", "failed"]
 Consent = Literal["granted", "refused", "unclear"]
 
-# Seconds; in less, nobody tells of their day.
+# Seconds; less is too short for a talk about a day.
 SHORTEST_TALK = 15.0
 # Characters of a talk that are made a diary of.
 LONGEST_TALK = 12_000
@@ -46,7 +46,7 @@ def machine_in(report: Report) -> Machine | None:
 
 
 def state_with(machine: Machine | None, state: EndState) -> EndState:
-    """The state of a call that a machine answered: nobody was reached, whatever the machine said."""
+    """Return the state of a call that a machine answered: not reached, whatever the machine said."""
     if machine is None or state != "completed":
         return state
     return "voicemail" if machine == "mailbox" else "no-answer"
