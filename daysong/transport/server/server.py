@@ -72,9 +72,6 @@ def keep_what_is_there() -> None:
     """Spare the garbage collector what lasts as long as the process: a look through it would hold the loop."""
     gc.collect()
     gc.freeze()
-    # Python's own threshold (700) collects again and again while a body of many small values is decoded: 1 MiB of
-    # empty arrays takes 50 ms of CPU then, and 26 with this one.
-    gc.set_threshold(50_000, 20, 50)
 
 
 class Server(uvicorn.Server):

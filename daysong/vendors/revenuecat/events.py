@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from daysong.kernel.functions.declarations import Args
-from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
+from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent, collection_paused
 
 SANDBOX = "SANDBOX"
 PRODUCTION = "PRODUCTION"
@@ -109,13 +109,22 @@ def parse_event(body: bytes) -> BillingEvent:
     return _event(_decoded(body)["event"])
 
 
+class _Envelope(msgspec.Struct):
+    event: msgspec.Raw
+
+
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
-        found = msgspec.json.decode(body)
+        body.decode()
+        # First without building any value: a large body without an event costs next to nothing.
+        if not bytes(msgspec.json.decode(body, type=_Envelope).event).startswith(b"{"):
+            raise MalformedEvent("`event` is missing or no object")
+        with collection_paused():
+            found: dict[str, Any] = msgspec.json.decode(body)
+    except msgspec.ValidationError:
+        raise MalformedEvent("`event` is missing or no object") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedEvent("The body is not JSON") from None
-    if not isinstance(found, dict) or not isinstance(found.get("event"), dict):
-        raise MalformedEvent("`event` is missing or no object")
     return found
 
 
