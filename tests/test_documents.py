@@ -1,0 +1,75 @@
+"""Paths, scripts, links and settings named in the documents exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daysong.kernel.settings import loading
+from daysong.kernel.settings.environment import Environment
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("daysong", "docs", "rehearsal", "tests", "bench")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "daysong/migrations").glob("*.md")])
+FILE_NAMES = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.*")} | {
+    path.name for path in ROOT.iterdir()
+}
+# What `README.md`'s table of settings gives by a pattern, or in a section of its own.
+BY_PATTERN = re.compile(r"LIMIT_[A-Z_]+")
+
+CODE = re.compile(r"`([^`\n]+)`")
+PATH = re.compile(r"[\w./-]+\.(?:py|md|sql|mjs|toml|txt)")
+SCRIPT = re.compile(r"script/[\w-]+")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def _named(text: str) -> Iterator[str]:
+    """Yield the paths and scripts in backticks. Those with placeholders (`<vendor>`, `*`, NNNN) are patterns."""
+    for span in CODE.findall(text):
+        if re.search(r"[<>*{]|NNNN|0002_titles", span):
+            continue
+        yield from (word for word in span.split() if PATH.fullmatch(word))
+        yield from SCRIPT.findall(span)
+
+
+def _exists(name: str) -> bool:
+    """Return whether a path exists below the root or `daysong/`. A name without a folder may be in any of them."""
+    if "/" in name:
+        return any((base / name).exists() for base in (ROOT, ROOT / "daysong"))
+    return name in FILE_NAMES
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_paths_in_documents_exist(document: Path) -> None:
+    """Each file and script that a document names in backticks exists, and each relative link leads to one."""
+    text = document.read_text()
+    assert [name for name in _named(text) if not _exists(name)] == []
+    links = [link.partition("#")[0] for link in LINK.findall(text) if "://" not in link]
+    assert [link for link in links if link and not (document.parent / link).exists()] == []
+
+
+def test_anchors_in_documents_exist() -> None:
+    """A link to `#section` leads to a heading of that document."""
+    for document in DOCUMENTS:
+        text = document.read_text()
+        headings = {
+            re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
+            for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        }
+        anchors = {link[1:] for link in LINK.findall(text) if link.startswith("#")}
+        anchors -= set(re.findall(r'<a id="([^"]+)"', text))
+        assert anchors <= headings, document
+
+
+def test_the_table_of_settings_is_complete() -> None:
+    """README.md has a row for every setting that is read, and none for a setting that is not."""
+    variables = Environment({"DAYSONG_TEST": "1"}, {})  # in test mode one more is read
+    loading._read(variables)
+    section = (ROOT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
+    cells = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    listed = {name for cell in cells for name in re.findall(r"`([A-Z_]+)`", cell)}
+    assert listed - variables.known == set()
+    assert {name for name in variables.known - listed if not BY_PATTERN.fullmatch(name)} == set()
