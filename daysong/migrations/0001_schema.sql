@@ -805,6 +805,25 @@ create index jobs_running_of_account on jobs (account) where status = 'running' 
 create index jobs_finished on jobs (finished_at) where status = 'done';
 create index jobs_dead on jobs (finished_at) where status = 'dead';
 
+-- Claim a job and return it; nothing if its ticket is old or its account has `most_of_account` jobs running. In one round
+-- trip: the statements of a function see what committed before each of them, so the count is made under the lock.
+create function claim_job(job_id text, job_ticket text, claimed_at timestamptz, most_of_account integer)
+    returns setof jobs
+    language plpgsql as
+$$
+begin
+    -- Serializes the claims of one account, since concurrent ones would not count each other.
+    perform pg_advisory_xact_lock(hashtextextended('jobs of ' || j.account, 0)) from jobs j
+    where j.id = job_id and j.ticket = job_ticket and j.status = 'queued' and j.account is not null;
+    return query
+        update jobs j set status = 'running', starts = j.starts + 1, started_at = claimed_at
+        where j.id = job_id and j.ticket = job_ticket and j.status in ('queued', 'running')
+              and (j.account is null or j.status = 'running' or most_of_account > (
+                  select count(*) from jobs r where r.account = j.account and r.status = 'running'))
+        returning j.*;
+end
+$$;
+
 -- All texts in the arguments of a job: erasure finds by them the jobs that mention a row.
 create function mentioned(args jsonb) returns jsonb
     language sql immutable strict parallel safe
@@ -904,7 +923,7 @@ create table answered_mutations (
 comment on table answered_mutations is
     'Responses to mutations on sockets, for clients that ask again since they do not know whether the request arrived.';
 comment on column answered_mutations.session_id is 'Chosen by the client, as is request_id.';
-comment on column answered_mutations.caller is 'Keyed hash of the caller: the response is for nobody else.';
+comment on column answered_mutations.caller is 'Keyed hash of the caller: only this caller gets the response.';
 comment on column answered_mutations.user_id is
     'The account of the caller, if any: the response may quote it, and is erased with it.';
 comment on column answered_mutations.ts is 'The timestamp of the commit, as the client was given it.';

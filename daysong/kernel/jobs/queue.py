@@ -117,24 +117,8 @@ class Queue:
         the job's account are running, requeues it with a short delay and returns None.
         """
         job_id, _, secret = ticket.partition(":")
-
-        async def work(tx: Transaction) -> asyncpg.Record | None:
-            # Serializes the claims of one account, since concurrent ones would not count each other.
-            await tx.execute(
-                """select pg_advisory_xact_lock(hashtextextended('jobs of ' || account, 0)) from jobs
-                   where id = $1 and ticket = $2 and status = 'queued' and account is not null""",
-                job_id, secret,
-            )  # fmt: skip
-            return await tx.fetchrow(
-                f"""update jobs j set status = 'running', starts = starts + 1, started_at = $3
-                    where id = $1 and ticket = $2 and status in ('queued', 'running')
-                      and (account is null or status = 'running' or $4 > (
-                        select count(*) from jobs r where r.account = j.account and r.status = 'running'))
-                    returning {COLUMNS}""",  # noqa: S608
-                job_id, secret, now, of_account,
-            )  # fmt: skip
-
-        row = await self._database.mutate(work)
+        claimed = f"select {COLUMNS} from claim_job($1, $2, $3, $4)"  # noqa: S608 - a constant
+        row = await self._database.pool.fetchrow(claimed, job_id, secret, now, of_account)
         if row is None:
             await self._requeue_over_limit(job_id, secret, now)
         return _job(row)
