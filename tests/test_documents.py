@@ -1,4 +1,4 @@
-"""Paths, scripts, links and settings named in the documents exist."""
+"""Paths, scripts, links and settings named in documents and docstrings exist."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ FILE_NAMES = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob(
 # What `README.md`'s table of settings gives by a pattern, or in a section of its own.
 BY_PATTERN = re.compile(r"LIMIT_[A-Z_]+")
 
+TEXTS = {".py", ".md", ".sql", ".toml", ".html", ".css", ".mjs"}
 CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(r"[\w./-]+\.(?:py|md|sql|mjs|toml|txt)")
 SCRIPT = re.compile(r"script/[\w-]+")
@@ -40,6 +41,26 @@ def _exists(name: str) -> bool:
     if "/" in name:
         return any((base / name).exists() for base in (ROOT, ROOT / "daysong"))
     return name in FILE_NAMES
+
+
+def test_paths_in_docstrings_and_comments_exist() -> None:
+    """Each Python or SQL file that code names in backticks exists, seen from one of the folders around that code."""
+    missing = [
+        (source.relative_to(ROOT), name)
+        for folder in FOLDERS
+        for source in (ROOT / folder).rglob("*.py")
+        for name in _named(source.read_text())
+        if name.endswith((".py", ".sql"))
+        and not (_exists(name) or any((parent / name).exists() for parent in source.parents))
+    ]
+    assert missing == []
+
+
+def test_no_file_has_the_marks_of_a_merge_conflict() -> None:
+    """In a docstring or a document no other check would see them."""
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in TEXTS]
+    files += [path for path in ROOT.iterdir() if path.suffix in TEXTS]
+    assert [path for path in files if re.search(r"^(<{7}|>{7}) ", path.read_text(), re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -66,7 +87,7 @@ def test_anchors_in_documents_exist() -> None:
 
 def test_the_table_of_settings_is_complete() -> None:
     """README.md has a row for every setting that is read, and none for a setting that is not."""
-    variables = Environment({"DAYSONG_TEST": "1"}, {})  # in test mode one more is read
+    variables = Environment({}, {})
     loading._read(variables)
     section = (ROOT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
     cells = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]

@@ -1,6 +1,6 @@
 """The server of HTTP and sockets that stands in front of an ASGI app: uvicorn, with limits of our own.
 
-What it does with a connection is in `server_http.py` and `server_sockets.py`.
+What it does with a connection is in `http_connection.py` and `socket_connection.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The socket of the Convex clients: `/api/sync` and `/api/<version>/sync`.
 
-What is said there stands in `sync_messages.py`, one connection's state in `sync_session.py`, its requests in
-`sync_requests.py`, and what all connections share in `sync_hub.py`.
+What is said there stands in `messages.py`, one connection's state in `session.py`, its requests in
+`requests.py`, and what all connections share in `hub.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The worker that erases an account of ten thousand songs is killed halfway.
 
-<<<<<<< HEAD
-The state after the kill, and the result:
+The state after the kill, and the result. Tested here is the second; the others are as read in the code:
 
     killed                                          result
     before the account is closed                    nothing is changed; the caller or Clerk tries again
@@ -9,14 +8,6 @@ The state after the kill, and the result:
     between a file's content and its row            the job runs again; a file's content is deleted before its row
     before Clerk's user is deleted                  the job runs again; the account's row goes last
     the job is dead or lost                         `resume_erasures` schedules it again, once a day
-=======
-killed                                          result
-before the account is closed                    nothing is changed; the caller or Clerk tries again
-between two transactions of the erasure job     the job runs again and finds the remaining rows
-between a file's content and its row            the job runs again; a file's content is deleted before its row
-before Clerk's user is deleted                  the job runs again; the account's row goes last
-the job is dead or lost                         `resume_erasures` schedules it again, once a day
->>>>>>> 8610629 (Phone calls: numbers and schedule in plain words)
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """A worker process is killed between any two steps of a call: the phone rings at most once, and no words are lost.
 
-<<<<<<< HEAD
 The state after the kill, and the result:
 
     killed                                          result
@@ -14,19 +13,6 @@ The state after the kill, and the result:
                                                     lost, consent is unclear
     while the entry is written                      it may be written, and paid, twice; it is stored once
     while its song is started                       the job runs again; the song is charged once
-=======
-killed                                          result
-before, while or after calls are planned        the job runs again, or the next minute's; each call is planned once
-before a line is taken                          the job runs again
-between `asked_at` and the request to VAPI      VAPI is not asked again: the call is looked up there for 15
-                                                minutes, then it is `failed` as lost
-after the request, before its answer is stored  the same; the call is found, unless VAPI refused it
-while a message of VAPI is applied              its job runs again; the message is applied once
-while an answer about consent is read           VAPI is asked again; the model is asked once, and if its answer was
-                                                lost, consent is unclear
-while the entry is written                      it may be written, and paid, twice; it is stored once
-while its song is started                       the job runs again; the song is charged once
->>>>>>> 8610629 (Phone calls: numbers and schedule in plain words)
 """
 
 from __future__ import annotations
@@ -76,9 +62,9 @@ class Outcome(NamedTuple):
 
 
 MADE = Outcome("completed", None, 1, 1, ("ready",))
-# Nobody knows what was said about being called.
+# It is unknown what was said about being called.
 UNCLEAR = Outcome("completed", None, 1, 0, ())
-# VAPI was to be asked, and there was nobody left to know whether it was: it is never asked again.
+# It is unknown whether VAPI was asked: it is never asked again.
 LOST = Outcome("failed", "lost", 0, 0, ())
 
 
@@ -194,7 +180,7 @@ NOT_ASKED = [MADE, LOST, LOST]
 
 @pytest.mark.timeout(240)
 async def test_f35_a_dialler_killed_between_any_two_steps_rings_once(world: World, workers: Mortals) -> None:
-    """Or not at all, when nobody can know whether VAPI was asked; also when VAPI misbehaves at the same time."""
+    """Or not at all, when it is unknown whether VAPI was asked; also when VAPI misbehaves at the same time."""
     trials = [("well", boundary) for boundary in range(1, 4)]
     trials += [(name, boundary) for name in DIALLING for boundary in range(4, 8)]
     planned = await are_planned(world, len(trials))
@@ -213,7 +199,7 @@ async def test_f35_a_dialler_killed_between_any_two_steps_rings_once(world: Worl
 
 
 async def test_f35_a_dialler_killed_while_vapi_is_silent_rings_once(world: World) -> None:
-    """The order has arrived, and nobody is there any more to hear its answer."""
+    """The order has arrived, and its answer is lost."""
     [call] = await are_planned(world, 1)
     await schedule(world, process_call_job, OneCall(job_id=call))
     await world.fault("vapi", hang=True, times=1)
@@ -259,7 +245,7 @@ async def test_f37_a_worker_killed_while_it_writes_an_entry_writes_one(world: Wo
         deaths.append(await workers.die(world.environ(), boundary, DIARIST))
     assert deaths == [True] * 4 + [False]
     assert await what_became(world) == [MADE] * 5
-    # Besides the lyrics: whoever was killed between asking and keeping what came had it written twice.
+    # Besides the lyrics: a kill between the request and storing the response has them written twice.
     assert len(await world.asked("openai")) == 5 + 7
 
 

@@ -1,6 +1,5 @@
 """A worker process is killed between any two steps of a song's generation.
 
-<<<<<<< HEAD
 The state after the kill, and the result:
 
     killed                                          result
@@ -17,22 +16,6 @@ The state after the kill, and the result:
     after `ready`, before the files are copied      the jobs run later; until then the vendor's links are served
     the job's row is lost                           a generation that has not reached Suno within an hour fails and is
                                                     refunded
-=======
-killed                                          result
-before the first transaction commits            nothing is stored or charged
-before or while lyrics are written              the job runs again; lyrics may be written, and paid, twice
-after the lyrics are stored                     the job runs again and uses them
-between `asked_at` and the request to Suno      Suno is not asked again: the generation stays composing, and after 5
-                                                minutes it fails and is refunded
-after the request, before the task id is        the same, but Suno's callback carries the task id: the song is
-stored (a live process retries for 5 minutes)   delivered, even after the refund
-while composing                                 none of our processes is needed
-after a callback is stored, before it is        its job runs later
-handled
-after `ready`, before the files are copied      the jobs run later; until then the vendor's links are served
-the job's row is lost                           a generation that has not reached Suno within an hour fails and is
-                                                refunded
->>>>>>> 8610629 (Phone calls: numbers and schedule in plain words)
 """
 
 from __future__ import annotations
