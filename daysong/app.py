@@ -37,7 +37,7 @@ from daysong.transport.webhooks import revenuecat as revenuecat_webhook
 from daysong.transport.webhooks import suno as suno_webhook
 from daysong.transport.webhooks import vapi as vapi_webhook
 from daysong.vendors.clerk.client import ClerkUsers, TokenVerifier
-from daysong.vendors.http import FileFetcher
+from daysong.vendors.files import FileFetcher
 from daysong.vendors.openai.client import AnswerReader, Diarist, LyricsWriter, OpenAI
 from daysong.vendors.revenuecat.client import RevenueCat, Subscribers
 from daysong.vendors.storage import FileStore

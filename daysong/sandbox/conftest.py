@@ -18,7 +18,7 @@ from daysong.sandbox.app import Pace, Sandbox
 from daysong.sandbox.music.hum import hum
 from daysong.sandbox.vendor import Message, Receive, Scope, Send
 from daysong.vendors.clerk.client import ClerkUsers, TokenVerifier
-from daysong.vendors.http import FileFetcher
+from daysong.vendors.files import FileFetcher
 from daysong.vendors.openai.client import Lyrics, OpenAI
 from daysong.vendors.suno.client import Suno, SunoCallback, parse_callback
 

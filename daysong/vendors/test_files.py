@@ -11,7 +11,7 @@ import pytest
 
 from daysong.kernel.errors import VendorError
 from daysong.vendors.conftest import Answerer, listening
-from daysong.vendors.http import FileFetcher, FileHosts
+from daysong.vendors.files import FileFetcher, FileHosts
 
 pytestmark = pytest.mark.anyio
 

@@ -32,7 +32,7 @@ async def test_f63_nothing_private_is_logged(database_url: str, tmp_path: Path) 
         "function failed",
         "job failed",
         "job dead",
-        "clerk told",
+        "webhook received",
         "vendor call",
         "call reported",
         "account erased",

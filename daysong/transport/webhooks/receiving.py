@@ -16,14 +16,14 @@ log = logs.get_logger("webhooks")
 
 
 class NotConfigured(DaysongError):
-    """The setting that proves the sender is missing; the text is its name."""
+    """The setting that verifies the sender is missing; the text is its name."""
 
 
 class Received(NamedTuple):
     """An event of a sender who was verified.
 
     handler  the mutation that applies it, as a job; without one it counts as handled, with that `outcome`
-    noted    what the log line says of it
+    noted    further fields of the log line
     """
 
     event: Event
@@ -32,14 +32,13 @@ class Received(NamedTuple):
     outcome: str = "noted"
 
 
-# Verifies and reads. It may answer by itself; then nothing is stored. NotConfigured, UnsignedEvent, MalformedEvent.
+# Verifies and parses. A Reply is sent as it is, and nothing is stored. Raises NotConfigured, UnsignedEvent or
+# MalformedEvent.
 Read = Callable[[Request], Awaitable[Received | Reply]]
 
 
 def route(runtime: Runtime, vendor: str, read: Read, *, path: str, largest: int = MAX_BODY) -> Route:
-    """The route on which a vendor tells of events, read by `read`."""
-
-    told = f"{vendor} told"
+    """Return the route that receives the vendor's events, which `read` verifies and parses."""
 
     async def receive(request: Request) -> Reply:
         try:
@@ -54,7 +53,7 @@ def route(runtime: Runtime, vendor: str, read: Read, *, path: str, largest: int 
         if isinstance(received, Reply):
             return received
         new = await inbox.receive(runtime, received.event, received.handler, outcome=received.outcome)
-        log.info(told, **received.noted, new=new)
+        log.info("webhook received", vendor=vendor, **received.noted, new=new)
         return answer(200, "OK", "Thank you")
 
     return Route("POST", path, receive, largest)

@@ -11,7 +11,7 @@ from daysong.transport.http.routes import Request, Route
 from daysong.transport.webhooks import receiving
 from daysong.transport.webhooks.receiving import Received
 from daysong.vendors.suno.answers import MalformedCallback, parse_callback
-from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
+from daysong.vendors.webhooks import UnsignedEvent
 from daysong.workflows.songs import song_delivery
 from daysong.workflows.songs.song_delivery import OneGeneration
 from daysong.workflows.vendor_events import handle_suno_event
@@ -37,21 +37,15 @@ def routes(runtime: Runtime) -> list[Route]:
         if not hmac.compare_digest((expected or "no such generation").encode(), secret.encode()) or expected is None:
             raise UnsignedEvent("The callback address is not one of ours")
         body = await request.body()
-        try:
-            parsed = parse_callback(body)
-            text = body.decode()
-        except MalformedCallback as error:
-            raise _malformed(error.message) from None
-        except UnicodeDecodeError:
-            raise _malformed("The body is not UTF-8") from None
+        parsed = parse_callback(body)
         if len(parsed.task_id) > MAX_TASK_ID:
-            raise _malformed("`data.task_id` is too long")
+            raise MalformedCallback("`data.task_id` is too long")
         # Suno's events have no id, and a repeated one differs in its createTime: the stage of a task is what repeats.
         event = Event(
             vendor="suno",
             event_id=f"{generation_id}:{parsed.task_id}:{parsed.stage}",
             type=parsed.stage,
-            body=text,
+            body=body.decode(),
             subject=generation_id,
         )
         noted = {"generation": generation_id, "stage": parsed.stage, "code": parsed.code}
@@ -61,7 +55,3 @@ def routes(runtime: Runtime) -> list[Route]:
         receiving.route(runtime, "suno", without_secret, path="/http/suno-webhook"),
         receiving.route(runtime, "suno", callback, path="/http/suno-webhook/{generation_id}/{secret}"),
     ]
-
-
-def _malformed(message: str) -> MalformedEvent:
-    return MalformedEvent(message, code="MalformedCallback")

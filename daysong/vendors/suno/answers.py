@@ -12,8 +12,8 @@ from typing import Any, Literal, cast
 import msgspec
 
 from daysong.kernel import logs
-from daysong.kernel.errors import ExpectedError
 from daysong.vendors.text import clean, storable
+from daysong.vendors.webhooks import MalformedEvent
 
 Stage = Literal["text", "first", "complete", "error"]
 State = Literal["working", "done", "failed", "unknown"]
@@ -42,12 +42,11 @@ _REASONS = {
 _log = logs.get_logger("suno")
 
 
-class MalformedCallback(ExpectedError):
+class MalformedCallback(MalformedEvent):
     """A callback that cannot be parsed; the message names the field."""
 
-    code = "malformed_callback"
-    status = 400
-    default_message = "Malformed callback"
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="MalformedCallback")
 
 
 class SunoTrack(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +129,9 @@ def parse_callback(body: bytes) -> SunoCallback:
     """
     try:
         content = msgspec.json.decode(body)
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedCallback("The body is not UTF-8") from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise MalformedCallback("The body is not JSON") from error
     if not isinstance(content, dict):

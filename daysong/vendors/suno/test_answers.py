@@ -153,7 +153,7 @@ def test_a_malformed_callback_names_what_is_wrong(body: bytes, named: str) -> No
     """400, with the field in the message."""
     with pytest.raises(MalformedCallback, match=named) as caught:
         parse_callback(body)
-    assert caught.value.status == 400
+    assert caught.value.code == "MalformedCallback"
 
 
 def test_the_task_may_be_named_in_either_way() -> None:

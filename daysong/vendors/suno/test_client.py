@@ -15,7 +15,7 @@ from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.settings import SunoSettings
 from daysong.kernel.time.clock import MovableClock
 from daysong.vendors.conftest import Answerer, fixture, fixtures
-from daysong.vendors.http import FileHosts
+from daysong.vendors.files import FileHosts
 from daysong.vendors.suno import client as suno
 from daysong.vendors.suno.answers import parse_task
 from daysong.vendors.suno.client import Suno

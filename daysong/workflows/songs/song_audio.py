@@ -10,7 +10,7 @@ from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import ActionContext
 from daysong.kernel.settings import Settings
-from daysong.vendors.http import FileFetcher, FileHosts
+from daysong.vendors.files import FileFetcher, FileHosts
 from daysong.vendors.sound import HEAD, Sound, may_be_sound, recognized
 from daysong.vendors.suno.answers import SunoTrack
 

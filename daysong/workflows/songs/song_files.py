@@ -18,7 +18,7 @@ from daysong.kernel.functions.context import ActionContext, MutationContext, Que
 from daysong.kernel.functions.declarations import Args, IdText, Result, Retry, action, mutation, query
 from daysong.kernel.ids import FileId
 from daysong.kernel.limits.lanes import Lane
-from daysong.vendors.http import FileFetcher
+from daysong.vendors.files import FileFetcher
 from daysong.vendors.sound import MP3_TYPE, Sound, image_size, image_type, recognized, tagged
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno.answers import TimedLyrics

@@ -94,7 +94,7 @@ async def test_f26_the_entry_shows_its_song_as_soon_as_suno_is_at_work(world: Wo
 
 
 async def test_f19_many_starts_at_once_for_one_entry_are_one_song_and_one_charge(world: World, alice: Person) -> None:
-    """Whoever presses five times quickly pays once."""
+    """Five quick calls are charged once."""
     diary = await alice.mutation("diaries:createDiary", content=RAIN)
     starts = await asyncio.gather(
         *(
@@ -180,10 +180,10 @@ async def test_bob_cannot_make_a_song_of_alices_entry(world: World, alice: Perso
     assert await used(world) == 0
 
 
-async def test_nobody_signed_in_is_unauthorized(world: World, nobody: Person) -> None:
+async def test_nobody_signed_in_is_unauthorized(world: World, anonymous: Person) -> None:
     """Making songs needs an account."""
     with pytest.raises(FunctionError) as refused:
-        await nobody.action("music:startDiaryMusicGeneration", content=RAIN)
+        await anonymous.action("music:startDiaryMusicGeneration", content=RAIN)
     assert refused.value.code == "unauthorized"
 
 

@@ -79,7 +79,7 @@ async def test_g11_the_other_address_of_a_track_is_tried(world: World, alice: Pe
 async def test_g11_files_that_cannot_be_reached_are_tried_until_the_song_is_overdue(
     world: World, alice: Person
 ) -> None:
-    """A storage network that is broken for a while keeps nobody from their song."""
+    """A storage network that fails for a while only delays the song."""
     await world.fault("suno", path="/files/", status=503)
     await start(alice)
     await world.pass_time(timedelta(minutes=10))

@@ -32,7 +32,7 @@ async def start(alice: Person) -> None:
 
 
 async def assert_refunded_once(world: World, alice: Person) -> None:
-    """The song failed, its person is told why in words, the charge is back, and stays so however long we wait."""
+    """The song failed with a reason for the user, the charge is refunded, and both stay so."""
     await world.pass_time(timedelta(hours=2))
     ended = await outcome(world)
     assert (ended["status"], ended["refunds"]) == ("failed", 1)
