@@ -18,6 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "database: needs PostgreSQL; tests that ask for a database have it by themselves"
     )
+    config.addinivalue_line("markers", "slow: takes seconds; script/test runs it, script/check does not")
     if not hasattr(config, "workerinput"):
         testing.begin_run()
 
@@ -96,7 +97,7 @@ async def charlie(world: World) -> Person:
 
 
 @pytest.fixture
-def nobody(world: World) -> Person:
+def anonymous(world: World) -> Person:
     """A caller who is not signed in."""
     return Person(world, {})
 

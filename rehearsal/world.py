@@ -74,7 +74,7 @@ class FunctionError(Exception):
 
 
 class World:
-    """An app and everything around it; see the fixtures `world`, `alice`, `bob`, `charlie` and `nobody`.
+    """An app and everything around it; see the fixtures `world`, `alice`, `bob`, `charlie` and `anonymous`.
 
     With a `port`, it is also served there, so that other processes can take part. Suno hums, which takes no time,
     unless it is given a composer.

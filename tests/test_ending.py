@@ -16,7 +16,7 @@ import pytest
 from rehearsal.processes.frozen_proxy import proxy_to
 from rehearsal.processes.server import DAYSONG, STARTS_WITHIN
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ENDS_WITHIN = 60  # seconds, on a busy machine
 

@@ -20,6 +20,8 @@ import pytest
 from daysong.commands import extras
 from rehearsal.processes.server import Keys, Server, settings_for
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")

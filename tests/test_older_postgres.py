@@ -20,7 +20,7 @@ from daysong.transport import schedule
 from rehearsal.processes.installed_postgres import InstalledPostgres, installed, running
 from rehearsal.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 NONE: list[Path | None] = [None]

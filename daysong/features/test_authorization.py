@@ -27,21 +27,21 @@ UNAUTHORIZED = "unauthorized"
 class Ends(NamedTuple):
     """The outcome of a function for each kind of caller."""
 
-    nobody: str
+    anonymous: str
     stranger: str
     owner: str = ANSWER
 
 
-OWN_THINGS = Ends(nobody=EMPTY, stranger=EMPTY)  # of the caller; Bob has none
-OWN_STATE = Ends(nobody=EMPTY, stranger=ANSWER)
-ANYBODY = Ends(nobody=ANSWER, stranger=ANSWER)
-ACCOUNT = Ends(nobody=UNAUTHORIZED, stranger=ANSWER)
-OWN_CALLS = Ends(nobody=UNAUTHORIZED, stranger=EMPTY)
+OWN_THINGS = Ends(anonymous=EMPTY, stranger=EMPTY)  # of the caller; Bob has none
+OWN_STATE = Ends(anonymous=EMPTY, stranger=ANSWER)
+ANYBODY = Ends(anonymous=ANSWER, stranger=ANSWER)
+ACCOUNT = Ends(anonymous=UNAUTHORIZED, stranger=ANSWER)
+OWN_CALLS = Ends(anonymous=UNAUTHORIZED, stranger=EMPTY)
 
 
 def owner_only(refusal: str, owner: str = ANSWER) -> Ends:
     """Return the outcomes of a function that changes a row named in its arguments."""
-    return Ends(nobody=UNAUTHORIZED, stranger=refusal, owner=owner)
+    return Ends(anonymous=UNAUTHORIZED, stranger=refusal, owner=owner)
 
 
 EXPECTED: dict[str, Ends] = {
@@ -63,7 +63,7 @@ EXPECTED: dict[str, Ends] = {
     "music:softDeleteMusic": owner_only("music_not_found", owner=EMPTY),
     "sharing:createShareLink": owner_only("not_authorized_to_share"),
     "sharing:getSharedMusic": ANYBODY,
-    "sharing:recordShareView": Ends(nobody=EMPTY, stranger=EMPTY, owner=EMPTY),
+    "sharing:recordShareView": Ends(anonymous=EMPTY, stranger=EMPTY, owner=EMPTY),
     "sharing:listSharedMusic": OWN_THINGS,
     "sharing:setSharePrivacy": owner_only("share_not_found"),
     "sharing:toggleSharePrivacy": owner_only("share_not_found"),
@@ -77,10 +77,10 @@ EXPECTED: dict[str, Ends] = {
     "callSettings:upsertCallSettings": owner_only(ANSWER),
     "callSettings:sendTestCall": owner_only("call_settings_not_found"),
     "callJobs:getCallJobs": OWN_CALLS,
-    "callJobs:getCallJobStats": Ends(nobody=UNAUTHORIZED, stranger=ANSWER),
+    "callJobs:getCallJobStats": Ends(anonymous=UNAUTHORIZED, stranger=ANSWER),
     "callJobs:getCallSessions": OWN_CALLS,
     "callJobs:deleteCallSession": owner_only("call_session_not_found", owner=EMPTY),
-    "callJobs:getDashboardStats": Ends(nobody=UNAUTHORIZED, stranger=ANSWER),
+    "callJobs:getDashboardStats": Ends(anonymous=UNAUTHORIZED, stranger=ANSWER),
 }
 # For a deleted account, where it differs from an anonymous caller: its share links stop working too.
 GONE = {"sharing:getSharedMusic": EMPTY, "usage:checkUsageWithReconciliation": "user_not_found"}
@@ -185,12 +185,12 @@ async def assert_ends(world: World, function: Function, alices: Library, who: Pe
 
 
 async def test_an_anonymous_caller_reaches_nothing_of_alices(
-    world: World, alices: Library, nobody: Person, subtests: pytest.Subtests
+    world: World, alices: Library, anonymous: Person, subtests: pytest.Subtests
 ) -> None:
     """Without a token, only public data is returned."""
     for function in FUNCTIONS:
         with subtests.test(function.identifier):
-            await assert_ends(world, function, alices, nobody, EXPECTED[function.identifier].nobody)
+            await assert_ends(world, function, alices, anonymous, EXPECTED[function.identifier].anonymous)
 
 
 async def test_bob_reaches_nothing_of_alices(
@@ -216,7 +216,7 @@ async def test_a_deleted_account_reaches_nothing_of_what_was_its(
     await world.db.pool.execute("update users set deleted_at = $1 where id = $2", world.clock.now(), alices.owner)
     for function in FUNCTIONS:
         with subtests.test(function.identifier):
-            expected = GONE.get(function.identifier, EXPECTED[function.identifier].nobody)
+            expected = GONE.get(function.identifier, EXPECTED[function.identifier].anonymous)
             await assert_ends(world, function, alices, alice, expected)
 
 
@@ -229,7 +229,7 @@ async def test_g05_a_banned_user_is_anonymous_and_can_delete_the_account(
     for function in FUNCTIONS:
         with subtests.test(function.identifier):
             if function.identifier != "users:deleteAccount":
-                await assert_ends(world, function, alices, alice, EXPECTED[function.identifier].nobody)
+                await assert_ends(world, function, alices, alice, EXPECTED[function.identifier].anonymous)
     shared = await alice.query("sharing:getSharedMusic", shareId=alices.arguments["shareId"])
     assert (shared["found"], shared["isOwner"]) == (True, False)
     assert (await alice.mutation("users:deleteAccount"))["success"]

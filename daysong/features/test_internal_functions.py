@@ -47,10 +47,10 @@ INTERNAL = {
 
 @pytest.mark.parametrize(("path", "kind"), INTERNAL.items())
 async def test_internal_functions_are_there_for_the_admin_key_alone(
-    alice: Person, nobody: Person, admin: Person, path: str, kind: str
+    alice: Person, anonymous: Person, admin: Person, path: str, kind: str
 ) -> None:
     """Users get "not found"; with the admin key, the function validates its arguments."""
-    for person in (alice, nobody):
+    for person in (alice, anonymous):
         with pytest.raises(FunctionError, match="Could not find public function"):
             await person.call(kind, path, {"surprise": 1})
     with pytest.raises(FunctionError, match=r"ArgumentValidationError: .*`surprise`"):

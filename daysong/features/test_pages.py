@@ -86,9 +86,9 @@ async def test_concurrent_writes_do_not_move_pages(world: World, alice: Person, 
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_an_anonymous_caller_has_an_empty_page(nobody: Person, path: str) -> None:
+async def test_an_anonymous_caller_has_an_empty_page(anonymous: Person, path: str) -> None:
     """An anonymous caller gets an empty page."""
-    assert await nobody.query(path) == {"page": [], "nextCursor": None}
+    assert await anonymous.query(path) == {"page": [], "nextCursor": None}
 
 
 A_DIARY, A_SONG = DiaryId(f"diary_{'0' * 26}"), MusicId(f"music_{'0' * 26}")

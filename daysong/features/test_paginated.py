@@ -66,8 +66,8 @@ async def test_g44_pages_are_bounded_whatever_is_asked(world: World, alice: Pers
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_g44_an_anonymous_caller_has_an_empty_page(nobody: Person, path: str) -> None:
-    page = await nobody.query(path, paginationOpts={"numItems": 2, "cursor": None})
+async def test_g44_an_anonymous_caller_has_an_empty_page(anonymous: Person, path: str) -> None:
+    page = await anonymous.query(path, paginationOpts={"numItems": 2, "cursor": None})
     assert page == {"page": [], "isDone": True, "continueCursor": END}
 
 

@@ -15,7 +15,7 @@ DEFAULTS = {"timezone": "UTC", "language": "en", "showNameOnShares": True}
 
 
 async def test_g45_settings_have_defaults_and_are_changed_one_by_one(
-    alice: Person, bob: Person, nobody: Person
+    alice: Person, bob: Person, anonymous: Person
 ) -> None:
     """Settings that are left out are kept, and other users' settings are not changed."""
     assert await alice.query("users:getSettings") == DEFAULTS
@@ -25,9 +25,9 @@ async def test_g45_settings_have_defaults_and_are_changed_one_by_one(
     assert changed == {"timezone": "America/New_York", "language": "pt-BR", "showNameOnShares": False}
     assert await alice.mutation("users:updateSettings") == await alice.query("users:getSettings") == changed
     assert await bob.query("users:getSettings") == DEFAULTS
-    assert await nobody.query("users:getSettings") is None
+    assert await anonymous.query("users:getSettings") is None
     with pytest.raises(FunctionError, match="Unauthorized"):
-        await nobody.mutation("users:updateSettings", language="de")
+        await anonymous.mutation("users:updateSettings", language="de")
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ async def test_g01_a_diary_deleted_in_mid_generation_is_refunded_only_while_noth
 
 
 async def test_g01_songs_heard_early_and_deleted_do_not_outlast_the_plan(world: World, alice: Person) -> None:
-    """Whoever waits for the early audio of each song and then deletes its entry gets as many as the plan has."""
+    """Deleting entries once their early audio is there gives no more songs than the plan has."""
     heard = 0
     for number in range(PLANS["free"].songs + 3):
         started = await alice.action("music:startDiaryMusicGeneration", content=f"Day {number}")
@@ -153,11 +153,11 @@ async def test_f22_a_callback_stored_before_and_handled_after_the_deletion_does_
     assert await unfinished(world) == []
 
 
-async def test_f56_all_that_was_made_of_an_entry_goes_with_it(world: World, alice: Person, nobody: Person) -> None:
+async def test_f56_all_that_was_made_of_an_entry_goes_with_it(world: World, alice: Person, anonymous: Person) -> None:
     """Both songs of it with both tracks, one put out of sight; the share and who looked; the files and their rows."""
     song = await alice.song()
     link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
-    await nobody.mutation("sharing:recordShareView", shareId=link["shareId"])
+    await anonymous.mutation("sharing:recordShareView", shareId=link["shareId"])
     world.clock.forward(timedelta(minutes=1))
     newer = await alice.song(diaryId=song["diaryId"])
     await alice.mutation("music:softDeleteMusic", musicId=newer["_id"])
@@ -178,7 +178,7 @@ async def test_f56_all_that_was_made_of_an_entry_goes_with_it(world: World, alic
     assert {table: count for table, count in (await left(world)).items() if count} == {
         "diaries": 1, "generations": 1, "music": 2, "files": len(rest),
     }  # fmt: skip
-    assert await nobody.query("sharing:getSharedMusic", shareId=link["shareId"]) == {"found": False}
+    assert await anonymous.query("sharing:getSharedMusic", shareId=link["shareId"]) == {"found": False}
     assert (await alice.query("music:listPlaylistMusic")) == [kept]
     assert await money(world) == {"charges": 3, "refunds": []}
 
@@ -188,7 +188,7 @@ async def test_f56_all_that_was_made_of_an_entry_goes_with_it(world: World, alic
 
 
 async def test_a_copy_that_was_under_way_is_removed_too(world: World, alice: Person) -> None:
-    """It reaches the storage after its entry is gone, and nobody recorded it."""
+    """It reaches the storage after its entry is deleted, without a row."""
     song = await alice.song()
     generation = await world.db.pool.fetchval("select callback_secret from generations")
     late = file_id_of(generation, song["_id"], "audio")
@@ -215,7 +215,7 @@ async def test_removing_files_twice_is_fine_and_a_failing_storage_is_tried_again
     assert await unfinished(world) == []
 
 
-async def test_another_persons_entry_is_forbidden(world: World, alice: Person, bob: Person, nobody: Person) -> None:
+async def test_another_persons_entry_is_forbidden(world: World, alice: Person, bob: Person, anonymous: Person) -> None:
     """And stays as it is, song, file and all."""
     song = await alice.song()
     before = await left(world)
@@ -223,7 +223,7 @@ async def test_another_persons_entry_is_forbidden(world: World, alice: Person, b
         await bob.mutation("diaries:deleteDiary", diaryId=song["diaryId"])
     assert refused.value.data == {"code": "forbidden", "message": "Forbidden"}
     with pytest.raises(FunctionError, match="Unauthorized"):
-        await nobody.mutation("diaries:deleteDiary", diaryId=song["diaryId"])
+        await anonymous.mutation("diaries:deleteDiary", diaryId=song["diaryId"])
     assert await left(world) == before
     assert await alice.query("music:listPlaylistMusic") == [song]
 

@@ -1,4 +1,4 @@
-"""Files nobody knows of are removed after a day, and nobody else's ever."""
+"""Files without a row are removed after a day, and no others."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_only_old_files_without_a_row_are_removed(world: World, alice: Per
 
 
 async def test_a_storage_that_cannot_be_ours_is_left_alone(world: World) -> None:
-    """Full of files no row tells of: somebody has connected the wrong database."""
+    """It is full of files without a row: the wrong database is connected."""
     for _ in range(FEW + 1):
         await put(world, FileId.new(), timedelta(days=3))
     await a_day_passes(world)

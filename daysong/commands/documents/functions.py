@@ -23,7 +23,7 @@ HEAD = """# Functions
 
 Written by `daysong functions > docs/FUNCTIONS.md`; a test fails when it is out of date.
 
-A function is called by its name, `module:function`. Public ones may be called by anybody, internal ones only with the
+A function is called by its name, `module:function`. Clients may call public ones; internal ones are called with the
 admin key and by the service itself, most of them as jobs. Queries read, mutations write in one transaction, actions may
 wait for vendors. `?` marks what may be left out. Times are milliseconds since the epoch, UTC; ids are opaque.
 A function that fails as it may gives its caller one of the codes below, as `errorData.code`; see [Errors](#errors).

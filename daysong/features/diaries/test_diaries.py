@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def id_of(person: Person) -> str:
-    """The account of somebody."""
+    """Return the account of a user."""
     return str((await person.mutation("users:ensureCurrentUser"))["userId"])
 
 
@@ -81,7 +81,7 @@ async def test_f61_an_entry_of_a_call_must_say_something_and_end_somewhere(world
 
 
 async def test_entries_are_only_for_accounts_that_are_there(world: World, alice: Person, bob: Person) -> None:
-    """Nobody, somebody deleted, or a call of another: no entry."""
+    """No user, a deleted one, or the call of another: no entry."""
     alices, bobs = await id_of(alice), await id_of(bob)
     with pytest.raises(WriterNotFound, match="User not found"):
         await internal(world, userId="user_nobody", content="Rain")

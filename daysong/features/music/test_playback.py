@@ -48,10 +48,10 @@ async def test_the_second_track_can_be_played_too(world: World, alice: Person) -
     assert track["diaryId"] == song["diaryId"]
 
 
-async def test_a_track_is_its_owners_alone(alice: Person, bob: Person, nobody: Person) -> None:
+async def test_a_track_is_its_owners_alone(alice: Person, bob: Person, anonymous: Person) -> None:
     """To anybody else it looks like one that does not exist."""
     song = await alice.song()
-    for person in (bob, nobody):
+    for person in (bob, anonymous):
         assert await person.query("music:getMusic", musicId=song["_id"]) is None
     assert await alice.query("music:getMusic", musicId="music_none") is None
 
@@ -120,7 +120,7 @@ async def test_f25_a_song_deleted_while_it_is_made_stays_deleted(world: World, a
 
 
 async def test_a_song_is_deleted_once_and_by_its_owner(
-    world: World, alice: Person, bob: Person, nobody: Person
+    world: World, alice: Person, bob: Person, anonymous: Person
 ) -> None:
     """Another's looks like one that does not exist."""
     [song] = await library.fill(world, "alice", 1)
@@ -129,7 +129,7 @@ async def test_a_song_is_deleted_once_and_by_its_owner(
             await person.mutation("music:softDeleteMusic", musicId=music_id)
         assert refused.value.data == {"code": "music_not_found", "message": "Music not found"}
     with pytest.raises(FunctionError, match="Unauthorized"):
-        await nobody.mutation("music:softDeleteMusic", musicId=song.music_id)
+        await anonymous.mutation("music:softDeleteMusic", musicId=song.music_id)
     assert len(await alice.query("music:listPlaylistMusic")) == 1
     await alice.mutation("music:softDeleteMusic", musicId=song.music_id)
     world.clock.forward(timedelta(minutes=1))
@@ -139,7 +139,7 @@ async def test_a_song_is_deleted_once_and_by_its_owner(
 
 
 async def test_f25_the_audio_of_a_deleted_song_is_served_no_more(world: World, alice: Person) -> None:
-    """Not even to somebody who kept its address."""
+    """Not even by an address that was kept."""
     song = await alice.song()
     assert (await world.http.get(song["audioUrl"])).status_code == httpx2.codes.OK
     await alice.mutation("music:softDeleteMusic", musicId=song["_id"])

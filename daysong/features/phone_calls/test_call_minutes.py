@@ -58,7 +58,7 @@ async def test_g02_a_talk_takes_what_it_lasted(world: World, alice: Person) -> N
 
 
 async def test_g02_a_call_lasts_no_longer_than_what_is_left(world: World, alice: Person) -> None:
-    """VAPI is told so; and without minutes nobody is called, with the reason."""
+    """VAPI gets the limit; without minutes no call is made, with the reason."""
     await wants_calls(alice)
     await has_agreed(world)
     await has_talked(world, 30 * 60 - 90)
@@ -76,7 +76,7 @@ async def test_g02_a_call_lasts_no_longer_than_what_is_left(world: World, alice:
 
 @pytest.mark.parametrize("how", ["no_answer", "busy", "voicemail", "daily_limit", "carrier"])
 async def test_g02_no_talk_takes_nothing(world: World, alice: Person, how: str) -> None:
-    """Nobody was spoken to."""
+    """No person was reached."""
     await wants_calls(alice)
     await answers(world, how)
     await until_due(world)
@@ -98,7 +98,7 @@ async def test_g02_an_order_that_is_refused_or_lost_takes_nothing(
 
 
 async def test_g02_a_call_without_a_report_takes_what_is_known_of_it(world: World, alice: Person) -> None:
-    """Nothing, when nobody was heard to answer; what was reserved, when it is not known how long it was."""
+    """Nothing without a sign of an answer; what was reserved, when the length is unknown."""
     await wants_calls(alice)
     await has_agreed(world)
     await world.fault("vapi", webhooks="lost")

@@ -115,7 +115,7 @@ async def test_g03_a_report_that_comes_late_corrects_the_estimate_once(capped: W
 @pytest.mark.parametrize("status", ["canceled", "failed"])
 @pytest.mark.parametrize("answered", [False, True])
 async def test_g03_a_call_stopped_by_hand_frees_what_was_reserved(capped: World, status: str, answered: bool) -> None:
-    """It takes its length until then, and nothing when nobody has answered; its report corrects that."""
+    """It takes its length until then, and nothing when it was not answered; its report corrects that."""
     alice = await capped.person("alice")
     await wants_calls(alice)
     await has_agreed(capped)
@@ -216,7 +216,7 @@ async def test_g03_incoming_calls_at_once_do_not_pass_a_cap(database_url: str, t
 
 
 async def test_g03_an_incoming_call_without_a_report_leaves_no_money_reserved(capped: World) -> None:
-    """VAPI does not know it any more: nobody was heard to answer, so nothing is paid."""
+    """VAPI does not know it any more: it has no sign of an answer, so nothing is paid."""
     await alice_may_call(capped)
     rung = await rings_in(capped)
     await capped.fault("vapi", webhooks="lost")

@@ -88,7 +88,7 @@ async def test_f35_f34_no_failure_of_vapis_rings_twice(
 async def test_f34_a_call_for_which_vapi_has_no_line_is_made_later(
     world: World, alice: Person, over: str, lost: bool
 ) -> None:
-    """VAPI may say so, or take the call and drop it; either way nobody's phone rang, and it rings once in the end.
+    """VAPI may say so, or take the call and drop it; either way no phone rang, and it rings once in the end.
 
     If the answer is lost as well, it cannot be told from a call that was placed: it has failed, and rings not at all.
     """
@@ -136,7 +136,7 @@ async def test_f34_what_is_refused_for_good_says_why(world: World, alice: Person
 
 
 async def test_a_refused_try_is_not_counted_against_the_number(world: World, alice: Person) -> None:
-    """Nobody's phone has rung, so nobody was tried."""
+    """No phone has rung, so no try is counted."""
     await wants_calls(alice)
     await world.fault("vapi", path="/call", status=400)
     await until_due(world)
@@ -157,12 +157,12 @@ async def test_an_answer_that_is_lost_finds_its_call(world: World, alice: Person
     assert job["vapiCallId"] == (await rings(world))[0]["callId"]
 
 
-async def test_f06_nobody_dials_but_from_a_job(world: World, alice: Person, charlie: Person, nobody: Person) -> None:
+async def test_f06_nobody_dials_but_from_a_job(world: World, alice: Person, charlie: Person, anonymous: Person) -> None:
     """The functions that dial are not there for anybody, and take no number."""
     await wants_calls(alice)
     await until_due(world)
     job = await the_call(alice)
-    for stranger in (alice, charlie, nobody):
+    for stranger in (alice, charlie, anonymous):
         for name in (f"{ROOM}:processCallJob", "integrations/vapi/integration:scheduleVapiCall"):
             for args in ({"jobId": job["_id"]}, {"jobId": job["_id"], "phoneNumber": "+19005550123"}):
                 with pytest.raises(FunctionError, match="Could not find public function"):
@@ -171,7 +171,7 @@ async def test_f06_nobody_dials_but_from_a_job(world: World, alice: Person, char
 
 
 async def test_a_call_that_is_over_is_not_dialled_again(world: World, alice: Person, admin: Person) -> None:
-    """Whoever asks for it, and however often."""
+    """From any account, and however often."""
     await wants_calls(alice)
     await until_due(world)
     job = await the_call(alice)
@@ -242,7 +242,7 @@ async def test_a_number_is_dialled_three_times_a_day_at_most(world: World, alice
 async def test_g06_a_number_that_another_account_has_proved_is_not_dialled(
     world: World, alice: Person, bob: Person
 ) -> None:
-    """Not for who only names it; the reason is the one of a number on which nobody has agreed."""
+    """Not for an account that only names it; the reason is that of a number without consent."""
     await wants_calls(alice, active=False)
     await has_agreed(world)
     await wants_calls(bob)
@@ -254,7 +254,7 @@ async def test_g06_a_number_that_another_account_has_proved_is_not_dialled(
 
 
 async def test_g06_two_accounts_that_name_a_number_share_its_tries(world: World, alice: Person, bob: Person) -> None:
-    """One try a day and three in all, whoever makes them; who has it answered has the number."""
+    """One try a day and three in all, from all accounts; the account whose call is agreed to owns the number."""
     await wants_calls(alice)
     await wants_calls(bob)
     await answers(world, "no_answer")

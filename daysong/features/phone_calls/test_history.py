@@ -26,7 +26,7 @@ async def ask(person: Person, name: str, **args: Any) -> Any:
 
 
 async def wrote(world: World, person: str, *moments: datetime) -> None:
-    """Somebody has entries of those moments."""
+    """Insert entries of those moments."""
     for moment in moments:
         await world.db.pool.execute(
             """insert into diaries (id, user_id, content, date, created_at, updated_at)
@@ -36,12 +36,12 @@ async def wrote(world: World, person: str, *moments: datetime) -> None:
 
 
 @pytest.mark.parametrize("name", QUERIES)
-async def test_nobody_has_no_calls(world: World, alice: Person, nobody: Person, name: str) -> None:
+async def test_nobody_has_no_calls(world: World, alice: Person, anonymous: Person, name: str) -> None:
     """Nor has an account that is gone, nor one that never was."""
     await wants_calls(alice)
     await had_calls(world, "alice", 1)
     stranger = await world.steer("clerk", "sign-in", sub="user_stranger")
-    for person in (nobody, Person(world, {"Authorization": f"Bearer {stranger['jwt']}"})):
+    for person in (anonymous, Person(world, {"Authorization": f"Bearer {stranger['jwt']}"})):
         with pytest.raises(FunctionError) as refused:
             await ask(person, name)
         assert refused.value.data == {"code": "unauthorized", "message": "Unauthorized"}

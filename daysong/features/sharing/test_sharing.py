@@ -57,7 +57,7 @@ async def shared(alice: Person, song: Song) -> Shared:
 
 
 async def view_from(world: World, shared: Shared, address: str, times: int = 1) -> None:
-    """Somebody who is not signed in looks at the song from that address, as an app of theirs would say."""
+    """Record the view of an anonymous caller at that address."""
     scope: Any = {"client": (address, 5000)}
     viewer = viewer_of(scope, world.clock.now(), world.settings.admin_key)
     for _ in range(times):
@@ -92,20 +92,20 @@ async def test_g45_a_share_is_listed_with_its_song_and_entry(
 
 
 async def test_shares_are_listed_newest_first_and_to_their_owner_alone(
-    world: World, alice: Person, bob: Person, nobody: Person
+    world: World, alice: Person, bob: Person, anonymous: Person
 ) -> None:
-    """Nobody else sees them in a list."""
+    """No other user sees them in a list."""
     songs = await library.fill(world, "alice", 3)
     for one in songs:
         world.clock.forward(timedelta(minutes=1))
         await alice.mutation("sharing:createShareLink", musicId=one.music_id)
     listed = await alice.query("sharing:listSharedMusic")
     assert [row["music"]["_id"] for row in listed] == [one.music_id for one in reversed(songs)]
-    assert await bob.query("sharing:listSharedMusic") == await nobody.query("sharing:listSharedMusic") == []
+    assert await bob.query("sharing:listSharedMusic") == await anonymous.query("sharing:listSharedMusic") == []
 
 
 async def test_many_shares_of_one_song_at_once_are_one_link(alice: Person, song: Song) -> None:
-    """Whoever presses five times quickly gets one link."""
+    """Five quick calls give one link."""
     links = await asyncio.gather(*(alice.mutation("sharing:createShareLink", musicId=song.music_id) for _ in range(5)))
     assert len({link["shareId"] for link in links}) == 1
     assert re.fullmatch("[23456789A-HJ-NP-Za-km-z]{10}", links[0]["shareId"])
@@ -113,36 +113,36 @@ async def test_many_shares_of_one_song_at_once_are_one_link(alice: Person, song:
 
 
 async def test_f57_sharing_a_private_song_opens_its_link(
-    alice: Person, nobody: Person, song: Song, shared: Shared
+    alice: Person, anonymous: Person, song: Song, shared: Shared
 ) -> None:
     """The link that is handed out works, and is the one known already."""
     share = (await shared.row())["_id"]
     closed = await alice.mutation("sharing:setSharePrivacy", sharedMusicId=share, isPrivate=True)
     assert closed == {"isPrivate": True}
-    assert not await shared.seen_by(nobody)
+    assert not await shared.seen_by(anonymous)
     assert not await shared.seen_by(alice)
     assert (await shared.row())["isPrivate"]
     again = await alice.mutation("sharing:createShareLink", musicId=song.music_id)
     assert again == {"shareId": shared.share_id, "shareUrl": shared.url}
-    assert await shared.seen_by(nobody)
+    assert await shared.seen_by(anonymous)
 
 
 async def test_f57_a_retried_change_of_privacy_ends_as_it_was_asked(
-    alice: Person, nobody: Person, shared: Shared
+    alice: Person, anonymous: Person, shared: Shared
 ) -> None:
     """A state is set, not turned; the toggle turns."""
     share = (await shared.row())["_id"]
     for _ in range(2):
         await alice.mutation("sharing:setSharePrivacy", sharedMusicId=share, isPrivate=True)
-    assert not await shared.seen_by(nobody)
+    assert not await shared.seen_by(anonymous)
     assert await alice.mutation("sharing:toggleSharePrivacy", sharedMusicId=share) == {"isPrivate": False}
-    assert await shared.seen_by(nobody)
+    assert await shared.seen_by(anonymous)
     assert await alice.mutation("sharing:toggleSharePrivacy", sharedMusicId=share) == {"isPrivate": True}
-    assert not await shared.seen_by(nobody)
+    assert not await shared.seen_by(anonymous)
 
 
 async def test_f57_a_revoked_link_is_dead_for_ever(
-    world: World, alice: Person, nobody: Person, song: Song, shared: Shared
+    world: World, alice: Person, anonymous: Person, song: Song, shared: Shared
 ) -> None:
     """Sharing again makes another link, which counts from nothing; the old one stays dead. Twice is fine."""
     await view_from(world, shared, "203.0.113.1")
@@ -152,9 +152,9 @@ async def test_f57_a_revoked_link_is_dead_for_ever(
     assert await alice.query("sharing:listSharedMusic") == []
     link = Shared(alice, await alice.mutation("sharing:createShareLink", musicId=song.music_id))
     assert link.share_id != shared.share_id
-    assert await link.seen_by(nobody)
+    assert await link.seen_by(anonymous)
     assert await link.views() == 0
-    assert not await shared.seen_by(nobody)
+    assert not await shared.seen_by(anonymous)
     assert (await world.http.get(shared.url)).status_code == httpx2.codes.NOT_FOUND
 
 
@@ -162,7 +162,7 @@ async def test_f57_a_revoked_link_is_dead_for_ever(
     ("path", "more"), [("setSharePrivacy", {"isPrivate": True}), ("toggleSharePrivacy", {}), ("revokeShare", {})]
 )
 async def test_a_share_is_changed_by_its_owner_alone(
-    bob: Person, nobody: Person, shared: Shared, path: str, more: dict[str, bool]
+    bob: Person, anonymous: Person, shared: Shared, path: str, more: dict[str, bool]
 ) -> None:
     """Another's is refused, and stays as it is."""
     share = (await shared.row())["_id"]
@@ -170,8 +170,8 @@ async def test_a_share_is_changed_by_its_owner_alone(
         await bob.mutation(f"sharing:{path}", sharedMusicId=share, **more)
     assert refused.value.data == {"code": "share_not_found", "message": "Share not found"}
     with pytest.raises(FunctionError, match="Unauthorized"):
-        await nobody.mutation(f"sharing:{path}", sharedMusicId=share, **more)
-    assert await shared.seen_by(nobody)
+        await anonymous.mutation(f"sharing:{path}", sharedMusicId=share, **more)
+    assert await shared.seen_by(anonymous)
 
 
 async def test_f58_a_viewer_counts_once_a_day(world: World, bob: Person, shared: Shared) -> None:
@@ -298,13 +298,13 @@ SEEN = {
 
 
 async def test_f59_a_stranger_learns_nothing_of_the_owner_but_their_first_name(
-    world: World, bob: Person, nobody: Person, alice: Person, song: Song, shared: Shared
+    world: World, bob: Person, anonymous: Person, alice: Person, song: Song, shared: Shared
 ) -> None:
     """Neither the entry, nor its date, an address or an id: not from the function, and not from the page."""
     owner = (await alice.mutation("users:ensureCurrentUser"))["userId"]
     await world.db.pool.execute("update users set name = 'Alice Pleasance Liddell' where id = $1", owner)
     entry = await alice.query("diaries:getDiary", diaryId=song.diary_id)
-    for person in (bob, nobody):
+    for person in (bob, anonymous):
         seen = await person.query("sharing:getSharedMusic", shareId=shared.share_id)
         assert not seen["isOwner"]
         assert seen.keys() <= SEEN
@@ -322,19 +322,19 @@ async def test_f59_a_stranger_learns_nothing_of_the_owner_but_their_first_name(
 
 
 async def test_g45_a_share_shows_when_it_was_made_and_by_whom(
-    world: World, alice: Person, nobody: Person, song: Song
+    world: World, alice: Person, anonymous: Person, song: Song
 ) -> None:
     """The moment of sharing, not that of the song; a first name, unless its owner does not want that."""
     world.clock.forward(timedelta(days=3))
     link = await alice.mutation("sharing:createShareLink", musicId=song.music_id)
     shared_at = to_ms(world.clock.now())
     world.clock.forward(timedelta(days=3))
-    seen = await nobody.query("sharing:getSharedMusic", shareId=link["shareId"])
+    seen = await anonymous.query("sharing:getSharedMusic", shareId=link["shareId"])
     assert (seen["createdAt"], seen["userName"]) == (shared_at, "Alice")
     assert "ownerClerkId" not in seen
     for shown in (False, True):
         await alice.mutation("users:updateSettings", showNameOnShares=shown)
-        seen = await nobody.query("sharing:getSharedMusic", shareId=link["shareId"])
+        seen = await anonymous.query("sharing:getSharedMusic", shareId=link["shareId"])
         assert seen.get("userName") == ("Alice" if shown else None)
         assert ("Shared by" in (await world.http.get(link["shareUrl"])).text) is shown
 
@@ -352,20 +352,22 @@ def test_g45_g46_what_is_shown_of_a_name(name: str | None, shown: str | None) ->
 
 @pytest.mark.parametrize("title", [None, "", "\ufeff\u200b", "\u2800"])
 async def test_g46_a_title_that_shows_nothing_is_none(
-    world: World, nobody: Person, shared: Shared, title: str | None
+    world: World, anonymous: Person, shared: Shared, title: str | None
 ) -> None:
     await world.db.pool.execute("update music set title = $1", title)
-    seen = await nobody.query("sharing:getSharedMusic", shareId=shared.share_id)
+    seen = await anonymous.query("sharing:getSharedMusic", shareId=shared.share_id)
     assert seen["title"] == "Untitled Track"
 
 
 @pytest.mark.parametrize("end", ["revoke", "private", "song", "entry", "account"])
-async def test_g07_what_is_behind_a_share_ends_with_it(world: World, alice: Person, nobody: Person, end: str) -> None:
-    """Whoever kept the address of the sound or the cover gets nothing any more, at once; nor from a cache."""
+async def test_g07_what_is_behind_a_share_ends_with_it(
+    world: World, alice: Person, anonymous: Person, end: str
+) -> None:
+    """Addresses of its audio and cover stop working at once, also in caches."""
     song = await alice.song()
     link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
     [row] = await alice.query("sharing:listSharedMusic")
-    seen = await nobody.query("sharing:getSharedMusic", shareId=link["shareId"])
+    seen = await anonymous.query("sharing:getSharedMusic", shareId=link["shareId"])
     addresses = [seen["audioUrl"], seen["imageUrl"]]
     etags = []
     for address, own in zip(addresses, (row["music"]["audioUrl"], row["music"]["imageUrl"]), strict=True):
@@ -399,10 +401,10 @@ async def test_g07_what_is_behind_a_share_ends_with_it(world: World, alice: Pers
 
 
 async def test_g07_until_our_copy_is_there_a_share_leads_to_the_vendors(
-    world: World, nobody: Person, shared: Shared
+    world: World, anonymous: Person, shared: Shared
 ) -> None:
     """By a redirect that ends with the share, too; and only to what a browser can fetch."""
-    seen = await nobody.query("sharing:getSharedMusic", shareId=shared.share_id)
+    seen = await anonymous.query("sharing:getSharedMusic", shareId=shared.share_id)
     vendors = "https://cdn.example.test/song.mp3"
     await world.db.pool.execute("update music set audio_file_id = null, audio_url = $1", vendors)
     answer = await world.http.get(seen["audioUrl"])
@@ -411,7 +413,7 @@ async def test_g07_until_our_copy_is_there_a_share_leads_to_the_vendors(
     for other in ("javascript:alert(1)", "", None):
         await world.db.pool.execute("update music set audio_url = $1", other)
         assert (await world.http.get(seen["audioUrl"])).status_code == 404
-    seen = await nobody.query("sharing:getSharedMusic", shareId=shared.share_id)
+    seen = await anonymous.query("sharing:getSharedMusic", shareId=shared.share_id)
     assert "audioUrl" not in seen
     for path in ("/media/shared/x/audio", f"/media/shared/{shared.share_id}/diary", "/media/shared/%00/audio"):
         assert (await world.http.get(path)).status_code in {400, 404}

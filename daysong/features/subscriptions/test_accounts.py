@@ -70,9 +70,9 @@ async def test_the_profile_shows_the_person_and_their_plan(world: World, alice: 
     assert subscription["periodEnd"] - subscription["periodStart"] == timedelta(days=30) / timedelta(milliseconds=1)
 
 
-async def test_anonymous_callers_and_strangers_have_no_profile(world: World, nobody: Person) -> None:
+async def test_anonymous_callers_and_strangers_have_no_profile(world: World, anonymous: Person) -> None:
     """The profile is null without a token and without an account."""
-    assert await nobody.query("users:getUserProfile") is None
+    assert await anonymous.query("users:getUserProfile") is None
     stranger = await sign_up(world, "user_stranger", "stranger@example.test")
     assert await stranger.query("users:getUserProfile") is None
 
@@ -141,7 +141,9 @@ def _fields(function: Any) -> Any:
     return described.fields
 
 
-async def test_f07_usage_is_the_callers_and_needs_one(world: World, alice: Person, bob: Person, nobody: Person) -> None:
+async def test_f07_usage_is_the_callers_and_needs_one(
+    world: World, alice: Person, bob: Person, anonymous: Person
+) -> None:
     """Anonymous calls are not charged; Alice's calls charge hers."""
     for path in ("music:startDiaryMusicGeneration", "usage:recordCurrentUserMusicGeneration"):
         function = next((one for one in public_functions() if one.identifier == path), None)
@@ -149,7 +151,7 @@ async def test_f07_usage_is_the_callers_and_needs_one(world: World, alice: Perso
             continue
         args = {"content": "Rain"} if function.kind is Kind.ACTION else {}
         with pytest.raises(FunctionError):
-            await nobody.call(function.kind.value.lower(), path, args)
+            await anonymous.call(function.kind.value.lower(), path, args)
         await alice.call(function.kind.value.lower(), path, args)
     assert await left(alice) < FREE
     assert await left(bob) == FREE

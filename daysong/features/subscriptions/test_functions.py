@@ -24,9 +24,9 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ADDRESSES = ("alice@gmail.com", "a.lice@gmail.com", "alice+songs@googlemail.com", "AL.IC.E+1@gmail.com")
 
 
-async def test_the_plans_are_those_that_are_sold(nobody: Person) -> None:
+async def test_the_plans_are_those_that_are_sold(anonymous: Person) -> None:
     """Anonymous callers get them too."""
-    assert await nobody.query("billing:getPlans") == [
+    assert await anonymous.query("billing:getPlans") == [
         {"tier": "free", "musicLimit": 5, "periodDays": 30, "price": 0},
         {"tier": "weekly", "musicLimit": 20, "periodDays": 7, "price": 3.99},
         {"tier": "monthly", "musicLimit": 90, "periodDays": 30, "price": 9.99},
@@ -34,24 +34,24 @@ async def test_the_plans_are_those_that_are_sold(nobody: Person) -> None:
     ]
 
 
-async def test_an_anonymous_caller_has_no_quota(world: World, nobody: Person, admin: Person) -> None:
+async def test_an_anonymous_caller_has_no_quota(world: World, anonymous: Person, admin: Person) -> None:
     """Without a token or an account there is no subscription and no quota."""
     zero = {"canGenerate": False, "tier": "free", "currentUsage": 0, "limit": 0, "remainingQuota": 0}
     somebody = base64.b64encode(json.dumps({"subject": "user_x", "issuer": "https://x"}).encode()).decode()
     acting = Person(world, {"Authorization": f"Convex {ADMIN_KEY}:{somebody}"})
-    for person in (nobody, acting):
+    for person in (anonymous, acting):
         assert await person.query("billing:getCurrentUserStatus") is None
         assert await person.query("usage:getCurrentUserUsage") is None
         assert await person.query("usage:canCurrentUserGenerateMusic") == zero
     for person, kind, message in (
-        (nobody, "unauthorized", "Unauthorized"),
+        (anonymous, "unauthorized", "Unauthorized"),
         (acting, "user_not_found", "User not found"),
     ):
         with pytest.raises(FunctionError) as refused:
             await person.action("usage:checkUsageWithReconciliation")
         assert refused.value.data == {"code": kind, "message": message}
     with pytest.raises(FunctionError, match="Unauthorized"):
-        await nobody.mutation("usage:recordCurrentUserMusicGeneration")
+        await anonymous.mutation("usage:recordCurrentUserMusicGeneration")
     for path in ("usage:recordMusicGeneration", "usage:decrementMusicGeneration", "billing:createFreeSubscription"):
         with pytest.raises(FunctionError, match="User not found"):
             await admin.mutation(path, userId="user_nobody")

@@ -78,6 +78,7 @@ def assert_agree(customers: Customers, store: Store) -> None:
                 assert tier == store.tier(name, moment), (name, moment - store.now)
 
 
+@pytest.mark.slow
 @MANY
 @given(histories(), st.randoms(use_true_random=False))
 def test_webhooks_in_any_order_and_any_number_agree_with_the_store(history: list[Step], dice: random.Random) -> None:
@@ -90,6 +91,7 @@ def test_webhooks_in_any_order_and_any_number_agree_with_the_store(history: list
         assert_agree(with_events(no_customers(), told), store)
 
 
+@pytest.mark.slow
 @SOME
 @given(histories())
 def test_answers_alone_agree_with_the_store_when_every_webhook_is_lost(history: list[Step]) -> None:
@@ -103,6 +105,7 @@ def test_answers_alone_agree_with_the_store_when_every_webhook_is_lost(history: 
     assert_agree(asked(customers, store), store)
 
 
+@pytest.mark.slow
 @SOME
 @given(histories(acts=ACTS), st.randoms(use_true_random=False))
 def test_answers_and_late_webhooks_together_agree_with_the_store(history: list[Step], dice: random.Random) -> None:
@@ -120,6 +123,7 @@ def test_answers_and_late_webhooks_together_agree_with_the_store(history: list[S
     assert_agree(with_events(customers, late), store)
 
 
+@pytest.mark.slow
 @SOME
 @given(histories(acts=ACTS), st.randoms(use_true_random=False))
 def test_an_older_answer_never_replaces_anything_newer(history: list[Step], dice: random.Random) -> None:
@@ -145,6 +149,7 @@ def answered(customers: Customers, asked_at: int, answer: dict[str, list[dict[st
     return customers
 
 
+@pytest.mark.slow
 @SOME
 @given(histories(), st.randoms(use_true_random=False))
 def test_the_result_is_one_and_the_same_whatever_the_order(history: list[Step], dice: random.Random) -> None:
@@ -156,6 +161,7 @@ def test_the_result_is_one_and_the_same_whatever_the_order(history: list[Step], 
     assert with_events(no_customers(), shuffled).states == one.states
 
 
+@pytest.mark.slow
 @SOME
 @given(histories(), st.randoms(use_true_random=False))
 def test_merged_customers_have_all_entitlements(history: list[Step], dice: random.Random) -> None:

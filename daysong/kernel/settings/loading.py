@@ -122,7 +122,7 @@ def _read(variables: Environment) -> Settings:
             calls_a_day=variables.whole("CALL_DAILY_LIMIT", 2000, least=0, most=10_000_000),
         ),
         limits=LimitsSettings(
-            enabled=not variables.flag("DAYSONG_TEST") or variables.flag("DAYSONG_TEST_LIMITS"),
+            enabled=variables.flag("DAYSONG_TEST_LIMITS") or not variables.flag("DAYSONG_TEST"),
             rates=variables.rates(declarations.OUTBOUND | declarations.INBOUND),
             sockets_at_once=variables.whole("LIMIT_SOCKETS_AT_ONCE", declarations.SOCKETS_AT_ONCE, least=1, most=10**6),
             metrics_from=variables.networks("METRICS_FROM", "" if production else "127.0.0.0/8,::1"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from daysong.kernel import settings
-from daysong.kernel.settings import SettingsError, load
+from daysong.kernel.settings import SettingsError, load, unknown
 
 NEEDED = {
     "SITE_URL": "https://daysong.test",
@@ -226,3 +226,10 @@ def test_settings_with_problems_can_be_read_for_a_report() -> None:
     found, wrong = settings.read({"DAYSONG_ENV": "production"})
     assert found.production
     assert {problem.name for problem in wrong} >= set(NEEDED) | {"DATABASE_URL"}
+
+
+@pytest.mark.parametrize("name", ["DAYSONG_TEST_LIMITS", "DAYSONG_TEST_FUNCTIONS", "DAYSONG_TEST", "LIMIT_SUNO"])
+def test_a_setting_is_never_taken_for_a_misspelled_one(name: str) -> None:
+    """Whatever the others are: which settings exist does not depend on their values."""
+    assert unknown({name: "1"}) == []
+    assert unknown({f"{name}X": "1"}) != []

@@ -22,6 +22,8 @@ from daysong.sandbox.music.melody import write_melody
 from daysong.sandbox.music.mood import character_of
 from daysong.sandbox.music.timing import Plan, plan_song
 
+pytestmark = pytest.mark.slow
+
 Samples = NDArray[np.float64]
 
 LYRICS = (

@@ -188,6 +188,7 @@ async def test_who_does_not_come_to_the_end_of_a_head_is_hung_up_on(said: bytes,
         writer.close()
 
 
+@pytest.mark.slow
 async def test_a_sender_is_no_faster_than_a_client_reads_and_who_never_reads_is_cut_off(monkeypatch: Any) -> None:
     monkeypatch.setattr(server_sockets, "LINGER", 0.2)
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Somebody leaves: the account is closed at once, and nothing of them stays, whatever happens on the way."""
+"""A deleted account is closed at once, and none of its data stays, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALICE = ("user_alice", "alice@example.test")
 
 
 async def user_id(world: World, clerk_id: str = "user_alice") -> str:
-    """Our id of somebody."""
+    """Return a user's id."""
     found: str = await world.db.pool.fetchval("select id from users where clerk_id = $1", clerk_id)
     return found
 
@@ -135,7 +135,7 @@ async def test_what_mentions_somebody_is_found_without_reading_all(world: World,
 
 
 async def test_a_song_in_the_making_is_stopped(world: World, alice: Person) -> None:
-    """It is canceled at once, what is under way finds nothing to do, and what Suno sends later is nobody's."""
+    """It is canceled at once, what is under way finds nothing to do, and what Suno sends later has no owner."""
     await world.fault("suno", callbacks="lost")
     await alice.action("music:startDiaryMusicGeneration", content=RAIN)
     await world.app.worker.drain(until=None, clock=world.clock)
@@ -149,13 +149,13 @@ async def test_a_song_in_the_making_is_stopped(world: World, alice: Person) -> N
     assert await stored(world) == set()
 
 
-async def test_links_stop_at_once(world: World, alice: Person, nobody: Person) -> None:
+async def test_links_stop_at_once(world: World, alice: Person, anonymous: Person) -> None:
     """Before anything is erased."""
     song = await alice.song(RAIN)
     link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
-    assert (await nobody.query("sharing:getSharedMusic", shareId=link["shareId"]))["found"]
+    assert (await anonymous.query("sharing:getSharedMusic", shareId=link["shareId"]))["found"]
     await alice.mutation("users:deleteAccount")
-    assert await nobody.query("sharing:getSharedMusic", shareId=link["shareId"]) == {"found": False}
+    assert await anonymous.query("sharing:getSharedMusic", shareId=link["shareId"]) == {"found": False}
     assert (await world.http.get(f"/share/{link['shareId']}")).status_code == 404
 
 

@@ -22,7 +22,7 @@ EXAMPLES: dict[type, Any] = {
 }
 
 
-# The second is said where an unknown person is told apart from nobody.
+# The second is the answer where an unknown user differs from an anonymous caller.
 REFUSALS = frozenset({"unauthorized", "user_not_found"})
 
 
@@ -50,9 +50,9 @@ async def outcome(person: Person, function: Function, args: dict[str, Any]) -> A
 
 @pytest.mark.parametrize("erased", [False, True], ids=["closed", "erased"])
 async def test_every_function_refuses_a_closed_account(
-    world: World, alice: Person, nobody: Person, erased: bool
+    world: World, alice: Person, anonymous: Person, erased: bool
 ) -> None:
-    """Mutations and actions say Unauthorized; queries answer as they do nobody, with nothing of what was hers."""
+    """Mutations and actions say Unauthorized; queries answer as for an anonymous caller, with none of her data."""
     song = await alice.song("Rain and a canary")
     link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
     own = {"diaryId": song["diaryId"], "musicId": song["_id"], "shareId": link["shareId"]}
@@ -65,9 +65,9 @@ async def test_every_function_refuses_a_closed_account(
         args |= {name: value for name, value in own.items() if name in args}
         told = await outcome(alice, function, args)
         if function.kind is Kind.QUERY:
-            assert told == await outcome(nobody, function, args), function.identifier
+            assert told == await outcome(anonymous, function, args), function.identifier
             assert "canary" not in str(told)
-        elif await outcome(nobody, function, args) == "unauthorized":
+        elif await outcome(anonymous, function, args) == "unauthorized":
             assert told in REFUSALS, function.identifier
             tried += 1
         else:

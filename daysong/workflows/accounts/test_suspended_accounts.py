@@ -21,7 +21,7 @@ SUSPENSIONS = pytest.mark.parametrize("how", ["banned", "locked"])
 
 
 async def clerk_says(world: World, what: dict[str, Any]) -> None:
-    """Something changes about Alice at Clerk, and is told."""
+    """Change Alice at Clerk, and deliver the event."""
     world.clock.forward(timedelta(seconds=1))
     await world.steer("clerk", "update", sub="user_alice", **what)
     await world.settle()

@@ -133,7 +133,7 @@ async def test_g24_vapi_that_is_away_is_asked_again_and_at_last_given_up(world: 
 
 
 async def test_g24_at_a_cap_of_the_day_no_model_is_asked(database_url: str, tmp_path: Path) -> None:
-    """The try counts as unclear: nobody is called again and again because there is no money to understand them."""
+    """The try counts as unclear: a person is not called again and again for want of money to read the answer."""
     environ = {"DAYSONG_TEST_LIMITS": "1", "LIMIT_COST_OPENAI": "0.001"}
     async with World(database_url, tmp_path, NOW, environ) as world:
         alice = await world.person("alice")

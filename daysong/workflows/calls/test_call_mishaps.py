@@ -69,7 +69,7 @@ async def test_f35_a_lost_answer_is_not_mistaken_for_the_refusal_before_it(
 
 
 async def test_f35_every_lost_answer_is_looked_up(world: World, alice: Person, admin: Person) -> None:
-    """Also the second of one call, when somebody was too early to look for the first."""
+    """Also the second of one call, when the first came before its call was stored."""
     await wants_calls(alice)
     await has_agreed(world)
     await world.fault("vapi", path="/call", status=429, retryAfter=30, times=1)
@@ -85,7 +85,7 @@ async def test_f35_every_lost_answer_is_looked_up(world: World, alice: Person, a
 
 
 async def test_f44_a_call_that_cannot_be_asked_about_is_closed_all_the_same(world: World, alice: Person) -> None:
-    """Its line would be taken for ever, and in the end nobody could be called."""
+    """Its line would be taken for ever, and in the end no call could be made."""
     await wants_calls(alice)
     await has_agreed(world)
     await world.fault("vapi", webhooks="lost")
@@ -203,7 +203,7 @@ async def test_who_rings_in_and_changes_their_number_meanwhile_loses_no_talk(wor
 async def test_f03_a_number_is_remembered_only_for_what_it_must_be(
     world: World, alice: Person, how: str, left: int
 ) -> None:
-    """For a refusal, and for tries nobody agreed to; else its hash goes as well, some days after the last call."""
+    """For a refusal, and for tries without consent; else its hash goes as well, some days after the last call."""
     await wants_calls(alice)
     await answers(world, how)
     await until_due(world)

@@ -245,7 +245,7 @@ async def test_a_report_of_nobodys_call_is_noted_and_not_kept(world: World, alic
 
 @pytest.mark.parametrize("header", ["", "Bearer wrong", "Bearer ", "Basic x", "bearer"])
 async def test_f13_only_vapi_is_believed(world: World, alice: Person, header: str) -> None:
-    """Anybody else is told so, and nothing is stored."""
+    """Any other sender is refused, and nothing is stored."""
     body = json.loads((FIXTURES / "eocr-customer-ended.json").read_text())
     assert (await tells(world, body, Authorization=header)).status_code == 401
     assert await outcomes(world) == []
@@ -285,7 +285,7 @@ async def test_without_a_song_left_the_entry_is_kept(world: World, alice: Person
 
 
 async def test_openai_being_down_costs_no_conversation(world: World, alice: Person) -> None:
-    """What the person said is the entry, word for word, when nobody can write it up."""
+    """What the person said is the entry, word for word, when the model cannot write it up."""
     await wants_calls(alice)
     await has_agreed(world)
     await world.fault("vapi", analysis="no_summary")
@@ -310,7 +310,7 @@ async def test_an_entry_that_was_deleted_is_not_written_again(world: World, alic
 
 
 async def test_a_deleted_account_keeps_nothing_of_its_calls(world: World, alice: Person) -> None:
-    """Not with us, and not at VAPI; the call that is under way is nobody's any more."""
+    """Not with us, and not at VAPI; the call that is under way has no owner any more."""
     await wants_calls(alice)
     await until_due(world)
     await world.steer("vapi", "hold", hold=True)

@@ -1,4 +1,4 @@
-"""Calls that machines answer, without VAPI's analysis: no entry, no song, and nobody has refused anything."""
+"""Calls that machines answer, without VAPI's analysis: no entry, no song, and no refusal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def tries(world: World) -> int:
 async def test_g22_a_machine_becomes_no_entry_and_no_song(
     world: World, alice: Person, how: str, state: str, code: str, language: str
 ) -> None:
-    """Nobody was reached: no minutes are counted, and no song is charged."""
+    """No person was reached: no minutes are counted, and no song is charged."""
     await wants_calls(alice, language=language)
     await has_agreed(world)
     await answers(world, how)

@@ -1,4 +1,4 @@
-"""Nobody is phoned who does not want it: what a person says on the phone binds every account."""
+"""Numbers are phoned with consent alone: what a person says on the phone binds every account."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_stop_calling_me_is_heard_on_any_later_call(world: World, alice: P
 async def test_f32_without_an_answer_it_is_one_try_a_day_and_three_in_all(
     world: World, alice: Person, how: str
 ) -> None:
-    """Then the person sees why nobody is called, and nothing of it is kept."""
+    """Then the user sees why no call is made, and none of the words are kept."""
     await wants_calls(alice)
     await answers(world, how)
     await until_due(world)
@@ -144,7 +144,7 @@ async def test_f32_without_an_answer_it_is_one_try_a_day_and_three_in_all(
 
 
 async def test_f32_a_new_account_begins_no_new_count(world: World, alice: Person, bob: Person) -> None:
-    """The tries are the number's, whoever asks, and outlive the account that made them."""
+    """Tries count for the number, from any account, and outlive the account that made them."""
     await wants_calls(alice)
     await answers(world, "no_answer")
     for _ in range(3):
@@ -171,7 +171,7 @@ async def test_an_unclear_answer_that_becomes_clear_counts_from_then_on(world: W
 
 
 async def test_what_was_said_without_consent_is_deleted_at_vapi_too(world: World, alice: Person) -> None:
-    """A talk that nobody agreed to stays nowhere."""
+    """A talk without consent is not kept."""
     await wants_calls(alice)
     await answers(world, "unclear")
     await until_due(world)

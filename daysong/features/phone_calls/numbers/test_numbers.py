@@ -60,7 +60,7 @@ def test_people_can_be_called(number: str) -> None:
         "", "+", "something", "12125551234", "0012125551234", "+1 212 555 1234", "+1-212-555-1234", "+1(212)5551234",
         "+12125551234 ", "+12125551234\n", "tel:+12125551234", "+12125551234;ext=5", "+1212555123x", "++12125551234",
         "+٤٤٧٩١١١٢٣٤٥٦", "+１２１２５５５１２３４", "+02125551234", "+121255512341234567890",
-        # Impossible or nobody's.
+        # Impossible or unassigned.
         "+12", "+1212555", "+11111111111", "+9991234567", "+447611234567", "+12125551",
         # One number written as another.
         "+4402079460123",
@@ -100,7 +100,7 @@ def test_f32_what_is_no_persons_number_is_refused(number: str) -> None:
     ],
 )
 def test_g27_a_refusal_names_the_right_reason(number: str, kind: type[InvalidPhoneNumber]) -> None:
-    """Only what is not written in E.164 is told that it is not."""
+    """Only a number that is not in E.164 is refused for its form."""
     with pytest.raises(InvalidPhoneNumber) as refused:
         checked(number)
     assert type(refused.value) is kind

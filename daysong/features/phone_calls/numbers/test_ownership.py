@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def verified(world: World, name: str, number: str | None = NUMBER, strategy: str = "phone_code") -> None:
-    """Clerk tells that a number is somebody's, verified; or with none, that it is not any more."""
+    """Clerk reports a verified number of a user; or with none, that the user has it no more."""
     world.clock.forward(timedelta(seconds=1))
     await world.steer("clerk", "update", sub=f"user_{name}", phone=number, phoneStrategy=strategy)
     await world.app.worker.drain(until=None, clock=world.clock)
@@ -78,7 +78,7 @@ async def test_g04_a_number_that_was_proved_before_lifts_no_refusal(world: World
 
 
 async def test_g06_the_first_to_prove_a_number_has_it(world: World, alice: Person, bob: Person) -> None:
-    """Whoever named it first; the other sees no change, and is refused nothing."""
+    """Which account named it first does not matter; the other sees no change and no refusal."""
     await wants_calls(alice)
     before = await settings_of(alice)
     await verified(world, "bob")

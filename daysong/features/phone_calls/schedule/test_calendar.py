@@ -1,4 +1,4 @@
-"""When the next call is due: on every day somebody chose, once, whatever the clocks there do."""
+"""When the next call is due: on every chosen day, once, whatever the clocks there do."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def due(after: str, timezone: str, time: str, mask: int = EVERY_DAY) -> str:
     return whenever.Instant(found).to_tz(timezone).to_plain().format_iso(unit="minute")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_every_zone_calls_once_on_each_day_as_a_clock_on_its_wall_would(shard: int) -> None:
     """One year of each, chosen by its name, against a clock read minute by minute. All: script/sweep-calendar."""
@@ -62,7 +63,7 @@ def test_every_zone_calls_once_on_each_day_as_a_clock_on_its_wall_would(shard: i
     ],
 )
 def test_a_date_that_a_zone_skips_has_no_call(timezone: str, year: int, day: date) -> None:
-    """Nobody is called twice on the date after it; and who is called on that weekday alone waits another week."""
+    """No second call is made on the date after it; a call on that weekday alone waits another week."""
     check([timezone], date(year - 1, 12, 20), date(year + 1, 1, 20), masks=range(1, 128), times=[0, 600, 1439])
     weekday = 1 << day.isoweekday() % 7
     before, after = (day + timedelta(days=days) for days in (-7, 7))
@@ -158,7 +159,7 @@ def test_f30_a_time_that_is_skipped_is_the_first_moment_after(
 def test_a_time_that_comes_twice_is_the_first_of_the_two(
     timezone: str, time: str, first: datetime, apart: int
 ) -> None:  # fmt: skip
-    """At the second nobody is called: the next one is tomorrow's."""
+    """At the second no call is made: the next one is tomorrow's."""
     minutes = minutes_of(time)
     again = first + timedelta(minutes=apart)
     assert local_time(first, timezone) == local_time(again, timezone)
@@ -185,7 +186,7 @@ def test_the_next_one_is_ahead_and_on_a_chosen_day(after: datetime, timezone: st
     if there.minutes == minutes:
         assert mask >> there.date.isoweekday() % 7 & 1
     else:
-        # Nobody's clock has shown it in the hours before.
+        # No clock has shown it in the hours before.
         hours = [local_time(found - timedelta(minutes=back), timezone).minutes for back in range(1, 61)]
         assert minutes not in hours
 

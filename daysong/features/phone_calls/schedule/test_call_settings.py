@@ -1,4 +1,4 @@
-"""When and where somebody is called."""
+"""When and where a user is called."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TONIGHT = datetime(2026, 11, 23, 19, 30, tzinfo=UTC)
 
 
 async def test_settings_are_kept_and_shown_in_the_profile(world: World, alice: Person) -> None:
-    """With when the next call is due; nobody has agreed to it yet."""
+    """With the time of the next call; consent is still open."""
     assert await settings_of(alice) is None
     saved = await wants_calls(alice)
     assert saved == {"settingsId": saved["settingsId"], "updated": False}
@@ -140,12 +140,12 @@ async def test_what_is_of_the_wrong_kind_is_named(alice: Person, wrong: dict[str
     assert next(iter(wrong)) in str(told.value)
 
 
-async def test_nobody_has_no_settings(world: World, nobody: Person) -> None:
+async def test_nobody_has_no_settings(world: World, anonymous: Person) -> None:
     """Neither to save nor to be called by."""
-    assert await refused(nobody) == "unauthorized"
-    assert await refused(nobody, phoneE164="nonsense") == "unauthorized"
+    assert await refused(anonymous) == "unauthorized"
+    assert await refused(anonymous, phoneE164="nonsense") == "unauthorized"
     with pytest.raises(FunctionError, match="Unauthorized"):
-        await nobody.mutation("callSettings:sendTestCall")
+        await anonymous.mutation("callSettings:sendTestCall")
 
 
 async def test_switched_off_nothing_is_due(alice: Person) -> None:
@@ -170,7 +170,7 @@ async def test_a_call_that_is_due_is_not_lost_by_saving_again(world: World, alic
 async def test_g06_an_answer_is_the_same_whether_or_not_another_account_has_the_number(
     world: World, alice: Person, bob: Person, charlie: Person
 ) -> None:
-    """Named, proved, or nobody's: what is answered and shown differs in nothing but ids."""
+    """Named, proved, or unused: the answers differ in nothing but ids."""
     await wants_calls(alice)
     await agrees(world, "alice")
     shown = []
@@ -184,7 +184,7 @@ async def test_g06_an_answer_is_the_same_whether_or_not_another_account_has_the_
 
 
 async def test_g06_many_may_name_a_number_at_once(world: World) -> None:
-    """New settings and changed ones alike; nobody is told of the others, and nothing breaks."""
+    """New settings and changed ones alike; no account learns of the others, and nothing breaks."""
     people = [await world.person(f"person{number}") for number in range(8)]
     for number, person in enumerate(people[:4]):
         await wants_calls(person, phoneE164=f"+1202555019{number}")
@@ -228,7 +228,7 @@ async def test_f32_a_number_that_wants_no_calls_gets_none(world: World, alice: P
 
 
 async def test_f32_three_tries_and_no_more(world: World, alice: Person, bob: Person) -> None:
-    """Who saves the number again, or has it after somebody else, sees why nobody is called."""
+    """An account that saves the number again, or has it after another, sees why no call is made."""
     await was_tried(world, 3)
     for person in (alice, bob):
         for _ in range(2):

@@ -53,7 +53,7 @@ async def test_the_phone_rings_and_the_person_answers(world: World, alice: Perso
     assert (await alice.query("callJobs:getDashboardStats"))["totalCalls"] == 1
 
 
-async def test_f06_nobody_can_have_another_number_dialled(world: World, alice: Person, nobody: Person) -> None:
+async def test_f06_nobody_can_have_another_number_dialled(world: World, alice: Person, anonymous: Person) -> None:
     """A test call takes no number; and what dials is not there for people, whatever they know of the call."""
     await wants_calls(alice)
     sent = await alice.mutation("callSettings:sendTestCall")
@@ -65,7 +65,7 @@ async def test_f06_nobody_can_have_another_number_dialled(world: World, alice: P
     }
     user_id = (await alice.query("users:getUserProfile"))["user"]["_id"]
     for function in internal:
-        for person in (alice, nobody):
+        for person in (alice, anonymous):
             with pytest.raises(FunctionError, match="Could not find public function"):
                 await person.call(
                     function.kind.value.lower(), function.identifier,

@@ -1,4 +1,4 @@
-"""What the AI on the phone says and does not say, in every language, to whoever answers."""
+"""What the AI on the phone says and does not say, in every language."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_friend_is_greeted_by_name_and_asked_for_one_moment() -> None:
 
 
 def test_f32_the_first_call_says_what_it_is_who_asked_and_asks_whether_it_is_wanted() -> None:
-    """Before anything else, to whoever answers."""
+    """Before anything else."""
     said = made(first_call=True)["firstMessage"]
     assert said == (
         "Hello, this is an AI, a computer voice, from the diary app daysong. Alice, who has an account there, asked "
@@ -61,7 +61,7 @@ def test_f32_the_first_call_says_what_it_is_who_asked_and_asks_whether_it_is_wan
 
 
 def test_f32_who_does_not_want_the_call_is_let_go_at_once() -> None:
-    """The companion is told so for the first call, and asks nothing of the day before a clear yes."""
+    """The prompt says so for the first call, and asks nothing about the day before a clear yes."""
     told = prompt(made(first_call=True))
     assert "you need a clear yes" in told
     assert "Until then do not ask about their day" in told
@@ -96,7 +96,7 @@ def test_the_companion_listens_and_does_not_advise() -> None:
 
 
 def test_f43_a_call_has_an_end_a_language_and_a_disclosure() -> None:
-    """No endless talk, no English ears for a German speaker, nobody who does not know that it is an AI."""
+    """No endless talk, no English ears for a German speaker, no person who does not know that it is an AI."""
     for talk in (made(language="de-CH"), made(language="de", first_call=True), made(language="de", inbound=True)):
         assert talk["maxDurationSeconds"] == 7 * 60
         assert talk["transcriber"] == {"provider": "deepgram", "model": "nova-3", "language": "de"}

@@ -1,4 +1,4 @@
-"""Machines are told from people by what is said, and no story of a person is taken for a machine's."""
+"""Machines are recognized by what is said, and a person's story is never taken for a machine's."""
 
 from __future__ import annotations
 

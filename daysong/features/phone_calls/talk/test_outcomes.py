@@ -1,4 +1,4 @@
-"""What came of a call is told by its end and by what was said, for every end VAPI knows and for those it will."""
+"""A call's outcome follows from its end and its words, for every end VAPI has and for unknown ones."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_each_recorded_call_is_a_diary_entry_or_not(name: str) -> None:
     ],
 )
 def test_what_no_other_call_does_better_in_is_an_alarm(reason: str) -> None:
-    """Somebody has to pay, or to mend what we ask for."""
+    """An operator has to pay, or to correct our requests."""
     assert is_account_alarm(reason)
 
 
@@ -167,7 +167,7 @@ def test_bad_luck_is_no_alarm(reason: str | None) -> None:
 
 
 def test_f38_without_an_evaluation_what_was_said_decides() -> None:
-    """A talk of ten minutes is not thrown away because nobody judged it."""
+    """A talk of ten minutes without an analysis is kept."""
     long = Report(turns=TALK, seconds=600.0)
     assert why_not_a_diary(long, "completed") is None
     assert why_not_a_diary(Report(turns=TALK, seconds=600.0, success=True), "completed") is None
