@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import msgspec
@@ -175,8 +175,16 @@ def _dict(item: Plan) -> Plan:
     return Plan(fix_item and fix, count)
 
 
-def _sum(parts: Iterable[Any], count: Count | None) -> int:
-    return sum(map(count, parts)) if count is not None else len(parts)  # type: ignore[arg-type]
+def _sum(parts: Collection[Any], count: Count | None) -> int:
+    """Return how many values there are in all parts; beyond FEW the rest is not counted, since a list may be long."""
+    if count is None:
+        return len(parts)
+    found = 0
+    for part in parts:
+        found += count(part)
+        if found > FEW:
+            break
+    return found
 
 
 def _struct(fields: dict[tuple[str, str], Plan]) -> Plan:
