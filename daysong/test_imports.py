@@ -50,7 +50,7 @@ class Watch:
 async def main():
     refuse = httpx2.MockTransport(lambda request: httpx2.Response(401, json={"error": {"code": "invalid_api_key"}}))
     writer = OpenAI(OpenAISettings(api_key="k", base_url="https://openai.test", model="m"), transport=refuse)
-    for ask in (writer.model_known(), writer.write_lyrics(diary="Rain.", style_hint=None, person="p")):
+    for ask in (writer.check_model(), writer.write_lyrics(diary="Rain.", style_hint=None, person="p")):
         try:
             await ask
         except VendorError as error:

@@ -190,7 +190,7 @@ async def _clerk(found: Settings) -> str:
 async def _openai(found: Settings) -> str:
     openai = OpenAI(found.openai)
     try:
-        return await openai.model_known()
+        return await openai.check_model()
     finally:
         await openai.close()
 

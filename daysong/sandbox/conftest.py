@@ -19,7 +19,8 @@ from daysong.sandbox.music.hum import hum
 from daysong.sandbox.vendor import Message, Receive, Scope, Send
 from daysong.vendors.clerk.client import ClerkUsers, TokenVerifier
 from daysong.vendors.files import FileFetcher
-from daysong.vendors.openai.client import Lyrics, OpenAI
+from daysong.vendors.openai.client import OpenAI
+from daysong.vendors.openai.lyrics import Lyrics
 from daysong.vendors.suno.client import Suno, SunoCallback, parse_callback
 
 ORIGIN = "http://127.0.0.1:8000"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from daysong.sandbox.conftest import World, failure, recorded, shape
-from daysong.vendors.openai.client import MOST_ANSWERS
+from daysong.vendors.openai.client import MAX_COMPLETIONS
 from daysong.vendors.openai.tasks import CONTENT_REASON
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ async def test_a_talk_becomes_a_diary_entry_in_the_persons_own_words(world: Worl
 @pytest.mark.parametrize("answer", ["refusal", "truncated", "wrong_shape", "empty", "garbage"])
 async def test_a_diarist_can_fail_like_a_lyricist(world: World, answer: str) -> None:
     """As often as it is asked for one text, and then it is well again."""
-    await world.steer("openai/faults", {"times": 1 if answer == "refusal" else MOST_ANSWERS, "answer": answer})
+    await world.steer("openai/faults", {"times": 1 if answer == "refusal" else MAX_COMPLETIONS, "answer": answer})
     error = await failure(world.openai.write_diary(talk="Me: Two herons.", language="en", person="p1"))
     assert error.permanent
     assert await world.openai.write_diary(talk="Me: Two herons.", language="en", person="p1") == "Two herons."
@@ -84,7 +84,7 @@ async def test_each_openai_fault_is_seen_for_what_it_is(world: World, name: str)
     """As often as it is asked for one text, and then the vendor is well again."""
     fault, expected = OPENAI_FAULTS[name]
     stumbles = "answer" in fault and name not in {"refusal", "filter"}
-    await world.steer("openai/faults", {"times": MOST_ANSWERS if stumbles else 1, **fault})
+    await world.steer("openai/faults", {"times": MAX_COMPLETIONS if stumbles else 1, **fault})
     error = await failure(world.write())
     assert (error.permanent, error.ambiguous, error.code, error.retry_after) == expected
     assert (error.reason == CONTENT_REASON) is (name in {"refusal", "filter"})

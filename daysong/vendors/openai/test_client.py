@@ -18,7 +18,8 @@ from daysong.kernel.time.clock import MovableClock
 from daysong.vendors.alarms import ALARMS
 from daysong.vendors.conftest import Answerer, fixture, fixtures
 from daysong.vendors.openai import client as openai
-from daysong.vendors.openai.client import Lyrics, OpenAI, final_style
+from daysong.vendors.openai.client import OpenAI
+from daysong.vendors.openai.lyrics import Lyrics, final_style
 from daysong.vendors.openai.tasks import CONTENT_REASON, LENGTH_REASON
 
 pytestmark = pytest.mark.anyio

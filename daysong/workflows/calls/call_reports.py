@@ -280,7 +280,7 @@ async def _read_by_model(ctx: ActionContext, read: ReadAnswer, unread: Unread, r
     person = hashlib.sha256(unread.user_id.encode()).hexdigest()
     try:
         with budgets.paid_for(ctx.settings, unread.user_id, read.session_id):
-            heard = await reader.read_answer(talk=talk_text(report.turns), language=unread.language, person=person)
+            answer = await reader.read_answer(talk=talk_text(report.turns), language=unread.language, person=person)
     except VendorError as error:
         log.warning("answer not read", session=read.session_id, code=error.code)
         if error.permanent or error.ambiguous:
@@ -289,8 +289,8 @@ async def _read_by_model(ctx: ActionContext, read: ReadAnswer, unread: Unread, r
             note_model_refused, UnreadAnswer(session_id=read.session_id, vapi_call_id=read.vapi_call_id)
         )
         raise
-    structured = {CONSENT: heard.consent, STOP_CALLING: heard.stop_calling}
-    return msgspec.structs.replace(read, structured=structured, told=heard.told)
+    structured = {CONSENT: answer.consent, STOP_CALLING: answer.stop_calling}
+    return msgspec.structs.replace(read, structured=structured, told=answer.has_content)
 
 
 @query

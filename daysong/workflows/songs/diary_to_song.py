@@ -32,7 +32,8 @@ from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.visible import trimmed
-from daysong.vendors.openai.client import Lyrics, LyricsWriter, final_style
+from daysong.vendors.openai.client import LyricsWriter
+from daysong.vendors.openai.lyrics import Lyrics, final_style
 from daysong.vendors.suno.client import SongMaker
 from daysong.workflows.songs import song_budget, song_delivery
 from daysong.workflows.songs.song_delivery import OneGeneration
