@@ -96,8 +96,8 @@ create table users (
     timezone              text not null default 'UTC',
     language              text not null default 'en',
     show_name_on_shares   boolean not null default true,
-    told_at               timestamptz,
-    told_in               timestamptz,
+    clerk_updated_at      timestamptz,
+    clerk_event_at        timestamptz,
     suspension            text check (suspension in ('banned', 'locked')),
     suspension_ends_at    timestamptz,
     suspension_told_at    timestamptz,
@@ -114,9 +114,9 @@ comment on column users.mailbox_hash is
     'Keyed hash of the mailbox that the e-mail address leads to; see features/users/mailboxes.py.';
 comment on column users.verified_phones is 'Numbers (E.164) that the person has proved to Clerk by a code.';
 comment on column users.show_name_on_shares is 'Whether shared songs show the first word of the name.';
-comment on column users.told_at is
+comment on column users.clerk_updated_at is
     'When the data at Clerk changed last, as of the newest event; older events are ignored.';
-comment on column users.told_in is 'When Clerk sent that event: decides between events with equal told_at.';
+comment on column users.clerk_event_at is 'When Clerk sent that event: decides between events with equal clerk_updated_at.';
 comment on column users.suspension_ends_at is 'When a lock ends by itself.';
 comment on column users.suspension_told_at is 'Age of the report that suspension is from; older reports are ignored.';
 comment on column users.deleted_at is 'When deletion was requested; tokens of the account are refused from then on.';

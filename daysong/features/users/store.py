@@ -68,9 +68,8 @@ async def upsert(
         raise Unauthorized
     if by is not None and row["suspension"] is not None and not allow_suspended:
         raise Unauthorized
-    outdated = (
-        by is not None and by.issued_at is not None and row["told_at"] is not None and by.issued_at < row["told_at"]
-    )
+    issued_at, known_as_of = (None if by is None else by.issued_at), row["clerk_updated_at"]
+    outdated = issued_at is not None and known_as_of is not None and issued_at < known_as_of
     new_email, new_name = (email or row["email"], name or row["name"])
     if outdated:
         new_email, new_name = row["email"], row["name"]
@@ -85,8 +84,8 @@ async def upsert(
 
 
 LOCKED_SQL = """
-    select id, email, name, verified_phones, deleted_at, told_at, told_in, suspension, suspension_told_at,
-      mailbox_hash
+    select id, email, name, verified_phones, deleted_at, clerk_updated_at, clerk_event_at, suspension,
+      suspension_told_at, mailbox_hash
     from users where clerk_id = $1 for no key update"""
 
 
@@ -155,10 +154,14 @@ async def apply_clerk_update(ctx: MutationContext, update: ClerkUpdate) -> tuple
     suspends = await _suspend(ctx, account.user_id, update, row["suspension_told_at"] if row else None)
     if not update.is_whole:
         return account._replace(email_is_new=False, new_phones=()), "updated" if suspends else "nothing new"
-    if row and row["told_at"] is not None and (update.changed_at, update.said_at) <= (row["told_at"], row["told_in"]):
+    if (
+        row is not None
+        and row["clerk_updated_at"] is not None
+        and (update.changed_at, update.said_at) <= (row["clerk_updated_at"], row["clerk_event_at"])
+    ):
         return account._replace(email_is_new=False, new_phones=()), "nothing new"
     await ctx.db.execute(
-        """update users set email = $2, name = $3, told_at = $4, told_in = $5, verified_phones = $7,
+        """update users set email = $2, name = $3, clerk_updated_at = $4, clerk_event_at = $5, verified_phones = $7,
              mailbox_hash = $8,
              updated_at = case when (email, name) is distinct from ($2, $3) then $6 else updated_at end
            where id = $1""",
