@@ -37,6 +37,7 @@ from daysong.transport.webhooks import revenuecat as revenuecat_webhook
 from daysong.transport.webhooks import suno as suno_webhook
 from daysong.transport.webhooks import vapi as vapi_webhook
 from daysong.vendors.clerk.client import ClerkUsers, TokenVerifier
+from daysong.vendors.expo.client import Expo, Notifier
 from daysong.vendors.files import FileFetcher
 from daysong.vendors.openai.client import AnswerReader, Diarist, LyricsWriter, OpenAI
 from daysong.vendors.revenuecat.client import RevenueCat, Subscribers
@@ -92,6 +93,7 @@ class App:
         self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock, line=line("clerk"))
         self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock, line=line("revenuecat"))
         self._vapi = Vapi(settings.vapi, transport=transport, clock=clock, line=line("vapi"))
+        self._expo = Expo(settings.expo, transport=transport, clock=clock, line=line("expo"))
         self._added = added_functions.load(settings)
         product = Registry(SURFACE)
         registry = Registry((*SURFACE, *self._added.MODULES)) if self._added else product
@@ -111,6 +113,7 @@ class App:
                 ClerkUsers: self._clerk_users,
                 Subscribers: self._revenuecat,
                 Telephone: self._vapi,
+                Notifier: self._expo,
                 Budget: self.budget,
             },
         )
@@ -164,7 +167,7 @@ class App:
             await self.database.close()
             for client in (
                 self._openai, self._suno, self._fetcher, self._verifier, self._clerk_users, self._revenuecat,
-                self._vapi,
+                self._vapi, self._expo,
             ):  # fmt: skip
                 await client.close()
 

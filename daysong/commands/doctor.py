@@ -23,6 +23,7 @@ from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import SystemClock
 from daysong.kernel.time.clock_check import require_agreement
 from daysong.vendors.clerk.client import InvalidToken, TokenVerifier
+from daysong.vendors.expo.client import Expo
 from daysong.vendors.openai.client import OpenAI
 from daysong.vendors.revenuecat.client import RevenueCat
 from daysong.vendors.storage import FileStore
@@ -95,6 +96,7 @@ async def _findings(
         ("RevenueCat", lambda: _revenuecat(found), "REVENUECAT_API_KEY"),
         ("Products", lambda: _products(found), "DATABASE_URL"),
         ("VAPI", lambda: _vapi(found), "VAPI_API_KEY"),
+        ("Expo", lambda: _expo(found), None),
     ]
     away = False
     for name, check, needs in checks:
@@ -225,3 +227,12 @@ async def _vapi(found: Settings) -> str:
     if found.vapi.webhook_secret is None or found.vapi.credential_id is None:
         return "answers; without VAPI_WEBHOOK_SECRET and VAPI_CREDENTIAL_ID no report of a call is believed"
     return f"answers; {found.vapi.max_concurrent_calls} calls at once"
+
+
+async def _expo(found: Settings) -> str:
+    expo = Expo(found.expo)
+    try:
+        await expo.receipts([PROBE])
+    finally:
+        await expo.close()
+    return "answers" if found.expo.access_token else "answers; without EXPO_ACCESS_TOKEN, enhanced security must be off"

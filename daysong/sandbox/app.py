@@ -10,10 +10,18 @@ from pathlib import Path
 
 import httpx2
 
-from daysong.kernel.settings import ClerkSettings, OpenAISettings, RevenueCatSettings, SunoSettings, VapiSettings
+from daysong.kernel.settings import (
+    ClerkSettings,
+    ExpoSettings,
+    OpenAISettings,
+    RevenueCatSettings,
+    SunoSettings,
+    VapiSettings,
+)
 from daysong.kernel.time.clock import Clock, SystemClock
 from daysong.sandbox.clerk import api as clerk
 from daysong.sandbox.clerk import webhooks as clerk_webhooks
+from daysong.sandbox.expo import api as expo
 from daysong.sandbox.music.on_demand import compose
 from daysong.sandbox.openai import api as openai
 from daysong.sandbox.revenuecat import api as revenuecat
@@ -64,8 +72,9 @@ class Sandbox:
         self.vapi = vapi.SandboxVapi(
             clock, self.origin, http=http, pace=None if pace is None else calls or vapi_exchange.Pace()
         )
+        self.expo = expo.SandboxExpo(clock)
         self._vendors: dict[str, Vendor] = {
-            each.name: each for each in (self.openai, self.suno, self.clerk, self.revenuecat, self.vapi)
+            each.name: each for each in (self.openai, self.suno, self.clerk, self.revenuecat, self.vapi, self.expo)
         }
 
     def openai_settings(self) -> OpenAISettings:
@@ -104,6 +113,10 @@ class Sandbox:
             webhook_secret=vapi_webhooks.SECRET,
             credential_id=vapi_webhooks.CREDENTIAL,
         )
+
+    def expo_settings(self) -> ExpoSettings:
+        """Return settings that send notifications to the sandbox's Expo."""
+        return ExpoSettings(access_token=expo.ACCESS_TOKEN, base_url=f"{self.origin}{PREFIX}expo")
 
     async def settle(self) -> None:
         """Deliver all outstanding webhooks at once."""

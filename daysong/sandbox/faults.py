@@ -14,6 +14,7 @@ with 400, so that a misspelt fault never passes for a good vendor.
       drop            do what was asked, and break the connection in place of an answer
       answer          answer with HTTP 200 in a way the caller cannot use:
                         every vendor  garbage (no JSON)
+                        Expo          short (a ticket too few)
                         OpenAI        refusal, content_filter, truncated, empty, empty_choices, bad_json, wrong_shape,
                                       empty_lyric
     Suno, for songs that are delivered while the fault is on (`path` and `times` do not apply)
@@ -40,6 +41,12 @@ with 400, so that a misspelt fault never passes for a good vendor.
                       no_summary, no_evaluation, negative (found to be no success)
       transcript      of reports: messages_only (no text, no summary), content_arrays (only messages, their words in
                       `content` lists), openai_only (only messagesOpenAIFormatted), text_only (no messages)
+    Expo, for messages sent and receipts asked for while the fault is on (`path` and `times` do not apply)
+      ticket          every message is answered with this error: DeviceNotRegistered, MessageTooBig,
+                      MessageRateExceeded, MismatchSenderId, InvalidCredentials, DeveloperError, ExpoError,
+                      ProviderError
+      receipt         every message that is sent gets a receipt with this error, one of the same
+      receipts        of all messages: missing
 """
 
 from __future__ import annotations
@@ -135,3 +142,25 @@ class VapiFaults(Faults):
     webhooks: Literal["lost", "duplicated", "reordered", "early", "bad_signature", "malformed"] | None = None
     analysis: Literal["missing", "late", "no_summary", "no_evaluation", "negative"] | None = None
     transcript: Literal["messages_only", "content_arrays", "openai_only", "text_only"] | None = None
+
+
+ExpoError = Literal[
+    "DeviceNotRegistered",
+    "MessageTooBig",
+    "MessageRateExceeded",
+    "MismatchSenderId",
+    "InvalidCredentials",
+    "DeveloperError",
+    "ExpoError",
+    "ProviderError",
+]
+
+
+class ExpoFaults(Faults):
+    """Faults of Expo."""
+
+    code: str | None = None
+    answer: Literal["garbage", "short"] | None = None
+    ticket: ExpoError | None = None
+    receipt: ExpoError | None = None
+    receipts: Literal["missing"] | None = None

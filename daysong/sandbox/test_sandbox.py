@@ -10,7 +10,7 @@ import pytest
 
 from daysong.sandbox import faults as vocabulary
 from daysong.sandbox.conftest import NOW, ORIGIN, World, failure
-from daysong.sandbox.faults import ClerkFaults, OpenAIFaults, RevenueCatFaults, SunoFaults, VapiFaults
+from daysong.sandbox.faults import ClerkFaults, ExpoFaults, OpenAIFaults, RevenueCatFaults, SunoFaults, VapiFaults
 from daysong.vendors.clerk.client import ClerkUsers
 from daysong.vendors.openai.client import OpenAI
 from daysong.vendors.suno.client import Suno
@@ -101,14 +101,14 @@ async def test_faults_can_be_aimed_and_counted(world: World) -> None:
 def test_every_fault_is_explained() -> None:
     """The table at the top of faults.py names each of them."""
     text = vocabulary.__doc__ or ""
-    for kind in (OpenAIFaults, SunoFaults, ClerkFaults, RevenueCatFaults, VapiFaults):
+    for kind in (OpenAIFaults, SunoFaults, ClerkFaults, RevenueCatFaults, VapiFaults, ExpoFaults):
         for field in msgspec.structs.fields(kind):
             assert f" {field.encode_name} " in text, field.encode_name
 
 
 async def test_other_vendors_and_addresses_are_not_found(world: World) -> None:
     """Also when the app was mounted and the prefix is gone."""
-    assert (await world.steering.get("expo/send")).status_code == 404
+    assert (await world.steering.get("paypal/send")).status_code == 404
     assert (await world.steering.get("clerk/v1/sessions")).status_code == 404
     assert (await world.steering.get(f"{ORIGIN}/clerk/.well-known/jwks.json")).status_code == 200
     head = await world.steering.head("clerk/.well-known/jwks.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar
@@ -168,6 +169,8 @@ async def read_call(scope: Scope, receive: Receive, path: str) -> Call:
         if message["type"] != "http.request" or not message.get("more_body"):
             break
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    if headers.get("content-encoding") == "gzip":
+        body = bytearray(gzip.decompress(body))
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
     return Call(scope["method"], path, query, headers, bytes(body), receive)
 

@@ -129,6 +129,13 @@ class VapiSettings(msgspec.Struct, frozen=True, kw_only=True):
     calls_a_day: int = 2000
 
 
+class ExpoSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Expo's push service; `access_token` is needed by projects with enhanced security alone."""
+
+    access_token: str | None = None
+    base_url: str = "https://exp.host"
+
+
 class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of `kernel/limits/declarations.py`, with overrides.
 
@@ -171,6 +178,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clerk: ClerkSettings
     revenuecat: RevenueCatSettings = RevenueCatSettings()
     vapi: VapiSettings = VapiSettings()
+    expo: ExpoSettings = ExpoSettings()
     # Time zone data, used when it is newer than the package tzdata.
     tzdata_dir: Path | None = None
     limits: LimitsSettings = LimitsSettings()

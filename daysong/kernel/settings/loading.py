@@ -14,6 +14,7 @@ from daysong.kernel.settings.groups import (
     STATEMENT_CACHE,
     SUNO_FILE_HOSTS,
     ClerkSettings,
+    ExpoSettings,
     LimitsSettings,
     OpenAISettings,
     RevenueCatSettings,
@@ -120,6 +121,10 @@ def _read(variables: Environment) -> Settings:
             numbers_allowed=variables.prefixes("CALL_NUMBERS_ALLOWED"),
             minutes=variables.minutes("CALL_MINUTES"),
             calls_a_day=variables.whole("CALL_DAILY_LIMIT", 2000, least=0, most=10_000_000),
+        ),
+        expo=ExpoSettings(
+            access_token=variables.optional("EXPO_ACCESS_TOKEN"),
+            base_url=variables.url("EXPO_BASE_URL", "https://exp.host", ""),
         ),
         limits=LimitsSettings(
             enabled=variables.flag("DAYSONG_TEST_LIMITS") or not variables.flag("DAYSONG_TEST"),
