@@ -34,8 +34,8 @@ SURFACE = (
         ),
         internal=(
             accounts.create_user, users.get_user_by_id, users.get_user_id_by_clerk_id,
-            account_deletion.erase_account, account_deletion.erasure, account_deletion.some_files,
-            account_deletion.some_calls, account_deletion.erase_rows, account_deletion.go_on_later,
+            account_deletion.erase_account, account_deletion.erasure, account_deletion.next_files,
+            account_deletion.next_calls, account_deletion.erase_rows, account_deletion.schedule_next_run,
             account_deletion.erase_user, account_deletion.resume_erasures, suspended_accounts.lift_lock,
         )),
     module("billing",
@@ -137,7 +137,8 @@ SURFACE = (
         )),
     module("crons",
         internal=(
-            retention.retention, retention.forget_rows, retention.forget_phone_numbers, song_budget.count_costs,
+            retention.retention, retention.delete_expired_rows, retention.delete_unused_numbers,
+            song_budget.count_costs,
         )),
 )
 # fmt: on

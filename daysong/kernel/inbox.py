@@ -96,7 +96,7 @@ async def _schedule(ctx: MutationContext, handler: Handler, event_id: str, *, re
     await ctx.schedule(handler, OneEvent(event_id=event_id), key=f"event {event_id} {replays}")
 
 
-async def opened(db: Transaction, args: OneEvent) -> Any:
+async def lock_event(db: Transaction, args: OneEvent) -> Any:
     """Lock and return the row of an event that is not handled yet; None when it is handled or deleted."""
     return await db.fetchrow(
         "select * from webhook_events where id = $1 and handled_at is null for update", args.event_id

@@ -1,6 +1,6 @@
-"""A diary entry goes, and with it all that was made of it: songs, shares, stored files, a song in the making.
+"""Deletes a diary entry with everything derived from it: songs, shares, stored files, a running generation.
 
-Of an entry from a call, the words of the call go as well, here and at VAPI.
+For an entry from a call, the transcript is deleted too, here and at VAPI.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from daysong.vendors.storage import FileStore
 from daysong.workflows.calls.call_words import delete_words_of_entry
 from daysong.workflows.songs.song_files import file_id_of
 
-# A copy that was on its way to the storage when its entry went is there after the first removal, but before this one.
+# A copy that was being stored while its entry was deleted arrives after the first removal, but before the second.
 LATE_COPIES = timedelta(hours=1)
 
 
 class DeleteDiary(Args):
-    """Which entry."""
+    """The id of a diary entry."""
 
     diary_id: IdText
 
 
 class StoredFiles(Args):
-    """Files in our storage, by id."""
+    """Ids of stored files."""
 
     file_ids: list[str]
 
 
 @mutation
 async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
-    """Delete an entry and all that was made of it; gone already is fine, Forbidden when it is another's.
+    """Delete an entry and everything derived from it. Idempotent; Forbidden when another user owns it.
 
-    A song in the making is canceled. Its charge is refunded only while Suno was not asked for it.
+    A running generation is canceled, and refunded unless Suno was already requested.
     """
     owner = await accounts.of_caller(ctx)
     try:
@@ -57,7 +57,7 @@ async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
 
 
 async def _files_of(db: Transaction, diary_id: str) -> list[str]:
-    """The files of an entry's tracks: those that are recorded, and those whose copying may be under way."""
+    """Return the files of an entry's tracks, including those that may be being copied."""
     tracks = await db.fetch(
         """select m.id, m.audio_file_id, m.image_file_id, g.callback_secret
            from music m join generations g on g.id = m.generation_id where g.diary_id = $1""",
@@ -72,5 +72,5 @@ async def _files_of(db: Transaction, diary_id: str) -> list[str]:
 
 @action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)), lane=Lane.FILES)
 async def remove_stored_files(ctx: ActionContext, args: StoredFiles) -> None:
-    """Remove files from our storage. A job; what is not there any more is removed."""
+    """Delete files from the storage. A job; missing files are no error."""
     await ctx.vendor(FileStore).delete(args.file_ids)

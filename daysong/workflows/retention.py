@@ -1,7 +1,7 @@
-"""How long each table keeps its rows. What is not declared here lives as long as the account it belongs to.
+"""How long each table keeps its rows. Rows of other tables are kept as long as their account.
 
-Days come from the settings (RETENTION_DAYS). Rows are deleted some hundred at a time, each time in a transaction of its
-own, so that a purge blocks no other transaction.
+The days are in the settings (RETENTION_DAYS). Rows are deleted in batches of some hundred, each in its own transaction,
+so that a purge does not block other transactions.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ from daysong.workflows.orphan_files import remove_orphan_files
 AT_ONCE = 500
 
 
-class Kept(NamedTuple):
-    """Rows of `table`, known by `key`, are forgotten when `over` is true of $1: the moment that many days ago."""
+class Rule(NamedTuple):
+    """Rows of `table`, with the key `key`, are deleted when the condition `expired` holds; $1 is now minus the days."""
 
     table: str
     key: str
-    over: str
+    expired: str
 
 
 RETENTION = {
-    # Its key keeps a cron from running twice for one minute, so it outlasts the oldest tick that is made up for.
-    "jobs": Kept("jobs", "id", "status = 'done' and finished_at < $1"),
-    "dead_jobs": Kept("jobs", "id", "status = 'dead' and finished_at < $1"),
-    "queue_log": Kept("pgqueuer_log", "id", "created < $1"),
-    # Of VAPI also what could not be handled: it was said by people, perhaps without their consent.
-    "webhook_events": Kept("webhook_events", "id", "handled_at < $1 or (vendor = 'vapi' and received_at < $1)"),
-    "unhandled_webhook_events": Kept("webhook_events", "id", "handled_at is null and received_at < $1"),
-    # A phone may sleep for so long before it asks again.
-    "answered_mutations": Kept("answered_mutations", "session_id, request_id", "answered_at < $1"),
-    # A charge that a song holds lives as long as the song.
-    "usage_charges": Kept(
+    # A cron job's key prevents a second run of its tick, so the row outlives the oldest tick that is caught up on.
+    "jobs": Rule("jobs", "id", "status = 'done' and finished_at < $1"),
+    "dead_jobs": Rule("jobs", "id", "status = 'dead' and finished_at < $1"),
+    "queue_log": Rule("pgqueuer_log", "id", "created < $1"),
+    # VAPI's also when unhandled: they have transcripts, perhaps without consent.
+    "webhook_events": Rule("webhook_events", "id", "handled_at < $1 or (vendor = 'vapi' and received_at < $1)"),
+    "unhandled_webhook_events": Rule("webhook_events", "id", "handled_at is null and received_at < $1"),
+    # A phone may be offline this long before it retries a mutation.
+    "answered_mutations": Rule("answered_mutations", "session_id, request_id", "answered_at < $1"),
+    # The charge of a song is kept as long as the song.
+    "usage_charges": Rule(
         "usage_charges c",
         "id",
         "charged_at < $1 and not exists (select from generations g where g.charge_id = c.id)",
     ),
     # Free songs and minutes of a mailbox count for thirty days.
-    "mailbox_usage": Kept("mailbox_usage", "charge_id", "charged_at < $1"),
-    "mailbox_minutes": Kept("mailbox_minutes", "id", "reserved_at < $1"),
-    "subscription_log": Kept("subscription_log", "id", "recorded_at < $1"),
-    # Customers that no account has claimed.
-    "parked_customers": Kept("parked_customers", "id", "updated_at < $1"),
-    "call_jobs": Kept("call_jobs", "id", "ended_at < $1"),
-    "call_days": Kept("call_days", "day", "day < $1"),
-    # Far longer than a vendor goes on sending events about an account that is gone.
-    "vendor_costs": Kept("vendor_costs", "id", "at < $1"),
-    "budget_reservations": Kept("budget_reservations", "reference, vendor", "expires_at < $1"),
-    "budget_days": Kept("budget_days", "day, vendor", "day < $1"),
-    # Of callers who have not asked for so long that they may ask as often as anybody.
-    "rate_limits": Kept("rate_limits", "name, key", "key <> '' and next_at < $1"),
-    "tombstones": Kept("tombstones", "clerk_hash", "deleted_at < $1"),
+    "mailbox_usage": Rule("mailbox_usage", "charge_id", "charged_at < $1"),
+    "mailbox_minutes": Rule("mailbox_minutes", "id", "reserved_at < $1"),
+    "subscription_log": Rule("subscription_log", "id", "recorded_at < $1"),
+    # Customers without an account.
+    "parked_customers": Rule("parked_customers", "id", "updated_at < $1"),
+    "call_jobs": Rule("call_jobs", "id", "ended_at < $1"),
+    "call_days": Rule("call_days", "day", "day < $1"),
+    # Far longer than vendors send events about a deleted account.
+    "vendor_costs": Rule("vendor_costs", "id", "at < $1"),
+    "budget_reservations": Rule("budget_reservations", "reference, vendor", "expires_at < $1"),
+    "budget_days": Rule("budget_days", "day, vendor", "day < $1"),
+    # Of callers whose limit has fully recovered.
+    "rate_limits": Rule("rate_limits", "name, key", "key <> '' and next_at < $1"),
+    "tombstones": Rule("tombstones", "clerk_hash", "deleted_at < $1"),
 }
 
 
@@ -69,11 +69,11 @@ class OneRetention(Args):
 
 @action(lane=Lane.FILES)
 async def retention(ctx: ActionContext, args: NoArgs) -> None:
-    """Forget what is over, in small transactions: rows, numbers, viewers of shared songs; then files without a row."""
+    """Delete expired rows, unused numbers and viewers of shared songs in small transactions; then orphan files."""
     for name in RETENTION:
-        while await ctx.run_mutation(forget_rows, OneRetention(name=name)):
+        while await ctx.run_mutation(delete_expired_rows, OneRetention(name=name)):
             pass
-    while await ctx.run_mutation(forget_phone_numbers, args):
+    while await ctx.run_mutation(delete_unused_numbers, args):
         pass
     while await ctx.run_mutation(tally_share_views, args):
         pass
@@ -81,19 +81,19 @@ async def retention(ctx: ActionContext, args: NoArgs) -> None:
 
 
 @mutation
-async def forget_rows(ctx: MutationContext, args: OneRetention) -> bool:
-    """Delete some rows of one kind that have been kept for long enough; return whether there are more."""
-    kept, days = RETENTION[args.name], ctx.settings.retention_days[args.name]
-    table = kept.table.partition(" ")[0]
-    gone = await ctx.db.execute(
-        f"""delete from {table} where ({kept.key}) in (
-              select {kept.key} from {kept.table} where {kept.over} limit {AT_ONCE})""",  # noqa: S608 - constants
+async def delete_expired_rows(ctx: MutationContext, args: OneRetention) -> bool:
+    """Delete one batch of expired rows of one kind; return whether there may be more."""
+    rule, days = RETENTION[args.name], ctx.settings.retention_days[args.name]
+    table = rule.table.partition(" ")[0]
+    deleted = await ctx.db.execute(
+        f"""delete from {table} where ({rule.key}) in (
+              select {rule.key} from {rule.table} where {rule.expired} limit {AT_ONCE})""",  # noqa: S608 - constants
         ctx.now - timedelta(days=days),
     )
-    return gone == f"DELETE {AT_ONCE}"
+    return deleted == f"DELETE {AT_ONCE}"
 
 
 @mutation
-async def forget_phone_numbers(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
-    """Forget some numbers that were called and need not be remembered; return whether there are more."""
-    return await consent.forget(ctx)
+async def delete_unused_numbers(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
+    """Delete one batch of phone numbers without any state; return whether there may be more."""
+    return await consent.delete_unused(ctx)

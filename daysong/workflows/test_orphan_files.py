@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from daysong.kernel.ids import FileId
-from daysong.workflows.orphan_files import FEW
+from daysong.workflows.orphan_files import MAX_ORPHANS
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +48,7 @@ async def test_only_old_files_without_a_row_are_removed(world: World, alice: Per
 
 async def test_a_storage_that_cannot_be_ours_is_left_alone(world: World) -> None:
     """It is full of files without a row: the wrong database is connected."""
-    for _ in range(FEW + 1):
+    for _ in range(MAX_ORPHANS + 1):
         await put(world, FileId.new(), timedelta(days=3))
     await a_day_passes(world)
-    assert len(await stored(world)) == FEW + 1
+    assert len(await stored(world)) == MAX_ORPHANS + 1

@@ -9,7 +9,7 @@ import pytest
 from conftest import NOW
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.settings import RETENTION_DAYS, read
-from daysong.workflows.retention import AT_ONCE, RETENTION, forget_rows
+from daysong.workflows.retention import AT_ONCE, RETENTION, delete_expired_rows
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ async def test_g56_each_table_is_an_accounts_or_has_a_declared_end(world: World)
     tables = await world.db.pool.fetch(
         "select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"
     )
-    declared = {kept.table.partition(" ")[0] for kept in RETENTION.values()}
+    declared = {rule.table.partition(" ")[0] for rule in RETENTION.values()}
     ours = {row["name"] for row in tables if not row["name"].startswith("testing_")}
     assert ours - {row["name"] for row in owned} - declared - set(OTHERWISE) == set()
 
@@ -53,7 +53,7 @@ async def test_g56_a_purge_is_many_small_transactions(world: World, admin: Perso
            from generate_series(1, $2) n""",
         NOW - timedelta(days=91), 5 * AT_ONCE,
     )  # fmt: skip
-    function = world.app.runtime.registry.of(forget_rows).identifier
+    function = world.app.runtime.registry.of(delete_expired_rows).identifier
     assert await world.app.call(function, {"name": "jobs"}, caller=SYSTEM) is True
     assert await world.db.pool.fetchval("select count(*) from jobs") == 4 * AT_ONCE
     await admin.action("crons:retention")

@@ -1,6 +1,6 @@
-"""What vendors' stored webhook events do: each is handled by a job of its own, once.
+"""Handlers of vendors' stored webhook events: each event is handled once, by its own job.
 
-A handler locks its event, applies it, notes the outcome, and removes what need not be kept of it, in one transaction.
+A handler locks its event, applies it, stores the outcome, and removes data that need not be kept, in one transaction.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from daysong.workflows.accounts import account_deletion, suspended_accounts
 from daysong.workflows.calls import call_reports
 from daysong.workflows.songs import song_delivery
 
-# Outcomes of Clerk's events about users without an account: nothing of such an event is kept.
+# Outcomes of Clerk's events about users without an account; such events are stripped.
 WITHOUT_ACCOUNT = frozenset({"account is deleted", "deleted before", "unknown user"})
 
 
 @mutation
 async def handle_clerk_event(ctx: MutationContext, args: OneEvent) -> None:
-    """Apply what Clerk said of a user: profile, phone numbers, a ban or lock, deletion."""
-    row = await inbox.opened(ctx.db, args)
+    """Apply a change of a Clerk user: profile, phone numbers, a ban or lock, deletion."""
+    row = await inbox.lock_event(ctx.db, args)
     if row is None:
         return
     outcome = await _apply(ctx, clerk_events.parse_event(row["body"].encode(), row["received_at"]))
@@ -43,11 +43,11 @@ async def _apply(ctx: MutationContext, event: ClerkEvent) -> str:
     if event.person is None:
         return await account_deletion.close_for_clerk(ctx, event.clerk_id)
     person = event.person
-    told = ClerkUpdate(
+    update = ClerkUpdate(
         event.clerk_id, person.email, person.name, person.changed_at, event.said_at, phones=person.phones,
         suspension=person.suspension, suspension_ends_at=person.suspension_ends_at, is_whole=person.is_whole,
     )  # fmt: skip
-    account, outcome = await accounts.apply_clerk_update(ctx, told)
+    account, outcome = await accounts.apply_clerk_update(ctx, update)
     if account is not None:
         await suspended_accounts.stop(ctx, account.user_id)
     if account is not None and account.new_phones:
@@ -57,8 +57,8 @@ async def _apply(ctx: MutationContext, event: ClerkEvent) -> str:
 
 @mutation
 async def handle_revenuecat_event(ctx: MutationContext, args: OneEvent) -> None:
-    """Apply what RevenueCat said of a customer, or have the customer read again."""
-    row = await inbox.opened(ctx.db, args)
+    """Apply an event about a customer, or schedule that the customer is fetched."""
+    row = await inbox.lock_event(ctx.db, args)
     if row is None:
         return
     outcome = await revenuecat_billing.handle_event(ctx, revenuecat_events.parse_event(row["body"].encode()))
@@ -69,8 +69,8 @@ async def handle_revenuecat_event(ctx: MutationContext, args: OneEvent) -> None:
 
 @mutation
 async def handle_suno_event(ctx: MutationContext, args: OneEvent) -> None:
-    """Apply a stage of a song, and remove the body: it has the lyrics, which may be deleted with their entry."""
-    event = await inbox.opened(ctx.db, args)
+    """Apply a callback, and remove its body: the lyrics must be gone when their entry is deleted."""
+    event = await inbox.lock_event(ctx.db, args)
     if event is None:
         return
     outcome = await song_delivery.on_callback(ctx, event["subject"], parse_callback(event["body"].encode()))
@@ -80,8 +80,8 @@ async def handle_suno_event(ctx: MutationContext, args: OneEvent) -> None:
 
 @mutation
 async def handle_vapi_event(ctx: MutationContext, args: OneEvent) -> None:
-    """Apply a message about a call, and remove its body: what was said is in the call's session, or is not kept."""
-    event = await inbox.opened(ctx.db, args)
+    """Apply a message about a call, and strip its body: a transcript is kept in the session only, with consent."""
+    event = await inbox.lock_event(ctx.db, args)
     if event is None:
         return
     outcome = await call_reports.on_message(ctx, parse_message(event["body"].encode()))

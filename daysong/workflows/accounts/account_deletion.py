@@ -1,12 +1,12 @@
-"""A person leaves: the account is closed at once, and everything that was theirs is erased after that.
+"""Account deletion: the account is closed at once, then its data is erased by a job.
 
-    deleteAccount, or Clerk's user.deleted   one transaction: closed, songs in the making stopped, a tombstone, a job
+    deleteAccount, or Clerk's user.deleted   one transaction: closed, generations canceled, a tombstone, a job
     eraseAccount                             the job: rows, children first, then files, the Clerk user, the account
-    resumeErasures                           a cron: erasures that stand still are taken up again
+    resumeErasures                           a cron: schedules stalled erasures again
 
-The closed account's row is the note of what is still to be done, and is the last thing to go. Every step finds by
-itself what is left, so the job may be killed anywhere and run again, also twice at once. What has to go is worked out
-from the schema (features/users/owned_tables.py); events and jobs that mention a row go before the row.
+The closed account's row marks the erasure as unfinished, and is deleted last. Every step looks for what is left, so the
+job may be killed at any point, rerun, and run concurrently. The tables follow from the schema
+(features/users/owned_tables.py); events and jobs that mention a row are deleted before it.
 """
 
 from __future__ import annotations
@@ -38,38 +38,37 @@ from daysong.vendors.vapi.client import Telephone
 
 log = logs.get_logger("accounts")
 
-
-# Rows of one kind in one transaction: a few dozen milliseconds.
+# Rows per transaction: a few dozen milliseconds.
 AT_ONCE = 500
-# A run that has done this much leaves the rest to the next one, so that none outlasts a deployment by much.
+# A longer erasure continues in another job, so that none outlasts a deployment by much.
 TRANSACTIONS_PER_RUN = 400
-PATIENCE = Retry(attempts=40, first=timedelta(seconds=5), longest=timedelta(hours=1))
-STANDING_STILL = timedelta(minutes=10)
+ERASURE_RETRY = Retry(attempts=40, first=timedelta(seconds=5), longest=timedelta(hours=1))
+STALLED_AFTER = timedelta(minutes=10)
 RESUMED_AT_ONCE = 100
 
 FILES = "files"
-# What was said in a call is at VAPI as well.
+# VAPI has the transcripts of these as well.
 CALLS = ("call_jobs", "call_sessions")
 CALL_SETTINGS = "call_settings"
 CALLS_AT_ONCE = 50
 
 
 class DeletedAccount(Result):
-    """The account is closed. `clerk_id` says whom the app should sign out."""
+    """The account is closed. `clerk_id` is the user the app should sign out."""
 
     success: bool
     clerk_id: str
 
 
 class OneErasure(Args):
-    """Which erasure, and its how manieth run this is."""
+    """The id of an erasure, and the number of its run."""
 
     erasure_id: IdText
     run: str = "1"
 
 
 class OneTable(Args):
-    """Some rows of a table, in an erasure; `only` those of which nothing is left elsewhere, if there was anything."""
+    """A table in an erasure; `only` has the ids of rows whose files or VAPI calls are deleted already."""
 
     erasure_id: IdText
     table: str
@@ -77,14 +76,14 @@ class OneTable(Args):
 
 
 class CallAtVapi(Result):
-    """A row that tells of a call, and VAPI's id of it, if it has one."""
+    """A row about a call, and the call's id at VAPI, if any."""
 
     id: str
     vapi_call_id: str | None
 
 
-class Leaving(Result):
-    """Whose erasure it is, and the tables to go through, in this order."""
+class ErasureState(Result):
+    """The account to erase, and its tables in the order of deletion."""
 
     user_id: str
     clerk_id: str
@@ -94,22 +93,22 @@ class Leaving(Result):
 
 @mutation
 async def delete_account(ctx: MutationContext, args: NoArgs) -> DeletedAccount:  # noqa: ARG001
-    """Close the caller's account at once, and have everything that was theirs erased. Nothing brings it back."""
+    """Close the caller's account at once, and schedule the erasure of its data. This cannot be undone."""
     user_id = await accounts.of_caller(ctx, allow_suspended=True)
     await close(ctx, user_id)
     return DeletedAccount(success=True, clerk_id=ctx.caller.signed_in)
 
 
 async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = False) -> None:
-    """Close an account; part of the caller's transaction. `clerk_gone` says that Clerk has deleted the person already.
+    """Close an account; part of the caller's transaction. `clerk_gone`: Clerk has already deleted the user.
 
-    What was used stays used, also for songs that are stopped here: they may have been ordered already.
+    Usage is not refunded, not even for the songs canceled here: Suno may have been requested.
     """
     await usage.open_free_plan(ctx.db, user_id, ctx.now)
     quota = await usage.quota_of(ctx.db, user_id, ctx.now)
     talk = await minutes.talk_quota_of(ctx.db, user_id, ctx.settings.vapi.minutes, ctx.now)
     erasure_id = ErasureId.new()
-    # The address is not needed any more; everything else goes with the erasure.
+    # Profile data is not needed any more; the rest is erased by the job.
     closed = await ctx.db.fetchrow(
         """with before as (select id, email from users where id = $1 and deleted_at is null for update)
            update users set deleted_at = $2, updated_at = $2, erasure_id = $3, email = null, name = null, tags = '{}',
@@ -141,7 +140,7 @@ async def close_for_clerk(ctx: MutationContext, clerk_id: str) -> str:
     if row is None:
         if await tombstones.deleted_at(ctx, clerk_id) is not None:
             return "deleted before"
-        # Whatever arrives later about this person must not make an account.
+        # Later events and tokens of this user must not create an account.
         await tombstones.record(ctx, clerk_id, None, None)
         return "unknown user"
     if row["deleted_at"] is not None:
@@ -151,19 +150,19 @@ async def close_for_clerk(ctx: MutationContext, clerk_id: str) -> str:
     return "erasure begun"
 
 
-@action(retry=PATIENCE)
+@action(retry=ERASURE_RETRY)
 async def erase_account(ctx: ActionContext, args: OneErasure) -> None:
-    """Erase everything of a closed account. A job; safe to be killed anywhere and to run twice."""
+    """Erase all data of a closed account. A job; idempotent, and safe to be killed at any point."""
     left = TRANSACTIONS_PER_RUN
-    while leaving := await ctx.run_query(erasure, args):
-        left, vapi_failed = await _erase_tables(ctx, args, leaving.tables, left)
+    while state := await ctx.run_query(erasure, args):
+        left, vapi_failed = await _erase_tables(ctx, args, state.tables, left)
         if not left:
-            await ctx.run_mutation(go_on_later, args)
+            await ctx.run_mutation(schedule_next_run, args)
             return
         if vapi_failed is not None:
             raise vapi_failed
-        if not leaving.clerk_gone:
-            await ctx.vendor(ClerkUsers).delete_user(leaving.clerk_id)
+        if not state.clerk_gone:
+            await ctx.vendor(ClerkUsers).delete_user(state.clerk_id)
         if await ctx.run_mutation(erase_user, args):
             log.info("account erased", erasure=args.erasure_id)
             return
@@ -173,15 +172,15 @@ async def erase_account(ctx: ActionContext, args: OneErasure) -> None:
 async def _erase_tables(
     ctx: ActionContext, args: OneErasure, tables: Sequence[str], left: int
 ) -> tuple[int, VendorError | None]:
-    """Go through the tables, in at most `left` transactions; how many are left then, and why VAPI deletes no calls."""
+    """Erase tables in at most `left` transactions; return how many are left, and VAPI's error, if any."""
     vapi_failed: VendorError | None = None
     for table in tables:
-        # Calls that VAPI has yet to delete would go with their settings; nothing else waits for it.
+        # Settings cascade to calls that VAPI has yet to delete; no other table waits for VAPI.
         if vapi_failed is not None and table == CALL_SETTINGS:
             continue
         one = OneTable(erasure_id=args.erasure_id, table=table)
         try:
-            while left and await _erase_some(ctx, one):
+            while left and await _erase_batch(ctx, one):
                 left -= 1
         except VendorError as error:
             if table not in CALLS:
@@ -190,20 +189,20 @@ async def _erase_tables(
     return left, vapi_failed
 
 
-async def _erase_some(ctx: ActionContext, one: OneTable) -> bool:
-    """One step through a table; whether there may be more."""
-    # First what a row tells of, then the row: the other way round a kill would leave files without a row.
+async def _erase_batch(ctx: ActionContext, one: OneTable) -> bool:
+    """Erase one batch of a table; return whether there may be more."""
+    # Files and VAPI calls before their rows: otherwise a kill would leave files without a row.
     if one.table == FILES:
-        one = msgspec.structs.replace(one, only=await ctx.run_query(some_files, one))
+        one = msgspec.structs.replace(one, only=await ctx.run_query(next_files, one))
         await ctx.vendor(FileStore).delete(one.only or ())
     elif one.table in CALLS:
-        told = await ctx.run_query(some_calls, one)
-        await _forget_calls(ctx, [call.vapi_call_id for call in told if call.vapi_call_id is not None])
-        one = msgspec.structs.replace(one, only=[call.id for call in told])
+        calls_at_vapi = await ctx.run_query(next_calls, one)
+        await _delete_calls_at_vapi(ctx, [call.vapi_call_id for call in calls_at_vapi if call.vapi_call_id is not None])
+        one = msgspec.structs.replace(one, only=[call.id for call in calls_at_vapi])
     return await ctx.run_mutation(erase_rows, one)
 
 
-async def _forget_calls(ctx: ActionContext, vapi_call_ids: Sequence[str]) -> None:
+async def _delete_calls_at_vapi(ctx: ActionContext, vapi_call_ids: Sequence[str]) -> None:
     if vapi_call_ids and ctx.settings.vapi.api_key is not None:
         telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
         for vapi_call_id in vapi_call_ids:
@@ -211,8 +210,8 @@ async def _forget_calls(ctx: ActionContext, vapi_call_ids: Sequence[str]) -> Non
 
 
 @query
-async def erasure(ctx: QueryContext, args: OneErasure) -> Leaving | None:
-    """What an erasure has to do; None when it is done."""
+async def erasure(ctx: QueryContext, args: OneErasure) -> ErasureState | None:
+    """Return the state of an erasure; None when it is done."""
     row = await ctx.db.fetchrow(
         f"""select id, clerk_id, clerk_gone, ({owned_tables.SCHEMA_SQL}) as schema from users
             where erasure_id = $1 and deleted_at is not null""",  # noqa: S608 - a constant
@@ -221,14 +220,14 @@ async def erasure(ctx: QueryContext, args: OneErasure) -> Leaving | None:
     if row is None:
         return None
     tables = [table.name for table in owned_tables.tables(row["schema"])]
-    # Once nothing refers to a file any more, none can be added to what was a song of this person.
+    # Files last: once their tracks are deleted, no file can be added.
     tables.sort(key=lambda name: name == FILES)
-    return Leaving(user_id=row["id"], clerk_id=row["clerk_id"], clerk_gone=row["clerk_gone"], tables=tables)
+    return ErasureState(user_id=row["id"], clerk_id=row["clerk_id"], clerk_gone=row["clerk_gone"], tables=tables)
 
 
 @query
-async def some_files(ctx: QueryContext, args: OneTable) -> list[str]:
-    """Up to 500 stored files of the person."""
+async def next_files(ctx: QueryContext, args: OneTable) -> list[str]:
+    """Return up to 500 stored files of the account."""
     rows = await ctx.db.fetch(
         """select f.id from files f join users u on u.id = f.user_id
            where u.erasure_id = $1 limit $2""",
@@ -238,8 +237,8 @@ async def some_files(ctx: QueryContext, args: OneTable) -> list[str]:
 
 
 @query
-async def some_calls(ctx: QueryContext, args: OneTable) -> list[CallAtVapi]:
-    """Some calls of the person, with VAPI's ids."""
+async def next_calls(ctx: QueryContext, args: OneTable) -> list[CallAtVapi]:
+    """Return up to 50 calls of the account, with VAPI's ids."""
     if args.table not in CALLS:
         return []
     rows = await ctx.db.fetch(
@@ -252,71 +251,71 @@ async def some_calls(ctx: QueryContext, args: OneTable) -> list[CallAtVapi]:
 
 @mutation
 async def erase_rows(ctx: MutationContext, args: OneTable) -> bool:
-    """Erase up to 500 rows of one table, or of what mentions them; whether there may be more."""
-    user_id = await _leaving_user(ctx.db, args.erasure_id)
+    """Erase up to 500 rows of a table, or of rows that mention them; return whether there may be more."""
+    user_id = await _closed_user(ctx.db, args.erasure_id)
     if user_id is None:
         return False
     schema = await _schema(ctx.db)
     [table] = [one for one in owned_tables.tables(schema) if one.name == args.table]
     for condition in table.conditions:
         if args.only is None:
-            rows = await _some(ctx.db, table, condition, user_id)
+            rows = await _lock_batch(ctx.db, table, condition, user_id)
         else:
-            rows = await _some(ctx.db, table, f"({condition}) and t.id = any($2)", user_id, args.only)
+            rows = await _lock_batch(ctx.db, table, f"({condition}) and t.id = any($2)", user_id, args.only)
         if rows:
-            if not await _forget_mentions(ctx.db, schema, _names(rows)):
+            if not await _delete_mentions(ctx.db, schema, _ids(rows)):
                 await _delete(ctx.db, table, rows)
             return True
     return False
 
 
-async def _forget_mentions(db: Transaction, schema: Mapping[str, Any], names: list[str]) -> bool:
-    """Erase up to 500 events, jobs and the like that mention one of these; False when there are none."""
+async def _delete_mentions(db: Transaction, schema: Mapping[str, Any], ids: list[str]) -> bool:
+    """Erase up to 500 events, jobs and the like that mention one of the ids; False when there are none."""
     for table in owned_tables.mentioning(schema):
         for condition in table.conditions:
-            # Joined name by name: for a long list at once, PostgreSQL would read the whole table.
+            # Joined id by id: with a long list, PostgreSQL would scan the whole table.
             rows = await db.fetch(
                 f"""select t.ctid, {table.names} as names
                     from unnest($1::text[]) as wanted (name) join {table.name} t on {condition}
                     limit {AT_ONCE} for update of t""",  # noqa: S608 - from the catalog
-                names,
+                ids,
             )
             if rows:
                 await _delete(db, table, rows)
-                # Before their names are gone as well: few jobs are about one of them.
-                await _forget_jobs(db, _names(rows), limit=None)
+                # Now, while their ids are known; few jobs mention one of them.
+                await _delete_jobs(db, _ids(rows), limit=None)
                 return True
-    return await _forget_jobs(db, names, limit=AT_ONCE)
+    return await _delete_jobs(db, ids, limit=AT_ONCE)
 
 
-async def _forget_jobs(db: Transaction, names: list[str], *, limit: int | None) -> bool:
+async def _delete_jobs(db: Transaction, ids: list[str], *, limit: int | None) -> bool:
     done = await db.execute(
         """delete from jobs where ctid = any(array(
              select j.ctid from unnest($1::text[]) as wanted (name)
              join jobs j on mentioned(j.args) ? wanted.name limit $2 for update of j))""",
-        names, limit,
+        ids, limit,
     )  # fmt: skip
     return done != "DELETE 0"
 
 
-async def _some(db: Transaction, table: Table, condition: str, *args: Any) -> list[asyncpg.Record]:
+async def _lock_batch(db: Transaction, table: Table, condition: str, *args: Any) -> list[asyncpg.Record]:
     sql = f"select t.ctid, {table.names} as names from {table.name} t where {condition} limit {AT_ONCE} for update of t"  # noqa: S608
     return await db.fetch(sql, *args)
 
 
 async def _delete(db: Transaction, table: Table, rows: list[asyncpg.Record]) -> None:
-    # They were locked when they were found, so that no other transaction has changed or moved them since.
-    places = [row["ctid"] for row in rows]
-    await db.execute(f"delete from {table.name} where ctid = any($1)", places)  # noqa: S608 - from the catalog
+    # The rows are locked, so that their ctid is still valid.
+    ctids = [row["ctid"] for row in rows]
+    await db.execute(f"delete from {table.name} where ctid = any($1)", ctids)  # noqa: S608 - from the catalog
 
 
-def _names(rows: list[asyncpg.Record]) -> list[str]:
+def _ids(rows: list[asyncpg.Record]) -> list[str]:
     return [name for row in rows for name in row["names"]]
 
 
 @mutation
-async def go_on_later(ctx: MutationContext, args: OneErasure) -> None:
-    """Leave the rest of an erasure to another job."""
+async def schedule_next_run(ctx: MutationContext, args: OneErasure) -> None:
+    """Schedule another job for the rest of an erasure."""
     await _schedule_run(ctx, args.erasure_id, str(int(args.run) + 1) if args.run.isdigit() else f"{args.run}+")
 
 
@@ -326,7 +325,7 @@ async def _schedule_run(ctx: MutationContext, erasure_id: str, run: str) -> None
 
 @mutation
 async def erase_user(ctx: MutationContext, args: OneErasure) -> bool:
-    """Erase the account's row, the last thing there is; False when something came in between and is to go first."""
+    """Erase the account's row, which is the last; False when new rows were inserted that must be erased first."""
     row = await ctx.db.fetchrow(
         "select id, clerk_id from users where erasure_id = $1 and deleted_at is not null for update", args.erasure_id
     )
@@ -337,13 +336,13 @@ async def erase_user(ctx: MutationContext, args: OneErasure) -> bool:
     left = " or ".join(f"exists (select from {name} t where {condition})" for name, condition in conditions)
     if await ctx.db.fetchval(f"select {left}", row["id"]):
         return False
-    if await _forget_mentions(ctx.db, schema, [row["id"], row["clerk_id"]]):
+    if await _delete_mentions(ctx.db, schema, [row["id"], row["clerk_id"]]):
         return False
     await ctx.db.execute("delete from users where id = $1", row["id"])
     return True
 
 
-async def _leaving_user(db: Transaction, erasure_id: str) -> str | None:
+async def _closed_user(db: Transaction, erasure_id: str) -> str | None:
     user_id: str | None = await db.fetchval(
         "select id from users where erasure_id = $1 and deleted_at is not null", erasure_id
     )
@@ -356,14 +355,14 @@ async def _schema(db: Transaction) -> Any:
 
 @mutation
 async def resume_erasures(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
-    """Take up erasures again that no job is left to do, once a day each."""
+    """Schedule unfinished erasures that have no job again, each once a day. A cron."""
     rows = await ctx.db.fetch(
         """select erasure_id from users u
            where deleted_at < $1 and erasure_id is not null and not exists (
              select from jobs j where mentioned(j.args) ? u.erasure_id and j.status in ('queued', 'running'))
            order by deleted_at limit $2""",
-        ctx.now - STANDING_STILL, RESUMED_AT_ONCE,
+        ctx.now - STALLED_AFTER, RESUMED_AT_ONCE,
     )  # fmt: skip
     for row in rows:
-        log.warning("erasure stands still", erasure=row["erasure_id"])
+        log.warning("erasure stalled", erasure=row["erasure_id"])
         await _schedule_run(ctx, row["erasure_id"], f"{ctx.now:%Y-%m-%d}")

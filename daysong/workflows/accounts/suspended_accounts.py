@@ -1,4 +1,4 @@
-"""What follows when Clerk bans or locks a user: no song is begun, and a lock that has an end is lifted then.
+"""The effects of a ban or lock at Clerk: waiting songs fail, and a lock with an end is lifted by a job.
 
 A suspended user is not called (`features/phone_calls/dialing.py`), is anonymous to queries
 (`features/users/callers.py`), and Unauthorized to mutations (`features/users/store.py`).
@@ -16,26 +16,26 @@ REASON = "This account is locked."
 
 
 class OneUser(Args):
-    """Whose lock."""
+    """The id of a user."""
 
     user_id: IdText
 
 
 async def stop(ctx: MutationContext, user_id: str) -> None:
-    """Give up the songs of a suspended account that were not ordered yet; their charges come back.
+    """Fail and refund the songs of a suspended account that Suno was not requested for yet.
 
-    Nothing happens when the account is not suspended. Part of the transaction that holds the account's lock.
+    Does nothing for other accounts. The caller's transaction holds the account's lock.
     """
     row = await ctx.db.fetchrow(
         "select suspension, suspension_ends_at from users where id = $1 and suspension is not null", user_id
     )
     if row is None:
         return
-    unordered = await ctx.db.fetch(
+    not_requested = await ctx.db.fetch(
         "select id from generations where user_id = $1 and status in ('queued', 'writing') and asked_at is null",
         user_id,
     )
-    for each in unordered:
+    for each in not_requested:
         await generations.fail(ctx.db, each["id"], code=CODE, reason=REASON, now=ctx.now)
     ends_at = row["suspension_ends_at"]
     if ends_at is not None:
@@ -45,5 +45,5 @@ async def stop(ctx: MutationContext, user_id: str) -> None:
 
 @mutation
 async def lift_lock(ctx: MutationContext, args: OneUser) -> None:
-    """End a lock whose time is over. A job; a lock that was prolonged, or a ban, stays."""
+    """End a lock that has expired. A job; a prolonged lock, or a ban, stays."""
     await users.lift_lock(ctx, args.user_id)

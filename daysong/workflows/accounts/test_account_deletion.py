@@ -125,7 +125,7 @@ async def test_what_mentions_somebody_is_found_without_reading_all(world: World,
     names = [f"music_{number}" for number in range(19_500, 21_000)] + ["gen_7"]
     async with world.db.pool.acquire() as connection, connection.transaction():
         found = await connection.fetchval(owned_tables.SCHEMA_SQL)
-        while await account_deletion._forget_mentions(connection, found, names):
+        while await account_deletion._delete_mentions(connection, found, names):
             pass
         rows = await connection.fetch(
             """select relname, seq_scan, n_tup_del from pg_stat_xact_user_tables

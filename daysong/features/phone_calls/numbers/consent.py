@@ -23,7 +23,7 @@ from daysong.features.phone_calls.schedule.calendar import is_known, next_run
 from daysong.kernel.database.transactions import Transaction, lock
 from daysong.kernel.functions.context import MutationContext
 
-FORGOTTEN_AT_ONCE = 1000
+DELETED_AT_ONCE = 1000
 
 
 class Holder(NamedTuple):
@@ -174,16 +174,16 @@ async def call_off(ctx: MutationContext, settings_id: str, code: str) -> None:
     )  # fmt: skip
 
 
-async def forget(ctx: MutationContext) -> bool:
+async def delete_unused(ctx: MutationContext) -> bool:
     """Delete one batch of numbers without refusal, tries or dials since yesterday; return whether there may be more."""
     done = await ctx.db.execute(
         """delete from phone_numbers where number_hash in (
              select number_hash from phone_numbers
              where refused_at is null and tries = 0 and coalesce(dialled_on < $1, true)
              limit $2 for update skip locked)""",
-        ctx.now.date() - timedelta(days=1), FORGOTTEN_AT_ONCE,
+        ctx.now.date() - timedelta(days=1), DELETED_AT_ONCE,
     )  # fmt: skip
-    return done == f"DELETE {FORGOTTEN_AT_ONCE}"
+    return done == f"DELETE {DELETED_AT_ONCE}"
 
 
 async def holder_of(ctx: MutationContext, hashed: bytes, user_id: str) -> Holder | None:
