@@ -138,7 +138,10 @@ class World:
         await self.app.open()
         if self._port:
             self._server = Server(
-                self._serve, lifespan=False, goodbye=self.app.hub.goodbye, message=self.app.hub.largest_message
+                self._serve,
+                lifespan=False,
+                close_sockets=self.app.hub.close_sockets,
+                message=self.app.hub.largest_message,
             )
             listener = listen("127.0.0.1", self._port)
             self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))

@@ -59,7 +59,7 @@ async def running(
         await app.open()
         stack.push_async_callback(app.close)
         tell("starting the server and the worker")
-        server = Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye, message=app.hub.largest_message)
+        server = Server(app.asgi, lifespan=True, close_sockets=app.hub.close_sockets, message=app.hub.largest_message)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         working = asyncio.create_task(app.worker.run_forever(configured.listen_url))
 

@@ -52,7 +52,7 @@ async def _serve(listener: socket.socket, parent: int | None = None, sharers: in
     # However many processes there are, together they have the connections of one.
     connections = max(LEAST_CONNECTIONS, configured.database_pool // sharers)
     app = composition.build(msgspec.structs.replace(configured, database_pool=connections))
-    server = Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye, message=app.hub.largest_message)
+    server = Server(app.asgi, lifespan=True, close_sockets=app.hub.close_sockets, message=app.hub.largest_message)
     keep_what_is_there()
     loop = asyncio.get_running_loop()
 

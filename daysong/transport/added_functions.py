@@ -1,4 +1,4 @@
-"""Functions that test mode adds to the product's: a Python package named by DAYSONG_TEST_FUNCTIONS has them."""
+"""Loads the functions that test mode adds, from the Python package that DAYSONG_TEST_FUNCTIONS names."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from daysong.kernel.settings import Settings
 
 
 class AddedFunctions(Protocol):
-    """What such a package has."""
+    """The interface of such a package."""
 
     MODULES: tuple[Module, ...]
 
     async def create_tables(self, database: Database) -> None:
-        """Create the tables of the functions where they do not exist."""
+        """Create the tables of the functions if they do not exist."""
 
 
 def load(settings: Settings) -> AddedFunctions | None:
-    """The package that DAYSONG_TEST_FUNCTIONS names; None outside of test mode, and always in production.
+    """Import the package that DAYSONG_TEST_FUNCTIONS names; None outside of test mode, and always in production.
 
-    DaysongError when it cannot be imported.
+    Errors: DaysongError when it cannot be imported.
     """
     if settings.test_functions is None or not settings.test_mode or settings.production:
         return None

@@ -1,17 +1,16 @@
-"""What mutations have answered, so that one that is asked for again is not run again.
+"""The recorded answers of mutations, which make a client's retries idempotent.
 
-A client asks again when it does not know whether it was heard: with the same session and the same number. What it was
-answered stands in a row that the mutation's own transaction writes, so it is there if and only if the mutation
-happened. Two runs at once, here or in two processes, contend for the row's key: one is undone, and finds the other's.
+A client retries a request that got no response, with the same session id and request number. The mutation's own
+transaction inserts its answer, so the row exists if and only if the mutation committed. Concurrent runs, in one process
+or two, conflict on the row's key: one is rolled back, and returns the answer of the other.
 
-The row is looked for before that transaction begins, which only inserts it. So a mutation may fail because another run
-of the same request has just done the same (the entry to delete is gone): a run that fails looks for the row once more
-before it reports the failure.
+The row is looked up before the transaction begins, which only inserts it. So a run may fail because a concurrent run of
+the same request has committed (the entry to delete is gone): a failed run looks for the row again before it reports the
+failure.
 
-Only the first caller gets the answer. For any other caller, and for the same person under another sign-in (signed out
-meanwhile, say), the request is refused: it is not run a second time, since one client's entry must not end up
-in another's diary, and the answer is not handed out. The caller is kept as a keyed hash, and
-ids of sessions must be UUIDs, which no other client guesses.
+Only the first caller gets the answer. For any other caller, also the same person under another sign-in, the request is
+refused and not run: one client's entry must not end up in another's diary. The caller is stored as a keyed hash, and
+session ids are UUIDs, which other clients cannot guess.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import Caller, MutationContext
 
 
-class AnsweredToAnother(DaysongError):
-    """This request was answered for another caller, or to the same person under another sign-in."""
+class AnsweredToOtherCaller(DaysongError):
+    """The request was answered for another caller, or for the same person under another sign-in."""
 
 
-class AnsweredMeanwhile(DaysongError):
-    """The request was answered by another run while this one was on its way; this one is undone."""
+class AnsweredConcurrently(DaysongError):
+    """A concurrent run has answered the request; this run is rolled back."""
 
 
 class Request(NamedTuple):
-    """What a request is known again by: the client's session, its number there, and a mark of who asked."""
+    """The identity of a request: the client's session, the request's number, and the hash of the caller."""
 
     session_id: str
     number: int
@@ -41,21 +40,21 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a mutation answered: its result in its form on the wire, its log lines, and the commit's timestamp."""
+    """The answer of a mutation: its encoded result, its log lines, and the commit's timestamp."""
 
     result: str
     log_lines: list[str]
     ts: int
 
 
-def mark(caller: Caller, key: str) -> bytes:
-    """What tells one caller from another without saying who they are."""
-    who = f"{'admin' if caller.is_admin else 'person'} {caller.token_identifier or caller.subject or ''}"
-    return hmac.digest(key.encode(), f"answered {who}".encode(), "sha256")[:16]
+def caller_hash(caller: Caller, key: str) -> bytes:
+    """Return a keyed hash of the caller's identity."""
+    identity = f"{'admin' if caller.is_admin else 'person'} {caller.token_identifier or caller.subject or ''}"
+    return hmac.digest(key.encode(), f"answered {identity}".encode(), "sha256")[:16]
 
 
 async def find(db: Reader, request: Request) -> Answer | None:
-    """What the request was answered, if it was; AnsweredToAnother when that was not this caller's.
+    """Return the recorded answer, if any. Errors: AnsweredToOtherCaller when it belongs to another caller.
 
     Not for use in a mutation's transaction.
     """
@@ -66,14 +65,14 @@ async def find(db: Reader, request: Request) -> Answer | None:
     if row is None:
         return None
     if not hmac.compare_digest(row["caller"], request.caller):
-        raise AnsweredToAnother("This request was already made under another sign-in.")
+        raise AnsweredToOtherCaller("This request was already made under another sign-in.")
     return Answer(row["result"], list(row["log_lines"] or ()), row["ts"])
 
 
 async def record(ctx: MutationContext, request: Request, answer: Answer) -> int:
-    """Keep the answer until it is over (workflows/retention.py), or the account is erased; return the transaction's id.
+    """Store the answer until retention deletes it or the account is erased; return the transaction's id.
 
-    AnsweredMeanwhile when there is one already.
+    Errors: AnsweredConcurrently when there is one already.
     """
     transaction = await ctx.db.fetchval(
         """insert into answered_mutations
@@ -82,8 +81,8 @@ async def record(ctx: MutationContext, request: Request, answer: Answer) -> int:
                    $5, $6, $7, $8)
            on conflict do nothing returning pg_current_xact_id()::text""",
         request.session_id, request.number, request.caller, ctx.caller.subject, answer.result,
-        answer.log_lines or None,        answer.ts, ctx.now,
+        answer.log_lines or None, answer.ts, ctx.now,
     )  # fmt: skip
     if transaction is None:
-        raise AnsweredMeanwhile("the same request was answered by another run")
+        raise AnsweredConcurrently("the same request was answered by another run")
     return int(transaction)

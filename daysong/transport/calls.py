@@ -1,7 +1,7 @@
-"""Calling a function for a client, over whichever way it came, and telling the end in words the clients know.
+"""Calls functions for clients, over HTTP or a socket, and turns errors into the messages that clients expect.
 
-A failure is reported to the client as a message, with data when it is an expected one. The texts of Convex's own
-kinds of refusal (not found, wrong kind, wrong arguments) go out as they are: clients look at how they begin.
+An expected failure carries data. The messages of Convex's own refusals (not found, wrong kind, wrong arguments) are
+sent unchanged, since clients compare how they begin.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from daysong.kernel.functions.runtime import Runtime
 
 log = logs.get_logger("calls")
 
-# JSON as it came from a client, or decoded values.
+# JSON from a client, or decoded values.
 Args = msgspec.Raw | Mapping[str, Any]
 
 SECONDS = Histogram(
     "daysong_function_seconds",
-    "How long functions called by clients ran, by how they ended",
+    "Run time of functions called by clients, by outcome",
     ["function", "kind", "outcome"],
 )
 
-# Written by us for the caller, about the call alone: they stay readable in production.
-PLAIN = (ArgumentValidationError, FunctionNotFound, WrongFunctionKind)
+# Their messages describe only the call, so production shows them too.
+PUBLIC_ERRORS = (ArgumentValidationError, FunctionNotFound, WrongFunctionKind)
 UNAVAILABLE = "unavailable"
 
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """The function returned `value`, not encoded yet, and wrote `log_lines`."""
+    """The function returned `value`, which is not encoded, and wrote `log_lines`."""
 
     value: Any
     function: Function
@@ -59,11 +59,11 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The function failed, or is not to be called so. `data` is there when the failure is an expected one.
+    """The function failed, or the call was refused. `data` is set for an expected error.
 
-    function   the one that was found, if one was
-    outcome    a word for logs: `refused`, an expected error's code, `unavailable`, or `failed`
-    malformed  of a request whose arguments are no object of values: the reason, for programs
+    function   the function, if it was found
+    outcome    for metrics: `refused`, an expected error's code, `unavailable`, or `failed`
+    malformed  the error code, when the arguments are not an object of values
     """
 
     message: str
@@ -74,18 +74,18 @@ class Failure:
     malformed: str | None = None
 
     @property
-    def passing(self) -> bool:
-        """Whether nothing was done because the database is away or too busy: the same call may succeed later."""
+    def is_transient(self) -> bool:
+        """Whether nothing was done because the database is unavailable or too busy: a retry may succeed."""
         return self.outcome == UNAVAILABLE
 
 
-def typed(function: Function, args: Args) -> Any:
-    """The arguments of `function`, from JSON as a client sent it or from decoded values."""
+def decode_args(function: Function, args: Args) -> Any:
+    """Decode and validate the arguments of `function`."""
     return function.decode(bytes(args)) if isinstance(args, msgspec.Raw) else function.parse(args)
 
 
 def refuse_component(component: str | None) -> None:
-    """BadArguments for a function of a component: there are none here."""
+    """Raise BadArguments for a function of a component, since there are no components."""
     if component:
         raise BadArguments("BadComponentPath", "There are no components here")
 
@@ -93,28 +93,30 @@ def refuse_component(component: str | None) -> None:
 async def call(
     runtime: Runtime, path: str, args: Args, caller: Caller, *, kind: Kind | None = None, viewer: str = ""
 ) -> Success | Failure:  # fmt: skip
-    """Run the function under `path`; every failure is an answer. `viewer` is the mark of the caller's address."""
+    """Run the function named `path`; every error becomes a Failure. `viewer` is the id of the caller's address."""
     function: Function | None = None
     started = time.perf_counter()
     notes = Notes()
-    ended: Success | Failure
+    result: Success | Failure
     try:
         function = runtime.registry.find(path, caller, kind)
         if runtime.gate is not None:
             await runtime.gate(function, caller, viewer)
-        value = await runtime.call(function, typed(function, args), caller, notes)
-        ended = Success(value, function, notes.log_lines)
-    except Exception as error:  # noqa: BLE001 - whatever happened is the caller's answer
-        ended = failure(error, function, production=runtime.settings.production, log_lines=notes.log_lines)
-    measure(ended, started)
-    return ended
+        value = await runtime.call(function, decode_args(function, args), caller, notes)
+        result = Success(value, function, notes.log_lines)
+    except Exception as error:  # noqa: BLE001 - every error is reported to the caller
+        result = failure(error, function, production=runtime.settings.production, log_lines=notes.log_lines)
+    measure(result, started)
+    return result
 
 
-def measure(ended: Success | Failure, started: float) -> None:
-    """Count a call that began at `started`, by `time.perf_counter`."""
-    if ended.function is not None:
-        outcome = "success" if isinstance(ended, Success) else "expected" if ended.data is not None else ended.outcome
-        _seconds(ended.function.identifier, ended.function.kind.value, outcome).observe(time.perf_counter() - started)
+def measure(result: Success | Failure, started: float) -> None:
+    """Record the run time of a call that started at `started`, by `time.perf_counter`."""
+    if result.function is not None:
+        outcome = (
+            "success" if isinstance(result, Success) else "expected" if result.data is not None else result.outcome
+        )
+        _seconds(result.function.identifier, result.function.kind.value, outcome).observe(time.perf_counter() - started)
 
 
 @cache
@@ -123,8 +125,8 @@ def _seconds(function: str, kind: str, outcome: str) -> Histogram:
 
 
 def failure(error: Exception, function: Function | None, *, production: bool, log_lines: Sequence[str] = ()) -> Failure:
-    """Return what the client sees of `error`. An unexpected one is logged; production hides its text."""
-    if isinstance(error, PLAIN):
+    """Return the failure that the client sees. An unexpected error is logged, and production hides its message."""
+    if isinstance(error, PUBLIC_ERRORS):
         malformed = error.code if isinstance(error, BadArguments) else None
         return Failure(str(error), None, function, "refused", log_lines, malformed)
     if isinstance(error, TooBusy | DatabaseUnavailable) or (
@@ -133,14 +135,14 @@ def failure(error: Exception, function: Function | None, *, production: bool, lo
         log.warning("database unavailable", error=logs.describe(error))
         text = str(error) if isinstance(error, TooBusy) else "The database is not available. Please try again."
         return Failure(text, None, function, UNAVAILABLE, log_lines)
-    told = f"[Request ID: {logs.request_id()}] Server Error"
+    prefix = f"[Request ID: {logs.request_id()}] Server Error"
     if isinstance(error, ExpectedError):
-        return Failure(f"{told}\nUncaught Error: {error.message}", error.data, function, error.code, log_lines)
+        return Failure(f"{prefix}\nUncaught Error: {error.message}", error.data, function, error.code, log_lines)
     log.error(
         "function failed",
         function=function.identifier if function else None,
         error=logs.describe(error),
         **({"vendor": error.vendor, "code": error.code} if isinstance(error, VendorError) else {}),
     )
-    message = told if production else f"{told}\nUncaught Error: {error}"
+    message = prefix if production else f"{prefix}\nUncaught Error: {error}"
     return Failure(message, None, function, "failed", log_lines)

@@ -1,4 +1,4 @@
-"""Results as JSON. Large ones are encoded in a thread, so that the loop serves others meanwhile."""
+"""Encodes results as JSON. Large ones are encoded in a thread, so that they do not block the event loop."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions import results
 from daysong.kernel.functions.registry import Function
 
-# One: each thread that is at work may hold up the loop for the interpreter's switch interval, 5 ms.
+# One thread: each running thread may delay the event loop by the interpreter's switch interval, 5 ms.
 _thread = ThreadPoolExecutor(1, "encoding")
 
 
 class ResultTooLarge(DaysongError):
-    """A result that no client takes in one piece."""
+    """The result is larger than a client accepts in one message."""
 
 
-async def encoded(function: Function, value: Any, form: values.Format = "convex_encoded_json") -> bytes:
-    """A result of `function` in its form on the wire; TypeError or OverflowError when it has none."""
+async def encode(function: Function, value: Any, form: values.Format = "convex_encoded_json") -> bytes:
+    """Encode a result of `function`. Errors: TypeError, OverflowError when it cannot be encoded."""
     if not function.encoder.is_large(value):
-        return at_once(function, value, form)
-    # On the exact path: msgspec would hold the interpreter for as long as it takes.
+        return encode_now(function, value, form)
+    # The exact encoder releases the interpreter between steps; msgspec's would hold it for the whole result.
     return await asyncio.get_running_loop().run_in_executor(_thread, results.exactly, value, form)
 
 
-def at_once(function: Function, value: Any, form: values.Format = "convex_encoded_json") -> bytes:
-    """The same, at once."""
+def encode_now(function: Function, value: Any, form: values.Format = "convex_encoded_json") -> bytes:
+    """Encode a result of `function` in the calling thread."""
     return function.encoder.encode(value, form)
 
 
-def within(value: bytes, largest: int) -> bytes:
-    """A result in its form on the wire; ResultTooLarge over `largest` bytes."""
+def check_size(value: bytes, largest: int) -> bytes:
+    """Return an encoded result. Errors: ResultTooLarge over `largest` bytes."""
     if len(value) > largest:
         raise ResultTooLarge(f"Function returned a value of {len(value)} bytes, which is too large.")
     return value

@@ -1,4 +1,4 @@
-"""Requests turned away before a function ran: an HTTP status, and `{code, message}` as every client reads it."""
+"""Errors of requests that are refused before a function runs: an HTTP status, and `{code, message}` as the body."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from daysong.kernel import logs
 from daysong.kernel.database.transactions import LOST
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError, TooBusy
 
-# Of whatever a request needed the database for, nothing has happened; or it may be done again, as with webhooks.
+# After these errors nothing was written, or a retry is safe, as with webhooks.
 UNAVAILABLE = (DatabaseUnavailable, TooBusy, *LOST)
 
 log = logs.get_logger("http")
 
 
-# The codes of all refusals but those of webhooks.
+# The codes of all refusals except those of webhooks.
 REFUSALS = frozenset({
     "AuthProviderUnavailable", "BadArguments", "BadComponentPath", "BadDeployKey", "BadFormat", "BadJsonBody",
     "BadRequest", "BadTimestamp", "BadValue", "ClockWrong", "DatabaseUnavailable", "Forbidden",
@@ -32,9 +32,9 @@ REFUSALS = frozenset({
 
 
 class Refused(DaysongError):
-    """A request is turned away: `code` is for programs and stays as it is, `message` is for people.
+    """The request is refused: `code` is stable, for programs; `message` is for people.
 
-    `retry_after` is in seconds, where it may be sent again.
+    `retry_after` is in seconds, when a retry may succeed.
     """
 
     def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
@@ -46,19 +46,19 @@ class Refused(DaysongError):
 
 
 def unavailable() -> Refused:
-    """The refusal of a request for which the database is away, or too busy: nothing was done, so send it again."""
+    """Return the refusal when the database is unavailable or too busy; nothing was done, so clients may retry."""
     return Refused(503, "DatabaseUnavailable", "The database is not available. Please try again.", retry_after=1)
 
 
-def answer(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response[Any]:
-    """The response that says no."""
+def response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response[Any]:
+    """Return the response of a refusal."""
     return Response(
         {"code": code, "message": message}, status_code=status, media_type=MediaType.JSON, headers=headers or {}
     )
 
 
 def refusal(error: Exception) -> Refused:
-    """Return what the client sees of a failure outside of a function; an unexpected one is logged."""
+    """Return the refusal for an error outside of a function; an unexpected error is logged."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, UNAVAILABLE):
@@ -69,20 +69,20 @@ def refusal(error: Exception) -> Refused:
 
 
 def _refused(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    told = refusal(error)
-    headers = None if told.retry_after is None else {"Retry-After": str(told.retry_after)}
-    return answer(told.status, told.code, told.message, headers)
+    refused = refusal(error)
+    headers = None if refused.retry_after is None else {"Retry-After": str(refused.retry_after)}
+    return response(refused.status, refused.code, refused.message, headers)
 
 
-def _by_litestar(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+def _http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     status = HTTPStatus(error.status_code)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", error=logs.describe(error.__cause__ or error))
-        return answer(status, _code(status), status.phrase, error.headers)
-    # Its phrase is another in later versions of Python.
+        return response(status, _code(status), status.phrase, error.headers)
+    # The phrase of 413 differs between versions of Python.
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return answer(status, "PayloadTooLarge", "The body is too large", error.headers)
-    return answer(status, _code(status), error.detail, error.headers)
+        return response(status, "PayloadTooLarge", "The body is too large", error.headers)
+    return response(status, _code(status), error.detail, error.headers)
 
 
 def _code(status: HTTPStatus) -> str:
@@ -90,6 +90,6 @@ def _code(status: HTTPStatus) -> str:
 
 
 HANDLERS: ExceptionHandlersMap = {
-    HTTPException: _by_litestar,
+    HTTPException: _http_error,
     Exception: _refused,
 }

@@ -44,13 +44,13 @@ async def test_g41_a_large_result_is_what_a_small_one_would_be(handler: Any) -> 
     function = REGISTRY.of(handler)
     value = [Word("a", number) for number in range(5_000)]
     for form in FORMS:
-        assert await encoding.encoded(function, value, form) == encoding.at_once(function, value, form)
-    assert msgspec.json.decode(await encoding.encoded(function, value))[7] == {"text": "a", "place": 7.0}
+        assert await encoding.encode(function, value, form) == encoding.encode_now(function, value, form)
+    assert msgspec.json.decode(await encoding.encode(function, value))[7] == {"text": "a", "place": 7.0}
     for count in (1, 5_000):
         with pytest.raises(TypeError):
-            await encoding.encoded(function, [object()] * count)
+            await encoding.encode(function, [object()] * count)
 
 
 def test_a_result_that_no_client_takes_is_refused() -> None:
     with pytest.raises(encoding.ResultTooLarge):
-        encoding.within(b"1234", 3)
+        encoding.check_size(b"1234", 3)

@@ -1,4 +1,4 @@
-"""Test mode: an emptied database, jobs run by hand, and calls at a time of one's choosing. For the admin key alone.
+"""Test mode: reset the database, run due jobs, and call functions at a chosen time. Only for the admin key.
 
 The routes exist only when settings turn test mode on outside of production; see `http.create`.
 """
@@ -25,10 +25,10 @@ HEADER = b"daysong-now"
 
 @dataclass(frozen=True)
 class Controls:
-    """What the routes do.
+    """The implementations of the routes.
 
     reset  empties every table
-    drain  runs the jobs due by a moment (or by now), the clock moved there, and says how many ran
+    drain  moves the clock to a time (default: now), runs the jobs due by then, and returns their number
     """
 
     reset: Callable[[], Awaitable[None]]
@@ -36,26 +36,26 @@ class Controls:
 
 
 class Drain(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a drain."""
+    """The body of POST /test/drain."""
 
     until: float | None = None
 
 
 def clock_for(scope: Scope, caller: Caller) -> Clock | None:
-    """The clock an admin's call asks for with `Daysong-Now: <ms>`; Refused when that is no moment."""
+    """Return the clock that an admin sets with `Daysong-Now: <ms>`. Errors: Refused when that is no time."""
     if not caller.is_admin:
         return None
-    asked = next((value for name, value in scope["headers"] if name.lower() == HEADER), None)
-    if asked is None:
+    header = next((value for name, value in scope["headers"] if name.lower() == HEADER), None)
+    if header is None:
         return None
     try:
-        return MovableClock(_moment(float(asked)))
+        return MovableClock(_parse_time(float(header)))
     except ValueError:
-        raise _no_moment("Daysong-Now") from None
+        raise _invalid_time("Daysong-Now") from None
 
 
 def handlers(authenticator: Authenticator, clock: Clock, controls: Controls) -> list[HTTPRouteHandler]:
-    """/test/reset and /test/drain."""
+    """Return the routes /test/reset and /test/drain."""
 
     async def admin_only(request: Request[Any, Any, Any]) -> None:
         caller = await authenticator.caller(request.scope, clock.now())
@@ -73,20 +73,20 @@ def handlers(authenticator: Authenticator, clock: Clock, controls: Controls) -> 
         await admin_only(request)
         try:
             body = msgspec.json.decode(await request.body() or b"{}", type=Drain)
-            until = None if body.until is None else _moment(body.until)
+            until = None if body.until is None else _parse_time(body.until)
         except (msgspec.DecodeError, ValueError):
-            raise _no_moment("until") from None
+            raise _invalid_time("until") from None
         return {"ran": await controls.drain(until)}
 
     return [reset, drain]
 
 
-def _moment(milliseconds: float) -> datetime:
+def _parse_time(milliseconds: float) -> datetime:
     try:
         return from_ms(milliseconds)
     except OverflowError as error:
         raise ValueError from error
 
 
-def _no_moment(what: str) -> Refused:
+def _invalid_time(what: str) -> Refused:
     return Refused(400, "BadRequest", f"{what} must be a number of milliseconds since the epoch")

@@ -96,7 +96,7 @@ async def main(port: int) -> None:
     """Serve until a signal says to stop."""
     logs.configure(readable=False, quiet=True)
     app = composition.build(environment.configured())
-    server = http.Server(app.asgi, lifespan=True, goodbye=app.hub.goodbye, message=app.hub.largest_message)
+    server = http.Server(app.asgi, lifespan=True, close_sockets=app.hub.close_sockets, message=app.hub.largest_message)
     http.keep_what_is_there()
     loop = asyncio.get_running_loop()
     for number in STOPS:

@@ -1,6 +1,6 @@
-"""From credentials to the caller: a session token, the admin key, or the admin key acting as a person.
+"""Authentication: credentials to callers. They are a session token, or the admin key, also acting as a user.
 
-A request without credentials is anonymous; bad ones are refused, and never treated as absent.
+A request without credentials is anonymous; invalid ones are refused, and never treated as absent.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ WRONG_KEY = 403
 log = logs.get_logger("auth")
 
 
-class Session(NamedTuple):
-    """A caller whose credentials were verified, and until when they hold; None for as long as they are shown."""
+class SignIn(NamedTuple):
+    """A caller with verified credentials, and when these expire; None for the admin key."""
 
     caller: Caller
     expires_at: datetime | None
 
-    def has_run_out(self, now: datetime) -> bool:
-        """Whether it holds no more."""
+    def has_expired(self, now: datetime) -> bool:
+        """Whether the credentials have expired."""
         return self.expires_at is not None and self.expires_at <= now
 
 
 class Guard(Protocol):
-    """Who slows guesses at the admin key."""
+    """Rate limits of guesses at the admin key."""
 
     async def before_guess(self, viewer: str) -> None: ...
 
@@ -50,7 +50,7 @@ class Guard(Protocol):
 
 
 class Authenticator:
-    """Tells who is calling."""
+    """Verifies credentials and returns callers."""
 
     def __init__(self, verifier: TokenVerifier, admin_key: str) -> None:
         self._verifier = verifier
@@ -59,10 +59,10 @@ class Authenticator:
         self.guard: Guard | None = None
 
     async def caller(self, scope: Scope, now: datetime) -> Caller:
-        """Who sent this HTTP request, by its Authorization header; without one, a viewer.
+        """Return the caller of an HTTP request, by its Authorization header; without one, an anonymous viewer.
 
-        Refused (401) for a header or token that is no good, (403) for a wrong admin key, (503) when tokens cannot be
-        verified for now.
+        Errors: Refused (401) for an invalid header or token, (403) for a wrong admin key, (503) when tokens cannot be
+        verified now.
         """
         found = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
         if not found:
@@ -82,7 +82,7 @@ class Authenticator:
         raise _invalid("expected 'Bearer <token>' or 'Convex <admin key>'")
 
     async def guarded(self, viewer: str, admin: Callable[[], Caller]) -> Caller:
-        """What `admin` makes of an admin key; a wrong one is answered slowly, and too many of an address not at all."""
+        """Call `admin` to check an admin key. A wrong key gets a slow answer, too many from one address get none."""
         if self.guard is None:
             return admin()
         await self.guard.before_guess(viewer)
@@ -94,12 +94,12 @@ class Authenticator:
             raise
 
     def viewer(self, address: str, now: datetime) -> Caller:
-        """An anonymous caller from that address; "" when it is not known."""
+        """Return an anonymous caller from that address; "" when it is unknown."""
         scope = cast("Scope", {"client": (address, 0) if address else None})
         return Caller(viewer=viewer_of(scope, now, self._viewers_secret))
 
-    async def user(self, token: str, now: datetime) -> Session:
-        """The person a session token belongs to; Refused as above."""
+    async def user(self, token: str, now: datetime) -> SignIn:
+        """Verify a session token. Errors: Refused as for `caller`."""
         if len(token) > LONGEST_HEADER:
             raise _invalid("a token that is too long")
         try:
@@ -109,7 +109,7 @@ class Authenticator:
         except VendorError as error:
             log.warning("tokens cannot be verified", error=str(error))
             raise Refused(503, "AuthProviderUnavailable", "Tokens cannot be verified right now.") from error
-        return Session(
+        return SignIn(
             Caller(
                 subject=identity.subject,
                 token_identifier=identity.token_identifier,
@@ -122,9 +122,9 @@ class Authenticator:
         )
 
     def admin(self, key: str, acting_as: bytes = b"null") -> Caller:
-        """The holder of the admin key, who may call internal functions too; perhaps in the name of a person.
+        """Return the caller with the admin key, who may also call internal functions and may act as a user.
 
-        `acting_as` is JSON. Refused (403) for a wrong key, (401) for an identity that is none.
+        `acting_as` is JSON. Errors: Refused (403) for a wrong key, (401) for an invalid identity.
         """
         if not self._is_admin_key(_without_prefix(key)):
             raise Refused(403, "BadDeployKey", "The provided admin key was not accepted.")
@@ -135,7 +135,7 @@ class Authenticator:
         return Caller(is_admin=True) if identity is None else _acting_as(identity)
 
     def _admin_header(self, credentials: str) -> Caller:
-        # The whole first: a key of ours may contain a colon itself.
+        # The whole text first, since the key itself may contain a colon.
         if self._is_admin_key(_without_prefix(credentials)):
             return Caller(is_admin=True)
         key, colon, encoded = credentials.rpartition(":")
@@ -143,7 +143,7 @@ class Authenticator:
         return _acting_as(_decoded(encoded)) if encoded else caller
 
     def _is_admin_key(self, key: str) -> bool:
-        # Digests are of one length, so that the time taken tells nothing of the key's.
+        # Digests have one length, so that the time does not reveal the key's.
         return self._admin_key is not None and hmac.compare_digest(_digest(key), self._admin_key)
 
 
@@ -152,13 +152,13 @@ def _digest(text: str) -> bytes:
 
 
 def _without_prefix(key: str) -> str:
-    """A deploy key may begin with the deployment's name and `|`, which is no part of the secret."""
+    """Return the secret of a deploy key, which may begin with the deployment's name and `|`."""
     _, bar, secret = key.partition("|")
     return secret if bar else key
 
 
-def _invalid(why: str) -> Refused:
-    return Refused(401, "InvalidAuthHeader", f"Could not authenticate: {why}.")
+def _invalid(reason: str) -> Refused:
+    return Refused(401, "InvalidAuthHeader", f"Could not authenticate: {reason}.")
 
 
 def _decoded(encoded: str) -> Mapping[str, Any]:

@@ -1,13 +1,13 @@
-"""The gate: what strangers and accounts may ask for, before anything is done for them.
+"""Rate limits of addresses and accounts, checked before a request is processed.
 
-    over HTTP             requests and bytes of an address, functions of an account: 429 with Retry-After
-    webhooks              an address whose messages keep failing verification: 429
+    HTTP                  requests and bytes per address, function calls per account: 429 with Retry-After
+    webhooks              429 for an address whose messages keep failing verification
     mutations, actions    the typed error `rate_limited`, with `retryAfter` in its data; queries over HTTP: 429
-    the admin key         a wrong one is answered slowly, and soon not at all
+    the admin key         a wrong key gets a slow answer, and after a few guesses 429
     sockets               closed at once, with 1013 and a reason
-    subscriptions         wait, and are never refused: an app shows a query's error instead of its screen
+    subscriptions         delayed and never refused: an app would show the error instead of its screen
 
-Nothing holds for who has the admin key. How much of each: kernel/limits/declarations.py.
+The admin key has no limits. The rates are declared in kernel/limits/declarations.py.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from daysong.transport.callers.viewers import viewer_of
 from daysong.transport.refusals import Refused
 from daysong.transport.sync.wire import Close
 
-# Seconds that the answer to a wrong admin key takes.
-SLOW = 0.5
-# A subscription waits at most that long, in seconds, before it is run all the same.
+# Seconds before the response to a wrong admin key.
+WRONG_KEY_DELAY = 0.5
+# Longest delay of a subscription, in seconds.
 LONGEST_DELAY = 10.0
 MOST_REMEMBERED = 100_000
-# Asked by machines that look after us.
-FREE = frozenset({"/healthz", "/readyz", "/metrics"})
+# Requested by monitoring.
+UNLIMITED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 WEBHOOKS = ("/http/", "/webhooks/")
 UNVERIFIED = frozenset({401, 403})
 
-MANY_SOCKETS = Close(1013, "TooManySocketsFromOneAddress")
+TOO_MANY_SOCKETS = Close(1013, "TooManySocketsFromOneAddress")
 
 log = logs.get_logger("limits")
 
 
 class Gate:
-    """Counts callers, and turns away or holds back those who ask too much."""
+    """Counts requests per address and account, and refuses or delays those over a limit."""
 
     def __init__(self, runtime: Runtime, buckets: Buckets) -> None:
         settings = runtime.settings
@@ -68,47 +68,47 @@ class Gate:
         self._accounts: OrderedDict[str, None] = OrderedDict()
         runtime.gate = self.admit
 
-    # Who asks
+    # Keys
 
     def viewer(self, scope: Scope | None, address: str = "") -> str:
-        """The mark of the address a request came from; the same for all of which none is known."""
+        """Return the viewer id of the request's address; all unknown addresses share one."""
         scope = cast("Scope", {"client": (address, 0)}) if scope is None else scope
         return viewer_of(scope, self._runtime.clock.now(), self._secret) or "unknown"
 
     def _account(self, caller: Caller) -> str:
         return hmac.digest(self._hash_key, f"caller {caller.subject}".encode(), hashlib.sha256)[:12].hex()
 
-    # Over HTTP
+    # HTTP
 
-    async def request(self, caller: Caller) -> None:
-        """A call of a function over HTTP; Refused (429) when the account calls too often."""
+    async def check_account(self, caller: Caller) -> None:
+        """Count a function call over HTTP. Errors: Refused (429) when the account is over its limit."""
         if self.enabled and caller.subject is not None and not caller.is_admin:
-            await self.refuse("requests_account", self._account(caller))
+            await self.charge("requests_account", self._account(caller))
 
-    async def refuse(self, name: str, key: str, count: int = 1) -> None:
-        """Take from a caller's bucket; Refused (429) when it is empty."""
+    async def charge(self, name: str, key: str, count: int = 1) -> None:
+        """Take from a caller's bucket. Errors: Refused (429) when it is empty."""
         if wait := await self.buckets.take(name, key, count):
-            raise too_many(wait)
+            raise rate_limited(wait)
 
     # Functions
 
     async def admit(self, function: Function, caller: Caller, viewer: str) -> None:
-        """Before a client's function runs; RateLimited when it was called too often."""
+        """Count a mutation or action before it runs. Errors: RateLimited over a limit."""
         if not self.enabled or caller.is_admin or function.kind is Kind.QUERY:
             return
         name = FUNCTIONS.get(function.identifier, "writes")
         viewer = viewer or caller.viewer or "unknown"
-        wanted = [(f"{name}_viewer", viewer), (name, "all")]
+        buckets = [(f"{name}_viewer", viewer), (name, "all")]
         if caller.subject is not None:
-            wanted.insert(0, (f"{name}_account", self._account(caller)))
+            buckets.insert(0, (f"{name}_account", self._account(caller)))
             if await self._is_new(caller.subject):
-                wanted += [("sign_ups_viewer", viewer), ("sign_ups", "all")]
-        for limit, key in wanted:
+                buckets += [("sign_ups_viewer", viewer), ("sign_ups", "all")]
+        for limit, key in buckets:
             if wait := await self.buckets.take(limit, key):
                 raise RateLimited(wait)
 
     async def _is_new(self, subject: str) -> bool:
-        """Whether this may be the first call of a new user."""
+        """Whether the user has no account yet."""
         if subject in self._accounts:
             return False
         known = await self._runtime.database.pool.fetchval("select true from users where clerk_id = $1", subject)
@@ -117,7 +117,7 @@ class Gate:
         return not known
 
     async def delay(self, caller: Caller, viewer: str, queries: int) -> None:
-        """Before subscribed queries run: return when it is their turn."""
+        """Wait until that many subscribed queries may run."""
         if not self.enabled or caller.is_admin or not queries:
             return
         name, key = ("runs_account", self._account(caller)) if caller.subject else ("runs_viewer", viewer)
@@ -127,19 +127,19 @@ class Gate:
     # The admin key
 
     async def before_guess(self, viewer: str) -> None:
-        """Before an admin key is looked at; Refused (429) for an address that has guessed too often."""
+        """Check the limit before an admin key is compared. Errors: Refused (429) after too many wrong keys."""
         if self.enabled and viewer in self._guessers:
-            await self.refuse("guesses_viewer", viewer)
+            await self.charge("guesses_viewer", viewer)
 
     async def wrong_guess(self, viewer: str) -> None:
-        """The key was wrong: that is written down, and the answer takes its time."""
+        """Record a wrong key, and delay the response."""
         log.warning("wrong admin key")
         if self.enabled:
             _remember(self._guessers, viewer)
-            await asyncio.sleep(SLOW)
+            await asyncio.sleep(WRONG_KEY_DELAY)
 
-    def shows_metrics_to(self, scope: Scope) -> bool:
-        """Whether the request comes from where metrics may be read without the admin key."""
+    def may_read_metrics(self, scope: Scope) -> bool:
+        """Whether the request's address may read metrics without the admin key."""
         client = scope.get("client")
         try:
             address = ipaddress.ip_address((client[0] if client else "").partition("%")[0])
@@ -149,27 +149,27 @@ class Gate:
 
     # Sockets
 
-    async def socket(self, viewer: str) -> Close | None:
-        """Why an address may not open another socket; None when it may."""
+    async def socket_refusal(self, viewer: str) -> Close | None:
+        """Return the close frame for an address with too many sockets; None when it may open another."""
         if not self.enabled:
             return None
         if self._sockets[viewer] >= self._sockets_at_once or await self.buckets.take("sockets_viewer", viewer):
-            return MANY_SOCKETS
+            return TOO_MANY_SOCKETS
         return None
 
-    def opened(self, viewer: str) -> None:
-        """A socket has opened."""
+    def socket_opened(self, viewer: str) -> None:
+        """Count an open socket of the address."""
         self._sockets[viewer] += 1
 
-    def closed(self, viewer: str) -> None:
-        """A socket has ended."""
+    def socket_closed(self, viewer: str) -> None:
+        """Count off a closed socket of the address."""
         self._sockets[viewer] -= 1
         if self._sockets[viewer] <= 0:
             del self._sockets[viewer]
 
 
 class GateKeeper:
-    """ASGI middleware: lets requests of an address through as often as it may ask."""
+    """ASGI middleware: enforces the rate limits of addresses."""
 
     def __init__(self, app: ASGIApp, gate: Gate, is_admin: Callable[[Scope], Awaitable[bool]]) -> None:
         self._app = app
@@ -177,15 +177,15 @@ class GateKeeper:
         self._is_admin = is_admin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, or say when to come again."""
+        """Serve a request, or refuse it with Retry-After."""
         if scope["type"] != ScopeType.HTTP or not self._gate.enabled:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
-        if path == "/metrics" and not (self._gate.shows_metrics_to(scope) or await self._is_admin(scope)):
-            await _answer(Refused(403, "Forbidden", "Metrics are for METRICS_FROM and the admin key."), send)
+        if path == "/metrics" and not (self._gate.may_read_metrics(scope) or await self._is_admin(scope)):
+            await _send_refusal(Refused(403, "Forbidden", "Metrics are for METRICS_FROM and the admin key."), send)
             return
-        if path in FREE:
+        if path in UNLIMITED_PATHS:
             await self._app(scope, receive, send)
             return
         viewer = self._gate.viewer(scope)
@@ -193,47 +193,47 @@ class GateKeeper:
             await self._webhook(viewer, scope, receive, send)
             return
         try:
-            await self._gate.refuse("requests_viewer", viewer)
+            await self._gate.charge("requests_viewer", viewer)
             if size := _size(scope):
-                await self._gate.refuse("bytes_viewer", viewer, size)
+                await self._gate.charge("bytes_viewer", viewer, size)
         except Refused as error:
-            await _answer(error, send)
+            await _send_refusal(error, send)
             return
         await self._app(scope, receive, send)
 
     async def _webhook(self, viewer: str, scope: Scope, receive: Receive, send: Send) -> None:
         buckets = self._gate.buckets
         if wait := buckets.closed("webhooks_viewer", viewer):
-            await _answer(too_many(wait), send)
+            await _send_refusal(rate_limited(wait), send)
             return
         status = 0
 
-        async def noting(message: Message) -> None:
+        async def record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
             await send(message)
 
-        await self._app(scope, receive, noting)
+        await self._app(scope, receive, record_status)
         if status in UNVERIFIED and await buckets.take("webhooks_viewer", viewer):
             log.warning("webhooks fail verification")
 
 
-def too_many(wait: float) -> Refused:
-    """The answer to who asks too often."""
+def rate_limited(wait: float) -> Refused:
+    """Return the refusal of a request over a rate limit; `wait` is in seconds."""
     error = RateLimited(wait)
     return Refused(429, "RateLimited", error.message, retry_after=error.retry_after)
 
 
 def _size(scope: Scope) -> int:
-    """How large a body was announced, where that is worth counting."""
+    """Return the Content-Length; 0 up to 64 KiB, which is not counted."""
     for name, value in cast("Sequence[tuple[bytes, bytes]]", scope["headers"]):
         if name.lower() == b"content-length" and value.isdigit() and len(value) < 12:  # noqa: PLR2004 - digits
             return int(value) if int(value) > 64 * 1024 else 0
     return 0
 
 
-async def _answer(error: Refused, send: Send) -> None:
+async def _send_refusal(error: Refused, send: Send) -> None:
     body = msgspec.json.encode({"code": error.code, "message": error.message})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if error.retry_after is not None:

@@ -119,19 +119,19 @@ async def test_g77_metrics_are_for_the_admin_and_for_metrics_from(strict: World)
     assert (await strict.http.get("/metrics")).status_code == 403
     key = {"Authorization": f"Convex {ADMIN_KEY}"}
     assert (await strict.http.get("/metrics", headers=key)).status_code == 200
-    assert strict.app.gate.shows_metrics_to({"client": ("10.1.2.3", 1)})  # type: ignore[arg-type]
-    assert not strict.app.gate.shows_metrics_to({"client": ("203.0.113.1", 1)})  # type: ignore[arg-type]
+    assert strict.app.gate.may_read_metrics({"client": ("10.1.2.3", 1)})  # type: ignore[arg-type]
+    assert not strict.app.gate.may_read_metrics({"client": ("203.0.113.1", 1)})  # type: ignore[arg-type]
 
 
 async def test_g73_an_address_opens_only_so_many_sockets(strict: World) -> None:
     """So often in a while, and so many at the same time."""
     gate = strict.app.gate
-    assert [await gate.socket("mark") is None for _ in range(5)] == [True, True, True, False, False]
+    assert [await gate.socket_refusal("mark") is None for _ in range(5)] == [True, True, True, False, False]
     for _ in range(100):
-        gate.opened("another")
-    assert (await gate.socket("another")) is not None
-    gate.closed("another")
-    assert (await gate.socket("another")) is None
+        gate.socket_opened("another")
+    assert (await gate.socket_refusal("another")) is not None
+    gate.socket_closed("another")
+    assert (await gate.socket_refusal("another")) is None
 
 
 async def test_g03_subscriptions_are_delayed_and_never_refused(strict: World) -> None:

@@ -1,4 +1,4 @@
-"""Telling viewers apart without knowing who they are, so that a shared song counts each once a day."""
+"""Viewer ids: pseudonyms of client addresses, so that a shared song counts each viewer once a day."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from functools import lru_cache
 
 from litestar.types import Scope
 
-HOUSEHOLD = 64  # bits of an IPv6 address that a provider hands out together
+IPV6_PREFIX = 64  # bits of an IPv6 address that identify a customer's network
 
 
 def viewer_of(scope: Scope, now: datetime, secret: str) -> str:
-    """An opaque mark of the address a request came from, good for one UTC day; "" when there is no address.
+    """Return a keyed hash of the client's address, valid for one UTC day; "" when there is no address.
 
-    The address itself is kept nowhere, and cannot be found from the mark without `secret`. Behind a proxy it is the
-    server's business to put the client's address in place of the proxy's: headers that anybody can send are not read.
+    The address is not stored, and cannot be derived from the hash without `secret`. Behind a proxy, the server replaces
+    the proxy's address in `scope` (server/proxies.py); headers that any client can send are not read here.
     """
     client = scope.get("client")
-    return _mark(client[0], now.astimezone(UTC).date(), secret) if client else ""
+    return _viewer_id(client[0], now.astimezone(UTC).date(), secret) if client else ""
 
 
-# A caller who asks again gets the mark from here: it is made several times for each request.
+# Cached, since one request needs it several times.
 @lru_cache(10_000)
-def _mark(host: str, day: date, secret: str) -> str:
-    address = _normal(host)
+def _viewer_id(host: str, day: date, secret: str) -> str:
+    address = _normalized(host)
     if address is None:
         return ""
     key = hashlib.sha256(f"daysong viewers {secret}".encode()).digest()
     return hmac.digest(key, f"{day:%Y-%m-%d} {address}".encode(), "sha256")[:16].hex()
 
 
-def _normal(host: str) -> str | None:
-    """An address as one viewer has it: of IPv6, the network part, which a client cannot change at will."""
+def _normalized(host: str) -> str | None:
+    """Normalize an address; of IPv6, keep the network part, which a client cannot change at will."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -42,5 +42,5 @@ def _normal(host: str) -> str | None:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped:
             return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, HOUSEHOLD), strict=False))
+        return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
     return str(address)

@@ -25,7 +25,7 @@ from daysong.transport.refusals import Refused
 from daysong.transport.server.bodies import Bodies
 from daysong.transport.server.held_bytes import UNREAD
 from daysong.transport.server.proxies import Proxies
-from daysong.transport.sync.endpoint import Sockets
+from daysong.transport.sync.endpoint import SyncEndpoint
 from daysong.transport.sync.hub import Hub
 from daysong.vendors.clerk.client import TokenVerifier
 from daysong.vendors.storage import FileStore
@@ -128,7 +128,7 @@ def create(
         inner = GateKeeper(inner, gate, lambda scope: _is_admin(authenticator, scope, runtime))
     app.asgi_handler = Edge(inner)
     if hub is not None:
-        app.asgi_handler = Sockets(app.asgi_handler, hub)
+        app.asgi_handler = SyncEndpoint(app.asgi_handler, hub)
     own = {path.split("/")[1] for path in (*(route.path for route in (*app.routes, *direct)), *(mounts or {}))}
     # Outermost, so that all layers find the client's address in one place.
     app.asgi_handler = Proxies(BelowSite(app.asgi_handler, settings.site_url, own), settings.trusted_proxies)

@@ -98,7 +98,7 @@ class FunctionsApi:
     async def _caller(self, request: Request) -> tuple[Caller, Clock | None]:
         caller = await self._authenticator.caller(request.scope, self._runtime.clock.now())
         if self._gate is not None:
-            await self._gate.request(caller)
+            await self._gate.check_account(caller)
         return caller, self._clock_for(request.scope, caller) if self._clock_for else None
 
     async def call(self, request: Request, kind: Kind | None) -> Reply:
@@ -156,7 +156,9 @@ class FunctionsApi:
                 try:
                     function = runtime.registry.find(path, caller, Kind.QUERY)
                     ended = Success(
-                        await runtime.query_on(db, function, calls.typed(function, args), caller, now=now, notes=notes),
+                        await runtime.query_on(
+                            db, function, calls.decode_args(function, args), caller, now=now, notes=notes
+                        ),
                         function,
                         notes.log_lines,
                     )
@@ -188,7 +190,7 @@ class FunctionsApi:
         if ended.function is not None:
             note(request.scope, function=ended.function.identifier, kind=ended.function.kind.value)
         note(request.scope, outcome=ended.outcome if isinstance(ended, Failure) else "success")
-        if isinstance(ended, Failure) and ended.passing:
+        if isinstance(ended, Failure) and ended.is_transient:
             raise unavailable()
         return Reply(await self._told(ended, form))
 
@@ -196,7 +198,7 @@ class FunctionsApi:
         """The answer as JSON; a result of more than `largest` bytes is a failure."""
         if isinstance(ended, Success):
             try:
-                value = encoding.within(await encoding.encoded(ended.function, ended.value, form), largest)
+                value = encoding.check_size(await encoding.encode(ended.function, ended.value, form), largest)
             except (TypeError, OverflowError, ResultTooLarge) as error:
                 ended = calls.failure(error, ended.function, production=self._runtime.settings.production)
             else:

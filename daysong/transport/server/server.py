@@ -32,7 +32,7 @@ MESSAGE = LARGEST + ENVELOPE
 PING = 30.0
 PONG = 60.0
 
-Goodbye = Callable[[], Awaitable[None]]
+CloseSockets = Callable[[], Awaitable[None]]
 
 
 class PortTaken(DaysongError):
@@ -78,11 +78,11 @@ class Server(uvicorn.Server):
     """Serves `app` until it is asked to stop: `await server.serve(sockets=[listen(host, port)])`.
 
     lifespan  whether the app gets lifespan events
-    goodbye   awaited once new connections are refused, while the others are still open
+    close_sockets   awaited once new connections are refused, while the others are still open
     message   the largest message on a socket that the app is given whole, in bytes
     """
 
-    def __init__(self, app: Any, *, lifespan: bool, goodbye: Goodbye, message: int = MESSAGE) -> None:
+    def __init__(self, app: Any, *, lifespan: bool, close_sockets: CloseSockets, message: int = MESSAGE) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -107,10 +107,10 @@ class Server(uvicorn.Server):
             )
         )
         logging.getLogger("uvicorn.error").addFilter(_is_ours)
-        self._goodbye = goodbye
+        self._close_sockets = close_sockets
 
     def stop(self) -> None:
-        """Say goodbye, finish what is under way, and stop. May be told more than once."""
+        """Say close_sockets, finish what is under way, and stop. May be told more than once."""
         self.should_exit = True
 
     def stop_at_once(self) -> None:
@@ -123,7 +123,7 @@ class Server(uvicorn.Server):
         for listening in self.servers:
             listening.close()
         if not self.force_exit:
-            await self._goodbye()
+            await self._close_sockets()
         await super().shutdown(sockets)
 
     @contextmanager

@@ -41,13 +41,13 @@ class Served:
     """A server, and connections to it."""
 
     def __init__(self, app: App) -> None:
-        self.said_goodbye = False
-        self.server = Server(app, lifespan=False, goodbye=self._goodbye)
+        self.sockets_closed = False
+        self.server = Server(app, lifespan=False, close_sockets=self._close_sockets)
         self.listener = listen("127.0.0.1", 0)
         self.port: int = self.listener.getsockname()[1]
 
-    async def _goodbye(self) -> None:
-        self.said_goodbye = True
+    async def _close_sockets(self) -> None:
+        self.sockets_closed = True
 
     @property
     def connections(self) -> int:
@@ -295,7 +295,7 @@ async def test_what_is_under_way_is_finished_when_the_server_stops() -> None:
         await asked.wait()
         served.server.stop()
         await until(lambda: served.listener.fileno() == -1)
-        assert served.said_goodbye
+        assert served.sockets_closed
         answer.set()
         assert (await to_the_end(reader)).endswith(b"\r\n\r\nhi")
         writer.close()

@@ -1,7 +1,7 @@
-"""What all sockets of a process share: limits, the clock of moments, the news of changes, and who looks after them.
+"""The state shared by all sync sockets of a process: limits, timestamps, notifications, pings and timeouts.
 
-Sockets have no timers of their own: every second one task visits them all, pings those that were sent nothing for a
-while, and ends those that take nothing in.
+Sockets have no timers of their own: one task checks all of them every second, pings idle ones, and closes those that
+do not read.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from prometheus_client import Counter, Gauge
 from daysong.kernel import logs
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.live import Live
-from daysong.transport.callers.auth import Authenticator
-from daysong.transport.callers.auth import Session as SignIn
+from daysong.transport.callers.auth import Authenticator, SignIn
 from daysong.transport.http.functions_api import largest_body
 from daysong.transport.server.held_bytes import UNSENT
 from daysong.transport.sync import messages as sync_messages
@@ -26,47 +25,47 @@ from daysong.transport.sync.wire import Close, Wire
 if TYPE_CHECKING:
     from daysong.transport.callers.gate import Gate
 
-SOCKETS = Gauge("daysong_sync_sockets", "Sockets open now")
-SUBSCRIPTIONS = Gauge("daysong_sync_subscriptions", "Queries subscribed to now")
-RUNS = Counter("daysong_sync_query_runs_total", "Queries run for sockets")
-WAKES = Counter("daysong_sync_wakes_total", "Transitions worked out because of changed rows")
+SOCKETS = Gauge("daysong_sync_sockets", "Open sync sockets")
+SUBSCRIPTIONS = Gauge("daysong_sync_subscriptions", "Subscribed queries")
+RUNS = Counter("daysong_sync_query_runs_total", "Runs of subscribed queries")
+WAKES = Counter("daysong_sync_wakes_total", "Transitions caused by changed rows")
 TRANSITIONS = Counter("daysong_sync_transitions_total", "Transitions sent")
-CLOSED = Counter("daysong_sync_closed_total", "Sockets that this server has closed, by code", ["code"])
+CLOSED = Counter("daysong_sync_closed_total", "Sockets closed by this server, by close code", ["code"])
 
 RESTART = Close(1012, "ServerRestart")
-FULL = Close(1013, "TooManySockets")
-HEAVY = Close(1013, "TooManyBytes")
-SLOW = Close(1013, "SlowReader")
+TOO_MANY_SOCKETS = Close(1013, "TooManySockets")
+TOO_MANY_BYTES = Close(1013, "TooManyBytes")
+SLOW_READER = Close(1013, "SlowReader")
 SILENT = Close(1000, "Silent")
-BROKEN = Close(1011, "InternalServerError")
+INTERNAL_ERROR = Close(1011, "InternalServerError")
 
-# Between two looks at whether clients have read, in seconds.
-ROOM = 0.05
-# For how long a client may leave a message unread when there is no room left for others.
-SHORT = 5.0
+# Seconds between two checks whether clients have read.
+ROOM_INTERVAL = 0.05
+# Seconds that a client may leave a message unread while the budget of unsent bytes is used up.
+SEND_TIMEOUT_WHEN_FULL = 5.0
 
 log = logs.get_logger("sync")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a socket, and a process, may ask for; times in seconds, sizes in bytes (of text: characters).
+    """Limits of one socket and of one process; times in seconds, sizes in bytes (text: characters).
 
-    message    longest message of a client
-    frame      longest message to a client whose library takes only so much in one piece (PyPI), and to any other
-    result     largest result of one function
-    queries    subscribed to on one socket
-    pending    requests on one socket that are not answered yet; more are not read until some are
-    backlog    what may wait to be sent before requests of that socket wait, too
-    sockets    in one process
-    transitions worked out at once in one process: fewer than the pool has connections, so that calls get theirs
-    ping       of silence, after which a client hears from us
-    silence    of a client that has not said a word
-    stuck      that a client may take to take in one message
-    pauses     between two runs for changed rows: the first, and the longest while changes go on, of small results
-    rate       bytes of results a second that are worked out anew for changed rows: after large ones a pause is longer
-    longest_pause  after the largest
-    fresh      for which results are good enough for a person who only shows a new token
+    message        largest message from a client
+    frame          largest message to a client: with the Python library from PyPI, which limits frames, and with others
+    result         largest result of one function
+    queries        subscriptions of one socket
+    pending        requests of one socket without a response; no more are read until one is answered
+    backlog        unsent bytes of one socket from which its requests wait
+    sockets        sockets of one process
+    transitions    concurrent Transitions of one process; fewer than the pool has connections, so that calls get some
+    ping_interval  idle time after which the server sends a ping
+    idle_timeout   time in which a client must send its first message
+    send_timeout   time in which a client must receive one message
+    pauses         between two runs for changed rows, of small results: the first, and the longest as changes continue
+    rate           bytes of results per second that are computed again for changed rows: large results pause longer
+    longest_pause  upper bound of the pause after large results
+    fresh          age up to which results need no new run when the same person authenticates again
     """
 
     message: int = 16 * 2**20
@@ -77,9 +76,9 @@ class Limits:
     backlog: int = 8 * 2**20
     sockets: int = 20_000
     transitions: int = 8
-    ping: float = 15.0
-    silence: float = 60.0
-    stuck: float = 60.0
+    ping_interval: float = 15.0
+    idle_timeout: float = 60.0
+    send_timeout: float = 60.0
     pauses: tuple[float, float] = (0.02, 0.1)
     rate: int = 2 * 2**20
     longest_pause: float = 2.0
@@ -87,7 +86,7 @@ class Limits:
 
 
 class OpenSocket(Protocol):
-    """What the hub uses of a connected socket; `sync/session.py` implements it."""
+    """The part of a connection that the hub uses; `sync/session.py` implements it."""
 
     wire: Wire
     address: str
@@ -95,7 +94,7 @@ class OpenSocket(Protocol):
 
 
 class Hub:
-    """All sockets of a process. `live` and the round begin with the first of them."""
+    """All sync sockets of a process. Notifications and checks start with the first socket."""
 
     def __init__(
         self,
@@ -116,49 +115,49 @@ class Hub:
         self.slots = asyncio.Semaphore(limits.transitions)
         self.sessions: set[OpenSocket] = set()
         self._tables: dict[frozenset[str], frozenset[str]] = {}
-        self._work: set[asyncio.Task[None]] = set()
-        self._round: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._checker: asyncio.Task[None] | None = None
         self._closing = False
 
     def refusal(self) -> Close | None:
-        """Why no socket can be taken now; None when one can."""
+        """Return the close frame for a new socket; None when it is accepted."""
         if self._closing:
             return RESTART
-        return FULL if len(self.sessions) >= self.limits.sockets else None
+        return TOO_MANY_SOCKETS if len(self.sessions) >= self.limits.sockets else None
 
-    def enter(self, session: OpenSocket) -> None:
-        """A socket has opened."""
+    def add(self, session: OpenSocket) -> None:
+        """Add an open socket."""
         self.sessions.add(session)
         SOCKETS.inc()
         self.live.open()
-        if self._round is None:
-            self._round = asyncio.create_task(self._look_after())
+        if self._checker is None:
+            self._checker = asyncio.create_task(self._check_sockets())
 
-    def leave(self, session: OpenSocket) -> None:
-        """A socket has ended."""
+    def remove(self, session: OpenSocket) -> None:
+        """Remove a socket that has ended."""
         self.sessions.discard(session)
         SOCKETS.dec()
         if session.wire.closing is not None:
             CLOSED.labels(session.wire.closing.code).inc()
 
-    async def room(self, address: str) -> None:
-        """Wait while clients at that address leave unread what they were sent."""
+    async def wait_for_room(self, address: str) -> None:
+        """Wait while clients at that address have too many unread bytes."""
         while UNSENT.crowded(address) and not self._closing:
-            await asyncio.sleep(ROOM)
+            await asyncio.sleep(ROOM_INTERVAL)
 
-    def shared(self, tables: frozenset[str]) -> frozenset[str]:
-        """The same set for all who watch the same tables. There are as many as pages of the apps."""
+    def interned(self, tables: frozenset[str]) -> frozenset[str]:
+        """Return one shared set for all sessions that watch these tables, to save memory."""
         if len(self._tables) > self.limits.queries:
             self._tables.clear()
         return self._tables.setdefault(tables, tables)
 
-    def work(self, task: asyncio.Task[None]) -> None:
-        """Remember something that goes on although its socket may end."""
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
+    def track(self, task: asyncio.Task[None]) -> None:
+        """Keep a task running when its socket ends."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def goodbye(self, within: float = 5.0) -> None:
-        """Close all sockets and take no more; call it before the server stops, since then nothing can be sent."""
+    async def close_sockets(self, within: float = 5.0) -> None:
+        """Close all sockets and accept no more. Call it before the server stops, while messages can still be sent."""
         self._closing = True
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
@@ -168,31 +167,32 @@ class Hub:
                     await asyncio.sleep(0.01)
 
     async def close(self, within: float = 10.0) -> None:
-        """Say goodbye, let what was begun come to its end, and stop listening."""
-        await self.goodbye()
-        if self._work:
-            await asyncio.wait(self._work, timeout=within)
-        for task in self._work:
+        """Close all sockets, wait for running requests, and stop listening for notifications."""
+        await self.close_sockets()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within)
+        for task in self._tasks:
             task.cancel()
-        if self._round is not None:
-            self._round.cancel()
-            await asyncio.wait({self._round})
-            self._round = None
+        if self._checker is not None:
+            self._checker.cancel()
+            await asyncio.wait({self._checker})
+            self._checker = None
         await self.live.close()
 
-    async def _look_after(self) -> None:
+    async def _check_sockets(self) -> None:
         loop = asyncio.get_running_loop()
-        step = min(1.0, self.limits.ping / 4, self.limits.stuck / 4, self.limits.silence / 4)
+        limits = self.limits
+        step = min(1.0, limits.ping_interval / 4, limits.send_timeout / 4, limits.idle_timeout / 4)
         while True:
             await asyncio.sleep(step)
             now = loop.time()
             for session in list(self.sessions):
                 wire = session.wire
                 if wire.sending_since is not None:
-                    if now - wire.sending_since > (SHORT if UNSENT.full else self.limits.stuck):
-                        wire.close(*SLOW)
-                elif not wire.heard:
-                    if now - wire.last_sent > self.limits.silence:
+                    if now - wire.sending_since > (SEND_TIMEOUT_WHEN_FULL if UNSENT.full else limits.send_timeout):
+                        wire.close(*SLOW_READER)
+                elif not wire.has_received:
+                    if now - wire.last_sent > limits.idle_timeout:
                         wire.close(*SILENT)
-                elif now - wire.last_sent > self.limits.ping:
-                    wire.say(sync_messages.PING)
+                elif now - wire.last_sent > limits.ping_interval:
+                    wire.send(sync_messages.PING)

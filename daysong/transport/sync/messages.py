@@ -1,4 +1,4 @@
-"""What clients and server say to each other on a socket, as the Convex clients have it."""
+"""The messages of the sync protocol, as the Convex clients send and read them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import msgspec
 from daysong.kernel.functions.arguments import replace_lone_surrogates
 from daysong.kernel.time import timestamps
 
-# Numbers that every client counts exactly.
+# Integers that every client represents exactly.
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-NOTHING = msgspec.Raw(b"null")
+NULL = msgspec.Raw(b"null")
 NO_ARGS = msgspec.Raw(b"{}")
 Name = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
 class Connect(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
-    """The first words of a client: which session goes on here, and what it has seen."""
+    """The first message of a client: its session, and the last timestamp it has seen."""
 
     session_id: str
     connection_count: float = 0
@@ -28,13 +28,13 @@ class Connect(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
 
 
 class Authenticate(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
-    """Who is speaking from here on."""
+    """The credentials for the following messages."""
 
     base_version: Number
     token_type: Literal["User", "Admin", "None"]
     value: str = ""
-    impersonating: msgspec.Raw = NOTHING
-    acting_as: msgspec.Raw = msgspec.field(name="acting_as", default=NOTHING)
+    impersonating: msgspec.Raw = NULL
+    acting_as: msgspec.Raw = msgspec.field(name="acting_as", default=NULL)
 
 
 class Add(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
@@ -48,13 +48,13 @@ class Add(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
 
 
 class Remove(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
-    """A query of no more interest."""
+    """A query to unsubscribe from."""
 
     query_id: Number
 
 
 class ModifyQuerySet(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
-    """Changes to what is subscribed to."""
+    """Changes to the set of subscribed queries."""
 
     base_version: Number
     new_version: Number
@@ -62,7 +62,7 @@ class ModifyQuerySet(msgspec.Struct, tag=True, tag_field="type", rename="camel")
 
 
 class Request(msgspec.Struct, rename="camel"):
-    """A function to be run once."""
+    """A function to run once."""
 
     request_id: Number
     udf_path: Name
@@ -71,11 +71,11 @@ class Request(msgspec.Struct, rename="camel"):
 
 
 class Mutation(Request, tag=True, tag_field="type"):
-    """A mutation, in its turn."""
+    """A mutation; the mutations of a connection run in order."""
 
 
 class Action(Request, tag=True, tag_field="type"):
-    """An action, beside all else."""
+    """An action; it runs concurrently with other requests."""
 
 
 class Event(msgspec.Struct, tag=True, tag_field="type"):
@@ -87,18 +87,18 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _encode = msgspec.json.Encoder().encode
 
 
-class Malformed(Exception):
-    """Not a message; the text says why and quotes nothing."""
+class MalformedMessage(Exception):
+    """The text is not a message; the error gives the reason and quotes none of it."""
 
 
 def decode(text: str) -> Message:
-    """A client's message, or Malformed."""
+    """Decode a client's message. Errors: MalformedMessage."""
     try:
         return _decoder.decode(replace_lone_surrogates(text.encode()))
     except msgspec.ValidationError as error:
-        raise Malformed(f"Received a message that does not fit: {error}") from None
+        raise MalformedMessage(f"Received a message that does not fit: {error}") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise Malformed("Received invalid JSON") from None
+        raise MalformedMessage("Received invalid JSON") from None
 
 
 _FIELD = re.compile(
@@ -106,28 +106,29 @@ _FIELD = re.compile(
 )
 
 
-def beginning(head: bytes) -> Mutation | Action | None:
-    """The request, without its arguments, that a message begins with; None when it does not begin as one."""
+def partial_request(head: bytes) -> Mutation | Action | None:
+    """Return the request at the beginning of a message, without arguments; None when there is none."""
     fields = {}
     position = 0
     while found := _FIELD.match(head, position):
         fields[found[1].decode()] = msgspec.Raw(found[2])
         position = found.end()
     try:
-        said = _decoder.decode(_encode(fields))
+        message = _decoder.decode(_encode(fields))
     except (msgspec.DecodeError, UnicodeError):
         return None
-    return said if isinstance(said, Mutation | Action) else None
+    return message if isinstance(message, Mutation | Action) else None
 
 
 class Version(msgspec.Struct, frozen=True):
-    """Where a connection stands: query set, identity, and the moment the results are of."""
+    """The version of a connection: query set, identity, and the timestamp of the results."""
 
     query_set: int = 0
     identity: int = 0
     ts: int = 0
 
-    def told(self) -> dict[str, Any]:
+    def encoded(self) -> dict[str, Any]:
+        """Return the version in its wire format."""
         return {"querySet": self.query_set, "identity": self.identity, "ts": timestamps.encode(self.ts)}
 
 
@@ -137,12 +138,12 @@ PING = '{"type":"Ping"}'
 def transition(
     start: Version, end: Version, modifications: Sequence[msgspec.Raw], *, skew: int | None, now: int
 ) -> str:
-    """The results that have changed between two versions. `skew` in ms, `now` in ns."""
-    return _text(
+    """A Transition: the results that changed between two versions. `skew` in ms, `now` in ns."""
+    return _encode_text(
         {
             "type": "Transition",
-            "startVersion": start.told(),
-            "endVersion": end.told(),
+            "startVersion": start.encoded(),
+            "endVersion": end.encoded(),
             "modifications": modifications,
             "clientClockSkew": skew,
             "serverTs": now,
@@ -151,47 +152,47 @@ def transition(
 
 
 def query_updated(query_id: int, value: bytes | str, log_lines: Sequence[str], journal: str | None) -> msgspec.Raw:
-    """A query's result, given in its form on the wire."""
-    told = {"type": "QueryUpdated", "queryId": query_id, "value": msgspec.Raw(value), "logLines": log_lines}
-    return msgspec.Raw(_encode(told | {"journal": journal}))
+    """The result of a query; `value` is encoded."""
+    fields = {"type": "QueryUpdated", "queryId": query_id, "value": msgspec.Raw(value), "logLines": log_lines}
+    return msgspec.Raw(_encode(fields | {"journal": journal}))
 
 
 def query_failed(
     query_id: int, message: str, data: bytes | None, log_lines: Sequence[str], journal: str | None
 ) -> msgspec.Raw:
-    """A query's failure; `data` in its form on the wire."""
-    told = {"type": "QueryFailed", "queryId": query_id, "errorMessage": message, "logLines": log_lines}
-    return msgspec.Raw(_encode(told | {"journal": journal} | _error_data(data)))
+    """The failure of a query; `data` is encoded."""
+    fields = {"type": "QueryFailed", "queryId": query_id, "errorMessage": message, "logLines": log_lines}
+    return msgspec.Raw(_encode(fields | {"journal": journal} | _error_data(data)))
 
 
 def query_removed(query_id: int) -> msgspec.Raw:
-    """A query is no more subscribed to."""
+    """A query was unsubscribed."""
     return msgspec.Raw(_encode({"type": "QueryRemoved", "queryId": query_id}))
 
 
 def succeeded(request: Mutation | Action, result: bytes | str, log_lines: Sequence[str], ts: int | None) -> str:
-    """The result of a request, given in its form on the wire; `ts` of a mutation's commit."""
-    told = {"type": _response(request), "requestId": request.request_id, "success": True, "logLines": log_lines}
-    moment = {} if ts is None else {"ts": timestamps.encode(ts)}
-    return _text(told | {"result": msgspec.Raw(result)} | moment)
+    """The response with the result of a request, which is encoded; `ts` is that of a mutation's commit."""
+    fields = {"type": _response(request), "requestId": request.request_id, "success": True, "logLines": log_lines}
+    ts_field = {} if ts is None else {"ts": timestamps.encode(ts)}
+    return _encode_text(fields | {"result": msgspec.Raw(result)} | ts_field)
 
 
 def failed(request: Mutation | Action, message: str, data: bytes | None, log_lines: Sequence[str]) -> str:
-    """The failure of a request; `data` in its form on the wire."""
-    told = {"type": _response(request), "requestId": request.request_id, "success": False, "logLines": log_lines}
-    moment = {"ts": None} if isinstance(request, Mutation) else {}
-    return _text(told | {"result": message} | moment | _error_data(data))
+    """The response to a failed request; `data` is encoded."""
+    fields = {"type": _response(request), "requestId": request.request_id, "success": False, "logLines": log_lines}
+    ts_field = {"ts": None} if isinstance(request, Mutation) else {}
+    return _encode_text(fields | {"result": message} | ts_field | _error_data(data))
 
 
 def auth_error(message: str, *, base_version: int, attempted: bool) -> str:
-    """The sign-in was refused (`attempted`), or has run out."""
-    told = {"type": "AuthError", "error": message, "baseVersion": base_version, "authUpdateAttempted": attempted}
-    return _text(told)
+    """The sign-in was refused (`attempted`) or has expired."""
+    fields = {"type": "AuthError", "error": message, "baseVersion": base_version, "authUpdateAttempted": attempted}
+    return _encode_text(fields)
 
 
 def fatal_error(message: str) -> str:
-    """The client has broken the protocol, and will not come back."""
-    return _text({"type": "FatalError", "error": message})
+    """The client violated the protocol, and does not reconnect."""
+    return _encode_text({"type": "FatalError", "error": message})
 
 
 def _response(request: Mutation | Action) -> str:
@@ -202,5 +203,5 @@ def _error_data(data: bytes | None) -> dict[str, Any]:
     return {} if data is None else {"errorData": msgspec.Raw(data)}
 
 
-def _text(told: dict[str, Any]) -> str:
-    return _encode(told).decode()
+def _encode_text(fields: dict[str, Any]) -> str:
+    return _encode(fields).decode()

@@ -1,8 +1,8 @@
-"""What a client asks to be done on a socket: mutations one after another, actions beside each other.
+"""The requests of a client on a socket: mutations run in order, actions run concurrently.
 
-What was begun comes to its end even if the client goes away meanwhile. A mutation that was waiting does not: the
-client comes back and asks again. When a commit's own answer is lost, it is unknown whether it happened; then the socket
-is closed, and the client's asking again finds out.
+A running request completes even when the client disconnects. A queued mutation does not: the client reconnects and
+sends it again. When the result of a commit is lost, its outcome is unknown; the socket is closed, and the client's
+retry finds the recorded answer, if any.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
 from daysong.transport import answered, calls, encoding
 from daysong.transport.answered import Answer
-from daysong.transport.callers.auth import Session as SignIn
+from daysong.transport.callers.auth import SignIn
 from daysong.transport.calls import Failure, Success
 from daysong.transport.sync import messages as sync_messages
-from daysong.transport.sync.hub import BROKEN
+from daysong.transport.sync.commits import Commit
+from daysong.transport.sync.hub import INTERNAL_ERROR
 from daysong.transport.sync.messages import Action, Mutation
-from daysong.transport.sync.session import Commit, Session
+from daysong.transport.sync.session import Session
 
 _encode = msgspec.json.Encoder().encode
 log = logs.get_logger("sync")
@@ -36,8 +37,8 @@ log = logs.get_logger("sync")
 Handler = Callable[..., Awaitable[Any]]
 
 
-class Asked(NamedTuple):
-    """A request, who made it, and how large its message was; one that was `too_large` has no arguments."""
+class PendingRequest(NamedTuple):
+    """A request, its caller, and the size of its message in bytes; a request that is `too_large` has no arguments."""
 
     request: Mutation | Action
     sign_in: SignIn | None
@@ -46,72 +47,72 @@ class Asked(NamedTuple):
 
 
 class Requests:
-    """The requests of one connection. `open` are those that are not answered yet, `size` their bytes."""
+    """The requests of one connection. `open` counts those without a response, `size` is their size in bytes."""
 
     __slots__ = ("_queue", "_session", "_worker", "open", "size")
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._queue: list[Asked] = []
+        self._queue: list[PendingRequest] = []
         self._worker: asyncio.Task[None] | None = None
         self.open = self.size = 0
 
-    def take(self, request: Mutation | Action, size: int, *, too_large: bool = False) -> None:
-        """Run the request in order, as the current caller; or refuse it in order, if it is `too_large`.
+    def add(self, request: Mutation | Action, size: int, *, too_large: bool = False) -> None:
+        """Run the request as the current caller, or refuse it if it is `too_large`; mutations run in order.
 
-        `size` is how many bytes its message has.
+        `size` is that of its message in bytes.
         """
-        asked = Asked(request, self._session.sign_in, size, too_large)
-        if not self._session.still_signed_in(asked.sign_in):
+        pending = PendingRequest(request, self._session.sign_in, size, too_large)
+        if not self._session.still_signed_in(pending.sign_in):
             return
         self.open += 1
         self.size += size
-        self._session.hold(requests=self.size)
+        self._session.set_held_bytes(requests=self.size)
         if isinstance(request, Action):
-            self._go(self._in_scope(asked, self._run_action))
+            self._start(self._in_scope(pending, self._run_action))
             return
-        self._queue.append(asked)
+        self._queue.append(pending)
         if self._worker is None:
-            self._worker = self._go(self._mutate_all())
+            self._worker = self._start(self._run_mutations())
 
-    def _go(self, work: Any) -> asyncio.Task[None]:
+    def _start(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
-        self._session.hub.work(task)
+        self._session.hub.track(task)
         return task
 
-    async def _mutate_all(self) -> None:
+    async def _run_mutations(self) -> None:
         wire = self._session.wire
         while self._queue:
-            await wire.until(lambda: wire.waiting < self._session.hub.limits.backlog)
+            await wire.wait_until(lambda: wire.unsent < self._session.hub.limits.backlog)
             if wire.ended or wire.closing:
                 break
-            # One that is refused waits for nothing, and others are to have their turn.
+            # Yield: a request that is refused awaits nothing.
             await asyncio.sleep(0)
-            await self._session.hub.room(self._session.address)
-            asked = self._queue.pop(0)
-            if not self._session.still_signed_in(asked.sign_in):
+            await self._session.hub.wait_for_room(self._session.address)
+            pending = self._queue.pop(0)
+            if not self._session.still_signed_in(pending.sign_in):
                 break
-            await self._in_scope(asked, self._mutate)
+            await self._in_scope(pending, self._run_mutation)
         self._worker = None
 
-    async def _in_scope(self, asked: Asked, work: Callable[[Asked], Awaitable[None]]) -> None:
-        """Run one request under an id of its own; an unexpected error closes the socket."""
+    async def _in_scope(self, pending: PendingRequest, work: Callable[[PendingRequest], Awaitable[None]]) -> None:
+        """Run one request under a new request id; an unexpected error closes the socket."""
         session = self._session
         try:
             with logs.request_scope(logs.new_request_id()):
-                await work(asked)
+                await work(pending)
         except (*CONNECTION_LOST, OSError) as error:
             log.warning("request given up", error=logs.describe(error))
-            session.wire.close(*BROKEN)
+            session.wire.close(*INTERNAL_ERROR)
         except Exception:
-            # The client asks again.
+            # The client reconnects and retries.
             log.exception("request failed")
-            session.wire.close(*BROKEN)
+            session.wire.close(*INTERNAL_ERROR)
         finally:
             self.open -= 1
-            self.size -= asked.size
-            session.hold(requests=self.size)
-            session.wire.changed()
+            self.size -= pending.size
+            session.set_held_bytes(requests=self.size)
+            session.wire.notify_waiters()
 
     def _caller(self, sign_in: SignIn | None) -> Caller:
         hub = self._session.hub
@@ -121,88 +122,86 @@ class Requests:
 
     # Actions
 
-    async def _run_action(self, asked: Asked) -> None:
-        session, request = self._session, asked.request
-        await session.hub.room(session.address)
-        ended: Success | Failure
+    async def _run_action(self, pending: PendingRequest) -> None:
+        session, request = self._session, pending.request
+        await session.hub.wait_for_room(session.address)
+        result: Success | Failure
         try:
-            self._check(asked)
+            self._check(pending)
         except ArgumentValidationError as error:
-            ended = self._failure(error, None, Notes())
+            result = self._failure(error, None, Notes())
         else:
-            ended = await calls.call(
+            result = await calls.call(
                 session.hub.runtime,
                 request.udf_path,
                 request.args,
-                self._caller(asked.sign_in),
+                self._caller(pending.sign_in),
                 kind=Kind.ACTION,
                 viewer=session.viewer,
             )
-        if isinstance(ended, Success):
+        if isinstance(result, Success):
             try:
-                encoded = await encoding.encoded(ended.function, ended.value)
-                result = encoding.within(encoded, session.hub.limits.result)
-                session.wire.say(sync_messages.succeeded(request, result, ended.log_lines, None))
+                encoded = await encoding.encode(result.function, result.value)
+                encoding.check_size(encoded, session.hub.limits.result)
+                session.wire.send(sync_messages.succeeded(request, encoded, result.log_lines, None))
             except (TypeError, OverflowError, encoding.ResultTooLarge) as error:
-                ended = calls.failure(
-                    error, ended.function, production=session.hub.runtime.settings.production
+                result = calls.failure(
+                    error, result.function, production=session.hub.runtime.settings.production
                 )  # fmt: skip
-        if isinstance(ended, Failure):
-            self._tell_failure(request, ended)
-        session.answered(changed=False)
+        if isinstance(result, Failure):
+            self._send_failure(request, result)
+        session.after_response(changed=False)
 
     # Mutations
 
-    async def _mutate(self, asked: Asked) -> None:
-        session, request = self._session, asked.request
-        caller, notes, started = self._caller(asked.sign_in), Notes(), time.perf_counter()
+    async def _run_mutation(self, pending: PendingRequest) -> None:
+        session, request = self._session, pending.request
+        caller, notes, started = self._caller(pending.sign_in), Notes(), time.perf_counter()
         function: Function | None = None
-        ended: Success | Failure
+        result: Success | Failure
         try:
             function = session.hub.runtime.registry.find(request.udf_path, caller, Kind.MUTATION)
-            self._check(asked)
-            args = calls.typed(function, request.args)
-            once = _Once(session, request, caller, notes)
-            answer = await once.run(function, args)
-            ended = Success(None, function)
-            # What follows belongs together: a Transition may go out at any await.
-            session.wire.say(sync_messages.succeeded(request, answer.result, answer.log_lines, answer.ts))
-            for commit in session.commits:
-                commit.over = True
+            self._check(pending)
+            args = calls.decode_args(function, request.args)
+            mutation = _IdempotentMutation(session, request, caller, notes)
+            answer = await mutation.run(function, args)
+            result = Success(None, function)
+            # No await between these lines: a Transition may be sent at any await.
+            session.wire.send(sync_messages.succeeded(request, answer.result, answer.log_lines, answer.ts))
+            session.commits.settle()
         except (*CONNECTION_LOST, OSError) as error:
             if not isinstance(error, ValueError):
                 raise
-            ended = self._failure(error, function, notes)
-        except Exception as error:  # noqa: BLE001 - whatever happened is the caller's answer
-            ended = self._failure(error, function, notes)
-        if isinstance(ended, Failure):
-            for commit in [commit for commit in session.commits if not commit.over]:
-                session.undo(commit)
-            self._tell_failure(request, ended)
-        calls.measure(ended, started)
-        session.wire.changed()
-        session.answered(changed=isinstance(ended, Success))
+            result = self._failure(error, function, notes)
+        except Exception as error:  # noqa: BLE001 - every error is reported to the caller
+            result = self._failure(error, function, notes)
+        if isinstance(result, Failure):
+            session.commits.roll_back_unsettled()
+            self._send_failure(request, result)
+        calls.measure(result, started)
+        session.wire.notify_waiters()
+        session.after_response(changed=isinstance(result, Success))
 
-    def _check(self, asked: Asked) -> None:
-        calls.refuse_component(asked.request.component_path)
-        if asked.too_large:
+    def _check(self, pending: PendingRequest) -> None:
+        calls.refuse_component(pending.request.component_path)
+        if pending.too_large:
             raise ArgumentsTooLarge(self._session.hub.runtime.registry.largest)
 
     def _failure(self, error: Exception, function: Function | None, notes: Notes) -> Failure:
-        if isinstance(error, answered.AnsweredToAnother):
+        if isinstance(error, answered.AnsweredToOtherCaller):
             return Failure(str(error), None, function, "refused")
         production = self._session.hub.runtime.settings.production
         return calls.failure(error, function, production=production, log_lines=notes.log_lines)
 
-    def _tell_failure(self, request: Mutation | Action, ended: Failure) -> None:
-        data = None if ended.data is None else _encode(values.encode(ended.data))
-        self._session.wire.say(sync_messages.failed(request, ended.message, data, ended.log_lines))
+    def _send_failure(self, request: Mutation | Action, result: Failure) -> None:
+        data = None if result.data is None else _encode(values.encode(result.data))
+        self._session.wire.send(sync_messages.failed(request, result.message, data, result.log_lines))
 
 
-class _Once:
-    """A mutation that is run at most once for a request of a session. Without a session it is just run.
+class _IdempotentMutation:
+    """Runs a mutation at most once per request of a session, and without a session each time.
 
-    Also what an action that is accepted as a mutation runs its own mutation by.
+    It is also the runner of an action that clients call as a mutation (`settled_by`), for the mutation that settles it.
     """
 
     def __init__(self, session: Session, request: Mutation | Action, caller: Caller, notes: Notes) -> None:
@@ -212,26 +211,26 @@ class _Once:
         self._notes = notes
         self._key = None
         if session.session_id is not None:
-            hidden = answered.mark(caller, self._runtime.settings.hash_key)
-            self._key = answered.Request(session.session_id, request.request_id, hidden)
+            caller_hash = answered.caller_hash(caller, self._runtime.settings.hash_key)
+            self._key = answered.Request(session.session_id, request.request_id, caller_hash)
         self._settled_by: Handler | None = None
         self._answer: Answer | None = None
 
     async def run(self, function: Function, args: Any) -> Answer:
-        """The answer: of this run, or of the one that there was before."""
-        found = await self._found()
-        if found is not None:
-            return found
+        """Return the answer of this run, or the recorded answer of an earlier one."""
+        recorded = await self._recorded()
+        if recorded is not None:
+            return recorded
         if self._runtime.gate is not None:
             await self._runtime.gate(function, self._caller, self._session.viewer)
         try:
             return await self._run(function, args)
         except Exception:
-            # It may have failed because another run of the same request has done it meanwhile.
-            found = await self._found()
-            if found is None:
+            # A concurrent run of the same request may be the reason for the failure.
+            recorded = await self._recorded()
+            if recorded is None:
                 raise
-            return found
+            return recorded
 
     async def _run(self, function: Function, args: Any) -> Answer:
         runtime = self._runtime
@@ -242,9 +241,8 @@ class _Once:
         value = await runtime.call(function, args, self._caller, notes=self._notes, runner=self)
         if self._answer is not None:
             return self._answer
-        # It came to an end without the mutation; nothing was kept, and nothing need be.
-        commit = Commit(self._session.hub.timestamps.next())
-        self._session.commits.append(commit)
+        # The action returned without running the mutation, so there is no answer to record.
+        commit = self._session.commits.add()
         return Answer(self._encoded(function, value), self._notes.log_lines, commit.ts)
 
     async def run_query(self, handler: Handler, args: Any, caller: Caller) -> Any:
@@ -252,28 +250,27 @@ class _Once:
         return await self._runtime.run_query(handler, args, caller)
 
     async def run_mutation(self, handler: Handler, args: Any, caller: Caller) -> Any:
-        """For an action: run a mutation; the one that answers for the action at most once."""
+        """For an action: run a mutation; the one that settles the action runs at most once."""
         if handler is not self._settled_by:
             return await self._runtime.run_mutation(handler, args, caller)
         value, self._answer = await self._mutate(self._runtime.registry.of(handler), args)
         return value
 
     async def _mutate(self, function: Function, args: Any) -> tuple[Any, Answer]:
-        """The mutation's result, and the answer that its transaction has kept."""
+        """Run the mutation; return its result, and the answer recorded in its transaction."""
         session, notes = self._session, self._notes
         commit: Commit | None = None
 
-        async def once(ctx: MutationContext, given: Any) -> tuple[Any, Answer]:
+        async def run_and_record(ctx: MutationContext, given: Any) -> tuple[Any, Answer]:
             nonlocal commit
             if commit is not None:
-                # Of a run that was undone.
-                session.undo(commit)
+                # The previous attempt was rolled back.
+                session.commits.roll_back(commit)
                 commit = None
             value = await function.handler(ctx, given)
             result = self._encoded(function, value)
-            # From here on Transitions know that something is about to happen at this moment.
-            commit = Commit(session.hub.timestamps.next())
-            session.commits.append(commit)
+            # From here on Transitions account for this commit.
+            commit = session.commits.add()
             answer = Answer(result, list(notes.log_lines), commit.ts)
             if self._key is None:
                 commit.transaction = int(await ctx.db.fetchval("select pg_current_xact_id()::text"))
@@ -283,30 +280,27 @@ class _Once:
 
         try:
             done: tuple[Any, Answer] = await self._runtime.mutate(
-                once, args, self._caller, notes=notes, isolation=function.isolation
+                run_and_record, args, self._caller, notes=notes, isolation=function.isolation
             )
         except (*CONNECTION_LOST, OSError):
-            # It may have happened all the same: Transitions go on waiting for it, and the socket is closed.
+            # The outcome is unknown: Transitions keep waiting for the commit, and the socket is closed.
             raise
         except Exception:
             if commit is not None:
-                session.undo(commit)
+                session.commits.roll_back(commit)
             raise
         return done
 
-    async def _found(self) -> Answer | None:
-        """The answer of a run before this one, if there was one."""
+    async def _recorded(self) -> Answer | None:
+        """Return the recorded answer of an earlier run, if there is one."""
         if self._key is None:
             return None
-        found = await answered.find(self._runtime.database.one_statement(), self._key)
-        return None if found is None else self._replayed(found)
-
-    def _replayed(self, found: Answer) -> Answer:
-        """An answer from before; Transitions that are being worked out may not see yet what it tells of."""
-        timestamps = self._session.hub.timestamps
-        timestamps.seen(found.ts)
-        self._session.commits.append(Commit(found.ts))
-        return found
+        answer = await answered.find(self._runtime.database.one_statement(), self._key)
+        if answer is not None:
+            # A Transition that is being computed may not see the commit yet.
+            self._session.hub.timestamps.seen(answer.ts)
+            self._session.commits.add(answer.ts)
+        return answer
 
     def _encoded(self, function: Function, value: Any) -> str:
-        return encoding.within(encoding.at_once(function, value), self._session.hub.limits.result).decode()
+        return encoding.check_size(encoding.encode_now(function, value), self._session.hub.limits.result).decode()

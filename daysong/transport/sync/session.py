@@ -1,21 +1,13 @@
-"""A client's connection: who speaks, what is subscribed to, and the Transitions that keep it up to date.
+"""The state of one client connection: the caller, the subscribed queries, and the Transitions that keep them current.
 
-A Transition is a cut through time: all its results hold at its moment `ts`. So whenever one query is run, all of the
-socket's are, in one snapshot of the database. That also shows a client what it has written itself, without waiting for
-the news of it. Results go out only where they differ from the last ones, told by their digests.
+All results of a Transition hold at one timestamp `ts`: whenever one query runs, all queries of the connection run, in
+one database snapshot. A client therefore sees its own writes without waiting for a notification (see `commits.py`).
+Only results whose digest has changed are sent.
 
-What a client has written must be there in the first Transition whose `ts` is not below its commit's, and in none that
-goes out before the commit's response. A mutation chooses its `ts` before it commits, so a Transition worked out
-meanwhile may see it or not. PostgreSQL tells: the snapshot says which transactions it sees.
-
-    snapshot sees the commit, response not out yet    wait until the response is out; `ts` is now
-    snapshot does not see the commit                  `ts` is the commit's, less one
-
-No database connection is held while waiting for a response. The socket watches the owners of its results before
-the snapshot is taken, so nothing changes unseen between the two; see `kernel/live.py` for how it is woken. While
-changes go on, the pauses between two runs grow, and large results are worked out less often than small ones: the many
-steps of one song are sent together. Nothing is worked out while the client has not taken in what was said before, so a
-slow one gets the newest state and no backlog.
+The session watches the owners of its results before the snapshot is taken, so no change is missed between the two;
+`kernel/live.py` wakes it. While changes continue, the pause between two runs grows, and is longer after large results,
+so that the many steps of one song are sent together. No query runs before the client has received the previous
+messages: a slow client gets the newest state and no backlog.
 """
 
 from __future__ import annotations
@@ -33,53 +25,44 @@ from daysong.kernel.live import ANYBODY
 from daysong.kernel.time import timestamps
 from daysong.kernel.time.clock import to_ms
 from daysong.kernel.time.timestamps import FromTheFuture
-from daysong.transport.callers.auth import Session as SignIn
+from daysong.transport.callers.auth import SignIn
 from daysong.transport.refusals import Refused
 from daysong.transport.server.held_bytes import UNREAD, Hold
 from daysong.transport.sync import messages as sync_messages
 from daysong.transport.sync import results as sync_results
-from daysong.transport.sync.hub import BROKEN, HEAVY, RUNS, SUBSCRIPTIONS, TRANSITIONS, WAKES, Hub
-from daysong.transport.sync.messages import NOTHING, Add, Authenticate, Connect, ModifyQuerySet, Version
-from daysong.transport.sync.results import Results, Snapshot, Subscription
+from daysong.transport.sync.commits import Commits
+from daysong.transport.sync.hub import (
+    INTERNAL_ERROR,
+    RUNS,
+    SUBSCRIPTIONS,
+    TOO_MANY_BYTES,
+    TRANSITIONS,
+    WAKES,
+    Hub,
+)
+from daysong.transport.sync.messages import NULL, Add, Authenticate, Connect, ModifyQuerySet, Version
+from daysong.transport.sync.results import Results, Subscription
 from daysong.transport.sync.wire import Wire
 
 UNAVAILABLE = 503
 NO_TABLES: frozenset[str] = frozenset()
-# A database that is restarted is away for moments.
-TRIES = 3
-PAUSE = 0.2
+# A database that restarts is unavailable for moments; the delay is in seconds.
+ATTEMPTS = 3
+RETRY_DELAY = 0.2
 
 log = logs.get_logger("sync")
 
 
 class ProtocolError(Exception):
-    """The client has broken the protocol: it gets a FatalError, and does not reconnect."""
-
-
-class Commit:
-    """A mutation of this client's that has chosen its moment: `transaction` once known, `over` when it is answered.
-
-    It is over as well when it was undone. To a snapshot that looks like having happened: it is not in progress.
-    """
-
-    __slots__ = ("over", "transaction", "ts")
-
-    def __init__(self, ts: int) -> None:
-        self.ts = ts
-        self.transaction: int | None = None
-        self.over = False
-
-    def seen_by(self, snapshot: Snapshot | None) -> bool:
-        """Whether results of that snapshot show what it did."""
-        return snapshot is not None and self.transaction is not None and snapshot.sees(self.transaction)
+    """The client violated the protocol: it gets a FatalError, and does not reconnect."""
 
 
 class Session:
-    """The state of one connection; all of it starts from nothing when the client connects anew."""
+    """The state of one connection; a reconnecting client starts with a new one."""
 
     __slots__ = (
-        "_dirty", "_everybody", "_fresh_since", "_held", "_hold", "_identity", "_not_before", "_owed", "_owners",
-        "_pause", "_queries", "_query_set", "_removed", "_sent", "_skew", "_timer", "_transition", "_woken",
+        "_fresh_since", "_held", "_hold", "_identity", "_not_before", "_owners", "_pause", "_queries", "_query_set",
+        "_removed", "_sent", "_skew", "_stale", "_timer", "_transition", "_transition_due", "_woken",
         "address", "commits", "hub", "is_python", "session_id", "sign_in", "tables", "wire",
     )  # fmt: skip
 
@@ -90,9 +73,8 @@ class Session:
         self.is_python = is_python
         self.session_id: str | None = None
         self.sign_in: SignIn | None = None
-        self.commits: list[Commit] = []
+        self.commits = Commits(hub.timestamps, wire)
         self.tables = NO_TABLES
-        self._everybody = False
         self._owners: frozenset[str] = NO_TABLES
         self._queries: dict[int, Subscription] = {}
         self._removed: list[int] = []
@@ -100,7 +82,7 @@ class Session:
         self._hold, self._held = Hold(UNREAD, address), (0, 0)
         self._sent = Version()
         self._skew: int | None = None
-        self._owed = self._dirty = self._woken = False
+        self._transition_due = self._stale = self._woken = False
         self._transition: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pause = 0.0
@@ -109,178 +91,172 @@ class Session:
 
     @property
     def viewer(self) -> str:
-        """The mark of the client's address."""
+        """The viewer id of the client's address."""
         return "" if self.hub.gate is None else self.hub.gate.viewer(None, self.address)
 
-    # Who is speaking
+    # The caller
 
     def caller(self, now: datetime) -> Caller:
-        """Who is speaking as of now."""
+        """Return the caller as of `now`."""
         if self.sign_in is not None:
             return self.sign_in.caller
         return self.hub.authenticator.viewer(self.address, now)
 
     def still_signed_in(self, sign_in: SignIn | None) -> bool:
         """Whether the sign-in is still valid; if not, the client gets an AuthError and the socket closes."""
-        if sign_in is None or not sign_in.has_run_out(self.hub.runtime.clock.now()):
+        if sign_in is None or not sign_in.has_expired(self.hub.runtime.clock.now()):
             return True
         self._refuse_sign_in("Could not authenticate: Token expired.", attempted=False)
         return False
 
     def _refuse_sign_in(self, message: str, *, attempted: bool) -> None:
-        self.wire.say(sync_messages.auth_error(message, base_version=self._identity, attempted=attempted))
+        self.wire.send(sync_messages.auth_error(message, base_version=self._identity, attempted=attempted))
         self.wire.close(1000, "AuthError")
 
-    # What the client says
+    # Messages of the client
 
-    def connect(self, said: Connect) -> None:
-        """Take up the client's session."""
+    def connect(self, message: Connect) -> None:
+        """Set the session id and the client's last timestamp."""
         if self.session_id is not None:
             raise ProtocolError("Connect was already sent on this socket")
         try:
-            self.session_id = str(UUID(said.session_id))
+            self.session_id = str(UUID(message.session_id))
         except ValueError:
             raise ProtocolError("sessionId must be a UUID") from None
         now = to_ms(self.hub.runtime.clock.now())
-        if said.client_ts is not None:
-            self._skew = round(said.client_ts - now)
-        if said.max_observed_timestamp is not None:
+        if message.client_ts is not None:
+            self._skew = round(message.client_ts - now)
+        if message.max_observed_timestamp is not None:
             try:
-                self.hub.timestamps.observe(timestamps.decode(said.max_observed_timestamp))
+                self.hub.timestamps.observe(timestamps.decode(message.max_observed_timestamp))
             except FromTheFuture:
-                self.wire.close(*BROKEN)
+                self.wire.close(*INTERNAL_ERROR)
             except ValueError:
                 raise ProtocolError("maxObservedTimestamp is no timestamp") from None
 
-    async def authenticate(self, said: Authenticate) -> None:
-        """Change the caller from here on. A refused sign-in closes the socket."""
-        if said.base_version != self._identity:
-            self.wire.close(*BROKEN)
+    async def authenticate(self, message: Authenticate) -> None:
+        """Change the caller of the following messages. A refused sign-in closes the socket."""
+        if message.base_version != self._identity:
+            self.wire.close(*INTERNAL_ERROR)
             return
         try:
-            sign_in = await self._verified(said)
+            sign_in = await self._verify(message)
         except Refused as error:
             if error.status == UNAVAILABLE:
                 self.wire.close(1013, "AuthProviderUnavailable")
             else:
                 self._refuse_sign_in(error.message, attempted=True)
             return
-        same = _person(sign_in) == _person(self.sign_in)
-        if not same:
-            # Where one person's page ended is nothing to another.
+        same_caller = _without_issue_time(sign_in) == _without_issue_time(self.sign_in)
+        if not same_caller:
+            # A journal holds page cursors of the previous caller.
             for query in self._queries.values():
                 query.journal = None
         self.sign_in = sign_in
         self._identity += 1
-        self._owed = True
+        self._transition_due = True
         loop = asyncio.get_running_loop()
-        if not same or loop.time() - self._fresh_since > self.hub.limits.fresh:
-            self._dirty = True
-        self.kick()
+        if not same_caller or loop.time() - self._fresh_since > self.hub.limits.fresh:
+            self._stale = True
+        self.schedule_transition()
 
-    async def _verified(self, said: Authenticate) -> SignIn | None:
+    async def _verify(self, message: Authenticate) -> SignIn | None:
         authenticator = self.hub.authenticator
-        if said.token_type == "None":  # noqa: S105 - a kind of token
+        if message.token_type == "None":  # noqa: S105 - a kind of token
             return None
-        if said.token_type == "User":  # noqa: S105
-            return await authenticator.user(said.value, self.hub.runtime.clock.now())
-        acting_as = said.acting_as if said.impersonating == NOTHING else said.impersonating
+        if message.token_type == "User":  # noqa: S105
+            return await authenticator.user(message.value, self.hub.runtime.clock.now())
+        acting_as = message.acting_as if message.impersonating == NULL else message.impersonating
         viewer = authenticator.viewer(self.address, self.hub.runtime.clock.now()).viewer
-        caller = await authenticator.guarded(viewer, lambda: authenticator.admin(said.value, bytes(acting_as)))
+        caller = await authenticator.guarded(viewer, lambda: authenticator.admin(message.value, bytes(acting_as)))
         return SignIn(caller, None)
 
-    def modify(self, said: ModifyQuerySet) -> None:
-        """Change what is subscribed to."""
-        if said.base_version != self._query_set or said.new_version <= said.base_version:
+    def modify_queries(self, message: ModifyQuerySet) -> None:
+        """Add and remove subscriptions."""
+        if message.base_version != self._query_set or message.new_version <= message.base_version:
             raise ProtocolError(
-                f"Base version {said.base_version} passed up doesn't match the current version {self._query_set}"
+                f"Base version {message.base_version} passed up doesn't match the current version {self._query_set}"
             )
-        changed = dict(self._queries)
+        queries = dict(self._queries)
         removed = []
-        for change in said.modifications:
-            known = change.query_id in changed
+        for change in message.modifications:
+            known = change.query_id in queries
             if isinstance(change, Add) and not known:
-                changed[change.query_id] = Subscription(change)
+                queries[change.query_id] = Subscription(change)
             elif not isinstance(change, Add) and known:
-                del changed[change.query_id]
+                del queries[change.query_id]
                 removed.append(change.query_id)
             else:
-                self.wire.close(*BROKEN)
+                self.wire.close(*INTERNAL_ERROR)
                 return
-        if len(changed) > self.hub.limits.queries:
+        if len(queries) > self.hub.limits.queries:
             raise ProtocolError(f"At most {self.hub.limits.queries} queries on one socket")
-        size = sum(query.size for query in changed.values())
+        size = sum(query.size for query in queries.values())
         if size > self.hub.largest_message:
             raise ProtocolError(f"At most {self.hub.largest_message} bytes of arguments of queries on one socket")
-        SUBSCRIPTIONS.inc(len(changed) - len(self._queries))
-        self._queries = changed
-        self.hold(queries=size)
+        SUBSCRIPTIONS.inc(len(queries) - len(self._queries))
+        self._queries = queries
+        self.set_held_bytes(queries=size)
         self._removed += removed
-        self._query_set = said.new_version
-        self._owed = True
-        self.kick()
+        self._query_set = message.new_version
+        self._transition_due = True
+        self.schedule_transition()
 
-    def hold(self, *, queries: int | None = None, requests: int | None = None) -> None:
-        """So many bytes are held of queries, or of requests; when that is too much, the socket ends."""
+    def set_held_bytes(self, *, queries: int | None = None, requests: int | None = None) -> None:
+        """Record the bytes held for queries or requests; the socket closes when there are too many."""
         if self.wire.ended:
             return
         held = self._held
         held = (held[0] if queries is None else queries, held[1] if requests is None else requests)
         self._held = held
         if not self._hold.set(sum(held)):
-            self.wire.close(*HEAVY)
+            self.wire.close(*TOO_MANY_BYTES)
 
-    def undo(self, commit: Commit) -> None:
-        """A mutation did not happen after all."""
-        commit.over = True
-        self.commits.remove(commit)
-        self.wire.changed()
+    def after_response(self, *, changed: bool) -> None:
+        """Schedule the Transition after a response; `changed` when it must include the request's writes."""
+        self._transition_due = True
+        self._stale = self._stale or changed
+        self.schedule_transition()
 
-    def answered(self, *, changed: bool) -> None:
-        """A request was answered; `changed` if what it did must be in the next Transition."""
-        self._owed = True
-        self._dirty = self._dirty or changed
-        self.kick()
-
-    # What has changed
+    # Notifications of changed rows
 
     def touched(self) -> None:
-        """Rows have changed that the results may show."""
-        if not self._dirty:
-            self._dirty = self._woken = True
-            self.kick()
+        """Mark the results as stale: rows that they read have changed."""
+        if not self._stale:
+            self._stale = self._woken = True
+            self.schedule_transition()
 
     def _watch(self, caller: Caller, more: frozenset[str] = frozenset()) -> None:
-        """Be woken by whatever the results depend on."""
+        """Watch the tables and owners that the results depend on."""
         registry = self.hub.runtime.registry
         tables: set[str] = set()
-        everybody = False
+        any_owner = False
         for query in self._queries.values():
             function = registry.named(canonical(query.path))
             if function is not None:
                 tables.update(function.reads)
-                everybody = everybody or not function.public
-        self.tables = self.hub.shared(frozenset(tables))
-        wanted = set(more)
+                any_owner = any_owner or not function.public
+        self.tables = self.hub.interned(frozenset(tables))
+        owners = set(more)
         if tables and caller.subject is not None:
-            wanted.add(caller.subject)
-        if everybody and caller.is_admin:
-            wanted.add(ANYBODY)
+            owners.add(caller.subject)
+        if any_owner and caller.is_admin:
+            owners.add(ANYBODY)
         live = self.hub.live
-        for owner in self._owners - wanted:
+        for owner in self._owners - owners:
             live.forget(self, owner)
-        for owner in wanted - self._owners:
+        for owner in owners - self._owners:
             live.watch(self, owner)
-        self._owners = frozenset(wanted)
+        self._owners = frozenset(owners)
 
     # Transitions
 
-    def kick(self) -> None:
-        """Begin a Transition if one is wanted and nothing stands in its way."""
+    def schedule_transition(self) -> None:
+        """Start a Transition if one is due, none is running, and the client has received all messages."""
         if self._transition is not None or self.wire.ended or self.wire.closing or not self.wire.idle:
             return
-        if not self._owed:
-            if not self._dirty:
+        if not self._transition_due:
+            if not self._stale:
                 return
             loop = asyncio.get_running_loop()
             if loop.time() < self._not_before:
@@ -290,52 +266,52 @@ class Session:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._transition = asyncio.create_task(self._transit())
+        self._transition = asyncio.create_task(self._run_transition())
 
     def _after_pause(self) -> None:
         self._timer = None
-        self.kick()
+        self.schedule_transition()
 
-    def _rest(self, size: int) -> None:
-        """Let a pause follow a run for changed rows, of results of `size` bytes; while changes go on, it grows."""
+    def _throttle(self, size: int) -> None:
+        """Set the pause after a run with results of `size` bytes; it grows while changes continue."""
         now = asyncio.get_running_loop().time()
         limits = self.hub.limits
         shortest, longest = limits.pauses
-        going_on = now < self._not_before + longest
-        self._pause = min(self._pause * 2, longest) if going_on and self._pause else shortest
+        continuing = now < self._not_before + longest
+        self._pause = min(self._pause * 2, longest) if continuing and self._pause else shortest
         self._not_before = now + max(self._pause, min(size / limits.rate, limits.longest_pause))
 
-    async def _transit(self) -> None:
+    async def _run_transition(self) -> None:
         try:
             with logs.request_scope(logs.new_request_id()):
-                tries = 0
-                while not self.wire.ended and (self._owed or self._dirty):
+                failures = 0
+                while not self.wire.ended and (self._transition_due or self._stale):
                     try:
-                        if await self._attempt():
+                        if await self._try_transition():
                             break
                     except Exception as error:
-                        tries += 1
-                        if tries == TRIES:
+                        failures += 1
+                        if failures == ATTEMPTS:
                             raise
                         log.warning("transition failed", error=logs.describe(error))
-                        self._owed = True
-                        await asyncio.sleep(PAUSE * tries)
+                        self._transition_due = True
+                        await asyncio.sleep(RETRY_DELAY * failures)
         except Exception:
-            # The client comes back for what it did not get.
+            # The client reconnects and gets all results.
             log.exception("socket given up")
-            self.wire.close(*BROKEN)
+            self.wire.close(*INTERNAL_ERROR)
         finally:
             self._transition = None
-        self.kick()
+        self.schedule_transition()
 
-    async def _attempt(self) -> bool:
-        """One Transition; False when it has to be worked out anew."""
+    async def _try_transition(self) -> bool:
+        """Run the queries and send one Transition; False when the results are too old and must be computed again."""
         queries, query_set, identity = list(self._queries.values()), self._query_set, self._identity
-        stale = self._dirty or any(query.digest is None for query in queries)
-        owed, self._owed = self._owed, False
-        woken, self._woken, self._dirty = self._woken, False, False
+        stale = self._stale or any(query.digest is None for query in queries)
+        due, self._transition_due = self._transition_due, False
+        woken, self._woken, self._stale = self._woken, False, False
         removed = len(self._removed)
-        self.commits = [commit for commit in self.commits if not commit.over]
+        self.commits.drop_settled()
         caller = self.caller(self.hub.runtime.clock.now())
         results: Results | None = None
         again = False
@@ -346,41 +322,41 @@ class Session:
                 if woken:
                     WAKES.inc()
                 results, again = await self._results(queries, caller)
-            ts = await self._moment(results.snapshot if results else None)
+            ts = await self.commits.timestamp_for(results.snapshot if results else None, last=self._sent.ts)
         except BaseException:
-            self._owed, self._dirty = self._owed or owed, self._dirty or stale
+            self._transition_due, self._stale = self._transition_due or due, self._stale or stale
             raise
         if ts is None:
-            self._owed, self._dirty = self._owed or owed, True
+            self._transition_due, self._stale = self._transition_due or due, True
             return False
         if woken:
-            self._rest(sum(len(memoryview(outcome.told)) for outcome in results.outcomes) if results else 0)
+            self._throttle(sum(len(memoryview(outcome.modification)) for outcome in results.outcomes) if results else 0)
         end = Version(query_set, identity, ts)
         outcomes = results.outcomes if results else []
-        told = [sync_messages.query_removed(number) for number in self._removed[:removed]]
-        told += [outcome.told for outcome in outcomes if outcome.subscription.digest != outcome.digest]
+        modifications = [sync_messages.query_removed(number) for number in self._removed[:removed]]
+        modifications += [outcome.modification for outcome in outcomes if outcome.is_changed]
         if (stale and queries) or not queries:
             self._fresh_since = asyncio.get_running_loop().time()
         for outcome in outcomes:
             outcome.subscription.digest, outcome.subscription.journal = outcome.digest, outcome.journal
         del self._removed[:removed]
-        self._dirty = self._dirty or again
+        self._stale = self._stale or again
         moved = (query_set, identity) != (self._sent.query_set, self._sent.identity)
-        if owed or told or moved:
+        if due or modifications or moved:
             wall = self.hub.timestamps.wall()
-            self.wire.say(sync_messages.transition(self._sent, end, told, skew=self._skew, now=wall))
+            self.wire.send(sync_messages.transition(self._sent, end, modifications, skew=self._skew, now=wall))
             self._sent = end
             TRANSITIONS.inc()
         return True
 
     async def _results(self, queries: list[Subscription], caller: Caller) -> tuple[Results, bool]:
-        """The outcomes of one moment, and whether they depend on an account that was not watched by then."""
+        """Return the outcomes in one snapshot, and whether they depend on an owner that was not watched yet."""
         limits = self.hub.limits
         self._watch(caller, self._owners)
         if self.hub.gate is not None:
             await self.hub.gate.delay(caller, self.viewer, len(queries))
         while True:
-            await self.hub.room(self.address)
+            await self.hub.wait_for_room(self.address)
             async with self.hub.slots:
                 results = await sync_results.run(
                     self.hub.runtime,
@@ -401,19 +377,8 @@ class Session:
         self._watch(caller, owners)
         return results, not self._owners <= before
 
-    async def _moment(self, snapshot: Snapshot | None) -> int | None:
-        """The moment of results of that snapshot; None when they are too old to be told. See above."""
-        for commit in list(self.commits):
-            if commit.seen_by(snapshot):
-                await self.wire.until(lambda commit=commit: commit.over)  # type: ignore[misc]
-        unseen = [commit.ts for commit in self.commits if not commit.seen_by(snapshot)]
-        if not unseen:
-            return self.hub.timestamps.next()
-        ts = min(unseen) - 1
-        return ts if ts >= self._sent.ts else None
-
     def end(self) -> None:
-        """The connection is over."""
+        """Release what the session holds: the connection has ended."""
         if self._timer is not None:
             self._timer.cancel()
         if self._transition is not None:
@@ -425,6 +390,6 @@ class Session:
         self._hold.set(0)
 
 
-def _person(sign_in: SignIn | None) -> Caller:
-    """Who a sign-in speaks for; two tokens of one person are the same."""
+def _without_issue_time(sign_in: SignIn | None) -> Caller:
+    """Return the caller of a sign-in; equal for two tokens of one person."""
     return ANONYMOUS if sign_in is None else msgspec.structs.replace(sign_in.caller, issued_at=None)

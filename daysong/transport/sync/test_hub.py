@@ -179,7 +179,7 @@ async def test_an_emptied_database_shows_at_once(database_url: str, data_dir: Pa
 async def test_a_client_that_takes_nothing_in_costs_nothing_and_is_hung_up_on(
     database_url: str, data_dir: Path
 ) -> None:
-    async with served(database_url, data_dir, stuck=0.5) as world:
+    async with served(database_url, data_dir, send_timeout=0.5) as world:
         alice, bob = await world.person("alice"), await world.person("bob")
         long = "x" * 40_000
         for _ in range(40):
@@ -194,7 +194,7 @@ async def test_a_client_that_takes_nothing_in_costs_nothing_and_is_hung_up_on(
                 await alice.mutation("diaries:createDiary", content=long)
                 await bob.mutation("diaries:createDiary", content="Quick")
                 await other.receive(lists("Quick"))
-                waiting = max(waiting, session.wire.waiting)
+                waiting = max(waiting, session.wire.unsent)
             assert waiting < 8_000_000
             await until(lambda: len(world.app.hub.sessions) == 1)
             slow.connection.transport.resume_reading()
@@ -204,7 +204,7 @@ async def test_a_client_that_takes_nothing_in_costs_nothing_and_is_hung_up_on(
 
 
 async def test_a_quiet_client_hears_pings_and_one_that_never_spoke_is_let_go(database_url: str, data_dir: Path) -> None:
-    quick = served(database_url, data_dir, ping=0.1, silence=0.4)
+    quick = served(database_url, data_dir, ping_interval=0.1, idle_timeout=0.4)
     async with quick as world, SyncSocket(world.origin) as socket, SyncSocket(world.origin) as silent:
         await socket.subscribe(0)
         await socket.transition(1)
@@ -269,7 +269,7 @@ async def test_a_server_that_stops_says_so_to_every_socket(world: World, alice: 
         for socket in sockets[:3]:
             await subscribed(socket, alice)
         await until(lambda: len(world.app.hub.sessions) == 5)
-        await world.app.hub.goodbye()
+        await world.app.hub.close_sockets()
         for socket in sockets:
             with pytest.raises(SocketClosed) as closed:
                 await socket.receive()
