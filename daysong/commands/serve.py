@@ -21,7 +21,7 @@ import uvloop
 from daysong import app as composition
 from daysong.commands import environment, signals
 from daysong.kernel import logs
-from daysong.transport.server.server import Server, keep_what_is_there, listen
+from daysong.transport.server.server import Server, freeze_startup_objects, listen
 
 PAUSE = 1.0  # seconds before a process that died is followed by another
 LEAST_CONNECTIONS = 2
@@ -53,13 +53,13 @@ async def _serve(listener: socket.socket, parent: int | None = None, sharers: in
     connections = max(LEAST_CONNECTIONS, configured.database_pool // sharers)
     app = composition.build(msgspec.structs.replace(configured, database_pool=connections))
     server = Server(app.asgi, lifespan=True, close_sockets=app.hub.close_sockets, message=app.hub.largest_message)
-    keep_what_is_there()
+    freeze_startup_objects()
     loop = asyncio.get_running_loop()
 
     def asked() -> None:
         # A signal may come twice: from a process manager that stops all, and from the first. Only that ends at once.
         if server.should_exit and parent is None:
-            server.stop_at_once()
+            server.stop_immediately()
         server.stop()
 
     def orphaned(pipe: int) -> None:

@@ -1,4 +1,4 @@
-"""What a connection may keep a server waiting for, and how much of it is held meanwhile."""
+"""Limits of the time and memory that one connection may take."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from daysong.transport.server import frames as server_frames
 from daysong.transport.server import http_connection as server_http
 from daysong.transport.server import socket_connection as server_sockets
 from daysong.transport.server import writing as server_writing
-from daysong.transport.server.bodies import Bodies
+from daysong.transport.server.bodies import BodyLimits
 from daysong.transport.server.held_bytes import SMALL, UNREAD, UNSENT, Budget, Hold
 from daysong.transport.server.test_server import (
     CLOSE,
     TEXT,
     UPGRADE,
     frame,
-    heard,
     hello,
+    read_all,
+    read_frame,
     serving,
-    to_the_end,
     until,
     various,
 )
@@ -39,39 +39,39 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    """Both event loops: of tests and `daysong dev`, and of `daysong serve`."""
+    """Both event loops: asyncio of tests and `daysong dev`, and uvloop of `daysong serve`."""
     return "asyncio", {"use_uvloop": request.param}
 
 
 @pytest.mark.parametrize("host", ["", "Host: a\r\nHost: b\r\n"])
 async def test_g79_http_1_1_without_one_host_is_refused(host: str) -> None:
-    """As RFC 9112 has it; a socket, too, and a request right behind another one. HTTP/1.0 needs none."""
+    """RFC 9112; also for an upgrade and a pipelined request. HTTP/1.0 needs no Host header."""
     async with serving(hello) as served:
-        for asked in (
+        for request in (
             f"GET / HTTP/1.1\r\n{host}\r\n",
             UPGRADE.decode().replace("Host: x\r\n", host),
             f"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\n{host}\r\n",
         ):
             reader, writer = await served.connect()
-            writer.write(asked.encode())
-            assert b"HTTP/1.1 400" in await to_the_end(reader)
+            writer.write(request.encode())
+            assert b"HTTP/1.1 400" in await read_all(reader)
             writer.close()
         reader, writer = await served.connect()
         writer.write(b"GET / HTTP/1.0\r\n\r\n")
-        assert (await to_the_end(reader)).startswith(b"HTTP/1.1 200")
+        assert (await read_all(reader)).startswith(b"HTTP/1.1 200")
         writer.close()
 
 
-async def test_g70_a_head_of_many_fields_is_refused() -> None:
+async def test_g70_a_request_with_too_many_headers_is_refused() -> None:
     async with serving(hello) as served:
         reader, writer = await served.connect()
         writer.write(b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 5_000)
-        assert (await to_the_end(reader)).startswith(b"HTTP/1.1 431")
+        assert (await read_all(reader)).startswith(b"HTTP/1.1 431")
         writer.close()
 
 
-async def test_g70_what_comes_at_once_is_looked_at_in_turns_and_in_its_order() -> None:
-    """Hundreds of requests, a body in pieces of one byte, and messages right behind a handshake."""
+async def test_g70_a_burst_of_data_is_processed_in_turns_and_in_order() -> None:
+    """Hundreds of requests, a body in chunks of one byte, and messages right after a handshake."""
     async with serving(various) as served:
         reader, writer = await served.connect()
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000)
@@ -85,49 +85,49 @@ async def test_g70_what_comes_at_once_is_looked_at_in_turns_and_in_its_order() -
         writer.close()
     async with serving(hello) as served:
         reader, writer = await served.socket()
-        said = [b"%d" % number for number in range(2_000)]
-        writer.write(b"".join(frame(TEXT, text) for text in said))
-        assert [await heard(reader) for _ in said] == [(TEXT, text) for text in said]
+        texts = [b"%d" % number for number in range(2_000)]
+        writer.write(b"".join(frame(TEXT, text) for text in texts))
+        assert [await read_frame(reader) for _ in texts] == [(TEXT, text) for text in texts]
         writer.close()
 
 
-async def test_g73_a_message_that_does_not_end_in_time_ends_the_socket(monkeypatch: Any) -> None:
-    monkeypatch.setattr(server_sockets, "MESSAGE_WITHIN", 0.2)
+async def test_g73_a_message_that_is_not_completed_in_time_closes_the_socket(monkeypatch: Any) -> None:
+    monkeypatch.setattr(server_sockets, "MESSAGE_TIMEOUT", 0.2)
     async with serving(hello) as served:
         reader, writer = await served.socket()
         for text in (b"a", b"b"):
             writer.write(frame(TEXT, text))
-            assert await heard(reader) == (TEXT, text)
+            assert await read_frame(reader) == (TEXT, text)
         writer.write(frame(TEXT, b"half")[:-2])
-        opcode, payload = await heard(reader)
+        opcode, payload = await read_frame(reader)
         assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1008))
-        await to_the_end(reader)
+        await read_all(reader)
         writer.close()
         await until(lambda: served.connections == 0)
     assert UNREAD.held == 0
 
 
-async def test_g43_a_message_without_end_is_closed(monkeypatch: Any) -> None:
-    monkeypatch.setattr(server_frames, "DRAINED", 5_000)
+async def test_g43_an_endless_message_closes_the_socket(monkeypatch: Any) -> None:
+    monkeypatch.setattr(server_frames, "LARGEST_DRAINED", 5_000)
     async with serving(hello) as served:
         reader, writer = await served.socket()
         writer.write(struct.pack("!BBH", 0x81, 0xFE, 5_001) + bytes(4))
-        opcode, payload = await heard(reader)
+        opcode, payload = await read_frame(reader)
         assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1009))
-        await to_the_end(reader)
+        await read_all(reader)
         writer.close()
 
 
 @pytest.mark.parametrize("fragments", [1, 3])
-async def test_g43_the_app_is_told_the_beginning_of_a_message_that_is_too_large(fragments: int) -> None:
-    """Whether it comes in one frame or in several; what comes before and behind is heard."""
-    heard_of: list[Any] = []
+async def test_g43_the_app_receives_the_first_bytes_of_a_message_that_is_too_large(fragments: int) -> None:
+    """In one frame or in several; the messages before and after it arrive."""
+    received: list[Any] = []
 
     async def listener(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.accept"})
         while (message := await receive())["type"] == "websocket.receive":
-            heard_of.append(message.get("too_large", message["text"]))
+            received.append(message.get("too_large", message["text"]))
         del scope
 
     beginning, size = b'{"type":"Mutation","requestId":7,', 700_000
@@ -139,51 +139,51 @@ async def test_g43_the_app_is_told_the_beginning_of_a_message_that_is_too_large(
             first = (TEXT if number == 0 else 0) | (0x80 if number == fragments - 1 else 0)
             payload = (beginning if number == 0 else b"").ljust(part, b"x")
             writer.write(struct.pack("!BBQ", first, 0xFF, part) + bytes(4) + payload)
-        writer.write(frame(TEXT, b"behind"))
-        await until(lambda: len(heard_of) == 3)
+        writer.write(frame(TEXT, b"after"))
+        await until(lambda: len(received) == 3)
         writer.close()
-    before, head, behind = heard_of
-    assert (before, behind) == ("before", "behind")
+    before, head, after = received
+    assert (before, after) == ("before", "after")
     assert head.startswith(beginning)
     assert len(head) <= server_frames.HEAD
 
 
-async def test_g73_a_body_that_does_not_end_in_time_is_refused(monkeypatch: Any) -> None:
-    monkeypatch.setattr(bodies, "WITHIN", 0.2)
-    monkeypatch.setattr(server_http, "LEFTOVER_WITHIN", 0.1)
-    answered: list[int] = []
+async def test_g73_a_body_that_is_not_completed_in_time_is_refused(monkeypatch: Any) -> None:
+    monkeypatch.setattr(bodies, "TIMEOUT", 0.2)
+    monkeypatch.setattr(server_http, "UNREAD_BODY_TIMEOUT", 0.1)
+    statuses: list[int] = []
 
-    async def reads(_scope: Any, receive: Any, send: Any) -> None:
+    async def read_body(_scope: Any, receive: Any, send: Any) -> None:
         try:
             while (await receive())["more_body"]:
                 pass
         except Refused as refused:
-            answered.append(refused.status)
+            statuses.append(refused.status)
             await send({"type": "http.response.start", "status": refused.status, "headers": []})
             await send({"type": "http.response.body", "body": b""})
 
-    async with serving(cast("Any", Bodies(cast("Any", reads)))) as served:
+    async with serving(cast("Any", BodyLimits(cast("Any", read_body)))) as served:
         reader, writer = await served.connect()
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
-        assert (await to_the_end(reader)).startswith(b"HTTP/1.1 408")
+        assert (await read_all(reader)).startswith(b"HTTP/1.1 408")
         writer.close()
-    assert answered == [408]
+    assert statuses == [408]
     assert UNREAD.held == 0
 
 
 @pytest.mark.parametrize("crowded", [True, False])
-async def test_g73_who_reads_nothing_of_an_answer_is_cut_off(monkeypatch: Any, crowded: bool) -> None:
-    """After a while; at once when there is no room left."""
-    monkeypatch.setattr(server_writing, "STEP", 0.1)
-    monkeypatch.setattr(server_writing, "PATIENCE", 60.0 if crowded else 0.3)
+async def test_g73_a_client_that_does_not_read_a_response_is_disconnected(monkeypatch: Any, crowded: bool) -> None:
+    """After a timeout; at once when the budget of unsent bytes is used up."""
+    monkeypatch.setattr(server_writing, "CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr(server_writing, "STALL_TIMEOUT", 60.0 if crowded else 0.3)
     hold = Hold(UNSENT, "elsewhere")
 
-    async def talker(_scope: Any, _receive: Any, send: Any) -> None:
+    async def flood(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(100):
             await send({"type": "http.response.body", "body": b"x" * 2**20, "more_body": True})
 
-    async with serving(talker) as served:
+    async with serving(flood) as served:
         reader, writer = await served.connect()
         transport: Any = writer.transport
         transport.pause_reading()
@@ -196,8 +196,8 @@ async def test_g73_who_reads_nothing_of_an_answer_is_cut_off(monkeypatch: Any, c
     hold.set(0)
 
 
-def test_g73_a_budget_refuses_what_is_large_when_it_is_full_and_an_address_that_has_its_share() -> None:
-    """What is small always fits."""
+def test_g73_a_budget_refuses_large_amounts_when_it_or_an_address_share_is_used_up() -> None:
+    """Small amounts always fit."""
     budget = Budget(most=10 * SMALL, share=6 * SMALL)
     one, two, other = Hold(budget, "a"), Hold(budget, "a"), Hold(budget, "b")
     assert one.set(5 * SMALL)
@@ -211,19 +211,19 @@ def test_g73_a_budget_refuses_what_is_large_when_it_is_full_and_an_address_that_
     for hold in (one, two, other):
         hold.set(0)
     assert budget.held == 0
-    assert not budget.of
+    assert not budget.by_address
 
 
 @pytest.fixture
 async def limited(database_url: str, data_dir: Path) -> Any:
-    """A world with limits, of which one is that an address may have three sockets."""
+    """A world with limits, among them three sockets per address."""
     environ = {"DAYSONG_TEST": "", "LIMIT_SOCKETS_AT_ONCE": "3"}
     async with World(database_url, data_dir, NOW, environ, port=free_port()) as world:
         yield world
 
 
-async def test_g73_an_address_has_so_many_sockets_and_no_more(limited: World) -> None:
-    """One more is closed with 1013, which clients come back from; one that goes makes room."""
+async def test_g73_the_open_sockets_of_an_address_are_limited(limited: World) -> None:
+    """One more is closed with 1013, after which clients reconnect; a closed socket makes room."""
     sockets = [SyncSocket(limited.origin) for _ in range(4)]
     for socket in sockets:
         await socket.__aenter__()
@@ -239,22 +239,22 @@ async def test_g73_an_address_has_so_many_sockets_and_no_more(limited: World) ->
 
 
 async def test_g43_only_the_request_that_is_too_large_fails(limited: World) -> None:
-    """In its turn; a query that is too large is a broken protocol, since its number may be anywhere."""
+    """In order. A query that is too large is a protocol error, since its id may be anywhere in the message."""
     async with SyncSocket(limited.origin) as socket:
         await socket.connect()
         await socket.mutate(0, "diaries:createDiary", {"content": "x" * 700_000})
         response = await socket.response(0)
         assert not response["success"]
         assert "too large: at most 524288 bytes" in response["result"]
-        await socket.send({"type": "Action", "requestId": 1, "udfPath": "nobody:knows", "args": [{}]})
+        await socket.send({"type": "Action", "requestId": 1, "udfPath": "no:such", "args": [{}]})
         assert "Could not find" in (await socket.response(1))["result"]
         add = {"type": "Add", "queryId": 0, "udfPath": "billing:getPlans", "args": [{"x": "x" * 700_000}]}
         await socket.send({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [add]})
         assert (await socket.receive(lambda m: m["type"] != "Transition"))["type"] == "FatalError"
 
 
-async def test_g42_half_of_a_pair_fails_nobody(limited: World) -> None:
-    """It becomes U+FFFD wherever it stands, in what is ours as well."""
+async def test_g42_a_lone_surrogate_does_not_fail_a_request(limited: World) -> None:
+    """It is replaced by U+FFFD everywhere in the message, also in protocol fields."""
     alice = await limited.person("alice")
     async with SyncSocket(limited.origin) as socket:
         await socket.connect()

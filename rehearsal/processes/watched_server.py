@@ -97,7 +97,7 @@ async def main(port: int) -> None:
     logs.configure(readable=False, quiet=True)
     app = composition.build(environment.configured())
     server = http.Server(app.asgi, lifespan=True, close_sockets=app.hub.close_sockets, message=app.hub.largest_message)
-    http.keep_what_is_there()
+    http.freeze_startup_objects()
     loop = asyncio.get_running_loop()
     for number in STOPS:
         loop.add_signal_handler(number, server.stop)

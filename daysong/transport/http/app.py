@@ -22,7 +22,7 @@ from daysong.transport.http.edge import Edge
 from daysong.transport.http.routes import Route, Routes
 from daysong.transport.pages import docs, share
 from daysong.transport.refusals import Refused
-from daysong.transport.server.bodies import Bodies
+from daysong.transport.server.bodies import BodyLimits
 from daysong.transport.server.held_bytes import UNREAD
 from daysong.transport.server.proxies import Proxies
 from daysong.transport.sync.endpoint import SyncEndpoint
@@ -123,7 +123,7 @@ def create(
     )
     # Around the router rather than among its middleware, which does not see what no route matched.
     direct = [*api.routes(), *webhooks]
-    inner: ASGIApp = Mounts(Bodies(Routes(direct, app.asgi_handler)), mounts or {})
+    inner: ASGIApp = Mounts(BodyLimits(Routes(direct, app.asgi_handler)), mounts or {})
     if gate is not None:
         inner = GateKeeper(inner, gate, lambda scope: _is_admin(authenticator, scope, runtime))
     app.asgi_handler = Edge(inner)

@@ -1,4 +1,4 @@
-"""Bodies of requests as they arrive: in time, and not more of them than a process has room for."""
+"""Time and size limits of request bodies as they arrive."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from daysong.transport.refusals import Refused
 from daysong.transport.server.held_bytes import UNREAD, Hold
 
-WITHIN = 30.0  # seconds, from the first byte that is read to the last
+TIMEOUT = 30.0  # seconds, from the first byte that is read to the last
 
 
-class Bodies:
-    """ASGI middleware: reading a body raises Refused when it arrives too slowly (408), or there is no room (503)."""
+class BodyLimits:
+    """ASGI middleware: reading a body raises Refused when it is too slow (408) or the process is full (503)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -27,10 +27,10 @@ class Bodies:
             return
         client: Any = scope.get("client")
         hold = Hold(UNREAD, client[0] if client else "")
-        deadline = asyncio.get_running_loop().time() + WITHIN
+        deadline = asyncio.get_running_loop().time() + TIMEOUT
         ended = False
 
-        async def within() -> Any:
+        async def receive_limited() -> Any:
             nonlocal ended
             if ended:
                 return await receive()
@@ -46,7 +46,7 @@ class Bodies:
             return event
 
         try:
-            await self._app(scope, within, send)
+            await self._app(scope, receive_limited, send)
         finally:
             hold.set(0)
 

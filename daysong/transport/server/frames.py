@@ -1,7 +1,7 @@
-"""The frames of one WebSocket as they arrive (RFC 6455), read just far enough to withhold messages that are too large.
+"""A filter for WebSocket frames (RFC 6455) in front of the parser, which drops messages that are too large.
 
-The parser behind this keeps a message in memory until it is whole. A larger one than is allowed is dropped as it comes
-in, but for its beginning, so that its sender can be answered.
+The parser keeps a message in memory until it is complete. A message over the limit is dropped as it arrives, except for
+its first bytes, so that the app can send a response.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-# Of a message that is too large, what is kept.
+# Bytes that are kept of a message that is too large.
 HEAD = 4096
-# Larger messages are not even read to their end.
-DRAINED = 32 * 2**20
+# Larger messages close the connection instead of being read to their end.
+LARGEST_DRAINED = 32 * 2**20
 CONTINUATION, TEXT, FIRST_CONTROL = 0x0, 0x1, 0x8
 FIN, OPCODE, MASKED, LENGTH = 0x80, 0x0F, 0x80, 0x7F
 TWO_BYTES, EIGHT_BYTES = 126, 127
@@ -21,41 +21,41 @@ SHORTEST_HEADER, LONGEST_HEADER = 2, 2 + 8 + MASK
 
 
 class Dropped(NamedTuple):
-    """A message that was too large has ended: its beginning, and the frame that stands for it, or for its rest."""
+    """A complete message that was too large: its first bytes, and an empty frame that replaces it, or its rest."""
 
     head: bytes
     frame: bytes
 
 
 class Frames:
-    """The state between two pieces of what a client sends.
+    """The state of the filter between two chunks of data.
 
-    started   whether a message has begun and not ended
-    ended     how many have
-    received  how many bytes of it the parser holds
-    dropping  whether it is too large
-    endless   whether one is too large to be drained
+    started   whether a message has begun and is not complete
+    ended     the number of complete messages
+    received  the bytes of the current message that the parser holds
+    dropping  whether the current message is too large
+    endless   whether a message is too large to be drained
     """
 
     def __init__(self, largest: int) -> None:
         self._largest = largest
         self._header = b""
-        self._left = 0
+        self._payload_left = 0
         self._mask = bytes(MASK)
-        self._ends = self._is_dropped = False
+        self._is_final = self._dropping_frame = False
         self._size = 0
-        self._at = 0
-        self._within = False
+        self._mask_offset = 0
+        self._parser_has_part = False
         self.started = self.dropping = self.endless = False
         self.received = self.ended = 0
         self._head = bytearray()
 
     def feed(self, data: bytes, most: int) -> tuple[list[bytes | Dropped], int]:
-        """What the parser is to be given, and how much of `data` that was. Looks at no more than `most` frames."""
+        """Return the chunks for the parser, and how many bytes of `data` were read. Reads at most `most` frames."""
         pieces: list[bytes | Dropped] = []
         position = 0
         while position < len(data) and not self.endless:
-            if self._left:
+            if self._payload_left:
                 position += self._payload(data, position, pieces)
                 continue
             if most == 0:
@@ -72,56 +72,56 @@ class Frames:
         return pieces, position
 
     def _begin(self, header: bytes, pieces: list[bytes | Dropped]) -> None:
-        """A frame begins."""
-        opcode, self._left = header[0] & OPCODE, _payload_length(header)
-        self._ends, self._is_dropped = False, False
+        """Process the header of a frame."""
+        opcode, self._payload_left = header[0] & OPCODE, _payload_length(header)
+        self._is_final, self._dropping_frame = False, False
         if opcode >= FIRST_CONTROL:
             pieces.append(header)
             return
         if opcode != CONTINUATION:
             self._size = 0
             self.received = 0
-        self._size += self._left
-        self.started, self._ends = True, bool(header[0] & FIN)
-        if self._size > DRAINED:
+        self._size += self._payload_left
+        self.started, self._is_final = True, bool(header[0] & FIN)
+        if self._size > LARGEST_DRAINED:
             self.endless = True
             return
         if self._size > self._largest and not self.dropping:
             self.dropping = True
             self._head.clear()
-            # Whether the parser has had its first frames, and waits for the last one.
-            self._within = opcode == CONTINUATION
+            # Whether the parser has received frames of the message and waits for the last one.
+            self._parser_has_part = opcode == CONTINUATION
             self.received = 0
-        self._is_dropped = self.dropping
-        if self._is_dropped:
-            self._mask, self._at = header[-MASK:] if header[1] & MASKED else bytes(MASK), 0
+        self._dropping_frame = self.dropping
+        if self._dropping_frame:
+            self._mask, self._mask_offset = header[-MASK:] if header[1] & MASKED else bytes(MASK), 0
         else:
             pieces.append(header)
-        if not self._left:
+        if not self._payload_left:
             self._end(pieces)
 
     def _payload(self, data: bytes, position: int, pieces: list[bytes | Dropped]) -> int:
-        part = data[position : position + self._left]
-        self._left -= len(part)
-        if self._is_dropped:
+        part = data[position : position + self._payload_left]
+        self._payload_left -= len(part)
+        if self._dropping_frame:
             if (wanted := HEAD - len(self._head)) > 0:
                 self._head += bytes(
-                    byte ^ self._mask[(self._at + place) % MASK] for place, byte in enumerate(part[:wanted])
+                    byte ^ self._mask[(self._mask_offset + place) % MASK] for place, byte in enumerate(part[:wanted])
                 )
-            self._at += len(part)
+            self._mask_offset += len(part)
         else:
             pieces.append(part)
             self.received += len(part)
-        if not self._left:
+        if not self._payload_left:
             self._end(pieces)
         return len(part)
 
     def _end(self, pieces: list[bytes | Dropped]) -> None:
-        """A frame has ended."""
-        if not self._ends:
+        """Process the end of a frame."""
+        if not self._is_final:
             return
         if self.dropping:
-            frame = bytes([FIN | (CONTINUATION if self._within else TEXT), MASKED]) + bytes(MASK)
+            frame = bytes([FIN | (CONTINUATION if self._parser_has_part else TEXT), MASKED]) + bytes(MASK)
             pieces.append(Dropped(bytes(self._head), frame))
         self.started = self.dropping = False
         self._size = self.received = 0
@@ -129,7 +129,7 @@ class Frames:
 
 
 def _header_length(header: bytes) -> int:
-    """How long a header is that begins so, as far as that is known."""
+    """Return the length of the header, as far as its first bytes determine it."""
     if len(header) < SHORTEST_HEADER:
         return SHORTEST_HEADER
     short = header[1] & LENGTH

@@ -1,7 +1,7 @@
-"""How many bytes a process holds for its clients, all together: what came and is not processed, and what is to go out.
+"""Budgets of the bytes that a process holds for its clients: received and not processed, or not sent yet.
 
-A client is refused when its process is full, or when its own address holds its share. What is small is never refused,
-so that a full process still answers; how many can be small at a time is limited by the number of connections.
+A client is refused when the process is full or the client's address has used its share. Small amounts are never
+refused, so that a full process still responds; the number of connections limits their sum.
 """
 
 from __future__ import annotations
@@ -9,35 +9,35 @@ from __future__ import annotations
 from prometheus_client import Gauge
 
 SMALL = 16 * 1024
-HELD = Gauge("daysong_held_bytes", "Bytes held for clients: received and not processed, or not sent yet", ["what"])
+HELD = Gauge("daysong_held_bytes", "Bytes held for clients, received and not processed, or not sent yet", ["what"])
 
 
 class Budget:
-    """Bytes held by all, of at most `most`; by one address of at most `share`."""
+    """A budget of `most` bytes in total and `share` bytes per address."""
 
     def __init__(self, most: int, share: int) -> None:
         self.most = most
         self.share = share
         self.held = 0
-        self.of: dict[str, int] = {}
+        self.by_address: dict[str, int] = {}
 
     def fit(self, size: int) -> None:
-        """Have room for something of that size, twice at one address."""
+        """Raise the budget so that one address can hold two items of that size."""
         self.share = max(self.share, 2 * size)
         self.most = max(self.most, 2 * self.share)
 
     @property
     def full(self) -> bool:
-        """Whether nothing large is to be taken on now."""
+        """Whether the budget is used up."""
         return self.held >= self.most
 
     def crowded(self, address: str) -> bool:
-        """Whether that address holds its share, or all do together."""
-        return self.full or self.of.get(address, 0) >= self.share
+        """Whether the share of that address or the whole budget is used up."""
+        return self.full or self.by_address.get(address, 0) >= self.share
 
 
 class Hold:
-    """What is held for one client. `set` it as it changes, to 0 at the end."""
+    """The bytes held for one client. Call `set` at each change, with 0 at the end."""
 
     __slots__ = ("_budget", "address", "size")
 
@@ -47,20 +47,20 @@ class Hold:
         self.size = 0
 
     def set(self, size: int) -> bool:
-        """Hold so many bytes from now on; False if they are too many, and something is to be given up."""
+        """Record that `size` bytes are held; False when they exceed the budget, and the caller must release them."""
         more, self.size = size - self.size, size
         budget, address = self._budget, self.address
         if more:
             budget.held += more
-            own = budget.of.get(address, 0) + more
+            own = budget.by_address.get(address, 0) + more
             if own:
-                budget.of[address] = own
+                budget.by_address[address] = own
             else:
-                budget.of.pop(address, None)
-        return size <= SMALL or more <= 0 or (budget.held <= budget.most and budget.of[address] <= budget.share)
+                budget.by_address.pop(address, None)
+        return size <= SMALL or more <= 0 or (budget.held <= budget.most and budget.by_address[address] <= budget.share)
 
 
-# Memory is a process's own, and so are these.
+# Per process, as memory is.
 UNREAD = Budget(most=32 * 2**20, share=12 * 2**20)
 UNSENT = Budget(most=32 * 2**20, share=8 * 2**20)
 HELD.labels("unread").set_function(lambda: UNREAD.held)

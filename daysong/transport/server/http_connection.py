@@ -1,5 +1,5 @@
-"""One HTTP connection: uvicorn's, with limits to how large and how slow the head of a request may be, to what is looked
-at before others have their turn, and to how long a client may leave an answer unread.
+"""An HTTP connection: uvicorn's, with limits on the size and time of the request head, on the bytes parsed at once, and
+on the time that a client may leave a response unread.
 """
 
 from __future__ import annotations
@@ -12,159 +12,159 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from daysong.transport.server.writing import Stalls
+from daysong.transport.server.writing import StallTimeout
 
-HEAD = 64 * 1024  # bytes
-HEAD_WITHIN = 30.0  # seconds
-HEADERS = 128
-LEFTOVER_WITHIN = 15.0  # seconds
-# Bytes that are looked at before others have their turn: in as many, hundreds of requests may be told. Those of a body
-# whose length was said are only handed on, and not counted.
-AT_ONCE = 4096
+LARGEST_HEAD = 64 * 1024  # bytes
+HEAD_TIMEOUT = 30.0  # seconds
+MOST_HEADERS = 128
+UNREAD_BODY_TIMEOUT = 15.0  # seconds
+# Bytes parsed before other connections are served; they may hold hundreds of requests. A body with a Content-Length is
+# passed on without parsing, and does not count.
+CHUNK = 4096
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 "
-BAD = "Invalid HTTP request received."
+BAD_REQUEST = "Invalid HTTP request received."
 NO_HOST = "HTTP/1.1 requests have exactly one Host header."
 
 
 class Http(HttpToolsProtocol):
-    """A connection that asks over HTTP, until it may become a socket."""
+    """An HTTP connection, until it is upgraded to a WebSocket."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        # Bytes of a head that has not ended.
+        # Bytes of an incomplete head.
         self._head: int | None = None
         self._head_timer: asyncio.TimerHandle | None = None
-        # What has come and is still to be looked at.
-        self._rest = b""
+        # Received bytes that are not parsed yet.
+        self._buffer = b""
         self._body_left = 0
-        self._stalls: Stalls | None = None
-        self._leftover: asyncio.TimerHandle | None = None
+        self._stall_timeout: StallTimeout | None = None
+        self._body_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """A client has connected, and should send a request soon."""
+        """Start the timeout of the first request."""
         super().connection_made(transport)
-        self.flow = _Flow(transport, self._go_on)
-        self._head_timer = self.loop.call_later(HEAD_WITHIN, transport.close)
+        self.flow = _Flow(transport, self._resume)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is lost."""
-        self._head_has_ended()
-        self._rest = b""
-        if self._stalls is not None:
-            self._stalls.end()
-        if self._leftover is not None:
-            self._leftover.cancel()
+        """Release timers and buffers."""
+        self._end_head()
+        self._buffer = b""
+        if self._stall_timeout is not None:
+            self._stall_timeout.end()
+        if self._body_timer is not None:
+            self._body_timer.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client does not take in what it has asked for."""
+        """Start the timeout of a client that does not read the response."""
         super().pause_writing()
         client = self.cycle.scope["client"] if self.cycle else None
-        self._stalls = self._stalls or Stalls(self.transport, client[0] if client else "")
-        self._stalls.begin()
+        self._stall_timeout = self._stall_timeout or StallTimeout(self.transport, client[0] if client else "")
+        self._stall_timeout.begin()
 
     def resume_writing(self) -> None:
-        """It does."""
+        """Stop the timeout: the client reads again."""
         super().resume_writing()
-        if self._stalls is not None:
-            self._stalls.end()
+        if self._stall_timeout is not None:
+            self._stall_timeout.end()
 
     def data_received(self, data: bytes) -> None:
-        """Some of what is asked."""
-        if self._rest:
-            self._rest += data
+        """Parse received bytes, or buffer them behind earlier ones."""
+        if self._buffer:
+            self._buffer += data
         else:
-            self._hear(data)
+            self._feed(data)
 
-    def _hear(self, data: bytes) -> None:
-        size = max(AT_ONCE, self._body_left)
-        self._rest = data[size:]
+    def _feed(self, data: bytes) -> None:
+        size = max(CHUNK, self._body_left)
+        self._buffer = data[size:]
         self._body_left = max(0, self._body_left - len(data))
         self._parse(data[:size])
-        if self._rest and not self.transport.is_closing():
+        if self._buffer and not self.transport.is_closing():
             self.transport.pause_reading()
-            self.loop.call_soon(self._go_on)
+            self.loop.call_soon(self._resume)
 
-    def _go_on(self) -> None:
-        """Look at some more of what has come, unless there is enough to do."""
+    def _resume(self) -> None:
+        """Parse more of the buffered bytes, unless requests are waiting for their responses."""
         if self.parser is None or self.transport.is_closing():
             return
         if self.flow.read_paused or self.pipeline:
-            if self._rest:
+            if self._buffer:
                 self.transport.pause_reading()
             return
-        rest, self._rest = self._rest, b""
-        if rest:
-            self._hear(rest)
-            if not self._rest and not self.flow.read_paused and not self.transport.is_closing():
+        buffered, self._buffer = self._buffer, b""
+        if buffered:
+            self._feed(buffered)
+            if not self._buffer and not self.flow.read_paused and not self.transport.is_closing():
                 self.transport.resume_reading()
 
     def _parse(self, data: bytes) -> None:
-        """As uvicorn's, but what comes right behind an upgrade is not lost, and heads have limits."""
+        """Parse like uvicorn, but keep the bytes after an upgrade request, and limit heads."""
         self._unset_keepalive_if_required()
         before = self._head
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if _has_no_host(self.scope):
+            if _lacks_host(self.scope):
                 self.send_400_response(NO_HOST)
             elif self._should_upgrade():
-                behind, self._rest = data[upgrade.args[0] :] + self._rest, b""
+                after_upgrade, self._buffer = data[upgrade.args[0] :] + self._buffer, b""
                 self.handle_websocket_upgrade()
                 self.transport.resume_reading()
-                if behind:
-                    self.transport.get_protocol().data_received(behind)  # type: ignore[attr-defined]
+                if after_upgrade:
+                    self.transport.get_protocol().data_received(after_upgrade)  # type: ignore[attr-defined]
             return
         except httptools.HttpParserError:
-            self._head_has_ended()
-            self.send_400_response(BAD)
+            self._end_head()
+            self.send_400_response(BAD_REQUEST)
             return
         if self._head is None:
             return
         if before is not None:
             self._head += len(data)
-            if self._head > HEAD or len(self.headers) > HEADERS:
+            if self._head > LARGEST_HEAD or len(self.headers) > MOST_HEADERS:
                 self.transport.write(TOO_LARGE)
                 self.transport.close()
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_WITHIN, self.transport.close)
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
 
     def on_response_complete(self) -> None:
-        """An answer has gone out. The rest of an unread body must arrive within a time limit."""
+        """After a response, start the timeout for the rest of a body that was not read."""
         super().on_response_complete()
-        if self.cycle.response_complete and self.cycle.more_body and self._leftover is None:
-            self._leftover = self.loop.call_later(LEFTOVER_WITHIN, self.transport.close)
+        if self.cycle.response_complete and self.cycle.more_body and self._body_timer is None:
+            self._body_timer = self.loop.call_later(UNREAD_BODY_TIMEOUT, self.transport.close)
 
     def on_message_complete(self) -> None:
-        """A request has come whole."""
+        """Stop the timeout of the body."""
         super().on_message_complete()
-        if self._leftover is not None:
-            self._leftover.cancel()
-            self._leftover = None
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Start counting the bytes of a head."""
         super().on_message_begin()
         self._head = 0
 
     def on_headers_complete(self) -> None:
-        """It has ended."""
-        self._head_has_ended()
+        """Stop the head's timeout, and prepare the response."""
+        self._end_head()
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is before:
             return
-        answer = _Answer(self.transport, self.on_response_complete)
-        self.cycle.transport = cast("asyncio.Transport", answer)
-        self.cycle.on_response = answer.complete
+        response = _ResponseWriter(self.transport, self.on_response_complete)
+        self.cycle.transport = cast("asyncio.Transport", response)
+        self.cycle.on_response = response.complete
         length = next((value for name, value in self.headers if name == b"content-length"), b"")
         self._body_left = int(length) if length.isdigit() else 0
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        super()._start_asgi_task(cycle, _no_host if _has_no_host(cycle.scope) else app)
+        super()._start_asgi_task(cycle, _no_host if _lacks_host(cycle.scope) else app)
 
-    def _head_has_ended(self) -> None:
+    def _end_head(self) -> None:
         self._head = None
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -172,43 +172,43 @@ class Http(HttpToolsProtocol):
 
 
 class _Flow(FlowControl):
-    """uvicorn's, which tells when reading goes on."""
+    """uvicorn's flow control, with a callback when reading resumes."""
 
-    def __init__(self, transport: asyncio.Transport, go_on: Callable[[], None]) -> None:
+    def __init__(self, transport: asyncio.Transport, resume: Callable[[], None]) -> None:
         super().__init__(transport)
-        self._go_on = go_on
+        self._resume = resume
 
     def resume_reading(self) -> None:
         super().resume_reading()
-        self._go_on()
+        self._resume()
 
 
-def _has_no_host(scope: Any) -> bool:
+def _lacks_host(scope: Any) -> bool:
     hosts: int = sum(name == b"host" for name, _ in scope["headers"])
     return hosts > 1 or (hosts == 0 and scope["http_version"] == "1.1")
 
 
 async def _no_host(_scope: Any, _receive: Any, send: Any) -> None:
-    """Refuse a request that does not say for whom it is."""
+    """Refuse a request without exactly one Host header."""
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 400, "headers": headers})
     await send({"type": "http.response.body", "body": NO_HOST.encode()})
 
 
-class _Answer:
-    """Where uvicorn writes an answer: its head goes out with what comes next, which saves a call of the kernel's."""
+class _ResponseWriter:
+    """The transport for a response: it writes the head together with the first chunk, which saves a system call."""
 
-    __slots__ = ("_begun", "_head", "_on_response", "_transport")
+    __slots__ = ("_head", "_on_response", "_started", "_transport")
 
     def __init__(self, transport: asyncio.Transport, on_response: Callable[[], None]) -> None:
         self._transport = transport
         self._on_response = on_response
         self._head = b""
-        self._begun = False
+        self._started = False
 
     def write(self, data: bytes) -> None:
-        if not self._begun and not data.startswith(CONTINUE):
-            self._begun, self._head = True, data
+        if not self._started and not data.startswith(CONTINUE):
+            self._started, self._head = True, data
         elif self._head:
             self._transport.writelines([self._head, data])
             self._head = b""

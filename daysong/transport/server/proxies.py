@@ -1,9 +1,8 @@
-"""The client's address behind reverse proxies: read from the headers of trusted proxies alone.
+"""The client's address behind reverse proxies, read only from the headers of trusted proxies.
 
-A proxy appends to `X-Forwarded-For` the address it was reached from, so the list is read from its end for as long as
-what stands there is a trusted proxy; the first other address is the client's. What stands before it was sent by the
-client, and may be made up. `Forwarded` (RFC 7239) is read the same way where there is no `X-Forwarded-For`: a proxy
-that knows only one of the two hands on a forged other one.
+A proxy appends its peer's address to `X-Forwarded-For`, so the list is read from its end: the first address that is not
+a trusted proxy's is the client's. Earlier entries were sent by the client and may be forged. `Forwarded` (RFC 7239) is
+read the same way when there is no `X-Forwarded-For`: a proxy that sets one of the two passes on a forged other one.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Longer chains of proxies are made up.
-MOST = 32
+# Longer chains of proxies are forged.
+MOST_HOPS = 32
 _FOR = re.compile(r'\s*for\s*=\s*(?:"((?:[^"\\]|\\.){0,100})"|([^\s",;]{1,100}))\s*', re.IGNORECASE)
 
 
 class Proxies:
-    """ASGI middleware: puts the client's address in place of a trusted proxy's, for all that look at `client`."""
+    """ASGI middleware: replaces a trusted proxy's address in the scope's `client` with the client's address."""
 
     def __init__(self, app: ASGIApp, trusted: Iterable[str]) -> None:
         self._app = app
@@ -43,7 +42,7 @@ class Proxies:
         return any(address in network for network in self._trusted)
 
     def _client(self, peer: Address, headers: Iterable[tuple[bytes, bytes]]) -> Address:
-        """The first address that is no trusted proxy's, from the nearest on; the farthest known if there is none."""
+        """Return the nearest address that is not a trusted proxy's, else the farthest known address."""
         nearest = peer
         for text in hops(headers):
             address = _address(text)
@@ -56,10 +55,10 @@ class Proxies:
 
 
 def hops(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    """What proxies say they were reached from, the nearest first."""
+    """Return the peers that the proxies recorded, nearest first."""
     if forwarded_for := _joined(headers, b"x-forwarded-for"):
-        return [part.strip() for part in forwarded_for.rsplit(",", MOST)[: -MOST - 1 : -1]]
-    elements = _joined(headers, b"forwarded").rsplit(",", MOST)[: -MOST - 1 : -1]
+        return [part.strip() for part in forwarded_for.rsplit(",", MOST_HOPS)[: -MOST_HOPS - 1 : -1]]
+    elements = _joined(headers, b"forwarded").rsplit(",", MOST_HOPS)[: -MOST_HOPS - 1 : -1]
     return [_for(element) for element in elements if element]
 
 
@@ -68,7 +67,7 @@ def _joined(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
 
 
 def _for(element: str) -> str:
-    """The address of one element; "" when it names none."""
+    """Return the address in one element of `Forwarded`; "" when there is none."""
     for pair in element.split(";"):
         if found := _FOR.fullmatch(pair):
             return (found[1] or found[2] or "").replace("\\", "")
@@ -76,7 +75,7 @@ def _for(element: str) -> str:
 
 
 def _address(text: str) -> Address | None:
-    """An address, also with a port, or in brackets; None for `unknown` and whatever else is none."""
+    """Parse an address, with or without a port or brackets; None for `unknown` and other text."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,6 +1,6 @@
-"""The server of HTTP and sockets that stands in front of an ASGI app: uvicorn, with limits of our own.
+"""The HTTP and WebSocket server for an ASGI app: uvicorn, with additional limits.
 
-What it does with a connection is in `http_connection.py` and `socket_connection.py`.
+The connections are in `http_connection.py` and `socket_connection.py`.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from daysong.transport.http.functions_api import ENVELOPE
 from daysong.transport.server.http_connection import Http
 from daysong.transport.server.socket_connection import Socket
 
-# Longer than proxies keep an idle connection (nginx: 60 s): who closes first may cross a request.
+# Longer than proxies keep an idle connection (nginx: 60 s), since the side that closes first may lose a request.
 KEEP_ALIVE = 75  # seconds
-# For requests under way when the server stops.
-LAST_REQUESTS = 10  # seconds
+# For running requests when the server stops.
+SHUTDOWN_TIMEOUT = 10  # seconds
 BACKLOG = 2048
-# Of what a client says on a socket; in bytes.
-MESSAGE = LARGEST + ENVELOPE
-# Of silence, after which a socket is asked whether anybody is there, and how long the answer may take.
-PING = 30.0
-PONG = 60.0
+# Largest message of a client on a socket, in bytes.
+LARGEST_MESSAGE = LARGEST + ENVELOPE
+# Seconds between pings on a socket, and until the pong must arrive.
+PING_INTERVAL = 30.0
+PONG_TIMEOUT = 60.0
 
 CloseSockets = Callable[[], Awaitable[None]]
 
 
 class PortTaken(DaysongError):
-    """Another program listens on the port."""
+    """Another program uses the port."""
 
 
 class HostUnknown(DaysongError):
-    """The host to listen on is no address of this machine."""
+    """The host to listen on is not an address of this machine."""
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A bound socket for a Server; port 0 is any free one. PortTaken when it is not to be had.
+    """Return a bound socket for a Server; port 0 means any free port. Errors: PortTaken, HostUnknown.
 
-    With `shared`, other processes may bind the same port so, and each gets its share of the connections.
+    With `shared`, other processes may bind the same port, and the kernel distributes the connections.
     """
     with ExitStack() as stack:
         try:
@@ -68,21 +68,23 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
         return listener
 
 
-def keep_what_is_there() -> None:
-    """Spare the garbage collector what lasts as long as the process: a look through it would hold the loop."""
+def freeze_startup_objects() -> None:
+    """Exclude the objects that exist now from garbage collection, since scanning them would block the event loop."""
     gc.collect()
     gc.freeze()
 
 
 class Server(uvicorn.Server):
-    """Serves `app` until it is asked to stop: `await server.serve(sockets=[listen(host, port)])`.
+    """Serves `app` until `stop` is called: `await server.serve(sockets=[listen(host, port)])`.
 
-    lifespan  whether the app gets lifespan events
-    close_sockets   awaited once new connections are refused, while the others are still open
-    message   the largest message on a socket that the app is given whole, in bytes
+    lifespan       whether the app gets lifespan events
+    close_sockets  awaited once new connections are refused, while the others are still open
+    message        the largest message on a socket, in bytes; larger ones are dropped except for their first bytes
     """
 
-    def __init__(self, app: Any, *, lifespan: bool, close_sockets: CloseSockets, message: int = MESSAGE) -> None:
+    def __init__(
+        self, app: Any, *, lifespan: bool, close_sockets: CloseSockets, message: int = LARGEST_MESSAGE
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -91,14 +93,14 @@ class Server(uvicorn.Server):
                 http=Http,
                 ws=Socket,
                 ws_max_size=message,
-                # A compressor for each socket would take more memory than all the rest of it.
+                # A compressor takes more memory than the rest of a socket.
                 ws_per_message_deflate=False,
-                ws_ping_interval=PING,
-                ws_ping_timeout=PONG,
+                ws_ping_interval=PING_INTERVAL,
+                ws_ping_timeout=PONG_TIMEOUT,
                 timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=LAST_REQUESTS,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
                 backlog=BACKLOG,
-                # Addresses that a stranger could make up.
+                # Clients could forge these headers; see proxies.py.
                 proxy_headers=False,
                 server_header=False,
                 access_log=False,
@@ -106,20 +108,20 @@ class Server(uvicorn.Server):
                 log_level=logging.ERROR,
             )
         )
-        logging.getLogger("uvicorn.error").addFilter(_is_ours)
+        logging.getLogger("uvicorn.error").addFilter(_keep_record)
         self._close_sockets = close_sockets
 
     def stop(self) -> None:
-        """Say close_sockets, finish what is under way, and stop. May be told more than once."""
+        """Start a graceful shutdown: close sockets, finish running requests, stop. Idempotent."""
         self.should_exit = True
 
-    def stop_at_once(self) -> None:
-        """Stop without finishing anything."""
+    def stop_immediately(self) -> None:
+        """Stop without waiting for requests."""
         self.should_exit = self.force_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """What `serve` does at the end."""
-        # First of all, so that who is sent away and comes back at once comes to another server.
+        """Shut down; called by `serve`."""
+        # First, so that clients that reconnect at once reach another server.
         for listening in self.servers:
             listening.close()
         if not self.force_exit:
@@ -128,10 +130,10 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the command that runs a server."""
+        """Install no signal handlers: the command that runs the server does."""
         yield
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a log line is about the server itself, and not about a client that sent invalid UTF-8."""
+def _keep_record(record: logging.LogRecord) -> bool:
+    """Whether to keep a log record; records about invalid UTF-8 of clients are dropped."""
     return not record.getMessage().startswith("Invalid UTF-8")

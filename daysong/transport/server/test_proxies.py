@@ -1,4 +1,4 @@
-"""Whose address a request came from, behind proxies and with made-up headers; also with a real nginx in front."""
+"""The client's address behind proxies and with forged headers; also with a real nginx."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:1::/48", "127.0.0.9")
 
 
 async def seen(peer: str | None, *headers: tuple[str, str], trusted: tuple[str, ...] = TRUSTED) -> str | None:
-    """The address that the app is told."""
-    told: list[Any] = []
+    """The client's address in the scope that the app gets."""
+    clients: list[Any] = []
 
     async def app(scope: Any, _receive: Any, _send: Any) -> None:
-        told.append(scope["client"])
+        clients.append(scope["client"])
 
     scope = {
         "type": "http",
@@ -36,7 +36,7 @@ async def seen(peer: str | None, *headers: tuple[str, str], trusted: tuple[str, 
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
     }
     await Proxies(cast("Any", app), trusted)(cast("Any", scope), cast("Any", None), cast("Any", None))
-    return told[0][0] if told[0] else None
+    return clients[0][0] if clients[0] else None
 
 
 XFF, FORWARDED = "X-Forwarded-For", "Forwarded"
@@ -46,12 +46,12 @@ XFF, FORWARDED = "X-Forwarded-For", "Forwarded"
 @pytest.mark.parametrize(
     ("peer", "headers", "expected"),
     [
-        # Nobody is believed who is not trusted.
+        # Headers of other peers are ignored.
         ("203.0.113.5", [(XFF, "198.51.100.1")], "203.0.113.5"),
         ("203.0.113.5", [(FORWARDED, "for=198.51.100.1")], "203.0.113.5"),
         ("10.0.0.1", [], "10.0.0.1"),
         ("10.0.0.1", [(XFF, "203.0.113.5")], "203.0.113.5"),
-        # What the client made up stands in front.
+        # Forged entries come first.
         ("10.0.0.1", [(XFF, "198.51.100.1, 203.0.113.5")], "203.0.113.5"),
         ("10.0.0.1", [(XFF, "10.9.9.9, 203.0.113.5")], "203.0.113.5"),
         ("10.0.0.1", [(XFF, "198.51.100.1"), (XFF, "203.0.113.5")], "203.0.113.5"),
@@ -59,7 +59,7 @@ XFF, FORWARDED = "X-Forwarded-For", "Forwarded"
         ("10.0.0.1", [(XFF, "203.0.113.5, 10.0.0.3, 10.0.0.2")], "203.0.113.5"),
         ("10.0.0.1", [(XFF, "203.0.113.5, 10.0.0.3"), (XFF, "10.0.0.2")], "203.0.113.5"),
         ("10.0.0.1", [(XFF, "10.0.0.3, 10.0.0.2")], "10.0.0.3"),
-        # Ports, IPv6, and what is no address.
+        # Ports, IPv6, and invalid addresses.
         ("10.0.0.1", [(XFF, "203.0.113.5:4711")], "203.0.113.5"),
         ("10.0.0.1", [(XFF, "2001:db8::5")], "2001:db8::5"),
         ("10.0.0.1", [(XFF, "[2001:db8::5]:4711")], "2001:db8::5"),
@@ -69,7 +69,7 @@ XFF, FORWARDED = "X-Forwarded-For", "Forwarded"
         ("10.0.0.1", [(XFF, "198.51.100.1, nonsense, 10.0.0.2")], "10.0.0.2"),
         ("10.0.0.1", [(XFF, "")], "10.0.0.1"),
         ("10.0.0.1", [(XFF, ",")], "10.0.0.1"),
-        # The other header, where this one is not there.
+        # Forwarded, when there is no X-Forwarded-For.
         ("10.0.0.1", [(FORWARDED, "for=203.0.113.5;proto=https;by=10.0.0.1")], "203.0.113.5"),
         ("10.0.0.1", [(FORWARDED, 'For="[2001:db8::5]:4711"')], "2001:db8::5"),
         ("10.0.0.1", [(FORWARDED, "for=198.51.100.1, for=203.0.113.5, for=10.0.0.2")], "203.0.113.5"),
@@ -79,7 +79,7 @@ XFF, FORWARDED = "X-Forwarded-For", "Forwarded"
         (None, [(XFF, "203.0.113.5")], None),
     ],
 )
-async def test_g54_only_trusted_proxies_say_who_the_client_is(
+async def test_g54_only_headers_of_trusted_proxies_are_read(
     peer: str | None, headers: list[tuple[str, str]], expected: str | None
 ) -> None:
     assert await seen(peer, *headers) == expected
@@ -91,9 +91,9 @@ async def test_g54_without_trusted_proxies_no_header_is_read() -> None:
 
 
 @given(st.text(max_size=200), st.sampled_from([XFF, FORWARDED]), st.ip_addresses())
-def test_g54_what_a_client_makes_up_changes_nothing(made_up: str, name: str, client: Any) -> None:
-    """The proxy appends the client's address, and that is found."""
-    text = made_up.encode("latin-1", "replace").decode("latin-1")
+def test_g54_a_forged_header_has_no_effect(forged: str, name: str, client: Any) -> None:
+    """The address that the proxy appends is found."""
+    text = forged.encode("latin-1", "replace").decode("latin-1")
     own = f"[{client}]" if client.version == 6 else str(client)
     last = own if name == XFF else f'for="{own}"'
     found = asyncio.run(seen("10.0.0.1", (name, text), (name, last)))
@@ -102,7 +102,7 @@ def test_g54_what_a_client_makes_up_changes_nothing(made_up: str, name: str, cli
     assert found == str(getattr(client, "ipv4_mapped", None) or client)
 
 
-def test_a_long_chain_is_read_from_its_end_and_no_further() -> None:
+def test_only_the_last_entries_of_a_long_chain_are_read() -> None:
     read = hops([(b"x-forwarded-for", b",".join(b"10.0.0.%d" % (number % 250) for number in range(10_000)))])
     assert (read[0], len(read)) == ("10.0.0.249", 32)
 
@@ -128,7 +128,7 @@ CONFIGURATION = """
 
 @pytest.fixture
 async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
-    """A world behind a proxy, in which an address may ask three times a minute."""
+    """A world behind a proxy, with a limit of three requests a minute per address."""
     environ = {"TRUSTED_PROXIES": "127.0.0.9", "DAYSONG_TEST_LIMITS": "1", "LIMIT_REQUESTS_VIEWER": "3/60s"}
     async with World(database_url, data_dir, NOW, environ, port=free_port()) as world:
         yield world
@@ -136,7 +136,7 @@ async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
 
 @pytest.fixture
 def nginx(world: World, tmp_path: Path) -> Iterator[int]:
-    """A port at which nginx stands in front of it."""
+    """The port of an nginx in front of the world."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         pytest.skip("there is no nginx here")
@@ -152,28 +152,28 @@ def nginx(world: World, tmp_path: Path) -> Iterator[int]:
 
 
 async def ask(port: int, source: str, **headers: str) -> int:
-    """The status of a request from that address of this machine."""
+    """Send a request from that local address; return the status."""
     transport = httpx2.AsyncHTTPTransport(local_address=source)
     async with httpx2.AsyncClient(transport=transport, trust_env=False) as client:
         for _ in range(100):
             try:
-                said = {name.replace("_", "-"): value for name, value in headers.items()}
-                return (await client.get(f"http://127.0.0.1:{port}/docs", headers=said)).status_code
+                sent = {name.replace("_", "-"): value for name, value in headers.items()}
+                return (await client.get(f"http://127.0.0.1:{port}/docs", headers=sent)).status_code
             except httpx2.ConnectError:
                 await asyncio.sleep(0.05)
     raise AssertionError("nginx does not answer")
 
 
 @pytest.mark.anyio
-async def test_g54_behind_nginx_everybody_is_somebody(world: World, nginx: int) -> None:
-    """Over HTTP and on sockets; headers that clients make up help nobody to be another, with nginx and around it."""
+async def test_g54_behind_nginx_each_client_has_its_own_address(world: World, nginx: int) -> None:
+    """Over HTTP and on sockets; forged headers have no effect, through nginx and around it."""
     assert [await ask(nginx, "127.0.0.2", X_Forwarded_For=f"198.51.100.{number}") for number in range(4)] == [
         200, 200, 200, 429,
     ]  # fmt: skip
     assert await ask(nginx, "127.0.0.3", Forwarded="for=127.0.0.2") == 200
     behind = int(world.origin.rpartition(":")[2])
-    made_up = [await ask(behind, "127.0.0.4", X_Forwarded_For=f"198.51.100.{number}") for number in range(4)]
-    assert made_up == [200, 200, 200, 429]
+    statuses = [await ask(behind, "127.0.0.4", X_Forwarded_For=f"198.51.100.{number}") for number in range(4)]
+    assert statuses == [200, 200, 200, 429]
     address = f"ws://127.0.0.1:{nginx}/api/sync"
     async with websockets.connect(address, local_addr=("127.0.0.5", 0), proxy=None):
         async with asyncio.timeout(10):

@@ -1,4 +1,4 @@
-"""The server in front of the app: what becomes of requests and sockets that are slow, large, silent or under way."""
+"""The HTTP and WebSocket server: slow, large, silent and running requests and connections."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 
 @pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    """Both event loops: of tests and `daysong dev`, and of `daysong serve`."""
+    """Both event loops: asyncio of tests and `daysong dev`, and uvloop of `daysong serve`."""
     return "asyncio", {"use_uvloop": request.param}
 
 
@@ -51,11 +51,11 @@ class Served:
 
     @property
     def connections(self) -> int:
-        """How many the server holds."""
+        """The number of open connections."""
         return len(self.server.server_state.connections)
 
     async def connect(self) -> Streams:
-        """A connection on which nothing was said."""
+        """A connection without a request."""
         return await asyncio.open_connection("127.0.0.1", self.port)
 
     async def socket(self) -> Streams:
@@ -69,34 +69,34 @@ class Served:
 
 @asynccontextmanager
 async def serving(app: App) -> AsyncIterator[Served]:
-    """`app`, served until the end of the block."""
+    """Serve `app` until the end of the block."""
     served = Served(app)
     task = asyncio.create_task(served.server.serve(sockets=[served.listener]))
     try:
         await until(lambda: served.server.started)
         yield served
     finally:
-        served.server.stop_at_once()
+        served.server.stop_immediately()
         await asyncio.wait_for(task, 20)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what must come true soon."""
+    """Wait until the condition holds."""
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 
 
-async def to_the_end(reader: asyncio.StreamReader) -> bytes:
-    """All that the server says until it hangs up, or cuts the line."""
-    said = b""
+async def read_all(reader: asyncio.StreamReader) -> bytes:
+    """All data until the server closes or resets the connection."""
+    received = b""
     async with asyncio.timeout(20):
         try:
             while more := await reader.read(65_536):
-                said += more
+                received += more
         except ConnectionResetError:
             pass
-    return said
+    return received
 
 
 def frame(opcode: int, payload: bytes = b"") -> bytes:
@@ -104,14 +104,14 @@ def frame(opcode: int, payload: bytes = b"") -> bytes:
     return struct.pack("!BB", 0x80 | opcode, 0x80 | len(payload)) + bytes(4) + payload
 
 
-async def heard(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """The server's next short frame."""
+async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """The opcode and payload of the server's next short frame."""
     first, length = await reader.readexactly(2)
     return first & 0xF, await reader.readexactly(length)
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
-    """Greets whoever asks, and repeats what it hears on a socket."""
+    """Responds with "hi", and echoes the messages of a socket."""
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"hi"})
@@ -123,7 +123,7 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def various(scope: Any, receive: Any, send: Any) -> None:
-    """Answers by the path: without a body, in pieces, with what it was sent, or as always."""
+    """Responds by path: without a body, in chunks, with the request's body, or like `hello`."""
     if scope["path"] == "/empty":
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
@@ -143,58 +143,60 @@ async def various(scope: Any, receive: Any, send: Any) -> None:
         await hello(scope, receive, send)
 
 
-async def test_answers_do_not_tell_what_serves_them() -> None:
+async def test_responses_do_not_name_the_server_software() -> None:
     async with serving(hello) as served:
-        for asked in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", UPGRADE, b"nonsense\r\n\r\n"):
+        for raw_request in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", UPGRADE, b"nonsense\r\n\r\n"):
             reader, writer = await served.connect()
-            writer.write(asked)
+            writer.write(raw_request)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             assert b"server:" not in head
             assert b"uvicorn" not in head
             writer.close()
 
 
-async def test_a_socket_is_opened_for_a_page_of_any_origin_and_words_right_behind_the_request_are_heard() -> None:
+async def test_a_socket_accepts_any_origin_and_messages_sent_right_after_the_upgrade_request() -> None:
     async with serving(hello) as served:
         reader, writer = await served.connect()
         writer.write(UPGRADE + frame(TEXT, b"early") + frame(TEXT, b"bird"))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
-        assert [await heard(reader), await heard(reader)] == [(TEXT, b"early"), (TEXT, b"bird")]
+        assert [await read_frame(reader), await read_frame(reader)] == [(TEXT, b"early"), (TEXT, b"bird")]
         writer.close()
 
 
-async def test_a_head_that_grows_without_end_is_refused() -> None:
+async def test_an_endless_request_head_is_refused() -> None:
     async with serving(hello) as served:
         reader, writer = await served.connect()
         writer.write(b"GET / HTTP/1.1\r\n")
-        answer = asyncio.create_task(to_the_end(reader))
+        answer = asyncio.create_task(read_all(reader))
         sent = 0
         while not answer.done():
             writer.write(b"x: %s\r\n" % (b"y" * 8_000))
             sent += 8_000
             await asyncio.sleep(0.01)
         assert answer.result().startswith(b"HTTP/1.1 431")
-        assert sent < 16 * server_http.HEAD
+        assert sent < 16 * server_http.LARGEST_HEAD
         writer.close()
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET"])
-async def test_who_does_not_come_to_the_end_of_a_head_is_hung_up_on(said: bytes, monkeypatch: Any) -> None:
-    monkeypatch.setattr(server_http, "HEAD_WITHIN", 0.1)
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET"])
+async def test_a_request_head_not_completed_in_time_closes_the_connection(sent: bytes, monkeypatch: Any) -> None:
+    monkeypatch.setattr(server_http, "HEAD_TIMEOUT", 0.1)
     async with serving(hello) as served:
         reader, writer = await served.connect()
-        writer.write(said)
-        await to_the_end(reader)
+        writer.write(sent)
+        await read_all(reader)
         writer.close()
 
 
 @pytest.mark.slow
-async def test_a_sender_is_no_faster_than_a_client_reads_and_who_never_reads_is_cut_off(monkeypatch: Any) -> None:
+async def test_send_waits_for_the_client_to_read_and_gives_up_on_one_that_never_does(
+    monkeypatch: Any,
+) -> None:
     monkeypatch.setattr(server_sockets, "LINGER", 0.2)
     loop = asyncio.get_running_loop()
     sent, since = 0, loop.time()
 
-    async def talker(_scope: Any, receive: Any, send: Any) -> None:
+    async def flood(_scope: Any, receive: Any, send: Any) -> None:
         nonlocal sent, since
         await receive()
         await send({"type": "websocket.accept"})
@@ -207,7 +209,7 @@ async def test_a_sender_is_no_faster_than_a_client_reads_and_who_never_reads_is_
         except TimeoutError:
             pass
 
-    async with serving(talker) as served:
+    async with serving(flood) as served:
         reader, writer = await served.connect()
         writer.write(UPGRADE)
         await reader.readuntil(b"\r\n\r\n")
@@ -215,27 +217,27 @@ async def test_a_sender_is_no_faster_than_a_client_reads_and_who_never_reads_is_
         transport.pause_reading()
         await until(lambda: loop.time() - since > 0.5)
         [connection] = served.server.server_state.connections
-        # One message here, the rest with the kernel.
+        # One message in the write buffer, the rest in the kernel.
         assert connection.transport.get_write_buffer_size() < 2 * 2**20
         assert sent < 30
         await until(lambda: served.connections == 0)
         writer.transport.abort()
 
 
-async def test_who_no_longer_answers_pings_is_forgotten(monkeypatch: Any) -> None:
-    monkeypatch.setattr(server_module, "PING", 0.05)
-    monkeypatch.setattr(server_module, "PONG", 0.2)
+async def test_a_client_that_does_not_answer_pings_is_disconnected(monkeypatch: Any) -> None:
+    monkeypatch.setattr(server_module, "PING_INTERVAL", 0.05)
+    monkeypatch.setattr(server_module, "PONG_TIMEOUT", 0.2)
     async with serving(hello) as served:
         reader, writer = await served.socket()
-        assert (await to_the_end(reader))[0] == 0x80 | PING
+        assert (await read_all(reader))[0] == 0x80 | PING
         await until(lambda: served.connections == 0)
         writer.close()
 
 
-async def test_a_client_is_not_forgotten_while_its_words_are_left_unread(monkeypatch: Any) -> None:
-    """Its answers to pings stand behind them in line."""
-    monkeypatch.setattr(server_module, "PING", 0.05)
-    monkeypatch.setattr(server_module, "PONG", 0.1)
+async def test_a_client_stays_connected_while_the_server_does_not_read(monkeypatch: Any) -> None:
+    """Its pongs are queued behind unread messages."""
+    monkeypatch.setattr(server_module, "PING_INTERVAL", 0.05)
+    monkeypatch.setattr(server_module, "PONG_TIMEOUT", 0.1)
     busy = asyncio.Event()
 
     async def slow(_scope: Any, receive: Any, send: Any) -> None:
@@ -249,59 +251,59 @@ async def test_a_client_is_not_forgotten_while_its_words_are_left_unread(monkeyp
         reader, writer = await served.socket()
         writer.write(frame(TEXT, b"unread"))
         for _ in range(5):
-            opcode, payload = await heard(reader)
+            opcode, payload = await read_frame(reader)
             assert opcode == PING
             writer.write(frame(PONG, payload))
         busy.set()
-        while (said := await heard(reader))[0] == PING:
-            writer.write(frame(PONG, said[1]))
-        assert said == (TEXT, b"unread")
+        while (received := await read_frame(reader))[0] == PING:
+            writer.write(frame(PONG, received[1]))
+        assert received == (TEXT, b"unread")
         writer.close()
 
 
-async def test_last_words_arrive_although_the_client_goes_on_talking() -> None:
-    async def leaver(_scope: Any, receive: Any, send: Any) -> None:
+async def test_the_last_messages_arrive_while_the_client_keeps_sending() -> None:
+    async def close_first(_scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.accept"})
         await receive()
         await send({"type": "websocket.send", "text": "farewell"})
         await send({"type": "websocket.close", "code": 1012, "reason": "Gone"})
 
-    async with serving(leaver) as served:
+    async with serving(close_first) as served:
         reader, writer = await served.socket()
         for _ in range(2_000):
             writer.write(frame(TEXT, b"x" * 100))
         await writer.drain()
-        assert await heard(reader) == (TEXT, b"farewell")
-        opcode, payload = await heard(reader)
+        assert await read_frame(reader) == (TEXT, b"farewell")
+        opcode, payload = await read_frame(reader)
         assert (opcode, payload) == (CLOSE, struct.pack("!H", 1012) + b"Gone")
         writer.write(frame(CLOSE, payload))
-        await to_the_end(reader)
+        await read_all(reader)
         await until(lambda: served.connections == 0)
         writer.close()
 
 
-async def test_what_is_under_way_is_finished_when_the_server_stops() -> None:
-    asked, answer = asyncio.Event(), asyncio.Event()
+async def test_running_requests_are_finished_when_the_server_stops() -> None:
+    requested, proceed = asyncio.Event(), asyncio.Event()
 
-    async def thoughtful(scope: Any, receive: Any, send: Any) -> None:
-        asked.set()
-        await answer.wait()
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        requested.set()
+        await proceed.wait()
         await hello(scope, receive, send)
 
-    async with serving(thoughtful) as served:
+    async with serving(slow) as served:
         reader, writer = await served.connect()
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        await asked.wait()
+        await requested.wait()
         served.server.stop()
         await until(lambda: served.listener.fileno() == -1)
         assert served.sockets_closed
-        answer.set()
-        assert (await to_the_end(reader)).endswith(b"\r\n\r\nhi")
+        proceed.set()
+        assert (await read_all(reader)).endswith(b"\r\n\r\nhi")
         writer.close()
 
 
-async def test_a_port_that_somebody_has_is_refused() -> None:
+async def test_a_port_in_use_is_refused() -> None:
     with listen("127.0.0.1", 0) as first:
         first.listen()
         port = first.getsockname()[1]
@@ -312,7 +314,7 @@ async def test_a_port_that_somebody_has_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "answer"),
+    ("raw_request", "body"),
     [
         (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b""),
         (b"GET /empty HTTP/1.1\r\nHost: x\r\n\r\n", b""),
@@ -321,25 +323,27 @@ async def test_a_port_that_somebody_has_is_refused() -> None:
         (b"GET / HTTP/1.0\r\nHost: x\r\n\r\n", b"hi"),
     ],
 )
-async def test_every_kind_of_answer_comes_whole_and_the_next_one_after_it(asked: bytes, answer: bytes) -> None:
+async def test_every_kind_of_response_is_complete_and_the_next_request_is_served(
+    raw_request: bytes, body: bytes
+) -> None:
     async with serving(various) as served:
         reader, writer = await served.connect()
-        writer.write(asked)
-        if b"Expect" in asked:
+        writer.write(raw_request)
+        if b"Expect" in raw_request:
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             writer.write(b"abc")
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 204"))
-        assert await reader.readexactly(len(answer)) == answer
-        if b"HTTP/1.0" not in asked:
+        assert await reader.readexactly(len(body)) == body
+        if b"HTTP/1.0" not in raw_request:
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
             for _ in range(2):
                 assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
         writer.close()
 
 
-async def test_a_body_that_is_too_large_is_refused_and_the_server_goes_on(database_url: str, data_dir: Path) -> None:
-    """Both when its length is said beforehand and when it comes in pieces."""
+async def test_a_body_that_is_too_large_is_refused_and_others_are_served(database_url: str, data_dir: Path) -> None:
+    """With a Content-Length and with a chunked body."""
     world = World(database_url, data_dir, NOW, port=free_port())
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -355,7 +359,7 @@ async def test_a_body_that_is_too_large_is_refused_and_the_server_goes_on(databa
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7"])
-def test_g59_a_host_that_is_not_ours_is_no_trouble_with_the_port(host: str) -> None:
-    """A name nobody knows, or another machine's address: the text says so."""
+def test_g59_an_error_about_the_host_does_not_blame_the_port(host: str) -> None:
+    """For an unknown name, or the address of another machine."""
     with pytest.raises(HostUnknown, match=f"{host}: this machine has no such address"):
         listen(host, 0)

@@ -1,4 +1,4 @@
-"""Clients that do not read: what is to go out to them is given up after a while, and sooner when memory is short."""
+"""Aborts connections of clients that do not read: after a timeout, and sooner when memory is short."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 
 from daysong.transport.server.held_bytes import UNSENT
 
-STEP = 2.0  # seconds
-# Without a byte taken, while there is memory; when there is not, or for an address that holds its share, one step.
-PATIENCE = 30.0
+CHECK_INTERVAL = 2.0  # seconds
+# Seconds without a byte written. When the budget or the address's share is used up, one interval is enough.
+STALL_TIMEOUT = 30.0
 
 
-class Stalls:
-    """Watches a connection while its writing is held up, and cuts it off when the client takes nothing."""
+class StallTimeout:
+    """Watches a connection while writing is paused, and aborts it when the client reads nothing."""
 
     __slots__ = ("_address", "_left", "_loop", "_since", "_timer", "_transport")
 
@@ -25,27 +25,27 @@ class Stalls:
         self._since = 0.0
 
     def begin(self) -> None:
-        """The client does not read for now."""
+        """Start watching: writing is paused."""
         self._left = self._transport.get_write_buffer_size()
         self._since = self._loop.time()
-        self._go_on()
+        self._schedule()
 
     def end(self) -> None:
-        """It does."""
+        """Stop watching: writing is resumed."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _go_on(self) -> None:
+    def _schedule(self) -> None:
         self.end()
-        self._timer = self._loop.call_later(STEP, self._look)
+        self._timer = self._loop.call_later(CHECK_INTERVAL, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         left, now = self._transport.get_write_buffer_size(), self._loop.time()
         if left < self._left:
             self._left, self._since = left, now
-        elif UNSENT.crowded(self._address) or now - self._since >= PATIENCE:
+        elif UNSENT.crowded(self._address) or now - self._since >= STALL_TIMEOUT:
             self._transport.abort()
             return
-        self._go_on()
+        self._schedule()
