@@ -1,4 +1,4 @@
-"""Clients that try to take a server's memory, all from one address; see `tests/test_hostile_clients.py`.
+"""Clients that try to take a server's memory, all from one address; see `tests/hostile/test_hostile_clients.py`.
 
 Each attack takes as much as it can, and holds it until the context ends.
 """

@@ -37,7 +37,7 @@ from rehearsal.subscribers import ACTS, DAY, PEOPLE, Step, Store, histories
 
 BEGIN = 1_795_435_200_000
 POLICY = Policy(PRODUCTS)
-MANY = settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SOME = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

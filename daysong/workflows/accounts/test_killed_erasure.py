@@ -1,4 +1,4 @@
-"""The worker that erases an account of ten thousand songs is killed halfway.
+"""The worker that erases an account of four thousand songs is killed halfway.
 
 The state after the kill, and the result. Tested here is the second; the others are as read in the code:
 
@@ -15,19 +15,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from daysong.kernel.jobs.worker import Worker
 from rehearsal import library
 from rehearsal.owned_rows import fill_every_table, traces
+from rehearsal.processes.killing import let_another_worker_finish
 from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio
 
-ENTRIES = 10_000
+ENTRIES = 4_000
 REAL_FILES = 300
 NEVER = 60
 
@@ -53,19 +53,8 @@ async def kill_in_the_middle(world: World) -> None:
     assert await process.wait() == -signal.SIGKILL
 
 
-async def let_another_worker_finish(world: World) -> None:
-    """A second worker notices the missing heartbeat, and goes on."""
-    worker = Worker(world.app.runtime, (), heartbeat=timedelta(seconds=1))
-    working = asyncio.create_task(worker.run_forever(world.settings.database_url or ""))
-    async with asyncio.timeout(NEVER):
-        while await world.app.runtime.queue.pending():
-            await asyncio.sleep(0.05)
-    await worker.stop()
-    await working
-
-
 @pytest.mark.timeout(200)
-async def test_f04_ten_thousand_songs_are_erased_although_the_worker_is_killed(
+async def test_f04_four_thousand_songs_are_erased_although_the_worker_is_killed(
     database_url: str, tmp_path: Path
 ) -> None:
     """Not a row of any table and not a file is left; what is another's stays."""

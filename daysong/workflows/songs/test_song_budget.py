@@ -41,7 +41,7 @@ async def test_g03_no_song_is_begun_beyond_the_days_budget(poor: World) -> None:
     assert (answers[4]["success"], answers[4]["reason"]) == (False, COMMON_LIMIT)
     assert len(await alice.query("diaries:listDiaries")) == 3
     assert (await alice.query("usage:getCurrentUserUsage"))["musicGenerationsUsed"] == 2
-    await poor.pass_time(timedelta(days=1))
+    poor.clock.move_to(NOW + timedelta(days=1))
     assert (await bob.action("music:startDiaryMusicGeneration", content="Sun."))["success"]
 
 
