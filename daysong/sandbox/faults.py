@@ -33,6 +33,13 @@ with 400, so that a misspelt fault never passes for a good vendor.
     RevenueCat, for webhooks that come up (lost) or are sent (the others) while the fault is on
       webhooks        lost (never sent), duplicated (each twice), shuffled (each twice, in any order),
                       bad_signature (signed with another secret)
+    Kie, for videos that end while the fault is on (`path` and `times` do not apply)
+      callbacks       lost (none are sent), duplicated (each twice), malformed (no JSON),
+                      bad_signature (another key)
+      failCode        the video fails with this code
+      stuck           it never ends
+      file            of videos, while the fault is on: page (an HTML page), noise (zeros), empty, missing (404),
+                      foreign (the URL is that of another host, which must not be asked)
     VAPI, for calls and webhooks that come up while the fault is on (`path` and `times` do not apply)
       webhooks        lost (never sent), duplicated (each three times), reordered (the report of a call before all else
                       of it, and the rest backwards), early (a call is over and reported before POST /call is answered),
@@ -116,6 +123,17 @@ class SunoFaults(Faults):
     def spoils(self, how: str, take: int) -> bool:
         """Return whether the audio of that take has this fault."""
         return self.audio == how and self.take in {None, take}
+
+
+class KieFaults(Faults):
+    """Faults of Kie."""
+
+    code: int | None = None
+    answer: Literal["garbage"] | None = None
+    callbacks: Literal["lost", "duplicated", "malformed", "bad_signature"] | None = None
+    fail_code: Annotated[int, msgspec.Meta(ge=201, le=599)] | None = None
+    stuck: bool = False
+    file: Literal["page", "noise", "empty", "missing", "foreign"] | None = None
 
 
 class ClerkFaults(Faults):

@@ -10,7 +10,15 @@ import pytest
 
 from daysong.sandbox import faults as vocabulary
 from daysong.sandbox.conftest import NOW, ORIGIN, World, failure
-from daysong.sandbox.faults import ClerkFaults, ExpoFaults, OpenAIFaults, RevenueCatFaults, SunoFaults, VapiFaults
+from daysong.sandbox.faults import (
+    ClerkFaults,
+    ExpoFaults,
+    KieFaults,
+    OpenAIFaults,
+    RevenueCatFaults,
+    SunoFaults,
+    VapiFaults,
+)
 from daysong.vendors.clerk.client import ClerkUsers
 from daysong.vendors.openai.client import OpenAI
 from daysong.vendors.suno.client import Suno
@@ -58,6 +66,7 @@ async def test_the_log_tells_what_each_vendor_was_asked(world: World) -> None:
         ("suno", {"callbacks": "late"}),
         ("suno", {"status": 200}),
         ("suno", {"times": 0}),
+        ("kie", {"file": "late"}),
         ("clerk", {"latency": -1}),
         ("vapi", {"webhooks": "late"}),
         ("clerk", []),
@@ -101,7 +110,7 @@ async def test_faults_can_be_aimed_and_counted(world: World) -> None:
 def test_every_fault_is_explained() -> None:
     """The table at the top of faults.py names each of them."""
     text = vocabulary.__doc__ or ""
-    for kind in (OpenAIFaults, SunoFaults, ClerkFaults, RevenueCatFaults, VapiFaults, ExpoFaults):
+    for kind in (OpenAIFaults, SunoFaults, KieFaults, ClerkFaults, RevenueCatFaults, VapiFaults, ExpoFaults):
         for field in msgspec.structs.fields(kind):
             assert f" {field.encode_name} " in text, field.encode_name
 

@@ -17,6 +17,7 @@ from daysong.vendors.http import VendorClient, certificates, retry_after, transp
 
 MAX_REDIRECTS = 3
 FILE_TIMEOUT = 120.0
+VIDEO_TIMEOUT = 600.0
 HTTPS = 443
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -120,6 +121,16 @@ class FileFetcher:
         """Release the connections."""
         await self._http.aclose()
 
+    @asynccontextmanager
+    async def opened(self, url: str, *, max_bytes: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yield the bytes of the file at `url` as they arrive. Errors as for `fetch`, also while they arrive."""
+        async with self._in_time():
+            answer = await self._fetch(_parsed(url), None)
+            try:
+                yield _limited(self._received(answer), max_bytes)
+            finally:
+                await answer.aclose()
+
     async def fetch(self, url: str, *, max_bytes: int) -> FetchedFile:
         """Return the file at `url`, following at most 3 redirects, each checked like the first URL.
 
@@ -130,10 +141,8 @@ class FileFetcher:
             answer = await self._fetch(_parsed(url), None)
             try:
                 received = bytearray()
-                async for chunk in self._received(answer):
+                async for chunk in _limited(self._received(answer), max_bytes):
                     received += chunk
-                    if len(received) > max_bytes:
-                        raise _refused(f"larger than {max_bytes} bytes", code="file_too_large")
             finally:
                 await answer.aclose()
         if not received:
@@ -215,8 +224,21 @@ class FileFetcher:
         return answer.aiter_raw()
 
 
+class VideoFetcher(FileFetcher):
+    """Fetches videos, which come from hosts of their own."""
+
+
 def _missing(detail: str, *, permanent: bool = False) -> VendorError:
     return VendorError("files", detail, permanent=permanent, code="file_missing")
+
+
+async def _limited(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > max_bytes:
+            raise _refused(f"larger than {max_bytes} bytes", code="file_too_large")
+        yield chunk
 
 
 def _whole_size(answer: httpx2.Response) -> int | None:

@@ -10,11 +10,13 @@ have no default. In development the sandbox may provide the addresses and keys o
 
 from daysong.kernel.settings.environment import Problem, SettingsError
 from daysong.kernel.settings.groups import (
+    KIE_FILE_HOSTS,
     OPENAI_FEATURES,
     RETENTION_DAYS,
     SUNO_FILE_HOSTS,
     ClerkSettings,
     ExpoSettings,
+    KieSettings,
     LimitsSettings,
     OpenAISettings,
     RevenueCatSettings,
@@ -25,11 +27,13 @@ from daysong.kernel.settings.groups import (
 from daysong.kernel.settings.loading import load, read, unknown
 
 __all__ = [
+    "KIE_FILE_HOSTS",
     "OPENAI_FEATURES",
     "RETENTION_DAYS",
     "SUNO_FILE_HOSTS",
     "ClerkSettings",
     "ExpoSettings",
+    "KieSettings",
     "LimitsSettings",
     "OpenAISettings",
     "Problem",

@@ -148,6 +148,10 @@ class Environment:
             found[tier] = int(text)
         return found
 
+    def hosts(self, name: str) -> tuple[str, ...]:
+        """Return comma-separated host names."""
+        return tuple(filter(None, (part.strip() for part in (self.optional(name) or "").split(","))))
+
     def prefixes(self, name: str) -> tuple[str, ...]:
         """Return prefixes of phone numbers, each with a plus and a country code."""
         found = self._listed(name)

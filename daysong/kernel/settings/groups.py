@@ -26,6 +26,13 @@ SUNO_FILE_HOSTS = (
     "tempfile.aiquickdraw.com",
     "file.aiquickdraw.com",
 )
+# Hosts that Kie's clips are known to come from.
+KIE_FILE_HOSTS = (
+    "tempfile.aiquickdraw.com",
+    "file.aiquickdraw.com",
+    "static.aiquickdraw.com",
+    "tempfile.redpandaai.co",
+)
 
 # Connections per process; the processes of one `serve` share them. With `work` and those for notifications, two
 # releases side by side fit into PostgreSQL's default of 100.
@@ -71,6 +78,18 @@ class SunoSettings(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = "https://api.sunoapi.org"
     model: str = "V5"
     file_hosts: tuple[str, ...] = SUNO_FILE_HOSTS
+
+
+class KieSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Kie, for music videos; clips are fetched only from `file_hosts`. Without an API key no videos are made.
+
+    webhook_hmac_key   the key of its callbacks' signatures, if it signs them
+    """
+
+    api_key: str | None = None
+    base_url: str = "https://api.kie.ai"
+    webhook_hmac_key: str | None = None
+    file_hosts: tuple[str, ...] = KIE_FILE_HOSTS
 
 
 class ClerkSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +194,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     openai: OpenAISettings
     suno: SunoSettings
+    kie: KieSettings = KieSettings()
     clerk: ClerkSettings
     revenuecat: RevenueCatSettings = RevenueCatSettings()
     vapi: VapiSettings = VapiSettings()
@@ -196,8 +216,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def trusted_origins(self) -> tuple[str, ...]:
-        """Origins that files may be fetched from although they are not public: the sandbox's Suno, in development."""
+        """Origins that files may be fetched from although they are not public: the sandbox's, in development."""
         if self.production:
             return ()
-        address = urlsplit(self.suno.base_url)
-        return (f"{address.scheme}://{address.netloc}",)
+        urls = [self.suno.base_url, *([self.kie.base_url] if self.kie.api_key else [])]
+        addresses = (urlsplit(url) for url in urls)
+        return tuple(dict.fromkeys(f"{address.scheme}://{address.netloc}" for address in addresses))

@@ -10,11 +10,13 @@ from daysong.kernel.limits import declarations
 from daysong.kernel.settings.environment import Environment, Problem, SettingsError
 from daysong.kernel.settings.groups import (
     DATABASE_POOL,
+    KIE_FILE_HOSTS,
     OPENAI_FEATURES,
     STATEMENT_CACHE,
     SUNO_FILE_HOSTS,
     ClerkSettings,
     ExpoSettings,
+    KieSettings,
     LimitsSettings,
     OpenAISettings,
     RevenueCatSettings,
@@ -59,7 +61,6 @@ def _read(variables: Environment) -> Settings:
     site_url = variables.url("SITE_URL", None, "the public address of this server, which vendors call back")
     data_dir = Path(variables.optional("DAYSONG_DATA_DIR") or ".daysong").absolute()
     jwks_file = variables.optional("CLERK_JWKS_FILE")
-    hosts = tuple(name.strip() for name in (variables.optional("SUNO_FILE_HOSTS") or "").split(",") if name.strip())
     settings = Settings(
         environment="production" if production else "development",
         test_mode=variables.flag("DAYSONG_TEST"),
@@ -90,7 +91,13 @@ def _read(variables: Environment) -> Settings:
             api_key=variables.required("SUNO_API_KEY", "makes the tracks"),
             base_url=variables.url("SUNO_BASE_URL", "https://api.sunoapi.org", ""),
             model=variables.optional("SUNO_MODEL") or "V5",
-            file_hosts=SUNO_FILE_HOSTS + hosts,
+            file_hosts=SUNO_FILE_HOSTS + variables.hosts("SUNO_FILE_HOSTS"),
+        ),
+        kie=KieSettings(
+            api_key=variables.optional("KIE_API_KEY"),
+            base_url=variables.url("KIE_BASE_URL", "https://api.kie.ai", ""),
+            webhook_hmac_key=variables.optional("KIE_WEBHOOK_HMAC_KEY"),
+            file_hosts=KIE_FILE_HOSTS + variables.hosts("KIE_FILE_HOSTS"),
         ),
         clerk=ClerkSettings(
             issuer=variables.url("CLERK_FRONTEND_API_URL", None, "the issuer of sign-in tokens"),

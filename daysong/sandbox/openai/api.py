@@ -11,6 +11,7 @@ import msgspec
 from daysong.kernel.time.clock import Clock
 from daysong.sandbox.faults import Faults, OpenAIFaults
 from daysong.sandbox.openai.diarist import write_diary
+from daysong.sandbox.openai.director import write_prompt
 from daysong.sandbox.openai.listener import read_answer
 from daysong.sandbox.openai.lyricist import write_song
 from daysong.sandbox.vendor import Answer, Call, Vendor, reply
@@ -253,6 +254,9 @@ def _written(found: dict[str, Any], material: str) -> tuple[str, dict[str, Any]]
     if isinstance(talk := found.get("talk"), str):
         entry = write_diary(talk)
         return entry, {"diary": entry, **read_answer(talk)}
+    if isinstance(lyric := found.get("lyric"), str):
+        prompt = write_prompt(str(found.get("title") or ""), lyric)
+        return prompt, {"prompt": prompt}
     diary, hint = found.get("diary"), found.get("style_hint")
     if isinstance(diary, str):
         song = write_song(diary, hint if isinstance(hint, str) else None)

@@ -94,6 +94,15 @@ class SandboxSuno(Vendor):
         await self._callbacks.close()
         self.studio.close()
 
+    async def song_titled(self, title: str) -> tuple[bytes, bytes] | None:
+        """Return the cover and the audio file of the newest song of that title; None when there is none."""
+        task = next((task for task in reversed(self.tasks.values()) if task.order.title == title and task.sung), None)
+        if task is None:
+            return None
+        cover = await self.studio.read(await self.studio.cover(task, 0))
+        sound = await self.studio.read((await self.studio.recording(task, 0)).file)
+        return None if cover is None or sound is None else (cover, sound)
+
     def error(self, status: int | None, code: int | str | None) -> tuple[int, Any]:
         """Return an error envelope: with HTTP 200 when only a code was given, as Suno does."""
         number = int(code if code is not None else status or 500)
