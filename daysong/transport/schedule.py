@@ -1,4 +1,4 @@
-"""SCHEDULED JOBS: the whole timetable. Times are UTC; each tick runs once, however many workers there are."""
+"""The timetable of all scheduled jobs. Times are UTC; each tick runs once, with any number of workers."""
 
 from __future__ import annotations
 

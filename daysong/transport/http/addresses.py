@@ -1,4 +1,4 @@
-"""Where the app answers: below the path of SITE_URL as well as at the root."""
+"""Serves the app below the path of SITE_URL as well as at the root."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 
 class BelowSite:
-    """ASGI middleware: takes the path of SITE_URL off the paths asked for, whether or not a proxy has done so.
+    """ASGI middleware: strips the path of SITE_URL from request paths, unless a proxy has done so.
 
-    `own` are the first parts of our own paths: a SITE_URL that begins with one of these cannot be told from
-    them, and the proxy has to strip it.
+    `own` are the first segments of the app's own paths: a SITE_URL that begins with one of them is ambiguous, so the
+    proxy has to strip it.
     """
 
     def __init__(self, app: ASGIApp, site_url: str, own: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Everything that answers HTTP, put together into one ASGI app."""
+"""Builds the ASGI app from its routes and middleware."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from daysong.vendors.storage import FileStore
 
 
 class Mounts:
-    """ASGI middleware: hands whole path prefixes to other apps, which see the paths without the prefix."""
+    """ASGI middleware: passes path prefixes to other apps, which see the paths without the prefix."""
 
     def __init__(self, app: ASGIApp, mounts: Mapping[str, ASGIApp]) -> None:
         self._app = app
@@ -77,15 +77,15 @@ def create(
     on_startup: Sequence[LifespanHook] = (),
     on_shutdown: Sequence[LifespanHook] = (),
 ) -> Litestar:
-    """The app: functions, their documentation, media, share pages, health, metrics, and what is handed in.
+    """Return the app: functions, their documentation, media, share pages, health, metrics, webhooks and mounts.
 
-    documented          what /docs and /openapi.json describe, if not all functions of the runtime
+    documented          the functions in /docs and /openapi.json, if not all of the runtime
     webhooks            the routes that vendors call
     mounts              other ASGI apps by path prefix
-    pending_migrations  names the migrations still to be applied; with any, /readyz says no
-    gate                counts callers, and refuses those who ask too often
+    pending_migrations  returns the migrations to apply; with any, /readyz is 503
+    gate                enforces rate limits
     hub                 serves the sockets of live queries
-    test_controls       what test mode's routes do; without effect unless settings turn test mode on
+    test_controls       implements test mode's routes; without effect unless settings turn test mode on
     """
     settings = runtime.settings
     authenticator = Authenticator(verifier, settings.admin_key)
@@ -113,15 +113,15 @@ def create(
         ],
         exception_handlers=refusals.HANDLERS,
         request_max_body_size=largest,
-        # Our own document has every function's exact types; Litestar's would have its handlers'.
+        # Our document has the exact types of every function; Litestar's would describe its handlers.
         openapi_config=None,
-        # Litestar would log tracebacks, whose texts may quote what people wrote.
+        # Litestar would log tracebacks, which may quote users' texts.
         logging_config=None,
         debug=False,
         on_startup=on_startup,
         on_shutdown=on_shutdown,
     )
-    # Around the router rather than among its middleware, which does not see what no route matched.
+    # Around the router, since its middleware does not see requests without a route.
     direct = [*api.routes(), *webhooks]
     inner: ASGIApp = Mounts(BodyLimits(Routes(direct, app.asgi_handler)), mounts or {})
     if gate is not None:
@@ -130,6 +130,6 @@ def create(
     if hub is not None:
         app.asgi_handler = SyncEndpoint(app.asgi_handler, hub)
     own = {path.split("/")[1] for path in (*(route.path for route in (*app.routes, *direct)), *(mounts or {}))}
-    # Outermost, so that all layers find the client's address in one place.
+    # Outermost, so that all layers see the client's address.
     app.asgi_handler = Proxies(BelowSite(app.asgi_handler, settings.site_url, own), settings.trusted_proxies)
     return app

@@ -1,9 +1,9 @@
-"""What every request gets, whatever answers it: an id, one log line, one measurement, and answers that may be read.
+"""Middleware of every request: a request id, one log line, one metric, CORS headers, and HEAD.
 
-The log line has the route, never the path: some paths are secrets (callbacks) or open doors (shares).
+The log line has the route, never the path, since some paths are secrets (callbacks) or grant access (shares).
 
-Apps on other origins may call us, and read errors too. Nothing here tells people apart by cookies; a page of a stranger
-has no token, and so gains nothing by being allowed.
+Any origin may call the app and read its responses, errors too. No cookie identifies a user, so a foreign page without a
+token gains nothing.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from prometheus_client import Histogram
 from daysong.kernel import logs
 
 SECONDS = Histogram(
-    "daysong_http_request_seconds", "How long requests took, by route template", ["method", "route", "status"]
+    "daysong_http_request_seconds", "Duration of requests, by route template", ["method", "route", "status"]
 )
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Asked every few seconds by machines.
-QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
-NOTES = "daysong.access"
+# Requested every few seconds by monitoring; logged at debug level.
+QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
+LOG_FIELDS = "daysong.access"
 HEAD = "daysong.head"
-# Varies even without an Origin: a cache must not return that answer to a request with one.
+# Also without an Origin: a cache must not return that response to a request with one.
 VARY = (b"vary", b"origin")
 ALLOWED = (
     (b"access-control-allow-credentials", b"true"),
@@ -37,23 +37,23 @@ ALLOWED = (
     ),
 )
 ALLOWED_METHODS = (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-A_DAY = (b"access-control-max-age", b"86400")
+MAX_AGE = (b"access-control-max-age", b"86400")
 
 log = logs.get_logger("http")
 
 
-def note(scope: Scope, **fields: Any) -> None:
-    """Add to the log line of the request being served."""
-    cast("MutableMapping[str, Any]", scope).setdefault(NOTES, {}).update(fields)
+def add_log_fields(scope: Scope, **fields: Any) -> None:
+    """Add fields to the log line of the request."""
+    cast("MutableMapping[str, Any]", scope).setdefault(LOG_FIELDS, {}).update(fields)
 
 
 def is_head(scope: Scope) -> bool:
-    """Whether a request that looks like a GET asks for the headers alone: nothing need be read or counted for it."""
+    """Whether a request that is routed as GET is a HEAD, for which nothing needs to be read or counted."""
     return bool(cast("dict[str, Any]", scope).get(HEAD))
 
 
 class Edge:
-    """ASGI middleware: does that, answers preflights with what they ask for, and HEAD as GET, without the body."""
+    """ASGI middleware: does the above, allows CORS preflights, and serves HEAD as GET without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -64,46 +64,46 @@ class Edge:
             await self._app(scope, receive, send)
             return
         identifier, method, status, started = logs.new_request_id(), scope["method"], 500, time.perf_counter()
-        sent = dict(scope["headers"])
-        origin = sent.get(b"origin")
-        always = [(b"x-request-id", identifier.encode()), VARY]
+        request_headers = dict(scope["headers"])
+        origin = request_headers.get(b"origin")
+        added_headers = [(b"x-request-id", identifier.encode()), VARY]
         if origin:
-            always += ((b"access-control-allow-origin", origin), *ALLOWED)
-        noted = cast("MutableMapping[str, Any]", scope)
-        bodiless = False
+            added_headers += ((b"access-control-allow-origin", origin), *ALLOWED)
+        state = cast("MutableMapping[str, Any]", scope)
+        body_sent = False
 
-        async def answer(message: Message) -> None:
-            nonlocal status, bodiless
+        async def send_response(message: Message) -> None:
+            nonlocal status, body_sent
             if message["type"] == "http.response.start":
                 status = int(message["status"])
-                headers = map(_allowing_head, message["headers"]) if status == 405 else message["headers"]  # noqa: PLR2004
-                message["headers"] = [*headers, *always]
+                headers = map(_allow_head, message["headers"]) if status == 405 else message["headers"]  # noqa: PLR2004
+                message["headers"] = [*headers, *added_headers]
             elif method == "HEAD" and message["type"] == "http.response.body":
-                if bodiless:
+                if body_sent:
                     return
-                bodiless, message = True, {"type": "http.response.body", "body": b"", "more_body": False}
+                body_sent, message = True, {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
 
         with logs.request_scope(identifier):
             try:
-                if method == "OPTIONS" and origin and b"access-control-request-method" in sent:
-                    await _preflight(sent.get(b"access-control-request-headers"), answer)
+                if method == "OPTIONS" and origin and b"access-control-request-method" in request_headers:
+                    await _preflight(request_headers.get(b"access-control-request-headers"), send_response)
                 else:
                     if method == "HEAD":
-                        noted["method"], noted[HEAD] = "GET", True
-                    await self._app(scope, receive, answer)
+                        state["method"], state[HEAD] = "GET", True
+                    await self._app(scope, receive, send_response)
             finally:
                 seconds = time.perf_counter() - started
-                # Neither names nor methods that strangers make up become metrics.
-                route = noted.get("path_template", "none")
+                # Client-supplied methods and paths never become metric labels.
+                route = state.get("path_template", "none")
                 _seconds(method if method in METHODS else "other", route, status).observe(seconds)
-                (log.debug if route in QUIET else log.info)(
+                (log.debug if route in QUIET_ROUTES else log.info)(
                     "request",
                     method=method,
                     route=route,
                     status=status,
                     ms=round(seconds * 1000, 1),
-                    **noted.get(NOTES, {}),
+                    **state.get(LOG_FIELDS, {}),
                 )
 
 
@@ -112,15 +112,15 @@ def _seconds(method: str, route: str, status: int) -> Histogram:
     return SECONDS.labels(method, route, status)
 
 
-def _allowing_head(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+def _allow_head(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
     name, value = header
     methods = [method.strip() for method in value.split(b",")] if name.lower() == b"allow" else []
     return (name, value + b", HEAD") if b"GET" in methods and b"HEAD" not in methods else header
 
 
-async def _preflight(wanted: bytes | None, send: Send) -> None:
-    headers = [ALLOWED_METHODS, A_DAY, (b"vary", b"access-control-request-headers")]
-    if wanted:
-        headers.append((b"access-control-allow-headers", wanted))
+async def _preflight(requested: bytes | None, send: Send) -> None:
+    headers = [ALLOWED_METHODS, MAX_AGE, (b"vary", b"access-control-request-headers")]
+    if requested:
+        headers.append((b"access-control-allow-headers", requested))
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,7 +1,7 @@
-"""The functions over HTTP, as the Convex clients call them and as anybody can with plain JSON.
+"""The HTTP API of the functions, for the Convex clients and for plain JSON.
 
-A function that ran answers 200, whether it returned or failed, since clients read a failure's text only from there.
-A request refused before that answers 4xx with `{code, message}`.
+The response is 200 when the function ran, also when it failed, since clients read the error message only from a 200. A
+request that is refused earlier gets a 4xx with `{code, message}`.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from daysong.transport.callers.auth import Authenticator
 from daysong.transport.callers.gate import Gate
 from daysong.transport.calls import Failure, Success
 from daysong.transport.encoding import ResultTooLarge
-from daysong.transport.http.edge import note
+from daysong.transport.http.edge import add_log_fields
 from daysong.transport.http.routes import Handler, Reply, Request, Route
 from daysong.transport.refusals import Refused, unavailable
 
-# What a body may have in bytes besides the largest arguments. A batch has no more than that for all its queries.
+# Bytes of a body besides the largest arguments; also of a batch with all its queries.
 ENVELOPE = 64 * 1024
-# Of a function, and of all queries of a batch together; in bytes.
+# Bytes of one result, and of all results of a batch.
 LARGEST_RESULT = 16 * 2**20
 MAX_BATCH = 100
 FORMATS = ("json", "convex_encoded_json")
 
 NO_ARGS = msgspec.Raw(b"{}")
 
-# A clock for one call of that caller, if the request asks for one and may.
+# Returns the clock of a request that sets its own, if the caller may.
 ClockFor = Callable[[Scope, Caller], Clock | None]
 
 
 class Call(msgspec.Struct, rename="camel"):
-    """The body of a call. Its arguments are decoded once its function is known, which declares their type."""
+    """The body of a call. The arguments are decoded later, by the type that the function declares."""
 
     path: str
     args: msgspec.Raw = NO_ARGS
@@ -53,13 +53,13 @@ class Call(msgspec.Struct, rename="camel"):
 
 
 class CallAt(Call):
-    """The body of a query as of a moment."""
+    """The body of a query at a timestamp."""
 
     ts: str = ""
 
 
 class Run(msgspec.Struct):
-    """The body of a call whose function stands in the address."""
+    """The body of a call whose function is named in the URL."""
 
     args: msgspec.Raw = NO_ARGS
     format: str | None = None
@@ -102,13 +102,13 @@ class FunctionsApi:
         return caller, self._clock_for(request.scope, caller) if self._clock_for else None
 
     async def call(self, request: Request, kind: Kind | None) -> Reply:
-        """Run the function named in the body, as `kind` if one is asked for."""
+        """Run the function named in the body, as `kind` if given."""
         caller, clock = await self._caller(request)
         body = _decoded(_call, await request.body())
-        return await self._answer(request, _root(body), body.args, body.format, caller, kind, clock)
+        return await self._answer(request, _path_of(body), body.args, body.format, caller, kind, clock)
 
     async def run(self, request: Request) -> Reply:
-        """Run the function named in the address: `<module>/<function>`."""
+        """Run the function named in the URL: `<module>/<function>`."""
         caller, clock = await self._caller(request)
         raw = await request.body()
         body = _decoded(_run, raw) if raw else Run()
@@ -116,59 +116,59 @@ class FunctionsApi:
         identifier = f"{module}:{name}" if slash else name
         return await self._answer(request, identifier, body.args, body.format, caller, None, clock)
 
-    async def query_in_address(self, request: Request) -> Reply:
-        """Run a query named in the address, arguments as JSON beside it."""
+    async def query_by_url(self, request: Request) -> Reply:
+        """Run a query named in the URL's parameters, with arguments as JSON."""
         path, args, form = (request.query.get(name) for name in ("path", "args", "format"))
         if path is None:
             raise Refused(400, "BadRequest", "The parameter path is missing")
         caller, clock = await self._caller(request)
-        given = _decoded(_arguments, args.encode()) if args else NO_ARGS
-        reply = await self._answer(request, path, given, form, caller, Kind.QUERY, clock)
+        arguments = _decoded(_arguments, args.encode()) if args else NO_ARGS
+        reply = await self._answer(request, path, arguments, form, caller, Kind.QUERY, clock)
         return reply._replace(headers=((b"cache-control", b"private, no-store"),))
 
     async def query_at(self, request: Request) -> Reply:
-        """Run a query as of a moment. Any earlier moment is answered with the newest, which holds it."""
+        """Run a query at a timestamp. The newest state is used, which includes every earlier one."""
         caller, clock = await self._caller(request)
         body = _decoded(_call_at, await request.body())
         try:
             timestamps.decode(body.ts)
         except ValueError:
             raise Refused(400, "BadTimestamp", "ts must be base64 of 8 bytes") from None
-        return await self._answer(request, _root(body), body.args, body.format, caller, Kind.QUERY, clock)
+        return await self._answer(request, _path_of(body), body.args, body.format, caller, Kind.QUERY, clock)
 
     async def batch(self, request: Request) -> Reply:
-        """Run several queries, all on one state of the data. After one that PostgreSQL fails, the rest fail too."""
+        """Run several queries in one snapshot. After a database error in one, the rest fail too."""
         caller, clock = await self._caller(request)
         queries = _decoded(_batch, await request.body()).queries
         if len(queries) > MAX_BATCH:
             raise Refused(400, "TooManyQueries", f"at most {MAX_BATCH} queries at once")
-        asked = [(_root(query), query.args, _format(query.format)) for query in queries]
+        parsed = [(_path_of(query), query.args, _format(query.format)) for query in queries]
         runtime = self._runtime
         now = (clock or runtime.clock).now()
         results: list[bytes] = []
-        left = LARGEST_RESULT
+        budget = LARGEST_RESULT
         async with runtime.database.snapshot() as db:
-            for path, args, form in asked:
-                # A query that is refused waits for nothing, and others are to have their turn.
+            for path, args, form in parsed:
+                # Yield: a query that is refused awaits nothing.
                 await asyncio.sleep(0)
                 function, notes = None, Notes()
-                ended: Success | Failure
+                result: Success | Failure
                 try:
                     function = runtime.registry.find(path, caller, Kind.QUERY)
-                    ended = Success(
+                    result = Success(
                         await runtime.query_on(
                             db, function, calls.decode_args(function, args), caller, now=now, notes=notes
                         ),
                         function,
                         notes.log_lines,
                     )
-                except Exception as error:  # noqa: BLE001 - one query's failure is its own answer
-                    ended = calls.failure(
+                except Exception as error:  # noqa: BLE001 - other queries still run
+                    result = calls.failure(
                         error, function, production=runtime.settings.production, log_lines=notes.log_lines
                     )
-                results.append(await self._told(ended, form, left))
-                left -= len(results[-1])
-        note(request.scope, kind="Query", queries=len(asked))
+                results.append(await self._encode_result(result, form, budget))
+                budget -= len(results[-1])
+        add_log_fields(request.scope, kind="Query", queries=len(parsed))
         return Reply(b'{"results":[' + b",".join(results) + b"]}")
 
     async def _answer(
@@ -184,37 +184,39 @@ class FunctionsApi:
         form = _format(raw_format)
         viewer = "" if self._gate is None else self._gate.viewer(request.scope)
         with using(clock):
-            ended = await calls.call(self._runtime, path, args, caller, kind=kind, viewer=viewer)
-        if isinstance(ended, Failure) and ended.malformed:
-            raise Refused(400, ended.malformed, ended.message)
-        if ended.function is not None:
-            note(request.scope, function=ended.function.identifier, kind=ended.function.kind.value)
-        note(request.scope, outcome=ended.outcome if isinstance(ended, Failure) else "success")
-        if isinstance(ended, Failure) and ended.is_transient:
+            result = await calls.call(self._runtime, path, args, caller, kind=kind, viewer=viewer)
+        if isinstance(result, Failure) and result.malformed:
+            raise Refused(400, result.malformed, result.message)
+        if result.function is not None:
+            add_log_fields(request.scope, function=result.function.identifier, kind=result.function.kind.value)
+        add_log_fields(request.scope, outcome=result.outcome if isinstance(result, Failure) else "success")
+        if isinstance(result, Failure) and result.is_transient:
             raise unavailable()
-        return Reply(await self._told(ended, form))
+        return Reply(await self._encode_result(result, form))
 
-    async def _told(self, ended: Success | Failure, form: values.Format, largest: int = LARGEST_RESULT) -> bytes:
-        """The answer as JSON; a result of more than `largest` bytes is a failure."""
-        if isinstance(ended, Success):
+    async def _encode_result(
+        self, result: Success | Failure, form: values.Format, largest: int = LARGEST_RESULT
+    ) -> bytes:
+        """Return the response body; a result over `largest` bytes becomes a failure."""
+        if isinstance(result, Success):
             try:
-                value = encoding.check_size(await encoding.encode(ended.function, ended.value, form), largest)
+                value = encoding.check_size(await encoding.encode(result.function, result.value, form), largest)
             except (TypeError, OverflowError, ResultTooLarge) as error:
-                ended = calls.failure(error, ended.function, production=self._runtime.settings.production)
+                result = calls.failure(error, result.function, production=self._runtime.settings.production)
             else:
-                lines = _encode(ended.log_lines)
+                lines = _encode(result.log_lines)
                 return b'{"status":"success","value":' + value + b',"logLines":' + lines + b"}"
-        told: dict[str, Any] = {"status": "error", "errorMessage": ended.message, "logLines": ended.log_lines}
-        if ended.data is not None:
-            told["errorData"] = values.encode(ended.data, form)
-        return _encode(told)
+        body: dict[str, Any] = {"status": "error", "errorMessage": result.message, "logLines": result.log_lines}
+        if result.data is not None:
+            body["errorData"] = values.encode(result.data, form)
+        return _encode(body)
 
     async def timestamp(self, _: Request) -> Reply:
-        """A moment later than all before, as sockets have them."""
+        """Return a timestamp later than all before, as on sockets."""
         return Reply(_encode({"ts": timestamps.encode(self._runtime.timestamps.next())}))
 
     def routes(self) -> list[Route]:
-        """The routes."""
+        """Return the routes."""
         largest = largest_body(self._runtime.registry)
 
         def kind_of_call(kind: Kind | None) -> Handler:
@@ -226,7 +228,7 @@ class FunctionsApi:
             Route("POST", "/api/action", kind_of_call(Kind.ACTION), largest),
             Route("POST", "/api/function", kind_of_call(None), largest),
             Route("POST", "/api/run/{path:path}", self.run, largest),
-            Route("GET", "/api/query", self.query_in_address, largest),
+            Route("GET", "/api/query", self.query_by_url, largest),
             Route("POST", "/api/query_batch", self.batch, largest),
             Route("POST", "/api/query_ts", self.timestamp, largest),
             Route("POST", "/api/query_at_ts", self.query_at, largest),
@@ -234,7 +236,7 @@ class FunctionsApi:
 
 
 def largest_body(registry: Registry) -> int:
-    """How many bytes the body of a call may have."""
+    """Return the largest body of a call, in bytes."""
     return registry.largest + ENVELOPE
 
 
@@ -249,7 +251,7 @@ def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         raise Refused(400, "BadJsonBody", "The request is nested too deeply") from None
 
 
-def _root(body: Call) -> str:
+def _path_of(body: Call) -> str:
     if body.component_path:
         raise Refused(400, "BadComponentPath", "There are no components here")
     return body.path

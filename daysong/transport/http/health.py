@@ -1,4 +1,4 @@
-"""Whether this process is up, and whether it can serve."""
+"""The health checks: whether the process runs, and whether it can serve."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.time.clock_check import ClockWrong, require_agreement
 from daysong.transport.refusals import Refused
 
-PATIENCE = 0.9  # seconds; every request is answered within one
-# The names of migrations that are not applied yet.
+TIMEOUT = 0.9  # seconds; every response comes within one second
+# Returns the names of the migrations to apply.
 PendingMigrations = Callable[[], Awaitable[Sequence[str]]]
 
 log = logs.get_logger("http")
 
 
 def handlers(runtime: Runtime, pending_migrations: PendingMigrations | None) -> list[HTTPRouteHandler]:
-    """/healthz: the process answers. /readyz: so does its database, may be written, and has our schema and our time."""
+    """Return /healthz (the process runs) and /readyz (the database is writable, migrated, and its clock agrees)."""
     readiness = _Readiness(runtime, pending_migrations)
 
     @get("/healthz", sync_to_thread=False)
@@ -33,9 +33,9 @@ def handlers(runtime: Runtime, pending_migrations: PendingMigrations | None) -> 
     @get("/readyz")
     async def ready() -> dict[str, str]:
         try:
-            pending = await readiness.ask()
+            pending = await readiness.check()
         except ClockWrong as error:
-            log.error("not ready", why=str(error))  # noqa: TRY400 - no error of a program
+            log.error("not ready", reason=str(error))  # noqa: TRY400 - not a bug
             raise Refused(503, "ClockWrong", "The clocks of this machine and of its database disagree.") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DaysongError) as error:
             log.warning("not ready", error=logs.describe(error))
@@ -48,38 +48,38 @@ def handlers(runtime: Runtime, pending_migrations: PendingMigrations | None) -> 
 
 
 class _Readiness:
-    """Asks the database, one question at a time however many ask, and gives up on an answer that is late."""
+    """Checks the database with a timeout; concurrent requests share one check."""
 
     def __init__(self, runtime: Runtime, pending_migrations: PendingMigrations | None) -> None:
         self._runtime = runtime
         self._pending_migrations = pending_migrations
-        self._asking: asyncio.Task[Sequence[str]] | None = None
+        self._running: asyncio.Task[Sequence[str]] | None = None
 
-    async def ask(self) -> Sequence[str]:
-        """Return the migrations that are not applied yet; TimeoutError, or whatever the database fails by."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._look())
-        # Not wait_for: a question to a dead connection does not end as soon as it is given up.
-        done, _ = await asyncio.wait({self._asking}, timeout=PATIENCE)
+    async def check(self) -> Sequence[str]:
+        """Return the migrations to apply. Errors: TimeoutError, or the error of the database."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._query())
+        # Not wait_for: a query on a dead connection does not end as soon as it is canceled.
+        done, _ = await asyncio.wait({self._running}, timeout=TIMEOUT)
         if not done:
-            self._asking.add_done_callback(_ignore)
+            self._running.add_done_callback(_ignore_error)
             raise TimeoutError
-        return self._asking.result()
+        return self._running.result()
 
-    async def _look(self) -> Sequence[str]:
+    async def _query(self) -> Sequence[str]:
         database = self._runtime.database
-        async with database.pool.acquire(timeout=PATIENCE) as connection:
+        async with database.pool.acquire(timeout=TIMEOUT) as connection:
             read_only = await connection.fetchval(
-                "select pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool", timeout=PATIENCE
+                "select pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool", timeout=TIMEOUT
             )
             await require_agreement(connection, self._runtime.clock)
         if read_only:
-            # The connection may be an old one: the next question is put to a new one.
+            # The connection may be older than the change: the next check gets a new one.
             await database.renew()
             raise DatabaseUnavailable("the database is read-only")
         return await self._pending_migrations() if self._pending_migrations else ()
 
 
-def _ignore(asking: asyncio.Task[Sequence[str]]) -> None:
-    if not asking.cancelled():
-        asking.exception()
+def _ignore_error(check: asyncio.Task[Sequence[str]]) -> None:
+    if not check.cancelled():
+        check.exception()

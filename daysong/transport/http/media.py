@@ -1,9 +1,9 @@
-"""Our own audio and cover art, at two kinds of addresses.
+"""Serves stored audio and cover art.
 
-/media/<file id>             for owners: knowing the id is the permission to fetch it; what is there never changes
-/media/shared/<share>/audio  for strangers, and .../cover: as long as the share is open, asked for anew each time
+/media/<file id>             for owners; the unguessable id grants access, and the content never changes
+/media/shared/<share>/audio  for anyone (also .../cover), while the share is open; revalidated at each request
 
-With `?download=1` a browser saves it instead of playing it.
+With `?download=1` a browser saves the file instead of playing it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from daysong.transport.refusals import Refused
 from daysong.vendors.storage import FileMissing, FileStore
 
 A_YEAR = 31_536_000
-ASKED_ANEW = "private, no-cache"
-# What its person deleted is served no more, neither a song nor anything of an account.
-SERVED_SQL = """
+REVALIDATE = "private, no-cache"
+# Files of deleted songs and accounts are not served.
+FILE_SQL = """
     select f.id, f.content_type, f.size, (select title from music m where $1 in (m.audio_file_id, m.image_file_id)
                                           order by m.music_index limit 1) as title
     from files f
@@ -42,7 +42,7 @@ SERVED_SQL = """
       and not exists (select from music m
                       where m.deleted_at is not null and $1 in (m.audio_file_id, m.image_file_id))"""
 
-# The file behind a share, or the vendor's address until there is one.
+# The file of a share, or the vendor's URL until it is stored.
 SHARED_SQL = f"""
     select f.id, f.content_type, f.size, m.title,
            case $2::text when 'audio' then m.audio_url else m.image_url end as url
@@ -53,28 +53,28 @@ SHARED_SQL = f"""
     where s.share_id = $1 and {OPEN_SQL}"""  # noqa: S608 - a constant
 
 LONGEST_ID = 64
-# What a browser may show by itself; anything else is only ever saved.
-SHOWN = ("audio/", "image/", "video/")
+# Types that a browser may display; others are always downloads.
+INLINE_TYPES = ("audio/", "image/", "video/")
 
 log = logs.get_logger("media")
 
 
 class Span(NamedTuple):
-    """Bytes from `start` up to but without `end`."""
+    """Bytes from `start` up to and not including `end`."""
 
     start: int
     end: int
 
 
 class OutOfRange(Exception):
-    """The range asked for lies outside of the file."""
+    """The requested range is outside of the file."""
 
 
 def requested_span(header: str | None, size: int) -> Span | None:
-    """The part of a file of `size` bytes that a Range header asks for; None for the whole file.
+    """Return the part of a file of `size` bytes that a Range header requests; None for the whole file.
 
-    What is no single range of bytes is ignored, as RFC 9110 lets a server do. OutOfRange for a good range that
-    holds none of the file.
+    Anything but a single byte range is ignored, as RFC 9110 allows. Errors: OutOfRange for a valid range without any
+    byte of the file.
     """
     found = re.fullmatch(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", header or "", re.IGNORECASE)
     if found is None:
@@ -94,15 +94,15 @@ def requested_span(header: str | None, size: int) -> Span | None:
 
 
 def _number(digits: str) -> int | None:
-    # No file is that large; and Python refuses to read numbers of thousands of digits.
+    # No file is that large, and Python refuses to parse thousands of digits.
     return int(digits.lstrip("0")[:20] or "0") if digits else None
 
 
-class Served(NamedTuple):
-    """A file that may be fetched, with the title it is saved under.
+class ServedFile(NamedTuple):
+    """A file to serve, with the title for its download.
 
-    etag   of its content
-    cache  whether a browser may keep it, and show it without asking again
+    etag   identifies its content
+    cache  the Cache-Control header
     """
 
     file_id: str
@@ -114,12 +114,12 @@ class Served(NamedTuple):
 
 
 def handlers(database: Database, files: FileStore) -> list[HTTPRouteHandler]:
-    """/media/<file id>, and /media/shared/<share id>/audio and /cover."""
+    """Return the routes /media/<file id> and /media/shared/<share id>/{audio,cover}."""
 
     @get("/media/{file_id:str}")
     async def media(file_id: FromPath[str]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-            row = await database.pool.fetchrow(SERVED_SQL, file_id) if _is_id(file_id) else None
+            row = await database.pool.fetchrow(FILE_SQL, file_id) if _is_id(file_id) else None
             if row is None:
                 await _plain(send, 404, "Not Found")
                 return
@@ -135,10 +135,10 @@ def handlers(database: Database, files: FileStore) -> list[HTTPRouteHandler]:
             if row is not None and row["id"] is not None:
                 # Identifies the version without revealing the file's id.
                 etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
-                served = _served(row, f'"{etag}"', ASKED_ANEW)
+                served = _served(row, f'"{etag}"', REVALIDATE)
                 await _serve(cast("HTTPScope", scope), send, served, files)
             elif row is not None and urlsplit(row["url"] or "").scheme in {"http", "https"}:
-                # Not ours yet; what is there is good for two weeks at most.
+                # Not stored yet; the vendor's URL expires within two weeks.
                 headers = {"location": row["url"], "cache-control": "no-store", "referrer-policy": "no-referrer"}
                 await _plain(send, 302, "Found", headers)
             else:
@@ -149,15 +149,15 @@ def handlers(database: Database, files: FileStore) -> list[HTTPRouteHandler]:
     return [media, shared]
 
 
-def _served(row: asyncpg.Record, etag: str, cache: str) -> Served:
-    return Served(row["id"], row["content_type"], row["size"], row["title"], etag, cache)
+def _served(row: asyncpg.Record, etag: str, cache: str) -> ServedFile:
+    return ServedFile(row["id"], row["content_type"], row["size"], row["title"], etag, cache)
 
 
 def _is_id(text: str) -> bool:
     return len(text) <= LONGEST_ID and "\0" not in text
 
 
-async def _serve(scope: HTTPScope, send: Send, served: Served, files: FileStore) -> None:
+async def _serve(scope: HTTPScope, send: Send, served: ServedFile, files: FileStore) -> None:
     file_id, size, etag = served.file_id, served.size, served.etag
     headers = _headers(served, is_download=_is_download(scope))
     if _matches(_header(scope, b"if-none-match"), etag):
@@ -165,7 +165,7 @@ async def _serve(scope: HTTPScope, send: Send, served: Served, files: FileStore)
         await _end(send)
         return
     try:
-        span = requested_span(_wanted(scope, etag), size)
+        span = requested_span(_range_header(scope, etag), size)
     except OutOfRange:
         await _plain(send, 416, "Range Not Satisfiable", {"content-range": f"bytes */{size}", "accept-ranges": "bytes"})
         return
@@ -182,10 +182,10 @@ async def _serve(scope: HTTPScope, send: Send, served: Served, files: FileStore)
 
 
 async def _stream(send: Send, status: int, headers: dict[str, str], file_id: str, files: FileStore, span: Span) -> None:
-    # Closed also when the listener goes away in the middle.
+    # Closes the file also when the client disconnects.
     async with aclosing(cast("_Closable", files.read(file_id, span.start, span.end))) as chunks:
         try:
-            # Before the headers, while there is still a way to say that something is wrong.
+            # Read before the headers are sent, while an error response is still possible.
             first = await anext(chunks, b"")
         except FileMissing:
             log.warning("a stored file is missing", file=file_id)
@@ -208,13 +208,13 @@ def _is_download(scope: HTTPScope) -> bool:
     return b"download=1" in scope["query_string"].split(b"&")
 
 
-def _headers(served: Served, *, is_download: bool) -> dict[str, str]:
+def _headers(served: ServedFile, *, is_download: bool) -> dict[str, str]:
     content_type = served.content_type
-    shown = content_type.lower().startswith(SHOWN)
-    how = "inline" if shown and not is_download else "attachment"
+    is_inline = content_type.lower().startswith(INLINE_TYPES)
+    kind = "inline" if is_inline and not is_download else "attachment"
     headers = {
-        "content-type": content_type if shown else "application/octet-stream",
-        "content-disposition": disposition(how, served.title, content_type),
+        "content-type": content_type if is_inline else "application/octet-stream",
+        "content-disposition": disposition(kind, served.title, content_type),
         "etag": served.etag,
         "accept-ranges": "bytes",
         "cache-control": served.cache,
@@ -222,13 +222,13 @@ def _headers(served: Served, *, is_download: bool) -> dict[str, str]:
         "cross-origin-resource-policy": "cross-origin",
     }
     if "svg" in content_type.lower():
-        # A drawing can hold scripts; opened by itself it must not run them as ours.
+        # An SVG can contain scripts, which must not run with our origin.
         headers["content-security-policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return headers
 
 
-def _wanted(scope: HTTPScope, etag: str) -> str | None:
-    """The Range header, unless it is for another version of the file, or the method has no use for one."""
+def _range_header(scope: HTTPScope, etag: str) -> str | None:
+    """Return the Range header, unless If-Range names another version or the method is HEAD."""
     if is_head(scope):
         return None
     condition = _header(scope, b"if-range")

@@ -1,6 +1,6 @@
-"""The OpenAPI document: every public function at its own address, with the types its arguments are checked against.
+"""The OpenAPI document: every public function at its own path, with the types that validate its arguments.
 
-It is rendered from their description, so that what is described is what runs. /docs shows the same for people.
+It is rendered from the same descriptions as /docs.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from daysong.transport.refusals import REFUSALS
 
 REFERENCE = "#/components/schemas/{name}"
 
-ABOUT = """Functions of three kinds: queries read, mutations write in one transaction, actions may wait for others.
+ABOUT = """Queries read, mutations write in one transaction, actions may call external services.
 
-A call that reached its function answers 200 with `status` success or error; a request refused before that answers
-4xx with `code` and `message`. Times are milliseconds since the epoch, UTC. Ids are opaque strings."""
+The response is 200 with `status` success or error when the function ran; a request refused earlier gets a 4xx with
+`code` and `message`. Times are milliseconds since the epoch, UTC. Ids are opaque strings."""
 
 
 def handlers(describe: Callable[[], Description], settings: Settings) -> list[HTTPRouteHandler]:
-    """/openapi.json, made when it is first asked for."""
+    """Return the route /openapi.json; the document is rendered at the first request."""
 
     @cache
     def body() -> bytes:
@@ -55,7 +55,7 @@ def handlers(describe: Callable[[], Description], settings: Settings) -> list[HT
 
 
 def document(description: Description, settings: Settings) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the functions described."""
+    """Return the OpenAPI 3.1 document of the functions."""
     functions = list(description.functions)
     objects = (*description.types, *(function.arguments for function in functions))
     return {
@@ -75,12 +75,12 @@ def document(description: Description, settings: Settings) -> dict[str, Any]:
 
 
 def address(function: FunctionDescription) -> str:
-    """Where a function is called with plain JSON."""
+    """Return the path at which a function is called with plain JSON."""
     return f"/api/run/{function.identifier.replace(':', '/')}"
 
 
 def schema(shape: Shape) -> dict[str, Any]:
-    """The JSON Schema of a shape."""
+    """Return the JSON Schema of a shape."""
     match shape:
         case Reference(name=name):
             return {"$ref": REFERENCE.format(name=name)}
@@ -135,7 +135,7 @@ def _operation(function: FunctionDescription) -> dict[str, Any]:
         "summary": f"{function.kind.capitalize()}: {function.summary}",
         "description": function.description,
         "x-source": str(function.source),
-        # Whether a function can do without is its own affair; a query may answer null to a stranger.
+        # Both with and without a session: each function decides; a query may return null to anonymous callers.
         "security": [{}, {"session": []}],
         "requestBody": {
             "required": True,
@@ -193,11 +193,11 @@ _SHARED: dict[str, Any] = {
         "type": "string",
         "enum": ["json", "convex_encoded_json"],
         "default": "json",
-        "description": "How values are written: `json` is for people, `convex_encoded_json` keeps every type apart.",
+        "description": "Encoding of values: `json` is readable, `convex_encoded_json` preserves every type.",
     },
     "Failed": {
         "type": "object",
-        "description": "The function failed; `errorData` is there when the failure is one to be expected.",
+        "description": "The function failed; `errorData` is set for an expected error.",
         "properties": {
             "status": {"const": "error"},
             "errorMessage": {"type": "string"},
@@ -223,10 +223,10 @@ _REFUSALS = {
     }
     for name, description in {
         "BadRequest": "The request is malformed",
-        "Unauthenticated": "The token or the Authorization header is no good",
+        "Unauthenticated": "The token or the Authorization header is invalid",
         "WrongAdminKey": "The admin key was not accepted",
         "TooLarge": "The body is over 16 MiB",
-        "ServerError": "Something went wrong before the function could answer",
-        "Unavailable": "Not for now; try again",
+        "ServerError": "An unexpected error before the function ran",
+        "Unavailable": "Temporarily unavailable; retry",
     }.items()
 }

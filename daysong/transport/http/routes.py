@@ -1,6 +1,6 @@
-"""The routes that apps and vendors call all day: functions and webhooks, without a framework in between.
+"""A small router for the hot paths, functions and webhooks, without Litestar's overhead.
 
-All else (pages, media, documents, health) is Litestar's.
+Litestar serves the rest: pages, media, documents, health.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
 class Reply(NamedTuple):
-    """An answer: JSON, or nothing at all."""
+    """A response: JSON, or an empty body."""
 
     body: bytes
     status: int = 200
@@ -41,19 +41,19 @@ class Request:
 
     @cached_property
     def headers(self) -> Mapping[str, str]:
-        """The headers by their names in lower case; of several, the first."""
+        """The headers by lower-case name; of repeated ones, the first."""
         headers = reversed([*self.scope["headers"]])
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
     @cached_property
     def query(self) -> Mapping[str, str]:
-        """What stands behind the `?`; of several, the last."""
+        """The query parameters; of repeated ones, the last."""
         return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
 
     async def body(self) -> bytes:
-        """The whole body; Refused (413) when it is too large."""
-        announced = next((value for name, value in self.scope["headers"] if name == b"content-length"), b"")
-        if announced.isdigit() and int(announced) > self._largest:
+        """Read the whole body. Errors: Refused (413) when it is too large."""
+        length = next((value for name, value in self.scope["headers"] if name == b"content-length"), b"")
+        if length.isdigit() and int(length) > self._largest:
             raise _too_large()
         parts: list[bytes] = []
         size, more = 0, True
@@ -81,7 +81,7 @@ class Route(NamedTuple):
 
 
 class Routes:
-    """ASGI app: serves these routes, and hands on what is none of them."""
+    """ASGI app: serves these routes, and passes all other requests on."""
 
     def __init__(self, routes: Iterable[Route], others: ASGIApp) -> None:
         self._others = others
@@ -123,18 +123,18 @@ async def _reply(methods: dict[str, Route], scope: Any, receive: Receive, parame
         allowed = (b"allow", ", ".join(["OPTIONS", *methods]).encode())
         if scope["method"] == "OPTIONS":
             return Reply(b"", 204, (allowed,))
-        return answer(405, "MethodNotAllowed", "Method Not Allowed", allowed)
+        return json_reply(405, "MethodNotAllowed", "Method Not Allowed", allowed)
     scope["path_template"] = route.path
     try:
         return await route.handler(Request(scope, receive, parameters, route.largest))
-    except Exception as error:  # noqa: BLE001 - whatever happened is the caller's answer
-        told = refusals.refusal(error)
-        headers = () if told.retry_after is None else ((b"retry-after", b"%d" % told.retry_after),)
-        return answer(told.status, told.code, told.message, *headers)
+    except Exception as error:  # noqa: BLE001 - every error becomes a response
+        refused = refusals.refusal(error)
+        headers = () if refused.retry_after is None else ((b"retry-after", b"%d" % refused.retry_after),)
+        return json_reply(refused.status, refused.code, refused.message, *headers)
 
 
-def answer(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> Reply:
-    """An answer in a few words, as a refusal is one."""
+def json_reply(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> Reply:
+    """Return a response with `code` and `message`."""
     return Reply(_encode({"code": code, "message": message}), status, headers)
 
 

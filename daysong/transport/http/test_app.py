@@ -129,7 +129,7 @@ def test_g64_every_refusal_is_in_the_document() -> None:
     files = Path(refusals.__file__).parent.rglob("*.py")
     sources = [path.read_text() for path in files if "test" not in path.name and path.parent.name != "webhooks"]
     sources.append(Path(arguments.__file__).read_text())
-    found = re.findall(r'(?:Refused|answer|BadArguments)\((?:[\w.]+, )?"([A-Z]\w+)"', "".join(sources))
+    found = re.findall(r'(?:Refused|json_reply|response|BadArguments)\((?:[\w.]+, )?"([A-Z]\w+)"', "".join(sources))
     assert len(found) > 15
     assert set(found) <= refusals.REFUSALS
 

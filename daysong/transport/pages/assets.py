@@ -1,6 +1,6 @@
-"""The pages' templates and styles, and the headers that let a page do nothing but be read.
+"""Renders the pages' templates with their styles and a strict Content-Security-Policy.
 
-A template's `$NAME` is replaced as it is: what goes in is HTML already.
+A template's `$NAME` is replaced without escaping: the values are HTML.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from string import Template
 
 
 def page(name: str, *, media_from: str = "'none'", **parts: str) -> tuple[str, dict[str, str]]:
-    """The page `<name>.html` with `<name>.css` in it, and its response headers.
+    """Return the page `<name>.html` with `<name>.css` inline, and its response headers.
 
-    `media_from` names the origins that images and audio may come from, as a Content-Security-Policy does.
+    `media_from` is the Content-Security-Policy source list of images and audio.
     """
     template, style, digest = _files(name)
-    # The style stands in the page and is known by its hash; no script runs at all.
+    # The inline style is allowed by its hash; scripts are not allowed.
     policy = (
         f"default-src 'none'; style-src 'sha256-{digest}'; img-src {media_from}; media-src {media_from}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -1,4 +1,4 @@
-"""/docs: the public functions for people to read. One page from here, no script, nothing fetched from elsewhere."""
+"""/docs: the reference of the public functions, as one page without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ from daysong.transport.pages.assets import page
 
 
 def handlers(describe: Callable[[], Description]) -> list[HTTPRouteHandler]:
-    """/docs, made when it is first asked for."""
+    """Return the route /docs; the page is rendered at the first request."""
 
     @cache
-    def shown(is_folder: bool) -> tuple[str, dict[str, str]]:
-        # Relative to the page, wherever it is mounted.
+    def rendered(is_folder: bool) -> tuple[str, dict[str, str]]:
+        # Relative, so that it works below any path.
         address = f"{'../' * is_folder}openapi.json"
         return page("docs", TITLE="daysong functions", CONTENT=content(describe()), OPENAPI=address)
 
     @get("/docs", sync_to_thread=True)
     def docs(request: Request[Any, Any, Any]) -> Response[str]:
-        body, headers = shown((request.scope.get("raw_path") or b"").endswith(b"/"))
+        body, headers = rendered((request.scope.get("raw_path") or b"").endswith(b"/"))
         return Response(body, media_type=MediaType.HTML, headers=headers)
 
     return [docs]
 
 
 def content(description: Description) -> str:
-    """What is there by module, then the functions, then the types they name, as HTML."""
+    """Return the page's content as HTML: contents by module, functions, and types."""
     parts = [_paragraphs(openapi.ABOUT), "<nav><dl>", *map(_contents, description.modules)]
     parts.append(_entry("types", "Types", ((f"type-{one.name}", one.name) for one in description.types)))
     parts.append("</dl></nav>")
@@ -110,7 +110,7 @@ def _remarks(field: Field) -> Iterable[str]:
 
 
 def _shape(shape: Shape) -> str:
-    """A shape in words, named types as links."""
+    """Describe a shape as HTML, with links to named types."""
     match shape:
         case Reference(name=name):
             return f'<a href="#type-{escape(name)}">{escape(name)}</a>'

@@ -1,4 +1,4 @@
-"""/share/<shareId>: a shared song for anybody, to read and to hear. Plain HTML; nothing in it needs a script."""
+"""/share/<shareId>: the public page of a shared song, with player and lyrics. Plain HTML without scripts."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from daysong.transport.pages.assets import page
 
 QUERY = "sharing:getSharedMusic"
 VIEW = "sharing:recordShareView"
-# Who fetches a page without anybody looking at it: programs that search, or show what is behind a link.
-PROGRAMS = re.compile(r"bot\b|crawl|spider|slurp|preview|facebookexternalhit|whatsapp|embedly", re.IGNORECASE)
-AHEAD = re.compile(r"prefetch|prerender|preview", re.IGNORECASE)
+# User agents of crawlers and link previews, which are not counted as views.
+CRAWLERS = re.compile(r"bot\b|crawl|spider|slurp|preview|facebookexternalhit|whatsapp|embedly", re.IGNORECASE)
+PREFETCH = re.compile(r"prefetch|prerender|preview", re.IGNORECASE)
 LONGEST_ID = 64
 UNTITLED = "Untitled Track"
 
 
 class Shared(msgspec.Struct, rename="camel"):
-    """What the page shows of a shared song."""
+    """The fields of a shared song that the page shows."""
 
     title: str = UNTITLED
     image_url: str | None = None
@@ -46,62 +46,64 @@ class Shared(msgspec.Struct, rename="camel"):
 
 
 def handlers(runtime: Runtime) -> list[HTTPRouteHandler]:
-    """/share/<shareId>."""
+    """Return the route /share/<shareId>."""
     settings = runtime.settings
-    # The covers and tracks of a vendor are served from wherever it likes until ours are there.
+    # Until media is stored here it comes from the vendor's hosts, which vary.
     media_from = f"'self' https: {_origin(settings.site_url)}"
 
     @get("/share/{share_id:str}")
     async def share(request: Request[Any, Any, Any], share_id: FromPath[str]) -> Response[str]:
         viewer = Caller(viewer=viewer_of(request.scope, runtime.clock.now(), settings.admin_key))
         song = await _find(runtime, share_id, viewer)
-        counting = None
+        count_view = None
         if isinstance(song, Shared):
-            if _is_looked_at(request):
-                # After the response, so that counting does not delay the listener.
-                counting = BackgroundTask(calls.call, runtime, VIEW, {"shareId": share_id}, viewer)
+            if _is_view(request):
+                # After the response, so that count_view does not delay it.
+                count_view = BackgroundTask(calls.call, runtime, VIEW, {"shareId": share_id}, viewer)
             meta = _meta(song, f"{settings.share_base_url}/share/{share_id}")
             title, content, status = escape(song.title), _song(song), 200
         else:
-            meta, status = "", 404 if song is NOTHING else 503
+            meta, status = "", 404 if song is NOT_FOUND else 503
             title, content = song
         body, headers = page("share", media_from=media_from, TITLE=title, META=meta, CONTENT=content)
-        # Always asked for anew: a link can be taken back.
+        # Never cached, since a share can be revoked.
         headers["Cache-Control"] = "private, no-store"
-        return Response(body, status_code=status, media_type=MediaType.HTML, headers=headers, background=counting)
+        return Response(body, status_code=status, media_type=MediaType.HTML, headers=headers, background=count_view)
 
     return [share]
 
 
 def _notice(heading: str, text: str) -> tuple[str, str]:
-    """The title and the content of a page without a song."""
+    """Return the title and the content of a page without a song."""
     return heading, f'<main class="nothing">\n<h1>{heading}</h1>\n<p class="about">{text}</p>\n</main>'
 
 
-NOTHING = _notice("There is no song here", "The link may be mistyped, or the song is no longer shared.")
-TROUBLE = _notice("The song cannot be shown right now", "Please try again in a little while.")
+NOT_FOUND = _notice("There is no song here", "The link may be mistyped, or the song is no longer shared.")
+UNAVAILABLE = _notice("The song cannot be shown right now", "Please try again in a little while.")
 
 
-def _is_looked_at(request: Request[Any, Any, Any]) -> bool:
-    """Whether a person is about to see the page, as far as its request tells."""
+def _is_view(request: Request[Any, Any, Any]) -> bool:
+    """Whether the request is a view by a person, by its headers."""
     headers = request.headers
-    ahead = " ".join(headers.get(name, "") for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"))
-    return not is_head(request.scope) and not (AHEAD.search(ahead) or PROGRAMS.search(headers.get("user-agent", "")))
+    purpose = " ".join(headers.get(name, "") for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"))
+    return not is_head(request.scope) and not (
+        PREFETCH.search(purpose) or CRAWLERS.search(headers.get("user-agent", ""))
+    )
 
 
 async def _find(runtime: Runtime, share_id: str, viewer: Caller) -> Shared | tuple[str, str]:
     if len(share_id) > LONGEST_ID or "\0" in share_id:
-        return NOTHING
-    ended = await calls.call(runtime, QUERY, {"shareId": share_id}, viewer)
-    if isinstance(ended, calls.Failure):
-        return TROUBLE if ended.outcome == "failed" else NOTHING
-    found = msgspec.to_builtins(ended.value)
-    return msgspec.convert(found, Shared) if found["found"] else NOTHING
+        return NOT_FOUND
+    result = await calls.call(runtime, QUERY, {"shareId": share_id}, viewer)
+    if isinstance(result, calls.Failure):
+        return UNAVAILABLE if result.outcome == "failed" else NOT_FOUND
+    found = msgspec.to_builtins(result.value)
+    return msgspec.convert(found, Shared) if found["found"] else NOT_FOUND
 
 
 def _song(song: Shared) -> str:
     title = escape(song.title)
-    cover, audio = _web_address(song.image_url), _web_address(song.audio_url)
+    cover, audio = _http_url(song.image_url), _http_url(song.audio_url)
     picture = (
         f'<img class="cover" src="{escape(cover)}" alt="" width="320" height="320">'
         if cover
@@ -138,9 +140,9 @@ def _about(song: Shared) -> str:
 
 
 def _lyrics(lyric: str | None) -> str:
-    """The words by stanza; a line that is a tag such as [Chorus] becomes the stanza's label.
+    """Return the lyrics by stanza; a line that is a tag such as [Chorus] becomes the stanza's label.
 
-    They may be in any language, and run in its direction, whatever that of the label.
+    Lyrics and labels each have their own text direction.
     """
     if not lyric or not lyric.strip():
         return ""
@@ -165,31 +167,31 @@ def _stanza(stanza: str) -> str:
 
 
 def _meta(song: Shared, address: str) -> str:
-    """What other places show of the link."""
-    image = _web_address(song.image_url)
-    told = {
+    """Return the meta elements for link previews."""
+    image = _http_url(song.image_url)
+    properties = {
         "og:type": "music.song",
         "og:site_name": "daysong",
         "og:title": song.title,
         "og:url": address,
         "og:description": f"A song{f' by {song.user_name}' if song.user_name else ''}, made from a day in a diary.",
         "og:image": image,
-        "og:audio": _web_address(song.audio_url),
+        "og:audio": _http_url(song.audio_url),
         "og:image:width": f"{song.image_width:.0f}" if image and song.image_width else None,
         "og:image:height": f"{song.image_height:.0f}" if image and song.image_height else None,
         "music:duration": str(whole_seconds(song.duration)) if song.duration else None,
     }
-    lines = [f'<meta property="{name}" content="{escape(text)}">' for name, text in told.items() if text]
+    lines = [f'<meta property="{name}" content="{escape(text)}">' for name, text in properties.items() if text]
     card = "summary_large_image" if image else "summary"
     return "\n".join([*lines, f'<meta name="twitter:card" content="{card}">'])
 
 
 def whole_seconds(duration: float) -> int:
-    """Seconds as players show them: the one that has begun is not counted."""
+    """Return the whole seconds, rounded down as players do."""
     return int(duration)
 
 
-def _web_address(url: str | None) -> str | None:
+def _http_url(url: str | None) -> str | None:
     return url if url and urlsplit(url).scheme in {"http", "https"} else None
 
 

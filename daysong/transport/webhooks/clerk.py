@@ -1,6 +1,6 @@
-"""Clerk's webhooks: a user was made, changed, banned or deleted there.
+"""Clerk's webhooks: a user was created, updated, banned or deleted.
 
-They come in any order, repeatedly, or not at all.
+They arrive in any order, repeatedly, or not at all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from daysong.workflows.vendor_events import handle_clerk_event
 
 
 def routes(runtime: Runtime) -> list[Route]:
-    """The route Clerk calls."""
+    """Return the route of Clerk's webhooks."""
     secret = runtime.settings.clerk.webhook_signing_secret
     webhook = Webhook(secret) if secret else None
 

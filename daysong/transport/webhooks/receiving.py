@@ -1,4 +1,4 @@
-"""Receiving a webhook, the same for all vendors: verify the sender, read the event, store it, answer."""
+"""Receives a webhook, in the same way for all vendors: verify the sender, parse the event, store it, respond."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from daysong.kernel import inbox, logs
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.inbox import MAX_BODY, Event, Handler
-from daysong.transport.http.routes import Reply, Request, Route, answer
+from daysong.transport.http.routes import Reply, Request, Route, json_reply
 from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
 
 log = logs.get_logger("webhooks")
 
 
 class NotConfigured(DaysongError):
-    """The setting that verifies the sender is missing; the text is its name."""
+    """The setting that verifies the sender is missing; the message is its name."""
 
 
 class Received(NamedTuple):
-    """An event of a sender who was verified.
+    """An event of a verified sender.
 
-    handler  the mutation that applies it, as a job; without one it counts as handled, with that `outcome`
-    noted    further fields of the log line
+    handler     the mutation that applies the event in a job; without one it is stored as handled, with `outcome`
+    log_fields  further fields of the log line
     """
 
     event: Event
     handler: Handler | None
-    noted: Mapping[str, Any]
+    log_fields: Mapping[str, Any]
     outcome: str = "noted"
 
 
-# Verifies and parses. A Reply is sent as it is, and nothing is stored. Raises NotConfigured, UnsignedEvent or
+# Verifies and parses. A Reply is sent unchanged, and nothing is stored. Errors: NotConfigured, UnsignedEvent,
 # MalformedEvent.
 Read = Callable[[Request], Awaitable[Received | Reply]]
 
@@ -44,16 +44,16 @@ def route(runtime: Runtime, vendor: str, read: Read, *, path: str, largest: int 
         try:
             received = await read(request)
         except NotConfigured as error:
-            return answer(503, "NotConfigured", f"{error} is not set")
+            return json_reply(503, "NotConfigured", f"{error} is not set")
         except UnsignedEvent as error:
             log.warning("webhook refused", vendor=vendor, reason=error.message)
-            return answer(401, "Unauthorized", error.message)
+            return json_reply(401, "Unauthorized", error.message)
         except MalformedEvent as error:
-            return answer(400, error.code, error.message)
+            return json_reply(400, error.code, error.message)
         if isinstance(received, Reply):
             return received
         new = await inbox.receive(runtime, received.event, received.handler, outcome=received.outcome)
-        log.info("webhook received", vendor=vendor, **received.noted, new=new)
-        return answer(200, "OK", "Thank you")
+        log.info("webhook received", vendor=vendor, **received.log_fields, new=new)
+        return json_reply(200, "OK", "Thank you")
 
     return Route("POST", path, receive, largest)

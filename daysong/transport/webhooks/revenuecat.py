@@ -1,4 +1,4 @@
-"""RevenueCat's webhooks: a purchase, a renewal, an end. They come in any order, repeatedly, late, or not at all."""
+"""RevenueCat's webhooks: purchase, renewal, expiration. They arrive in any order, repeatedly, late, or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from daysong.workflows.vendor_events import handle_revenuecat_event
 
 
 def routes(runtime: Runtime) -> list[Route]:
-    """The route RevenueCat calls."""
+    """Return the route of RevenueCat's webhooks."""
     settings = runtime.settings.revenuecat
 
     async def read(request: Request) -> Received:

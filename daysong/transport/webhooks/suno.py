@@ -1,4 +1,4 @@
-"""Suno's callbacks. Suno signs nothing: each generation's callback address holds a secret of its own instead."""
+"""Suno's callbacks. Suno does not sign them, so each generation's callback URL contains a secret."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MAX_TASK_ID = 200
 
 
 def routes(runtime: Runtime) -> list[Route]:
-    """The routes Suno calls."""
+    """Return the routes of Suno's callbacks."""
 
     async def without_secret(_: Request) -> Received:
-        raise UnsignedEvent("The callback address is incomplete")
+        raise UnsignedEvent("The callback URL has no secret")
 
     async def callback(request: Request) -> Received:
         generation_id, secret = request.parameters["generation_id"], request.parameters["secret"]
@@ -33,14 +33,14 @@ def routes(runtime: Runtime) -> list[Route]:
             expected = await runtime.run_query(
                 song_delivery.callback_secret, OneGeneration(generation_id=generation_id), SYSTEM
             )
-        # Compared also when there is no such generation, so that the time taken tells nothing.
+        # Compared also when there is no such generation, so that timing reveals nothing.
         if not hmac.compare_digest((expected or "no such generation").encode(), secret.encode()) or expected is None:
-            raise UnsignedEvent("The callback address is not one of ours")
+            raise UnsignedEvent("The secret in the callback URL is wrong")
         body = await request.body()
         parsed = parse_callback(body)
         if len(parsed.task_id) > MAX_TASK_ID:
             raise MalformedCallback("`data.task_id` is too long")
-        # Suno's events have no id, and a repeated one differs in its createTime: the stage of a task is what repeats.
+        # Suno's events have no id, and a redelivery has another createTime; task and stage identify the event.
         event = Event(
             vendor="suno",
             event_id=f"{generation_id}:{parsed.task_id}:{parsed.stage}",
@@ -48,8 +48,8 @@ def routes(runtime: Runtime) -> list[Route]:
             body=body.decode(),
             subject=generation_id,
         )
-        noted = {"generation": generation_id, "stage": parsed.stage, "code": parsed.code}
-        return Received(event, handle_suno_event, noted)
+        log_fields = {"generation": generation_id, "stage": parsed.stage, "code": parsed.code}
+        return Received(event, handle_suno_event, log_fields)
 
     return [
         receiving.route(runtime, "suno", without_secret, path="/http/suno-webhook"),

@@ -1,4 +1,4 @@
-"""VAPI's webhooks: the course and the report of a call, and the request for an assistant when a call comes in."""
+"""VAPI's webhooks: status and report of a call, and the request for an assistant for an inbound call."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from daysong.vendors.vapi.reports import ASSISTANT_REQUEST, Message, parse_messa
 from daysong.vendors.webhooks import UnsignedEvent
 from daysong.workflows.vendor_events import handle_vapi_event
 
-# A report of a long talk has every word several times over. The secret is checked before a byte of it is read.
+# The report of a long call repeats its transcript several times. The secret is checked before the body is read.
 MAX_REPORT = 8 * 1024 * 1024
 
-LONG = 64 * 1024  # bytes
+LARGE = 64 * 1024  # bytes; larger reports are parsed in a thread
 
 
 def routes(runtime: Runtime) -> list[Route]:
-    """The route VAPI calls."""
+    """Return the route of VAPI's webhooks."""
     secret = runtime.settings.vapi.webhook_secret
 
     async def read(request: Request) -> Received | Reply:
         if secret is None:
             raise NotConfigured("VAPI_WEBHOOK_SECRET")
         if not _is_from_vapi(request, secret):
-            raise UnsignedEvent("The secret is missing, or is another")
+            raise UnsignedEvent("The secret is missing or wrong")
         body = await request.body()
-        # A long report takes its time to read, and others are to be served meanwhile.
-        message, event = await asyncio.to_thread(_read, body) if len(body) > LONG else _read(body)
+        # Parsing a large report would block the event loop.
+        message, event = await asyncio.to_thread(_read, body) if len(body) > LARGE else _read(body)
         if message.type == ASSISTANT_REQUEST:
             ringing = Ringing(vapi_call_id=message.call_id, number=message.customer_number, line=message.line_number)
-            answered = await runtime.run_mutation(inbound.answer_call, ringing, SYSTEM)
-            return Reply(msgspec.json.encode(answered))
+            assistant = await runtime.run_mutation(inbound.answer_call, ringing, SYSTEM)
+            return Reply(msgspec.json.encode(assistant))
         return Received(event, handle_vapi_event, {"type": message.type, "status": message.status})
 
     return [receiving.route(runtime, "vapi", read, path="/http/vapi-webhook", largest=MAX_REPORT)]
 
 
 def _is_from_vapi(request: Request, secret: str) -> bool:
-    """Whether a request carries the secret: as a bearer token, or in the header VAPI has had for it longer."""
+    """Whether the request has the secret, as a bearer token or in VAPI's older header."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
     given = (bearer, request.headers.get("x-vapi-secret", ""))
-    # Both are compared, so that the time taken tells nothing of which one was sent.
-    fits = [hmac.compare_digest(one.encode(), secret.encode()) for one in given]
-    return any(fits)
+    # Compare both, so that timing does not reveal which one was sent.
+    matches = [hmac.compare_digest(one.encode(), secret.encode()) for one in given]
+    return any(matches)
 
 
 def _read(body: bytes) -> tuple[Message, Event]:
-    """What VAPI says, and what is stored of it; MalformedReport."""
+    """Parse the message, and return it with the event to store. Errors: MalformedReport."""
     message = parse_message(body)
     about = tuple(name for name in (message.call_id, message.job_id, message.user_id) if name)
     return message, Event(
