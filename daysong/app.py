@@ -41,6 +41,7 @@ from daysong.vendors.expo.client import Expo, Notifier
 from daysong.vendors.files import VIDEO_TIMEOUT, FileFetcher, VideoFetcher
 from daysong.vendors.kie.client import Kie, VideoMaker
 from daysong.vendors.openai.client import AnswerReader, Diarist, LyricsWriter, OpenAI
+from daysong.vendors.openai.extraction import EntryReader, Reader
 from daysong.vendors.revenuecat.client import RevenueCat, Subscribers
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno.client import SongMaker, Suno
@@ -116,6 +117,7 @@ class App:
                 LyricsWriter: self._openai,
                 Diarist: self._openai,
                 AnswerReader: self._openai,
+                EntryReader: Reader(self._openai),
                 SongMaker: self._suno,
                 VideoMaker: self._kie,
                 FileFetcher: self._fetcher,

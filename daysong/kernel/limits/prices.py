@@ -16,12 +16,17 @@ class Purchase(enum.Enum):
     CALL = "call"
     VIDEO = "video"
     ANSWER = "answer"
+    READING = "reading"
+    HIGHLIGHT = "highlight"
 
 
 # Tokens of a typical upper bound for lyrics: input is the entry and instructions, output the song and reasoning.
 LYRICS_TOKENS = (3_000, 2_500)
 # Tokens to read from a transcript whether the user agreed.
 ANSWER_TOKENS = (4_000, 500)
+# Tokens to read the events of an entry, and to sum up events with a person.
+READING_TOKENS = (4_000, 2_000)
+HIGHLIGHT_TOKENS = (3_000, 600)
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,7 @@ class Costs:
                 return {"kie": self.kie_video}
             case Purchase.ANSWER:
                 return {"openai": self.tokens(*ANSWER_TOKENS)}
+            case Purchase.READING:
+                return {"openai": self.tokens(*READING_TOKENS)}
+            case Purchase.HIGHLIGHT:
+                return {"openai": self.tokens(*HIGHLIGHT_TOKENS)}

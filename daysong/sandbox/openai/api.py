@@ -1,4 +1,4 @@
-"""OpenAI, running here: chat completions with structured outputs, answered by lyricist, diarist and listener."""
+"""OpenAI, running here: chat completions with structured outputs, answered by rules instead of a model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 
 from daysong.kernel.time.clock import Clock
 from daysong.sandbox.faults import Faults, OpenAIFaults
+from daysong.sandbox.openai.chronicler import read_entry, write_highlight
 from daysong.sandbox.openai.diarist import write_diary
 from daysong.sandbox.openai.director import write_prompt
 from daysong.sandbox.openai.listener import read_answer
@@ -257,6 +258,12 @@ def _written(found: dict[str, Any], material: str) -> tuple[str, dict[str, Any]]
     if isinstance(lyric := found.get("lyric"), str):
         prompt = write_prompt(str(found.get("title") or ""), lyric)
         return prompt, {"prompt": prompt}
+    if isinstance(found.get("entry"), str):
+        events = read_entry(found)
+        return "\n".join(event["title"] for event in events), {"events": events}
+    if isinstance(found.get("person"), str):
+        summary = write_highlight(found)
+        return summary, {"summary": summary}
     diary, hint = found.get("diary"), found.get("style_hint")
     if isinstance(diary, str):
         song = write_song(diary, hint if isinstance(hint, str) else None)

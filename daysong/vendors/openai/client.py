@@ -155,7 +155,7 @@ class OpenAI:
         `person` is an opaque hash of at most 128 characters that identifies the user to OpenAI.
         """
         material = {"diary": diary, "style_hint": style_hint}
-        return await self._complete(SONG, material, person, lambda body: within_limits(parse(body, SONG, Lyrics)))
+        return await self.complete(SONG, material, person, lambda body: within_limits(parse(body, SONG, Lyrics)))
 
     async def write_diary(self, *, talk: str, language: str, person: str) -> str:
         """Return a diary entry in the first person, of at most 5000 characters. VendorError.
@@ -171,7 +171,7 @@ class OpenAI:
             return text
 
         material = {"talk": fit(talk, MAX_TALK), "language": language}
-        return await self._complete(DIARY, material, person, entry)
+        return await self.complete(DIARY, material, person, entry)
 
     async def read_answer(self, *, talk: str, language: str, person: str) -> CallAnswer:
         """Return what the person on the phone answered about consent. VendorError. Requests one completion at most.
@@ -184,9 +184,9 @@ class OpenAI:
             return CallAnswer(found.consent, stop_calling=found.stop_calling == "yes", has_content=found.told == "yes")
 
         material = {"talk": fit(talk, MAX_TALK), "language": language}
-        return await self._complete(ANSWER, material, person, answer, attempts=1)
+        return await self.complete(ANSWER, material, person, answer, attempts=1)
 
-    async def _complete(
+    async def complete(
         self,
         task: Task,
         material: dict[str, Any],
@@ -246,8 +246,7 @@ class OpenAI:
             schema = {"name": task.name, "strict": True, "schema": task.schema}
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
         else:
-            fields = "\n".join(f'"{name}": {text}' for name, text in task.fields.items())
-            instructions += f"\n\nAnswer with one JSON object and nothing else. Its fields, all text:\n{fields}"
+            instructions += f"\n\n{task.format}"
         messages = [
             {"role": "system", "content": instructions},
             {"role": "user", "content": json.dumps(material, ensure_ascii=False)},

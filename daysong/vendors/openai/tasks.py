@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -93,6 +95,33 @@ class Task(msgspec.Struct, frozen=True):
             "required": list(self.fields),
             "additionalProperties": False,
         }
+
+    @property
+    def format(self) -> str:
+        """The format of the answer in words, for servers that take no schema."""
+        fields = "\n".join(f'"{name}": {text}' for name, text in self.fields.items())
+        return f"Answer with one JSON object and nothing else. Its fields, all text:\n{fields}"
+
+
+class StructuredTask(Task, frozen=True, kw_only=True):
+    """A task whose answer has more than texts: `properties` of its JSON schema by field."""
+
+    properties: Mapping[str, Any]
+
+    @property
+    def schema(self) -> dict[str, object]:
+        """The strict JSON schema of the answer."""
+        return {
+            "type": "object",
+            "properties": dict(self.properties),
+            "required": list(self.properties),
+            "additionalProperties": False,
+        }
+
+    @property
+    def format(self) -> str:
+        """The format of the answer in words, for servers that take no schema."""
+        return f"Answer with one JSON object and nothing else, of this JSON schema:\n{json.dumps(self.schema)}"
 
 
 SONG = Task("song", _INSTRUCTIONS, _FIELDS, CONTENT_REASON, LENGTH_REASON)
