@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from daysong.features import preferences, profile
 from daysong.features.diaries import functions as diaries
+from daysong.features.feature_flags import flags
+from daysong.features.feature_flags import settings as flag_settings
 from daysong.features.music import playback
 from daysong.features.phone_calls import dialing, inbound
 from daysong.features.phone_calls import history as call_history
@@ -128,6 +130,9 @@ SURFACE = (
         )),
     module("callReaper",
         internal=(call_reaper.reap_calls, call_reaper.give_up_poll, call_reaper.poll_call, call_reaper.apply_polled)),
+    module("featureFlags",
+        public=(flags.get_user_flags,),
+        internal=(flag_settings.list_flags, flag_settings.set_flag, flag_settings.remove_flag)),
     module("files",
         internal=(orphan_files.files_without_row,)),
     module("webhooks",

@@ -22,6 +22,7 @@ FITTING: Mapping[tuple[str, str], Callable[[], Any]] = {
     ("shared_music", "share_id"): new_share_id,
     ("call_settings", "phone_e164"): lambda: f"+1202555{next(_numbers):04}",
     ("call_settings", "cadence"): lambda: "daily",
+    ("feature_flag_accounts", "flag_key"): lambda: "event-extraction",
     ("call_sessions", "direction"): lambda: "outbound",
     ("call_sessions", "state"): lambda: "completed",
 }

@@ -81,6 +81,7 @@ EXPECTED: dict[str, Ends] = {
     "callJobs:getCallSessions": OWN_CALLS,
     "callJobs:deleteCallSession": owner_only("call_session_not_found", owner=EMPTY),
     "callJobs:getDashboardStats": Ends(anonymous=UNAUTHORIZED, stranger=ANSWER),
+    "featureFlags:getUserFlags": OWN_STATE,
 }
 # For a deleted account, where it differs from an anonymous caller: its share links stop working too.
 GONE = {"sharing:getSharedMusic": EMPTY, "usage:checkUsageWithReconciliation": "user_not_found"}
@@ -170,7 +171,7 @@ def end(answer: httpx2.Response) -> str:
     said = answer.json()
     if said["status"] == "error":
         return str(said["errorData"]["code"])
-    empty = said["value"] in (None, [], {"page": [], "nextCursor": None}, {"found": False})
+    empty = said["value"] in (None, [], {}, {"page": [], "nextCursor": None}, {"found": False})
     return EMPTY if empty else ANSWER
 
 

@@ -57,6 +57,9 @@ RETENTION = {
     "budget_days": Rule("budget_days", "day, vendor", "day < $1"),
     # Of callers whose limit has fully recovered.
     "rate_limits": Rule("rate_limits", "name, key", "key <> '' and next_at < $1"),
+    # Since the address was entered last. Attempts count for an hour.
+    "invitations": Rule("invitations", "id", "updated_at < $1"),
+    "invitation_attempts": Rule("invitation_attempts", "id", "at < $1"),
     "tombstones": Rule("tombstones", "clerk_hash", "deleted_at < $1"),
 }
 

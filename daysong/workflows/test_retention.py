@@ -24,6 +24,11 @@ OTHERWISE = {
     "call_lines": "never has rows: its lock is what it is for",
     "call_plans": "never has rows: its lock is what it is for",
     "phone_numbers": "forgotten a day after the call, unless refused: features/phone_calls/numbers/consent.py",
+    "feature_flags": "an operator's: `daysong flags remove`",
+    "blog_posts": "an operator's: `daysong blog delete`",
+    "blog_slugs": "deleted with the post",
+    "blog_views": "one row a post and day; deleted with the post",
+    "blog_viewers": "tallied the day after: features/blog/views.py",
     "rate_limits": "one row a limit and key, for as long as it says something: kernel/limits",
     "reconciliation_runs": "one row",
 }

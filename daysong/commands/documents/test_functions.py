@@ -31,6 +31,7 @@ usage: getCurrentUserUsage Q, canCurrentUserGenerateMusic Q, checkUsageWithRecon
        recordCurrentUserMusicGeneration M
 callSettings: upsertCallSettings M, sendTestCall M
 callJobs: getCallJobs Q, getCallJobStats Q, getCallSessions Q, getDashboardStats Q, deleteCallSession M
+featureFlags: getUserFlags Q
 """
 
 

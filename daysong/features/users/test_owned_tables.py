@@ -19,6 +19,8 @@ ERASED_OTHERWISE = {
     "webhook_events.subject",
     # Ids of customers without an account; erased with the first of them that gets one.
     "parked_customers.app_user_ids",
+    # Deleted when the account of the address is closed.
+    "invitations.email",
     # Keyed hashes that outlive the account on purpose.
     "tombstones.clerk_hash",
     "tombstones.email_hash",

@@ -57,6 +57,8 @@ RETENTION_DAYS = {
     "budget_reservations": (1, 1),
     "budget_days": (400, 2),
     "rate_limits": (2, 2),
+    "invitations": (730, 1),
+    "invitation_attempts": (1, 1),
     "tombstones": (366, 62),
 }
 TIERS = ("free", "weekly", "monthly", "yearly")

@@ -18,6 +18,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from daysong.features.invitations import store as invitations
 from daysong.features.music.rules import LIVE
 from daysong.features.phone_calls import calls
 from daysong.features.subscriptions import accounts
@@ -125,6 +126,8 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
     await tombstones.record(
         ctx, closed["clerk_id"], closed["email"], Usage(quota.own, quota.period_start, quota.period_end, talk.own)
     )
+    if closed["email"] is not None:
+        await invitations.erase(ctx.db, closed["email"])
     await ctx.db.execute(
         """update generations set status = 'canceled', updated_at = $2
            where user_id = $1 and status = any($3)""",

@@ -1,0 +1,75 @@
+"""Flags of an account: `is_on` for other features, and what apps see."""
+
+from __future__ import annotations
+
+from msgspec import UNSET, UnsetType
+
+from daysong.features.feature_flags import rules
+from daysong.features.feature_flags.rules import EVENT_EXTRACTION
+from daysong.features.users.callers import IS_CALLER
+from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.functions.declarations import Args, IdText, query
+
+__all__ = ["EVENT_EXTRACTION", "get_user_flags", "is_on"]
+
+# The key that the triggers of feature_flags notify with.
+CHANGES = "feature flags"
+
+ACCOUNT_SQL = """
+    select f.percent, a.is_on as listed
+    from (select $2::text as key) wanted
+    left join feature_flags f on f.key = wanted.key
+    left join feature_flag_accounts a on a.flag_key = wanted.key and a.user_id = $1"""
+
+
+async def is_on(ctx: QueryContext | MutationContext, user_id: str, key: str) -> bool:
+    """Return whether a flag is on for an account. One SQL statement.
+
+    A query that calls it has `feature_flags` and `feature_flag_accounts` in its `reads`, and is a snapshot if it runs
+    another statement.
+    """
+    if isinstance(ctx, QueryContext):
+        ctx.depends_on(CHANGES)
+    row = await ctx.db.fetchrow(ACCOUNT_SQL, user_id, key)
+    percent, listed = (None, None) if row is None else (row["percent"], row["listed"])
+    return rules.is_on(user_id, key, percent=percent, listed=listed, production=ctx.settings.production)
+
+
+class GetUserFlags(Args):
+    """Earlier clients send `user_id`; it is ignored."""
+
+    user_id: IdText | UnsetType = UNSET
+
+
+CALLERS_SQL = f"""
+    select u.id as user_id, f.key, f.percent, a.is_on as listed
+    from users u
+    left join (
+        select coalesce(known.key, declared.key) as key, known.percent
+        from feature_flags known full join unnest($2::text[]) as declared (key) on declared.key = known.key) f on true
+    left join feature_flag_accounts a on a.flag_key = f.key and a.user_id = u.id
+    where {IS_CALLER}
+    order by f.key collate "C" limit {rules.MOST_FLAGS + len(rules.DECLARED)}"""  # noqa: S608 - constants
+
+
+@query(reads=("feature_flags", "feature_flag_accounts", "users"))
+async def get_user_flags(ctx: QueryContext, args: GetUserFlags) -> dict[str, bool]:  # noqa: ARG001
+    """Return the caller's flags by key, and whether each is on; {} for an anonymous caller.
+
+    They are those of the caller, whatever `user_id` says.
+    """
+    ctx.depends_on(CHANGES)
+    if ctx.caller.subject is None:
+        return {}
+    rows = await ctx.db.fetch(CALLERS_SQL, ctx.caller.subject, list(rules.DECLARED))
+    return {
+        row["key"]: rules.is_on(
+            row["user_id"],
+            row["key"],
+            percent=row["percent"],
+            listed=row["listed"],
+            production=ctx.settings.production,
+        )
+        for row in rows
+        if row["key"] is not None
+    }
