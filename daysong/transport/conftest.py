@@ -1,4 +1,4 @@
-"""The real app over HTTP for the tests of the transport: small rooms, real tokens, a real database."""
+"""The real app over HTTP for the transport's tests: small modules of functions, real tokens, a real database."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ Token = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def signing_key() -> rsa.RSAPrivateKey:
-    """The key of our people's Clerk."""
+    """The private key that signs session tokens."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @pytest.fixture(scope="session")
 def jwks_file(signing_key: rsa.RSAPrivateKey, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its public half, as the issuer publishes it."""
+    """The file with the public key, as the issuer publishes it."""
     public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(signing_key.public_key()))
     path = tmp_path_factory.mktemp("clerk") / "jwks.json"
     path.write_text(json.dumps({"keys": [public | {"kid": "one", "use": "sig", "alg": "RS256"}]}))
@@ -51,23 +51,23 @@ def jwks_file(signing_key: rsa.RSAPrivateKey, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def token(signing_key: rsa.RSAPrivateKey) -> Token:
-    """Signs a user in: `token("alice")`, with other claims or another key where a test asks for them."""
+    """Returns a session token: `token("alice")`, optionally with other claims or another key."""
 
     def sign(subject: str, *, key: rsa.RSAPrivateKey | None = None, **claims: Any) -> str:
-        said = {"iss": ISSUER, "aud": "convex", "sub": subject, "iat": NOW, "exp": NOW + timedelta(minutes=1)}
-        return jwt.encode(said | claims, key or signing_key, algorithm="RS256", headers={"kid": "one"})
+        standard = {"iss": ISSUER, "aud": "convex", "sub": subject, "iat": NOW, "exp": NOW + timedelta(minutes=1)}
+        return jwt.encode(standard | claims, key or signing_key, algorithm="RS256", headers={"kid": "one"})
 
     return sign
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> FileStore:
-    """Where the app keeps files."""
+    """The file store of the app."""
     return FileStore(tmp_path / "files")
 
 
 class App:
-    """An app under test: what it was made of, and a client that talks to it."""
+    """An app under test, with its runtime and clock, and an HTTP client."""
 
     def __init__(self, litestar: Litestar, runtime: Runtime, clock: MovableClock, client: httpx2.AsyncClient) -> None:
         self.litestar = litestar
@@ -76,7 +76,7 @@ class App:
         self.client = client
 
     async def call(self, kind: str, path: str, args: Any = None, **options: Any) -> Any:
-        """What a Convex client would get for the call: the JSON of the answer, which must be a 200."""
+        """Call a function as a Convex client does; return the JSON of the response, which must be a 200."""
         headers = options.pop("headers", {})
         body = {"path": path, "args": [args or {}], "format": "convex_encoded_json"} | options
         answer = await self.client.post(f"/api/{kind}", json=body, headers=headers)
@@ -91,12 +91,12 @@ MakeApp = Callable[..., Awaitable[App]]
 async def make_app(
     anyio_backend: str, database_url: str, jwks_file: Path, files: FileStore, tmp_path: Path
 ) -> AsyncIterator[MakeApp]:
-    """Builds an app of some rooms: `await make_app(room, production=True)`; other options go to `http.create`."""
+    """Builds an app: `await make_app(module, production=True)`; other options are passed to `http.create`."""
     async with AsyncExitStack() as stack:
 
-        async def make(*rooms: Module, production: bool = False, test_mode: bool = False, **options: Any) -> App:
+        async def make(*modules: Module, production: bool = False, test_mode: bool = False, **options: Any) -> App:
             settings = app_settings(jwks_file, tmp_path, production=production, test_mode=test_mode)
-            registry, database, clock = Registry(rooms), Database(database_url), MovableClock(NOW)
+            registry, database, clock = Registry(modules), Database(database_url), MovableClock(NOW)
             await database.open()
             stack.push_async_callback(database.close)
             queue = Queue(registry, database)
@@ -115,7 +115,7 @@ async def make_app(
 
 
 def app_settings(jwks_file: Path, data_dir: Path, *, production: bool, test_mode: bool) -> Settings:
-    """Settings as `load` would have them; test mode in production is not to be had that way."""
+    """Settings from `load`, then with `test_mode`, which `load` refuses in production."""
     settings = load(
         {
             "DAYSONG_ENV": "production" if production else "development",
@@ -143,7 +143,7 @@ def app_settings(jwks_file: Path, data_dir: Path, *, production: bool, test_mode
 
 
 def replaced(settings: Settings, **changes: Any) -> Settings:
-    """The settings with some of them different."""
+    """Return the settings with some changed."""
     return Settings(**({name: getattr(settings, name) for name in settings.__struct_fields__} | changes))
 
 
@@ -153,13 +153,13 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def admin(acting_as: dict[str, Any] | None = None) -> dict[str, str]:
-    """Return the header with the admin key, perhaps acting as a user."""
+    """Return the header with the admin key, optionally acting as a user."""
     identity = f":{base64.b64encode(json.dumps(acting_as).encode()).decode()}" if acting_as else ""
     return {"Authorization": f"Convex {ADMIN_KEY}{identity}"}
 
 
 @pytest.fixture
 def logged() -> Iterator[list[dict[str, Any]]]:
-    """What is logged while the test runs."""
+    """The log lines of the test."""
     with structlog.testing.capture_logs() as lines:
         yield lines  # type: ignore[misc]

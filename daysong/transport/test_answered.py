@@ -1,4 +1,4 @@
-"""A mutation asked for again is answered as before and not run again, on whatever socket, process or day."""
+"""Retries of a mutation get the recorded answer, on any socket, process or day."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def twin(world: World, database_url: str, data_dir: Path) -> AsyncIterator[World]:
-    """Another server of the same database, for the same people."""
+    """Another server of the same database and users."""
     async with World(database_url, data_dir, NOW, port=free_port(), environ=signed_in_by(world)) as whole:
         yield whole
 
 
 def signed_in_by(world: World) -> dict[str, str]:
-    """The environment of a server that believes that world's tokens."""
+    """The environment of a server that accepts that world's tokens."""
     return {"CLERK_FRONTEND_API_URL": world.settings.clerk.issuer}
 
 
@@ -45,7 +45,7 @@ def token(person: Person) -> str:
 
 
 async def ask(socket: SyncSocket, person: Person | None, request: int = 0, what: Any = WRITE) -> Message:
-    """Connect as somebody and ask for a mutation; its response."""
+    """Connect as a person or anonymously, send a mutation, and return its response."""
     await socket.connect()
     if person is not None:
         await socket.authenticate(0, token(person))
@@ -53,7 +53,7 @@ async def ask(socket: SyncSocket, person: Person | None, request: int = 0, what:
     return await socket.response(request)
 
 
-async def test_the_same_request_on_another_socket_is_answered_as_before(world: World, alice: Person) -> None:
+async def test_a_retry_on_another_socket_gets_the_same_answer(world: World, alice: Person) -> None:
     async with SyncSocket(world.origin) as socket:
         first = await ask(socket, alice)
         async with SyncSocket(world.origin, session=socket.session, connections=1) as again:
@@ -62,14 +62,14 @@ async def test_the_same_request_on_another_socket_is_answered_as_before(world: W
             await again.subscribe(0, q0=LIST)
             await again.mutate(0, *WRITE)
             assert await again.response(0) == first
-            # One that was worked out before the answer was found may come first.
+            # A Transition computed before the answer was found may come first.
             await again.receive(
-                lambda said: said["type"] == "Transition" and moment(said["endVersion"]["ts"]) >= moment(first["ts"])
+                lambda m: m["type"] == "Transition" and moment(m["endVersion"]["ts"]) >= moment(first["ts"])
             )
     assert len(await alice.query(*LIST[:1])) == 1
 
 
-async def test_two_servers_run_a_request_once_that_both_get_at_the_same_time(
+async def test_two_servers_that_get_a_request_at_the_same_time_run_it_once(
     world: World, twin: World, alice: Person
 ) -> None:
     for number in range(10):
@@ -81,7 +81,7 @@ async def test_two_servers_run_a_request_once_that_both_get_at_the_same_time(
     assert len(await alice.query(*LIST[:1])) == 10
 
 
-async def test_what_the_other_run_has_done_already_is_no_failure(world: World, twin: World, alice: Person) -> None:
+async def test_a_concurrent_run_of_the_same_request_is_no_failure(world: World, twin: World, alice: Person) -> None:
     for number in range(10):
         entry = await alice.mutation("diaries:createDiary", content="Rain")
         what = ("diaries:deleteDiary", {"diaryId": entry["_id"]})
@@ -92,7 +92,7 @@ async def test_what_the_other_run_has_done_already_is_no_failure(world: World, t
             assert one["success"]
 
 
-async def test_requests_of_different_people_do_not_undo_each_other(world: World) -> None:
+async def test_requests_of_different_users_do_not_roll_each_other_back(world: World) -> None:
     people = [await world.person(f"dora{number}") for number in range(8)]
 
     async def write(person: Person) -> None:
@@ -108,7 +108,7 @@ async def test_requests_of_different_people_do_not_undo_each_other(world: World)
     assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 80
 
 
-async def test_an_action_that_is_called_as_a_mutation_is_not_repeated_either(world: World, alice: Person) -> None:
+async def test_an_action_called_as_a_mutation_is_idempotent_too(world: World, alice: Person) -> None:
     what = ("music:startDiaryMusicGeneration", {"content": "Rain"})
     async with SyncSocket(world.origin) as socket:
         first = await ask(socket, alice, 0, what)
@@ -136,7 +136,7 @@ async def test_sockets_without_a_session_share_no_requests(world: World, alice: 
 
 
 @pytest.mark.parametrize("who", ["bob", None])
-async def test_nobody_else_gets_the_answer_nor_has_the_request_run(
+async def test_another_caller_neither_gets_the_answer_nor_runs_the_request(
     world: World, alice: Person, bob: Person, who: str | None
 ) -> None:
     async with SyncSocket(world.origin) as socket:
@@ -158,7 +158,7 @@ async def test_a_failed_mutation_is_run_again(world: World, alice: Person) -> No
     assert len(await alice.query(*LIST[:1])) == 1
 
 
-async def test_a_response_of_long_ago_is_followed_by_a_transition_that_shows_it(world: World, alice: Person) -> None:
+async def test_an_old_answer_is_followed_by_a_transition_that_shows_it(world: World, alice: Person) -> None:
     async with SyncSocket(world.origin) as socket:
         first = await ask(socket, alice)
     world.clock.forward(timedelta(hours=1))
@@ -186,7 +186,7 @@ async def test_answers_are_kept_for_two_weeks_and_no_longer(world: World, alice:
     assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 0
 
 
-async def test_answers_go_with_the_account_and_do_not_say_whose_they_are(world: World, alice: Person) -> None:
+async def test_answers_are_erased_with_the_account_and_do_not_contain_its_id(world: World, alice: Person) -> None:
     async with SyncSocket(world.origin) as socket:
         await ask(socket, alice)
     kept = await world.db.pool.fetchrow("select * from answered_mutations")

@@ -1,4 +1,4 @@
-"""What clients, vendors and whoever asks whether we are ready are told while the database is away or read-only."""
+"""Responses to clients, vendors and health checks while the database is unavailable or read-only."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ READY_WITHIN = 1.5  # seconds; a second, and a half for a busy machine
 
 @pytest.fixture
 async def proxy(database_url: str) -> AsyncIterator[FrozenProxy]:
-    """A line to the database's server that can fall silent."""
+    """A proxy in front of the database's server that can stop forwarding."""
     async with proxy_to(database_url) as running:
         yield running
 
 
 @pytest.fixture
 async def world(proxy: FrozenProxy, database_url: str, data_dir: Path) -> AsyncIterator[World]:
-    """The whole app, whose database is behind the line."""
+    """The whole app, with its database behind the proxy."""
     async with World(proxy.url(database_url), data_dir, NOW) as whole:
         yield whole
         whole.db.pool.terminate()
 
 
 async def calls(alice: Person, world: World) -> list[httpx2.Response]:
-    """A query and a mutation of Alice's, queries at once, and a webhook of a vendor's."""
+    """The responses to a query, a mutation and a batch of Alice's, and to a vendor's webhook."""
     entry = {"path": "diaries:createDiary", "args": {"content": "Rain."}}
     listing = {"path": "diaries:listDiaries", "args": {}}
     return [
@@ -52,10 +52,10 @@ async def calls(alice: Person, world: World) -> list[httpx2.Response]:
     ]
 
 
-async def test_g78_while_the_database_is_away_all_may_be_sent_again(
+async def test_g78_while_the_database_is_unavailable_requests_may_be_retried(
     world: World, proxy: FrozenProxy, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """503 with Retry-After for functions and webhooks; afterwards everything works without a restart."""
+    """503 with Retry-After for functions and webhooks; then everything works again without a restart."""
     for name, seconds in {"FRESH_FOR": 0, "PING_TIMEOUT": 0.1, "CONNECT_WITHIN": 0.1}.items():
         monkeypatch.setattr(connections, name, seconds)
     proxy.freeze(also_new=True)
@@ -70,7 +70,7 @@ async def test_g78_while_the_database_is_away_all_may_be_sent_again(
 
 
 async def test_g51_readyz_answers_within_a_second(world: World, proxy: FrozenProxy) -> None:
-    """Whatever the database does: fall silent with connections in the pool, let new ones wait."""
+    """Also when the database stops responding to open and new connections."""
     assert (await world.http.get("/readyz")).is_success
     proxy.freeze(also_new=True)
     for _ in range(2):
@@ -80,14 +80,14 @@ async def test_g51_readyz_answers_within_a_second(world: World, proxy: FrozenPro
 
 
 async def test_g52_readyz_opens_no_connection_of_its_own(world: World, proxy: FrozenProxy) -> None:
-    """It asks by the pool: where no new connection is let through, it is still answered."""
+    """It uses the pool, so it works where no new connection is possible."""
     assert (await world.http.get("/readyz")).is_success
-    opened = proxy.accepted
+    accepted = proxy.accepted
     assert (await world.http.get("/readyz")).is_success
-    assert proxy.accepted == opened
+    assert proxy.accepted == accepted
 
 
-async def test_g50_read_only_is_not_ready_and_leaves_nothing_behind(
+async def test_g50_a_read_only_database_is_not_ready_and_its_connections_are_replaced(
     world: World, alice: Person, database_url: str
 ) -> None:
     """A standby or a database in maintenance is not ready; connections opened meanwhile are replaced."""

@@ -1,4 +1,4 @@
-"""The functions clients are tried out with: exact over HTTP, and there in test mode alone."""
+"""The functions of the conformance tests: exact values over HTTP, and only in test mode."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ async def test_a_counter_counts(app: App) -> None:
     assert await value(app, "query", "counter:get", {"key": "b"}) == 0
 
 
-async def test_a_console_line_comes_with_the_answer(app: App) -> None:
-    """Also with one that is refused later, and in the form the clients print."""
+async def test_log_lines_come_with_the_response(app: App) -> None:
+    """In the format that clients print."""
     answer = await app.call("query", "counter:logs", {"key": "a"})
     assert answer["logLines"] == ["[LOG] 'the counter is at 0'"]
 
@@ -62,7 +62,7 @@ async def test_failures_have_data_when_they_are_expected(app: App, kind: str) ->
     assert "errorData" not in plain
 
 
-async def test_a_query_may_fail_for_a_while(app: App) -> None:
+async def test_a_failing_query_recovers(app: App) -> None:
     assert await value(app, "query", "errors:whenOdd", {"key": "a"}) == 0
     await value(app, "mutation", "counter:increment", {"key": "a"})
     failed = await app.call("query", "errors:whenOdd", {"key": "a"})
@@ -79,7 +79,7 @@ anything = st.recursive(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sent=anything, kind=st.sampled_from(["query", "mutation", "action"]))
-async def test_every_value_comes_back_as_it_was_sent(app: App, sent: Any, kind: str) -> None:
+async def test_every_value_is_echoed_exactly(app: App, sent: Any, kind: str) -> None:
     """Int64, bytes, NaN, infinities, the sign of zero and NUL among them."""
     wire = values.encode({"value": sent})
     answer = await app.call(kind, f"values:echo_{kind}", wire)
@@ -87,27 +87,31 @@ async def test_every_value_comes_back_as_it_was_sent(app: App, sent: Any, kind: 
 
 
 @pytest.mark.parametrize("kind", ["query", "mutation", "action"])
-async def test_who_is_calling(app: App, token: Token, kind: str) -> None:
+async def test_whoami_returns_the_caller(app: App, token: Token, kind: str) -> None:
     name = "auth:whoami" if kind == "query" else f"auth:whoami{kind.title()}"
     assert await value(app, kind, name) is None
     assert await value(app, kind, name, headers=bearer(token("alice"))) == "alice"
 
 
-async def test_all_that_a_token_says(app: App, token: Token) -> None:
+async def test_identity_returns_the_claims_of_the_token(app: App, token: Token) -> None:
     signed = token("alice", email="alice@example.test", zoneinfo="Asia/Tokyo")
-    told = await value(app, "query", "auth:identity", headers=bearer(signed))
-    assert (told["subject"], told["email"], told["timezone"]) == ("alice", "alice@example.test", "Asia/Tokyo")
+    identity = await value(app, "query", "auth:identity", headers=bearer(signed))
+    assert (identity["subject"], identity["email"], identity["timezone"]) == (
+        "alice",
+        "alice@example.test",
+        "Asia/Tokyo",
+    )
     assert await value(app, "query", "auth:identity") is None
 
 
-async def test_the_secret_is_for_the_admin_key(app: App, token: Token) -> None:
+async def test_an_internal_function_needs_the_admin_key(app: App, token: Token) -> None:
     assert await value(app, "query", "internalFns:secret", headers=admin()) == "internal-ok"
     for headers in ({}, bearer(token("alice"))):
         answer = await app.call("query", "internalFns:secret", headers=headers)
         assert answer["errorMessage"] == "Could not find public function for 'internalFns:secret'."
 
 
-async def test_a_sum_takes_its_time(app: App) -> None:
+async def test_an_action_may_wait_for_a_limited_time(app: App) -> None:
     assert await value(app, "action", "actions:add", {"a": 2, "b": 40, "delayMs": 5}) == 42
     too_long = await app.call("action", "actions:add", {"a": 2, "b": 40, "delayMs": 60_000})
     assert too_long["status"] == "error"
@@ -118,7 +122,7 @@ async def page(app: App, cursor: str | None, count: int = 3, **more: Any) -> Any
     return await value(app, "query", "todos:page", {"channel": "a", "paginationOpts": opts})
 
 
-async def test_a_list_is_paged_without_gaps_or_repeats(app: App) -> None:
+async def test_pagination_has_no_gaps_or_repeats(app: App) -> None:
     for number in range(7):
         await value(app, "mutation", "todos:add", {"channel": "a", "text": str(number)})
     await value(app, "mutation", "todos:add", {"channel": "b", "text": "elsewhere"})
@@ -132,7 +136,7 @@ async def test_a_list_is_paged_without_gaps_or_repeats(app: App) -> None:
     assert (await page(app, cursor))["page"] == []
 
 
-async def test_a_page_with_an_end_holds_all_up_to_it(app: App) -> None:
+async def test_a_page_with_an_end_cursor_holds_all_up_to_it(app: App) -> None:
     for number in range(5):
         await value(app, "mutation", "todos:add", {"channel": "a", "text": str(number)})
     first = await page(app, None)
@@ -142,7 +146,7 @@ async def test_a_page_with_an_end_holds_all_up_to_it(app: App) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["", "-1", "first", "9" * 30, "٣", "1\0"])
-async def test_a_cursor_that_is_none_makes_clients_start_over(app: App, cursor: str) -> None:
+async def test_an_invalid_cursor_makes_clients_start_over(app: App, cursor: str) -> None:
     args = {"channel": "a", "paginationOpts": {"numItems": 3, "cursor": cursor}}
     answer = await app.call("query", "todos:page", args)
     assert answer["status"] == "error"
@@ -152,8 +156,8 @@ async def test_a_cursor_that_is_none_makes_clients_start_over(app: App, cursor: 
 
 
 @pytest.mark.parametrize("value", ["NUL \0 within", -0.0, 5.0, values.Int64(5), b"\0", [float("inf")]])
-def test_echoed_arguments_arrive_exactly_as_they_were_sent(value: Any) -> None:
-    """No float becomes an int, a zero keeps its sign, and text may hold NUL characters."""
+def test_exact_reader_keeps_types_of_numbers(value: Any) -> None:
+    """A float stays a float, a zero keeps its sign, and text may contain NUL."""
     args = ExactReader(Echo).convert({"value": value})
     assert repr(args.value) == repr(value)
     assert type(args.value) is type(value)

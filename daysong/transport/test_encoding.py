@@ -1,4 +1,4 @@
-"""How results become JSON."""
+"""Encoding of results as JSON."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Word(Result):
 
 @query
 async def words(ctx: QueryContext, args: NoArgs) -> list[Word]:
-    """All of them."""
+    """Return all words."""
     return []
 
 
 @query
 async def anything(ctx: QueryContext, args: NoArgs) -> Any:
-    """Whatever."""
+    """Return any value."""
 
 
 REGISTRY = Registry([module("texts", public=(words, anything))])
@@ -39,8 +39,8 @@ FORMS: tuple[Format, ...] = ("json", "convex_encoded_json")
 
 
 @pytest.mark.parametrize("handler", [words, anything])
-async def test_g41_a_large_result_is_what_a_small_one_would_be(handler: Any) -> None:
-    """In every form; and what has none fails as ever."""
+async def test_g41_a_large_result_is_encoded_like_a_small_one(handler: Any) -> None:
+    """In every format; a value that cannot be encoded fails in both paths."""
     function = REGISTRY.of(handler)
     value = [Word("a", number) for number in range(5_000)]
     for form in FORMS:
@@ -51,6 +51,6 @@ async def test_g41_a_large_result_is_what_a_small_one_would_be(handler: Any) -> 
             await encoding.encode(function, [object()] * count)
 
 
-def test_a_result_that_no_client_takes_is_refused() -> None:
+def test_a_result_over_the_size_limit_is_refused() -> None:
     with pytest.raises(encoding.ResultTooLarge):
         encoding.check_size(b"1234", 3)

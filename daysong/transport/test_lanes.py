@@ -5,11 +5,11 @@ from daysong.kernel.limits.lanes import SHARES, Lane, slots
 from daysong.transport.schedule import TIMETABLE
 from rehearsal.world import functions
 
-# Actions that wait for PostgreSQL alone.
+# Actions that call no vendor.
 QUICK_ACTIONS = {"crons:countCosts", "service/vapi/executor:executeScheduledCalls"}
 
 
-def test_g72_what_asks_vendors_is_not_in_the_quick_lane() -> None:
+def test_g72_functions_that_call_vendors_are_not_in_the_quick_lane() -> None:
     """Webhooks and crons never wait behind vendors: every other action has another lane."""
     quick = {function.identifier for function in functions() if function.lane is Lane.QUICK}
     actions = {function.identifier for function in functions() if function.kind is Kind.ACTION}
@@ -17,14 +17,14 @@ def test_g72_what_asks_vendors_is_not_in_the_quick_lane() -> None:
     assert {function.identifier for function in functions() if function.kind is Kind.MUTATION} <= quick
 
 
-def test_g72_every_minutes_crons_are_quick() -> None:
-    """Calls and sweeps are on time, whatever vendors do."""
+def test_g72_crons_of_every_minute_are_quick() -> None:
+    """Calls and sweeps are on time when vendors are slow."""
     lanes = {function.handler: function.lane for function in functions()}
     assert {lanes[cron.handler] for cron in TIMETABLE if cron.expression == "* * * * *"} == {Lane.QUICK}
 
 
 def test_lanes_share_all_slots() -> None:
-    """No lane is without a slot, and together they have no more than there are."""
+    """Every lane has a slot, and together they have no more than all slots."""
     assert set(SHARES) == set(Lane)
     assert sum(SHARES.values()) == 100
     for at_once in (20, 50, 100, 1000):

@@ -22,16 +22,16 @@ class Echo(Args):
 
 @query
 async def echo(ctx: QueryContext, args: Echo) -> Any:
-    """Never gets to say it back."""
+    """Fails, since no request of these tests may reach it."""
     raise AssertionError("a function ran")
 
 
-room = module("values", public=(echo,))
+values = module("values", public=(echo,))
 
 
 @pytest.fixture
 async def app(make_app: MakeApp) -> App:
-    return await make_app(room)
+    return await make_app(values)
 
 
 async def raw(app: App, path: str, body: Any) -> httpx2.Response:

@@ -1,4 +1,4 @@
-"""Results are encoded by their type, exactly as without it."""
+"""Encoding by result type gives the same JSON as the exact encoder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Word(Result):
 
 
 class Mixed(Result):
-    """What has everything in it, itself too."""
+    """A type with every kind of field, also itself."""
 
     number: Int64 = Int64(2**60)
     data: bytes = b"\0"
@@ -55,7 +55,7 @@ class Mixed(Result):
 
 
 def anything(kind: Any) -> st.SearchStrategy[Any]:
-    """Values of a result type, and numbers of any kind wherever it has numbers."""
+    """Values of a result type, with any kind of number where it has numbers."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in {typing.Union, types.UnionType}:
         return st.one_of([anything(one) for one in inner])
@@ -73,34 +73,34 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
     return st.builds(kind, **{name: anything(hints[name]) for name in kind.__struct_fields__})
 
 
-def ended(encode: Any, *args: Any) -> Any:
-    """What it returned, or how it failed."""
+def outcome(encode: Any, *args: Any) -> Any:
+    """Return the result of a call, or the type of its error."""
     try:
         return encode(*args)
-    except Exception as error:  # noqa: BLE001 - compared with another
+    except Exception as error:  # noqa: BLE001 - compared with the other encoder
         return type(error)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
-def test_every_public_function_answers_as_on_the_exact_path(name: str, data: st.DataObject) -> None:
+def test_every_public_function_is_encoded_as_by_the_exact_encoder(name: str, data: st.DataObject) -> None:
     """To the byte, in both formats: NaN, -0.0, integers as floats, those beyond 2^53, NUL."""
     function: Function = PUBLIC[name]
     value = data.draw(anything(function.result_type))
     for form in FORMS:
-        encoded = ended(function.encoder.encode, value, form)
-        assert encoded == ended(results.exactly, value, form)
+        encoded = outcome(function.encoder.encode, value, form)
+        assert encoded == outcome(results.exactly, value, form)
 
 
-def test_every_public_function_has_a_plan() -> None:
+def test_every_public_function_has_an_encoding_plan() -> None:
     """None of them takes the slow path, unless it is listed here with a reason."""
     assert [name for name, function in PUBLIC.items() if not function.encoder.is_planned] == []
 
 
 @pytest.mark.parametrize("kind", [Any, bytes, list[Any], Int64, dict[str, Int64] | None, dict[int, str], set[str]])
-def test_a_type_that_is_not_wholly_known_has_no_plan(kind: Any) -> None:
-    """Its results are encoded all the same."""
+def test_a_type_with_unknown_parts_has_no_encoding_plan(kind: Any) -> None:
+    """Its results are encoded by the exact encoder."""
     encoder = ResultEncoder(kind)
     assert not encoder.is_planned
     assert encoder.encode([b"\0", Int64(7)], "convex_encoded_json") == (
@@ -109,7 +109,7 @@ def test_a_type_that_is_not_wholly_known_has_no_plan(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_parts_of_any_type_take_the_exact_path_by_themselves(form: Format) -> None:
+def test_only_parts_of_unknown_type_use_the_exact_encoder(form: Format) -> None:
     value = Mixed(more=[Int64(7), -0.0, 5, b"\xff"], inner=Mixed(lines=[5, Word("a", 1)]), lines=[{"at": math.nan}])
     encoder = ResultEncoder(Mixed)
     assert encoder.is_planned
@@ -118,10 +118,10 @@ def test_parts_of_any_type_take_the_exact_path_by_themselves(form: Format) -> No
 
 @settings(max_examples=50, deadline=None)
 @given(value=anything(dict[str, list[Word] | Word | float] | tuple[float, ...]), form=st.sampled_from(FORMS))
-def test_numbers_are_found_wherever_the_type_has_them(value: Any, form: Format) -> None:
+def test_numbers_are_converted_at_every_depth_of_a_type(value: Any, form: Format) -> None:
     encoder = ResultEncoder(dict[str, list[Word] | Word | float] | tuple[float, ...])
     assert encoder.is_planned
-    assert ended(encoder.encode, value, form) == ended(results.exactly, value, form)
+    assert outcome(encoder.encode, value, form) == outcome(results.exactly, value, form)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_numbers_are_found_wherever_the_type_has_them(value: Any, form: Format) 
         ({"words": [{"at": [1.0, 2.0, 3.0, 4.0]}] * 500}, True),
     ],
 )
-def test_a_result_is_large_by_how_many_values_it_has(value: Any, large: bool) -> None:
+def test_a_result_is_large_by_its_number_of_values(value: Any, large: bool) -> None:
     assert ResultEncoder(Any).is_large(value) == large
 
 
@@ -153,7 +153,7 @@ def test_a_result_is_large_by_how_many_values_it_has(value: Any, large: bool) ->
         (dict[str, list[float]], {"at": [1.0] * 3000}, True),
     ],
 )
-def test_so_it_is_by_its_type(kind: Any, value: Any, large: bool) -> None:
+def test_a_result_with_a_plan_is_large_by_its_number_of_values(kind: Any, value: Any, large: bool) -> None:
     encoder = ResultEncoder(kind)
     assert encoder.is_planned
     assert encoder.is_large(value) == large

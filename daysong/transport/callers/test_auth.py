@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 @query
 async def whoami(ctx: QueryContext, args: NoArgs) -> dict[str, Any]:
-    """All that is known of the caller."""
+    """Return the caller's fields."""
     caller = ctx.caller
     return {
         "subject": caller.subject,
@@ -33,12 +33,12 @@ async def whoami(ctx: QueryContext, args: NoArgs) -> dict[str, Any]:
     }
 
 
-room = module("auth", public=(whoami,))
+auth = module("auth", public=(whoami,))
 
 
 @pytest.fixture
 async def app(make_app: MakeApp) -> App:
-    return await make_app(room)
+    return await make_app(auth)
 
 
 async def whoami_with(app: App, headers: dict[str, str]) -> dict[str, Any]:
@@ -53,14 +53,14 @@ async def refusal(app: App, *authorization: str | bytes) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-async def test_without_credentials_a_caller_is_nobody(app: App) -> None:
+async def test_without_credentials_a_caller_is_anonymous(app: App) -> None:
     assert await whoami_with(app, {}) == {
         "subject": None, "tokenIdentifier": None, "email": None, "name": None, "isAdmin": False, "attributes": {}
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_a_token_says_who_alice_is(app: App, token: Token, scheme: str) -> None:
+async def test_a_token_identifies_alice(app: App, token: Token, scheme: str) -> None:
     signed = token("alice", email="alice@example.org", name="Alice", given_name="A", org_id="choir")
     seen = await whoami_with(app, {"Authorization": f"{scheme} {signed}"})
     assert (seen["subject"], seen["tokenIdentifier"]) == ("alice", f"{ISSUER}|alice")
@@ -69,7 +69,7 @@ async def test_a_token_says_who_alice_is(app: App, token: Token, scheme: str) ->
     assert seen["attributes"]["org_id"] == "choir"
 
 
-async def test_a_bad_token_is_refused_and_never_taken_for_nobody(app: App, token: Token) -> None:
+async def test_an_invalid_token_is_refused_and_never_treated_as_absent(app: App, token: Token) -> None:
     stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     bad = {
         "garbage": "not-a-jwt",
@@ -78,11 +78,11 @@ async def test_a_bad_token_is_refused_and_never_taken_for_nobody(app: App, token
         "another audience": token("alice", aud="elsewhere"),
         "another issuer": token("alice", iss="https://evil.example"),
     }
-    for why, signed in bad.items():
-        assert await refusal(app, f"Bearer {signed}") == (401, "InvalidAuthHeader"), why
+    for reason, signed in bad.items():
+        assert await refusal(app, f"Bearer {signed}") == (401, "InvalidAuthHeader"), reason
 
 
-async def test_a_token_is_judged_by_the_apps_clock(app: App, token: Token) -> None:
+async def test_a_token_expires_by_the_apps_clock(app: App, token: Token) -> None:
     signed = token("alice")
     assert (await whoami_with(app, bearer(signed)))["subject"] == "alice"
     app.clock.forward(timedelta(minutes=2))
@@ -93,7 +93,7 @@ async def test_a_token_is_judged_by_the_apps_clock(app: App, token: Token) -> No
     "header",
     ["", "Bearer", "Bearer ", "Basic YTpi", "alice", "Convex", "Convex ", b"Bearer \xff\xfe", "Bearer " + "x" * 20_000],
 )
-async def test_a_header_that_is_none_is_refused(app: App, header: str | bytes) -> None:
+async def test_an_invalid_header_is_refused(app: App, header: str | bytes) -> None:
     assert await refusal(app, header) == (401, "InvalidAuthHeader")
 
 
@@ -130,7 +130,7 @@ async def test_the_admin_can_act_as_a_token_identifier(app: App) -> None:
     "identity",
     [b"not json", b"[]", b"{}", b'{"subject": "bob"}', b'{"issuer": 1, "subject": 2}', b'{"tokenIdentifier": "bob"}'],
 )
-async def test_an_identity_that_is_none_is_refused(app: App, identity: bytes) -> None:
+async def test_an_invalid_identity_is_refused(app: App, identity: bytes) -> None:
     encoded = base64.b64encode(identity).decode()
     assert await refusal(app, f"Convex {ADMIN_KEY}:{encoded}") == (401, "InvalidAuthHeader")
 
@@ -139,13 +139,13 @@ async def test_an_identity_that_is_not_base64_is_refused(app: App) -> None:
     assert await refusal(app, f"Convex {ADMIN_KEY}:%%%") == (401, "InvalidAuthHeader")
 
 
-async def test_a_wrong_key_cannot_act_as_anybody(app: App) -> None:
+async def test_a_wrong_key_cannot_act_as_a_user(app: App) -> None:
     encoded = base64.b64encode(b'{"issuer": "i", "subject": "bob"}').decode()
     assert await refusal(app, f"Convex wrong:{encoded}") == (403, "BadDeployKey")
 
 
 class Unreachable(TokenVerifier):
-    """A verifier whose issuer is away."""
+    """A verifier whose issuer is unavailable."""
 
     def __init__(self) -> None:
         pass
@@ -154,12 +154,12 @@ class Unreachable(TokenVerifier):
         raise VendorError("clerk", "no keys", permanent=False)
 
 
-async def test_a_token_that_cannot_be_verified_for_now_is_no_fault_of_its_bearers(make_app: MakeApp) -> None:
-    app = await make_app(room, verifier=Unreachable())
+async def test_a_token_that_cannot_be_verified_now_is_a_503(make_app: MakeApp) -> None:
+    app = await make_app(auth, verifier=Unreachable())
     assert await refusal(app, "Bearer anything") == (503, "AuthProviderUnavailable")
 
 
-async def test_without_an_admin_key_in_the_settings_nobody_is_admin() -> None:
+async def test_without_an_admin_key_in_the_settings_no_key_is_accepted() -> None:
     with pytest.raises(Refused):
         Authenticator(Unreachable(), "").admin("")
 
@@ -174,7 +174,7 @@ async def test_an_admin_key_may_contain_colons_and_bars() -> None:
         assert (caller.is_admin, caller.subject) == (True, subject)
 
 
-async def test_a_sockets_session_ends_with_its_token(token: Token, app: App) -> None:
+async def test_a_sign_in_expires_with_its_token(token: Token, app: App) -> None:
     authenticator = Authenticator(TokenVerifier(app.runtime.settings.clerk), ADMIN_KEY)
-    session = await authenticator.user(token("alice"), NOW)
-    assert (session.caller.subject, session.expires_at) == ("alice", NOW + timedelta(minutes=1))
+    sign_in = await authenticator.user(token("alice"), NOW)
+    assert (sign_in.caller.subject, sign_in.expires_at) == ("alice", NOW + timedelta(minutes=1))

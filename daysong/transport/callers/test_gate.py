@@ -1,4 +1,4 @@
-"""What the gate lets through, and what it says to those who ask too often."""
+"""The rate limits, and the responses over a limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def strict(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    """A world with limits on that are soon reached."""
+    """A world with low limits."""
     environ = {
         "DAYSONG_TEST_LIMITS": "1",
         "LIMIT_WRITES_ACCOUNT": "5/10m",
@@ -40,7 +40,7 @@ async def strict(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def until_limited(person: Person, function: str, **args: object) -> tuple[int, FunctionError]:
-    """How often a function could be called, and the error of the first call that was refused."""
+    """Call a function until it is refused; return the number of calls before, and the error."""
     for count in range(100):
         try:
             await person.call("mutation", function, args)
@@ -50,7 +50,7 @@ async def until_limited(person: Person, function: str, **args: object) -> tuple[
 
 
 async def test_g03_an_account_that_writes_in_a_loop_gets_a_typed_error(strict: World) -> None:
-    """With the seconds after which to try again; others are not concerned, and reading goes on."""
+    """With the seconds until a retry; other accounts and queries are not affected."""
     alice, bob = await strict.person("alice"), await strict.person("bob")
     count, error = await until_limited(alice, "diaries:createDiary", content="Rain.")
     assert count == 4, "ensureCurrentUser was the first"
@@ -61,15 +61,15 @@ async def test_g03_an_account_that_writes_in_a_loop_gets_a_typed_error(strict: W
     assert len(await alice.query("diaries:listDiaries")) == 4
 
 
-async def test_g03_starts_of_songs_have_a_limit_of_their_own(strict: World) -> None:
-    """Also those that a quota refuses."""
+async def test_g03_song_generation_has_its_own_limit(strict: World) -> None:
+    """Calls refused by a quota count too."""
     alice = await strict.person("alice")
     count, error = await until_limited(alice, "music:startDiaryMusicGeneration", content="Rain.")
     assert (count, error.code) == (2, "rate_limited")
 
 
-async def test_g03_an_address_makes_only_so_many_accounts(strict: World) -> None:
-    """One person's many addresses of mail are one address of the net."""
+async def test_g03_new_accounts_per_address_are_limited(strict: World) -> None:
+    """Many e-mail addresses of one person share one IP address."""
     for name in ("alice", "bob", "charlie"):
         await strict.person(name)
     with pytest.raises(FunctionError) as refused:
@@ -78,8 +78,8 @@ async def test_g03_an_address_makes_only_so_many_accounts(strict: World) -> None
     await (await strict.person("alice")).query("diaries:listDiaries")
 
 
-async def test_g03_an_account_that_calls_in_a_loop_is_told_to_wait_over_http(strict: World) -> None:
-    """429 before anything runs, with Retry-After, readable for apps on other origins."""
+async def test_g03_an_account_that_calls_in_a_loop_over_http_gets_429(strict: World) -> None:
+    """Before the function runs, with Retry-After, which other origins may read."""
     alice = await strict.person("alice")
     body = {"path": "diaries:listDiaries", "args": {}, "format": "json"}
     headers = {**alice.headers, "Origin": "https://app.test"}
@@ -91,15 +91,15 @@ async def test_g03_an_account_that_calls_in_a_loop_is_told_to_wait_over_http(str
     assert "retry-after" in refused[0].headers["access-control-expose-headers"]
 
 
-async def test_g03_webhooks_that_fail_verification_are_not_looked_at_for_ever(strict: World) -> None:
-    """An address that keeps sending what is not signed gets 429."""
+async def test_g03_an_address_whose_webhooks_fail_verification_gets_429(strict: World) -> None:
+    """First 401, then 429."""
     statuses = [(await strict.http.post("/http/vapi-webhook", json={})).status_code for _ in range(8)]
     assert statuses[0] == 401
     assert statuses[-1] == 429
 
 
 async def test_g77_guesses_at_the_admin_key_are_slowed(strict: World) -> None:
-    """Four hundred at once: a few wrong ones are answered, slowly; then not even the right one is looked at."""
+    """Fifty at once: a few wrong keys get a slow 403; then even the right key gets 429."""
     started = time.perf_counter()
 
     async def guess(key: str) -> int:
@@ -115,7 +115,7 @@ async def test_g77_guesses_at_the_admin_key_are_slowed(strict: World) -> None:
 
 
 async def test_g77_metrics_are_for_the_admin_and_for_metrics_from(strict: World) -> None:
-    """Nobody else learns how much we do."""
+    """Other addresses get 403."""
     assert (await strict.http.get("/metrics")).status_code == 403
     key = {"Authorization": f"Convex {ADMIN_KEY}"}
     assert (await strict.http.get("/metrics", headers=key)).status_code == 200
@@ -123,8 +123,8 @@ async def test_g77_metrics_are_for_the_admin_and_for_metrics_from(strict: World)
     assert not strict.app.gate.may_read_metrics({"client": ("203.0.113.1", 1)})  # type: ignore[arg-type]
 
 
-async def test_g73_an_address_opens_only_so_many_sockets(strict: World) -> None:
-    """So often in a while, and so many at the same time."""
+async def test_g73_sockets_per_address_are_limited(strict: World) -> None:
+    """Both their rate and the number open at the same time."""
     gate = strict.app.gate
     assert [await gate.socket_refusal("mark") is None for _ in range(5)] == [True, True, True, False, False]
     for _ in range(100):
@@ -135,7 +135,7 @@ async def test_g73_an_address_opens_only_so_many_sockets(strict: World) -> None:
 
 
 async def test_g03_subscriptions_are_delayed_and_never_refused(strict: World) -> None:
-    """Whoever's queries run all the time waits; nothing is raised."""
+    """Queries over the limit wait; nothing is raised."""
     started = time.perf_counter()
     for _ in range(4):
         await strict.app.gate.delay(Caller(subject="user_alice"), "", 1)
@@ -143,7 +143,7 @@ async def test_g03_subscriptions_are_delayed_and_never_refused(strict: World) ->
 
 
 async def test_g03_processes_share_a_bucket(database_url: str) -> None:
-    """The rate holds over all of them, but for what each has reserved in bulk."""
+    """The rate holds across processes, except for the tokens that each has reserved."""
     both = Database(database_url, max_connections=2), Database(database_url, max_connections=2)
     for database in both:
         await database.open()
@@ -157,7 +157,7 @@ async def test_g03_processes_share_a_bucket(database_url: str) -> None:
 
 
 async def test_limits_are_off_in_test_mode_unless_asked_for(world: World, alice: Person) -> None:
-    """Tests of everything else need not think of them."""
+    """Other tests are not affected by limits."""
     assert not world.app.gate.enabled
     for _ in range(3):
         await alice.mutation("diaries:createDiary", content="Rain.")

@@ -1,4 +1,4 @@
-"""HEAD wherever GET, and everything below the path of SITE_URL too."""
+"""HEAD for every GET route, and a SITE_URL with a path."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.anyio
 CHANGES = {"date", "x-request-id", "content-length"}
 
 
-async def test_g48_every_address_that_answers_get_answers_head(world: World, alice: Person) -> None:
-    """With the same status and headers, and nothing else; whatever routes are added."""
+async def test_g48_every_get_route_answers_head(world: World, alice: Person) -> None:
+    """With the same status and headers and no body; new routes are included."""
     song = await alice.song()
     link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
     parameters = {
@@ -35,11 +35,11 @@ async def test_g48_every_address_that_answers_get_answers_head(world: World, ali
     for path in paths:
         for name, value in parameters.items():
             path = path.replace(name, value)  # noqa: PLW2901
-        got, asked = await world.http.get(path), await world.http.head(path)
-        assert (asked.status_code, asked.content) == (got.status_code, b""), path
-        headers = [{name: value for name, value in one.headers.items() if name not in CHANGES} for one in (got, asked)]
+        got, head = await world.http.get(path), await world.http.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        headers = [{name: value for name, value in one.headers.items() if name not in CHANGES} for one in (got, head)]
         assert headers[0] == headers[1], path
-        assert path == "/metrics" or asked.headers["content-length"] == got.headers["content-length"]
+        assert path == "/metrics" or head.headers["content-length"] == got.headers["content-length"]
     assert (await world.http.head("/api/mutation")).status_code == 405
     refused = await world.http.put("/healthz")
     assert {"GET", "HEAD"} <= {method.strip() for method in refused.headers["allow"].split(",")}
@@ -54,8 +54,8 @@ async def below(database_url: str, data_dir: Path) -> AsyncIterator[World]:
         yield whole
 
 
-async def test_g48_a_site_below_a_path_leads_to_itself(below: World) -> None:
-    """Whether a proxy takes the path off or not: functions, pages, media, and all that is handed out lead below it."""
+async def test_g48_a_site_below_a_path_links_to_itself(below: World) -> None:
+    """Whether a proxy strips the path or not: functions, pages, media and all URLs in results work."""
     site = f"{below.origin}/music/app"
     alice = await below.person("alice")
     song = await alice.song()
@@ -77,23 +77,23 @@ async def test_g48_a_site_below_a_path_leads_to_itself(below: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("site", "asked", "found"),
+    ("site", "requested", "found"),
     [
         ("https://h", "/api/query", "/api/query"),
         ("https://h/p", "/p/api/query", "/api/query"),
         ("https://h/p", "/api/query", "/api/query"),
         ("https://h/p", "/p", "/"),
         ("https://h/p", "/pp/api", "/pp/api"),
-        # It could be either; then it is what a proxy has left of it.
+        # Ambiguous, so the path is taken as stripped by a proxy.
         ("https://h/api", "/api/query", "/api/query"),
     ],
 )
-async def test_g48_the_path_of_the_site_is_taken_off_once(site: str, asked: str, found: str) -> None:
+async def test_g48_the_path_of_the_site_is_stripped_once(site: str, requested: str, found: str) -> None:
     paths: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         paths.append((scope["path"], scope["raw_path"]))
 
-    scope: Any = {"type": "http", "path": asked, "raw_path": asked.encode()}
+    scope: Any = {"type": "http", "path": requested, "raw_path": requested.encode()}
     await BelowSite(app, site, {"api", "docs"})(scope, None, None)  # type: ignore[arg-type]
     assert paths == [(found, found.encode())]

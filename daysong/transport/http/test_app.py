@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Search(Args):
-    """What to look for."""
+    """The words to search for."""
 
     words: Annotated[str, msgspec.Meta(max_length=20)]
     limit: int | None = None
@@ -77,7 +77,7 @@ async def app(make_app: MakeApp) -> App:
     return await make_app(songs, drafts)
 
 
-async def test_the_document_has_every_public_function_with_its_types(app: App) -> None:
+async def test_the_document_describes_every_public_function_with_its_types(app: App) -> None:
     document = (await app.client.get("/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
     assert sorted(document["paths"]) == ["/api/run/studio/songs/findLines", "/api/run/studio/songs/oneLine"]
@@ -96,8 +96,8 @@ async def test_the_document_has_every_public_function_with_its_types(app: App) -
     assert schemas["Line"]["required"] == ["text"]
 
 
-async def test_g64_the_document_says_how_a_function_may_fail(world: World) -> None:
-    """Codes of errors, `code` fields and statuses are enums, and descriptions are in the words of the wire."""
+async def test_g64_the_document_lists_the_errors_of_each_function(world: World) -> None:
+    """Error codes and statuses are enums, and descriptions use wire names."""
     document = (await world.http.get("/openapi.json")).json()
     schemas = document["components"]["schemas"]
 
@@ -117,7 +117,7 @@ async def test_g64_the_document_says_how_a_function_may_fail(world: World) -> No
     assert schemas["SubscriptionStatus"]["properties"]["tier"]["enum"] == ["free", "monthly", "weekly", "yearly"]
     for text in ((await world.http.get("/openapi.json")).text, (await world.http.get("/docs")).text):
         kinds = {kind.__name__ for kind in all_errors() if re.search("[a-z][A-Z]", kind.__name__)}
-        # The message of a testing function's begins with its name.
+        # The message of a test function begins with its name.
         assert (kinds - {"InvalidCursor"} - refusals.REFUSALS).isdisjoint(re.findall(r"\w+", text))
         assert not re.search(r"\bNone\b|next_cursor|is_private", text)
         assert not re.search(r"((?:`|<code>)\w+(?:`|</code>)),\s+\1", text), "a code is listed twice"
@@ -125,7 +125,7 @@ async def test_g64_the_document_says_how_a_function_may_fail(world: World) -> No
 
 
 def test_g64_every_refusal_is_in_the_document() -> None:
-    """Those of webhooks are not: they are for vendors."""
+    """Except those of webhooks, which are for vendors."""
     files = Path(refusals.__file__).parent.rglob("*.py")
     sources = [path.read_text() for path in files if "test" not in path.name and path.parent.name != "webhooks"]
     sources.append(Path(arguments.__file__).read_text())
@@ -134,8 +134,8 @@ def test_g64_every_refusal_is_in_the_document() -> None:
     assert set(found) <= refusals.REFUSALS
 
 
-async def test_schemas_are_those_of_the_library_that_checks_arguments(app: App) -> None:
-    """msgspec's own JSON Schema of the product's types is an independent reading of them."""
+async def test_schemas_agree_with_msgspecs_own(app: App) -> None:
+    """msgspec renders the same types independently."""
     functions = [function for function in Registry(SURFACE) if function.public]
     rendered = openapi.document(describe(functions), app.runtime.settings)["components"]["schemas"]
     kinds = [function.args_type for function in functions]
@@ -144,11 +144,11 @@ async def test_schemas_are_those_of_the_library_that_checks_arguments(app: App) 
     _, expected = msgspec.json.schema_components(kinds, ref_template=openapi.REFERENCE)
     assert len(expected) > 50
     for name, schema in expected.items():
-        del schema["description"]  # in the words of Python
+        del schema["description"]  # it uses Python names
         assert {key: value for key, value in rendered[name].items() if key != "description"} == schema
 
 
-async def test_a_result_of_several_types_is_any_of_them(app: App) -> None:
+async def test_a_union_result_is_rendered_as_any_of(app: App) -> None:
     document = (await app.client.get("/openapi.json")).json()
     answers = document["paths"]["/api/run/studio/songs/oneLine"]["post"]["responses"]["200"]
     succeeded = answers["content"]["application/json"]["schema"]["oneOf"][0]
@@ -157,7 +157,7 @@ async def test_a_result_of_several_types_is_any_of_them(app: App) -> None:
     }
 
 
-async def test_every_reference_in_the_document_leads_somewhere(app: App) -> None:
+async def test_every_reference_in_the_document_resolves(app: App) -> None:
     document = (await app.client.get("/openapi.json")).json()
 
     def check(node: Any) -> None:
@@ -175,7 +175,7 @@ async def test_every_reference_in_the_document_leads_somewhere(app: App) -> None
     check(document)
 
 
-async def test_the_documentation_is_a_page_that_needs_nothing_else(app: App) -> None:
+async def test_the_documentation_is_one_page_without_scripts(app: App) -> None:
     answer = await app.client.get("/docs")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "studio/songs:findLines" in answer.text
@@ -190,7 +190,7 @@ async def test_the_documentation_is_a_page_that_needs_nothing_else(app: App) -> 
 async def test_functions_are_described_once_at_the_first_request(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process does not wait for it at start, and both documents share it."""
+    """Not at start, and both documents share the description."""
     made: list[Description] = []
 
     def counted(functions: Iterable[Function]) -> Description:
@@ -205,19 +205,19 @@ async def test_functions_are_described_once_at_the_first_request(
     assert len(made) == 1
 
 
-async def test_a_process_is_up_and_ready(app: App) -> None:
+async def test_a_process_is_alive_and_ready(app: App) -> None:
     assert (await app.client.get("/healthz")).json() == {"status": "ok"}
     assert (await app.client.get("/readyz")).json() == {"status": "ready"}
 
 
-async def test_without_its_database_a_process_is_up_but_not_ready(app: App) -> None:
+async def test_without_its_database_a_process_is_alive_but_not_ready(app: App) -> None:
     await app.runtime.database.close()
     assert (await app.client.get("/healthz")).status_code == 200
     answer = await app.client.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "DatabaseUnavailable")
 
 
-async def test_with_migrations_to_apply_a_process_is_not_ready(make_app: MakeApp) -> None:
+async def test_with_pending_migrations_a_process_is_not_ready(make_app: MakeApp) -> None:
     async def pending() -> list[str]:
         return ["0002_more.sql"]
 
@@ -226,7 +226,7 @@ async def test_with_migrations_to_apply_a_process_is_not_ready(make_app: MakeApp
     assert (answer.status_code, answer.json()["code"]) == (503, "MigrationsPending")
 
 
-async def test_a_mounted_app_has_its_prefix_for_itself(make_app: MakeApp) -> None:
+async def test_a_mounted_app_gets_all_paths_below_its_prefix(make_app: MakeApp) -> None:
     seen: list[str] = []
 
     async def other(scope: Any, receive: Any, send: Any) -> None:
@@ -241,7 +241,7 @@ async def test_a_mounted_app_has_its_prefix_for_itself(make_app: MakeApp) -> Non
     assert seen == ["/suno/api", "/", "/"]
 
 
-async def test_metrics_have_routes_and_never_the_paths_people_ask_for(app: App) -> None:
+async def test_metrics_have_routes_and_never_request_paths(app: App) -> None:
     for path in ("/share/my-secret-song", "/media/my-secret-file", "/my-secret-page"):
         await app.client.get(path)
     metrics = (await app.client.get("/metrics")).text
@@ -250,7 +250,7 @@ async def test_metrics_have_routes_and_never_the_paths_people_ask_for(app: App) 
     assert "my-secret" not in metrics
 
 
-async def test_an_unexpected_failure_of_a_route_is_told_without_its_text(
+async def test_an_unexpected_error_of_a_route_does_not_reveal_its_message(
     make_app: MakeApp, logged: list[dict[str, Any]]
 ) -> None:
     async def pending() -> list[str]:

@@ -14,7 +14,7 @@ ORIGIN = "https://app.daysong.test"
 
 @query
 async def one(ctx: QueryContext, args: NoArgs) -> int:
-    """Says one."""
+    """Return one."""
     return 1
 
 
@@ -26,7 +26,7 @@ async def app(make_app: MakeApp) -> App:
     return await make_app(room)
 
 
-async def test_a_preflight_is_allowed_what_it_asks_for(app: App) -> None:
+async def test_a_preflight_allows_the_requested_headers(app: App) -> None:
     answer = await app.client.options(
         "/api/query",
         headers={
@@ -54,7 +54,7 @@ async def test_a_preflight_is_allowed_what_it_asks_for(app: App) -> None:
         ("GET", "/share/nothing", None, 404),
     ],
 )
-async def test_every_answer_may_be_read_from_any_origin(
+async def test_every_response_may_be_read_from_any_origin(
     app: App, method: str, path: str, content: bytes | None, status: int
 ) -> None:
     answer = await app.client.request(method, path, content=content, headers={"Origin": ORIGIN})
@@ -65,18 +65,18 @@ async def test_every_answer_may_be_read_from_any_origin(
     assert "origin" in answer.headers["vary"]
 
 
-async def test_a_refused_token_may_be_read_about(app: App) -> None:
+async def test_the_refusal_of_a_token_may_be_read_from_any_origin(app: App) -> None:
     answer = await app.client.post("/api/query", headers={"Origin": ORIGIN, "Authorization": "Bearer no"})
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, ORIGIN)
 
 
-async def test_without_an_origin_nothing_is_allowed(app: App) -> None:
+async def test_without_an_origin_there_are_no_cors_headers(app: App) -> None:
     answer = await app.client.post("/api/query", json={"path": "values:one"})
     assert "access-control-allow-origin" not in answer.headers
     assert answer.headers["vary"] == "origin"
 
 
-async def test_options_without_a_preflights_headers_lists_the_methods(app: App) -> None:
+async def test_options_without_preflight_headers_lists_the_methods(app: App) -> None:
     answer = await app.client.options("/api/query", headers={"Origin": ORIGIN})
     assert answer.status_code == 204
     assert "POST" in answer.headers["allow"]

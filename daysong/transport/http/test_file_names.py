@@ -1,4 +1,4 @@
-"""Names that downloads are saved under."""
+"""File names of downloads."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from daysong.transport.http.file_names import LONGEST_NAME, disposition, file_na
         ("...", "inline"),
     ],
 )
-def test_g47_a_song_is_saved_under_its_title(title: str | None, header: str) -> None:
+def test_g47_a_song_is_named_after_its_title(title: str | None, header: str) -> None:
     assert disposition("inline", title, "audio/mpeg") == header
 
 
 @given(st.text(), st.sampled_from(["audio/mpeg", "image/png", "application/unknown"]))
-def test_g47_whatever_the_title_the_header_is_one_and_its_name_is_safe(title: str, content_type: str) -> None:
-    """ASCII without line ends or further quotes; no path, no hidden file, no length a file system refuses."""
+def test_g47_any_title_gives_a_valid_header_and_a_safe_name(title: str, content_type: str) -> None:
+    """ASCII without line breaks or extra quotes; no path, no hidden file, no name that is too long."""
     header = disposition("attachment", title, content_type)
     assert header.isascii()
     assert header.isprintable()

@@ -28,7 +28,7 @@ class Echo(Args):
 
 
 class AddUser(Args):
-    """Whom."""
+    """The user to add."""
 
     clerk_id: str
     then_fail: bool = False
@@ -41,8 +41,8 @@ class SongLimitReached(ExpectedError):
     default_message = "That was your last song"
 
 
-class Kept(Result):
-    """What was kept."""
+class AddedUser(Result):
+    """The new row."""
 
     user_id: str
     count: int
@@ -50,31 +50,31 @@ class Kept(Result):
 
 @query
 async def echo(ctx: QueryContext, args: Echo) -> Any:
-    """Says `value` back."""
+    """Return `value`."""
     return args.value
 
 
 @mutation
 async def echo_mutation(ctx: MutationContext, args: Echo) -> Any:
-    """Says it back, in a transaction."""
+    """Return `value`, from a mutation."""
     return args.value
 
 
 @action
 async def echo_action(ctx: ActionContext, args: Echo) -> Any:
-    """Says it back, slowly."""
+    """Return `value`, from an action."""
     return args.value
 
 
 @query
 async def special(ctx: QueryContext, args: NoArgs) -> dict[str, Any]:
-    """One of every kind of value that JSON has not."""
+    """Return one of every kind of value that JSON does not have."""
     return {"int": Int64(7), "nan": math.nan, "zero": -0.0, "bytes": b"\x00\xff", "whole": 5, "true": True}
 
 
 @query
-async def unspeakable(ctx: QueryContext, args: NoArgs) -> Any:
-    """Returns what has no form on the wire."""
+async def unencodable(ctx: QueryContext, args: NoArgs) -> Any:
+    """Return a value that cannot be encoded."""
     return object()
 
 
@@ -86,43 +86,45 @@ async def secret(ctx: QueryContext, args: NoArgs) -> str:
 
 @query
 async def who(ctx: QueryContext, args: NoArgs) -> str | None:
-    """Who is calling."""
+    """Return the caller's subject."""
     return ctx.caller.subject
 
 
-values_room = module("values", public=(echo, echo_mutation, echo_action, special, unspeakable, who), internal=(secret,))
+values_module = module(
+    "values", public=(echo, echo_mutation, echo_action, special, unencodable, who), internal=(secret,)
+)
 
 
 @query
 async def expected(ctx: QueryContext, args: NoArgs) -> None:
-    """Fails as it may."""
+    """Fail with an expected error."""
     raise SongLimitReached
 
 
 @query
 async def unexpected(ctx: QueryContext, args: Echo) -> None:
-    """Fails as it should not, quoting what it was given."""
+    """Fail with an unexpected error that quotes the argument."""
     raise RuntimeError(f"cannot stomach {args.value}")
 
 
 @action
 async def vendor(ctx: ActionContext, args: NoArgs) -> None:
-    """Fails since a vendor did."""
+    """Fail with a vendor's error."""
     raise VendorError("suno", "answered 500", permanent=False)
 
 
 @mutation
 async def busy(ctx: MutationContext, args: NoArgs) -> None:
-    """Loses every race."""
+    """Fail with too many conflicts."""
     raise TooBusy("Too many changes to the same data at once. Please try again.")
 
 
-errors_room = module("errors", public=(expected, unexpected, vendor, busy))
+errors_module = module("errors", public=(expected, unexpected, vendor, busy))
 
 
 @mutation
-async def add(ctx: MutationContext, args: AddUser) -> Kept:
-    """Adds somebody, and perhaps thinks better of it."""
+async def add(ctx: MutationContext, args: AddUser) -> AddedUser:
+    """Add a user, and optionally fail afterwards."""
     user_id = UserId.new(ctx.now)
     await ctx.db.execute(
         "insert into users (id, clerk_id, created_at, updated_at) values ($1, $2, $3, $3)",
@@ -130,27 +132,27 @@ async def add(ctx: MutationContext, args: AddUser) -> Kept:
     )  # fmt: skip
     if args.then_fail:
         raise SongLimitReached
-    return Kept(user_id=user_id, count=1)
+    return AddedUser(user_id=user_id, count=1)
 
 
 @query
 async def count(ctx: QueryContext, args: AddUser) -> int:
-    """How many there are of that id."""
+    """Count the users with that id."""
     found: int = await ctx.db.fetchval("select count(*) from users where clerk_id = $1", args.clerk_id)
     return found
 
 
-users_room = module("service/people/admin", public=(add, count))
+users_module = module("service/people/admin", public=(add, count))
 
 
 @pytest.fixture
 async def app(make_app: MakeApp) -> App:
-    return await make_app(values_room, errors_room, users_room)
+    return await make_app(values_module, errors_module, users_module)
 
 
 @pytest.fixture
 async def production(make_app: MakeApp) -> App:
-    return await make_app(values_room, errors_room, production=True)
+    return await make_app(values_module, errors_module, production=True)
 
 
 async def raw(app: App, path: str, body: Any, **headers: str) -> httpx2.Response:
@@ -167,12 +169,12 @@ async def test_a_function_of_each_kind_answers_with_its_value(app: App, kind: st
 
 
 async def test_arguments_may_be_an_object_or_an_array_of_one(app: App) -> None:
-    given: list[Any] = [{"value": "x"}, [{"value": "x"}]]
-    for args in given:
+    arguments: list[Any] = [{"value": "x"}, [{"value": "x"}]]
+    for args in arguments:
         answer = await raw(app, "/api/query", {"path": "values:echo", "args": args})
         assert answer.json()["value"] == "x"
-    nothing: list[Any] = [{}, [], [{}]]
-    for args in nothing:
+    empty: list[Any] = [{}, [], [{}]]
+    for args in empty:
         answer = await raw(app, "/api/query", {"path": "values:who", "args": args})
         assert answer.json()["status"] == "success"
 
@@ -189,7 +191,7 @@ async def test_numbers_are_written_as_floats(app: App) -> None:
     assert '"value":[5.0,1e21]' in answer.text
 
 
-async def test_encoded_json_keeps_every_kind_of_value_apart(app: App) -> None:
+async def test_encoded_json_preserves_every_kind_of_value(app: App) -> None:
     value = (await app.call("query", "values:special"))["value"]
     assert value == {
         "int": {"$integer": "BwAAAAAAAAA="},
@@ -201,14 +203,14 @@ async def test_encoded_json_keeps_every_kind_of_value_apart(app: App) -> None:
     }
 
 
-async def test_plain_json_is_for_people_and_the_default(app: App) -> None:
+async def test_plain_json_is_the_default(app: App) -> None:
     answer = await raw(app, "/api/query", {"path": "values:special", "args": {}})
     assert answer.json()["value"] == {
         "int": "7", "nan": "NaN", "zero": 0.0, "bytes": "AP8=", "whole": 5.0, "true": True
     }  # fmt: skip
 
 
-async def test_encoded_arguments_come_back_as_they_went(app: App) -> None:
+async def test_encoded_arguments_round_trip(app: App) -> None:
     value = {"n": {"$integer": "BwAAAAAAAAA="}, "text": "naïve 🎵", "deep": [[None, {"": 1.5}]]}
     assert (await app.call("query", "values:echo", {"value": value}))["value"] == value
 
@@ -223,7 +225,7 @@ async def test_a_call_without_a_function_name_means_the_default_export(app: App)
     assert answer["errorMessage"] == "Could not find public function for 'values:default'."
 
 
-async def test_an_expected_failure_tells_message_and_data(app: App) -> None:
+async def test_an_expected_failure_has_a_message_and_data(app: App) -> None:
     answer = await app.call("query", "errors:expected")
     assert answer["status"] == "error"
     assert re.fullmatch(
@@ -232,27 +234,27 @@ async def test_an_expected_failure_tells_message_and_data(app: App) -> None:
     assert answer["errorData"] == {"code": "song_limit_reached", "message": "That was your last song"}
 
 
-async def test_production_tells_of_expected_failures_too(production: App) -> None:
+async def test_production_shows_expected_failures_too(production: App) -> None:
     answer = await production.call("query", "errors:expected")
     assert answer["errorMessage"].endswith("Uncaught Error: That was your last song")
     assert answer["errorData"]["code"] == "song_limit_reached"
 
 
-async def test_an_unexpected_failure_has_its_text_in_development_and_no_data(app: App) -> None:
+async def test_an_unexpected_failure_shows_its_message_in_development_only(app: App) -> None:
     answer = await app.call("query", "errors:unexpected", {"value": "oysters"})
     assert answer["errorMessage"].endswith("Server Error\nUncaught Error: cannot stomach oysters")
     assert "errorData" not in answer
 
 
 @pytest.mark.parametrize(("kind", "name"), [("query", "unexpected"), ("action", "vendor")])
-async def test_production_keeps_the_text_of_unexpected_failures(production: App, kind: str, name: str) -> None:
+async def test_production_hides_the_message_of_unexpected_failures(production: App, kind: str, name: str) -> None:
     answer = await production.call(kind, f"errors:{name}")
     assert re.fullmatch(r"\[Request ID: [0-9a-f]{16}\] Server Error", answer["errorMessage"])
     assert "errorData" not in answer
 
 
-async def test_a_result_that_cannot_be_told_is_a_failure(app: App, logged: list[dict[str, Any]]) -> None:
-    answer = await app.call("query", "values:unspeakable")
+async def test_a_result_that_cannot_be_encoded_is_a_failure(app: App, logged: list[dict[str, Any]]) -> None:
+    answer = await app.call("query", "values:unencodable")
     assert answer["status"] == "error"
     assert any(line["event"] == "function failed" for line in logged)
 
@@ -264,29 +266,29 @@ async def test_unknown_and_internal_functions_look_the_same(app: App) -> None:
         assert "errorData" not in answer
 
 
-async def test_the_admin_key_opens_internal_functions(app: App) -> None:
+async def test_the_admin_key_may_call_internal_functions(app: App) -> None:
     for kind in ("query", "function"):
         assert (await app.call(kind, "values:secret", headers=admin()))["value"] == "internal-ok"
 
 
-async def test_a_function_of_another_kind_says_so(app: App) -> None:
+async def test_a_call_of_the_wrong_kind_names_the_right_one(app: App) -> None:
     answer = await app.call("query", "values:echoMutation")
     assert answer["errorMessage"] == (
         "Trying to execute values:echoMutation as Query, but it is defined as Mutation."
     )  # fmt: skip
 
 
-async def test_arguments_that_do_not_fit_are_told_in_production_too(production: App) -> None:
+async def test_argument_errors_are_shown_in_production_too(production: App) -> None:
     answer = await production.call("query", "values:echo", {"valeu": 1})
     assert answer["errorMessage"].startswith("ArgumentValidationError: Object contains extra field `valeu`")
 
 
-async def test_a_lost_race_may_be_sent_again(production: App) -> None:
+async def test_a_call_with_too_many_conflicts_may_be_retried(production: App) -> None:
     answer = await production.client.post("/api/mutation", json={"path": "errors:busy", "args": {}})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
-async def test_a_mutation_that_fails_leaves_no_trace(app: App) -> None:
+async def test_a_failed_mutation_is_rolled_back(app: App) -> None:
     who = "rolled-back"
     failed = await app.call("mutation", "service/people/admin:add", {"clerkId": who, "thenFail": True})
     assert failed["status"] == "error"
@@ -295,7 +297,7 @@ async def test_a_mutation_that_fails_leaves_no_trace(app: App) -> None:
     assert (await app.call("query", "service/people/admin:count", {"clerkId": who}))["value"] == 1
 
 
-async def test_a_doubled_slash_is_forgiven(app: App) -> None:
+async def test_a_double_slash_is_accepted(app: App) -> None:
     answer = await raw(app, "https://daysong.test//api/query", {"path": "values:echo", "args": {}})
     assert answer.json()["status"] == "success"
 
@@ -317,7 +319,7 @@ async def test_a_bad_get_is_refused(app: App, params: dict[str, str]) -> None:
     assert set(answer.json()) == {"code", "message"}
 
 
-async def test_a_function_has_an_address_of_its_own(app: App) -> None:
+async def test_a_function_has_its_own_path(app: App) -> None:
     answer = await raw(app, "/api/run/values/echo", {"args": {"value": 2}})
     assert answer.json() == {"status": "success", "value": 2.0, "logLines": []}
     deep = await raw(app, "/api/run/service/people/admin/count", {"args": {"clerkId": "nobody"}, "format": "json"})
@@ -330,7 +332,7 @@ async def test_a_function_has_an_address_of_its_own(app: App) -> None:
     assert shown.json()["value"] == "internal-ok"
 
 
-async def test_several_queries_are_answered_one_by_one(app: App) -> None:
+async def test_a_batch_has_one_result_per_query(app: App) -> None:
     answer = await raw(
         app,
         "/api/query_batch",
@@ -350,20 +352,20 @@ async def test_several_queries_are_answered_one_by_one(app: App) -> None:
     assert fourth["value"] == 0
 
 
-async def test_a_query_can_be_asked_as_of_a_moment(app: App) -> None:
+async def test_a_query_can_run_at_a_timestamp(app: App) -> None:
     moment = (await app.client.post("/api/query_ts")).json()["ts"]
     assert 0 < int.from_bytes(base64.b64decode(moment), "little") < 2**63
     answer = await raw(app, "/api/query_at_ts", {"path": "values:echo", "args": [{"value": "x"}], "ts": moment})
     assert answer.json()["value"] == "x"
 
 
-async def test_every_answer_has_the_id_that_its_error_names(app: App) -> None:
+async def test_every_response_has_the_request_id_of_its_error(app: App) -> None:
     answer = await raw(app, "/api/query", {"path": "errors:expected"})
     assert answer.headers["x-request-id"] in answer.json()["errorMessage"]
-    assert (await app.client.get("/nothing")).headers["x-request-id"] != answer.headers["x-request-id"]
+    assert (await app.client.get("/empty")).headers["x-request-id"] != answer.headers["x-request-id"]
 
 
-async def test_a_request_leaves_one_line_in_the_log_and_nothing_of_what_was_said(
+async def test_a_request_has_one_log_line_without_its_contents(
     app: App, token: Token, logged: list[dict[str, Any]]
 ) -> None:
     signed = token("alice", email="alice@example.org")

@@ -21,8 +21,8 @@ async def app(make_app: MakeApp) -> App:
     return await make_app()
 
 
-async def kept(app: App, files: FileStore, content: bytes = SOUND, content_type: str = "audio/mpeg") -> str:
-    """Alice's file; its address."""
+async def store_file(app: App, files: FileStore, content: bytes = SOUND, content_type: str = "audio/mpeg") -> str:
+    """Store a file of Alice's; return its path."""
     file_id, alice = FileId.new(), UserId.new(NOW)
     pool = app.runtime.database.pool
     await pool.execute(
@@ -37,8 +37,8 @@ async def kept(app: App, files: FileStore, content: bytes = SOUND, content_type:
 
 
 @pytest.mark.anyio
-async def test_a_song_is_played_whole(app: App, files: FileStore) -> None:
-    address = await kept(app, files)
+async def test_a_song_is_served_completely(app: App, files: FileStore) -> None:
+    address = await store_file(app, files)
     answer = await app.client.get(address)
     assert (answer.status_code, answer.content) == (200, SOUND)
     assert answer.headers["content-type"] == "audio/mpeg"
@@ -52,8 +52,8 @@ async def test_a_song_is_played_whole(app: App, files: FileStore) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_head_tells_the_same_without_the_song(app: App, files: FileStore) -> None:
-    address = await kept(app, files)
+async def test_head_has_the_same_headers_without_the_body(app: App, files: FileStore) -> None:
+    address = await store_file(app, files)
     answer = await app.client.head(address, headers={"Range": "bytes=0-1"})
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-length"] == str(len(SOUND))
@@ -61,7 +61,7 @@ async def test_a_head_tells_the_same_without_the_song(app: App, files: FileStore
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("asked", "start", "end"),
+    ("range_", "start", "end"),
     [
         ("bytes=0-0", 0, 1),
         ("bytes=100-199", 100, 200),
@@ -72,8 +72,8 @@ async def test_a_head_tells_the_same_without_the_song(app: App, files: FileStore
         ("Bytes= 5-6 ", 5, 7),
     ],
 )
-async def test_a_player_may_ask_for_a_part(app: App, files: FileStore, asked: str, start: int, end: int) -> None:
-    answer = await app.client.get(await kept(app, files), headers={"Range": asked})
+async def test_a_range_request_gets_that_part(app: App, files: FileStore, range_: str, start: int, end: int) -> None:
+    answer = await app.client.get(await store_file(app, files), headers={"Range": range_})
     assert (answer.status_code, answer.content) == (206, SOUND[start:end])
     assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{len(SOUND)}"
     assert answer.headers["content-length"] == str(end - start)
@@ -81,24 +81,24 @@ async def test_a_player_may_ask_for_a_part(app: App, files: FileStore, asked: st
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "asked", ["bytes=1024000-", "bytes=-0", "bytes=99999999-999999999", "bytes=" + "9" * 5000 + "-"]
+    "range_", ["bytes=1024000-", "bytes=-0", "bytes=99999999-999999999", "bytes=" + "9" * 5000 + "-"]
 )
-async def test_a_part_beyond_the_end_is_not_to_be_had(app: App, files: FileStore, asked: str) -> None:
-    answer = await app.client.get(await kept(app, files), headers={"Range": asked})
+async def test_a_range_beyond_the_end_is_refused(app: App, files: FileStore, range_: str) -> None:
+    answer = await app.client.get(await store_file(app, files), headers={"Range": range_})
     assert answer.status_code == 416
     assert answer.headers["content-range"] == f"bytes */{len(SOUND)}"
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("asked", ["bytes=5-4", "bytes=-", "bytes=a-b", "bytes=0-1,5-6", "lines=0-1", "bytes=٣-٤", ""])
-async def test_what_is_no_single_range_is_answered_with_the_whole(app: App, files: FileStore, asked: str) -> None:
-    answer = await app.client.get(await kept(app, files), headers={b"Range": asked.encode()})
+@pytest.mark.parametrize("range_", ["bytes=5-4", "bytes=-", "bytes=a-b", "bytes=0-1,5-6", "lines=0-1", "bytes=٣-٤", ""])
+async def test_anything_but_a_single_range_gets_the_whole_file(app: App, files: FileStore, range_: str) -> None:
+    answer = await app.client.get(await store_file(app, files), headers={b"Range": range_.encode()})
     assert (answer.status_code, answer.content) == (200, SOUND)
 
 
 @pytest.mark.anyio
-async def test_a_part_is_given_only_of_the_file_it_was_meant_for(app: App, files: FileStore) -> None:
-    address = await kept(app, files)
+async def test_if_range_with_another_etag_gets_the_whole_file(app: App, files: FileStore) -> None:
+    address = await store_file(app, files)
     etag = (await app.client.head(address)).headers["etag"]
     same = await app.client.get(address, headers={"Range": "bytes=0-1", "If-Range": etag})
     assert same.status_code == 206
@@ -107,8 +107,8 @@ async def test_a_part_is_given_only_of_the_file_it_was_meant_for(app: App, files
 
 
 @pytest.mark.anyio
-async def test_what_a_browser_has_is_not_sent_again(app: App, files: FileStore) -> None:
-    address = await kept(app, files)
+async def test_if_none_match_gets_304(app: App, files: FileStore) -> None:
+    address = await store_file(app, files)
     etag = (await app.client.head(address)).headers["etag"]
     for condition in (etag, f'"x", W/{etag}', "*"):
         answer = await app.client.get(address, headers={"If-None-Match": condition})
@@ -117,36 +117,36 @@ async def test_what_a_browser_has_is_not_sent_again(app: App, files: FileStore) 
 
 
 @pytest.mark.anyio
-async def test_a_drawing_cannot_run_scripts(app: App, files: FileStore) -> None:
-    answer = await app.client.get(await kept(app, files, b"<svg/>", "image/svg+xml"))
+async def test_an_svg_cannot_run_scripts(app: App, files: FileStore) -> None:
+    answer = await app.client.get(await store_file(app, files, b"<svg/>", "image/svg+xml"))
     assert answer.headers["content-security-policy"].startswith("sandbox;")
     assert answer.headers["content-disposition"] == "inline"
 
 
 @pytest.mark.anyio
-async def test_what_is_neither_seen_nor_heard_is_only_saved(app: App, files: FileStore) -> None:
-    answer = await app.client.get(await kept(app, files, b"<script>", "text/html"))
+async def test_other_types_are_downloads(app: App, files: FileStore) -> None:
+    answer = await app.client.get(await store_file(app, files, b"<script>", "text/html"))
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["content-disposition"] == "attachment"
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("file_id", ["file_unknown", "x" * 500, "a%00b", "..%2F..%2Fetc%2Fpasswd"])
-async def test_an_unknown_file_is_plainly_not_there(app: App, file_id: str) -> None:
+async def test_an_unknown_file_is_a_404(app: App, file_id: str) -> None:
     answer = await app.client.get(f"/media/{file_id}")
     assert answer.status_code == 404
 
 
 @pytest.mark.anyio
-async def test_a_file_gone_from_the_store_is_not_there_either(app: App, files: FileStore) -> None:
-    address = await kept(app, files)
+async def test_a_file_missing_in_the_store_is_a_404(app: App, files: FileStore) -> None:
+    address = await store_file(app, files)
     await files.delete([address.rpartition("/")[2]])
     answer = await app.client.get(address)
     assert (answer.status_code, answer.text) == (404, "Not Found")
 
 
 class Broken(FileStore):
-    """A store that is away."""
+    """A store that is unavailable."""
 
     def __init__(self) -> None:
         pass
@@ -158,22 +158,22 @@ class Broken(FileStore):
 
 
 @pytest.mark.anyio
-async def test_a_store_that_is_away_is_told_as_such(make_app: MakeApp, files: FileStore) -> None:
+async def test_an_unavailable_store_is_a_503(make_app: MakeApp, files: FileStore) -> None:
     app = await make_app(files=Broken())
-    answer = await app.client.get(await kept(app, files))
+    answer = await app.client.get(await store_file(app, files))
     assert (answer.status_code, answer.json()["code"]) == (503, "StorageUnavailable")
 
 
 @pytest.mark.anyio
-async def test_a_file_is_only_read(app: App, files: FileStore) -> None:
-    assert (await app.client.post(await kept(app, files))).status_code == 405
+async def test_a_file_cannot_be_posted(app: App, files: FileStore) -> None:
+    assert (await app.client.post(await store_file(app, files))).status_code == 405
 
 
 sizes = st.integers(min_value=0, max_value=2**40)
 
 
 @given(sizes, st.integers(min_value=0, max_value=2**41), st.integers(min_value=0, max_value=2**41))
-def test_from_first_to_last_is_what_both_name_and_the_file_has(size: int, first: int, last: int) -> None:
+def test_a_range_is_limited_to_the_file(size: int, first: int, last: int) -> None:
     header = f"bytes={first}-{last}"
     if last < first:
         assert requested_span(header, size) is None
@@ -194,10 +194,10 @@ def test_a_suffix_is_the_end_of_the_file(size: int, length: int) -> None:
 
 
 @given(st.text(), sizes)
-def test_any_header_gives_a_part_that_lies_within_the_file_or_none(header: str, size: int) -> None:
-    for said in (header, f"bytes={header}"):
+def test_any_header_gives_a_part_within_the_file_or_none(header: str, size: int) -> None:
+    for text in (header, f"bytes={header}"):
         try:
-            span = requested_span(said, size)
+            span = requested_span(text, size)
         except OutOfRange:
             continue
         assert span is None or 0 <= span.start < span.end <= size

@@ -1,4 +1,4 @@
-"""What a person with a browser sees: Debian's Chromium, driven for real, on a server on this machine."""
+"""The share page in a real browser, Debian's Chromium."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium, which .ci/run installs"),
 ]
 
-# Nothing of the browser's own leaves this machine; sound may start without anybody touching the page.
+# The browser sends no requests of its own, and may play sound without a user gesture.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -30,17 +30,17 @@ ARGUMENTS = [
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 ]
-# As one promise: the page's own policy forbids what would wait for a condition by evaluating text.
-PLAY_TO_THE_END = """() => new Promise((heard, failed) => {
+# One promise, since the page's policy forbids evaluating text, which `wait_for_function` needs.
+PLAY_TO_THE_END = """() => new Promise((resolve, reject) => {
     const audio = document.querySelector('audio');
-    audio.onended = heard;
-    audio.play().catch(failed);
+    audio.onended = resolve;
+    audio.play().catch(reject);
 })"""
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    """A browser without a window."""
+    """A headless browser."""
     async with async_playwright() as playwright:
         running = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield running
@@ -48,7 +48,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 async def test_a_share_link_opens_and_plays(database_url: str, tmp_path: Path, browser: Browser) -> None:
-    """A stranger opens the link on a phone, presses play, and hears the song to its end."""
+    """An anonymous visitor opens the link on a phone and plays the song to its end."""
     async with World(database_url, tmp_path, datetime.now(UTC), port=free_port()) as world:
         alice = await world.person("alice")
         song = await alice.song()
@@ -56,10 +56,10 @@ async def test_a_share_link_opens_and_plays(database_url: str, tmp_path: Path, b
 
         phone = await browser.new_context(viewport={"width": 375, "height": 667})
         page = await phone.new_page()
-        complaints: list[str] = []
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("requestfailed", lambda request: complaints.append(f"{request.failure} {request.url}"))
-        page.on("response", lambda answer: complaints.extend([answer.url] if answer.status >= 400 else []))
+        failures: list[str] = []
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.on("requestfailed", lambda request: failures.append(f"{request.failure} {request.url}"))
+        page.on("response", lambda answer: failures.extend([answer.url] if answer.status >= 400 else []))
         await page.goto(shared["shareUrl"])
         assert song["title"] in await page.title()
         assert await page.get_by_role("heading", name=song["title"]).is_visible()
@@ -70,12 +70,12 @@ async def test_a_share_link_opens_and_plays(database_url: str, tmp_path: Path, b
         assert await page.evaluate("document.querySelector('img').naturalWidth") > 0
         width = await page.evaluate("document.documentElement.scrollWidth")
         assert width <= 375, "the page is wider than the phone"
-        assert complaints == []
+        assert failures == []
         await phone.close()
 
 
-async def test_a_link_to_nothing_says_so(database_url: str, tmp_path: Path, browser: Browser) -> None:
-    """An unknown link is a page of its own, not an error."""
+async def test_an_unknown_link_is_a_404_page(database_url: str, tmp_path: Path, browser: Browser) -> None:
+    """An unknown link is a 404 page without a player."""
     async with World(database_url, tmp_path, datetime.now(UTC), port=free_port()) as world:
         page = await browser.new_page()
         answer = await page.goto(f"{world.origin}/share/2345678923")

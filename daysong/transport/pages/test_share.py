@@ -89,7 +89,7 @@ async def page(app: App, share_id: str) -> str:
     return answer.text
 
 
-async def test_a_shared_song_can_be_heard_and_read(app: App) -> None:
+async def test_a_shared_song_has_a_player_and_its_details(app: App) -> None:
     text = await page(app, "whole")
     tags = Tags(text)
     assert "<h1 dir=\"auto\" lang=\"\">Rain &amp; &lt;b&gt;Sun&lt;/b&gt;</h1>" in text  # fmt: skip
@@ -101,36 +101,36 @@ async def test_a_shared_song_can_be_heard_and_read(app: App) -> None:
     assert "14 March 2026" in text
 
 
-async def test_lyrics_keep_their_lines_and_their_sections(app: App) -> None:
+async def test_lyrics_keep_their_lines_and_sections(app: App) -> None:
     text = await page(app, "whole")
     assert 'dir="auto">Verse 1</span>Rain on the window<br>&amp; you &lt;humming&gt;</p>' in text
     assert '<p dir="auto"><span class="section" dir="auto">Chorus</span>Oh, the rain</p>' in text
 
 
-async def test_other_places_can_show_the_link(app: App) -> None:
-    told = {
+async def test_link_previews_have_title_cover_and_audio(app: App) -> None:
+    properties = {
         meta["property"]: meta["content"] for meta in Tags(await page(app, "whole")).all("meta") if "property" in meta
     }
-    assert told["og:title"] == "Rain & <b>Sun</b>"
-    assert told["og:url"] == "https://daysong.test/share/whole"
-    assert told["og:image"] == "https://daysong.test/media/file_cover"
-    assert told["og:audio"] == "https://daysong.test/media/file_sound?a=1&b=2"
-    assert told["music:duration"] == "125"
+    assert properties["og:title"] == "Rain & <b>Sun</b>"
+    assert properties["og:url"] == "https://daysong.test/share/whole"
+    assert properties["og:image"] == "https://daysong.test/media/file_cover"
+    assert properties["og:audio"] == "https://daysong.test/media/file_sound?a=1&b=2"
+    assert properties["music:duration"] == "125"
 
 
-async def test_g68_previews_know_the_size_of_the_picture(world: World, alice: Person) -> None:
-    """A large card with the cover's width and height; the duration is that of players."""
+async def test_g68_link_previews_have_the_size_of_the_cover(world: World, alice: Person) -> None:
+    """A large card with the cover's width and height; the duration is rounded down as players do."""
     song = await alice.song()
     shared = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
     text = (await world.http.get(shared["shareUrl"])).text
-    told = {meta.get("property") or meta.get("name"): meta.get("content") for meta in Tags(text).all("meta")}
-    assert (told["og:image:width"], told["og:image:height"]) == ("600", "600")
-    assert told["twitter:card"] == "summary_large_image"
-    assert (await world.http.get(told["og:image"] or "")).headers["content-type"] == "image/png"
-    assert told["music:duration"] == str(int(song["duration"]))
+    properties = {meta.get("property") or meta.get("name"): meta.get("content") for meta in Tags(text).all("meta")}
+    assert (properties["og:image:width"], properties["og:image:height"]) == ("600", "600")
+    assert properties["twitter:card"] == "summary_large_image"
+    assert (await world.http.get(properties["og:image"] or "")).headers["content-type"] == "image/png"
+    assert properties["music:duration"] == str(int(song["duration"]))
 
 
-async def test_a_song_without_picture_words_or_sound_still_has_a_page(app: App) -> None:
+async def test_a_song_without_cover_lyrics_or_audio_has_a_page(app: App) -> None:
     text = await page(app, "bare")
     tags = Tags(text)
     assert "Untitled Track" in text
@@ -139,7 +139,7 @@ async def test_a_song_without_picture_words_or_sound_still_has_a_page(app: App) 
     assert "Lyrics" not in text
 
 
-async def test_what_people_wrote_is_never_taken_for_html(app: App) -> None:
+async def test_users_texts_are_escaped(app: App) -> None:
     text = await page(app, "evil")
     tags = Tags(text)
     assert not tags.all("script")
@@ -149,21 +149,21 @@ async def test_what_people_wrote_is_never_taken_for_html(app: App) -> None:
 
 
 @pytest.mark.parametrize("share_id", ["nothing", "x" * 200, "%00", "a%2Fb"])
-async def test_a_link_to_nothing_says_so(app: App, share_id: str) -> None:
+async def test_an_unknown_link_is_a_404_page(app: App, share_id: str) -> None:
     answer = await app.client.get(f"/share/{share_id}")
     assert answer.status_code == 404
     if share_id != "a%2Fb":
         assert "There is no song here" in answer.text
 
 
-async def test_a_failure_is_not_told_as_nothing(app: App) -> None:
+async def test_a_failure_is_a_503_and_not_a_404(app: App) -> None:
     answer = await app.client.get("/share/broken")
     assert answer.status_code == 503
     assert "cannot be shown right now" in answer.text
     assert "oysters" not in answer.text
 
 
-async def test_the_page_works_alone_and_lets_nothing_in(app: App) -> None:
+async def test_the_page_has_no_scripts_and_a_strict_policy(app: App) -> None:
     answer = await app.client.get("/share/whole")
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -186,6 +186,6 @@ async def test_an_app_without_sharing_has_no_shared_songs(make_app: MakeApp) -> 
     assert (await app.client.get("/share/whole")).status_code == 404
 
 
-async def test_the_function_itself_is_what_the_page_shows(app: App) -> None:
+async def test_the_function_returns_what_the_page_shows(app: App) -> None:
     answer: Any = await app.call("query", "sharing:getSharedMusic", {"shareId": "bare"})
     assert answer["value"] == {"found": True, "title": "Untitled Track", "createdAt": to_ms(NOW), "isOwner": False}

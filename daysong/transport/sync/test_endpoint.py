@@ -1,4 +1,4 @@
-"""A connection of the sync protocol: versions, Transitions, reading one's own writes, and who is speaking."""
+"""A connection of the sync protocol: versions, Transitions, reading own writes, and authentication."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from rehearsal.world import Person, World, free_port
 
 pytestmark = pytest.mark.anyio
 
-Asked = tuple[str, dict[str, Any]]
+Query = tuple[str, dict[str, Any]]
 
-DIARIES: Asked = ("diaries:listDiaries", {})
-PROFILE: Asked = ("users:getUserProfile", {})
+DIARIES: Query = ("diaries:listDiaries", {})
+PROFILE: Query = ("users:getUserProfile", {})
 REMOVAL = [{"type": "Remove", "queryId": 1}]
 
 
@@ -47,7 +47,7 @@ def shows_entry(results: Results, response: Message) -> bool:
     return response["result"]["_id"] in {entry["_id"] for entry in results.get(0, ())}
 
 
-async def test_each_change_of_queries_and_sign_in_is_answered_by_a_transition(world: World, alice: Person) -> None:
+async def test_each_change_of_queries_and_identity_is_followed_by_a_transition(world: World, alice: Person) -> None:
     async with SyncSocket(world.origin) as socket:
         await socket.connect()
         await socket.subscribe(0)
@@ -55,14 +55,14 @@ async def test_each_change_of_queries_and_sign_in_is_answered_by_a_transition(wo
         await socket.authenticate(0, token(alice))
         assert (await socket.receive())["endVersion"]["identity"] == 1
         await socket.subscribe(1, q0=DIARIES, q1=("no:such", {}), q2=("diaries:getDiary", {"diaryId": 7.0}))
-        told = await socket.transition(2)
-        assert [change["type"] for change in told["modifications"]] == ["QueryUpdated", "QueryFailed", "QueryFailed"]
+        message = await socket.transition(2)
+        assert [change["type"] for change in message["modifications"]] == ["QueryUpdated", "QueryFailed", "QueryFailed"]
         await socket.send({"type": "ModifyQuerySet", "baseVersion": 2, "newVersion": 5, "modifications": REMOVAL})
         assert (await socket.transition(5))["modifications"] == [{"type": "QueryRemoved", "queryId": 1}]
         check_messages(socket.received)
 
 
-async def test_a_failed_query_stays_and_shows_its_result_once_it_has_one(world: World, alice: Person) -> None:
+async def test_a_failed_query_stays_subscribed_and_recovers(world: World, alice: Person) -> None:
     async with SyncSocket(world.origin) as socket:
         await socket.subscribe(0, q0=("sharing:listSharedMusic", {}), q1=("sharing:getSharedMusic", {"shareId": ""}))
         await socket.transition(1)
@@ -74,7 +74,7 @@ async def test_a_failed_query_stays_and_shows_its_result_once_it_has_one(world: 
         check_messages(socket.received)
 
 
-async def test_a_stranger_waits_for_a_share_and_sees_it_come_and_go(world: World, alice: Person) -> None:
+async def test_an_anonymous_subscriber_sees_a_share_open_and_close(world: World, alice: Person) -> None:
     song = await alice.song()
     share = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
     (own,) = await alice.query("sharing:listSharedMusic")
@@ -88,7 +88,7 @@ async def test_a_stranger_waits_for_a_share_and_sees_it_come_and_go(world: World
         assert not changes(await socket.receive())[0]["found"]
 
 
-async def test_what_others_do_for_the_same_person_is_pushed(world: World, alice: Person, bob: Person) -> None:
+async def test_changes_by_other_clients_of_the_user_are_pushed(world: World, alice: Person, bob: Person) -> None:
     async with SyncSocket(world.origin) as socket, SyncSocket(world.origin) as other:
         for one, person in ((socket, alice), (other, bob)):
             await one.authenticate(0, token(person))
@@ -96,16 +96,16 @@ async def test_what_others_do_for_the_same_person_is_pushed(world: World, alice:
             await one.transition(1)
         received = len(other.received)
         await alice.mutation("diaries:createDiary", content="Rain")
-        told = await socket.receive()
-        assert [entry["content"] for entry in changes(told)[0]] == ["Rain"]
+        message = await socket.receive()
+        assert [entry["content"] for entry in changes(message)[0]] == ["Rain"]
         await bob.mutation("diaries:createDiary", content="Sun")
         assert [entry["content"] for entry in changes(await other.receive())[0]] == ["Sun"]
         assert len(other.received) == received + 1
 
 
-async def test_who_has_no_account_yet_sees_it_come(world: World) -> None:
-    who = {"sub": "user_dora", "email": "dora@example.test", "name": "Dora", "ttl": 3600}
-    jwt = (await world.http.post("/sandbox/clerk/sign-in", json=who)).json()["jwt"]
+async def test_a_user_without_an_account_sees_its_creation(world: World) -> None:
+    claims = {"sub": "user_dora", "email": "dora@example.test", "name": "Dora", "ttl": 3600}
+    jwt = (await world.http.post("/sandbox/clerk/sign-in", json=claims)).json()["jwt"]
     async with SyncSocket(world.origin) as socket:
         await socket.authenticate(0, jwt)
         await socket.subscribe(0, q0=PROFILE)
@@ -120,7 +120,7 @@ async def test_who_has_no_account_yet_sees_it_come(world: World) -> None:
         assert len(changes(await socket.receive())[1]) == 2
 
 
-async def test_a_mutation_is_answered_before_it_is_shown_and_shown_with_its_moment(world: World, alice: Person) -> None:
+async def test_a_response_comes_before_the_transition_that_shows_the_mutation(world: World, alice: Person) -> None:
     async with SyncSocket(world.origin) as socket:
         await socket.connect()
         await socket.authenticate(0, token(alice))
@@ -134,9 +134,7 @@ async def test_a_mutation_is_answered_before_it_is_shown_and_shown_with_its_mome
         assert [m["requestId"] for m in answers] == list(range(10))
 
 
-async def test_a_mutation_that_fails_leaves_no_trace_and_is_followed_by_a_transition(
-    world: World, alice: Person
-) -> None:
+async def test_a_failed_mutation_is_rolled_back_and_followed_by_a_transition(world: World, alice: Person) -> None:
     async with SyncSocket(world.origin) as socket:
         await socket.authenticate(0, token(alice))
         await socket.subscribe(0, q0=DIARIES)
@@ -149,10 +147,10 @@ async def test_a_mutation_that_fails_leaves_no_trace_and_is_followed_by_a_transi
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_however_things_interleave_a_moment_shows_exactly_what_was_answered_by_then(
+async def test_each_transition_shows_exactly_the_mutations_answered_before_it(
     world: World, alice: Person, seed: int
 ) -> None:
-    """Two sockets and plain calls change the same person's rows at once, so that transactions are undone and redone."""
+    """Two sockets and HTTP calls change one user's rows concurrently, so that transactions are retried."""
     dice = random.Random(seed)  # noqa: S311 - dice, not secrets
     each = 12
 
@@ -186,26 +184,26 @@ async def test_however_things_interleave_a_moment_shows_exactly_what_was_answere
                     await socket.receive()
 
 
-async def test_a_sign_in_and_queries_in_one_burst_never_show_what_nobody_would_see(
+async def test_results_never_belong_to_another_identity_than_their_version(
     world: World, alice: Person, bob: Person
 ) -> None:
     async with SyncSocket(world.origin) as socket:
         await socket.connect()
         await socket.authenticate(0, token(alice))
         await socket.subscribe(0, q0=PROFILE)
-        told = await socket.transition(1)
-        assert told["endVersion"]["identity"] == 1
-        assert changes(told)[0]["user"]["name"] == "Alice"
+        message = await socket.transition(1)
+        assert message["endVersion"]["identity"] == 1
+        assert changes(message)[0]["user"]["name"] == "Alice"
         for base, person in ((1, bob), (2, None), (3, alice)):
             await socket.authenticate(base, token(person) if person else None)
-            told = await socket.receive()
-            assert told["endVersion"]["identity"] == base + 1
-            (shown,) = changes(told).values()
+            message = await socket.receive()
+            assert message["endVersion"]["identity"] == base + 1
+            (shown,) = changes(message).values()
             assert (shown and shown["user"]["name"]) == (person and {alice: "Alice", bob: "Bob"}[person])
         check_messages(socket.received)
 
 
-async def test_after_a_change_of_person_only_the_new_ones_rows_wake_the_socket(
+async def test_after_a_change_of_user_only_rows_of_the_new_user_wake_the_socket(
     world: World, alice: Person, bob: Person
 ) -> None:
     async with SyncSocket(world.origin) as socket:
@@ -219,7 +217,7 @@ async def test_after_a_change_of_person_only_the_new_ones_rows_wake_the_socket(
         assert [entry["content"] for entry in changes(await socket.receive())[0]] == ["His"]
 
 
-async def test_a_refused_token_ends_the_socket_and_nothing_behind_it_is_done(world: World, alice: Person) -> None:
+async def test_a_refused_token_closes_the_socket_and_later_messages_are_ignored(world: World, alice: Person) -> None:
     async with SyncSocket(world.origin) as socket:
         await socket.connect()
         await socket.authenticate(0, token(alice) + "x")
@@ -233,9 +231,9 @@ async def test_a_refused_token_ends_the_socket_and_nothing_behind_it_is_done(wor
 
 
 @pytest.mark.parametrize("noticed_by", ["a request", "a change"])
-async def test_a_token_that_runs_out_on_a_live_socket_is_noticed(world: World, alice: Person, noticed_by: str) -> None:
-    who = {"sub": "user_alice", "email": "alice@example.test", "name": "Alice", "ttl": 60}
-    jwt = (await world.http.post("/sandbox/clerk/sign-in", json=who)).json()["jwt"]
+async def test_a_token_that_expires_on_an_open_socket_closes_it(world: World, alice: Person, noticed_by: str) -> None:
+    claims = {"sub": "user_alice", "email": "alice@example.test", "name": "Alice", "ttl": 60}
+    jwt = (await world.http.post("/sandbox/clerk/sign-in", json=claims)).json()["jwt"]
     async with SyncSocket(world.origin) as socket:
         await socket.connect()
         await socket.authenticate(0, jwt)
@@ -254,7 +252,7 @@ async def test_a_token_that_runs_out_on_a_live_socket_is_noticed(world: World, a
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "words"),
+    ("sent", "code", "words"),
     [
         ("{nope", 1000, "JSON"),
         ('{"type": "Nonsense"}', 1000, "does not fit"),
@@ -265,19 +263,19 @@ async def test_a_token_that_runs_out_on_a_live_socket_is_noticed(world: World, a
         ({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": REMOVAL}, 1011, None),
     ],
 )
-async def test_who_breaks_the_protocol_is_told_and_hung_up_on(
-    world: World, said: Any, code: int, words: str | None
+async def test_a_protocol_error_closes_the_socket_with_the_reason(
+    world: World, sent: Any, code: int, words: str | None
 ) -> None:
     async with SyncSocket(world.origin) as socket:
-        await socket.send(said)
+        await socket.send(sent)
         with pytest.raises(SocketClosed) as closed:
             await socket.receive(lambda _: False)
         assert closed.value.code == code
-        told = [m["error"] for m in socket.received if m["type"] == "FatalError"]
-        assert [words in text for text in told if words] == ([True] if words else [])
+        errors = [m["error"] for m in socket.received if m["type"] == "FatalError"]
+        assert [words in text for text in errors if words] == ([True] if words else [])
 
 
-async def test_the_last_words_arrive_although_the_client_goes_on_talking(world: World) -> None:
+async def test_the_last_message_arrives_while_the_client_keeps_sending(world: World) -> None:
     async with SyncSocket(world.origin) as socket:
         await socket.send({"type": "Nonsense"})
         for _ in range(500):
@@ -288,7 +286,7 @@ async def test_the_last_words_arrive_although_the_client_goes_on_talking(world: 
         assert closed.value.code == 1000
 
 
-async def test_a_client_from_the_future_is_not_taken_back_in_time(world: World) -> None:
+async def test_a_client_with_a_future_timestamp_is_closed(world: World) -> None:
     async with SyncSocket(world.origin) as socket:
         await socket.connect(maxObservedTimestamp="/////////38=")
         with pytest.raises(SocketClosed) as closed:
@@ -296,11 +294,11 @@ async def test_a_client_from_the_future_is_not_taken_back_in_time(world: World) 
         assert closed.value.code == 1011
 
 
-async def test_what_a_client_has_seen_elsewhere_is_never_later_than_what_it_sees_here(world: World) -> None:
+async def test_timestamps_are_later_than_those_a_client_saw_on_another_server(world: World) -> None:
     ahead = world.app.runtime.timestamps.wall() + 30 * 10**9
     async with SyncSocket(world.origin) as socket:
         await socket.connect(maxObservedTimestamp=base64.b64encode(ahead.to_bytes(8, "little")).decode())
         await socket.subscribe(0)
         assert moment((await socket.transition(1))["endVersion"]["ts"]) > ahead
-    asked = (await world.http.post("/api/query_ts")).json()["ts"]
-    assert moment(asked) > ahead
+    ts = (await world.http.post("/api/query_ts")).json()["ts"]
+    assert moment(ts) > ahead

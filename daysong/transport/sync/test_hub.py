@@ -1,4 +1,4 @@
-"""All sockets together: who is woken, how often, and what becomes of those that are slow, silent or too many."""
+"""The sockets of a process: notifications, throttling, timeouts and limits."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def token(person: Person) -> str:
 
 
 def counted(name: str) -> float:
-    """How far a counter has come."""
+    """The value of a counter."""
     return REGISTRY.get_sample_value(name) or 0.0
 
 
 async def subscribed(socket: SyncSocket, person: Person) -> SyncSocket:
-    """A connection of somebody who looks at their entries."""
+    """Connect as a person, subscribed to their entries."""
     await socket.connect()
     await socket.authenticate(0, token(person))
     await socket.subscribe(0, q0=DIARIES)
@@ -58,17 +58,17 @@ async def subscribed(socket: SyncSocket, person: Person) -> SyncSocket:
 
 
 def lists(*contents: str) -> Callable[[Message], bool]:
-    """Whether a message shows these entries first."""
+    """Return a test whether a message lists these entries first."""
 
-    def fits(message: Message) -> bool:
-        shown = [change["value"] for change in message.get("modifications", ())]
-        return any([entry["content"] for entry in value[: len(contents)]] == [*contents] for value in shown)
+    def matches(message: Message) -> bool:
+        results = [change["value"] for change in message.get("modifications", ())]
+        return any([entry["content"] for entry in value[: len(contents)]] == [*contents] for value in results)
 
-    return fits
+    return matches
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what must come true soon."""
+    """Wait until the condition holds."""
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
@@ -103,7 +103,7 @@ async def test_a_burst_of_a_thousand_commits_costs_a_few_runs(world: World, alic
 
 
 async def test_g41_the_steps_of_a_song_are_sent_together(world: World, alice: Person) -> None:
-    """A playlist of some 1.4 MB is not sent for each of nine quick steps, and the last step is never left out."""
+    """A playlist of 1.4 MB is not sent for each of nine quick steps, and the last step is always sent."""
     songs = await library.fill(world, "alice", 120)
     newest = songs[0].music_id
     async with SyncSocket(world.origin) as socket:
@@ -113,15 +113,15 @@ async def test_g41_the_steps_of_a_song_are_sent_together(world: World, alice: Pe
         received = len(socket.received)
         for step in range(9):
             await world.db.pool.execute("update music set title = $2 where id = $1", newest, f"Step {step}")
-            # So long a step takes: what is sent at once is sent before the next.
+            # The duration of a step: without throttling each would be sent before the next.
             await asyncio.sleep(0.12)
         await socket.receive(lambda message: "Step 8" in str(message))
         assert len(socket.received) - received <= 5
         check_messages(socket.received)
 
 
-async def test_g41_an_answer_to_the_client_itself_waits_for_no_pause(database_url: str, data_dir: Path) -> None:
-    """However large the results are: what somebody does is shown to them at once."""
+async def test_g41_a_clients_own_mutations_are_not_throttled(database_url: str, data_dir: Path) -> None:
+    """They are shown at once, with results of any size."""
     async with served(database_url, data_dir, rate=1, longest_pause=1_000.0) as world:
         alice = await world.person("alice")
         async with SyncSocket(world.origin) as socket:
@@ -133,7 +133,7 @@ async def test_g41_an_answer_to_the_client_itself_waits_for_no_pause(database_ur
 
 
 async def cut_off(world: World) -> None:
-    """End the listening connection, as soon as there is one."""
+    """Terminate the listening connection as soon as there is one."""
     async with asyncio.timeout(20):
         while not await world.db.pool.fetchval(
             """select count(pg_terminate_backend(pid)) from pg_stat_activity
@@ -142,7 +142,7 @@ async def cut_off(world: World) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_news_come_again_after_the_listening_connection_was_lost(world: World, alice: Person) -> None:
+async def test_notifications_resume_after_the_listening_connection_is_lost(world: World, alice: Person) -> None:
     async with SyncSocket(world.origin) as socket:
         await subscribed(socket, alice)
         for number in range(3):
@@ -151,7 +151,7 @@ async def test_news_come_again_after_the_listening_connection_was_lost(world: Wo
             await socket.receive(lists(f"Entry {number}"))
 
 
-async def test_sockets_outlast_all_their_connections_to_the_database(world: World, alice: Person) -> None:
+async def test_sockets_survive_the_loss_of_all_database_connections(world: World, alice: Person) -> None:
     async with SyncSocket(world.origin) as socket:
         await subscribed(socket, alice)
         await world.db.pool.fetch(
@@ -165,18 +165,18 @@ async def test_sockets_outlast_all_their_connections_to_the_database(world: Worl
         assert (await socket.response(0))["success"]
 
 
-async def test_an_emptied_database_shows_at_once(database_url: str, data_dir: Path) -> None:
+async def test_a_reset_of_the_database_is_shown_at_once(database_url: str, data_dir: Path) -> None:
     world = World(database_url, data_dir, NOW, environ={"DAYSONG_TEST": "1"}, port=free_port())
     async with world, SyncSocket(world.origin) as socket:
         alice = await world.person("alice")
         await alice.mutation("diaries:createDiary", content="Rain")
         await subscribed(socket, alice)
         await world.http.post("/test/reset", headers={"Authorization": f"Convex {world.settings.admin_key}"})
-        told = await socket.receive()
-        assert told["modifications"][0]["value"] == []
+        message = await socket.receive()
+        assert message["modifications"][0]["value"] == []
 
 
-async def test_a_client_that_takes_nothing_in_costs_nothing_and_is_hung_up_on(
+async def test_a_client_that_does_not_read_has_a_bounded_backlog_and_is_closed(
     database_url: str, data_dir: Path
 ) -> None:
     async with served(database_url, data_dir, send_timeout=0.5) as world:
@@ -189,13 +189,13 @@ async def test_a_client_that_takes_nothing_in_costs_nothing_and_is_hung_up_on(
             slow.connection.transport.pause_reading()
             await subscribed(other, bob)
             (session,) = [one for one in world.app.hub.sessions if one.sign_in and one.sign_in.caller.name == "Alice"]
-            waiting = 0
+            unsent = 0
             while not session.wire.ended:
                 await alice.mutation("diaries:createDiary", content=long)
                 await bob.mutation("diaries:createDiary", content="Quick")
                 await other.receive(lists("Quick"))
-                waiting = max(waiting, session.wire.unsent)
-            assert waiting < 8_000_000
+                unsent = max(unsent, session.wire.unsent)
+            assert unsent < 8_000_000
             await until(lambda: len(world.app.hub.sessions) == 1)
             slow.connection.transport.resume_reading()
             with pytest.raises(SocketClosed) as closed:
@@ -203,9 +203,9 @@ async def test_a_client_that_takes_nothing_in_costs_nothing_and_is_hung_up_on(
             assert closed.value.code in {1013, 1006}
 
 
-async def test_a_quiet_client_hears_pings_and_one_that_never_spoke_is_let_go(database_url: str, data_dir: Path) -> None:
-    quick = served(database_url, data_dir, ping_interval=0.1, idle_timeout=0.4)
-    async with quick as world, SyncSocket(world.origin) as socket, SyncSocket(world.origin) as silent:
+async def test_an_idle_client_gets_pings_and_one_that_sent_nothing_is_closed(database_url: str, data_dir: Path) -> None:
+    short = served(database_url, data_dir, ping_interval=0.1, idle_timeout=0.4)
+    async with short as world, SyncSocket(world.origin) as socket, SyncSocket(world.origin) as silent:
         await socket.subscribe(0)
         await socket.transition(1)
         assert [(await socket.receive())["type"] for _ in range(3)] == ["Ping"] * 3
@@ -214,7 +214,7 @@ async def test_a_quiet_client_hears_pings_and_one_that_never_spoke_is_let_go(dat
         assert (closed.value.code, silent.received) == (1000, [])
 
 
-async def test_more_sockets_than_a_process_takes_are_told_to_come_later(database_url: str, data_dir: Path) -> None:
+async def test_sockets_over_the_limit_of_a_process_are_closed_with_1013(database_url: str, data_dir: Path) -> None:
     small = served(database_url, data_dir, sockets=2)
     async with small as world, SyncSocket(world.origin) as one, SyncSocket(world.origin) as two:
         for socket in (one, two):
@@ -226,19 +226,19 @@ async def test_more_sockets_than_a_process_takes_are_told_to_come_later(database
         assert closed.value.code == 1013
 
 
-async def test_limits_of_one_socket_hold(database_url: str, data_dir: Path) -> None:
+async def test_limits_of_one_socket_are_enforced(database_url: str, data_dir: Path) -> None:
     async with served(database_url, data_dir, queries=3, message=5_000, pending=2) as world:
         alice = await world.person("alice")
-        for said in (
+        for adds in (
             [{"type": "Add", "queryId": n, "udfPath": "a:b", "args": [{}]} for n in range(4)],
             [{"type": "Add", "queryId": n, "udfPath": "a" * 1000, "args": [{"x": "y" * 1000}]} for n in range(3)],
         ):
             async with SyncSocket(world.origin) as socket:
-                await socket.send({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": said})
+                await socket.send({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": adds})
                 with pytest.raises(SocketClosed):
                     await socket.receive(lambda _: False)
                 assert socket.received[0]["type"] == "FatalError"
-        # More requests than may be open at once are not lost: they wait to be read.
+        # Requests over the limit of pending ones are not lost: they are read later.
         async with SyncSocket(world.origin) as socket:
             await subscribed(socket, alice)
             for number in range(20):
@@ -247,7 +247,7 @@ async def test_limits_of_one_socket_hold(database_url: str, data_dir: Path) -> N
                 assert (await socket.response(number))["success"]
 
 
-async def test_a_result_too_large_for_the_client_fails_and_others_go_on(database_url: str, data_dir: Path) -> None:
+async def test_a_result_that_is_too_large_fails_alone(database_url: str, data_dir: Path) -> None:
     async with served(database_url, data_dir, result=50_000) as world:
         alice = await world.person("alice")
         async with SyncSocket(world.origin) as socket:
@@ -256,14 +256,14 @@ async def test_a_result_too_large_for_the_client_fails_and_others_go_on(database
             await socket.transition(1)
             for _ in range(2):
                 await alice.mutation("diaries:createDiary", content="x" * 30_000)
-            told = await socket.receive(
+            message = await socket.receive(
                 lambda m: bool(m["modifications"] and m["modifications"][0]["type"] == "QueryFailed")
             )
-            assert "too large" in told["modifications"][0]["errorMessage"]
+            assert "too large" in message["modifications"][0]["errorMessage"]
             check_messages(socket.received)
 
 
-async def test_a_server_that_stops_says_so_to_every_socket(world: World, alice: Person) -> None:
+async def test_a_server_that_stops_closes_every_socket_with_1012(world: World, alice: Person) -> None:
     async with AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(SyncSocket(world.origin)) for _ in range(5)]
         for socket in sockets[:3]:
@@ -277,7 +277,7 @@ async def test_a_server_that_stops_says_so_to_every_socket(world: World, alice: 
         assert world.app.hub.sessions == set()
 
 
-async def test_nothing_is_left_of_sockets_that_have_gone(world: World, alice: Person) -> None:
+async def test_closed_sockets_leave_no_state(world: World, alice: Person) -> None:
     for _ in range(3):
         async with SyncSocket(world.origin) as socket:
             await subscribed(socket, alice)

@@ -1,4 +1,4 @@
-"""Clerk's webhooks, posted to the real route: every recorded one, twice, in any order, and with a bad signature."""
+"""Clerk's webhooks, posted to the real route: each recorded one twice, in any order, and with a wrong signature."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 FIXTURES = Path(__file__).parent.parent.parent / "vendors" / "clerk" / "fixtures"
 NAMES = sorted(path.stem.removeprefix("webhook-") for path in FIXTURES.glob("webhook-*.json"))
 CLERK_ID = "user_2aaaaaaaaaaaaaaaaaaaaaaaaa1"
-ELSEWHERE = "whsec_c29tZWJvZHkgZWxzZSdz"
+WRONG_SECRET = "whsec_c29tZWJvZHkgZWxzZSdz"
 
 
 def payload(name: str) -> dict[str, Any]:
@@ -30,8 +30,8 @@ def payload(name: str) -> dict[str, Any]:
     return body
 
 
-def clerks(world: World) -> str:
-    """The secret Clerk signs with."""
+def signing_secret(world: World) -> str:
+    """The secret with which Clerk signs."""
     secret = world.settings.clerk.webhook_signing_secret
     assert secret is not None
     return secret
@@ -40,10 +40,10 @@ def clerks(world: World) -> str:
 async def post(
     world: World, body: dict[str, Any] | bytes, message_id: str, *, secret: str | None = None, **headers: str
 ) -> httpx2.Response:
-    """Post a webhook as Svix does, and let everything happen that follows."""
+    """Post a webhook as Svix does, and run the jobs that it schedules."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     now = world.clock.now()
-    signature = Webhook(secret or clerks(world)).sign(message_id, now, content.decode("utf-8", "replace"))
+    signature = Webhook(secret or signing_secret(world)).sign(message_id, now, content.decode("utf-8", "replace"))
     signed = {"svix-id": message_id, "svix-timestamp": str(int(now.timestamp())), "svix-signature": signature}
     answer = await world.http.post(
         "/http/clerk-webhook", content=content, headers={"content-type": "application/json"} | signed | headers
@@ -52,8 +52,8 @@ async def post(
     return answer
 
 
-async def people(world: World) -> list[tuple[str | None, str | None, bool]]:
-    """Everybody there is: e-mail, name, and whether they have a plan."""
+async def users(world: World) -> list[tuple[str | None, str | None, bool]]:
+    """All users: e-mail, name, and whether they have a subscription row."""
     rows = await world.db.pool.fetch(
         "select email, name, exists (select from subscriptions s where s.user_id = u.id) as plan from users u"
     )
@@ -62,7 +62,7 @@ async def people(world: World) -> list[tuple[str | None, str | None, bool]]:
 
 SAMPLE = ("sample.person@example.com", "Sample Person", True)
 EFFECTS: dict[str, tuple[list[Any], list[Any], str]] = {
-    # What there is afterwards when nobody was there before, and when the person was; and the outcome for the former.
+    # The users afterwards, without and with an account before; and the outcome without one.
     "user-created": ([SAMPLE], [SAMPLE], "created"),
     "user-created-email-code": ([SAMPLE], [SAMPLE], "created"),
     "user-created-timestamp-seconds": ([SAMPLE], [SAMPLE], "created"),
@@ -77,30 +77,30 @@ EFFECTS: dict[str, tuple[list[Any], list[Any], str]] = {
 }  # fmt: skip
 
 
-async def known(world: World) -> None:
-    """The person of the recorded webhooks has signed in already, under an older name."""
+async def existing_user(world: World) -> None:
+    """Create the account of the recorded webhooks' user, with an older name."""
     await world.app.call("users:ensureCurrentUser", caller=world.acting_as(CLERK_ID, "old@example.com", "Old Name"))
 
 
-@pytest.mark.parametrize("known_before", [False, True], ids=["stranger", "known"])
+@pytest.mark.parametrize("known_before", [False, True], ids=["stranger", "existing_user"])
 @pytest.mark.parametrize("name", NAMES)
-async def test_every_recorded_webhook_counts_once(world: World, name: str, known_before: bool) -> None:
-    """Twice the same message is one event with one effect; one with a bad signature is none."""
+async def test_every_recorded_webhook_is_applied_once(world: World, name: str, known_before: bool) -> None:
+    """A redelivered message is one event with one effect; one with a wrong signature is refused."""
     if known_before:
-        await known(world)
-    before = await people(world)
-    refused = await post(world, payload(name), "msg_1", secret=ELSEWHERE)
+        await existing_user(world)
+    before = await users(world)
+    refused = await post(world, payload(name), "msg_1", secret=WRONG_SECRET)
     assert refused.status_code == httpx2.codes.UNAUTHORIZED
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
-    assert await people(world) == before
+    assert await users(world) == before
 
-    alone, with_person, outcome = EFFECTS.get(name, ([], [("old@example.com", "Old Name", True)], "not used"))
+    new_user, known_user, outcome = EFFECTS.get(name, ([], [("old@example.com", "Old Name", True)], "not used"))
     for _ in range(2):
         assert (await post(world, payload(name), "msg_1")).status_code == httpx2.codes.OK
-        assert await people(world) == (with_person if known_before else alone)
+        assert await users(world) == (known_user if known_before else new_user)
     events = await world.db.pool.fetch("select type, outcome, handled_at from webhook_events")
     if name in {"user-deleted", "user-deleted-external-id"} and known_before:
-        # It tells of the person: gone as well. The redelivery leaves a note that names nobody.
+        # The event is erased with its user. The redelivery leaves an event without the user's id.
         assert await world.db.pool.fetchval("select count(*) from webhook_events where body ~ 'user_'") == 0
         return
     [event] = events
@@ -111,7 +111,7 @@ async def test_every_recorded_webhook_counts_once(world: World, name: str, known
 
 
 async def test_codes_and_addresses_are_not_stored(world: World) -> None:
-    """Of what nobody reads, type and id are kept."""
+    """Of events that no handler reads, only type and id are stored."""
     for number, name in enumerate(("sms-created", "session-created", "session-revoked")):
         await post(world, payload(name), f"msg_{number}")
     bodies = [row["body"] for row in await world.db.pool.fetch("select body from webhook_events order by id")]
@@ -120,43 +120,43 @@ async def test_codes_and_addresses_are_not_stored(world: World) -> None:
         assert not any(secret in body for body in bodies), secret
 
 
-async def test_f02_news_are_applied_in_the_order_they_were_made(world: World) -> None:
-    """An update that arrives before the creation, or after a later one, changes nothing back."""
+async def test_f02_events_are_applied_in_the_order_of_their_changes(world: World) -> None:
+    """A creation after an update, or an update after a later one, has no effect."""
     await post(world, payload("user-updated"), "msg_2")
     renamed = [("second@example.com", "Renamed Person", True)]
-    assert await people(world) == renamed
+    assert await users(world) == renamed
     for message, name in (("msg_1", "user-created"), ("msg_0", "user-created-timestamp-seconds")):
         assert (await post(world, payload(name), message)).status_code == httpx2.codes.OK
-        assert await people(world) == renamed
+        assert await users(world) == renamed
     await post(world, payload("user-updated-banned"), "msg_3")
-    assert await people(world) == [SAMPLE]
+    assert await users(world) == [SAMPLE]
     await post(world, payload("user-updated"), "msg_4")
-    assert await people(world) == [SAMPLE]
+    assert await users(world) == [SAMPLE]
     outcomes = [row["outcome"] for row in await world.db.pool.fetch("select outcome from webhook_events order by id")]
     assert outcomes == ["created", "nothing new", "nothing new", "updated", "nothing new"]
 
 
-async def test_of_two_with_one_time_of_change_the_later_said_counts(world: World) -> None:
+async def test_of_two_events_with_the_same_time_of_change_the_later_sent_wins(world: World) -> None:
     """By the envelope's timestamp."""
     first, second = payload("user-updated"), payload("user-updated")
     second["timestamp"] += 5
     second["data"]["first_name"] = "Later"
     await post(world, second, "msg_2")
     await post(world, first, "msg_1")
-    assert await people(world) == [("second@example.com", "Later Person", True)]
+    assert await users(world) == [("second@example.com", "Later Person", True)]
 
 
 async def test_f02_a_deletion_is_final(world: World) -> None:
-    """Nothing said of the person afterwards, whenever it was made, brings them back."""
-    await known(world)
+    """No later event, of any time, restores the account."""
+    await existing_user(world)
     for number, name in enumerate(("user-deleted", "user-created", "user-updated", "user-updated-banned")):
         assert (await post(world, payload(name), f"msg_{number}")).status_code == httpx2.codes.OK
         await world.settle()
-        assert await people(world) == []
+        assert await users(world) == []
     newer = payload("user-updated")
     newer["data"]["updated_at"] = to_ms(world.clock.now()) + 10_000_000
     await post(world, newer, "msg_9")
-    assert await people(world) == []
+    assert await users(world) == []
     assert (
         await world.db.pool.fetchval("select count(*) from webhook_events where body like '%' || $1 || '%'", CLERK_ID)
         == 0
@@ -164,34 +164,34 @@ async def test_f02_a_deletion_is_final(world: World) -> None:
 
 
 async def test_f02_a_deletion_that_overtakes_the_creation_is_final_too(world: World) -> None:
-    """Somebody never seen here is not made after Clerk deleted them."""
+    """A user unknown here is not created after Clerk deleted them."""
     await post(world, payload("user-deleted"), "msg_2")
     await post(world, payload("user-created"), "msg_1")
-    assert await people(world) == []
+    assert await users(world) == []
 
 
 async def test_f01_sign_in_and_webhook_make_one_account(world: World) -> None:
-    """At the same moment, ten times over, and again: one account with one plan, which goes on working."""
+    """Ten concurrent sign-ins and webhooks give one account with one subscription row, which keeps working."""
     caller = world.acting_as(CLERK_ID, "sample.person@example.com", "Sample Person")
     await asyncio.gather(
         *(world.app.call("users:ensureCurrentUser", caller=caller) for _ in range(5)),
         *(post(world, payload("user-created"), f"msg_{number}") for number in range(5)),
     )
     await world.app.worker.drain(until=None, clock=world.clock)
-    assert await people(world) == [SAMPLE]
+    assert await users(world) == [SAMPLE]
     assert await world.db.pool.fetchval("select count(*) from subscriptions") == 1
     profile = await world.app.call("users:getUserProfile", caller=caller)
     assert profile.user.email == "sample.person@example.com"
 
 
-async def test_f13_an_old_message_cannot_be_played_again(world: World) -> None:
-    """Once its five minutes have passed by the app's clock, a recorded request is refused."""
+async def test_f13_an_old_message_cannot_be_replayed(world: World) -> None:
+    """Five minutes later by the app's clock, the same request is refused."""
     content = json.dumps(payload("user-created")).encode()
     now = world.clock.now()
     headers = {
         "svix-id": "msg_1",
         "svix-timestamp": str(int(now.timestamp())),
-        "svix-signature": Webhook(clerks(world)).sign("msg_1", now, content.decode()),
+        "svix-signature": Webhook(signing_secret(world)).sign("msg_1", now, content.decode()),
     }
     world.clock.forward(timedelta(seconds=301))
     answer = await world.http.post("/http/clerk-webhook", content=content, headers=headers)
@@ -200,7 +200,7 @@ async def test_f13_an_old_message_cannot_be_played_again(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "named"),
+    ("body", "field"),
     [
         (b"{not json", "not JSON"),
         (b"[]", "object"),
@@ -211,11 +211,11 @@ async def test_f13_an_old_message_cannot_be_played_again(world: World) -> None:
         (b"", "not JSON"),
     ],
 )
-async def test_malformed_webhooks_are_named_and_not_stored(world: World, body: bytes, named: str) -> None:
-    """400 says what is wrong."""
+async def test_malformed_webhooks_are_refused_and_not_stored(world: World, body: bytes, field: str) -> None:
+    """400 with the wrong field."""
     answer = await post(world, body, "msg_1")
     assert answer.status_code == httpx2.codes.BAD_REQUEST
-    assert named in answer.json()["message"]
+    assert field in answer.json()["message"]
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
 
 
@@ -241,8 +241,8 @@ async def test_malformed_signatures_are_refused(world: World, headers: dict[str,
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
 
 
-async def test_other_methods_and_endless_bodies_are_refused(world: World) -> None:
-    """405, and 413 over a mebibyte."""
+async def test_other_methods_and_large_bodies_are_refused(world: World) -> None:
+    """405, and 413 over 1 MiB."""
     for method in ("GET", "PUT", "DELETE", "PATCH"):
         answer = await world.http.request(method, "/http/clerk-webhook")
         assert answer.status_code == httpx2.codes.METHOD_NOT_ALLOWED
@@ -250,8 +250,8 @@ async def test_other_methods_and_endless_bodies_are_refused(world: World) -> Non
     assert answer.status_code == httpx2.codes.CONTENT_TOO_LARGE
 
 
-async def test_an_event_of_an_unknown_type_is_noted(world: World) -> None:
-    """Clerk may invent new ones: 200, and nothing happens."""
+async def test_an_event_of_an_unknown_type_is_stored(world: World) -> None:
+    """Clerk may add types: 200, without an effect."""
     body = {"type": "moon.risen", "data": {"id": "moon_1", "secret": "cheese"}, "timestamp": 1795161600000}
     assert (await post(world, body, "msg_1")).status_code == httpx2.codes.OK
     row = await world.db.pool.fetchrow("select * from webhook_events")
@@ -263,8 +263,8 @@ async def test_an_event_of_an_unknown_type_is_noted(world: World) -> None:
     )
 
 
-async def test_a_token_older_than_clerks_news_does_not_undo_them(world: World) -> None:
-    """The address was changed; a token made before that still carries the old one for a minute."""
+async def test_a_token_older_than_an_event_does_not_revert_it(world: World) -> None:
+    """After a change of e-mail, an older token still has the old address for a minute."""
     alice = await world.person("alice")
     world.clock.forward(timedelta(seconds=5))
     await world.steer("clerk", "update", sub="user_alice", email="new@example.test")
@@ -273,8 +273,8 @@ async def test_a_token_older_than_clerks_news_does_not_undo_them(world: World) -
     assert (await alice.query("users:getUserProfile"))["user"]["email"] == "new@example.test"
 
 
-async def test_f02_somebody_deleted_at_clerk_is_refused_at_once(world: World) -> None:
-    """Before anything is erased, the token, which holds for a while, is good for nothing."""
+async def test_f02_a_user_deleted_at_clerk_is_refused_at_once(world: World) -> None:
+    """Before erasure, although the token has not expired."""
     alice = await world.person("alice")
     await alice.mutation("diaries:createDiary", content="Rain")
     await world.steer("clerk", "delete", sub="user_alice")

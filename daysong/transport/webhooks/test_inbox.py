@@ -1,4 +1,4 @@
-"""The inbox: events that could not be handled are seen and handled anew; old ones are forgotten."""
+"""The inbox: failed events are listed and replayed; old ones are deleted."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.anyio
 
 
 async def statuses(world: World) -> list[str]:
-    """How the events stand, the newest first."""
+    """The statuses of the events, newest first."""
     return [row["status"] for row in await inbox.listed(world.db.pool, vendor=None, status=None, limit=50)]
 
 
 async def received(world: World, number: int = 1, body: str | None = None) -> str:
-    """An event of Clerk's that nothing has handled yet; its id."""
+    """Receive an event of Clerk's; return its id. It is not handled yet."""
     body = body or f'{{"type":"user.created","data":{{"id":"user_{number}"}},"timestamp":1795161600000}}'
     event = Event(vendor="clerk", event_id=f"msg_{number}", type="user.created", body=body, subject=f"user_{number}")
     assert await inbox.receive(world.app.runtime, event, handle_clerk_event)
@@ -32,24 +32,24 @@ async def received(world: World, number: int = 1, body: str | None = None) -> st
 
 
 async def drain(world: World, until: timedelta | None = None) -> None:
-    """Run what is due."""
+    """Run the due jobs."""
     await world.app.worker.drain(until=None if until is None else world.clock.now() + until, clock=world.clock)
 
 
-async def the_nightly_run(world: World) -> None:
-    """It is half past three, the next time."""
+async def run_retention(world: World) -> None:
+    """Move the clock over the next 03:30, when the retention job runs."""
     world.clock.forward((timedelta(hours=27, minutes=29) - since_midnight(world)) % timedelta(days=1))
     await world.pass_time(timedelta(minutes=2))
 
 
 def since_midnight(world: World) -> timedelta:
-    """How long today has lasted."""
+    """The time since midnight, UTC."""
     now = world.clock.now()
     return now - now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 async def test_an_event_waits_and_is_handled(world: World) -> None:
-    """Both can be seen."""
+    """Both statuses are listed."""
     await received(world)
     assert await statuses(world) == ["waiting"]
     await drain(world)
@@ -57,8 +57,8 @@ async def test_an_event_waits_and_is_handled(world: World) -> None:
     assert await world.db.pool.fetchval("select clerk_id from users") == "user_1"
 
 
-async def test_a_dead_letter_is_seen_and_replayed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Handling fails until its tries are used up; once the reason is gone, it is handled by hand, once."""
+async def test_a_dead_letter_is_listed_and_replayed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handling fails until the retries are used up; later it is replayed once, by hand."""
     event_id = await received(world)
     real = accounts.apply_clerk_update
 
@@ -83,7 +83,7 @@ async def test_a_dead_letter_is_seen_and_replayed(world: World, monkeypatch: pyt
 
 
 async def test_replaying_a_handled_event_changes_nothing(world: World) -> None:
-    """Handlers look at what is there before they act."""
+    """Handlers are idempotent."""
     event_id = await received(world)
     await drain(world)
     before = dict(await world.db.pool.fetchrow("select * from users"))
@@ -96,7 +96,7 @@ async def test_replaying_a_handled_event_changes_nothing(world: World) -> None:
 
 
 async def test_an_event_whose_job_is_gone_is_stranded_and_can_be_replayed(world: World) -> None:
-    """Should not happen; if it does, it shows."""
+    """This should not happen; the status shows it."""
     event_id = await received(world)
     await world.db.pool.execute("delete from jobs")
     assert await statuses(world) == ["stranded"]
@@ -105,8 +105,8 @@ async def test_an_event_whose_job_is_gone_is_stranded_and_can_be_replayed(world:
     assert await statuses(world) == ["handled"]
 
 
-async def test_what_nothing_handles_cannot_be_replayed(world: World) -> None:
-    """Neither an event that was only noted, nor one that does not exist."""
+async def test_an_event_without_a_handler_cannot_be_replayed(world: World) -> None:
+    """Neither an event that was only stored, nor one that does not exist."""
     noted = Event(vendor="clerk", event_id="msg_1", type="moon.risen", body="{}")
     assert await inbox.receive(world.app.runtime, noted, None, outcome="not used")
     [row] = await inbox.listed(world.db.pool, vendor=None, status="handled", limit=10)
@@ -115,8 +115,8 @@ async def test_what_nothing_handles_cannot_be_replayed(world: World) -> None:
             await inbox.replay(world.app.runtime, event_id)
 
 
-async def test_g28_bodies_with_words_or_lyrics_are_removed_once_handled(world: World, alice: Person) -> None:
-    """There is an event left, without a body; replaying it is refused with the reason."""
+async def test_g28_bodies_with_transcripts_or_lyrics_are_removed_once_handled(world: World, alice: Person) -> None:
+    """The event stays without its body; a replay is refused with the reason."""
     await wants_calls(alice)
     await until_due(world)
     rows = await world.db.pool.fetch("select id, vendor, body from webhook_events where vendor in ('suno', 'vapi')")
@@ -127,8 +127,8 @@ async def test_g28_bodies_with_words_or_lyrics_are_removed_once_handled(world: W
             await inbox.replay(world.app.runtime, row["id"])
 
 
-async def test_events_are_forgotten_thirty_days_after_they_were_handled(world: World) -> None:
-    """What is yet to be handled stays for longer; so does everything younger. By the cron, in small bites."""
+async def test_events_are_deleted_thirty_days_after_they_were_handled(world: World) -> None:
+    """Unhandled and newer events stay. The cron deletes in batches."""
     await received(world, 1)
     await drain(world)
     await world.db.pool.execute(
@@ -141,20 +141,20 @@ async def test_events_are_forgotten_thirty_days_after_they_were_handled(world: W
            values ('unhandled', 'suno', 'unhandled', 'text', '', $1)""",
         world.clock.now() - timedelta(days=60),
     )
-    await the_nightly_run(world)
+    await run_retention(world)
     left = await world.db.pool.fetch("select id from webhook_events order by received_at")
     assert len(left) == 2
     assert left[0]["id"] == "unhandled"
     await world.db.pool.execute("update webhook_events set handled_at = $1", world.clock.now() - timedelta(days=40))
-    await the_nightly_run(world)
+    await run_retention(world)
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
 
 
-async def test_tombstones_are_forgotten_after_a_year(world: World) -> None:
-    """And not before."""
+async def test_tombstones_are_deleted_after_a_year(world: World) -> None:
+    """Not earlier."""
     await (await world.person("alice")).mutation("users:deleteAccount")
-    await the_nightly_run(world)
+    await run_retention(world)
     assert await world.db.pool.fetchval("select count(*) from tombstones") == 1
     world.clock.forward(timedelta(days=366) - timedelta(minutes=2))
-    await the_nightly_run(world)
+    await run_retention(world)
     assert await world.db.pool.fetchval("select count(*) from tombstones") == 0

@@ -1,4 +1,4 @@
-"""RevenueCat's webhooks, posted to the real route: every recorded one twice, and only from RevenueCat."""
+"""RevenueCat's webhooks, posted to the real route: each recorded one twice, and with wrong credentials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rehearsal.world import Person, World
 pytestmark = pytest.mark.anyio
 
 FIXTURES = Path(__file__).parent.parent.parent / "vendors" / "revenuecat" / "fixtures"
-NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)  # the moment of the recorded events
+NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)  # the time of the recorded events
 SECRET = "made-up-static-value"
 PRODUCTS = {
     "diary_premium_monthly": "monthly",
@@ -33,7 +33,7 @@ PRODUCTS = {
 ENVIRON = {
     "REVENUECAT_WEBHOOK_SECRET": f"Bearer {SECRET}",
     "REVENUECAT_PRODUCTS": ",".join(f"{product}={tier}" for product, tier in PRODUCTS.items()),
-    # Nothing to ask RevenueCat with: the events alone count.
+    # Without a key RevenueCat's API is not called: only the events count.
     "REVENUECAT_API_KEY_FILE": "/dev/null",
 }
 MONTHLY_ENDS = 1_797_753_598_000
@@ -42,20 +42,20 @@ URL = "/http/revenuecat-webhook"
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all, so that keys are made once."""
+    """One folder for all tests, so that keys are created once."""
     return tmp_path_factory.mktemp("world")
 
 
 @pytest.fixture
 async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
-    """A service that cannot ask RevenueCat."""
+    """A service that cannot call RevenueCat's API."""
     async with World(database_url, data_dir, NOW, ENVIRON) as whole:
         yield whole
 
 
 @pytest.fixture
 async def alice(world: World) -> Person:
-    """Whom the recorded events are about: user_0001."""
+    """The user of the recorded events: user_0001."""
     return await world.person("0001")
 
 
@@ -66,7 +66,7 @@ def recorded(name: str) -> dict[str, Any]:
 
 
 async def post(world: World, body: Any, authorization: str | None = f"Bearer {SECRET}") -> httpx2.Response:
-    """Post a webhook, and let everything happen that follows."""
+    """Post a webhook, and run the jobs that it schedules."""
     headers = {"Content-Type": "application/json"} | ({"Authorization": authorization} if authorization else {})
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     answer = await world.http.post(URL, content=content, headers=headers)
@@ -74,8 +74,8 @@ async def post(world: World, body: Any, authorization: str | None = f"Bearer {SE
     return answer
 
 
-async def bought(world: World, like: dict[str, Any]) -> None:
-    """Somebody has bought what an event is about, a second before it."""
+async def post_purchase(world: World, like: dict[str, Any]) -> None:
+    """Post a purchase of the event's product, one second before the event."""
     event = recorded("initial-purchase")["event"]
     about = {}
     if like["event"].get("product_id") in PRODUCTS:
@@ -83,8 +83,8 @@ async def bought(world: World, like: dict[str, Any]) -> None:
     await post(world, {"event": {**event, **about, "id": "before", "event_timestamp_ms": 1_795_161_599_000}})
 
 
-async def everything(world: World) -> list[Any]:
-    """All that an event could change."""
+async def changeable_rows(world: World) -> list[Any]:
+    """All rows that an event may change."""
     return [
         [dict(row) for row in await world.db.pool.fetch(f"select * from {table} order by 1")]  # noqa: S608
         for table in ("subscriptions", "subscription_log", "parked_customers", "revenuecat_ids", "usage_charges")
@@ -95,7 +95,7 @@ LOG = 1
 
 
 class Effect(NamedTuple):
-    """What becomes of somebody who had a month until 1797753598000, or had nothing."""
+    """The subscription after an event, with (`had`) or without a monthly one until 1797753598000 before."""
 
     had: bool
     tier: str
@@ -161,27 +161,27 @@ EFFECTS: dict[str, Effect] = {
 }
 
 
-def test_every_recorded_webhook_has_its_effect_here() -> None:
-    """A new recording without an expectation is noticed."""
+def test_every_recorded_webhook_has_an_expected_effect() -> None:
+    """A new recording needs an expectation."""
     assert {path.stem.removeprefix("webhook-") for path in FIXTURES.glob("webhook-*.json")} == set(EFFECTS)
 
 
 @pytest.mark.parametrize("name", EFFECTS)
 async def test_each_recorded_webhook_has_its_effect_once(world: World, alice: Person, name: str) -> None:
-    """Refused without the right Authorization; then accepted twice, applied once, and logged if it changed anything."""
+    """Refused with a wrong Authorization header; then accepted twice, applied once, and logged if it has an effect."""
     webhook, effect = recorded(name), EFFECTS[name]
     if effect.had:
-        await bought(world, webhook)
-    before = await everything(world)
+        await post_purchase(world, webhook)
+    before = await changeable_rows(world)
     for wrong in (None, "", "Bearer", f"Bearer {SECRET}x", "Bearer made-up"):
         assert (await post(world, webhook, wrong)).status_code == httpx2.codes.UNAUTHORIZED
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == effect.had
-    assert await everything(world) == before
+    assert await changeable_rows(world) == before
 
     assert (await post(world, webhook)).status_code == httpx2.codes.OK
-    after = await everything(world)
+    after = await changeable_rows(world)
     assert (await post(world, webhook)).status_code == httpx2.codes.OK
-    assert await everything(world) == after
+    assert await changeable_rows(world) == after
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == effect.had + 1
 
     status = await alice.query("billing:getCurrentUserStatus")
@@ -197,29 +197,29 @@ async def test_each_recorded_webhook_has_its_effect_once(world: World, alice: Pe
     assert logged == ([(webhook["event"]["type"], webhook["event"]["id"])] if changed else [])
 
 
-async def test_a_transfer_takes_from_one_and_gives_to_the_other(world: World, alice: Person) -> None:
-    """And to somebody nobody knows it goes for later."""
+async def test_a_transfer_moves_the_subscription(world: World, alice: Person) -> None:
+    """From one user to the other."""
     bob = await world.person("0002")
     webhook = recorded("transfer")
-    await bought(world, recorded("initial-purchase"))
+    await post_purchase(world, recorded("initial-purchase"))
     await post(world, webhook)
     assert (await alice.query("billing:getCurrentUserStatus"))["tier"] == "free"
     assert (await bob.query("billing:getCurrentUserStatus"))["tier"] == "monthly"
 
 
 @pytest.mark.parametrize("sent", [f"Bearer {SECRET}", SECRET, f"  {SECRET} "])
-@pytest.mark.parametrize("agreed", [f"Bearer {SECRET}", SECRET])
-async def test_the_authorization_value_may_come_with_or_without_bearer(
-    database_url: str, data_dir: Path, agreed: str, sent: str
+@pytest.mark.parametrize("configured", [f"Bearer {SECRET}", SECRET])
+async def test_the_authorization_header_may_have_a_bearer_prefix(
+    database_url: str, data_dir: Path, configured: str, sent: str
 ) -> None:
-    """As typed in RevenueCat's dashboard, on either side."""
-    environ = ENVIRON | {"REVENUECAT_WEBHOOK_SECRET": agreed}
+    """On either side, since RevenueCat's dashboard takes any value."""
+    environ = ENVIRON | {"REVENUECAT_WEBHOOK_SECRET": configured}
     async with World(database_url, data_dir, NOW, environ) as world:
         assert (await post(world, recorded("test"), sent)).status_code == httpx2.codes.OK
 
 
 async def test_without_a_secret_nothing_is_accepted(database_url: str, data_dir: Path) -> None:
-    """In development, where it may be missing."""
+    """Only development may run without it."""
     environ = {name: value for name, value in ENVIRON.items() if name != "REVENUECAT_WEBHOOK_SECRET"}
     async with World(database_url, data_dir, NOW, environ) as world:
         for authorization in (None, "", "Bearer ", "Bearer None"):
@@ -228,8 +228,8 @@ async def test_without_a_secret_nothing_is_accepted(database_url: str, data_dir:
         assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
 
 
-async def test_a_signature_counts_where_a_secret_for_it_is_set(database_url: str, data_dir: Path) -> None:
-    """The recorded one is good within five minutes of its time, alone or among others, and for its body only."""
+async def test_a_signature_is_required_when_its_secret_is_set(database_url: str, data_dir: Path) -> None:
+    """The recorded one is valid for five minutes, alone or among others, and only for its body."""
     example = json.loads((FIXTURES / "signature-example.json").read_bytes())
     environ = ENVIRON | {"REVENUECAT_WEBHOOK_HMAC_SECRET": example["secret"]}
     good = example["headers"]["X-RevenueCat-Webhook-Signature"]
@@ -259,12 +259,12 @@ async def test_a_signature_counts_where_a_secret_for_it_is_set(database_url: str
 MALFORMED: dict[str, tuple[Any, str]] = {
     "no JSON": (b"{not json", "JSON"),
     "not UTF-8": (b'{"event":"\xff"}', "JSON"),
-    "half a character": (b'{"event":{"id":"\\ud800","type":"TEST","event_timestamp_ms":1}}', "JSON"),
-    "a depth": (b'{"event":' + b"[" * 5000 + b"]" * 5000 + b"}", "JSON"),
+    "a lone surrogate": (b'{"event":{"id":"\\ud800","type":"TEST","event_timestamp_ms":1}}', "JSON"),
+    "too deep": (b'{"event":' + b"[" * 5000 + b"]" * 5000 + b"}", "JSON"),
     "a list": ([], "event"),
     "nothing": (b"", "JSON"),
     "no event": ({"api_version": "1.0"}, "event"),
-    "an event that is none": ({"event": "TEST"}, "event"),
+    "an event of the wrong type": ({"event": "TEST"}, "event"),
     "no id": ({"event": {"type": "TEST", "event_timestamp_ms": 1}}, "event.id"),
     "an empty id": ({"event": {"id": "", "type": "TEST", "event_timestamp_ms": 1}}, "event.id"),
     "a number as id": ({"event": {"id": 7, "type": "TEST", "event_timestamp_ms": 1}}, "event.id"),
@@ -273,16 +273,16 @@ MALFORMED: dict[str, tuple[Any, str]] = {
     "no type": ({"event": {"id": "a", "event_timestamp_ms": 1}}, "event.type"),
     "no time": ({"event": {"id": "a", "type": "TEST"}}, "event_timestamp_ms"),
     "a time in words": ({"event": {"id": "a", "type": "TEST", "event_timestamp_ms": "now"}}, "event_timestamp_ms"),
-    "a time past all": ({"event": {"id": "a", "type": "TEST", "event_timestamp_ms": 1e300}}, "event_timestamp_ms"),
+    "a time out of range": ({"event": {"id": "a", "type": "TEST", "event_timestamp_ms": 1e300}}, "event_timestamp_ms"),
 }
 
 
-@pytest.mark.parametrize(("body", "named"), MALFORMED.values(), ids=MALFORMED.keys())
-async def test_a_malformed_webhook_is_told_what_is_wrong_and_not_stored(world: World, body: Any, named: str) -> None:
-    """400 with a sentence that names the field."""
+@pytest.mark.parametrize(("body", "field"), MALFORMED.values(), ids=MALFORMED.keys())
+async def test_a_malformed_webhook_is_refused_and_not_stored(world: World, body: Any, field: str) -> None:
+    """400 with a message that names the field."""
     answer = await post(world, body)
     assert answer.status_code == httpx2.codes.BAD_REQUEST
-    assert named in answer.json()["message"]
+    assert field in answer.json()["message"]
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
 
 
@@ -290,8 +290,8 @@ ODD: list[Any] = [None, 7, "", "\0", "x" * 5000, [], {}, -1, 1e300, float("inf")
 
 
 @pytest.mark.parametrize("value", ODD, ids=[f"{value!r:.12}" for value in ODD])
-async def test_odd_fields_do_no_harm(world: World, alice: Person, value: Any) -> None:
-    """Any optional field may be anything: the event is stored, and either applied or not."""
+async def test_odd_values_of_optional_fields_are_tolerated(world: World, alice: Person, value: Any) -> None:
+    """Any optional field may have any value: the event is stored, and applied or not."""
     event = recorded("initial-purchase")["event"]
     for place, name in enumerate([*event, "aliases", "transferred_to", "grace_period_expiration_at_ms"]):
         if name not in {"id", "type", "event_timestamp_ms"}:
@@ -309,14 +309,14 @@ async def test_a_webhook_over_one_mebibyte_is_too_large(world: World) -> None:
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
 
 
-async def test_webhooks_are_posted_and_nothing_else(world: World) -> None:
-    """Other methods are not allowed."""
+async def test_other_methods_are_refused(world: World) -> None:
+    """405."""
     for method in ("GET", "PUT", "DELETE"):
         assert (await world.http.request(method, URL)).status_code == httpx2.codes.METHOD_NOT_ALLOWED
 
 
-async def test_what_is_personal_and_of_no_use_is_not_kept(world: World, alice: Person) -> None:
-    """The e-mail address in the recorded events is nowhere; ids stay, for erasure to find."""
+async def test_unused_personal_fields_are_not_stored(world: World, alice: Person) -> None:
+    """The e-mail address is not stored; ids are, so that erasure finds the event."""
     await post(world, recorded("initial-purchase"))
     [row] = await world.db.pool.fetch("select body, about from webhook_events")
     assert "sample.person" not in row["body"]

@@ -1,4 +1,4 @@
-"""Suno's callbacks, posted to the real route: only the right secret counts, and each counts once."""
+"""Suno's callbacks, posted to the real route: only with the right secret, and each applied once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RAIN = "I walked home in the rain and called my sister"
 
 
 def payload(name: str, task_id: str) -> dict[str, Any]:
-    """A recorded callback, about that task; its files lie at the sandbox."""
+    """A recorded callback for that task, with files at the sandbox."""
     text = (FIXTURES / f"{name}.json").read_text()
     text = text.replace("https://files.suno.example/", "http://daysong.test/sandbox/suno/files/hum-")
     body: dict[str, Any] = json.loads(text)
@@ -30,8 +30,8 @@ def payload(name: str, task_id: str) -> dict[str, Any]:
     return body
 
 
-class Composing:
-    """A generation Suno is at work on: where it calls back, and about which task."""
+class PendingGeneration:
+    """A generation in progress at Suno, with its callback URL and task id."""
 
     def __init__(self, world: World, url: str, task_id: str) -> None:
         self._world = world
@@ -39,13 +39,13 @@ class Composing:
         self.task_id = task_id
 
     async def post(self, name: str, url: str | None = None) -> httpx2.Response:
-        """Post a recorded callback, and let everything happen that follows."""
+        """Post a recorded callback, and run the jobs that it schedules."""
         answer = await self._world.http.post(url or self.url, json=payload(name, self.task_id))
         await self._world.app.worker.drain(until=None, clock=self._world.clock)
         return answer
 
     async def state(self) -> Any:
-        """Everything a callback could change."""
+        """All rows that a callback may change."""
         return [
             [dict(row) for row in await self._world.db.pool.fetch(sql)]
             for sql in (
@@ -58,19 +58,19 @@ class Composing:
 
 
 @pytest.fixture
-async def composing(world: World, alice: Person) -> Composing:
-    """A song of Alice's that Suno was just asked for; its sandbox keeps quiet."""
+async def generation(world: World, alice: Person) -> PendingGeneration:
+    """A generation just requested by Alice; the sandbox sends no callbacks."""
     await world.fault("suno", callbacks="lost")
     await alice.action("music:startDiaryMusicGeneration", content=RAIN)
     await world.app.worker.drain(until=None, clock=world.clock)
-    [asked] = await world.asked("suno", "/generate")
+    [request] = await world.asked("suno", "/generate")
     task_id = await world.db.pool.fetchval("select task_id from generations")
-    return Composing(world, asked["body"]["callBackUrl"], task_id)
+    return PendingGeneration(world, request["body"]["callBackUrl"], task_id)
 
 
-async def test_a_complete_callback_delivers_the_song(world: World, composing: Composing) -> None:
-    """Title, lyrics, duration and links are those of the payload."""
-    assert (await composing.post("callback-complete")).status_code == httpx2.codes.OK
+async def test_a_complete_callback_delivers_the_song(world: World, generation: PendingGeneration) -> None:
+    """Title, lyrics, duration and URLs are those of the payload."""
+    assert (await generation.post("callback-complete")).status_code == httpx2.codes.OK
     rows = await world.db.pool.fetch("select * from music order by music_index")
     assert [row["status"] for row in rows] == ["ready", "ready"]
     assert rows[0]["title"] == "Quiet Street"
@@ -79,75 +79,77 @@ async def test_a_complete_callback_delivers_the_song(world: World, composing: Co
     assert rows[0]["metadata"]["model_name"] == "chirp-crow"
 
 
-async def test_text_and_first_tell_early_what_they_know(world: World, composing: Composing, alice: Person) -> None:
-    """The song can be heard as a stream before it is finished, and stays pending until it is."""
-    await composing.post("callback-text")
+async def test_text_and_first_callbacks_deliver_early_fields(
+    world: World, generation: PendingGeneration, alice: Person
+) -> None:
+    """The song can be streamed before it is complete, and stays pending until then."""
+    await generation.post("callback-text")
     [song] = await alice.query("music:listPlaylistMusic")
     assert (song["status"], song["title"]) == ("pending", "Quiet Street")
     assert song["audioUrl"].endswith("a001")
-    await composing.post("callback-first")
+    await generation.post("callback-first")
     [song] = await alice.query("music:listPlaylistMusic")
     assert song["status"] == "pending"
     assert song["audioUrl"].endswith("a001.mp3")
 
 
 @pytest.mark.parametrize("name", ["callback-complete", "callback-text", "callback-error-500-server-error"])
-async def test_f14_a_callback_without_the_secret_is_refused_and_leaves_no_trace(
-    world: World, composing: Composing, name: str
+async def test_f14_a_callback_without_the_secret_is_refused_and_not_stored(
+    world: World, generation: PendingGeneration, name: str
 ) -> None:
-    """Knowing task and generation is not enough: 401, nothing stored, nothing changed."""
-    before = await composing.state()
-    generation = composing.url.split("/")[-2]
+    """The ids of task and generation are not enough: 401, nothing stored, nothing changed."""
+    before = await generation.state()
+    generation_id = generation.url.split("/")[-2]
     for url in (
         "/http/suno-webhook",
-        f"/http/suno-webhook/{generation}/guess",
-        f"/http/suno-webhook/gen_00000000000000000000000000/{composing.url.split('/')[-1]}",
+        f"/http/suno-webhook/{generation_id}/guess",
+        f"/http/suno-webhook/gen_00000000000000000000000000/{generation.url.split('/')[-1]}",
         f"/http/suno-webhook/{'x' * 500}/y",
     ):
-        assert (await composing.post(name, url)).status_code == httpx2.codes.UNAUTHORIZED
-    assert await composing.state() == before
+        assert (await generation.post(name, url)).status_code == httpx2.codes.UNAUTHORIZED
+    assert await generation.state() == before
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
 
 
 async def test_f14_a_ready_song_is_not_replaced_nor_failed_by_later_callbacks(
-    world: World, composing: Composing
+    world: World, generation: PendingGeneration
 ) -> None:
-    """Final states stay: repeated, late and contradicting callbacks change nothing."""
-    await composing.post("callback-complete")
-    before = await composing.state()
+    """Final statuses stay: repeated, late and contradicting callbacks have no effect."""
+    await generation.post("callback-complete")
+    before = await generation.state()
     for name in ("callback-complete", "callback-first", "callback-text", "callback-error-501-generation-failed"):
-        assert (await composing.post(name)).status_code == httpx2.codes.OK
-    assert await composing.state() == before
+        assert (await generation.post(name)).status_code == httpx2.codes.OK
+    assert await generation.state() == before
 
 
-async def test_f15_a_failed_song_stays_failed_and_is_refunded_once(world: World, composing: Composing) -> None:
+async def test_f15_a_failed_song_stays_failed_and_is_refunded_once(world: World, generation: PendingGeneration) -> None:
     """An error callback, twice, and then a late success: one refund, no song."""
-    await composing.post("callback-error-501-generation-failed")
-    before = await composing.state()
+    await generation.post("callback-error-501-generation-failed")
+    before = await generation.state()
     assert before[0][0]["status"] == "failed"
     assert len(before[2]) == 1
-    await composing.post("callback-error-501-generation-failed")
-    await composing.post("callback-error-500-server-error")
-    await composing.post("callback-complete")
-    assert await composing.state() == before
+    await generation.post("callback-error-501-generation-failed")
+    await generation.post("callback-error-500-server-error")
+    await generation.post("callback-complete")
+    assert await generation.state() == before
 
 
-async def test_a_callback_about_another_task_changes_nothing(world: World, composing: Composing) -> None:
-    """The secret of one song is no key to another task."""
-    before = await composing.state()
-    composing.task_id = "5f00aa11bb22cc33dd44ee55ff669999"
-    assert (await composing.post("callback-complete")).status_code == httpx2.codes.OK
-    assert await composing.state() == before
+async def test_a_callback_about_another_task_changes_nothing(world: World, generation: PendingGeneration) -> None:
+    """The secret of one generation does not authorize another task."""
+    before = await generation.state()
+    generation.task_id = "5f00aa11bb22cc33dd44ee55ff669999"
+    assert (await generation.post("callback-complete")).status_code == httpx2.codes.OK
+    assert await generation.state() == before
 
 
-async def test_many_deliveries_at_once_are_one(world: World, composing: Composing) -> None:
-    """Ten copies in the same moment: one event, one song."""
-    body = payload("callback-complete", composing.task_id)
-    answers = await asyncio.gather(*(world.http.post(composing.url, json=body) for _ in range(10)))
+async def test_concurrent_deliveries_are_applied_once(world: World, generation: PendingGeneration) -> None:
+    """Ten concurrent copies: one event, one song."""
+    body = payload("callback-complete", generation.task_id)
+    answers = await asyncio.gather(*(world.http.post(generation.url, json=body) for _ in range(10)))
     assert {answer.status_code for answer in answers} == {httpx2.codes.OK}
     await world.app.worker.drain(until=None, clock=world.clock)
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 1
-    assert [row["status"] for row in (await composing.state())[1]] == ["ready", "ready"]
+    assert [row["status"] for row in (await generation.state())[1]] == ["ready", "ready"]
 
 
 def _set(body: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -156,7 +158,7 @@ def _set(body: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 TOLERATED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "a field nobody has seen before": lambda body: _set(body, brand_new={"deep": [1, None]}),
+    "an unknown field": lambda body: _set(body, brand_new={"deep": [1, None]}),
     "no duration": lambda body: _set(body, duration=None),
     "a duration in words": lambda body: _set(body, duration="long"),
     "createTime as text": lambda body: _set(body, createTime="2026-11-20 08:00:00"),
@@ -170,14 +172,14 @@ TOLERATED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("change", TOLERATED.values(), ids=TOLERATED.keys())
-async def test_f17_f18_odd_payloads_still_deliver(
-    world: World, composing: Composing, change: Callable[[dict[str, Any]], dict[str, Any]]
+async def test_f17_f18_odd_payloads_still_deliver_the_song(
+    world: World, generation: PendingGeneration, change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
-    """What the vendor may add, drop or change does not keep a song from its person."""
-    body = change(payload("callback-complete", composing.task_id))
-    assert (await world.http.post(composing.url, json=body)).status_code == httpx2.codes.OK
+    """Fields that the vendor may add, drop or change do not prevent delivery."""
+    body = change(payload("callback-complete", generation.task_id))
+    assert (await world.http.post(generation.url, json=body)).status_code == httpx2.codes.OK
     await world.app.worker.drain(until=None, clock=world.clock)
-    rows = (await composing.state())[1]
+    rows = (await generation.state())[1]
     assert [row["status"] for row in rows] == ["ready", "ready"]
     assert all(row["audio_url"] for row in rows)
 
@@ -196,36 +198,36 @@ MALFORMED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
-async def test_a_malformed_callback_is_told_what_is_wrong_and_not_stored(
-    world: World, composing: Composing, body: bytes
+async def test_a_malformed_callback_is_refused_and_not_stored(
+    world: World, generation: PendingGeneration, body: bytes
 ) -> None:
-    """400 with a sentence; nothing in the inbox, nothing changed."""
-    before = await composing.state()
-    answer = await world.http.post(composing.url, content=body, headers={"Content-Type": "application/json"})
+    """400 with a message; nothing in the inbox, nothing changed."""
+    before = await generation.state()
+    answer = await world.http.post(generation.url, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == httpx2.codes.BAD_REQUEST
     assert answer.json()["message"]
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
-    assert await composing.state() == before
+    assert await generation.state() == before
 
 
-async def test_a_callback_over_one_mebibyte_is_too_large(world: World, composing: Composing) -> None:
+async def test_a_callback_over_one_mebibyte_is_too_large(world: World, generation: PendingGeneration) -> None:
     """413, and nothing is stored."""
-    answer = await world.http.post(composing.url, content=b" " * (MAX_BODY + 1))
+    answer = await world.http.post(generation.url, content=b" " * (MAX_BODY + 1))
     assert answer.status_code == httpx2.codes.CONTENT_TOO_LARGE
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
 
 
-async def test_callbacks_are_posted_and_nothing_else(world: World, composing: Composing) -> None:
-    """Other methods are not allowed."""
-    assert (await world.http.get(composing.url)).status_code == httpx2.codes.METHOD_NOT_ALLOWED
+async def test_other_methods_are_refused(world: World, generation: PendingGeneration) -> None:
+    """405."""
+    assert (await world.http.get(generation.url)).status_code == httpx2.codes.METHOD_NOT_ALLOWED
     assert (await world.http.put("/http/suno-webhook")).status_code == httpx2.codes.METHOD_NOT_ALLOWED
 
 
 async def test_g79_files_are_fetched_and_shown_from_known_hosts_only(
-    world: World, composing: Composing, alice: Person
+    world: World, generation: PendingGeneration, alice: Person
 ) -> None:
-    """F28 too. A link to a private address is neither followed nor shown; a song with no other has failed."""
-    body = payload("callback-complete", composing.task_id)
+    """F28 too. A URL of a private address is neither fetched nor shown; a song without another one fails."""
+    body = payload("callback-complete", generation.task_id)
     for track in body["data"]["data"]:
         track["audio_url"] = track["source_audio_url"] = "http://169.254.169.254/latest/meta-data"
         track["stream_audio_url"] = track["source_stream_audio_url"] = "https://evil.example/stream"
@@ -233,7 +235,7 @@ async def test_g79_files_are_fetched_and_shown_from_known_hosts_only(
     early = json.loads(json.dumps(body))
     early["data"]["callbackType"] = "first"
     for callback in (early, body):
-        await world.http.post(composing.url, json=callback)
+        await world.http.post(generation.url, json=callback)
         await world.app.worker.drain(until=None, clock=world.clock)
         [song] = await alice.query("music:listPlaylistMusic")
         assert song["status"] == "pending"
@@ -242,18 +244,18 @@ async def test_g79_files_are_fetched_and_shown_from_known_hosts_only(
     [song] = await alice.query("music:listPlaylistMusic")
     assert song["status"] == "failed"
     assert not {"audioUrl", "imageUrl"} & set(song)
-    assert len((await composing.state())[2]) == 1
+    assert len((await generation.state())[2]) == 1
     assert await world.db.pool.fetchval("select count(*) from files") == 0
 
 
 async def test_g79_a_refused_cover_is_not_shown_with_a_good_song(
-    world: World, composing: Composing, alice: Person
+    world: World, generation: PendingGeneration, alice: Person
 ) -> None:
-    """The song plays, without a picture."""
-    body = payload("callback-complete", composing.task_id)
+    """The song plays without a cover."""
+    body = payload("callback-complete", generation.task_id)
     for track in body["data"]["data"]:
         track["image_url"] = track["source_image_url"] = "https://169.254.169.254/cover.png"
-    await world.http.post(composing.url, json=body)
+    await world.http.post(generation.url, json=body)
     await world.app.worker.drain(until=None, clock=world.clock)
     [song] = await alice.query("music:listPlaylistMusic")
     assert song["status"] == "ready"
