@@ -18,12 +18,12 @@ async def one(ctx: QueryContext, args: NoArgs) -> int:
     return 1
 
 
-room = module("values", public=(one,))
+values = module("values", public=(one,))
 
 
 @pytest.fixture
 async def app(make_app: MakeApp) -> App:
-    return await make_app(room)
+    return await make_app(values)
 
 
 async def test_a_preflight_allows_the_requested_headers(app: App) -> None:

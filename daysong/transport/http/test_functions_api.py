@@ -322,7 +322,7 @@ async def test_a_bad_get_is_refused(app: App, params: dict[str, str]) -> None:
 async def test_a_function_has_its_own_path(app: App) -> None:
     answer = await raw(app, "/api/run/values/echo", {"args": {"value": 2}})
     assert answer.json() == {"status": "success", "value": 2.0, "logLines": []}
-    deep = await raw(app, "/api/run/service/people/admin/count", {"args": {"clerkId": "nobody"}, "format": "json"})
+    deep = await raw(app, "/api/run/service/people/admin/count", {"args": {"clerkId": "user_none"}, "format": "json"})
     assert deep.json()["value"] == 0
     empty = await raw(app, "/api/run/values/who", b"")
     assert empty.json()["status"] == "success"
@@ -341,7 +341,7 @@ async def test_a_batch_has_one_result_per_query(app: App) -> None:
                 {"path": "values:echo", "args": [{"value": 1}], "format": "convex_encoded_json"},
                 {"path": "errors:expected", "args": {}},
                 {"path": "values:echoMutation", "args": {}},
-                {"path": "service/people/admin:count", "args": {"clerkId": "nobody"}},
+                {"path": "service/people/admin:count", "args": {"clerkId": "user_none"}},
             ]
         },
     )

@@ -61,7 +61,7 @@ async def test_head_has_the_same_headers_without_the_body(app: App, files: FileS
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("range_", "start", "end"),
+    ("header", "start", "end"),
     [
         ("bytes=0-0", 0, 1),
         ("bytes=100-199", 100, 200),
@@ -72,8 +72,8 @@ async def test_head_has_the_same_headers_without_the_body(app: App, files: FileS
         ("Bytes= 5-6 ", 5, 7),
     ],
 )
-async def test_a_range_request_gets_that_part(app: App, files: FileStore, range_: str, start: int, end: int) -> None:
-    answer = await app.client.get(await store_file(app, files), headers={"Range": range_})
+async def test_a_range_request_gets_that_part(app: App, files: FileStore, header: str, start: int, end: int) -> None:
+    answer = await app.client.get(await store_file(app, files), headers={"Range": header})
     assert (answer.status_code, answer.content) == (206, SOUND[start:end])
     assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{len(SOUND)}"
     assert answer.headers["content-length"] == str(end - start)
@@ -81,18 +81,18 @@ async def test_a_range_request_gets_that_part(app: App, files: FileStore, range_
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "range_", ["bytes=1024000-", "bytes=-0", "bytes=99999999-999999999", "bytes=" + "9" * 5000 + "-"]
+    "header", ["bytes=1024000-", "bytes=-0", "bytes=99999999-999999999", "bytes=" + "9" * 5000 + "-"]
 )
-async def test_a_range_beyond_the_end_is_refused(app: App, files: FileStore, range_: str) -> None:
-    answer = await app.client.get(await store_file(app, files), headers={"Range": range_})
+async def test_a_range_beyond_the_end_is_refused(app: App, files: FileStore, header: str) -> None:
+    answer = await app.client.get(await store_file(app, files), headers={"Range": header})
     assert answer.status_code == 416
     assert answer.headers["content-range"] == f"bytes */{len(SOUND)}"
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("range_", ["bytes=5-4", "bytes=-", "bytes=a-b", "bytes=0-1,5-6", "lines=0-1", "bytes=٣-٤", ""])
-async def test_anything_but_a_single_range_gets_the_whole_file(app: App, files: FileStore, range_: str) -> None:
-    answer = await app.client.get(await store_file(app, files), headers={b"Range": range_.encode()})
+@pytest.mark.parametrize("header", ["bytes=5-4", "bytes=-", "bytes=a-b", "bytes=0-1,5-6", "lines=0-1", "bytes=٣-٤", ""])
+async def test_anything_but_a_single_range_gets_the_whole_file(app: App, files: FileStore, header: str) -> None:
+    answer = await app.client.get(await store_file(app, files), headers={b"Range": header.encode()})
     assert (answer.status_code, answer.content) == (200, SOUND)
 
 
