@@ -5,8 +5,11 @@ Clients may call the public ones. The internal ones are for jobs, crons, webhook
 
 from __future__ import annotations
 
-from daysong.features import preferences, profile
+from daysong.features import preferences, profile, stored_files
 from daysong.features.diaries import functions as diaries
+from daysong.features.diaries import unwritten
+from daysong.features.diary_media import functions as diary_media
+from daysong.features.diary_media import uploads
 from daysong.features.feature_flags import flags
 from daysong.features.feature_flags import settings as flag_settings
 from daysong.features.music import playback
@@ -67,7 +70,15 @@ SURFACE = (
             diaries.create_diary, diaries.update_diary, diaries.list_diaries, diaries.page_diaries,
             diaries.get_diary, diary_removal.delete_diary,
         ),
-        internal=(diaries.create_diary_internal,)),
+        internal=(diaries.create_diary_internal, unwritten.remove_if_unwritten)),
+    module("diaryMedia",
+        public=(
+            uploads.generate_upload_url, diary_media.create_diary_media, diary_media.get_diary_media,
+            diary_media.delete_diary_media,
+        ),
+        internal=(
+            uploads.issue_upload, uploads.begin_upload, uploads.finish_upload, uploads.remove_unattached,
+        )),
     module("music",
         public=(
             playback.list_playlist_music, playback.page_playlist, playback.get_music,
@@ -85,7 +96,7 @@ SURFACE = (
             song_files.time_later, song_files.save_timed_lyrics, song_files.keep_files, song_files.record_file,
         )),
     module("musicActions",
-        internal=(diary_removal.remove_stored_files, diary_to_song.request_suno_generation)),
+        internal=(stored_files.remove_stored_files, diary_to_song.request_suno_generation)),
     module("sharing",
         public=(
             sharing.create_share_link, sharing.get_shared_music, own_shares.list_shared_music,

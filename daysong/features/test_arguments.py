@@ -120,7 +120,7 @@ async def test_arguments_that_are_no_object_are_refused(
 async def test_f61_g46_an_entry_must_say_something_and_end_somewhere(
     world: World, alice: Person, content: str, code: str, message: str
 ) -> None:
-    """Empty and too long entries are refused by every function that writes one."""
+    """Refused by every function that writes an entry; only createDiary takes an empty text, for words that follow."""
     diary = await alice.mutation("diaries:createDiary", content="Rain")
     before = await rows(world)
     for kind, path, more in (
@@ -128,6 +128,8 @@ async def test_f61_g46_an_entry_must_say_something_and_end_somewhere(
         ("mutation", "diaries:updateDiary", {"diaryId": diary["_id"]}),
         ("action", "music:startDiaryMusicGeneration", {}),
     ):
+        if (path, content) == ("diaries:createDiary", ""):
+            continue
         with pytest.raises(FunctionError) as refused:
             await alice.call(kind, path, {"content": content, **more})
         assert refused.value.data == {"code": code, "message": message}

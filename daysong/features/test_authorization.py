@@ -11,7 +11,7 @@ import pytest
 
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
-from rehearsal import library
+from rehearsal import library, photos
 from rehearsal.calls import call_history
 from rehearsal.library import Song
 from rehearsal.world import Person, World, public_functions
@@ -56,6 +56,10 @@ EXPECTED: dict[str, Ends] = {
     "diaries:listDiaries": OWN_THINGS,
     "diaries:pageDiaries": OWN_THINGS,
     "diaries:getDiary": OWN_THINGS,
+    "diaryMedia:generateUploadUrl": ACCOUNT,
+    "diaryMedia:createDiaryMedia": owner_only("forbidden"),
+    "diaryMedia:getDiaryMedia": OWN_THINGS,
+    "diaryMedia:deleteDiaryMedia": owner_only("forbidden", owner=EMPTY),
     "music:startDiaryMusicGeneration": owner_only("forbidden"),
     "music:listPlaylistMusic": OWN_THINGS,
     "music:pagePlaylist": OWN_THINGS,
@@ -111,6 +115,8 @@ async def alices(world: World, alice: Person) -> Library:
     link = await alice.mutation("sharing:createShareLink", musicId=shared.music_id)
     [share] = await alice.query("sharing:listSharedMusic")
     owner = (await alice.mutation("users:ensureCurrentUser"))["userId"]
+    attached = await photos.attached(world, alice, shared.diary_id)
+    waiting = await photos.uploaded(world, alice)
     calls = await call_history.wants_calls(alice)
     await call_history.had_calls(world, "alice", 2)
     await call_history.has_talked(world, "alice", 2)
@@ -125,6 +131,11 @@ async def alices(world: World, alice: Person) -> Library:
             "shareId": link["shareId"],
             "sharedMusicId": share["_id"],
             "isPrivate": True,
+            "storageId": waiting,
+            "mediaId": attached,
+            "mediaType": "photo",
+            "contentType": "image/jpeg",
+            "fileSize": 100,
             "content": "Somebody was here",
             "phoneE164": call_history.SETTINGS["phoneE164"],
             "timezone": "America/New_York",
@@ -139,6 +150,8 @@ async def alices(world: World, alice: Person) -> Library:
             owner,
             shared.diary_id,
             shared.file_id,
+            waiting,
+            attached,
             *private,
             "Song 2",
             "Secret talk",

@@ -10,6 +10,7 @@ from daysong.features.test_arguments import valid
 from daysong.kernel.functions.context import Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
+from rehearsal import photos
 from rehearsal.world import Person, World, public_functions
 
 pytestmark = pytest.mark.anyio
@@ -27,6 +28,7 @@ async def something_of_everything(world: World, alice: Person) -> dict[str, Any]
     await world.person("bob")
     bob = await world.person("bob")
     await bob.mutation("sharing:recordShareView", shareId=link["shareId"])
+    await photos.attached(world, alice, song["diaryId"])
     return {"shareId": link["shareId"], "diaryId": song["diaryId"], "musicId": song["_id"]}
 
 

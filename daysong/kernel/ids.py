@@ -130,10 +130,24 @@ class MusicId(TypedId):
 
 
 class FileId(RandomId):
-    """A stored audio or image file; the id is the permission to fetch it."""
+    """A stored file. The id is the permission to fetch it, except for private files."""
 
     __slots__ = ()
     prefix = "file"
+
+
+class DiaryMediaId(TypedId):
+    """A photo or a video of an entry."""
+
+    __slots__ = ()
+    prefix = "media"
+
+
+class UploadId(RandomId):
+    """An upload address, for one file."""
+
+    __slots__ = ()
+    prefix = "upload"
 
 
 class ShareRowId(TypedId):

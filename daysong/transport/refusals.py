@@ -26,8 +26,8 @@ REFUSALS = frozenset({
     "AuthProviderUnavailable", "BadArguments", "BadComponentPath", "BadDeployKey", "BadFormat", "BadJsonBody",
     "BadRequest", "BadTimestamp", "BadValue", "ClockWrong", "DatabaseUnavailable", "Forbidden",
     "InternalServerError", "InvalidAuthHeader", "MethodNotAllowed", "MigrationsPending", "NotFound",
-    "PayloadTooLarge", "RateLimited", "RequestTimeout", "ServiceUnavailable", "StorageUnavailable", "TooBusy",
-    "TooManyQueries", "TooManyRequests",
+    "PayloadTooLarge", "RateLimited", "RequestTimeout", "ServiceUnavailable", "StorageLimitReached",
+    "StorageUnavailable", "TooBusy", "TooManyQueries", "TooManyRequests", "UnsupportedMediaType",
 })  # fmt: skip
 
 

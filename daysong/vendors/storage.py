@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
+from uuid import uuid4
 
 import obstore
 from obstore.exceptions import BaseError
@@ -20,6 +24,10 @@ PAGE = 1000
 DELETED_AT_ONCE = 16
 # Parts of 5 MiB of a file whose size is unknown that are in memory at the same time.
 PARTS_AT_ONCE = 2
+# Of a file that was received on disk and goes to a bucket.
+PART = 5 * 2**20
+# Files that are being received, in a folder.
+INCOMING = "incoming"
 
 
 class FileMissing(DaysongError):
@@ -37,6 +45,31 @@ class StoredFile(NamedTuple):
     stored_at: datetime
 
 
+class IncomingFile:
+    """A file that is being received: on disk, piece by piece, so that its size costs no memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.size = 0
+        self._writing: asyncio.Future[int] | None = None
+
+    async def write(self, content: bytes) -> None:
+        """Append some bytes. Errors: VendorError, for example when the disk is full."""
+        try:
+            # A canceled upload must not close the file under the thread that writes.
+            self._writing = asyncio.ensure_future(asyncio.to_thread(self.file.write, content))
+            await asyncio.shield(self._writing)
+        except OSError as error:
+            raise _failure(error) from error
+        self.size += len(content)
+
+    async def close(self) -> None:
+        """Close the file, once nothing is written to it."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        self.file.close()
+
+
 class FileStore:
     """Stores files by key. Writes are atomic, also when a file is replaced.
 
@@ -45,12 +78,13 @@ class FileStore:
 
     def __init__(self, location: str | Path) -> None:
         address = str(location)
+        self._folder: Path | None = None
         if "://" in address and not address.startswith("file://"):
             self._store = from_url(address)
         else:
             # Written to a temporary name and renamed, so that a crash leaves no half file behind.
-            folder = Path(address.removeprefix("file://")).absolute()
-            self._store = LocalStore(prefix=folder, mkdir=True)
+            self._folder = Path(address.removeprefix("file://")).absolute()
+            self._store = LocalStore(prefix=self._folder, mkdir=True)
 
     async def put(self, key: str, content: bytes, content_type: str) -> None:
         """Store `content` under `key`, replacing any existing file. A folder does not keep the content type."""
@@ -66,6 +100,47 @@ class FileStore:
         try:
             await obstore.put_async(self._store, key, chunks, attributes=attributes, max_concurrency=PARTS_AT_ONCE)
         except BaseError as error:
+            raise _failure(error) from error
+
+    @asynccontextmanager
+    async def receive(self) -> AsyncIterator[IncomingFile]:
+        """Receive a file in pieces; discarded unless `keep` is called inside. Errors: VendorError.
+
+        In a folder, it is written there. For a bucket, it is written to an anonymous temporary file (in TMPDIR) first:
+        a multipart upload whose client goes away would leave parts in the bucket.
+        """
+        path: Path | None = None
+        try:
+            if self._folder is None:
+                file: IO[bytes] = await asyncio.to_thread(tempfile.TemporaryFile, buffering=0)
+            else:
+                path = self._folder / INCOMING / uuid4().hex
+                await asyncio.to_thread(path.parent.mkdir, exist_ok=True)
+                file = await asyncio.to_thread(path.open, "xb", buffering=0)
+        except OSError as error:
+            raise _failure(error) from error
+        incoming = IncomingFile(file)
+        try:
+            yield incoming
+        finally:
+            await incoming.close()
+            if path is not None:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+    async def keep(self, incoming: IncomingFile, key: str, content_type: str) -> None:
+        """Store a file that was received under `key`, replacing any existing file. Errors: VendorError."""
+        file = incoming.file
+        try:
+            if self._folder is None:
+                await asyncio.to_thread(file.seek, 0)
+                await obstore.put_async(
+                    self._store, key, file, attributes={"Content-Type": content_type},
+                    chunk_size=PART, max_concurrency=1,
+                )  # fmt: skip
+            else:
+                await asyncio.to_thread(_move, file, self._folder / key)
+        except (BaseError, OSError) as error:
             raise _failure(error) from error
 
     async def size(self, key: str) -> int:
@@ -118,6 +193,11 @@ class FileStore:
                 yield [StoredFile(file["path"], file["last_modified"]) for file in page]
         except BaseError as error:
             raise _failure(error) from error
+
+
+def _move(file: IO[bytes], target: Path) -> None:
+    os.fsync(file.fileno())
+    Path(file.name).replace(target)
 
 
 def _failure(error: Exception) -> VendorError:

@@ -1,4 +1,4 @@
-"""Deletes a diary entry with everything derived from it: songs, shares, stored files, a running generation.
+"""Deletes a diary entry with everything that belongs to it: songs, shares, photos, videos, a running generation.
 
 For an entry from a call, the transcript is deleted too, here and at VAPI.
 """
@@ -9,13 +9,13 @@ from datetime import timedelta
 
 from daysong.features.diaries import store
 from daysong.features.diaries.rules import DiaryNotFound
+from daysong.features.diary_media.store import files_of_entry
 from daysong.features.music import generations
+from daysong.features.stored_files import StoredFiles, remove_stored_files
 from daysong.features.subscriptions import accounts
 from daysong.kernel.database.transactions import Transaction
-from daysong.kernel.functions.context import ActionContext, MutationContext
-from daysong.kernel.functions.declarations import Args, IdText, Retry, action, mutation
-from daysong.kernel.limits.lanes import Lane
-from daysong.vendors.storage import FileStore
+from daysong.kernel.functions.context import MutationContext
+from daysong.kernel.functions.declarations import Args, IdText, mutation
 from daysong.workflows.calls.call_words import delete_words_of_entry
 from daysong.workflows.songs.song_files import file_id_of
 
@@ -27,12 +27,6 @@ class DeleteDiary(Args):
     """The id of a diary entry."""
 
     diary_id: IdText
-
-
-class StoredFiles(Args):
-    """Ids of stored files."""
-
-    file_ids: list[str]
 
 
 @mutation
@@ -47,7 +41,7 @@ async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
     except DiaryNotFound:
         return
     await generations.cancel_of(ctx.db, args.diary_id, reason="diary_deleted", now=ctx.now)
-    file_ids = await _files_of(ctx.db, args.diary_id)
+    file_ids = [*await _files_of(ctx.db, args.diary_id), *await files_of_entry(ctx.db, args.diary_id)]
     await delete_words_of_entry(ctx, owner, args.diary_id)
     await ctx.db.execute("delete from diaries where id = $1", args.diary_id)
     await ctx.db.execute("delete from files where id = any($1)", file_ids)
@@ -68,9 +62,3 @@ async def _files_of(db: Transaction, diary_id: str) -> list[str]:
         str(file_id_of(track["callback_secret"], track["id"], kind)) for track in tracks for kind in ("audio", "image")
     }
     return sorted(recorded | expected)
-
-
-@action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)), lane=Lane.FILES)
-async def remove_stored_files(ctx: ActionContext, args: StoredFiles) -> None:
-    """Delete files from the storage. A job; missing files are no error."""
-    await ctx.vendor(FileStore).delete(args.file_ids)

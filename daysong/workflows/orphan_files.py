@@ -8,7 +8,7 @@ from daysong.kernel import logs
 from daysong.kernel.functions.context import ActionContext, QueryContext
 from daysong.kernel.functions.declarations import Args, query
 from daysong.kernel.ids import FileId
-from daysong.vendors.storage import FileStore
+from daysong.vendors.storage import INCOMING, FileStore
 
 log = logs.get_logger("files")
 
@@ -39,12 +39,19 @@ async def remove_orphan_files(ctx: ActionContext) -> None:
     """Delete orphan files that are over a day old, unless there are suspiciously many."""
     store = ctx.vendor(FileStore)
     orphans: list[str] = []
+    unfinished: list[str] = []
     seen = 0
     async for page in store.list():
+        unfinished += [
+            file.key for file in page
+            if file.key.startswith(f"{INCOMING}/") and file.stored_at < ctx.now - MIN_AGE
+        ]  # fmt: skip
         ours = [file for file in page if file.key.startswith(f"{FileId.prefix}_")]
         seen += len(ours)
         old = [file.key for file in ours if file.stored_at < ctx.now - MIN_AGE]
         orphans += await ctx.run_query(files_without_row, StoredIds(file_ids=old)) if old else []
+    # Uploads that were interrupted by the end of a process.
+    await store.delete(unfinished)
     if len(orphans) > max(MAX_ORPHANS, MAX_ORPHAN_SHARE * seen):
         log.error(
             "too many files without a row, none removed: storage of another database?",

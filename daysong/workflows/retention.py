@@ -37,6 +37,8 @@ RETENTION = {
     "unhandled_webhook_events": Rule("webhook_events", "id", "handled_at is null and received_at < $1"),
     # A phone may be offline this long before it retries a mutation.
     "answered_mutations": Rule("answered_mutations", "session_id, request_id", "answered_at < $1"),
+    # Upload addresses that are closed; they count for a day.
+    "diary_uploads": Rule("diary_uploads", "id", "created_at < $1 and (file_id is null or attached_at is not null)"),
     # The charge of a song is kept as long as the song.
     "usage_charges": Rule(
         "usage_charges c",

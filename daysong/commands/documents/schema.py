@@ -35,6 +35,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
         "usage_charges", "usage_refunds", "mailbox_usage",
     ),
     "Diaries": ("diaries",),
+    "Photos and videos of entries": ("diary_media", "diary_uploads"),
     "Music and generations": ("generations", "files", "music"),
     "Sharing": ("shared_music", "share_viewers", "share_views"),
     "Phone calls": (

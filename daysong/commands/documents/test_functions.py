@@ -22,6 +22,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "FUNCTIONS.md"
 # The public functions, and no others. Q query, M mutation, A action.
 PUBLIC = """
 users: ensureCurrentUser M, getUserProfile Q, deleteAccount M, getSettings Q, updateSettings M
+diaryMedia: generateUploadUrl A, createDiaryMedia M, getDiaryMedia Q, deleteDiaryMedia M
 diaries: createDiary M, updateDiary M, deleteDiary M, listDiaries Q, pageDiaries Q, getDiary Q
 music: startDiaryMusicGeneration A, listPlaylistMusic Q, pagePlaylist Q, getMusic Q, softDeleteMusic M
 sharing: createShareLink M, getSharedMusic Q, recordShareView M, listSharedMusic Q, setSharePrivacy M,

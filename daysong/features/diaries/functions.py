@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features import pages
-from daysong.features.diaries import rules, store
+from daysong.features.diaries import rules, store, unwritten
 from daysong.features.diaries.store import DIARY_SQL, LIST_SQL, PAGE, Diary
 from daysong.features.pages import PageArgs, Paginated
 from daysong.features.subscriptions import accounts
@@ -22,7 +22,7 @@ LAST_MOMENT = to_ms(datetime(9999, 1, 1, tzinfo=UTC))
 
 
 class CreateDiary(Args):
-    """What was written."""
+    """What was written; an empty string begins an entry whose words follow."""
 
     content: str
 
@@ -87,8 +87,14 @@ async def save(ctx: MutationContext, owner: UserId, content: str, diary_id: str 
 
 @mutation
 async def create_diary(ctx: MutationContext, args: CreateDiary) -> Created:
-    """Save an entry dated now; DiaryIsEmpty or DiaryTooLong if it cannot be one."""
+    """Save an entry dated now. Errors: DiaryIsEmpty, DiaryTooLong, TooManyUnwritten.
+
+    Empty content begins an entry without words: only `getDiary` shows it until it has some, and it is removed after 10
+    minutes (a day while an upload of the caller is outstanding) if it has neither words nor media.
+    """
     owner = await accounts.of_caller(ctx)
+    if not args.content:
+        return Created(id=await unwritten.begin(ctx, owner))
     return Created(id=await store.insert(ctx.db, owner, rules.checked(args.content), ctx.now))
 
 

@@ -23,6 +23,14 @@ class DiaryTooLong(ExpectedError):
     default_message = f"Content is too long: at most {MAX_CONTENT:,} characters"
 
 
+class TooManyUnwritten(ExpectedError):
+    """20 entries of the caller have neither words nor media."""
+
+    code = "too_many_unwritten"
+    status = 429
+    default_message = "You have begun 20 entries without words. Please write in one of them first."
+
+
 class DiaryNotFound(ExpectedError):
     """No such entry."""
 

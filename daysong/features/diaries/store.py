@@ -62,12 +62,15 @@ DIARY_SQL = f"""
 
 BYTES = json_bytes("d.content", "d.title", "m.title", "m.lyric", "m.image_url", "m.audio_url", "m.stream_url")
 
+# Entries that begin without words are in no list; see unwritten.py.
+HAS_WORDS = "content <> ''"
+
 # The newest entries of a person, as many as fit.
 LIST_SQL = f"""
     select * from (
         select {COLUMNS}, sum({BYTES}) over (order by d.date desc, d.id desc rows unbounded preceding) as bytes_so_far
         from (select * from diaries
-              where user_id = {CALLERS_ID}
+              where user_id = {CALLERS_ID} and {HAS_WORDS}
               order by date desc, id desc limit {LONGEST_LIST}) d
         left join music m on m.id = d.primary_music_id and m.deleted_at is null) listed
     where bytes_so_far <= {LARGEST_LIST}
@@ -81,7 +84,7 @@ PAGE = PageSql(
         select *, sum(bytes) over newest as bytes_so_far, first_value(bytes) over newest as bytes_of_first
         from (select {COLUMNS}, {BYTES} as bytes
               from (select * from diaries
-                    where user_id = {CALLERS_ID}
+                    where user_id = {CALLERS_ID} and {HAS_WORDS}
                       and (date, id) < ($2, $3) and (date, id) >= ($4, $5)
                     order by date desc, id desc limit {LARGEST_LIVE_PAGE + 1}) d
               left join music m on m.id = d.primary_music_id and m.deleted_at is null

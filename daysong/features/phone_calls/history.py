@@ -143,7 +143,8 @@ SESSIONS_SQL = f"""
 DASHBOARD_SQL = f"""
     select (select count(*) from call_sessions s where s.user_id = u.id) as total_calls,
            (select timezone from call_settings c where c.user_id = u.id) as timezone,
-           array(select date from diaries d where d.user_id = u.id and d.date between $2 and $3) as dates
+           array(select date from diaries d
+                 where d.user_id = u.id and d.date between $2 and $3 and d.content <> '') as dates
     from users u
     where {IS_CALLER}"""  # noqa: S608 - a constant
 

@@ -25,6 +25,7 @@ INBOUND = {
     "requests_viewer": Rate(3000, 60),  # any HTTP request; an office may share an address
     "requests_account": Rate(1200, 60),  # functions over HTTP
     "bytes_viewer": Rate(128 * 2**20, 60),  # of bodies
+    "upload_bytes_viewer": Rate(4 * 2**30, 3600),  # of photos and videos
     "writes_account": Rate(240, 60),  # mutations and actions
     "writes_viewer": Rate(600, 60),
     "songs_account": Rate(30, 600),  # starts, including those refused by a quota

@@ -137,13 +137,13 @@ class Environment:
             self.problems.append(Problem(name, "must be two-letter country codes, such as US,CA, or *"))
         return found or None
 
-    def minutes(self, name: str) -> dict[Any, int]:
-        """Return minutes by plan, from comma-separated `plan=minutes`."""
+    def by_plan(self, name: str, unit: str) -> dict[Any, int]:
+        """Return whole numbers by plan, such as minutes, from comma-separated `plan=minutes`."""
         found: dict[Any, int] = {}
         for entry in self._listed(name):
             tier, _, text = (part.strip() for part in entry.partition("="))
-            if tier not in TIERS or not re.fullmatch(r"[0-9]{1,5}", text):
-                self.problems.append(Problem(name, f"must be plan=minutes,…, a plan being one of {', '.join(TIERS)}"))
+            if tier not in TIERS or not re.fullmatch(r"[0-9]{1,8}", text):
+                self.problems.append(Problem(name, f"must be plan={unit},…, a plan being one of {', '.join(TIERS)}"))
                 break
             found[tier] = int(text)
         return found

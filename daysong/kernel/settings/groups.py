@@ -46,6 +46,7 @@ RETENTION_DAYS = {
     "webhook_events": (30, 1),
     "unhandled_webhook_events": (90, 1),
     "answered_mutations": (14, 1),
+    "diary_uploads": (3, 2),
     "usage_charges": (400, 400),
     "mailbox_usage": (62, 31),
     "mailbox_minutes": (62, 31),
@@ -201,6 +202,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     revenuecat: RevenueCatSettings = RevenueCatSettings()
     vapi: VapiSettings = VapiSettings()
     expo: ExpoSettings = ExpoSettings()
+    # MiB of photos and videos per plan, where they differ from the default.
+    media_storage: dict[Literal["free", "weekly", "monthly", "yearly"], int] = {}
     # Time zone data, used when it is newer than the package tzdata.
     tzdata_dir: Path | None = None
     limits: LimitsSettings = LimitsSettings()

@@ -126,13 +126,14 @@ def _read(variables: Environment) -> Settings:
             latest_minutes=variables.whole("CALL_LATEST_MINUTES", 30, least=1, most=180),
             countries=variables.countries("CALL_COUNTRIES"),
             numbers_allowed=variables.prefixes("CALL_NUMBERS_ALLOWED"),
-            minutes=variables.minutes("CALL_MINUTES"),
+            minutes=variables.by_plan("CALL_MINUTES", "minutes"),
             calls_a_day=variables.whole("CALL_DAILY_LIMIT", 2000, least=0, most=10_000_000),
         ),
         expo=ExpoSettings(
             access_token=variables.optional("EXPO_ACCESS_TOKEN"),
             base_url=variables.url("EXPO_BASE_URL", "https://exp.host", ""),
         ),
+        media_storage=variables.by_plan("MEDIA_STORAGE", "MiB"),
         limits=LimitsSettings(
             enabled=variables.flag("DAYSONG_TEST_LIMITS") or not variables.flag("DAYSONG_TEST"),
             rates=variables.rates(declarations.OUTBOUND | declarations.INBOUND),

@@ -44,6 +44,7 @@ MOST_REMEMBERED = 100_000
 # Requested by monitoring.
 UNLIMITED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 WEBHOOKS = ("/http/", "/webhooks/")
+UPLOADS = "/uploads/"
 UNVERIFIED = frozenset({401, 403})
 
 TOO_MANY_SOCKETS = Close(1013, "TooManySocketsFromOneAddress")
@@ -194,7 +195,8 @@ class GateKeeper:
             return
         try:
             await self._gate.charge("requests_viewer", viewer)
-            if size := _size(scope):
+            # Uploads charge their bytes themselves, once the signature of the address is checked.
+            if (size := _size(scope)) and not path.startswith(UPLOADS):
                 await self._gate.charge("bytes_viewer", viewer, size)
         except Refused as error:
             await _send_refusal(error, send)

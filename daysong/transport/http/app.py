@@ -16,7 +16,7 @@ from daysong.kernel.functions.runtime import Runtime
 from daysong.transport import refusals, testing_mode
 from daysong.transport.callers.auth import Authenticator
 from daysong.transport.callers.gate import Gate, GateKeeper
-from daysong.transport.http import functions_api, health, media, openapi
+from daysong.transport.http import functions_api, health, media, openapi, uploads
 from daysong.transport.http.addresses import BelowSite
 from daysong.transport.http.edge import Edge
 from daysong.transport.http.routes import Route, Routes
@@ -105,7 +105,7 @@ def create(
         route_handlers=[
             *openapi.handlers(described, settings),
             *docs.handlers(described),
-            *media.handlers(runtime.database, files),
+            *media.handlers(runtime, files),
             *share.handlers(runtime),
             *health.handlers(runtime, pending_migrations),
             PrometheusController,
@@ -123,13 +123,16 @@ def create(
     )
     # Around the router, since its middleware does not see requests without a route.
     direct = [*api.routes(), *webhooks]
-    inner: ASGIApp = Mounts(BodyLimits(Routes(direct, app.asgi_handler)), mounts or {})
+    # Uploads have their own limits: a file takes longer than other bodies, and is not held in memory.
+    received = uploads.routes(runtime, files, gate)
+    inner: ASGIApp = Mounts(Routes(received, BodyLimits(Routes(direct, app.asgi_handler))), mounts or {})
     if gate is not None:
         inner = GateKeeper(inner, gate, lambda scope: _is_admin(authenticator, scope, runtime))
     app.asgi_handler = Edge(inner)
     if hub is not None:
         app.asgi_handler = SyncEndpoint(app.asgi_handler, hub)
-    own = {path.split("/")[1] for path in (*(route.path for route in (*app.routes, *direct)), *(mounts or {}))}
+    paths = (route.path for route in (*app.routes, *direct, *received))
+    own = {path.split("/")[1] for path in (*paths, *(mounts or {}))}
     # Outermost, so that all layers see the client's address.
     app.asgi_handler = Proxies(BelowSite(app.asgi_handler, settings.site_url, own), settings.trusted_proxies)
     return app

@@ -23,7 +23,12 @@ EXTENSIONS: Mapping[str, str] = {
     "image/webp": "webp",
     "image/gif": "gif",
     "image/svg+xml": "svg",
+    "image/heic": "heic",
+    "image/heif": "heif",
+    "image/avif": "avif",
     "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "video/webm": "webm",
 }
 LONGEST_NAME = 100  # characters; file systems take 255 bytes
 # Characters with a special meaning in some file system or shell.

@@ -1,7 +1,8 @@
-"""Serves stored audio and cover art.
+"""Serves stored audio and cover art, and the photos and videos of entries.
 
 /media/<file id>             for owners; the unguessable id grants access, and the content never changes
 /media/shared/<share>/audio  for anyone (also .../cover), while the share is open; revalidated at each request
+/media/private/<file id>     photos and videos: with a signature, until it expires; features/diary_media/addresses.py
 
 With `?download=1` a browser saves the file instead of playing it.
 """
@@ -18,13 +19,14 @@ from urllib.parse import urlsplit
 import asyncpg
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
+from daysong.features.diary_media.addresses import is_media_address
 from daysong.features.sharing.rules import OPEN_SQL
 from daysong.kernel import logs
-from daysong.kernel.database.transactions import Database
 from daysong.kernel.errors import VendorError
+from daysong.kernel.functions.runtime import Runtime
 from daysong.transport.http.edge import is_head
 from daysong.transport.http.file_names import disposition
 from daysong.transport.refusals import Refused
@@ -37,7 +39,7 @@ FILE_SQL = """
     select f.id, f.content_type, f.size, (select title from music m where $1 in (m.audio_file_id, m.image_file_id)
                                           order by m.music_index limit 1) as title
     from files f
-    where f.id = $1
+    where f.id = $1 and not f.private
       and not exists (select from users u where u.id = f.user_id and u.deleted_at is not null)
       and not exists (select from music m
                       where m.deleted_at is not null and $1 in (m.audio_file_id, m.image_file_id))"""
@@ -51,6 +53,16 @@ SHARED_SQL = f"""
     join users u on u.id = s.user_id
     left join files f on f.id = case $2::text when 'audio' then m.audio_file_id else m.image_file_id end
     where s.share_id = $1 and {OPEN_SQL}"""  # noqa: S608 - a constant
+
+# A file that an entry has. Uploads that no entry has taken yet are not served.
+PRIVATE_SQL = """
+    select f.id, f.content_type, f.size, null as title
+    from files f
+    join diary_media m on m.file_id = f.id
+    join users u on u.id = f.user_id
+    where f.id = $1 and u.deleted_at is null"""
+# What is there never changes, but it may be deleted.
+AN_HOUR = 3600
 
 LONGEST_ID = 64
 # Types that a browser may display; others are always downloads.
@@ -113,8 +125,9 @@ class ServedFile(NamedTuple):
     cache: str
 
 
-def handlers(database: Database, files: FileStore) -> list[HTTPRouteHandler]:
-    """Return the routes /media/<file id> and /media/shared/<share id>/{audio,cover}."""
+def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
+    """Return the routes /media/<file id>, /media/shared/<share id>/{audio,cover} and /media/private/<file id>."""
+    database = runtime.database
 
     @get("/media/{file_id:str}")
     async def media(file_id: FromPath[str]) -> ASGIApp:
@@ -146,7 +159,27 @@ def handlers(database: Database, files: FileStore) -> list[HTTPRouteHandler]:
 
         return serve
 
-    return [media, shared]
+    return [media, shared, _private(runtime, files)]
+
+
+def _private(runtime: Runtime, files: FileStore) -> HTTPRouteHandler:
+    @get("/media/private/{file_id:str}")
+    async def private(file_id: FromPath[str], expires: FromQuery[str] = "", signature: FromQuery[str] = "") -> ASGIApp:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+            # Signed ids alone are looked up.
+            if not is_media_address(runtime.settings, file_id, expires, signature, runtime.clock.now()):
+                await _plain(send, 403, "This address is not valid, or has expired.", {"cache-control": "no-store"})
+                return
+            row = await runtime.database.pool.fetchrow(PRIVATE_SQL, file_id)
+            if row is None:
+                await _plain(send, 404, "Not Found", {"cache-control": "no-store"})
+                return
+            cache = f"private, max-age={AN_HOUR}"
+            await _serve(cast("HTTPScope", scope), send, _served(row, f'"{file_id}"', cache), files)
+
+        return serve
+
+    return private
 
 
 def _served(row: asyncpg.Record, etag: str, cache: str) -> ServedFile:

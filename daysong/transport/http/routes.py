@@ -50,21 +50,31 @@ class Request:
         """The query parameters; of repeated ones, the last."""
         return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
 
+    @property
+    def announced(self) -> int | None:
+        """The size of the body that was announced."""
+        announced = next((value for name, value in self.scope["headers"] if name == b"content-length"), b"")
+        return int(announced) if announced.isdigit() else None
+
+    async def part(self) -> tuple[bytes, bool]:
+        """The next part of the body, and whether there is more; Refused (400) when the client has gone."""
+        event: Any = await self._receive()
+        if event["type"] == "http.disconnect":
+            raise Refused(400, "BadRequest", "The request has ended before its body")
+        return event.get("body", b""), event.get("more_body", False)
+
     async def body(self) -> bytes:
         """Read the whole body. Errors: Refused (413) when it is too large."""
-        length = next((value for name, value in self.scope["headers"] if name == b"content-length"), b"")
-        if length.isdigit() and int(length) > self._largest:
-            raise _too_large()
+        if (self.announced or 0) > self._largest:
+            raise too_large()
         parts: list[bytes] = []
         size, more = 0, True
         while more:
-            event: Any = await self._receive()
-            if event["type"] == "http.disconnect":
-                raise Refused(400, "BadRequest", "The request has ended before its body")
-            parts.append(event.get("body", b""))
-            size, more = size + len(parts[-1]), event.get("more_body", False)
+            part, more = await self.part()
+            parts.append(part)
+            size += len(part)
             if size > self._largest:
-                raise _too_large()
+                raise too_large()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -142,5 +152,6 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(_PARAMETER.sub(lambda found: f"(?P<{found[1]}>{'.+' if found[2] else '[^/]+'})", path))
 
 
-def _too_large() -> Refused:
+def too_large() -> Refused:
+    """The refusal of a body that is too large."""
     return Refused(413, "PayloadTooLarge", "The body is too large")

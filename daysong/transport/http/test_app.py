@@ -107,7 +107,7 @@ async def test_g64_the_document_lists_the_errors_of_each_function(world: World) 
 
     reference, more = failure("diaries/createDiary")["allOf"]
     assert reference == {"$ref": "#/components/schemas/Failed"}
-    codes = ["diary_is_empty", "diary_too_long", "unauthorized"]
+    codes = ["diary_is_empty", "diary_too_long", "too_many_unwritten", "unauthorized"]
     assert more["properties"]["errorData"]["properties"]["code"]["enum"] == codes
     assert failure("billing/getPlans") == reference
     assert set(codes) <= set(schemas["ErrorCode"]["enum"])

@@ -204,9 +204,9 @@ def test_any_header_gives_a_part_within_the_file_or_none(header: str, size: int)
 
 
 @pytest.mark.anyio
-async def test_f11_nothing_can_be_uploaded(world: World, alice: Person) -> None:
-    """Files come from vendors alone: there is no address that takes one from a person."""
-    for path in ("/api/storage/upload", "/media/file_00000000000000000000000000"):
+async def test_f11_nothing_can_be_uploaded_without_a_signed_address(world: World, alice: Person) -> None:
+    """Not by being signed in."""
+    for path in ("/api/storage/upload", "/media/file_00000000000000000000000000", "/uploads", "/uploads/x"):
         answer = await world.http.post(path, content=b"mine", headers=alice.headers)
         assert answer.status_code in {404, 405}
     assert await world.db.pool.fetchval("select count(*) from files") == 0
