@@ -123,7 +123,7 @@ async def test_g01_deleting_while_suno_is_being_asked_is_decided_by_the_generati
         else:
             await generations.cancel(connection, generation, reason="diary_deleted", now=world.clock.now())
             asking = OneGeneration(generation_id=generation)
-            other = asyncio.create_task(world.app.runtime.run_mutation(diary_to_song.note_asked, asking, SYSTEM))
+            other = asyncio.create_task(world.app.runtime.run_mutation(diary_to_song.mark_requested, asking, SYSTEM))
         async with asyncio.timeout(20):
             while not await world.db.pool.fetchval("select exists (select from pg_locks where not granted)"):
                 await asyncio.sleep(0.01)

@@ -37,7 +37,7 @@ COMPOSING_DEADLINE = timedelta(minutes=30)
 # Where Suno's answer to the order was lost: its first callback comes within a minute if it took the order.
 UNNAMED_DEADLINE = timedelta(minutes=5)
 # Between looks at audio that is not there, or is none: what was announced may take a while to reach every server.
-LOOK_PAUSES = (timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=40), timedelta(seconds=80))
+CHECK_PAUSES = (timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=40), timedelta(seconds=80))
 # Longer than all tries of the writing job together: only a job that was lost runs into it.
 WRITING_DEADLINE = timedelta(hours=1)
 

@@ -172,7 +172,7 @@ def _page_query(started_at: float, after: Cursor, upto: Cursor | None = None) ->
 
 
 @mutation
-async def go_on(ctx: MutationContext, args: Page) -> None:
+async def advance_run(ctx: MutationContext, args: Page) -> None:
     """Schedule the next page once; does nothing when another run has started."""
     in_progress = await ctx.db.fetchval(
         """update reconciliation_runs set moved_at = $2
@@ -184,7 +184,7 @@ async def go_on(ctx: MutationContext, args: Page) -> None:
 
 
 @query(reads=("reconciliation_runs",))
-async def is_going_on(ctx: QueryContext, args: Run) -> bool:
+async def is_run_in_progress(ctx: QueryContext, args: Run) -> bool:
     """Return whether this run is in progress."""
     found: bool = await ctx.db.fetchval(
         "select exists (select from reconciliation_runs where started_at = $1 and finished_at is null)",
@@ -193,10 +193,10 @@ async def is_going_on(ctx: QueryContext, args: Run) -> bool:
     return found
 
 
-@action(retry=Retry(attempts=10, first=timedelta(seconds=10), longest=timedelta(minutes=30)), on_exhausted=go_on)
+@action(retry=Retry(attempts=10, first=timedelta(seconds=10), longest=timedelta(minutes=30)), on_exhausted=advance_run)
 async def verify_page(ctx: ActionContext, args: Page) -> None:
     """Verify the subscriptions of a page that are not verified yet, then schedule the next page. An idempotent job."""
-    if not await ctx.run_query(is_going_on, Run(started_at=args.started_at)):
+    if not await ctx.run_query(is_run_in_progress, Run(started_at=args.started_at)):
         return
     page = await ctx.run_query(get_stale_subscriptions, _page_query(args.started_at, args.after, args.upto))
     failures = await _verify(ctx, page)
@@ -205,7 +205,7 @@ async def verify_page(ctx: ActionContext, args: Page) -> None:
         log.error("RevenueCat request failed", code=failure.code)  # tried again in the next night
     elif failure is not None:
         raise failure
-    await ctx.run_mutation(go_on, args)
+    await ctx.run_mutation(advance_run, args)
 
 
 def _general_failure(failures: list[VendorError], customers: int) -> VendorError | None:

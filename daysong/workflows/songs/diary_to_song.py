@@ -1,12 +1,12 @@
-"""From a diary entry to a song: save, charge, write lyrics, ask Suno, deliver.
+"""From a diary entry to a song: save, charge, write lyrics, request Suno, deliver.
 
     startDiaryMusicGeneration   one transaction: diary, charge, generation (queued) with pending tracks, job
-    requestSunoGeneration       the job: lyrics (writing) → noted that Suno is asked → task (composing)
-    a callback, or a poll       tracks with audio (ready), or failed with the charge given back
-    song_files                  timed words, and our own copies of audio and cover
+    requestSunoGeneration       the job: lyrics (writing) → asked_at committed → task (composing)
+    a callback, or a poll       tracks with audio (ready), or failed and refunded
+    song_files                  timed lyrics, and our own copies of audio and cover
 
-Every step is its own transaction and looks at what is there before it acts, so the job may be killed anywhere and run
-again. The one thing that cannot be undone or looked up is asking Suno, which is why it is noted before it is done.
+Every step is its own transaction and checks the state before it acts, so the job may be killed at any point and rerun.
+Only the request to Suno can neither be undone nor looked up: that is why `asked_at` is committed before it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from daysong.kernel.functions.context import ActionContext, MutationContext
 from daysong.kernel.functions.declarations import Args, IdText, Result, Retry, action, mutation
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.limits import budgets
+from daysong.kernel.limits.errors import DEFERRED
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.visible import trimmed
 from daysong.vendors.openai.client import LyricsWriter
@@ -40,11 +41,10 @@ from daysong.workflows.songs.song_delivery import OneGeneration
 
 log = logs.get_logger("songs")
 
-
-# Seconds: how long what Suno answered is tried to be written, and the longest pause between two tries.
-WRITE_FOR = 300.0
-LONGEST_WRITE_PAUSE = 10.0
-DATABASE_TROUBLE = (
+# Seconds for which storing Suno's answer is retried, and the longest pause between two attempts.
+STORE_FOR = 300.0
+MAX_STORE_PAUSE = 10.0
+DATABASE_ERRORS = (
     TooBusy,
     DatabaseUnavailable,
     asyncpg.TransactionRollbackError,
@@ -56,8 +56,6 @@ DATABASE_TROUBLE = (
     OSError,
     TimeoutError,
 )
-# The code of an error that means a long line before a vendor, not the vendor's word.
-IN_LINE = "deferred"
 
 LIMIT_REACHED = "You have used all your songs of this period."
 IN_PROGRESS = "A song is already being made from this entry."
@@ -65,7 +63,7 @@ GAVE_UP = "The song could not be made this time. It was not counted."
 
 
 class StartGeneration(Args):
-    """What was written, which entry it replaces if any, and how the song should sound."""
+    """The text of an entry, the id of the entry it replaces, and a style hint."""
 
     content: str
     diary_id: IdText | UnsetType = UNSET
@@ -73,14 +71,14 @@ class StartGeneration(Args):
 
 
 class BeginGeneration(StartGeneration):
-    """The same, with what its budget has said: what was reserved for it, or which cap is reached."""
+    """The same, with the budget's answer: the reservation, or the cap that is reached."""
 
     reservation: str | None = None
     cap: str | None = None
 
 
 class Started(Result):
-    """The saved entry, and whether a song is on its way."""
+    """The saved entry, and whether a song was started; `code` and `reason` say why not."""
 
     diary_id: str
     success: bool
@@ -90,7 +88,7 @@ class Started(Result):
 
 
 class Assignment(Result):
-    """What is to be done for a generation that has not reached Suno yet."""
+    """The input of a generation that Suno has no task for. `asked`: Suno was requested, and the answer was lost."""
 
     diary: str
     style_hint: str | None
@@ -109,7 +107,7 @@ class WrittenLyrics(Args):
 
 
 class PendingTracks(Args):
-    """The task Suno gave a generation; none when its answer was lost."""
+    """Suno's task of a generation; None when the answer was lost."""
 
     generation_id: IdText
     task_id: str | None = None
@@ -117,10 +115,10 @@ class PendingTracks(Args):
 
 @mutation
 async def begin_generation(ctx: MutationContext, args: BeginGeneration) -> Started:
-    """Entry, charge, generation and job in one transaction."""
+    """Save the entry, charge the account, insert the generation and schedule its job, in one transaction."""
     owner = await accounts.of_caller(ctx)
     diary_id = await diaries.save(ctx, owner, args.content, args.diary_id or None)
-    # A new entry has no song in the making.
+    # A new entry has no generation.
     if args.diary_id and await generations.live_for(ctx.db, diary_id):
         return await _refused(ctx, owner, diary_id, "ALREADY_IN_PROGRESS", IN_PROGRESS)
     if args.cap is not None and (await usage.quota_of(ctx.db, owner, ctx.now)).remaining:
@@ -140,19 +138,19 @@ async def begin_generation(ctx: MutationContext, args: BeginGeneration) -> Start
 
 @action(settled_by=begin_generation)
 async def start_diary_music_generation(ctx: ActionContext, args: StartGeneration) -> Started:
-    """Save the entry and set out to make a song of it.
+    """Save the entry and start a song of it.
 
-    The entry is saved also when no song can be made: then `code` says why. Errors as for writing an entry.
+    The entry is saved even when no song is started; `code` says why. Errors as for creating an entry.
     """
     await revenuecat_billing.refresh_if_stale(ctx)
-    money = await song_budget.reserve_song(ctx)
-    told = msgspec.structs.asdict(args)
-    began = await ctx.run_mutation(
-        begin_generation, BeginGeneration(**told, reservation=money.reservation, cap=money.cap)
+    reserved = await song_budget.reserve_song(ctx)
+    started = await ctx.run_mutation(
+        begin_generation,
+        BeginGeneration(**msgspec.structs.asdict(args), reservation=reserved.reservation, cap=reserved.cap),
     )
-    if not began.success:
-        await song_budget.cancel(ctx, money)
-    return began
+    if not started.success:
+        await song_budget.cancel(ctx, reserved)
+    return started
 
 
 async def _refused(
@@ -165,96 +163,96 @@ async def _refused(
 
 @mutation
 async def give_up(ctx: MutationContext, args: OneGeneration) -> None:
-    """No more tries: the generation fails and its charge is given back."""
+    """Fail and refund a generation whose job is out of attempts."""
     await budgets.release(ctx.db, ctx.settings, args.generation_id)
     await generations.fail(ctx.db, args.generation_id, code="exhausted", reason=GAVE_UP, now=ctx.now)
 
 
 @action(retry=Retry(attempts=8), on_exhausted=give_up, lane=Lane.SONGS)
 async def request_suno_generation(ctx: ActionContext, args: OneGeneration) -> None:
-    """Write the lyrics and ask Suno for the song. A job; safe to be killed anywhere and to run twice."""
-    work = await ctx.run_mutation(take_up, args)
-    if work is None:
+    """Write the lyrics and request the song from Suno. A job; idempotent, and safe to be killed at any point."""
+    task = await ctx.run_mutation(start_writing, args)
+    if task is None:
         return
     try:
-        with budgets.paid_for(ctx.settings, work.owner, args.generation_id):
-            lyrics = work.lyrics or await _written(ctx, args, work)
-        await _ask_suno(ctx, args, work, lyrics)
+        with budgets.paid_for(ctx.settings, task.owner, args.generation_id):
+            lyrics = task.lyrics or await _write_lyrics(ctx, args, task)
+        await _request_song(ctx, args, task, lyrics)
     except VendorError as error:
-        if not error.permanent and not rules.asks_too_much(error.retry_after, deferred=error.code == IN_LINE):
+        if not error.permanent and not rules.asks_too_much(error.retry_after, deferred=error.code == DEFERRED):
             raise
-        log.warning("song failed", generation=args.generation_id, code=error.code)
+        log.warning("song generation failed", generation=args.generation_id, code=error.code)
         await ctx.run_mutation(
             fail_generation, Failure(generation_id=args.generation_id, code=error.code, reason=error.reason)
         )
 
 
-async def _written(ctx: ActionContext, args: OneGeneration, work: Assignment) -> Lyrics:
+async def _write_lyrics(ctx: ActionContext, args: OneGeneration, task: Assignment) -> Lyrics:
     writer: LyricsWriter = ctx.vendor(LyricsWriter)  # type: ignore[type-abstract]  # looked up by its interface
-    lyrics = await writer.write_lyrics(diary=work.diary, style_hint=work.style_hint, person=work.person)
-    lyrics = msgspec.structs.replace(lyrics, style=final_style(lyrics, work.style_hint))
+    lyrics = await writer.write_lyrics(diary=task.diary, style_hint=task.style_hint, person=task.person)
+    lyrics = msgspec.structs.replace(lyrics, style=final_style(lyrics, task.style_hint))
     await ctx.run_mutation(save_lyrics, WrittenLyrics(generation_id=args.generation_id, lyrics=lyrics))
     return lyrics
 
 
-async def _ask_suno(ctx: ActionContext, args: OneGeneration, work: Assignment, lyrics: Lyrics) -> None:
-    if work.asked or not await ctx.run_mutation(note_asked, args):
-        # An earlier try asked, and its answer was lost: its callback will tell the task, or the deadline refunds.
+async def _request_song(ctx: ActionContext, args: OneGeneration, task: Assignment, lyrics: Lyrics) -> None:
+    if task.asked or not await ctx.run_mutation(mark_requested, args):
+        # An earlier attempt lost Suno's answer: the callback has the task's id, or the deadline refunds.
         await ctx.run_mutation(create_pending_music_records, PendingTracks(generation_id=args.generation_id))
         return
     maker: SongMaker = ctx.vendor(SongMaker)  # type: ignore[type-abstract]  # looked up by its interface
-    callback_url = f"{ctx.settings.site_url}/http/suno-webhook/{args.generation_id}/{work.callback_secret}"
+    callback_url = f"{ctx.settings.site_url}/http/suno-webhook/{args.generation_id}/{task.callback_secret}"
     try:
         task_id = await maker.generate(
             lyric=lyrics.lyric, style=lyrics.style, title=lyrics.title, callback_url=callback_url
         )
     except VendorError as error:
         if not error.ambiguous:
-            await _written_down(ctx, note_refused, args)
+            await _store_answer(ctx, mark_rejected, args)
             raise
-        log.warning("suno's answer was lost", generation=args.generation_id, code=error.code)
+        log.warning("suno's answer lost", generation=args.generation_id, code=error.code)
         task_id = None
-    await _written_down(
+    await _store_answer(
         ctx, create_pending_music_records, PendingTracks(generation_id=args.generation_id, task_id=task_id)
     )
 
 
-async def _written_down(ctx: ActionContext, mutation: Callable[..., Awaitable[None]], args: Args) -> None:
-    """Write what Suno answered until it is written: no other try of this job would hear it again.
+async def _store_answer(ctx: ActionContext, mutation: Callable[..., Awaitable[None]], args: Args) -> None:
+    """Store Suno's answer, retrying on database errors: no later attempt of this job can get it again.
 
-    Past WRITE_FOR the job fails as it is, and a callback has to tell the task.
+    After STORE_FOR the job fails, and only a callback can tell the task's id.
     """
-    pause, tried_for = 0.1, 0.0
+    pause, waited = 0.1, 0.0
     while True:
         try:
             await ctx.run_mutation(mutation, args)
-        except DATABASE_TROUBLE as error:
-            if tried_for >= WRITE_FOR:
+        except DATABASE_ERRORS as error:
+            if waited >= STORE_FOR:
                 raise
-            log.warning("suno's answer could not be written yet", error=logs.describe(error))
+            log.warning("suno's answer not stored yet", error=logs.describe(error))
         else:
             return
         await asyncio.sleep(pause)
-        tried_for += pause
-        pause = min(pause * 2, LONGEST_WRITE_PAUSE)
+        waited += pause
+        pause = min(pause * 2, MAX_STORE_PAUSE)
 
 
 @mutation
-async def take_up(ctx: MutationContext, args: OneGeneration) -> Assignment | None:
-    """Begin or go on with the writing; None when there is nothing left to do here."""
+async def start_writing(ctx: MutationContext, args: OneGeneration) -> Assignment | None:
+    """Move a generation to `writing`; return its input, or None when it is past that step."""
     row = await generations.locked(ctx.db, args.generation_id)
     if row is None or row["status"] not in {"queued", "writing"}:
         return None
     await generations.step(ctx.db, args.generation_id, "writing", ctx.now)
     diary = await ctx.db.fetchval("select content from diaries where id = $1", row["diary_id"])
-    written = row["lyric"] is not None
+    has_lyrics = row["lyric"] is not None
     return Assignment(
         diary=diary,
         style_hint=row["style_hint"],
         owner=row["user_id"],
-        # A stable id that tells the vendor nothing about who it is.
+        # Stable and opaque to the vendor.
         person=hashlib.sha256(row["user_id"].encode()).hexdigest(),
-        lyrics=Lyrics(row["lyric"], row["mood"], row["style"], row["title"]) if written else None,
+        lyrics=Lyrics(row["lyric"], row["mood"], row["style"], row["title"]) if has_lyrics else None,
         callback_secret=row["callback_secret"],
         asked=row["asked_at"] is not None,
     )
@@ -262,38 +260,38 @@ async def take_up(ctx: MutationContext, args: OneGeneration) -> Assignment | Non
 
 @mutation
 async def save_lyrics(ctx: MutationContext, args: WrittenLyrics) -> None:
-    """Keep the lyrics, so that another try does not pay for them again."""
-    written = args.lyrics
+    """Store the lyrics, so that a retry does not pay for them again."""
+    lyrics = args.lyrics
     await generations.save_lyrics(
         ctx.db,
         args.generation_id,
-        lyric=written.lyric,
-        mood=written.mood,
-        style=written.style,
-        title=written.title,
+        lyric=lyrics.lyric,
+        mood=lyrics.mood,
+        style=lyrics.style,
+        title=lyrics.title,
         now=ctx.now,
     )
 
 
 @mutation
-async def note_asked(ctx: MutationContext, args: OneGeneration) -> bool:
-    """Note that Suno is about to be asked; False when that was noted before, and it must not be asked again."""
-    noted = await generations.note_asked(ctx.db, args.generation_id, ctx.now)
-    if noted:
-        await song_budget.pay_suno(ctx, args.generation_id)
-    return noted
+async def mark_requested(ctx: MutationContext, args: OneGeneration) -> bool:
+    """Mark that Suno is about to be requested; False when it was marked before: then it must not be requested again."""
+    marked = await generations.note_asked(ctx.db, args.generation_id, ctx.now)
+    if marked:
+        await song_budget.record_suno_cost(ctx, args.generation_id)
+    return marked
 
 
 @mutation
-async def note_refused(ctx: MutationContext, args: OneGeneration) -> None:
-    """Note that Suno certainly did not take the song: it may be asked again."""
+async def mark_rejected(ctx: MutationContext, args: OneGeneration) -> None:
+    """Mark that Suno certainly rejected the request: it may be requested again."""
     await generations.note_refused(ctx.db, args.generation_id, ctx.now)
-    await song_budget.take_back_from_suno(ctx, args.generation_id)
+    await song_budget.cancel_suno_cost(ctx, args.generation_id)
 
 
 @mutation
 async def create_pending_music_records(ctx: MutationContext, args: PendingTracks) -> None:
-    """Suno is composing: keep its task, if that is known, for the generation and its two pending tracks."""
+    """Move a generation to `composing`, with Suno's task if it is known."""
     await budgets.release(ctx.db, ctx.settings, args.generation_id)
     row = await generations.locked(ctx.db, args.generation_id)
     if row is not None:
@@ -301,7 +299,7 @@ async def create_pending_music_records(ctx: MutationContext, args: PendingTracks
 
 
 class Failure(Args):
-    """Which generation failed, why for us (code), and why for its person (reason)."""
+    """A failed generation, with the error code, and the reason shown to the user."""
 
     generation_id: IdText
     code: str
@@ -310,6 +308,6 @@ class Failure(Args):
 
 @mutation
 async def fail_generation(ctx: MutationContext, args: Failure) -> None:
-    """End a generation in failure and give its charge back, unless it has ended already."""
+    """Fail and refund a generation, unless it has ended."""
     await budgets.release(ctx.db, ctx.settings, args.generation_id)
     await generations.fail(ctx.db, args.generation_id, code=args.code, reason=args.reason, now=ctx.now)

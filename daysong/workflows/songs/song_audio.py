@@ -1,4 +1,4 @@
-"""Whether a track that Suno calls finished can be heard: the beginning of its audio is fetched and looked at."""
+"""Checks whether a track's audio is playable, by fetching and parsing its beginning."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ MAX_AUDIO = 64 * 1024 * 1024
 
 
 def fetchable(settings: Settings, track: SunoTrack) -> SunoTrack:
-    """The track without addresses that nothing is fetched from: what we refuse, apps are not sent to either."""
+    """Return the track without URLs on hosts that files are not fetched from; apps must not get those either."""
     hosts = FileHosts(settings.suno.file_hosts, settings.trusted_origins)
 
-    def kept(url: str | None) -> str | None:
+    def allowed_url(url: str | None) -> str | None:
         return url if url and hosts.allows(url) else None
 
     allowed = msgspec.structs.replace(
         track,
         audio_url=next((url for url in track.audio_urls if hosts.allows(url)), None),
         audio_urls=tuple(url for url in track.audio_urls if hosts.allows(url)),
-        stream_url=kept(track.stream_url),
-        image_url=kept(track.image_url),
+        stream_url=allowed_url(track.stream_url),
+        image_url=allowed_url(track.image_url),
     )
     if (allowed.audio_urls, allowed.image_url) != (track.audio_urls, track.image_url):
-        log.error("suno's file host is not in SUNO_FILE_HOSTS")
+        log.error("suno's file host not in SUNO_FILE_HOSTS")
     return allowed
 
 
 async def playable(ctx: ActionContext, track: SunoTrack) -> SunoTrack | None:
-    """The track with the first of its addresses that has a song behind it; None when none has.
+    """Return the track with the first of its URLs that is a song; None when none is.
 
-    VendorError when it cannot be told now.
+    VendorError when that cannot be determined now.
     """
     for url in fetchable(ctx.settings, track).audio_urls:
         sound = await _sound_at(ctx.vendor(FileFetcher), url)
@@ -53,7 +53,7 @@ async def playable(ctx: ActionContext, track: SunoTrack) -> SunoTrack | None:
 async def _sound_at(fetcher: FileFetcher, url: str) -> Sound | None:
     try:
         beginning = await fetcher.beginning(url, HEAD)
-        # Parsing is a few milliseconds, and of hostile bytes more: not on the event loop.
+        # Parsing takes milliseconds, more for hostile bytes: not on the event loop.
         found = await asyncio.to_thread(recognized, beginning.content, beginning.size)
         if found is None and len(beginning.content) == HEAD and may_be_sound(beginning.content):
             whole = await fetcher.fetch(url, max_bytes=MAX_AUDIO)

@@ -1,4 +1,4 @@
-"""The money for a song: reserved before it is begun, paid when Suno is asked, and what is left of it released."""
+"""The budget of a song: reserved before it is started, charged when Suno is requested, the rest released."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ COMMON_LIMIT = "So many songs were made today that no more can be made until tom
 
 
 def reason_of(cap: str) -> str:
-    """Why no song is begun, for the person who wanted one."""
+    """Return why no song is started, as shown to the user."""
     return OWN_LIMIT if cap == ACCOUNT else COMMON_LIMIT
 
 
 async def reserve_song(ctx: ActionContext, owner: str | None = None) -> Answer:
-    """Reserve the money for a song of that account, or of the caller's."""
+    """Reserve the cost of a song for an account, by default the caller's."""
     budget = ctx.vendor(Budget)
     if not budget.enabled:
         return NOTHING_LIMITS
@@ -27,12 +27,12 @@ async def reserve_song(ctx: ActionContext, owner: str | None = None) -> Answer:
 
 
 async def cancel(ctx: ActionContext, answer: Answer) -> None:
-    """No song was begun with that money."""
+    """Cancel a reservation that no song used."""
     await ctx.vendor(Budget).cancel(answer.reservation)
 
 
-async def pay_suno(ctx: MutationContext, generation_id: str) -> None:
-    """Suno is about to be asked: that is what it is paid for, whatever comes of it."""
+async def record_suno_cost(ctx: MutationContext, generation_id: str) -> None:
+    """Record the cost of a request to Suno, which is due whatever the result."""
     owner = await ctx.db.fetchval("select user_id from generations where id = $1", generation_id)
     await budgets.pay(
         ctx.db, ctx.settings, "suno", "song", ctx.settings.costs.suno_song,
@@ -40,14 +40,14 @@ async def pay_suno(ctx: MutationContext, generation_id: str) -> None:
     )  # fmt: skip
 
 
-async def take_back_from_suno(ctx: MutationContext, generation_id: str) -> None:
-    """Suno has refused, and takes nothing for that."""
+async def cancel_suno_cost(ctx: MutationContext, generation_id: str) -> None:
+    """Cancel the cost of a request that Suno rejected, since it charges nothing for it."""
     await budgets.take_back(ctx.db, ctx.settings, "suno", ctx.settings.costs.suno_song, subject=generation_id)
 
 
 @query(reads=("users",))
 async def account_of_caller(ctx: QueryContext, args: NoArgs) -> str | None:  # noqa: ARG001
-    """The caller's account; None before there is one."""
+    """Return the id of the caller's account; None when there is none."""
     found: str | None = await ctx.db.fetchval(
         "select id from users where clerk_id = $1 and deleted_at is null", ctx.caller.subject
     )
@@ -56,5 +56,5 @@ async def account_of_caller(ctx: QueryContext, args: NoArgs) -> str | None:  # n
 
 @action(lane=Lane.QUICK)
 async def count_costs(ctx: ActionContext, args: NoArgs) -> None:  # noqa: ARG001
-    """Make the counters of today's costs exact, and raise an alarm where 80 % of a cap are used."""
+    """Recount today's costs, and raise an alarm where 80 % of a cap are used. A cron."""
     await ctx.vendor(Budget).recount()

@@ -1,4 +1,7 @@
-"""What Suno delivers: tasks taken on, tracks completed, failures; by callback, or by asking when none came."""
+"""Delivery of songs: tasks, tracks and failures, from Suno's callbacks, or by polling when none arrives.
+
+A "gift" is a song that is delivered after its refund, because Suno's answer was lost.
+"""
 
 from __future__ import annotations
 
@@ -20,43 +23,41 @@ from daysong.workflows.songs import song_audio, song_files
 
 log = logs.get_logger("songs")
 
-
 TOO_LATE = "The song took too long. It was not counted."
 
 
 class OneGeneration(Args):
-    """Which generation."""
+    """The id of a generation."""
 
     generation_id: IdText
 
 
 class FoundTracks(Args):
-    """Tracks that Suno calls finished, each as it sent them, and how often their audio was looked at."""
+    """Finished tracks as Suno sent them, and how often their audio was checked."""
 
     generation_id: IdText
     tracks: list[dict[str, Any]]
-    looks: int = 0
+    checks: int = 0
 
 
 class CheckedTracks(FoundTracks):
-    """Those of them that can be heard, and how many cannot."""
+    """The same, with those that are playable, and how many are not."""
 
     playable: list[dict[str, Any]] = msgspec.field(default_factory=list)
-    silent: int = 0
+    unplayable: int = 0
 
 
 class CompletedTask(Args):
-    """A finished task and its tracks, each as Suno sent it."""
+    """A finished task, with its tracks as Suno sent them."""
 
     task_id: str
     tracks: list[dict[str, Any]]
 
 
 async def adopt_task(ctx: MutationContext, generation: asyncpg.Record, task_id: str | None) -> bool:
-    """Suno is at work on a generation: take it to composing, with its task if that is known.
+    """Move a generation to `composing`, with its task if it is known. A possible gift only gets its task.
 
-    False, and nothing changes, when the generation has ended, was never asked for, or has another task. One that may
-    still be delivered as a gift only learns its task.
+    False, without any change, when the generation has ended, was never requested, or has another task.
     """
     if generation["asked_at"] is None or generation["task_id"] not in {None, task_id or generation["task_id"]}:
         return False
@@ -77,7 +78,7 @@ async def adopt_task(ctx: MutationContext, generation: asyncpg.Record, task_id: 
 
 @mutation
 async def fail_if_overdue(ctx: MutationContext, args: OneGeneration) -> None:
-    """Fail a generation that has had all the time its stage gets."""
+    """Fail a generation that is past the deadline of its status."""
     generation = await generations.locked(ctx.db, args.generation_id)
     if generation is None or not _is_overdue(generation, ctx.now):
         return
@@ -97,9 +98,9 @@ def _is_overdue(generation: asyncpg.Record, now: datetime) -> bool:
 
 
 async def on_callback(ctx: MutationContext, generation_id: str, callback: SunoCallback) -> str:
-    """Apply a callback whose secret was right; says in a word what came of it.
+    """Apply a verified callback; return the outcome.
 
-    Stages come in any order and any number: a final status stays, and early news never overwrites late news.
+    Stages may arrive in any order and repeatedly: a final status stays, and an early stage never overwrites a later.
     """
     generation = await generations.locked(ctx.db, generation_id)
     if generation is None:
@@ -111,38 +112,40 @@ async def on_callback(ctx: MutationContext, generation_id: str, callback: SunoCa
             await _fail(ctx, generation_id, callback.code, callback.reason)
             return "failed"
         case "complete" if any(track.audio_url for track in callback.tracks):
-            await _check_soon(ctx, generation_id, callback.tracks)
+            await _schedule_check(ctx, generation_id, callback.tracks)
             return "audio to be checked"
         case _:
-            await _tell_early(ctx, generation_id, callback.tracks)
+            await _store_early_tracks(ctx, generation_id, callback.tracks)
             return "noted"
 
 
-async def _check_soon(ctx: MutationContext, generation_id: str, tracks: tuple[SunoTrack, ...], looks: int = 0) -> None:
-    """Have the audio of finished tracks looked at, for the first time or once more after a pause."""
-    delay = rules.LOOK_PAUSES[looks - 1] if looks else timedelta(0)
-    found = FoundTracks(generation_id=generation_id, tracks=[track.raw for track in tracks], looks=looks)
+async def _schedule_check(
+    ctx: MutationContext, generation_id: str, tracks: tuple[SunoTrack, ...], checks: int = 0
+) -> None:
+    """Schedule a check of finished tracks' audio: the first one now, later ones after a pause."""
+    delay = rules.CHECK_PAUSES[checks - 1] if checks else timedelta(0)
+    found = FoundTracks(generation_id=generation_id, tracks=[track.raw for track in tracks], checks=checks)
     await ctx.schedule(check_audio, found, delay=delay)
 
 
 @mutation
 async def fail_if_audio_is_overdue(ctx: MutationContext, args: FoundTracks) -> None:
-    """The audio could not be fetched: the sweeper has it looked at again, until the song is overdue."""
+    """Fail an overdue generation whose audio cannot be fetched; otherwise the sweeper checks it again."""
     await fail_if_overdue(ctx, OneGeneration(generation_id=args.generation_id))
 
 
 @action(retry=Retry(attempts=6), on_exhausted=fail_if_audio_is_overdue, lane=Lane.SONGS)
 async def check_audio(ctx: ActionContext, args: FoundTracks) -> None:
-    """Look at the audio of tracks that Suno calls finished. A job; what cannot be fetched now is tried again."""
-    task_id = await ctx.run_query(awaited_task, OneGeneration(generation_id=args.generation_id))
+    """Check the audio of finished tracks. A job; retried while it cannot be fetched."""
+    task_id = await ctx.run_query(deliverable_task, OneGeneration(generation_id=args.generation_id))
     if task_id is None:
         return
     tracks = parse_tracks(args.tracks)
-    if args.looks:
-        # What was not there, or was no audio, may be by now, also under another address.
+    if args.checks:
+        # By now the audio may exist, perhaps at another URL.
         maker: SongMaker = ctx.vendor(SongMaker)  # type: ignore[type-abstract]  # looked up by its interface
-        told = (await maker.task(task_id)).tracks
-        tracks = told if any(track.audio_url for track in told) else tracks
+        current = (await maker.task(task_id)).tracks
+        tracks = current if any(track.audio_url for track in current) else tracks
     checked = [await song_audio.playable(ctx, track) for track in tracks if track.audio_url]
     await ctx.run_mutation(
         settle_audio,
@@ -150,46 +153,46 @@ async def check_audio(ctx: ActionContext, args: FoundTracks) -> None:
             generation_id=args.generation_id,
             tracks=[track.raw for track in tracks],
             playable=[_as_checked(track) for track in checked if track is not None],
-            silent=checked.count(None),
-            looks=args.looks,
+            unplayable=checked.count(None),
+            checks=args.checks,
         ),
     )
 
 
 def _as_checked(track: SunoTrack) -> dict[str, Any]:
-    """The track as Suno sent it, with the address and the duration that were found to be right."""
+    """Return the track as Suno sent it, with the URL and duration that were checked."""
     return track.raw | {"audio_url": track.audio_url, "duration": track.duration}
 
 
 @mutation
 async def settle_audio(ctx: MutationContext, args: CheckedTracks) -> None:
-    """Complete a generation with the tracks that can be heard; where one cannot, only after its last look."""
+    """Complete a generation with its playable tracks; while one is not playable, check again first."""
     generation = await generations.locked(ctx.db, args.generation_id)
-    if generation is None or not _is_awaited(generation):
+    if generation is None or not _is_deliverable(generation):
         return
-    if args.silent and args.looks < len(rules.LOOK_PAUSES):
-        await _check_soon(ctx, args.generation_id, parse_tracks(args.tracks), args.looks + 1)
+    if args.unplayable and args.checks < len(rules.CHECK_PAUSES):
+        await _schedule_check(ctx, args.generation_id, parse_tracks(args.tracks), args.checks + 1)
     elif args.playable:
         await complete(ctx, args.generation_id, parse_tracks(args.playable))
     else:
-        log.warning("song has no audio", generation=args.generation_id)
+        log.warning("song without audio", generation=args.generation_id)
         await _fail(ctx, args.generation_id, None, failure_reason(501), code="no_audio")
 
 
-def _is_awaited(generation: asyncpg.Record) -> bool:
+def _is_deliverable(generation: asyncpg.Record) -> bool:
     return generation["status"] == "composing" or rules.is_gift(generation["status"], generation["failure_code"])
 
 
 async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoTrack, ...]) -> bool:
-    """The tracks are there: ready, the missing ones failed, and what follows is scheduled. False if it had ended.
+    """Move a generation to `ready`, fail missing tracks, and schedule the copying. False if it had ended.
 
-    Tracks are believed: whether their audio can be heard was looked at before.
+    The caller has checked the audio.
     """
     if await generations.deliver_gift(ctx.db, generation_id, ctx.now):
         log.info("song delivered after its refund", generation=generation_id)
     elif not await generations.step(ctx.db, generation_id, "ready", ctx.now):
         return False
-    # Tracks with audio first: the diary's song is track 0, and must play.
+    # Tracks with audio first: track 0 is the entry's song, and must be playable.
     allowed = (song_audio.fetchable(ctx.settings, track) for track in tracks)
     playable = [track for track in allowed if track.audio_url]
     rows = await ctx.db.fetch(
@@ -204,9 +207,9 @@ async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoT
             row["id"], track.title or None, track.lyric or None, track.duration, track.audio_id or None,
             track.audio_url, track.stream_url, track.image_url, track.raw, ctx.now,
         )  # fmt: skip
-        await ctx.schedule(song_files.keep_files, OneMusic(music_id=row["id"]))
+        await ctx.schedule(song_files.copy_files, OneMusic(music_id=row["id"]))
         if track.audio_id:
-            await ctx.schedule(song_files.fetch_timed_lyrics, song_files.Untimed(music_id=row["id"]))
+            await ctx.schedule(song_files.fetch_timed_lyrics, song_files.TimingAttempt(music_id=row["id"]))
     for row in rows[len(playable) :]:
         await ctx.db.execute(
             """update music set status = 'failed', failure_reason = $3, audio_url = null, stream_url = null,
@@ -218,7 +221,7 @@ async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoT
     return True
 
 
-async def _tell_early(ctx: MutationContext, generation_id: str, tracks: tuple[SunoTrack, ...]) -> None:
+async def _store_early_tracks(ctx: MutationContext, generation_id: str, tracks: tuple[SunoTrack, ...]) -> None:
     rows = await ctx.db.fetch(
         "select id from music where generation_id = $1 and status = 'pending' order by music_index", generation_id
     )
@@ -246,8 +249,10 @@ async def _fail(ctx: MutationContext, generation_id: str, number: int | None, re
 
 @mutation
 async def complete_suno_task(ctx: MutationContext, args: CompletedTask) -> None:
-    """Complete a task by its id, with tracks as Suno sends them. Changes nothing when the task has ended, when no track
-    has audio, or when all audio is on hosts that files are not fetched from.
+    """Complete a task with tracks as Suno sends them.
+
+    Changes nothing when the task has ended, when no track has audio, or when all audio is on other hosts than
+    SUNO_FILE_HOSTS.
     """
     generation_id = await ctx.db.fetchval("select id from generations where task_id = $1", args.task_id)
     tracks = parse_tracks(args.tracks)
@@ -256,7 +261,7 @@ async def complete_suno_task(ctx: MutationContext, args: CompletedTask) -> None:
 
 
 class PolledTask(Args):
-    """What Suno said of a generation's task."""
+    """The state of a generation's task at Suno."""
 
     generation_id: IdText
     state: str
@@ -267,13 +272,13 @@ class PolledTask(Args):
 
 @mutation
 async def apply_poll(ctx: MutationContext, args: PolledTask) -> None:
-    """Go on with a generation by what Suno says of its task; past the deadline, no news is a failure too."""
+    """Apply the state of a task; an unfinished one fails after the deadline."""
     generation = await generations.locked(ctx.db, args.generation_id)
     if generation is None or generation["status"] != "composing":
         return
     tracks = parse_tracks(args.tracks)
     if args.state == "done" and any(track.audio_url for track in tracks):
-        await _check_soon(ctx, args.generation_id, tracks)
+        await _schedule_check(ctx, args.generation_id, tracks)
     elif args.state == "failed":
         await _fail(ctx, args.generation_id, args.code, args.reason)
     else:
@@ -282,13 +287,13 @@ async def apply_poll(ctx: MutationContext, args: PolledTask) -> None:
 
 @action(retry=Retry(attempts=3), on_exhausted=fail_if_overdue, lane=Lane.SONGS)
 async def poll_suno_task(ctx: ActionContext, args: OneGeneration) -> None:
-    """Ask Suno how a generation's task stands, since its callback may be lost."""
+    """Poll Suno for a generation's task, since its callback may be lost. A job."""
     task_id = await ctx.run_query(task_to_poll, args)
     if task_id is None:
         return
     maker: SongMaker = ctx.vendor(SongMaker)  # type: ignore[type-abstract]  # looked up by its interface
     task = await maker.task(task_id)
-    log.info("suno was asked", generation=args.generation_id, state=task.state, status=task.status)
+    log.info("task polled", generation=args.generation_id, state=task.state, status=task.status)
     await ctx.run_mutation(
         apply_poll,
         PolledTask(
@@ -302,17 +307,17 @@ async def poll_suno_task(ctx: ActionContext, args: OneGeneration) -> None:
 
 
 @query
-async def awaited_task(ctx: QueryContext, args: OneGeneration) -> str | None:
-    """The task of a generation that may still be delivered."""
+async def deliverable_task(ctx: QueryContext, args: OneGeneration) -> str | None:
+    """Return the task of a generation that may still be delivered; None otherwise."""
     generation = await ctx.db.fetchrow(
         "select status, failure_code, task_id from generations where id = $1", args.generation_id
     )
-    return generation["task_id"] if generation is not None and _is_awaited(generation) else None
+    return generation["task_id"] if generation is not None and _is_deliverable(generation) else None
 
 
 @query
 async def task_to_poll(ctx: QueryContext, args: OneGeneration) -> str | None:
-    """The task of a generation that is still composing."""
+    """Return the task of a generation that is composing; None otherwise."""
     task_id: str | None = await ctx.db.fetchval(
         "select task_id from generations where id = $1 and status = 'composing'", args.generation_id
     )
@@ -321,14 +326,14 @@ async def task_to_poll(ctx: QueryContext, args: OneGeneration) -> str | None:
 
 @mutation
 async def sweep_generations(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
-    """Ask Suno about songs whose callback is missing, and fail those that have had their time. A job for each."""
+    """Schedule polls of songs without a callback, and failures of overdue ones, each as a job. A cron."""
     for generation_id in await generations.overdue_writing(ctx.db, ctx.now - rules.WRITING_DEADLINE):
-        await _fail_soon(ctx, generation_id)
+        await _schedule_failure(ctx, generation_id)
     for row in await generations.due_for_poll(ctx.db, ctx.now, rules.POLL_AFTER):
         if row["task_id"] is None:
-            # The answer to our request was lost, and no callback has told the task: there is nothing to ask for.
+            # Suno's answer was lost and no callback has arrived: there is no task to poll.
             if _is_overdue(row, ctx.now):
-                await _fail_soon(ctx, row["id"])
+                await _schedule_failure(ctx, row["id"])
             continue
         await ctx.schedule(
             poll_suno_task, OneGeneration(generation_id=row["id"]), key=f"poll {row['id']} {row['polls']}"
@@ -336,8 +341,8 @@ async def sweep_generations(ctx: MutationContext, args: NoArgs) -> None:  # noqa
         await _next_poll(ctx, row["id"], row["polls"] + 1, rules.poll_pause(row["polls"]))
 
 
-async def _fail_soon(ctx: MutationContext, generation_id: str) -> None:
-    # Each in a transaction of its own, which holds one account's lock. Sweeps of ten minutes make one job of it.
+async def _schedule_failure(ctx: MutationContext, generation_id: str) -> None:
+    # Each in its own transaction, which locks one account. The key makes it one job per ten minutes.
     window = int(ctx.now.timestamp() // 600)
     await ctx.schedule(
         fail_if_overdue, OneGeneration(generation_id=generation_id), key=f"overdue {generation_id} {window}"
@@ -352,7 +357,7 @@ async def _next_poll(ctx: MutationContext, generation_id: str, polls: int, pause
 
 @query
 async def callback_secret(ctx: QueryContext, args: OneGeneration) -> str | None:
-    """The secret in the callback address of a generation."""
+    """Return the secret in a generation's callback URL."""
     secret: str | None = await ctx.db.fetchval(
         "select callback_secret from generations where id = $1", args.generation_id
     )

@@ -1,6 +1,6 @@
-"""What a finished track still lacks: the words timed to the music, and our own copies of audio and cover.
+"""Follow-up of finished tracks: timed lyrics, and our own copies of audio and cover.
 
-Suno's files are gone after about 15 days, so each is copied at once, by a job of its own that is tried again.
+Suno deletes its files after about 15 days, so each is copied at once, by its own job.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from daysong.workflows.songs.song_audio import MAX_AUDIO
 
 MAX_COVER = 12 * 1024 * 1024
 ARTIST = "daysong"
-# Of timed words, which may not be there right after completion.
-MOST_TIMINGS = 10
+# Timed lyrics may not exist right after completion.
+MAX_TIMING_ATTEMPTS = 10
 FIRST_TIMING_PAUSE = timedelta(seconds=5)
-LONGEST_TIMING_PAUSE = timedelta(hours=1)
+MAX_TIMING_PAUSE = timedelta(hours=1)
 
 log = logs.get_logger("songs")
 
 
 class Source(Result):
-    """Where a track's files come from; a file id is there when our copy is."""
+    """The sources of a track's files; a file id is set once our copy exists."""
 
     task_id: str | None
     audio_id: str | None
@@ -49,21 +49,21 @@ class Source(Result):
     secret: str
 
 
-class Untimed(OneMusic):
-    """A track whose words are to be timed, and how often that was tried."""
+class TimingAttempt(OneMusic):
+    """A track without timed lyrics, and the number of earlier attempts."""
 
-    tries: int = 0
+    attempts: int = 0
 
 
 class TimedWords(Args):
-    """The timed words of a track."""
+    """The timed lyrics of a track."""
 
     music_id: IdText
     words: TimedLyrics
 
 
-class KeptFile(Args):
-    """A file of a track that is in our storage now."""
+class StoredFile(Args):
+    """A stored file of a track; `kind` is audio or image."""
 
     music_id: IdText
     kind: str
@@ -76,7 +76,7 @@ class KeptFile(Args):
 
 @query
 async def file_sources(ctx: QueryContext, args: OneMusic) -> Source | None:
-    """What is known of a ready track's files; None when the track is gone."""
+    """Return the sources of a ready track's files; None when the track is deleted or not ready."""
     row = await ctx.db.fetchrow(
         """select g.task_id, m.audio_id, m.title, m.lyric, m.audio_url, m.image_url, m.audio_file_id, m.image_file_id,
                   g.callback_secret as secret
@@ -88,10 +88,10 @@ async def file_sources(ctx: QueryContext, args: OneMusic) -> Source | None:
 
 
 @action(lane=Lane.SONGS)
-async def fetch_timed_lyrics(ctx: ActionContext, args: Untimed) -> None:
-    """Time the words of a track to its music. A job; a track of which Suno has no timing stays without.
+async def fetch_timed_lyrics(ctx: ActionContext, args: TimingAttempt) -> None:
+    """Fetch the timed lyrics of a track. A job; a track that Suno has no timing for stays without.
 
-    Timed words are a decoration: whatever Suno answers, the job is tried again later, and ends without an error.
+    They are optional: after any error the job is rescheduled, and after the last attempt it ends without an error.
     """
     source = await ctx.run_query(file_sources, OneMusic(music_id=args.music_id))
     if source is None or source.task_id is None or source.audio_id is None:
@@ -100,26 +100,26 @@ async def fetch_timed_lyrics(ctx: ActionContext, args: Untimed) -> None:
     try:
         words = await maker.timed_lyrics(source.task_id, source.audio_id)
     except VendorError as error:
-        log.warning("timed words are not to be had now", code=error.code)
+        log.warning("timed lyrics not available", code=error.code)
         words = None
     if words is None:
-        await ctx.run_mutation(time_later, args)
+        await ctx.run_mutation(retry_timed_lyrics, args)
     elif words.aligned_words:
         await ctx.run_mutation(save_timed_lyrics, TimedWords(music_id=args.music_id, words=words))
 
 
 @mutation
-async def time_later(ctx: MutationContext, args: Untimed) -> None:
-    """Try once more to time the words of a track, after a pause that doubles; not for more than a few hours."""
-    if args.tries + 1 < MOST_TIMINGS:
-        again = Untimed(music_id=args.music_id, tries=args.tries + 1)
-        delay = min(FIRST_TIMING_PAUSE * 2**args.tries, LONGEST_TIMING_PAUSE)
+async def retry_timed_lyrics(ctx: MutationContext, args: TimingAttempt) -> None:
+    """Schedule another attempt after a pause that doubles, for a few hours at most."""
+    if args.attempts + 1 < MAX_TIMING_ATTEMPTS:
+        again = TimingAttempt(music_id=args.music_id, attempts=args.attempts + 1)
+        delay = min(FIRST_TIMING_PAUSE * 2**args.attempts, MAX_TIMING_PAUSE)
         await ctx.schedule(fetch_timed_lyrics, again, delay=delay)
 
 
 @mutation
 async def save_timed_lyrics(ctx: MutationContext, args: TimedWords) -> None:
-    """Keep the timed words of a track."""
+    """Store the timed lyrics of a track."""
     await ctx.db.execute(
         "update music set lyric_with_time = $2, updated_at = $3 where id = $1",
         args.music_id, msgspec.to_builtins(args.words), ctx.now,
@@ -127,10 +127,10 @@ async def save_timed_lyrics(ctx: MutationContext, args: TimedWords) -> None:
 
 
 @action(retry=Retry(attempts=12, first=timedelta(seconds=5), longest=timedelta(hours=2)), lane=Lane.FILES)
-async def keep_files(ctx: ActionContext, args: OneMusic) -> None:
-    """Copy a track's audio and cover into our own storage. A job; what is there already is not copied again.
+async def copy_files(ctx: ActionContext, args: OneMusic) -> None:
+    """Copy a track's audio and cover into our storage. A job; existing copies are kept.
 
-    When one of the two cannot be had, the other is copied all the same.
+    When one of the two cannot be fetched, the other is copied anyway.
     """
     source = await ctx.run_query(file_sources, args)
     if source is None:
@@ -139,37 +139,37 @@ async def keep_files(ctx: ActionContext, args: OneMusic) -> None:
     failure: VendorError | None = None
     if source.image_url and source.image_file_id is None:
         try:
-            cover = await _keep_cover(ctx, args, source, source.image_url)
+            cover = await _copy_cover(ctx, args, source, source.image_url)
         except VendorError as error:
             failure = error
     if source.audio_url and source.audio_file_id is None:
-        await _keep_audio(ctx, args, source, source.audio_url, cover)
+        await _copy_audio(ctx, args, source, source.audio_url, cover)
     if failure is not None:
         raise failure
 
 
-async def _keep_cover(ctx: ActionContext, args: OneMusic, source: Source, url: str) -> bytes:
+async def _copy_cover(ctx: ActionContext, args: OneMusic, source: Source, url: str) -> bytes:
     found = await ctx.vendor(FileFetcher).fetch(url, max_bytes=MAX_COVER)
     kind = image_type(found.content)
     if kind is None:
         raise VendorError("files", "not a picture", permanent=False, code="not_a_picture")
-    await _keep(ctx, args, file_id_of(source.secret, args.music_id, "image"), "image", found.content, kind)
+    await _store(ctx, args, file_id_of(source.secret, args.music_id, "image"), "image", found.content, kind)
     return found.content
 
 
-async def _keep_audio(ctx: ActionContext, args: OneMusic, source: Source, url: str, cover: bytes | None) -> None:
+async def _copy_audio(ctx: ActionContext, args: OneMusic, source: Source, url: str, cover: bytes | None) -> None:
     found = await ctx.vendor(FileFetcher).fetch(url, max_bytes=MAX_AUDIO)
     if cover is None and source.image_file_id is not None:
         cover = b"".join([chunk async for chunk in ctx.vendor(FileStore).read(source.image_file_id)])
-    # Parsing and rewriting a few megabytes: not on the event loop.
-    sound, content = await asyncio.to_thread(_song, found.content, source, cover)
+    # Parsing and rewriting megabytes: not on the event loop.
+    sound, content = await asyncio.to_thread(_tagged_song, found.content, source, cover)
     if sound is None or not sound.is_song:
         raise VendorError("files", "not a song", permanent=False, code="not_a_song")
-    await _keep(ctx, args, file_id_of(source.secret, args.music_id, "audio"), "audio", content, sound.media_type)
+    await _store(ctx, args, file_id_of(source.secret, args.music_id, "audio"), "audio", content, sound.media_type)
 
 
-def _song(content: bytes, source: Source, cover: bytes | None) -> tuple[Sound | None, bytes]:
-    """What audio it is, and the file with our tags."""
+def _tagged_song(content: bytes, source: Source, cover: bytes | None) -> tuple[Sound | None, bytes]:
+    """Return the parsed audio, and the file with our tags."""
     sound = recognized(content)
     if sound is None or sound.media_type != MP3_TYPE:
         return sound, content
@@ -177,14 +177,14 @@ def _song(content: bytes, source: Source, cover: bytes | None) -> tuple[Sound | 
     return sound, tagged(content, **tags, cover=cover)
 
 
-async def _keep(
+async def _store(
     ctx: ActionContext, args: OneMusic, file_id: FileId, kind: str, content: bytes, media_type: str
 ) -> None:
     await ctx.vendor(FileStore).put(file_id, content, media_type)
     width, height = image_size(content) or (None, None)
     await ctx.run_mutation(
         record_file,
-        KeptFile(
+        StoredFile(
             music_id=args.music_id,
             kind=kind,
             file_id=file_id,
@@ -197,7 +197,7 @@ async def _keep(
 
 
 def file_id_of(secret: str, music_id: str, kind: str) -> FileId:
-    """The id of a track's file: always the same, so that another try overwrites instead of leaving an orphan.
+    """Return the id of a track's file: the same for every attempt, so that a retry leaves no orphan.
 
     It cannot be guessed without the generation's secret.
     """
@@ -205,8 +205,8 @@ def file_id_of(secret: str, music_id: str, kind: str) -> FileId:
 
 
 @mutation
-async def record_file(ctx: MutationContext, args: KeptFile) -> None:
-    """From now on the track is served from our copy."""
+async def record_file(ctx: MutationContext, args: StoredFile) -> None:
+    """Record a stored file, from which the track is served from now on."""
     inserted = await ctx.db.fetchval(
         """insert into files (id, user_id, content_type, size, created_at)
            select $2, user_id, $3, $4, $5 from music where id = $1 for update
@@ -215,10 +215,10 @@ async def record_file(ctx: MutationContext, args: KeptFile) -> None:
         args.music_id, args.file_id, args.content_type, args.size, ctx.now,
     )  # fmt: skip
     if inserted:
-        kept = {
+        updates = {
             "audio": "update music set audio_file_id = $2, updated_at = $3 where id = $1",
             "image": """update music set image_file_id = $2, image_width = $4, image_height = $5, updated_at = $3
                         where id = $1""",
         }
         picture = (args.width, args.height) if args.kind == "image" else ()
-        await ctx.db.execute(kept[args.kind], args.music_id, args.file_id, ctx.now, *picture)
+        await ctx.db.execute(updates[args.kind], args.music_id, args.file_id, ctx.now, *picture)
