@@ -226,7 +226,7 @@ async def test_g71_an_answer_that_meets_a_purchase_is_worked_out_after_it(
 
 
 async def test_g71_a_number_is_dialled_three_times_a_day_whoever_asks(world: World, admin: Person) -> None:
-    """The number's lock in consent.known, or the table call_lines, which take_line locks before it.
+    """The number's lock in consent.lock_number_state, or the table call_lines, which take_line locks before it.
 
     Either of them holds this by itself; with both taken out, it rang ten times. The number was dialled twice
     on this day for an account that is gone, so one call is left.
@@ -258,7 +258,7 @@ async def test_g71_a_file_recorded_while_its_entry_goes_leaves_nothing(world: Wo
     song = await alice.song()
     await world.db.pool.execute("update music set audio_file_id = null, image_file_id = null")
     await world.db.pool.execute("delete from files")
-    kept = song_files.KeptFile(
+    kept = song_files.StoredFile(
         music_id=song["_id"], kind="audio", file_id="file_late", content_type="audio/mpeg", size=1
     )
 

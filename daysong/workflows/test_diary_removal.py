@@ -118,7 +118,7 @@ async def test_g01_deleting_while_suno_is_being_asked_is_decided_by_the_generati
         open_transaction = connection.transaction()
         await open_transaction.start()
         if first == "asking":
-            assert await generations.note_asked(connection, generation, world.clock.now())
+            assert await generations.mark_requested(connection, generation, world.clock.now())
             other = asyncio.create_task(alice.mutation("diaries:deleteDiary", diaryId=started["diaryId"]))
         else:
             await generations.cancel(connection, generation, reason="diary_deleted", now=world.clock.now())

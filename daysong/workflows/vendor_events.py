@@ -51,7 +51,7 @@ async def _apply(ctx: MutationContext, event: ClerkEvent) -> str:
     if account is not None:
         await suspended_accounts.stop(ctx, account.user_id)
     if account is not None and account.new_phones:
-        await ownership.vouch(ctx, account.user_id, account.new_phones)
+        await ownership.grant_verified(ctx, account.user_id, account.new_phones)
     return outcome
 
 

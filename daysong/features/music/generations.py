@@ -160,7 +160,7 @@ async def _end_tracks(db: Transaction, ended: asyncpg.Record, now: datetime, rea
     await choose_song(db, ended["diary_id"], now)
 
 
-async def note_asked(db: Transaction, generation_id: str, now: datetime) -> bool:
+async def mark_requested(db: Transaction, generation_id: str, now: datetime) -> bool:
     """Note that Suno is about to be asked; False when that was noted before, and it must not be asked again."""
     noted = await db.fetchval(
         """update generations set asked_at = $2, updated_at = $2
@@ -170,7 +170,7 @@ async def note_asked(db: Transaction, generation_id: str, now: datetime) -> bool
     return noted is not None
 
 
-async def note_refused(db: Transaction, generation_id: str, now: datetime) -> None:
+async def mark_rejected(db: Transaction, generation_id: str, now: datetime) -> None:
     """Note that Suno did not take the order: it may be asked again, and one canceled meanwhile is refunded."""
     refused = await db.fetchrow(
         """update generations set asked_at = null, updated_at = $2

@@ -46,7 +46,7 @@ async def count_dial(ctx: MutationContext, most: int) -> bool:
     return counted is not None
 
 
-async def did_not_ring(ctx: MutationContext, job: asyncpg.Record) -> None:
+async def undo_dial(ctx: MutationContext, job: asyncpg.Record) -> None:
     """Undo the counters of a requested call that rang no phone: the try at its number, its minutes and its money.
 
     Takes effect once per request, however often it is reported.
@@ -57,7 +57,7 @@ async def did_not_ring(ctx: MutationContext, job: asyncpg.Record) -> None:
     if not first:
         return
     day = job["asked_at"].date()
-    await consent.note_not_dialled(ctx, job["number_hash"], agreed=job["with_consent"], day=day)
+    await consent.undo_dial(ctx, job["number_hash"], agreed=job["with_consent"], day=day)
     await ctx.db.execute("update call_days set dials = dials - 1 where day = $1 and dials > 0", day)
     await minutes.settle(ctx.db, 0, ctx.now, call_job_id=job["id"])
     await budgets.release(ctx.db, ctx.settings, job["id"])

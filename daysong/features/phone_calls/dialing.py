@@ -1,10 +1,10 @@
-"""Dialling one call, once: VAPI is asked for it at most once, whatever happens to us or to its answer.
+"""Dialing: VAPI is requested at most once for a call, even if this process is killed or the answer is lost.
 
-    processCallJob     takes a line and notes that VAPI is asked (asked_at), in one transaction; then asks
-    refused            what may pass is tried again, two more times; anything else ends the call
-    answer lost        VAPI is never asked again: it is looked up whether it has the call (lookUpCall)
+    processCallJob     takes a line and commits asked_at in one transaction, then requests the call
+    rejected           a temporary rejection is retried twice; any other ends the call
+    answer lost        VAPI is not requested again; lookUpCall looks for the call there
 
-Who may be called, and when, stands in rules.py; all of it is looked at when the line is taken, in the same transaction.
+The rules of who may be called, and when, are in rules.py; they are checked in the transaction that takes the line.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from daysong.features.phone_calls import calls, money
 from daysong.features.phone_calls.endings import found_no_line
 from daysong.features.phone_calls.numbers import consent
 from daysong.features.phone_calls.numbers.numbers import country_of, number_hash
-from daysong.features.phone_calls.numbers.permission import ASKS_FOR_COUNTRY, why_not
+from daysong.features.phone_calls.numbers.permission import NEEDS_COUNTRY, denial_reason
 from daysong.features.phone_calls.rules import (
     ATTEMPT_PAUSE,
     MOST_ATTEMPTS,
     REASONS,
 )
-from daysong.features.phone_calls.schedule.calendar import there
+from daysong.features.phone_calls.schedule.calendar import local_datetime
 from daysong.features.phone_calls.talk.assistant import Talk, assistant_for
 from daysong.features.subscriptions.quotas import minutes
 from daysong.features.users import store as users
@@ -39,22 +39,22 @@ from daysong.vendors.vapi.client import LINES_BUSY, Telephone
 
 log = logs.get_logger("calls")
 
-# How long a lost answer is looked up: longer than a call may last. By then so many tries are not used up.
-LOOKED_UP = timedelta(minutes=15)
+# How long a call with a lost answer is looked up: longer than a call may last, and shorter than the retries below.
+LOOK_UP_FOR = timedelta(minutes=15)
 LOOK_UPS = Retry(attempts=16, first=timedelta(seconds=10), longest=timedelta(minutes=4))
 
 
 class OneCall(Args):
-    """Which call, by its job."""
+    """The id of a call job."""
 
     job_id: IdText
 
 
 class DueCall(OneCall):
-    """The same, with what is to be known before a line is taken.
+    """The same, with what is needed to take a line.
 
-    reservation, cap   what was reserved for it, or which cap of the day does not allow it
-    country            that of our line, empty when it has none, None before VAPI was asked for it
+    reservation, cap   the reservation for its cost, or the daily cap that is reached
+    country            that of our line; empty when it has none, None while it is not fetched
     """
 
     reservation: str | None = None
@@ -63,20 +63,20 @@ class DueCall(OneCall):
 
 
 class OneAttempt(OneCall):
-    """Which order for a call: it may be asked for up to three times, each after a certain no to the one before."""
+    """An attempt at a call: there are up to three, each after a certain rejection of the one before."""
 
     attempt: int
 
 
 class PlacedCall(Args):
-    """The id VAPI gave a call."""
+    """A placed call, with its id at VAPI."""
 
     job_id: IdText
     vapi_call_id: str
 
 
 class RefusedCall(OneAttempt):
-    """Why VAPI certainly did not place a call; `pause` in seconds, None when it never will."""
+    """A certain rejection of a call; `pause` in seconds, None when a retry cannot help."""
 
     code: str
     reason: str
@@ -84,7 +84,7 @@ class RefusedCall(OneAttempt):
 
 
 class Order(Result):
-    """Whom to call, for how many seconds at most, and what the assistant has to know."""
+    """A call to request from VAPI: the number, the maximum in seconds, and the assistant's context."""
 
     number: str
     user_id: str
@@ -97,43 +97,43 @@ class Order(Result):
     now: float
 
 
-class Taken(Result):
-    """An order to be given to VAPI, if there is one; or what has to be known before: the country of our line."""
+class LineResult(Result):
+    """The call to request, if any; `needs_country` when the country of our line must be fetched first."""
 
     order: Order | None = None
-    asks_for_country: bool = False
+    needs_country: bool = False
 
 
-class AskedCall(Result):
-    """A call VAPI was asked for, at that moment (ms), without telling its id."""
+class RequestedCall(Result):
+    """A call requested from VAPI at that time (ms), whose id there is unknown."""
 
     asked_at: float
 
 
 @action(lane=Lane.CALLS, punctual=True)
 async def process_call_job(ctx: ActionContext, args: OneCall) -> None:
-    """Place one call that is due. A job; safe to be killed anywhere and to run twice."""
-    await place(ctx, args)
+    """Place a due call. A job; idempotent, and safe to be killed at any point."""
+    await place_call(ctx, args)
 
 
 @action(lane=Lane.CALLS, punctual=True)
 async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
-    """The same by its other name: there is no way to dial but from a job, and then once."""
-    await place(ctx, args)
+    """Place a due call: the same as processCallJob, under another name."""
+    await place_call(ctx, args)
 
 
-async def place(ctx: ActionContext, args: OneCall) -> None:
-    """Take a line, and ask VAPI for the call; does nothing when it may not be made, or not now."""
+async def place_call(ctx: ActionContext, args: OneCall) -> None:
+    """Take a line and request the call from VAPI; do nothing when it may not be made, or not now."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
     reserved = await money.reserve_call(ctx, account_of_call, args)
     due = DueCall(job_id=args.job_id, reservation=reserved.reservation, cap=reserved.cap)
     try:
         taken = await ctx.run_mutation(take_line, due)
-        if taken.asks_for_country:
+        if taken.needs_country:
             due = msgspec.structs.replace(due, country=await _country_of_line(telephone))
             taken = await ctx.run_mutation(take_line, due)
     except Exception:
-        # Does nothing to money that the call has claimed: its reservation has another name since.
+        # A reservation that the call has claimed is unaffected: claiming renamed it.
         await money.cancel(ctx, reserved)
         raise
     order = taken.order
@@ -145,7 +145,7 @@ async def place(ctx: ActionContext, args: OneCall) -> None:
         user_id=order.user_id,
         name=order.name,
         language=order.language,
-        local_now=there(from_ms(order.now), order.timezone),
+        local_now=local_datetime(from_ms(order.now), order.timezone),
         first_call=not order.agreed,
         seconds=order.seconds,
         inbound=False,
@@ -155,27 +155,27 @@ async def place(ctx: ActionContext, args: OneCall) -> None:
         call_id = await telephone.call(number=order.number, assistant=assistant, job_id=args.job_id)
     except VendorError as error:
         if error.ambiguous:
-            log.warning("vapi's answer was lost", call=args.job_id, code=error.code)
-            await ctx.run_mutation(look_for_call, OneAttempt(job_id=args.job_id, attempt=order.attempt))
+            log.warning("vapi's answer lost", call=args.job_id, code=error.code)
+            await ctx.run_mutation(schedule_look_up, OneAttempt(job_id=args.job_id, attempt=order.attempt))
             return
         pause = None if error.permanent else max(error.retry_after or 0.0, ATTEMPT_PAUSE.total_seconds())
         refusal = RefusedCall(
             job_id=args.job_id, attempt=order.attempt, code=error.code, reason=error.reason, pause=pause
         )
-        await ctx.run_mutation(note_refused, refusal)
+        await ctx.run_mutation(record_refused, refusal)
         return
-    await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=call_id))
+    await ctx.run_mutation(record_placed, PlacedCall(job_id=args.job_id, vapi_call_id=call_id))
 
 
 @query
 async def account_of_call(ctx: QueryContext, args: OneCall) -> str | None:
-    """Whose call it is."""
+    """Return the account of a call."""
     found: str | None = await ctx.db.fetchval("select user_id from call_jobs where id = $1", args.job_id)
     return found
 
 
 async def _country_of_line(telephone: Telephone) -> str:
-    """The country of our line; empty when it has no number, or VAPI does not know the line."""
+    """Return the country of our line; empty when it has no number, or VAPI does not know it."""
     try:
         country = country_of(await telephone.line_number())
     except VendorError as error:
@@ -183,22 +183,22 @@ async def _country_of_line(telephone: Telephone) -> str:
             raise
         country = None
     if country is None:
-        log.error("the country of the line is not known; set CALL_COUNTRIES")
+        log.error("country of the line unknown: set CALL_COUNTRIES")
     return country or ""
 
 
 @mutation
-async def take_line(ctx: MutationContext, args: DueCall) -> Taken:
-    """Note that VAPI is about to be asked for a call, and reserve its minutes; no order when it is not to be asked.
+async def take_line(ctx: MutationContext, args: DueCall) -> LineResult:
+    """Take a line for a call, set its `asked_at` and reserve its minutes; no order when it is not to be requested.
 
-    A call that may not be made is canceled, with the reason. One for which no line is free goes on waiting. One that
-    was asked for before, and by now has no answer, is looked up.
+    A call that may not be made is canceled with the reason. Without a free line it keeps waiting. One that was
+    requested before and has no answer is looked up.
 
     Locks are taken in this order: the account, the lines, the call and its settings, the number.
     """
     owner = await ctx.db.fetchval("select user_id from call_jobs where id = $1 and status = 'queued'", args.job_id)
     if owner is None:
-        return Taken()
+        return LineResult()
     await users.lock_account(ctx.db, owner)
     await calls.lock_lines(ctx.db)
     row = await ctx.db.fetchrow(
@@ -210,31 +210,31 @@ async def take_line(ctx: MutationContext, args: DueCall) -> Taken:
         args.job_id,
     )
     if row is None or (row["asked_at"] is None and row["not_before"] is not None and ctx.now < row["not_before"]):
-        return Taken()
+        return LineResult()
     if row["asked_at"] is not None:
-        await look_for_call(ctx, OneAttempt(job_id=args.job_id, attempt=row["attempts"]))
-        return Taken()
+        await schedule_look_up(ctx, OneAttempt(job_id=args.job_id, attempt=row["attempts"]))
+        return LineResult()
     hashed = number_hash(ctx.settings, row["phone_e164"])
-    number = await consent.known(ctx.db, hashed)
+    number = await consent.lock_number_state(ctx.db, hashed)
     agreed = row["consent"] == "granted"
-    code = await why_not(ctx, row, number, country=args.country, cap=args.cap)
-    if code == ASKS_FOR_COUNTRY:
-        return Taken(asks_for_country=True)
+    code = await denial_reason(ctx, row, number, country=args.country, cap=args.cap)
+    if code == NEEDS_COUNTRY:
+        return LineResult(needs_country=True)
     seconds = None
     if code is None:
         if not await calls.lines_free(ctx.db, ctx.settings.vapi.max_concurrent_calls):
-            return Taken()
-        seconds, code = await _minutes(ctx, owner, args.job_id)
+            return LineResult()
+        seconds, code = await _reserve_minutes(ctx, owner, args.job_id)
     if code is not None or seconds is None:
-        await _call_off(ctx, args.job_id, row, hashed, code or "no_minutes")
-        return Taken()
+        await _cancel(ctx, args.job_id, row, hashed, code or "no_minutes")
+        return LineResult()
     await money.claim(ctx, args.reservation, args.job_id)
     await ctx.db.execute(
         """update call_jobs set asked_at = $2, number_hash = $3, with_consent = $4, attempts = attempts + 1,
              not_before = null, not_rung_at = null, updated_at = $2 where id = $1""",
         args.job_id, ctx.now, hashed, agreed,
     )  # fmt: skip
-    await consent.note_dialled(ctx, hashed, number, agreed=agreed, timezone=row["timezone"])
+    await consent.record_dial(ctx, hashed, number, agreed=agreed, timezone=row["timezone"])
     order = Order(
         number=row["phone_e164"],
         user_id=row["user_id"],
@@ -246,11 +246,11 @@ async def take_line(ctx: MutationContext, args: DueCall) -> Taken:
         seconds=seconds,
         now=to_ms(ctx.now),
     )
-    return Taken(order=order)
+    return LineResult(order=order)
 
 
-async def _minutes(ctx: MutationContext, owner: str, job_id: str) -> tuple[int | None, str | None]:
-    """Count a call on this day and reserve its minutes: how many seconds, or why it may not be made."""
+async def _reserve_minutes(ctx: MutationContext, owner: str, job_id: str) -> tuple[int | None, str | None]:
+    """Count a call towards the day and reserve its minutes; return its seconds, or why it may not be made."""
     vapi = ctx.settings.vapi
     seconds = await minutes.reserve(
         ctx.db, owner, vapi.minutes, ctx.now, longest=vapi.max_call_minutes * 60, call_job_id=job_id
@@ -263,13 +263,13 @@ async def _minutes(ctx: MutationContext, owner: str, job_id: str) -> tuple[int |
     return seconds, None
 
 
-async def _call_off(ctx: MutationContext, job_id: str, row: Any, hashed: bytes, code: str) -> None:
+async def _cancel(ctx: MutationContext, job_id: str, row: Any, hashed: bytes, code: str) -> None:
     await calls.step(ctx, job_id, "canceled", code)
     if code == "all_calls_made":
-        log.error("the calls of the day are used up: CALL_DAILY_LIMIT")
-    log.info("call not made", call=job_id, code=code)
+        log.error("daily limit of calls reached: CALL_DAILY_LIMIT")
+    log.info("call canceled", call=job_id, code=code)
     if code == "refused":
-        # Told to another account, perhaps: it binds this one as well.
+        # The refusal may have been given to another account; it applies to this one too.
         holder = consent.Holder(row["settings_id"], row["user_id"], row["consent"], row["phone_e164"])
         await consent.refuse(ctx, hashed, holder)
     if code == "no_consent":
@@ -278,16 +278,16 @@ async def _call_off(ctx: MutationContext, job_id: str, row: Any, hashed: bytes, 
 
 
 @mutation
-async def note_placed(ctx: MutationContext, args: PlacedCall) -> None:
-    """VAPI has taken the call, under that id."""
+async def record_placed(ctx: MutationContext, args: PlacedCall) -> None:
+    """Store the id of a call that VAPI has placed."""
     await calls.adopt(ctx, args.job_id, args.vapi_call_id)
 
 
 @mutation
-async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
-    """VAPI certainly has not placed the call: it is asked again after a pause, or the call has failed.
+async def record_refused(ctx: MutationContext, args: RefusedCall) -> None:
+    """Retry a call that VAPI certainly has not placed after a pause, or fail it.
 
-    A message about an order before the latest comes too late to matter: the next one may be ringing.
+    Results of earlier attempts than the latest are ignored: the next one may be ringing.
     """
     owner = await ctx.db.fetchval("select user_id from call_jobs where id = $1", args.job_id)
     if owner is None:
@@ -302,8 +302,8 @@ async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
     )  # fmt: skip
     if row is None:
         return
-    await calls.did_not_ring(ctx, row)
-    # VAPI has no free line, or was not asked since others wait to ask it: no attempt, in both cases.
+    await calls.undo_dial(ctx, row)
+    # VAPI has no free line, or the request was deferred: neither counts as an attempt.
     waits_for_line = args.code in {LINES_BUSY, DEFERRED}
     if args.pause is None or (row["attempts"] >= MOST_ATTEMPTS and not waits_for_line):
         log.warning("call failed", call=row["id"], code=args.code)
@@ -316,20 +316,20 @@ async def note_refused(ctx: MutationContext, args: RefusedCall) -> None:
             row["id"], ctx.now + pause, ctx.now,
         )  # fmt: skip
         await ctx.schedule(process_call_job, OneCall(job_id=row["id"]), delay=pause)
-    # Where VAPI has no line, the next call would find none either: it waits for one to end, or for the next minute.
+    # Without a line at VAPI, other calls would fail too: they wait for one to end, or for the next minute.
     if not waits_for_line:
         await dispatch(ctx)
 
 
 @mutation
-async def look_for_call(ctx: MutationContext, args: OneAttempt) -> None:
-    """Have it looked up whether VAPI has a call whose answer was lost."""
+async def schedule_look_up(ctx: MutationContext, args: OneAttempt) -> None:
+    """Schedule a look-up of a call whose answer was lost."""
     await ctx.schedule(look_up_call, args, key=f"look up {args.job_id} {args.attempt}")
 
 
 @mutation
-async def lose_call(ctx: MutationContext, args: OneAttempt) -> None:
-    """VAPI does not know the call, or never answers: it has failed."""
+async def fail_lost_call(ctx: MutationContext, args: OneAttempt) -> None:
+    """Fail a call that VAPI does not know, or that cannot be looked up."""
     lost = await ctx.db.fetchval(
         """select true from call_jobs where id = $1 and attempts = $2 and status = 'queued' and asked_at is not null
              and vapi_call_id is null""",
@@ -342,46 +342,46 @@ async def lose_call(ctx: MutationContext, args: OneAttempt) -> None:
         await dispatch(ctx)
 
 
-@action(retry=LOOK_UPS, on_exhausted=lose_call, lane=Lane.CALLS)
+@action(retry=LOOK_UPS, on_exhausted=fail_lost_call, lane=Lane.CALLS)
 async def look_up_call(ctx: ActionContext, args: OneAttempt) -> None:
-    """Ask VAPI whether it has the call, again and again for about a quarter of an hour. It is not asked for anew."""
-    asked = await ctx.run_query(asked_call, args)
-    if asked is None:
+    """Look for a call at VAPI, retried for about 15 minutes. A job; it never requests the call again."""
+    requested = await ctx.run_query(get_requested_call, args)
+    if requested is None:
         return
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
-    asked_at = from_ms(asked.asked_at)
+    asked_at = from_ms(requested.asked_at)
     found = await telephone.find(args.job_id, since=asked_at - timedelta(minutes=2))
     blocked = found is not None and found.report is not None and found_no_line(found.report.ended_reason)
-    # A call that found no line may be what an order before this one came to: nothing is known of this one then.
+    # A call that found no line may be of an earlier attempt, and says nothing about this one.
     if found is None or (blocked and args.attempt > 1):
-        if ctx.now - asked_at < LOOKED_UP:
-            raise VendorError("vapi", "no such call yet", permanent=False, code="unknown_call")
-        await ctx.run_mutation(lose_call, args)
+        if ctx.now - asked_at < LOOK_UP_FOR:
+            raise VendorError("vapi", "call not found yet", permanent=False, code="unknown_call")
+        await ctx.run_mutation(fail_lost_call, args)
         return
     if blocked:
         pause = ATTEMPT_PAUSE.total_seconds()
         refusal = RefusedCall(
             job_id=args.job_id, attempt=args.attempt, code=LINES_BUSY, reason=REASONS["lines_busy"], pause=pause
         )
-        await ctx.run_mutation(note_refused, refusal)
+        await ctx.run_mutation(record_refused, refusal)
         return
-    await ctx.run_mutation(note_placed, PlacedCall(job_id=args.job_id, vapi_call_id=found.id))
+    await ctx.run_mutation(record_placed, PlacedCall(job_id=args.job_id, vapi_call_id=found.id))
 
 
 @query
-async def asked_call(ctx: QueryContext, args: OneAttempt) -> AskedCall | None:
-    """A call that was asked for and has no id yet; None when it has one, is over, or was asked for anew."""
+async def get_requested_call(ctx: QueryContext, args: OneAttempt) -> RequestedCall | None:
+    """Return a requested call without an id; None when it has one, has ended, or another attempt was made."""
     asked_at = await ctx.db.fetchval(
         """select asked_at from call_jobs where id = $1 and attempts = $2 and status = 'queued'
              and asked_at is not null and vapi_call_id is null""",
         args.job_id, args.attempt,
     )  # fmt: skip
-    return None if asked_at is None else AskedCall(asked_at=to_ms(asked_at))
+    return None if asked_at is None else RequestedCall(asked_at=to_ms(asked_at))
 
 
 @mutation
 async def dispatch_waiting_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
-    """Have as many waiting calls dialled as lines are free, those due first first."""
+    """Schedule as many waiting calls as lines are free, the earliest due first."""
     await calls.lock_lines(ctx.db)
     free = await calls.lines_free(ctx.db, ctx.settings.vapi.max_concurrent_calls)
     rows = await ctx.db.fetch(
@@ -395,6 +395,6 @@ async def dispatch_waiting_calls(ctx: MutationContext, args: NoArgs) -> None:  #
 
 
 async def dispatch(ctx: MutationContext) -> None:
-    """Have waiting calls dialled once this transaction is committed, as many as there are lines for."""
+    """Schedule the dispatch of waiting calls, if there are any."""
     if await ctx.db.fetchval("select true from call_jobs where status = 'queued' and asked_at is null limit 1"):
         await ctx.schedule(dispatch_waiting_calls, NoArgs())

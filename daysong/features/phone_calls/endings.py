@@ -1,7 +1,7 @@
-"""What VAPI's reasons for a call's end mean: a class for each that it publishes.
+"""Classification of VAPI's ended reasons.
 
-It has published some 600 (vendors/vapi/fixtures/ended-reasons.txt) and adds new ones without notice, so classes go by
-patterns, and a reason of no class goes by the words that were said.
+VAPI has published some 600 (vendors/vapi/fixtures/ended-reasons.txt) and adds new ones without notice, so classes are
+matched by patterns; for an unknown reason, the transcript decides.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-# talk        the line was open until one side, or the assistant's limits, ended the call
-# dropped     the carrier, a transfer or we ended it; whether anybody spoke is not said
-# fault       VAPI or a provider of its broke down, perhaps in the middle of a talk
-# not-rung    there was no call, or the carrier never connected it: no phone has rung
-# misdialed   there is no such number
+# talk        connected until one side, or the assistant's limits, ended the call
+# dropped     ended by the carrier, a transfer or us; a conversation is possible
+# fault       VAPI or one of its providers failed, perhaps in mid-conversation
+# not-rung    no call was placed, or the carrier never connected it: no phone rang
+# misdialed   the number does not exist
 Ending = Literal["talk", "dropped", "fault", "no-answer", "busy", "voicemail", "not-rung", "misdialed", "unknown"]
 
-# The first that fits counts.
+# The first match decides.
 _CLASSES: tuple[tuple[Ending, re.Pattern[str]], ...] = (
     ("voicemail", re.compile(r"voicemail.*")),
     ("no-answer", re.compile(r"customer-did-not-answer|call\.forwarding\.no-answer|.*[.-]did-not-answer")),
@@ -47,7 +47,7 @@ _CLASSES: tuple[tuple[Ending, re.Pattern[str]], ...] = (
         ),
     ),
 )
-# The account, the line, or what we ask for: until it is mended, other calls fail in the same way.
+# Faults of the account, the line or our request: other calls fail too until an operator fixes them.
 _ALARM = re.compile(
     r"call\.start\.error-(?:subscription|fraud|enterprise|vapi-number|get-).*|call-start-error-.*"
     r"|call\.start\.(?:assistant|squad)-version-error-.*"
@@ -57,23 +57,23 @@ _ALARM = re.compile(
 
 
 def class_of(ended_reason: str | None) -> Ending:
-    """The class of a reason; `unknown` for one that is in no list, and for none."""
+    """Return the class of a reason; `unknown` when no pattern matches."""
     reason = _plain(ended_reason)
     return next((ending for ending, pattern in _CLASSES if pattern.fullmatch(reason)), "unknown")
 
 
 def never_rang(ended_reason: str | None) -> bool:
-    """Whether no phone has rung: the call is no try at its number."""
+    """Return whether no phone rang, so that the call does not count as a try."""
     return class_of(ended_reason) in {"not-rung", "misdialed"}
 
 
 def found_no_line(ended_reason: str | None) -> bool:
-    """Whether VAPI dropped the call because all lines of the account were taken: no phone has rung."""
+    """Return whether VAPI dropped the call because all lines were in use: no phone rang."""
     return "concurrency-limit" in _plain(ended_reason)
 
 
 def is_account_alarm(ended_reason: str | None) -> bool:
-    """Whether an operator has to do something before calls succeed again: pay, change the line, mend what we ask."""
+    """Return whether calls fail until an operator acts: pays, changes the line, or fixes our request."""
     return _ALARM.fullmatch(_plain(ended_reason)) is not None
 
 

@@ -1,4 +1,4 @@
-"""How a user's calls went: `callJobs`, as users see it."""
+"""The public queries of `callJobs`: a user's calls, sessions and statistics."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ MOST_JOBS = 500
 MOST_SESSIONS = 500
 MOST_COUNTED = 10_000
 NOWHERE = "UTC"
-# A month anywhere lies within this of any moment in it.
+# Any moment of a month, in any time zone, is within this of any other.
 OVER_A_MONTH = timedelta(days=33)
 
 
 class GetCallJobs(Args):
-    """How many calls at most, and of which status only."""
+    """The maximum number of calls, and a status to filter by."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_JOBS)] = 50
     status: Status | UnsetType = UNSET
 
 
 class GetCallJobStats(Args):
-    """Of how many calls at most, the newest."""
+    """The number of newest calls to count."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_COUNTED)] = 500
 
 
 class GetCallSessions(Args):
-    """How many talks at most."""
+    """The maximum number of sessions."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_SESSIONS)] = 50
 
 
 class CallJob(Result):
-    """A call that was due; times in ms. `error_code` and `error_message` say why one came to nothing."""
+    """A call; times in ms. `error_code` and `error_message` say why it failed or was canceled."""
 
     id: str = msgspec.field(name="_id")
     creation_time: float = msgspec.field(name="_creationTime")
@@ -64,7 +64,7 @@ class CallJob(Result):
 
 
 class CallJobStats(Result):
-    """How many calls have which status; what the newest failure was, and when (ms)."""
+    """The number of calls by status; the newest failure, and its time (ms)."""
 
     total: int
     queued: int
@@ -78,7 +78,7 @@ class CallJobStats(Result):
 
 
 class CallSession(Result):
-    """A talk; times in ms. What was said is there when it was agreed to, `outcome` when it was looked at."""
+    """A session of a call; times in ms. The transcript exists with consent only, `outcome` after the report."""
 
     id: str = msgspec.field(name="_id")
     creation_time: float = msgspec.field(name="_creationTime")
@@ -99,13 +99,13 @@ class CallSession(Result):
 
 
 class DashboardStats(Result):
-    """How many talks there were in all, and on how many days of this month, there, something was written."""
+    """The number of sessions, and of days with an entry in the current local month."""
 
     total_calls: int
     active_days_this_month: int
 
 
-# The caller's account, and beside it what is asked for: a row without the latter, and none without an account.
+# Left joins: an account without calls gives one row with nulls, no account gives no row.
 JOBS_SQL = f"""
     select j.*
     from users u
@@ -149,8 +149,8 @@ DASHBOARD_SQL = f"""
     where {IS_CALLER}"""  # noqa: S608 - a constant
 
 
-def _present(rows: Sequence[asyncpg.Record]) -> Sequence[asyncpg.Record]:
-    """The rows that are there of those of a `left join`; Unauthorized when there is no account to join them to."""
+def _joined(rows: Sequence[asyncpg.Record]) -> Sequence[asyncpg.Record]:
+    """Return the joined rows of a left join from the account. Unauthorized when there is no account."""
     if not rows:
         raise Unauthorized
     return [row for row in rows if row["id"] is not None]
@@ -158,13 +158,13 @@ def _present(rows: Sequence[asyncpg.Record]) -> Sequence[asyncpg.Record]:
 
 @query(reads=("users", "call_jobs"))
 async def get_call_jobs(ctx: QueryContext, args: GetCallJobs) -> list[CallJob]:
-    """The caller's calls, the one due last first; Unauthorized without a sign-in."""
+    """Return the caller's calls, the latest due first. Unauthorized."""
     rows = await ctx.db.fetch(JOBS_SQL, ctx.caller.signed_in, args.limit, args.status or None)
-    return [job_of(row) for row in _present(rows)]
+    return [job_of(row) for row in _joined(rows)]
 
 
 def job_of(row: asyncpg.Record) -> CallJob:
-    """The call of a row of `call_jobs`."""
+    """Return the call of a row of `call_jobs`."""
     return CallJob(
         id=row["id"],
         creation_time=to_ms(row["created_at"]),
@@ -183,7 +183,7 @@ def job_of(row: asyncpg.Record) -> CallJob:
 
 @query(reads=("users", "call_jobs"))
 async def get_call_job_stats(ctx: QueryContext, args: GetCallJobStats) -> CallJobStats:
-    """How the caller's newest calls went; Unauthorized without a sign-in."""
+    """Return statistics of the caller's newest calls. Unauthorized."""
     row = await ctx.db.fetchrow(STATS_SQL, ctx.caller.signed_in, args.limit)
     if row is None:
         raise Unauthorized
@@ -202,13 +202,13 @@ async def get_call_job_stats(ctx: QueryContext, args: GetCallJobStats) -> CallJo
 
 @query(reads=("users", "call_sessions"))
 async def get_call_sessions(ctx: QueryContext, args: GetCallSessions) -> list[CallSession]:
-    """The caller's talks, the newest first; Unauthorized without a sign-in."""
+    """Return the caller's call sessions, newest first. Unauthorized."""
     rows = await ctx.db.fetch(SESSIONS_SQL, ctx.caller.signed_in, args.limit)
-    return [session_of(row) for row in _present(rows)]
+    return [session_of(row) for row in _joined(rows)]
 
 
 def session_of(row: asyncpg.Record) -> CallSession:
-    """The talk of a row of `call_sessions`."""
+    """Return the session of a row of `call_sessions`."""
     return CallSession(
         id=row["id"],
         creation_time=to_ms(row["created_at"]),
@@ -231,9 +231,9 @@ def session_of(row: asyncpg.Record) -> CallSession:
 
 @query(reads=("users", "call_sessions", "call_settings", "diaries"))
 async def get_dashboard_stats(ctx: QueryContext, args: NoArgs) -> DashboardStats:  # noqa: ARG001
-    """How many talks the caller has had, and on how many days of this month, where they are, they have an entry.
+    """Return the number of the caller's call sessions, and of days with an entry in the current month. Unauthorized.
 
-    Where they are, their call settings say; else it is UTC. Unauthorized without a sign-in.
+    Days are local to the time zone of the caller's call settings, else UTC.
     """
     row = await ctx.db.fetchrow(
         DASHBOARD_SQL, ctx.caller.signed_in, ctx.now - OVER_A_MONTH, ctx.now + OVER_A_MONTH

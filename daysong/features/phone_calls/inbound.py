@@ -1,4 +1,4 @@
-"""Incoming calls: a caller is known by a number that has agreed to calls, and talks to their own assistant."""
+"""Incoming calls: a caller is identified by a number with consent, and gets their own assistant."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from typing import Any
 
 from daysong.features.phone_calls import money
 from daysong.features.phone_calls.numbers.numbers import caller_keys
-from daysong.features.phone_calls.schedule.calendar import there
+from daysong.features.phone_calls.schedule.calendar import local_datetime
 from daysong.features.phone_calls.sessions import CALLER_SQL
-from daysong.features.phone_calls.talk.assistant import Talk, assistant_for, day_limit, no_minutes, refusal
+from daysong.features.phone_calls.talk.assistant import (
+    Talk,
+    assistant_for,
+    day_limit_message,
+    no_minutes_message,
+    unknown_caller_message,
+)
 from daysong.features.subscriptions.quotas import minutes
 from daysong.features.users import store as users
 from daysong.kernel import logs
@@ -18,10 +24,8 @@ from daysong.kernel.functions.declarations import Args, mutation
 log = logs.get_logger("calls")
 
 
-class Ringing(Args):
-    """An incoming call: its id at VAPI, the caller's number as the network writes it (None when it is withheld), and
-    the line that is called.
-    """
+class IncomingCall(Args):
+    """An incoming call: its id at VAPI, the caller's number as sent by the network (None when withheld), our line."""
 
     vapi_call_id: str | None
     number: str | None
@@ -29,11 +33,11 @@ class Ringing(Args):
 
 
 @mutation
-async def answer_call(ctx: MutationContext, args: Ringing) -> dict[str, Any]:
-    """What VAPI is to do with the call: the caller's assistant, or a sentence that is spoken before it hangs up.
+async def answer_call(ctx: MutationContext, args: IncomingCall) -> dict[str, Any]:
+    """Return VAPI's instructions: the caller's assistant, or a sentence to speak before hanging up.
 
-    The minutes and the money for the call are reserved under its id at VAPI, once: VAPI may ask twice about one.
-    The call's report settles them; without one, the reaper does.
+    The minutes and the cost are reserved once under the call's id at VAPI, which may ask twice. The report settles
+    them; without one, the reaper does.
     """
     row = None
     keys = caller_keys(args.number, args.line)
@@ -49,7 +53,7 @@ async def answer_call(ctx: MutationContext, args: Ringing) -> dict[str, Any]:
             )  # fmt: skip
     log.info("incoming call", known=row is not None)
     if row is None or args.vapi_call_id is None:
-        return {"error": refusal("en")}
+        return {"error": unknown_caller_message("en")}
     vapi = ctx.settings.vapi
     seconds = await minutes.reserve(
         ctx.db, row["user_id"], vapi.minutes, ctx.now, longest=vapi.max_call_minutes * 60,
@@ -57,19 +61,19 @@ async def answer_call(ctx: MutationContext, args: Ringing) -> dict[str, Any]:
     )  # fmt: skip
     if seconds is None:
         log.info("incoming call refused", reason="no_minutes")
-        return {"error": no_minutes(row["language"])}
-    # Last, since the counters of the day are locked from here on.
+        return {"error": no_minutes_message(row["language"])}
+    # Last, since it locks the day's counters.
     cap = await money.reserve_answered_call(ctx, row["user_id"], args.vapi_call_id)
     if cap is not None:
         await minutes.settle(ctx.db, 0, ctx.now, vapi_call_id=args.vapi_call_id)
         log.info("incoming call refused", reason="daily_limit", cap=cap)
-        return {"error": day_limit(row["language"])}
+        return {"error": day_limit_message(row["language"])}
     talk = Talk(
         job_id=None,
         user_id=row["user_id"],
         name=row["name"],
         language=row["language"],
-        local_now=there(ctx.now, row["timezone"]),
+        local_now=local_datetime(ctx.now, row["timezone"]),
         first_call=False,
         inbound=True,
         seconds=seconds,

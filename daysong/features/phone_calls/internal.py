@@ -1,7 +1,6 @@
-"""Calls and talks for the admin key: the internal functions of `callJobs`.
+"""The internal functions of `callJobs`, for the admin key.
 
-What they change is bound by the same steps and constraints as everything else: a call that is over stays so, and what
-was merged into a talk's metadata stays there.
+They keep to the same status steps and constraints as other code: final states stay final, and merged metadata stays.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ ShortText = Annotated[str, msgspec.Meta(max_length=500)]
 
 
 class CallNotFound(ExpectedError):
-    """No such call, talk or settings."""
+    """No call, session or settings have this id."""
 
     code = "call_not_found"
     status = 404
@@ -37,22 +36,22 @@ class CallNotFound(ExpectedError):
 
 
 class StepNotAllowed(ExpectedError):
-    """A call's status does not go that way."""
+    """The status cannot change to the requested one."""
 
     code = "step_not_allowed"
     status = 409
-    default_message = "The call's status cannot change so"
+    default_message = "The call's status cannot change to this"
 
 
 class CreateCallJob(Args):
-    """Whose settings, and when the call is due (ms)."""
+    """Call settings, and when the call is due (ms)."""
 
     call_settings_id: IdText
     scheduled_for_utc: Moment = msgspec.field(name="scheduledForUTC")
 
 
 class UpdateCallJobStatus(Args):
-    """A call's next status, with VAPI's id of it, or why it came to nothing."""
+    """The next status of a call, with its id at VAPI, or why it failed."""
 
     job_id: IdText
     status: Status
@@ -62,19 +61,19 @@ class UpdateCallJobStatus(Args):
 
 
 class OneJob(Args):
-    """Which call."""
+    """The id of a call job."""
 
     job_id: IdText
 
 
 class ByVapiId(Args):
-    """Which call, by VAPI's id."""
+    """A call's id at VAPI."""
 
     vapi_call_id: VapiId
 
 
 class UpdateCallSession(Args):
-    """What is known of a talk; what is not given stays as it is. Of a new one, whose call it was is needed."""
+    """Changes of a session; omitted fields stay. A new session needs its call job, or a job with that VAPI id."""
 
     vapi_call_id: VapiId
     call_job_id: IdText | UnsetType = UNSET
@@ -86,33 +85,33 @@ class UpdateCallSession(Args):
 
 
 class UpdateCallSessionMetadata(Args):
-    """What is to be added to what is noted of a talk."""
+    """Metadata to merge into that of a session."""
 
     session_id: IdText
     metadata: dict[str, Any]
 
 
 class JobRef(Result):
-    """A call."""
+    """The id of a call job."""
 
     job_id: str
 
 
 class SessionRef(Result):
-    """A talk."""
+    """The id of a call session."""
 
     session_id: str
 
 
 class Attempts(Result):
-    """How often a call was tried."""
+    """The number of attempts at a call."""
 
     attempts: int
 
 
 @mutation
 async def create_call_job(ctx: MutationContext, args: CreateCallJob) -> JobRef:
-    """A call that is due then by these settings; the one there is, when there is one. CallNotFound."""
+    """Create a call of these settings that is due then; return the existing one, if any. CallNotFound."""
     moment = from_ms(args.scheduled_for_utc)
     await ctx.db.execute(
         """insert into call_jobs (id, user_id, settings_id, scheduled_for, created_at, updated_at)
@@ -131,9 +130,9 @@ async def create_call_job(ctx: MutationContext, args: CreateCallJob) -> JobRef:
 
 @mutation
 async def update_call_job_status(ctx: MutationContext, args: UpdateCallJobStatus) -> None:
-    """Move a call along its steps; the same status again is no matter. CallNotFound, StepNotAllowed.
+    """Move a call to another status; the same status changes nothing. CallNotFound, StepNotAllowed.
 
-    What was reserved for a call that VAPI was asked for is settled when it is canceled or failed.
+    The reservations of a requested call are settled when it is canceled or fails.
     """
     owner = await ctx.db.fetchval("select user_id from call_jobs where id = $1", args.job_id)
     if owner is None:
@@ -159,7 +158,7 @@ async def update_call_job_status(ctx: MutationContext, args: UpdateCallJobStatus
 
 @mutation
 async def increment_call_job_attempts(ctx: MutationContext, args: OneJob) -> Attempts:
-    """Count one more try at a call. CallNotFound."""
+    """Increment the attempts of a call. CallNotFound."""
     attempts = await ctx.db.fetchval(
         "update call_jobs set attempts = attempts + 1, updated_at = $2 where id = $1 returning attempts",
         args.job_id, ctx.now,
@@ -171,28 +170,28 @@ async def increment_call_job_attempts(ctx: MutationContext, args: OneJob) -> Att
 
 @query(reads=("call_jobs",))
 async def get_call_job_by_vapi_id(ctx: QueryContext, args: ByVapiId) -> CallJob | None:
-    """A call, by VAPI's id of it."""
+    """Return a call by its id at VAPI; None when unknown."""
     row = await ctx.db.fetchrow("select * from call_jobs where vapi_call_id = $1", args.vapi_call_id)
     return None if row is None else job_of(row)
 
 
 @query(reads=("call_jobs",))
 async def get_call_job_by_id(ctx: QueryContext, args: OneJob) -> CallJob | None:
-    """A call."""
+    """Return a call by id; None when unknown."""
     row = await ctx.db.fetchrow("select * from call_jobs where id = $1", args.job_id)
     return None if row is None else job_of(row)
 
 
 @query(reads=("call_sessions",))
 async def get_call_session_by_vapi_id(ctx: QueryContext, args: ByVapiId) -> CallSession | None:
-    """A talk, by VAPI's id of the call."""
+    """Return a session by its call's id at VAPI; None when unknown."""
     row = await ctx.db.fetchrow("select * from call_sessions where vapi_call_id = $1", args.vapi_call_id)
     return None if row is None else session_of(row)
 
 
 @mutation
 async def update_call_session(ctx: MutationContext, args: UpdateCallSession) -> SessionRef:
-    """Note what is known of a talk, made if it is new; what was said is not touched. CallNotFound."""
+    """Create or update a session; its transcript stays. CallNotFound."""
     await ctx.db.execute(
         """insert into call_sessions (id, user_id, call_job_id, vapi_call_id, direction, state, created_at, updated_at)
            select $1, user_id, id, $3, 'outbound', 'in-progress', $4, $4 from call_jobs
@@ -216,7 +215,7 @@ async def update_call_session(ctx: MutationContext, args: UpdateCallSession) -> 
 
 @mutation
 async def update_call_session_metadata(ctx: MutationContext, args: UpdateCallSessionMetadata) -> None:
-    """Add to what is noted of a talk; what else is noted stays, the entry's id above all. CallNotFound."""
+    """Merge metadata into a session's; the entry's id stays. CallNotFound."""
     if not await ctx.db.fetchval("select true from call_sessions where id = $1", args.session_id):
         raise CallNotFound
     more = {name: value for name, value in args.metadata.items() if name != sessions.DIARY_ID}

@@ -1,4 +1,4 @@
-"""The money for a call: reserved before it is dialled or answered, as for the longest, and paid by its report."""
+"""The cost of a call: the maximum is reserved before it is dialed or answered, and its report settles it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ A = TypeVar("A", bound=msgspec.Struct)
 async def reserve_call(
     ctx: ActionContext, account_of: Callable[[QueryContext, A], Awaitable[str | None]], args: A
 ) -> Answer:
-    """Reserve the money for a call, of the account that the query `account_of` tells."""
+    """Reserve the cost of a call for the account that the query `account_of` returns."""
     budget = ctx.vendor(Budget)
     if not budget.enabled:
         return NOTHING_LIMITS
@@ -28,7 +28,7 @@ async def reserve_call(
 
 
 async def reserve_answered_call(ctx: MutationContext, account: str, vapi_call_id: str) -> str | None:
-    """Reserve the money for an incoming call, once for its id at VAPI; the cap that does not allow it, if any.
+    """Reserve the cost of an incoming call, once for its id at VAPI; return the cap that is reached, or None.
 
     The caller holds the account's lock.
     """
@@ -39,33 +39,33 @@ async def reserve_answered_call(ctx: MutationContext, account: str, vapi_call_id
 
 
 async def cancel(ctx: ActionContext, answer: Answer) -> None:
-    """No call was made with that money."""
+    """Cancel a reservation that no call used."""
     await ctx.vendor(Budget).cancel(answer.reservation)
 
 
 async def claim(ctx: MutationContext, reservation: str | None, job_id: str) -> None:
-    """VAPI is about to be asked for the call the money was reserved for."""
+    """Attach a reservation to the call that is about to be requested."""
     await budgets.claim(ctx.db, ctx.settings, reservation, job_id, ctx.now)
 
 
 async def pay(ctx: MutationContext, account: str, call_id: str, job_id: str | None, report: Report) -> None:
-    """Write down what a call cost: what VAPI says, else by its length. It takes the place of an estimate, once."""
-    told = report.cost
-    amount = ctx.settings.costs.minutes(report.seconds or 0.0) if told is None else round(told * 1_000_000)
+    """Record the cost of a call, as reported or else by its length. Replaces an estimate, once."""
+    cost = report.cost
+    amount = ctx.settings.costs.minutes(report.seconds or 0.0) if cost is None else round(cost * 1_000_000)
     await _pay(ctx, account, call_id, job_id, amount)
 
 
 async def pay_without_report(
     ctx: MutationContext, account: str, call_id: str, job_id: str | None, seconds: float
 ) -> None:
-    """Write down what a call without a report is taken to have cost, by its length; a later report corrects it."""
+    """Record the estimated cost of a call without a report, by its length; a later report corrects it."""
     await _pay(ctx, account, call_id, job_id, ctx.settings.costs.minutes(seconds), estimated=True)
 
 
 async def settle_stopped(ctx: MutationContext, job_id: str) -> None:
-    """Settle the minutes and the money of a call that was declared over by hand, by its length until now.
+    """Settle the minutes and cost of a call that an operator ended, by its length until now.
 
-    One without a sign of an answer takes none. Its report, should it come, corrects both.
+    One that was never answered costs nothing. A later report corrects both.
     """
     row = await ctx.db.fetchrow(
         """select j.user_id, j.hung_up_at, s.vapi_call_id, s.created_at as answered_at

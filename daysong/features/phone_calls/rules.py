@@ -1,4 +1,4 @@
-"""Who may be rung, when and how often; and which steps a call goes through. No database, no clock."""
+"""Who may be called, when and how often; and the status steps of a call. Pure."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ STEPS: Mapping[Status, frozenset[Status]] = {
 }
 
 MOST_TRIES = 3  # without consent, in all
-BETWEEN_TRIES = timedelta(hours=20)  # and a date apart: clock changes move calls by hours, not people's whims
-MOST_DIALS_OF_A_NUMBER = 3  # on a day in UTC, which no choice of a time zone can stretch
-MOST_DIALS_OF_A_PERSON = 5  # the same, whatever numbers they have had
+BETWEEN_TRIES = timedelta(hours=20)  # and on another date; less than a day, since clock changes move calls
+MOST_DIALS_OF_A_NUMBER = 3  # per day in UTC, which does not depend on the chosen time zone
+MOST_DIALS_OF_A_PERSON = 5  # the same, over all numbers of an account
 MOST_TEST_CALLS = 3
-# Calls that only a call-screening assistant took are no tries, up to so many by one account's settings in that time.
+# Calls that only a call-screening assistant took do not count as tries, up to this number per account and time.
 MOST_SCREENED = 7
 SCREENED_WITHIN = timedelta(days=30)
 
-MOST_ATTEMPTS = 3  # at placing one call, after refusals that may pass
+MOST_ATTEMPTS = 3  # at placing one call, after temporary rejections
 ATTEMPT_PAUSE = timedelta(seconds=20)
 
-# A report comes seconds after a call has ended; by then it is lost, or the talk is a long one.
+# A report arrives seconds after a call has ended; after this time it is lost, or the call is long.
 REPORT_OVERDUE = timedelta(minutes=20)
-# After that a call is over, whatever anybody says.
+# After this time a call is closed, whatever its state at VAPI.
 LONGEST_CALL = timedelta(minutes=90)
 
 EVERYWHERE = "*"
 
 UNKNOWN_TIMEZONE = "unknown_timezone"
 
-# Why no call was made, as the user reads it.
+# Why no call was made, as shown to the user.
 REASONS: Mapping[str, str] = {
     "missed": "It was too late for this call.",
     "quiet_hours": "It had become too late in the evening for this call.",
     "switched_off": "Calls are switched off.",
     "suspended": "This account is locked.",
     UNKNOWN_TIMEZONE: "The time zone of these settings is not known any more. Please choose another.",
-    "refused": "Whoever answers this number does not want to be called.",
-    "no_consent": "Nobody on this number has agreed to be called.",
-    "tried_today": "This number was tried today already, and nobody has agreed to be called yet.",
+    "refused": "The person on this number does not want to be called.",
+    "no_consent": "The person on this number has not agreed to be called.",
+    "tried_today": "This number was called today, without consent to be called yet.",
     "number_busy": "This number was called as often as it may be on one day.",
     "too_many_calls": "You were called as often as may be on one day.",
     "daily_limit": "Today's limit of calls is reached. The next call comes as planned.",
@@ -61,18 +61,18 @@ REASONS: Mapping[str, str] = {
     "lines_busy": "All lines were taken.",
     "misdialed": "There is no such number, or it takes no calls. Please check its digits.",
     "lost": "The call could not be confirmed.",
-    "no_report": "What became of this call was never reported.",
-    "no-answer": "Nobody answered.",
+    "no_report": "This call ended without a report.",
+    "no-answer": "There was no answer.",
     "busy": "The line was busy.",
     "voicemail": "A voicemail answered.",
-    "screened": "An assistant on this phone asked who is calling, and nobody took the call. "
+    "screened": "An assistant on this phone asked who is calling, and did not put the call through. "
     "Please let our number through.",
-    "failed": "The call did not come about.",
+    "failed": "The call could not be made.",
 }
 
 
 class Number(NamedTuple):
-    """What is known of a number, for all accounts that have it in their settings."""
+    """The state of a number, for all accounts that name it."""
 
     refused: bool = False
     tries: int = 0
@@ -82,22 +82,22 @@ class Number(NamedTuple):
     dialled_on: date | None = None
 
     def dials_on(self, day: date) -> int:
-        """How often it was dialled on that day in UTC."""
+        """Return how often it was dialed on that day (UTC)."""
         return self.dials if self.dialled_on == day else 0
 
 
 def is_late(due: datetime, now: datetime, latest: timedelta) -> bool:
-    """Whether a call that was due then is not made any more."""
+    """Return whether a call due at `due` is too late to be made."""
     return now - due > latest
 
 
 def hour_forbids(now: datetime, timezone: str, chosen_minutes: int) -> bool:
-    """Whether it is a quiet hour there, and the person has not chosen a quiet hour themselves."""
+    """Return whether it is a quiet hour in the time zone, unless the user chose a quiet hour."""
     return is_quiet(local_time(now, timezone).minutes) and not is_quiet(chosen_minutes)
 
 
 def number_forbids(number: Number, *, agreed: bool, now: datetime, timezone: str) -> str | None:
-    """Why this number may not be dialled now, as a code of REASONS; None when it may."""
+    """Return why a number may not be dialed now, as a code of REASONS; None when it may."""
     if number.refused:
         return "refused"
     if number.dials_on(now.date()) >= MOST_DIALS_OF_A_NUMBER:
@@ -114,12 +114,12 @@ def number_forbids(number: Number, *, agreed: bool, now: datetime, timezone: str
 
 
 def country_forbids(country: str | None, countries: Collection[str]) -> str | None:
-    """Why a number of that country may not be dialled before it is proved; `*` stands for every country."""
+    """Return why an unproved number of that country may not be dialed; None when it may. `*` allows every country."""
     return None if EVERYWHERE in countries or (country is not None and country in countries) else "country_not_called"
 
 
 def dialled(number: Number, *, agreed: bool, now: datetime, timezone: str) -> Number:
-    """What is known of a number once it is being dialled."""
+    """Return the state of a number after a dial."""
     number = number._replace(dials=number.dials_on(now.date()) + 1, dialled_on=now.date())
     if agreed:
         return number

@@ -1,6 +1,6 @@
-"""Rows of `call_sessions`: what a call was, and what was said in it, if that was agreed to.
+"""Rows of `call_sessions`: how a call went, and with consent its transcript.
 
-Every function here is part of its caller's transaction, and safe to run again.
+Every function here runs in its caller's transaction and is idempotent.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from daysong.kernel.ids import CallSessionId
 from daysong.kernel.time.clock import to_ms
 from daysong.vendors.vapi.reports import Call, Message, Report
 
-# What stands in a session's metadata of the entry that was made of it.
+# Key in a session's metadata: the entry made of it.
 DIARY_ID = "diaryId"
 
-# The outcome of one whose words were deleted before an entry was made of them.
+# Outcome: the transcript was deleted before an entry was written.
 WORDS_DELETED = "words deleted"
 
-# The outcome of one that was given up; should its report come after all, it counts.
+# Outcome: no report arrived in time; a later one is still applied.
 NO_REPORT = "no report"
 
-# Outcomes while the consent is still to be read from the words: the model is yet to be asked, or was asked.
+# Outcomes while the consent is unread: the model is not requested yet, or was requested.
 ANSWER_UNREAD = "answer to be read"
-ANSWER_ASKED = "answer being read"
-UNREAD = (ANSWER_UNREAD, ANSWER_ASKED)
+ANSWER_REQUESTED = "answer being read"
+UNREAD = (ANSWER_UNREAD, ANSWER_REQUESTED)
 
 Direction = Literal["outbound", "inbound"]
 
-# The account that a caller's number ($1: what it may be, the likeliest first) belongs to.
+# The account of an incoming caller; $1 has the forms the number may have, most likely first.
 CALLER_SQL = """
     select user_id from call_settings where number_key = any($1) and consent = 'granted' and lost_at is null
     order by array_position($1, number_key) limit 1"""
 
 
-class Whose(NamedTuple):
-    """Whose call it is.
+class CallOrigin(NamedTuple):
+    """The account and number of a call.
 
-    job     the call job, when we dialled
-    hashed  the number, as consent knows it
-    agreed  the person had agreed to be called before it
+    job     the call job of an outgoing call
+    hashed  the hash of the number
+    agreed  consent existed before the call
     """
 
     user_id: str
@@ -55,25 +55,25 @@ class Whose(NamedTuple):
     direction: Direction
 
 
-async def whose(ctx: MutationContext, about: Message | Call, vapi_call_id: str) -> Whose | None:
-    """Whose call it is, by VAPI's id, else by what our assistant was told, else by number; the account is locked.
+async def find_origin(ctx: MutationContext, about: Message | Call, vapi_call_id: str) -> CallOrigin | None:
+    """Lock and return a call's account, found by VAPI's id, our metadata, or number; None when there is none.
 
-    A caller is known only by a number that has agreed to be called. None when no account is.
+    An incoming caller is identified only by a number with consent.
     """
     job = await calls.find(ctx.db, vapi_call_id=vapi_call_id, job_id=about.job_id)
     if job is not None:
         is_open = await users.lock_account(ctx.db, job["user_id"])
         if job["vapi_call_id"] is None:
-            # Sooner than the answer to our own request for it.
+            # The message arrived before the answer to our request.
             await calls.adopt(ctx, job["id"], vapi_call_id)
         job = await ctx.db.fetchrow("select * from call_jobs where id = $1", job["id"])
         if not is_open or job is None or job["number_hash"] is None:
             return None
-        return Whose(job["user_id"], job, job["number_hash"], job["with_consent"], "outbound")
+        return CallOrigin(job["user_id"], job, job["number_hash"], job["with_consent"], "outbound")
     keys = caller_keys(about.customer_number, about.line_number)
     if not keys:
         return None
-    # It stays the call of the account whose it was when it began: numbers may change meanwhile.
+    # The account at the beginning of the call: numbers may change meanwhile.
     user_id = await ctx.db.fetchval(
         f"""select coalesce((select user_id from call_sessions where vapi_call_id = $2), ({CALLER_SQL}))""",  # noqa: S608
         list(keys), vapi_call_id,
@@ -81,26 +81,26 @@ async def whose(ctx: MutationContext, about: Message | Call, vapi_call_id: str) 
     if user_id is None or about.user_id not in {None, user_id} or not await users.lock_account(ctx.db, user_id):
         return None
     hashed = number_hash(ctx.settings, keys[0])
-    return Whose(user_id, None, hashed, agreed=True, direction=about.direction or "inbound")
+    return CallOrigin(user_id, None, hashed, agreed=True, direction=about.direction or "inbound")
 
 
-async def opened(ctx: MutationContext, whose: Whose, vapi_call_id: str) -> asyncpg.Record:
-    """The session of a call, made on first sight of it; locked."""
+async def get_or_create(ctx: MutationContext, origin: CallOrigin, vapi_call_id: str) -> asyncpg.Record:
+    """Lock and return the session of a call, inserted if it is new."""
     await ctx.db.execute(
         """insert into call_sessions (id, user_id, call_job_id, vapi_call_id, direction, state, created_at, updated_at)
            values ($1, $2, $3, $4, $5, 'in-progress', $6, $6) on conflict (vapi_call_id) do nothing""",
-        CallSessionId.new(ctx.now), whose.user_id, whose.job["id"] if whose.job else None, vapi_call_id,
-        whose.direction, ctx.now,
+        CallSessionId.new(ctx.now), origin.user_id, origin.job["id"] if origin.job else None, vapi_call_id,
+        origin.direction, ctx.now,
     )  # fmt: skip
     row = await ctx.db.fetchrow("select * from call_sessions where vapi_call_id = $1 for update", vapi_call_id)
-    assert row is not None  # noqa: S101 - it was inserted above, or was there
+    assert row is not None  # noqa: S101 - inserted above, or existed
     return row
 
 
 async def keep_report(
     ctx: MutationContext, session_id: str, report: Report, state: str, *, outcome: str, with_words: bool
 ) -> None:
-    """How a call went; what was said in it only `with_words`. `outcome` says what becomes of it."""
+    """Store a report and its outcome; the transcript only `with_words`."""
     await ctx.db.execute(
         """update call_sessions set state = $2, started_at = $3, ended_at = $4, duration_sec = $5, ended_reason = $6,
              transcript = case when words_deleted_at is null then $7::jsonb end,
@@ -114,7 +114,7 @@ async def keep_report(
 
 
 def _kept(report: Report) -> dict[str, Any]:
-    """What is kept of a report beside the words; not the vendor's addresses of recordings, nor its costs."""
+    """Return the stored part of a report besides the transcript: no recording URLs, no costs."""
     kept = {
         "endedReason": report.ended_reason,
         "startedAt": None if report.started_at is None else to_ms(report.started_at),
@@ -129,11 +129,11 @@ def _kept(report: Report) -> dict[str, Any]:
 async def delete_words(
     ctx: MutationContext, owner: str, *, session_id: str | None = None, diary_id: str | None = None
 ) -> list[str]:
-    """Delete what was said in a session of an account, named by its id or by the entry made of it.
+    """Delete the transcript of an account's session, given by its id or by the entry made of it.
 
-    Returns VAPI's ids of the calls to delete there now. A call without a report is deleted when its report arrives:
-    deleted earlier, it would have none, and its minutes would be unknown. One whose answer about being called is
-    unread is deleted when it is read: a refusal holds. No report brings the words back.
+    Returns VAPI's ids of the calls to delete there now. A call without a report is deleted when its report arrives,
+    which has its minutes; one with an unread consent when it is read, since a refusal counts. A later report does not
+    restore the transcript.
     """
     rows = await ctx.db.fetch(
         """update call_sessions set words_deleted_at = $4, transcript = null, end_of_call_report = null,
@@ -147,7 +147,7 @@ async def delete_words(
 
 
 async def close_unreported(ctx: MutationContext, vapi_call_id: str) -> bool:
-    """Close the session of a call whose report did not come; return whether its words were deleted meanwhile."""
+    """Close the session of a call without a report; return whether its transcript was deleted meanwhile."""
     deleted: bool | None = await ctx.db.fetchval(
         """update call_sessions set state = case when state = 'in-progress' then 'failed' else state end,
              outcome = $2, reported_at = $3, updated_at = $3
@@ -158,7 +158,7 @@ async def close_unreported(ctx: MutationContext, vapi_call_id: str) -> bool:
 
 
 async def merge_metadata(ctx: MutationContext, session_id: str, more: dict[str, Any]) -> None:
-    """Add to a session's metadata; what is there under other names stays."""
+    """Merge keys into a session's metadata."""
     await ctx.db.execute(
         "update call_sessions set metadata = metadata || $2, updated_at = $3 where id = $1", session_id, more, ctx.now
     )

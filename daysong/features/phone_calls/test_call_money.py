@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import NOW
-from daysong.features.phone_calls.inbound import Ringing, answer_call
+from daysong.features.phone_calls.inbound import IncomingCall, answer_call
 from daysong.features.phone_calls.rules import LONGEST_CALL
 from daysong.kernel.functions.context import SYSTEM
 from rehearsal.billing import admin_of
@@ -182,7 +182,7 @@ async def test_g03_an_incoming_call_reserves_once_and_its_report_settles_it(capp
     """VAPI may ask twice about a call, also at the same moment."""
     alice = await alice_may_call(capped)
     rung = await rings_in(capped)
-    ringing = Ringing(vapi_call_id=rung["callId"], number=ALICES)
+    ringing = IncomingCall(vapi_call_id=rung["callId"], number=ALICES)
     runtime = capped.app.runtime
     asked = await asyncio.gather(*(runtime.run_mutation(answer_call, ringing, SYSTEM) for _ in range(6)))
     assert all("assistant" in one for one in asked)
@@ -207,7 +207,7 @@ async def test_g03_incoming_calls_at_once_do_not_pass_a_cap(database_url: str, t
         runtime = world.app.runtime
         answered = await asyncio.gather(
             *(
-                runtime.run_mutation(answer_call, Ringing(vapi_call_id=f"call-{number}", number=number), SYSTEM)
+                runtime.run_mutation(answer_call, IncomingCall(vapi_call_id=f"call-{number}", number=number), SYSTEM)
                 for number in numbers
             )
         )

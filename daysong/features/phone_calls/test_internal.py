@@ -30,12 +30,12 @@ async def test_f40_a_status_moves_along_its_steps_alone(world: World, alice: Per
     settings_id = await wants_calls(alice)
     due = {"callSettingsId": settings_id, "scheduledForUTC": to_ms(world.clock.now())}
     ref = await admin.mutation("callJobs:createCallJob", **due)
-    with pytest.raises(FunctionError, match="cannot change so"):
+    with pytest.raises(FunctionError, match="cannot change to this"):
         await admin.mutation("callJobs:updateCallJobStatus", **ref, status="started")
     assert await admin.mutation("callJobs:incrementCallJobAttempts", **ref) == {"attempts": 1}
     for _ in range(2):
         await admin.mutation("callJobs:updateCallJobStatus", **ref, status="failed", errorMessage="No line.")
-    with pytest.raises(FunctionError, match="cannot change so"):
+    with pytest.raises(FunctionError, match="cannot change to this"):
         await admin.mutation("callJobs:updateCallJobStatus", **ref, status="completed")
     stats = await alice.query("callJobs:getCallJobStats")
     assert (stats["total"], stats["failed"], stats["lastError"]) == (1, 1, "No line.")

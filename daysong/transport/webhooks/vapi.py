@@ -8,7 +8,7 @@ import hmac
 import msgspec
 
 from daysong.features.phone_calls import inbound
-from daysong.features.phone_calls.inbound import Ringing
+from daysong.features.phone_calls.inbound import IncomingCall
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.inbox import Event
@@ -38,8 +38,8 @@ def routes(runtime: Runtime) -> list[Route]:
         # Parsing a large report would block the event loop.
         message, event = await asyncio.to_thread(_read, body) if len(body) > LARGE else _read(body)
         if message.type == ASSISTANT_REQUEST:
-            ringing = Ringing(vapi_call_id=message.call_id, number=message.customer_number, line=message.line_number)
-            assistant = await runtime.run_mutation(inbound.answer_call, ringing, SYSTEM)
+            call = IncomingCall(vapi_call_id=message.call_id, number=message.customer_number, line=message.line_number)
+            assistant = await runtime.run_mutation(inbound.answer_call, call, SYSTEM)
             return Reply(msgspec.json.encode(assistant))
         return Received(event, handle_vapi_event, {"type": message.type, "status": message.status})
 

@@ -1,4 +1,4 @@
-"""Calls whose report did not come: VAPI is asked how they went, and each is closed, one way or another."""
+"""Calls without a report: VAPI is polled, and after 90 minutes each call is closed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from daysong.vendors.vapi.client import Telephone
 from daysong.vendors.vapi.reports import Call
 from daysong.workflows.calls.call_reports import apply_report
 from daysong.workflows.calls.call_to_diary import VapiCall
-from daysong.workflows.calls.call_words import forget_deleted
+from daysong.workflows.calls.call_words import schedule_deletion_at_vapi
 
 log = logs.get_logger("calls")
 
-LOOKED_AT_ONCE = 200
+BATCH = 200
 
 
 class Polled(Args):
-    """A call, and what VAPI says of it; nothing when it does not know it."""
+    """A call, and its state at VAPI; None when VAPI does not know it."""
 
     vapi_call_id: str
     call: Call | None
@@ -32,7 +32,7 @@ class Polled(Args):
 
 @mutation
 async def reap_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG001
-    """Have it looked up how calls went that should have been reported by now. A cron."""
+    """Schedule a poll of each call whose report is overdue, and fail calls that were lost. A cron."""
     rows = await ctx.db.fetch(
         """(select vapi_call_id from call_jobs
             where asked_at < $1 and reported_at is null and vapi_call_id is not null order by asked_at limit $2)
@@ -43,16 +43,16 @@ async def reap_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG00
            (select vapi_call_id from call_minutes
             where reserved_at < $1 and settled_at is null and vapi_call_id is not null
             order by reserved_at limit $2)""",
-        ctx.now - REPORT_OVERDUE, LOOKED_AT_ONCE,
+        ctx.now - REPORT_OVERDUE, BATCH,
     )  # fmt: skip
     for row in rows:
         call_id = row["vapi_call_id"]
         await ctx.schedule(poll_call, VapiCall(vapi_call_id=call_id), key=f"poll {call_id} {ctx.now:%Y-%m-%dT%H:%M}")
-    # Asked for, never found, and no job left to look for it.
+    # Requested, never found, and past the time in which its job looks for it.
     lost = await ctx.db.fetch(
         """select id from call_jobs
            where asked_at < $1 and reported_at is null and vapi_call_id is null order by asked_at limit $2""",
-        ctx.now - LONGEST_CALL, LOOKED_AT_ONCE,
+        ctx.now - LONGEST_CALL, BATCH,
     )  # fmt: skip
     for row in lost:
         await minutes.settle(ctx.db, 0, ctx.now, call_job_id=row["id"])
@@ -63,15 +63,15 @@ async def reap_calls(ctx: MutationContext, args: NoArgs) -> None:  # noqa: ARG00
 
 @mutation
 async def give_up_poll(ctx: MutationContext, args: VapiCall) -> None:
-    """VAPI cannot be asked about a call: the next look asks again; after an hour and a half, it has no report."""
-    since = await _since(ctx, args.vapi_call_id)
+    """Close a call that VAPI cannot be polled about, if it is over 90 minutes old; otherwise it is polled again."""
+    since = await _known_since(ctx, args.vapi_call_id)
     if since is not None and ctx.now - since >= LONGEST_CALL:
         await _close(ctx, args.vapi_call_id)
 
 
 @action(on_exhausted=give_up_poll, lane=Lane.CALLS)
 async def poll_call(ctx: ActionContext, args: VapiCall) -> None:
-    """Ask VAPI how a call went. A job; safe to run twice."""
+    """Poll VAPI for a call. An idempotent job."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
     found = await telephone.get(args.vapi_call_id)
     await ctx.run_mutation(apply_polled, Polled(vapi_call_id=args.vapi_call_id, call=found))
@@ -79,25 +79,22 @@ async def poll_call(ctx: ActionContext, args: VapiCall) -> None:
 
 @mutation
 async def apply_polled(ctx: MutationContext, args: Polled) -> None:
-    """What VAPI says of a call: its report, if it is over; else, after an hour and a half, that there is none.
-
-    There is none either of a call VAPI does not know.
-    """
-    since = await _since(ctx, args.vapi_call_id)
+    """Apply a call's report. Close a call that VAPI does not know, or that has no report after 90 minutes."""
+    since = await _known_since(ctx, args.vapi_call_id)
     if since is None:
         return
     if args.call is not None and args.call.report is not None:
-        whose = await sessions.whose(ctx, args.call, args.vapi_call_id)
-        if whose is not None:
-            log.info("report found", outcome=await apply_report(ctx, whose, args.vapi_call_id, args.call.report))
+        origin = await sessions.find_origin(ctx, args.call, args.vapi_call_id)
+        if origin is not None:
+            log.info("report found", outcome=await apply_report(ctx, origin, args.vapi_call_id, args.call.report))
             return
     elif args.call is not None and ctx.now - since < LONGEST_CALL:
         return
     await _close(ctx, args.vapi_call_id)
 
 
-async def _since(ctx: MutationContext, vapi_call_id: str) -> datetime | None:
-    """When a call was asked for, or first heard of; None when it is not known."""
+async def _known_since(ctx: MutationContext, vapi_call_id: str) -> datetime | None:
+    """Return when a call was requested or first reported; None when it is unknown."""
     since: datetime | None = await ctx.db.fetchval(
         """select coalesce((select asked_at from call_jobs where vapi_call_id = $1),
                            (select created_at from call_sessions where vapi_call_id = $1),
@@ -111,7 +108,7 @@ async def _close(ctx: MutationContext, vapi_call_id: str) -> None:
     log.warning("call without a report")
     await _settle(ctx, vapi_call_id)
     if await sessions.close_unreported(ctx, vapi_call_id):
-        await forget_deleted(ctx, vapi_call_id)
+        await schedule_deletion_at_vapi(ctx, vapi_call_id)
     job_id = await ctx.db.fetchval("select id from call_jobs where vapi_call_id = $1", vapi_call_id)
     if job_id is not None:
         await calls.close(ctx, job_id, "failed", "no_report")
@@ -119,9 +116,9 @@ async def _close(ctx: MutationContext, vapi_call_id: str) -> None:
 
 
 async def _settle(ctx: MutationContext, vapi_call_id: str) -> None:
-    """Count the minutes and the money of a call without a report, as far as it is known when it was answered and ended.
+    """Settle the minutes and cost of a call without a report, by when it was answered and ended.
 
-    One that was not answered takes none; one whose end is not known takes what was reserved for it.
+    An unanswered call costs nothing; one without a known end costs what was reserved.
     """
     row = await ctx.db.fetchrow(
         """select j.id as job_id, j.hung_up_at, s.created_at as answered_at, m.user_id, m.seconds

@@ -1,16 +1,15 @@
-"""From VAPI's messages to what is kept of a call.
+"""VAPI's messages about calls: status, report, consent, outcome.
 
-    a status update         the call was answered; or it is over, and its line free
-    an end-of-call report   in one transaction: the session, what was said about being called, whether it is a diary
-    readAnswer              a job: what a person said about being called whose report has no analysis
+    a status update         the call was answered, or has ended and freed its line
+    an end-of-call report   in one transaction: the session, the consent, and whether an entry is written
+    readAnswer              a job: reads the consent when the report has no analysis
 
-Reports come early, late, repeatedly, of calls we never dialled, or not at all (call_reaper.py). Of one call there is
-one session, and the entry of one that is kept is written by call_to_diary.py. What a person said who had not agreed to
-it is not kept.
+Reports arrive early, late, repeatedly, about unknown calls, or not at all (call_reaper.py). Each call has one session;
+call_to_diary.py writes the entry. Without consent, no transcript is kept.
 
-A first call whose report does not tell whether the person agreed is not given up: a minute later VAPI is asked for it
-once more, for an analysis that came late, and without one OpenAI reads the words, which are at VAPI until then. That is
-noted before it is done and paid for once: a job that was killed meanwhile ends as unclear.
+When the report of a first call has no consent, VAPI is polled a minute later, since its analysis may be late; without
+one, OpenAI reads the transcript, which stays at VAPI until then. That is committed before the request, and paid for
+once: if the job is killed in between, the consent is unclear.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ from daysong.features.phone_calls import calls, money, sessions
 from daysong.features.phone_calls.dialing import dispatch
 from daysong.features.phone_calls.endings import class_of, found_no_line, is_account_alarm, never_rang
 from daysong.features.phone_calls.numbers import consent, ownership
-from daysong.features.phone_calls.sessions import Whose
+from daysong.features.phone_calls.sessions import CallOrigin
 from daysong.features.phone_calls.talk.machine_phrases import Machine
 from daysong.features.phone_calls.talk.outcomes import (
     EndState,
     consent_of,
     has_unread_answer,
     machine_in,
+    no_entry_reason,
     state_of,
     state_with,
     talk_text,
     wants_no_calls,
-    why_not_a_diary,
 )
 from daysong.features.subscriptions.quotas import minutes
 from daysong.kernel import logs
@@ -51,113 +50,113 @@ from daysong.kernel.limits.prices import Purchase
 from daysong.vendors.openai.client import AnswerReader
 from daysong.vendors.vapi.client import Telephone
 from daysong.vendors.vapi.reports import CONSENT, END_OF_CALL, ENDED, STATUS_UPDATE, STOP_CALLING, Call, Message, Report
-from daysong.workflows.calls.call_to_diary import OneSession, forget, generate_diary_from_call
+from daysong.workflows.calls.call_to_diary import OneSession, generate_diary_from_call, schedule_vapi_deletion
 
 log = logs.get_logger("calls")
 
-# An analysis that VAPI's report left out for its time limit is there a little later.
-ANALYSIS_COMES_WITHIN = timedelta(minutes=1)
+# An analysis that exceeded VAPI's time limit is missing in the report, and available a little later.
+ANALYSIS_DELAY = timedelta(minutes=1)
 READ_RETRIES = Retry(attempts=8, first=timedelta(seconds=20), longest=timedelta(minutes=10))
 
 
 class UnreadAnswer(Args):
-    """A session whose words are to tell whether the person agreed, and VAPI's id of its call."""
+    """A session without a consent yet, and its call's id at VAPI."""
 
     session_id: IdText
     vapi_call_id: str
 
 
-class ReadingPaid(UnreadAnswer):
-    """The same, with the reservation that pays for the model."""
+class PaidReading(UnreadAnswer):
+    """The same, with the reservation for the model's cost."""
 
     reservation: str
 
 
 class ReadAnswer(UnreadAnswer):
-    """The same, with the call as VAPI has it, and what was found out of its words."""
+    """The same, with the call at VAPI and the analysis of its transcript."""
 
     call: Call | None
     structured: dict[str, Any]
-    told: bool | None = None
+    has_content: bool | None = None
 
 
 class Unread(Result):
-    """Whose answer is unread, and whether a model was asked for it before."""
+    """A user whose consent is unread, and whether the model was requested before."""
 
     user_id: str
     language: str
-    asked: bool
+    requested: bool
 
 
 async def on_message(ctx: MutationContext, message: Message) -> str:
-    """Apply a message of VAPI's; says in a word or two what came of it."""
+    """Apply a message; return the outcome."""
     if message.type not in {STATUS_UPDATE, END_OF_CALL}:
         return "noted"
     if message.call_id is None:
-        return "of no call"
+        return "names no call"
     if (
         found_no_line(message.ended_reason)
         and await calls.find(ctx.db, vapi_call_id=message.call_id, job_id=None) is None
     ):
-        # Not known as placed: the answer to our own request says the same, or a look-up will.
+        # We do not know the call as placed: the answer to our request, or a look-up, reports the same.
         return "no free line at vapi"
-    whose = await sessions.whose(ctx, message, message.call_id)
-    if whose is None:
+    origin = await sessions.find_origin(ctx, message, message.call_id)
+    if origin is None:
         if message.report is not None and is_account_alarm(message.report.ended_reason):
             log.error("vapi places no calls", reason=message.report.ended_reason)
         if message.report is not None and message.user_id is not None:
             await money.pay(ctx, message.user_id, message.call_id, message.job_id, message.report)
         if message.report is not None and (message.job_id or message.user_id) is not None:
-            # Of an account that is gone: nothing is kept here, and nothing is to stay there.
-            await forget(ctx, message.call_id)
-        return "of nobody here"
+            # The account is deleted: delete the call at VAPI too.
+            await schedule_vapi_deletion(ctx, message.call_id)
+        return "unknown account"
     if message.report is not None:
-        return await apply_report(ctx, whose, message.call_id, message.report)
-    return await _on_status(ctx, whose, message.call_id, message.status, message.ended_reason)
+        return await apply_report(ctx, origin, message.call_id, message.report)
+    return await _on_status(ctx, origin, message.call_id, message.status, message.ended_reason)
 
 
 async def _on_status(
-    ctx: MutationContext, whose: Whose, call_id: str, status: str | None, ended_reason: str | None
+    ctx: MutationContext, origin: CallOrigin, call_id: str, status: str | None, ended_reason: str | None
 ) -> str:
     if status == "in-progress":
-        await sessions.opened(ctx, whose, call_id)
-        if whose.job is not None:
-            await calls.step(ctx, whose.job["id"], "started")
+        await sessions.get_or_create(ctx, origin, call_id)
+        if origin.job is not None:
+            await calls.step(ctx, origin.job["id"], "started")
         return "started"
-    if status == ENDED and whose.job is not None:
+    if status == ENDED and origin.job is not None:
         if never_rang(ended_reason):
-            await calls.did_not_ring(ctx, whose.job)
-        await calls.hang_up(ctx, whose.job["id"])
+            await calls.undo_dial(ctx, origin.job)
+        await calls.hang_up(ctx, origin.job["id"])
         await dispatch(ctx)
         return "ended"
     return "noted"
 
 
-async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report: Report) -> str:
-    """What a call was, and what is to become of it; a second report changes nothing."""
-    session = await sessions.opened(ctx, whose, call_id)
+async def apply_report(ctx: MutationContext, origin: CallOrigin, call_id: str, report: Report) -> str:
+    """Apply a report once: cost, minutes, status and outcome, which is returned."""
+    session = await sessions.get_or_create(ctx, origin, call_id)
     if session["reported_at"] is not None and session["outcome"] != sessions.NO_REPORT:
         return "reported before"
-    await money.pay(ctx, whose.user_id, call_id, whose.job["id"] if whose.job else None, report)
+    await money.pay(ctx, origin.user_id, call_id, origin.job["id"] if origin.job else None, report)
     if is_account_alarm(report.ended_reason):
         log.error("vapi places no calls", reason=report.ended_reason)
-    machine = _machine(whose, report)
+    machine = _machine(origin, report)
     state = state_with(machine, state_of(report.ended_reason, report.has_user_turn))
-    if whose.job is not None and not has_rung(report):
-        await calls.did_not_ring(ctx, whose.job)
-    await _settle(ctx, whose, call_id, (report.seconds or 0.0) if state == "completed" else 0.0)
-    if not whose.agreed and whose.job is not None and has_unread_answer(report, state):
+    if origin.job is not None and not has_rung(report):
+        await calls.undo_dial(ctx, origin.job)
+    await _settle(ctx, origin, call_id, (report.seconds or 0.0) if state == "completed" else 0.0)
+    if not origin.agreed and origin.job is not None and has_unread_answer(report, state):
         outcome = sessions.ANSWER_UNREAD
         await sessions.keep_report(ctx, session["id"], report, state, outcome=outcome, with_words=False)
         unread = UnreadAnswer(session_id=session["id"], vapi_call_id=call_id)
-        await ctx.schedule(read_answer, unread, delay=ANALYSIS_COMES_WITHIN, key=f"answer of {session['id']}")
+        await ctx.schedule(read_answer, unread, delay=ANALYSIS_DELAY, key=f"answer of {session['id']}")
     else:
-        outcome = await _conclude(ctx, whose, session, report, state, machine)
-    if whose.job is not None:
+        outcome = await _conclude(ctx, origin, session, report, state, machine)
+    if origin.job is not None:
         if state == "completed":
-            await calls.close(ctx, whose.job["id"], "completed")
+            await calls.close(ctx, origin.job["id"], "completed")
         else:
-            await calls.close(ctx, whose.job["id"], "failed", "screened" if machine == "screening" else state)
+            await calls.close(ctx, origin.job["id"], "failed", "screened" if machine == "screening" else state)
         await dispatch(ctx)
     log.info("call reported", session=session["id"], state=state, outcome=outcome)
     return outcome
@@ -165,16 +164,16 @@ async def apply_report(ctx: MutationContext, whose: Whose, call_id: str, report:
 
 async def _conclude(
     ctx: MutationContext,
-    whose: Whose,
+    origin: CallOrigin,
     session: asyncpg.Record,
     report: Report,
     state: EndState,
     machine: Machine | None,
 ) -> str:
-    """Act on what was said about being called, and keep the words, or have them deleted; returns the outcome."""
-    agreed, outcome = await _consent(ctx, whose, session["id"], report, state, machine)
+    """Apply the consent, then keep the transcript or schedule its deletion; return the outcome."""
+    agreed, outcome = await _consent(ctx, origin, session["id"], report, state, machine)
     if agreed:
-        outcome = why_not_a_diary(report, state) or "diary to be written"
+        outcome = no_entry_reason(report, state) or "diary to be written"
     deleted = session["words_deleted_at"] is not None
     if deleted and outcome == "diary to be written":
         outcome = sessions.WORDS_DELETED
@@ -185,95 +184,97 @@ async def _conclude(
         )
     spoken = report.has_user_turn or session["outcome"] in sessions.UNREAD
     if deleted or (not agreed and spoken):
-        await forget(ctx, session["vapi_call_id"])
+        await schedule_vapi_deletion(ctx, session["vapi_call_id"])
     return outcome
 
 
-def _machine(whose: Whose, report: Report) -> Machine | None:
-    """The machine that took a call of ours in place of a person; people who ring in are people."""
-    return None if whose.job is None else machine_in(report)
+def _machine(origin: CallOrigin, report: Report) -> Machine | None:
+    """Return the machine that answered an outgoing call; None for a person, and for every incoming call."""
+    return None if origin.job is None else machine_in(report)
 
 
 def has_rung(report: Report) -> bool:
-    """Whether a phone has rung, by the reason for the call's end or by what was said."""
+    """Return whether a phone rang, by the ended reason or because the person spoke."""
     return report.has_user_turn or not never_rang(report.ended_reason)
 
 
-async def _settle(ctx: MutationContext, whose: Whose, call_id: str, seconds: float) -> None:
-    job_id = None if whose.job is None else whose.job["id"]
+async def _settle(ctx: MutationContext, origin: CallOrigin, call_id: str, seconds: float) -> None:
+    job_id = None if origin.job is None else origin.job["id"]
     await minutes.settle(ctx.db, seconds, ctx.now, call_job_id=job_id, vapi_call_id=call_id, reported=True)
 
 
 async def _consent(
-    ctx: MutationContext, whose: Whose, session_id: str, report: Report, state: EndState, machine: Machine | None
+    ctx: MutationContext, origin: CallOrigin, session_id: str, report: Report, state: EndState, machine: Machine | None
 ) -> tuple[bool, str]:
-    """Act on what the person said about being called; whether the talk may be kept, and why not."""
-    # A machine refuses nothing, whatever an analysis makes of its words.
+    """Apply the consent in a report; return whether the transcript may be kept, else the outcome."""
+    # A machine's words are no refusal, whatever the analysis says.
     structured = report.structured if report.has_user_turn and machine is None else {}
-    said = consent_of({CONSENT: structured.get(CONSENT)})
-    holder = await consent.holder_of(ctx, whose.hashed, whose.user_id)
-    if said == "refused" or wants_no_calls(structured):
-        await consent.refuse(ctx, whose.hashed, holder)
-        # Who had agreed, and only wants no more calls, keeps this last talk.
-        return (whose.agreed and said != "refused"), "refused"
-    if whose.agreed or (holder is not None and holder.consent == "granted"):
+    stated = consent_of({CONSENT: structured.get(CONSENT)})
+    holder = await consent.holder_of(ctx, origin.hashed, origin.user_id)
+    if stated == "refused" or wants_no_calls(structured):
+        await consent.refuse(ctx, origin.hashed, holder)
+        # With earlier consent, a request to stop calling keeps this last transcript.
+        return (origin.agreed and stated != "refused"), "refused"
+    if origin.agreed or (holder is not None and holder.consent == "granted"):
         return True, ""
-    refused = (await consent.known(ctx.db, whose.hashed)).refused
-    # What a mailbox says agrees to nothing.
-    if said == "granted" and state == "completed" and not refused:
+    refused = (await consent.lock_number_state(ctx.db, origin.hashed)).refused
+    # A mailbox cannot consent.
+    if stated == "granted" and state == "completed" and not refused:
         if holder is None or holder.consent != "unknown":
             return True, ""
-        # While this call went on, another account may have proved the number.
-        if not await ownership.is_anothers(ctx.db, whose.user_id, holder.number):
-            await consent.grant(ctx, holder.settings_id, whose.hashed, session_id)
+        # Another account may have proved the number during the call.
+        if not await ownership.is_anothers(ctx.db, origin.user_id, holder.number):
+            await consent.grant(ctx, holder.settings_id, origin.hashed, session_id)
             return True, ""
     if holder is not None and not has_rung(report):
         if class_of(report.ended_reason) == "misdialed":
             await consent.pause(ctx, holder.settings_id, "misdialed")
     elif holder is not None and machine == "screening":
-        await consent.note_screened(ctx, whose.hashed, holder.settings_id)
-    elif holder is not None and await consent.tries_are_used_up(ctx.db, whose.hashed):
+        await consent.record_screened(ctx, origin.hashed, holder.settings_id)
+    elif holder is not None and await consent.tries_are_used_up(ctx.db, origin.hashed):
         await consent.pause_without_consent(ctx, holder.settings_id)
     return False, "refused" if refused else "no consent"
 
 
 @mutation
-async def leave_unclear(ctx: MutationContext, args: UnreadAnswer) -> None:
-    """VAPI cannot be asked for the words of a call: what was said about being called stays unclear."""
-    await decide(ctx, ReadAnswer(session_id=args.session_id, vapi_call_id=args.vapi_call_id, call=None, structured={}))
+async def conclude_as_unclear(ctx: MutationContext, args: UnreadAnswer) -> None:
+    """Conclude as unclear a session whose transcript could not be fetched."""
+    await apply_answer(
+        ctx, ReadAnswer(session_id=args.session_id, vapi_call_id=args.vapi_call_id, call=None, structured={})
+    )
 
 
-@action(retry=READ_RETRIES, on_exhausted=leave_unclear, lane=Lane.CALLS)
+@action(retry=READ_RETRIES, on_exhausted=conclude_as_unclear, lane=Lane.CALLS)
 async def read_answer(ctx: ActionContext, args: UnreadAnswer) -> None:
-    """Find out what a person said about being called. A job; safe to be killed anywhere and to run twice."""
+    """Read the consent from a call's transcript. A job; idempotent, and safe to be killed at any point."""
     unread = await ctx.run_query(unread_answer, args)
     if unread is None:
         return
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
     call = await telephone.get(args.vapi_call_id)
     if call is not None and call.report is None:
-        raise VendorError("vapi", "the call is not over there yet", permanent=False, code="call_not_over")
+        raise VendorError("vapi", "the call has not ended at vapi", permanent=False, code="call_not_over")
     read = ReadAnswer(session_id=args.session_id, vapi_call_id=args.vapi_call_id, call=call, structured={})
     report = None if call is None else call.report
     if report is not None and has_unread_answer(report, "completed"):
         read = await _read_by_model(ctx, read, unread, report)
     elif report is not None:
         read = msgspec.structs.replace(read, structured=report.structured)
-    await ctx.run_mutation(decide, read)
+    await ctx.run_mutation(apply_answer, read)
 
 
 async def _read_by_model(ctx: ActionContext, read: ReadAnswer, unread: Unread, report: Report) -> ReadAnswer:
-    """What a model makes of the words. It is asked once: noted before, and undone when it certainly was not paid."""
-    if unread.asked:
-        log.warning("the answer of the model was lost", session=read.session_id)
+    """Have the model read the transcript, once: marked before, and unmarked if it certainly was not charged."""
+    if unread.requested:
+        log.warning("model's answer lost", session=read.session_id)
         return read
     budget = ctx.vendor(Budget)
     reserved = await budget.reserve(Purchase.ANSWER, unread.user_id) if budget.enabled else NOTHING_LIMITS
     if reserved.reservation is None:
         log.warning("answer not read", session=read.session_id, cap=reserved.cap)
         return read
-    asking = ReadingPaid(session_id=read.session_id, vapi_call_id=read.vapi_call_id, reservation=reserved.reservation)
-    if not await ctx.run_mutation(note_model_asked, asking):
+    paid = PaidReading(session_id=read.session_id, vapi_call_id=read.vapi_call_id, reservation=reserved.reservation)
+    if not await ctx.run_mutation(mark_model_requested, paid):
         await budget.cancel(reserved.reservation)
         return read
     reader: AnswerReader = ctx.vendor(AnswerReader)  # type: ignore[type-abstract]  # looked up by its interface
@@ -286,16 +287,16 @@ async def _read_by_model(ctx: ActionContext, read: ReadAnswer, unread: Unread, r
         if error.permanent or error.ambiguous:
             return read
         await ctx.run_mutation(
-            note_model_refused, UnreadAnswer(session_id=read.session_id, vapi_call_id=read.vapi_call_id)
+            mark_model_rejected, UnreadAnswer(session_id=read.session_id, vapi_call_id=read.vapi_call_id)
         )
         raise
     structured = {CONSENT: answer.consent, STOP_CALLING: answer.stop_calling}
-    return msgspec.structs.replace(read, structured=structured, told=answer.has_content)
+    return msgspec.structs.replace(read, structured=structured, has_content=answer.has_content)
 
 
 @query
 async def unread_answer(ctx: QueryContext, args: UnreadAnswer) -> Unread | None:
-    """Whose answer about being called is unread; None when it was read, or the account is gone."""
+    """Return the user whose consent is unread; None when it is read, or the account is deleted."""
     row = await ctx.db.fetchrow(
         """select c.user_id, c.outcome, s.language
            from call_sessions c join users u on u.id = c.user_id and u.deleted_at is null
@@ -305,23 +306,23 @@ async def unread_answer(ctx: QueryContext, args: UnreadAnswer) -> Unread | None:
     )  # fmt: skip
     if row is None:
         return None
-    asked = row["outcome"] == sessions.ANSWER_ASKED
-    return Unread(user_id=row["user_id"], language=row["language"] or "en", asked=asked)
+    requested = row["outcome"] == sessions.ANSWER_REQUESTED
+    return Unread(user_id=row["user_id"], language=row["language"] or "en", requested=requested)
 
 
 @mutation
-async def note_model_asked(ctx: MutationContext, args: ReadingPaid) -> bool:
-    """Note that the model is about to be asked; False when that was noted before, and it must not be asked again."""
-    noted = await _move(ctx, args.session_id, sessions.ANSWER_UNREAD, sessions.ANSWER_ASKED)
-    if noted:
+async def mark_model_requested(ctx: MutationContext, args: PaidReading) -> bool:
+    """Mark that the model is about to be requested; False when it was marked before: then do not request it again."""
+    marked = await _move(ctx, args.session_id, sessions.ANSWER_UNREAD, sessions.ANSWER_REQUESTED)
+    if marked:
         await budgets.claim(ctx.db, ctx.settings, args.reservation, args.session_id, ctx.now)
-    return noted
+    return marked
 
 
 @mutation
-async def note_model_refused(ctx: MutationContext, args: UnreadAnswer) -> None:
-    """Note that the model certainly did not read the words: it may be asked again."""
-    await _move(ctx, args.session_id, sessions.ANSWER_ASKED, sessions.ANSWER_UNREAD)
+async def mark_model_rejected(ctx: MutationContext, args: UnreadAnswer) -> None:
+    """Mark that the model certainly rejected the request: it may be requested again."""
+    await _move(ctx, args.session_id, sessions.ANSWER_REQUESTED, sessions.ANSWER_UNREAD)
     await budgets.release(ctx.db, ctx.settings, args.session_id)
 
 
@@ -334,18 +335,20 @@ async def _move(ctx: MutationContext, session_id: str, before: str, after: str) 
 
 
 @mutation
-async def decide(ctx: MutationContext, args: ReadAnswer) -> None:
-    """Act on an answer that was read, once; one that could not be read is unclear."""
+async def apply_answer(ctx: MutationContext, args: ReadAnswer) -> None:
+    """Apply an answer once; one that could not be read is unclear."""
     job = await calls.find(ctx.db, vapi_call_id=args.vapi_call_id, job_id=None)
-    whose = (
-        None if job is None else await sessions.whose(ctx, args.call or Call(id=args.vapi_call_id), args.vapi_call_id)
+    origin = (
+        None
+        if job is None
+        else await sessions.find_origin(ctx, args.call or Call(id=args.vapi_call_id), args.vapi_call_id)
     )
     await budgets.release(ctx.db, ctx.settings, args.session_id)
-    if whose is None:
-        # Of an account that is gone.
-        await forget(ctx, args.vapi_call_id)
+    if origin is None:
+        # The account is deleted.
+        await schedule_vapi_deletion(ctx, args.vapi_call_id)
         return
-    session = await sessions.opened(ctx, whose, args.vapi_call_id)
+    session = await sessions.get_or_create(ctx, origin, args.vapi_call_id)
     if session["outcome"] not in sessions.UNREAD:
         return
     report = None if args.call is None else args.call.report
@@ -357,7 +360,7 @@ async def decide(ctx: MutationContext, args: ReadAnswer) -> None:
             seconds=session["duration_sec"],
         )
     report = msgspec.structs.replace(
-        report, structured=args.structured, success=args.told if report.success is None else report.success
+        report, structured=args.structured, success=args.has_content if report.success is None else report.success
     )
-    outcome = await _conclude(ctx, whose, session, report, session["state"], _machine(whose, report))
+    outcome = await _conclude(ctx, origin, session, report, session["state"], _machine(origin, report))
     log.info("answer read", session=session["id"], outcome=outcome)

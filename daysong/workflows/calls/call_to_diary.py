@@ -1,10 +1,10 @@
 """From a call to a diary entry and its song.
 
-    a report (call_reports.py)   the session, what was said about being called, and whether it is to be an entry
-    generateDiaryFromCall        a job: the words, from VAPI's summary or written by OpenAI, then the entry, once
-    generateMusicForCallDiary    a job: charge and generation, as for an entry that was written
+    a report (call_reports.py)   the session, the consent, and whether an entry is written
+    generateDiaryFromCall        a job: the text, from VAPI's summary or OpenAI, then the entry, once
+    generateMusicForCallDiary    a job: charge and generation, as for a typed entry
 
-Of one session there is one entry, and of one entry from a call one song.
+A session makes at most one entry, and that entry one song.
 """
 
 from __future__ import annotations
@@ -42,32 +42,32 @@ log = logs.get_logger("calls")
 
 
 class OneSession(Args):
-    """Which call session."""
+    """The id of a call session."""
 
     session_id: IdText
 
 
 class OneDiary(Args):
-    """Which entry that was told in a call."""
+    """The id of an entry from a call."""
 
     diary_id: IdText
 
 
 class CallSong(OneDiary):
-    """The same, with what was reserved for its song, or which cap of the day does not allow one."""
+    """The same, with the reservation for its song, or the daily cap that is reached."""
 
     reservation: str | None = None
     cap: str | None = None
 
 
 class VapiCall(Args):
-    """A call, by VAPI's id."""
+    """A call's id at VAPI."""
 
     vapi_call_id: str
 
 
-class Told(Result):
-    """What was told in a call, and to whom the entry belongs."""
+class CallTranscript(Result):
+    """A call's transcript and summary, with its user."""
 
     user_id: str
     language: str
@@ -76,7 +76,7 @@ class Told(Result):
 
 
 class CallDiary(Args):
-    """The words of an entry that was told in a call."""
+    """The text of an entry from a call."""
 
     session_id: IdText
     content: str
@@ -84,7 +84,7 @@ class CallDiary(Args):
 
 @mutation
 async def use_own_words(ctx: MutationContext, args: OneSession) -> None:
-    """Save the person's own words as the entry, when the model could not write one."""
+    """Save the user's own words as the entry, when the model could not write one."""
     row = await ctx.db.fetchrow("select transcript from call_sessions where id = $1", args.session_id)
     if row is not None and row["transcript"] is not None:
         content = _own_words(msgspec.convert(row["transcript"], list[Turn]))
@@ -97,28 +97,28 @@ def _own_words(turns: list[Turn]) -> str:
 
 @action(on_exhausted=use_own_words, lane=Lane.CALLS)
 async def generate_diary_from_call(ctx: ActionContext, args: OneSession) -> None:
-    """Write down what was told in a call as an entry. A job; safe to be killed anywhere and to run twice."""
-    told = await ctx.run_query(told_in_call, args)
-    if told is None:
+    """Write the entry of a call. A job; idempotent, and safe to be killed at any point."""
+    call = await ctx.run_query(get_call_transcript, args)
+    if call is None:
         return
-    content = told.summary
+    content = call.summary
     if content is None:
         diarist: Diarist = ctx.vendor(Diarist)  # type: ignore[type-abstract]  # looked up by its interface
-        person = hashlib.sha256(told.user_id.encode()).hexdigest()
+        person = hashlib.sha256(call.user_id.encode()).hexdigest()
         try:
-            with budgets.paid_for(ctx.settings, told.user_id, args.session_id):
-                content = await diarist.write_diary(talk=talk_text(told.turns), language=told.language, person=person)
+            with budgets.paid_for(ctx.settings, call.user_id, args.session_id):
+                content = await diarist.write_diary(talk=talk_text(call.turns), language=call.language, person=person)
         except VendorError as error:
             if not error.permanent:
                 raise
             log.warning("entry not written", session=args.session_id, code=error.code)
-            content = _own_words(told.turns)
+            content = _own_words(call.turns)
     await ctx.run_mutation(save_call_diary, CallDiary(session_id=args.session_id, content=content))
 
 
 @query
-async def told_in_call(ctx: QueryContext, args: OneSession) -> Told | None:
-    """What was told in a call whose entry is yet to be written; None when it is written, or never will be."""
+async def get_call_transcript(ctx: QueryContext, args: OneSession) -> CallTranscript | None:
+    """Return the transcript of a call whose entry is not written yet; None when no entry is pending."""
     row = await ctx.db.fetchrow(
         """select c.user_id, c.transcript, c.end_of_call_report, s.language
            from call_sessions c join users u on u.id = c.user_id and u.deleted_at is null
@@ -129,7 +129,7 @@ async def told_in_call(ctx: QueryContext, args: OneSession) -> Told | None:
     if row is None:
         return None
     summary = (row["end_of_call_report"] or {}).get("summary")
-    return Told(
+    return CallTranscript(
         user_id=row["user_id"],
         language=row["language"] or "en",
         summary=summary.strip() or None if isinstance(summary, str) else None,
@@ -139,7 +139,7 @@ async def told_in_call(ctx: QueryContext, args: OneSession) -> Told | None:
 
 @mutation
 async def save_call_diary(ctx: MutationContext, args: CallDiary) -> None:
-    """Keep the entry of a call, and set out to make its song; a second time changes nothing."""
+    """Insert the entry of a call and schedule its song. Idempotent."""
     session = await ctx.db.fetchrow(
         """select c.id, c.user_id, c.started_at, c.created_at
            from call_sessions c join users u on u.id = c.user_id and u.deleted_at is null
@@ -170,7 +170,7 @@ async def save_call_diary(ctx: MutationContext, args: CallDiary) -> None:
 
 @action(lane=Lane.SONGS)
 async def generate_music_for_call_diary(ctx: ActionContext, args: OneDiary) -> None:
-    """Set out to make the song of an entry that was told in a call. A job; safe to run twice."""
+    """Start the song of an entry from a call. An idempotent job."""
     owner = await ctx.run_query(owner_of, args)
     if owner is not None:
         await revenuecat_billing.refresh_if_stale(ctx, owner)
@@ -184,7 +184,7 @@ async def generate_music_for_call_diary(ctx: ActionContext, args: OneDiary) -> N
 
 @query
 async def owner_of(ctx: QueryContext, args: OneDiary) -> str | None:
-    """Whose entry it is; None when it or its owner is gone, or the account is suspended."""
+    """Return the owner of an entry; None when either is deleted, or the account is suspended."""
     return await _owner(ctx.db, args.diary_id)
 
 
@@ -200,9 +200,9 @@ async def _owner(db: Reader, diary_id: str) -> UserId | None:
 
 @mutation
 async def begin_call_song(ctx: MutationContext, args: CallSong) -> str:
-    """Charge, generation and job in one transaction, unless there was a song before; says in a word what came of it.
+    """Charge the account, insert the generation and schedule its job, once; return the outcome.
 
-    Without a song left in the period the entry stays as it is.
+    When the quota is used up, the entry stays without a song.
     """
     owner = await _owner(ctx.db, args.diary_id)
     if owner is None or not await users.lock_account(ctx.db, owner) or await _owner(ctx.db, args.diary_id) is None:
@@ -211,11 +211,11 @@ async def begin_call_song(ctx: MutationContext, args: CallSong) -> str:
         return "begun before"
     charge_id = None if args.cap else await usage.charge(ctx.db, owner, ctx.now)
     if charge_id is None:
-        why = "daily limit reached" if args.cap else "usage limit reached"
+        reason = "daily limit reached" if args.cap else "usage limit reached"
         await ctx.db.execute(
             """update call_sessions set metadata = metadata || jsonb_build_object('song', $3::text), updated_at = $2
                where diary_id = $1""",
-            args.diary_id, ctx.now, why,
+            args.diary_id, ctx.now, reason,
         )  # fmt: skip
         return "limit reached"
     generation_id = await generations.insert(
@@ -226,14 +226,14 @@ async def begin_call_song(ctx: MutationContext, args: CallSong) -> str:
     return "begun"
 
 
-async def forget(ctx: MutationContext, call_id: str) -> None:
-    """Have a call deleted at VAPI."""
-    await ctx.schedule(forget_call, VapiCall(vapi_call_id=call_id), key=f"forget {call_id}")
+async def schedule_vapi_deletion(ctx: MutationContext, call_id: str) -> None:
+    """Schedule the deletion of a call at VAPI."""
+    await ctx.schedule(delete_vapi_call, VapiCall(vapi_call_id=call_id), key=f"forget {call_id}")
 
 
-# For more than a day: words without consent exist until they are deleted.
+# Retried for more than a day: transcripts without consent must not stay there.
 @action(retry=Retry(attempts=40, longest=timedelta(hours=1)), lane=Lane.CALLS)
-async def forget_call(ctx: ActionContext, args: VapiCall) -> None:
-    """Delete a call at VAPI: one without consent, or one whose words its user deleted."""
+async def delete_vapi_call(ctx: ActionContext, args: VapiCall) -> None:
+    """Delete a call at VAPI. A job."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
     await telephone.delete(args.vapi_call_id)

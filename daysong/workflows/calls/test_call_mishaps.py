@@ -61,7 +61,7 @@ async def test_f35_a_lost_answer_is_not_mistaken_for_the_refusal_before_it(
     assert await orders(world) == 2
     # A look-up that was begun for the first order comes to its end only now.
     late = {"code": "lines_busy", "reason": "All lines were taken.", "pause": 20.0, "attempt": 1}
-    await admin.mutation(f"{ROOM}:noteRefused", jobId=(await the_call(alice))["_id"], **late)
+    await admin.mutation(f"{ROOM}:recordRefused", jobId=(await the_call(alice))["_id"], **late)
     await world.pass_time(timedelta(minutes=24))
     job = await the_call(alice)
     assert await orders(world) == 2
@@ -74,7 +74,7 @@ async def test_f35_every_lost_answer_is_looked_up(world: World, alice: Person, a
     await has_agreed(world)
     await world.fault("vapi", path="/call", status=429, retryAfter=30, times=1)
     await until_due(world, longer=timedelta(0))
-    await admin.mutation(f"{ROOM}:lookForCall", jobId=(await the_call(alice))["_id"], attempt=1)
+    await admin.mutation(f"{ROOM}:scheduleLookUp", jobId=(await the_call(alice))["_id"], attempt=1)
     await world.settle()
     await held(world, True)
     await world.fault("vapi", path="/call", drop=True, times=1)

@@ -239,7 +239,7 @@ async def test_a_report_of_nobodys_call_is_noted_and_not_kept(world: World, alic
     body = json.loads((FIXTURES / "eocr-customer-ended.json").read_text())
     await tells(world, body)
     await world.settle()
-    assert await outcomes(world) == [("end-of-call-report", "of nobody here")]
+    assert await outcomes(world) == [("end-of-call-report", "unknown account")]
     assert await world.db.pool.fetchval("select body from webhook_events") == "{}"
 
 

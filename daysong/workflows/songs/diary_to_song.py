@@ -276,7 +276,7 @@ async def save_lyrics(ctx: MutationContext, args: WrittenLyrics) -> None:
 @mutation
 async def mark_requested(ctx: MutationContext, args: OneGeneration) -> bool:
     """Mark that Suno is about to be requested; False when it was marked before: then it must not be requested again."""
-    marked = await generations.note_asked(ctx.db, args.generation_id, ctx.now)
+    marked = await generations.mark_requested(ctx.db, args.generation_id, ctx.now)
     if marked:
         await song_budget.record_suno_cost(ctx, args.generation_id)
     return marked
@@ -285,7 +285,7 @@ async def mark_requested(ctx: MutationContext, args: OneGeneration) -> bool:
 @mutation
 async def mark_rejected(ctx: MutationContext, args: OneGeneration) -> None:
     """Mark that Suno certainly rejected the request: it may be requested again."""
-    await generations.note_refused(ctx.db, args.generation_id, ctx.now)
+    await generations.mark_rejected(ctx.db, args.generation_id, ctx.now)
     await song_budget.cancel_suno_cost(ctx, args.generation_id)
 
 

@@ -169,5 +169,5 @@ async def test_g01_a_canceled_song_that_suno_refused_after_all_is_refunded(
     await alice.mutation("music:softDeleteMusic", musicId=song["_id"])
     assert await world.db.pool.fetchval("select count(*) from usage_refunds") == 0
     for _ in range(2):
-        await admin.mutation("music:noteRefused", generationId=generation)
+        await admin.mutation("music:markRejected", generationId=generation)
     assert await world.db.pool.fetchval("select reason from usage_refunds") == "not_bought"

@@ -35,14 +35,14 @@ class Holder(NamedTuple):
     number: str
 
 
-async def hold(db: Transaction, hashed: bytes) -> None:
+async def lock_number(db: Transaction, hashed: bytes) -> None:
     """Lock a number until the transaction ends, whether or not it has a row."""
     await lock(db, f"number {hashed.hex()}")
 
 
-async def known(db: Transaction, hashed: bytes) -> Number:
+async def lock_number_state(db: Transaction, hashed: bytes) -> Number:
     """Lock a number and return its state."""
-    await hold(db, hashed)
+    await lock_number(db, hashed)
     row = await db.fetchrow(
         """select refused_at is not null as refused, tries, last_try_at, last_try_on, dials, dialled_on
            from phone_numbers where number_hash = $1 for update""",
@@ -51,16 +51,16 @@ async def known(db: Transaction, hashed: bytes) -> Number:
     return Number() if row is None else Number(*row)
 
 
-async def note_dialled(
+async def record_dial(
     ctx: MutationContext, hashed: bytes, number: Number, *, agreed: bool, timezone: str
 ) -> None:  # fmt: skip
     """Count a dial of the number, and without consent one of its three tries."""
     await _save(ctx, hashed, dialled(number, agreed=agreed, now=ctx.now, timezone=timezone))
 
 
-async def note_not_dialled(ctx: MutationContext, hashed: bytes, *, agreed: bool, day: date) -> None:
-    """Undo what `note_dialled` counted on `day` (UTC), since the number was not dialled."""
-    number = await known(ctx.db, hashed)
+async def undo_dial(ctx: MutationContext, hashed: bytes, *, agreed: bool, day: date) -> None:
+    """Undo what `record_dial` counted on `day` (UTC), since the number was not dialled."""
+    number = await lock_number_state(ctx.db, hashed)
     if number.dials_on(day):
         number = number._replace(dials=number.dials - 1)
     if not agreed and number.tries:
@@ -68,7 +68,7 @@ async def note_not_dialled(ctx: MutationContext, hashed: bytes, *, agreed: bool,
     await _save(ctx, hashed, number)
 
 
-async def note_screened(ctx: MutationContext, hashed: bytes, settings_id: str) -> None:
+async def record_screened(ctx: MutationContext, hashed: bytes, settings_id: str) -> None:
     """Give back the try of a call that only a call-screening assistant took; there is no second try on this day.
 
     After MOST_SCREENED such calls each one counts as a try, which bounds their number.
@@ -77,7 +77,7 @@ async def note_screened(ctx: MutationContext, hashed: bytes, settings_id: str) -
         "select count(*) from call_jobs where settings_id = $1 and scheduled_for > $2 and error_code = 'screened'",
         settings_id, ctx.now - SCREENED_WITHIN,
     )  # fmt: skip
-    number = await known(ctx.db, hashed)
+    number = await lock_number_state(ctx.db, hashed)
     if number.tries and screened < MOST_SCREENED:
         await _save(ctx, hashed, number._replace(tries=number.tries - 1))
     elif number.tries >= MOST_TRIES:
@@ -128,7 +128,7 @@ async def refuse(ctx: MutationContext, hashed: bytes, holder: Holder | None) -> 
 
     Only an account that has proved the number to Clerk can undo that (`ownership.py`).
     """
-    await hold(ctx.db, hashed)
+    await lock_number(ctx.db, hashed)
     await ctx.db.execute(
         """insert into phone_numbers (number_hash, refused_at, updated_at) values ($1, $2, $2)
            on conflict (number_hash) do update
@@ -142,7 +142,7 @@ async def refuse(ctx: MutationContext, hashed: bytes, holder: Holder | None) -> 
                where id = $1""",
             holder.settings_id, ctx.now,
         )  # fmt: skip
-        await call_off(ctx, holder.settings_id, "refused")
+        await cancel_calls(ctx, holder.settings_id, "refused")
 
 
 async def pause_without_consent(ctx: MutationContext, settings_id: str) -> None:
@@ -157,15 +157,15 @@ async def pause(ctx: MutationContext, settings_id: str, code: str) -> None:
            where id = $1 and consent = 'unknown'""",
         settings_id, ctx.now, code,
     )  # fmt: skip
-    await call_off(ctx, settings_id, code)
+    await cancel_calls(ctx, settings_id, code)
 
 
 async def tries_are_used_up(db: Transaction, hashed: bytes) -> bool:
     """Return whether the tries at a number without consent are used up."""
-    return (await known(db, hashed)).tries >= MOST_TRIES
+    return (await lock_number_state(db, hashed)).tries >= MOST_TRIES
 
 
-async def call_off(ctx: MutationContext, settings_id: str, code: str) -> None:
+async def cancel_calls(ctx: MutationContext, settings_id: str, code: str) -> None:
     """Cancel the calls of these settings that were not dialled yet; `code` is a key of `rules.REASONS`."""
     await ctx.db.execute(
         """update call_jobs set status = 'canceled', error_code = $2, error_message = $3, ended_at = $4, updated_at = $4

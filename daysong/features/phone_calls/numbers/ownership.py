@@ -3,8 +3,9 @@
 A number is proved by consent in a call, or by Clerk, where the user entered a code that was sent to it
 (vendors/clerk/events.py). A claim without proof does not affect other accounts and is not visible to them.
 
-Locks are taken in this order: the account (users.store), then the number (`consent.hold`), then rows. No transaction
-writes the settings of two accounts; the unique index `call_settings_proved` allows one proved account per number.
+Locks are taken in this order: the account (users.store), then the number (`consent.lock_number`), then rows. No
+transaction writes the settings of two accounts; the unique index `call_settings_proved` allows one proved account for
+each number.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ async def claim(ctx: MutationContext, user_id: UserId, number: str) -> Claim:
     A proof by Clerk clears the number's refusal and its tries.
     """
     hashed = number_hash(ctx.settings, number)
-    known = await consent.known(ctx.db, hashed)
+    state = await consent.lock_number_state(ctx.db, hashed)
     proved = await _is_proved(ctx, user_id, number) and not await is_anothers(ctx.db, user_id, number)
-    if known.refused and not proved:
+    if state.refused and not proved:
         raise NumberRefused
     if proved:
         await _clear(ctx, hashed)
-    return Claim(proved, exhausted=known.tries >= MOST_TRIES)
+    return Claim(proved, exhausted=state.tries >= MOST_TRIES)
 
 
 async def _is_proved(ctx: MutationContext, user_id: UserId, number: str) -> bool:
@@ -79,7 +80,7 @@ async def _clear(ctx: MutationContext, hashed: bytes) -> None:
     )  # fmt: skip
 
 
-async def vouch(ctx: MutationContext, user_id: UserId, numbers: tuple[str, ...]) -> bool:
+async def grant_verified(ctx: MutationContext, user_id: UserId, numbers: tuple[str, ...]) -> bool:
     """Grant consent when one of the numbers newly proved to Clerk is in the user's settings; return whether it was.
 
     It is not granted when another account has proved the number before. Calls that are switched off stay off. The
@@ -93,7 +94,7 @@ async def vouch(ctx: MutationContext, user_id: UserId, numbers: tuple[str, ...])
     if row is None:
         return False
     hashed = number_hash(ctx.settings, row["phone_e164"])
-    await consent.hold(ctx.db, hashed)
+    await consent.lock_number(ctx.db, hashed)
     if await is_anothers(ctx.db, user_id, row["phone_e164"]):
         return False
     await _clear(ctx, hashed)

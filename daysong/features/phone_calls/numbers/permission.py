@@ -22,15 +22,15 @@ from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.settings import Settings
 
 MIDDAY = 12 * 60
-ASKS_FOR_COUNTRY = "asks_for_country"
+NEEDS_COUNTRY = "needs_country"
 
 
-async def why_not(
+async def denial_reason(
     ctx: MutationContext, row: Any, number: Number, *, country: str | None, cap: str | None
 ) -> str | None:
     """Return why a call may not be made, as a code of `rules.REASONS`; None when it may.
 
-    ASKS_FOR_COUNTRY when the decision needs the `country` of our line, and it is not known yet (None). `cap` names
+    NEEDS_COUNTRY when the decision needs the `country` of our line, and it is not known yet (None). `cap` names
     the daily cap that is reached.
     """
     agreed = row["consent"] == "granted"
@@ -49,7 +49,7 @@ async def why_not(
     countries = ctx.settings.vapi.countries
     if countries is None:
         if country is None:
-            return ASKS_FOR_COUNTRY
+            return NEEDS_COUNTRY
         countries = (country,)
     return country_forbids(country_of(row["phone_e164"]), countries)
 

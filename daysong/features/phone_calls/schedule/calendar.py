@@ -140,8 +140,8 @@ def local_time(moment: datetime, timezone: str) -> LocalTime:
     return LocalTime(date(there.year, there.month, there.day), there.hour * MINUTES_OF_HOUR + there.minute)
 
 
-def there(moment: datetime, timezone: str) -> datetime:
-    """Return the moment in a time zone; in UTC when the zone no longer exists."""
+def local_datetime(moment: datetime, timezone: str) -> datetime:
+    """Return the moment as a datetime of the time zone; in UTC when the zone no longer exists."""
     if not is_known(timezone):
         return moment
     _loaded(timezone)

@@ -23,7 +23,7 @@ from daysong.kernel.limits.lanes import Lane
 log = logs.get_logger("calls")
 
 CLAIMED_AT_ONCE = 1000
-CALLED_OFF_AT_ONCE = 1000
+CANCELED_AT_ONCE = 1000
 
 DUE_SQL = """
     select id, user_id, timezone, local_minutes, byday_mask, next_run_at from call_settings
@@ -40,17 +40,17 @@ class OneSettings(Args):
 async def execute_scheduled_calls(ctx: ActionContext, args: NoArgs) -> None:
     """Create jobs for all calls that are due, then dial. A cron; idempotent, and safe to be killed at any point."""
     # Most minutes have nothing to do, and then take no lock.
-    if not await ctx.run_query(anything_to_do, args):
+    if not await ctx.run_query(has_work, args):
         return
     while await ctx.run_mutation(claim_due_settings, args):
         pass
-    while await ctx.run_mutation(call_off_late_calls, args):
+    while await ctx.run_mutation(cancel_late_calls, args):
         pass
     await ctx.run_mutation(dialing.dispatch_waiting_calls, args)
 
 
 @query
-async def anything_to_do(ctx: QueryContext, args: NoArgs) -> bool:  # noqa: ARG001
+async def has_work(ctx: QueryContext, args: NoArgs) -> bool:  # noqa: ARG001
     """Return whether a call is due or waits for a line."""
     found: bool = await ctx.db.fetchval(
         """select exists (select from call_settings where next_run_at <= $1)
@@ -134,7 +134,7 @@ def _occurrences(row: Any, now: datetime) -> Iterator[datetime]:
 
 
 @mutation
-async def call_off_late_calls(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
+async def cancel_late_calls(ctx: MutationContext, args: NoArgs) -> bool:  # noqa: ARG001
     """Cancel one batch of calls that have waited for a line too long; return whether there may be more."""
     await calls.lock_lines(ctx.db)
     done = await ctx.db.execute(
@@ -142,6 +142,6 @@ async def call_off_late_calls(ctx: MutationContext, args: NoArgs) -> bool:  # no
              updated_at = $2
            where id in (select id from call_jobs where status = 'queued' and asked_at is null and scheduled_for < $1
                         order by scheduled_for, id limit $4 for update)""",
-        ctx.now - timedelta(minutes=ctx.settings.vapi.latest_minutes), ctx.now, REASONS["missed"], CALLED_OFF_AT_ONCE,
+        ctx.now - timedelta(minutes=ctx.settings.vapi.latest_minutes), ctx.now, REASONS["missed"], CANCELED_AT_ONCE,
     )  # fmt: skip
-    return done == f"UPDATE {CALLED_OFF_AT_ONCE}"
+    return done == f"UPDATE {CANCELED_AT_ONCE}"

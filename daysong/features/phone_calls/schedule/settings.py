@@ -247,8 +247,8 @@ async def upsert_call_settings(ctx: MutationContext, args: UpsertCallSettings) -
     before = await ctx.db.fetchrow("select * from call_settings where user_id = $1 for update", owner)
     is_same = before is not None and before["phone_e164"] == chosen.phone_e164 and before["lost_at"] is None
     known = before if is_same else None
-    standing = _consent_state(ctx, known, claim)
-    due = _due(ctx, chosen, known) if args.active and standing.paused_reason is None else None
+    state = _consent_state(ctx, known, claim)
+    due = _due(ctx, chosen, known) if args.active and state.paused_reason is None else None
     language = (
         checked_language(args.language)
         if args.language is not UNSET
@@ -267,10 +267,10 @@ async def upsert_call_settings(ctx: MutationContext, args: UpsertCallSettings) -
              paused_reason = excluded.paused_reason, lost_at = null, next_run_at = excluded.next_run_at,
              updated_at = excluded.updated_at
            returning id""",
-        CallSettingsId.new(ctx.now), owner, *chosen, args.cadence, language, args.active, *standing, due, ctx.now,
+        CallSettingsId.new(ctx.now), owner, *chosen, args.cadence, language, args.active, *state, due, ctx.now,
     )  # fmt: skip
     if before is not None and (due is None or not is_same):
-        await consent.call_off(ctx, settings_id, standing.paused_reason or "switched_off")
+        await consent.cancel_calls(ctx, settings_id, state.paused_reason or "switched_off")
     return SavedCallSettings(settings_id=settings_id, updated=before is not None)
 
 

@@ -1,8 +1,7 @@
-"""Everything the AI on the phone says, and its prompt.
+"""VAPI's assistant for a call: first message, prompt, voice, analysis.
 
-The person who answers hears first that this is an AI and what the talk is for. One who has not agreed yet is asked,
-and let go at once when they do not want it. VAPI puts texts together by a template language with braces, so that
-nothing a person chose (their name, their language) may hold any.
+The first message says that this is an AI and what the call is for. Without consent it asks for it, and a refusal ends
+the call. VAPI's templates use braces, so that text chosen by users (name, language) must not contain any.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ from daysong.vendors.vapi.reports import CONSENT, END_OF_CALL, STATUS_UPDATE, ST
 
 WEBHOOK_PATH = "/http/vapi-webhook"
 MAX_NAME = 30
-# Before this hour, little of today is there to tell of.
+# Before this hour, the opening question is about yesterday.
 DAY_BEGINS = 11
 
 MODEL = {"provider": "openai", "model": "gpt-5.4-mini"}
-# One voice that speaks every language, as the model writes it.
+# A multilingual voice, which follows the language of the text.
 VOICE = {"provider": "azure", "voiceId": "en-US-EmmaMultilingualNeural"}
-# VAPI gives each step of its analysis five seconds unless told otherwise, then leaves it out.
+# VAPI's default is 5 seconds for each step of the analysis, which it omits after that.
 ANALYSIS_SECONDS = 20
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 class Talk(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that is to be led.
+    """The context of a call.
 
-    job_id      the call job it is made for; None when the person rang us up
-    name        of the account's owner, as they wrote it
+    job_id      the call job; None for an incoming call
+    name        the account owner's, unchecked
     language    a BCP 47 tag
-    local_now   where the person is
-    first_call  whether the person on that number has not agreed yet
-    seconds     how long it may last; VAPI_MAX_CALL_MINUTES if nothing else is said
+    local_now   in the time zone of the call settings
+    first_call  there is no consent yet
+    seconds     the maximum duration; VAPI_MAX_CALL_MINUTES by default
     """
 
     job_id: str | None
@@ -149,12 +148,12 @@ _FINDINGS_SCHEMA = {
 
 
 def assistant_for(talk: Talk, vapi: VapiSettings, site_url: str) -> dict[str, Any]:
-    """The assistant that leads a talk, as VAPI takes it with an order and as an answer to a caller.
+    """Return the assistant of a call, as VAPI accepts it for outgoing and incoming calls.
 
-    VAPI refuses fields it does not know. Ours come back with every message as `metadata`: {jobId, userId}.
+    VAPI rejects unknown fields. `metadata` comes back with every message: {jobId, userId}.
     """
-    tongue = main_language(talk.language)
-    phrases = PHRASES.get(tongue, PHRASES["en"])
+    language = main_language(talk.language)
+    phrases = PHRASES.get(language, PHRASES["en"])
     name = spoken_name(talk.name)
     return {
         "name": "daysong companion",
@@ -162,81 +161,80 @@ def assistant_for(talk: Talk, vapi: VapiSettings, site_url: str) -> dict[str, An
         "firstMessageMode": "assistant-speaks-first",
         "model": {
             **MODEL,
-            "messages": [{"role": "system", "content": _prompt(talk, tongue, name)}],
+            "messages": [{"role": "system", "content": _prompt(talk, language, name)}],
             "tools": [{"type": "endCall"}],
         },
         "voice": VOICE,
         "transcriber": transcriber_for(talk.language),
-        "endCallMessage": phrases.goodbye,
+        "endCallMessage": phrases.closing,
         "maxDurationSeconds": talk.seconds or vapi.max_call_minutes * 60,
         "backgroundSound": "off",
-        # Without a message for it, a mailbox is hung up on.
+        # Without a voicemail message, the call ends at a mailbox.
         **({} if talk.inbound else {"voicemailDetection": {"provider": "vapi"}}),
         "serverMessages": [STATUS_UPDATE, END_OF_CALL],
         "server": _server(vapi, site_url),
         **({} if vapi.credential_id is None else {"credentialIds": [vapi.credential_id]}),
-        # The sound of the call is in a packet capture too.
+        # A packet capture has the audio too.
         "artifactPlan": {"recordingEnabled": False, "pcapEnabled": False},
-        # Who has their addresses can listen and speak.
+        # Their URLs let anyone listen and speak.
         "monitorPlan": {"listenEnabled": False, "controlEnabled": False},
         "analysisPlan": _analysis(),
         "metadata": {"userId": talk.user_id, **({} if talk.job_id is None else {"jobId": talk.job_id})},
     }
 
 
-def refusal(language: str = "en") -> str:
-    """What a caller hears whom we do not know, or who has not agreed to talk with us."""
-    return PHRASES.get(main_language(language), PHRASES["en"]).stranger
+def unknown_caller_message(language: str = "en") -> str:
+    """Return what is spoken to a caller without an account, or without consent."""
+    return PHRASES.get(main_language(language), PHRASES["en"]).unknown
 
 
-def no_minutes(language: str) -> str:
-    """What a caller hears whose plan has no minutes left in this period."""
+def no_minutes_message(language: str) -> str:
+    """Return what is spoken to a caller whose minutes of the period are used up."""
     return PHRASES.get(main_language(language), PHRASES["en"]).no_minutes
 
 
-def day_limit(language: str) -> str:
-    """What a caller hears for whom a cap of the day is reached."""
+def day_limit_message(language: str) -> str:
+    """Return what is spoken to a caller when a daily cap is reached."""
     return PHRASES.get(main_language(language), PHRASES["en"]).day_limit
 
 
 def spoken_name(name: str | None) -> str | None:
-    """A first name that can be said and is nothing else: one word of at most 30 letters, with at most one hyphen.
+    """Return a speakable first name: one word of at most 30 letters, with at most one hyphen; None without one.
 
-    None when there is none. What people call themselves is spoken to others and read by a model, and one word is no
-    instruction.
+    Names are spoken to other people and read by a model; a single word cannot be an instruction.
     """
     words = unicodedata.normalize("NFC", name or "").split()
-    # Letters, and the marks that many scripts write on them.
-    signs = (sign for sign in "".join(words[:1]) if sign in "-'’" or unicodedata.category(sign)[0] in "LM")
-    parts = [part for part in "".join(signs).split("-") if any(map(str.isalpha, part))]
+    # Letters, and combining marks.
+    characters = (each for each in "".join(words[:1]) if each in "-'’" or unicodedata.category(each)[0] in "LM")
+    parts = [part for part in "".join(characters).split("-") if any(map(str.isalpha, part))]
     return "-".join(parts[:2])[:MAX_NAME].strip("-'’") or None
 
 
 def _first_message(talk: Talk, phrases: Phrases, name: str | None) -> str:
     if talk.first_call:
-        asked = phrases.someone if name is None else phrases.asked.format(name=name)
-        return phrases.first.format(asked=asked)
-    hello = phrases.greeting.format(called="" if name is None else phrases.called.format(name=name))
-    return f"{hello} {phrases.yesterday if talk.local_now.hour < DAY_BEGINS else phrases.today}"
+        owner = phrases.unnamed if name is None else phrases.owner.format(name=name)
+        return phrases.intro.format(owner=owner)
+    greeting = phrases.greeting.format(name="" if name is None else phrases.name.format(name=name))
+    return f"{greeting} {phrases.yesterday if talk.local_now.hour < DAY_BEGINS else phrases.today}"
 
 
-def _prompt(talk: Talk, tongue: str, name: str | None) -> str:
+def _prompt(talk: Talk, language: str, name: str | None) -> str:
     owner = "The account is that of somebody" if name is None else f"The account is that of {name}"
     known = "You do not know their name." if name is None else f"Their first name is {name}."
-    opening = "" if tongue in PHRASES else " Your opening words were English: say them again in that language."
+    opening = "" if language in PHRASES else " Your opening words were English: say them again in that language."
     prompt = _PROMPT.format(
         who=f"{owner}, who may or may not be on the phone." if talk.first_call else known,
         weekday=_WEEKDAYS[talk.local_now.weekday()],
         date=talk.local_now.date().isoformat(),
         time=f"{talk.local_now:%H:%M}",
-        language=NAMES.get(tongue, f"the language with the code {tongue}"),
+        language=NAMES.get(language, f"the language with the code {language}"),
         opening=opening,
     )
     return prompt + _NOT_YET_AGREED if talk.first_call else prompt
 
 
 def _server(vapi: VapiSettings, site_url: str) -> dict[str, Any]:
-    """Where messages go. Without a plan each is sent once; what we refuse is not sent again."""
+    """Return our webhook with its retry plan; without a plan VAPI does not retry. Rejected messages are not retried."""
     return {
         "url": site_url.rstrip("/") + WEBHOOK_PATH,
         "timeoutSeconds": 20,
@@ -251,7 +249,7 @@ def _server(vapi: VapiSettings, site_url: str) -> dict[str, Any]:
 
 
 def _analysis() -> dict[str, Any]:
-    """What VAPI is to make of the talk when it is over."""
+    """Return the plan of VAPI's analysis after the call."""
     plans: dict[str, tuple[str, dict[str, Any]]] = {
         "summaryPlan": (_DIARY_PROMPT, {}),
         "successEvaluationPlan": (_SUCCESS_PROMPT, {"rubric": "PassFail"}),

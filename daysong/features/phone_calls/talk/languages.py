@@ -1,4 +1,4 @@
-"""The languages of calls: their BCP 47 tags, their names, and which transcriber understands each."""
+"""The languages of calls: BCP 47 tags, names, and transcribers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _GLADIA = frozenset({
     "mr", "mt", "my", "ne", "oc", "pa", "ps", "sa", "sd", "si", "sl", "sn", "so", "sq", "sr", "su", "sw", "ta", "te",
     "tg", "tk", "tl", "tt", "ur", "uz", "yi", "yo",
 })  # fmt: skip
-# Azure takes a language with a region only.
+# Azure requires a region.
 _AZURE: Mapping[str, str] = {"ga": "ga-IE", "wuu": "wuu-CN", "yue": "yue-CN", "zu": "zu-ZA"}
 
-# Withdrawn codes, as old phones send them, and codes that the vendors have under another name.
+# Withdrawn codes that old phones send, and codes with another name at the vendors.
 _CURRENT: Mapping[str, str] = {
     "in": "id", "iw": "he", "ji": "yi", "jw": "jv", "mo": "ro", "nb": "no", "nn": "no", "cmn": "zh", "fil": "tl",
 }  # fmt: skip
@@ -41,19 +41,19 @@ _TAG = re.compile(r"([A-Za-z]{2,3})(?:-[A-Za-z0-9]{1,8})*")
 
 
 def hyphenated(tag: str) -> str:
-    """A tag as BCP 47 has it: `en_US`, as some platforms write it, is en-US."""
+    """Return a tag with hyphens; some platforms write `en_US`."""
     return tag.replace("_", "-")
 
 
 def main_language(tag: str) -> str:
-    """The current code of a tag's main language; English when it is no BCP 47 tag."""
+    """Return the current code of a tag's language; English when it is no BCP 47 tag."""
     found = _TAG.fullmatch(hyphenated(tag))
     code = found[1].lower() if found else "en"
     return _CURRENT.get(code, code)
 
 
 def transcriber_for(tag: str) -> dict[str, Any]:
-    """A transcriber that knows a language, as VAPI takes it; for a language none knows, one that expects several."""
+    """Return VAPI's transcriber for a language; a multilingual one when no transcriber supports it."""
     code = main_language(tag)
     if code in _NOVA_2:
         narrowed = "-".join(hyphenated(tag).lower().split("-")[1:2])

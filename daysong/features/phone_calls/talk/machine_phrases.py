@@ -1,7 +1,7 @@
-"""What machines on the phone say, by kinds of phrases, and what only people say, in the languages of calls.
+"""Phrases of answering machines, by kind, and phrases of people, in the languages of calls.
 
-Each pattern is for text in lower case with plain apostrophes. Two phrases of one kind say no more than one; a kind is
-unambiguous when people hardly say it in a story. Languages, in order: en, de, fr, es, pt, it, nl, pl, ja, zh, ko, ru.
+Patterns match lower-case text with plain apostrophes. Two phrases of one kind count as one; a kind is unambiguous when
+people rarely use it in a story. Languages, in order: en, de, fr, es, pt, it, nl, pl, ja, zh, ko, ru.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Machine = Literal["mailbox", "screening", "queue"]
 
 
 class Kind(NamedTuple):
-    """A kind of phrase: of which machine, and whether it can stand alone."""
+    """A kind of phrase: its machine, and whether it is sufficient alone."""
 
     machine: Machine
     unambiguous: bool

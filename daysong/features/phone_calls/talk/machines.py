@@ -1,8 +1,8 @@
-"""Tell machines from people by the words spoken on a phone: a pure rule for calls without an analysis.
+"""Detects machines by the words of a transcript: a pure rule for calls without an analysis.
 
-A mailbox, a call-screening prompt and a queue read out typical phrases (machine_phrases.py) and answer no question. The
-rule prefers people: an entry that is lost cannot be made again, a greeting that passes as an entry can be deleted. So a
-call is a machine's only when every turn of the called side has such a phrase, and hardly anything else is said:
+A mailbox, a call-screening prompt and a queue use typical phrases (machine_phrases.py) and answer no question. The rule
+prefers people: a lost entry cannot be restored, a greeting saved as an entry can be deleted. A machine is detected only
+when every turn of the called side has such a phrase, and little else is said:
 
     two different phrases   fewer than 25 other words, and none that tell or answer something
     one unambiguous phrase  at most 8 other words, none in the first person
@@ -40,7 +40,7 @@ def machine_on(turns: Sequence[Turn]) -> Machine | None:
             continue
         found, rest = _phrases_in(text)
         if not found and asked and _words(rest):
-            # Said in answer to a question.
+            # An answer to a question.
             return None
         kinds |= found
         beside.append(rest)
@@ -66,7 +66,7 @@ def _joined(turns: Iterable[Turn]) -> Iterable[tuple[str, str]]:
 
 
 def _phrases_in(text: str) -> tuple[set[str], str]:
-    """The kinds of phrases in a text, and what is said beside them."""
+    """Return the kinds of phrases in a text, and the text besides them."""
     if len(text) > LONGEST_GREETING:
         return set(), text
     found: set[str] = set()
@@ -91,7 +91,7 @@ def _words(text: str) -> int:
 
 
 def _which(kinds: Iterable[str]) -> Machine:
-    """A prompt that screens may end in a mailbox, and a mailbox may offer keys to press: the first that is there."""
+    """Return the first that was detected: screening may end in a mailbox, and a mailbox may offer a menu."""
     machines = {KINDS[kind].machine for kind in kinds if KINDS[kind].unambiguous}
     order: tuple[Machine, ...] = ("screening", "mailbox", "queue")
     return next(machine for machine in order if machine in machines)

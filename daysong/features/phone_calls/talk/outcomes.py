@@ -1,4 +1,4 @@
-"""What came of a call: the state it ended in, whether it is worth a diary entry, and what the person on it wants."""
+"""The outcome of a call: its end state, whether a diary entry is written, and the consent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from daysong.vendors.vapi.reports import CONSENT, STOP_CALLING, Report, Turn
 EndState = Literal["completed", "no-answer", "busy", "voicemail", "failed"]
 Consent = Literal["granted", "refused", "unclear"]
 
-# Seconds; less is too short for a talk about a day.
+# Seconds; shorter calls make no entry.
 SHORTEST_TALK = 15.0
-# Characters of a talk that are made a diary of.
+# Characters of a transcript that an entry is written from.
 LONGEST_TALK = 12_000
 
-# Why a call is no diary entry, besides the state it ended in.
+# Reasons why no entry is written, besides the end states.
 NO_WORDS = "no_words"
 TOO_SHORT = "too_short"
 NOT_SUCCESSFUL = "not_successful"
@@ -28,13 +28,13 @@ _SHORTENED = (400, 160, 60, 0)
 
 
 def state_of(ended_reason: str | None, has_user_turn: bool) -> EndState:
-    """The state a call ended in, by VAPI's reason and by whether the person on it said a word."""
+    """Return the end state of a call, by VAPI's reason and by whether the person spoke."""
     match class_of(ended_reason):
         case "voicemail" | "no-answer" | "busy" as unreached:
             return unreached
         case "talk":
             return "completed"
-    # A carrier's word, or a fault in the middle of a talk, does not undo what was said.
+    # After a fault, or a carrier's reason, the call counts if the person spoke.
     return "completed" if has_user_turn else "failed"
 
 
@@ -53,15 +53,15 @@ def state_with(machine: Machine | None, state: EndState) -> EndState:
 
 
 def has_unread_answer(report: Report, state: EndState) -> bool:
-    """Whether a person spoke in a call, and the report does not tell what they said about being called."""
+    """Return whether a person spoke in a call whose report has no consent."""
     found = CONSENT in report.structured or wants_no_calls(report.structured)
     return state == "completed" and report.has_user_turn and not found
 
 
-def why_not_a_diary(report: Report, state: EndState) -> str | None:
-    """Why no diary entry is made of a call, in a short code; None when one is.
+def no_entry_reason(report: Report, state: EndState) -> str | None:
+    """Return why no diary entry is written of a call, as a code; None when one is.
 
-    Without an evaluation, or without knowing how long it was, what was said decides.
+    A missing evaluation or duration does not prevent an entry.
     """
     if state != "completed":
         return state
@@ -73,38 +73,35 @@ def why_not_a_diary(report: Report, state: EndState) -> str | None:
 
 
 def consent_of(structured: Mapping[str, Any]) -> Consent:
-    """What the person said to being called and written down; unclear unless it was said in so many words.
-
-    Who wants no more calls refuses, whatever else they said.
-    """
-    told = structured.get(CONSENT)
-    word = told.strip().lower() if isinstance(told, str) else ""
+    """Return the consent in an analysis; unclear unless it is explicit. A request to stop calling is a refusal."""
+    value = structured.get(CONSENT)
+    word = value.strip().lower() if isinstance(value, str) else ""
     if word == "refused" or wants_no_calls(structured):
         return "refused"
     return "granted" if word == "granted" else "unclear"
 
 
 def wants_no_calls(structured: Mapping[str, Any]) -> bool:
-    """Whether the person asked not to be called again."""
-    told = structured.get(STOP_CALLING)
-    return told is True or (isinstance(told, str) and told.strip().lower() in {"true", "yes"})
+    """Return whether the person asked not to be called again."""
+    value = structured.get(STOP_CALLING)
+    return value is True or (isinstance(value, str) and value.strip().lower() in {"true", "yes"})
 
 
 def talk_text(turns: Sequence[Turn], limit: int = LONGEST_TALK) -> str:
-    """A talk as text for writing a diary from, in at most `limit` characters: `Companion: …`, `Me: …`, a line each.
+    """Return a transcript as text of at most `limit` characters, with a line for each turn: `Companion: …`, `Me: …`.
 
-    When it is too long, what the companion said is shortened, then left out; only then are the person's words cut.
+    When it is too long, the companion's turns are shortened, then omitted; only then is the user's text cut.
     """
-    whole = _written(turns, None)
+    whole = _lines(turns, None)
     for longest in _SHORTENED:
         if len(whole) <= limit:
             break
-        whole = _written(turns, longest)
+        whole = _lines(turns, longest)
     return fit(whole, limit)
 
 
-def _written(turns: Sequence[Turn], longest: int | None) -> str:
-    """The talk, with at most so many characters of each of the companion's turns."""
+def _lines(turns: Sequence[Turn], longest: int | None) -> str:
+    """Return the lines of a transcript, with each of the companion's turns cut to `longest` characters."""
     lines = []
     for turn in turns:
         text = " ".join(turn.text.split())

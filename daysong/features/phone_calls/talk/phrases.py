@@ -1,4 +1,4 @@
-"""What the assistant says word for word, in each language."""
+"""The assistant's fixed sentences, by language."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ import msgspec
 
 
 class Phrases(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said word for word, in one language. The first call is polite, later ones are among friends.
+    """Fixed sentences in one language; formal on the first call, informal later.
 
-    first      who this is, {asked}, what becomes of the talk, and whether that is right and wanted
-    asked      who asked for the call, by {name}; `someone` without one
-    greeting   for who has agreed: a hello, with {called} in it; who this is, what becomes of the talk
-    called     how a name is put into a hello
-    today      the question that opens the talk; `yesterday` early in the day
-    goodbye    the last words before hanging up
-    stranger   to a caller who is not known
+    intro      without consent: who is calling, {owner}, the purpose, and the question for consent
+    owner      that {name}, the account's owner, asked for the call; `unnamed` without a name
+    greeting   with consent: a hello with {name}, who is calling, the purpose
+    name       how {name} is put into the greeting
+    today      the opening question; `yesterday` early in the day
+    closing    the last sentence before hanging up
+    unknown    to a caller who is not known
     no_minutes to a caller whose plan has no minutes left
-    day_limit  to a caller for whom a cap of the day is reached
+    day_limit  to a caller when a daily cap is reached
     """
 
-    first: str
-    asked: str
-    someone: str
-    called: str
+    intro: str
+    owner: str
+    unnamed: str
+    name: str
     greeting: str
     today: str
     yesterday: str
-    goodbye: str
-    stranger: str
+    closing: str
+    unknown: str
     no_minutes: str
     day_limit: str
 
 
 PHRASES: Mapping[str, Phrases] = {
     "en": Phrases(
-        first="Hello, this is an AI, a computer voice, from the diary app daysong. {asked} Our talk would be written "
+        intro="Hello, this is an AI, a computer voice, from the diary app daysong. {owner} Our talk would be written "
         "down as a diary and become a song. Is that right, and would you like that?",
-        asked="{name}, who has an account there, asked for this call.",
-        someone="Somebody with an account there asked for this call.",
-        called=" {name}",
-        greeting="Hi{called}! It's your AI companion from daysong; what we say becomes your diary and a song.",
+        owner="{name}, who has an account there, asked for this call.",
+        unnamed="Somebody with an account there asked for this call.",
+        name=" {name}",
+        greeting="Hi{name}! It's your AI companion from daysong; what we say becomes your diary and a song.",
         today="What is one moment from today that has stayed with you?",
         yesterday="What is one moment since yesterday that has stayed with you?",
-        goodbye="Take care. Goodbye.",
-        stranger="Hello, this is an AI from the diary app daysong. Sorry, I do not know this number, so I cannot talk "
+        closing="Take care. Goodbye.",
+        unknown="Hello, this is an AI from the diary app daysong. Sorry, I do not know this number, so I cannot talk "
         "with you. You can set up calls in the app. Goodbye.",
         no_minutes="Hi! It's your AI companion from daysong. You have used all your minutes of this period, so we "
         "cannot talk today. Goodbye.",
@@ -53,16 +53,16 @@ PHRASES: Mapping[str, Phrases] = {
         "until tomorrow. Goodbye.",
     ),
     "de": Phrases(
-        first="Guten Tag, hier spricht eine KI, eine Computerstimme, von der Tagebuch-App daysong. {asked} Unser "
+        intro="Guten Tag, hier spricht eine KI, eine Computerstimme, von der Tagebuch-App daysong. {owner} Unser "
         "Gespräch würde als Tagebuch aufgeschrieben und zu einem Lied werden. Stimmt das so, und möchten Sie das?",
-        asked="{name} hat dort ein Konto und um diesen Anruf gebeten.",
-        someone="Jemand mit einem Konto dort hat um diesen Anruf gebeten.",
-        called=" {name}",
-        greeting="Hallo{called}! Hier ist deine KI-Begleitung von daysong; was du erzählst, wird Tagebuch und Lied.",
+        owner="{name} hat dort ein Konto und um diesen Anruf gebeten.",
+        unnamed="Jemand mit einem Konto dort hat um diesen Anruf gebeten.",
+        name=" {name}",
+        greeting="Hallo{name}! Hier ist deine KI-Begleitung von daysong; was du erzählst, wird Tagebuch und Lied.",
         today="Welcher Moment von heute ist dir im Kopf geblieben?",
         yesterday="Welcher Moment seit gestern ist dir im Kopf geblieben?",
-        goodbye="Alles Gute, und auf Wiederhören.",
-        stranger="Guten Tag, hier spricht eine KI von der Tagebuch-App daysong. Leider kenne ich diese Nummer nicht "
+        closing="Alles Gute, und auf Wiederhören.",
+        unknown="Guten Tag, hier spricht eine KI von der Tagebuch-App daysong. Leider kenne ich diese Nummer nicht "
         "und kann deshalb nicht mit Ihnen sprechen. Anrufe lassen sich in der App einrichten. Auf Wiederhören.",
         no_minutes="Hallo! Hier ist deine KI-Begleitung von daysong. Deine Gesprächsminuten für diesen Zeitraum sind "
         "aufgebraucht, deshalb können wir heute nicht reden. Auf Wiederhören.",
@@ -70,17 +70,17 @@ PHRASES: Mapping[str, Phrases] = {
         "wir erst morgen wieder reden. Auf Wiederhören.",
     ),
     "fr": Phrases(
-        first="Bonjour, ici une intelligence artificielle, une voix d'ordinateur, de l'application de journal intime "
-        "daysong. {asked} Notre conversation serait notée comme journal et deviendrait une chanson. Est-ce bien cela, "
+        intro="Bonjour, ici une intelligence artificielle, une voix d'ordinateur, de l'application de journal intime "
+        "daysong. {owner} Notre conversation serait notée comme journal et deviendrait une chanson. Est-ce bien cela, "
         "et le souhaitez-vous ?",
-        asked="{name} y a un compte et a demandé cet appel.",
-        someone="Une personne qui y a un compte a demandé cet appel.",
-        called=" {name}",
-        greeting="Bonjour{called} ! Ici ton compagnon IA de daysong ; ton récit devient ton journal et une chanson.",
+        owner="{name} y a un compte et a demandé cet appel.",
+        unnamed="Une personne qui y a un compte a demandé cet appel.",
+        name=" {name}",
+        greeting="Bonjour{name} ! Ici ton compagnon IA de daysong ; ton récit devient ton journal et une chanson.",
         today="Quel moment d'aujourd'hui t'est resté en tête ?",
         yesterday="Quel moment depuis hier t'est resté en tête ?",
-        goodbye="Bonne continuation, et au revoir.",
-        stranger="Bonjour, ici une intelligence artificielle de l'application de journal intime daysong. Désolée, je "
+        closing="Bonne continuation, et au revoir.",
+        unknown="Bonjour, ici une intelligence artificielle de l'application de journal intime daysong. Désolée, je "
         "ne connais pas ce numéro et ne peux donc pas parler avec vous. Les appels se règlent dans l'application. Au "
         "revoir.",
         no_minutes="Bonjour ! Ici ton compagnon IA de daysong. Tu as utilisé toutes tes minutes de cette période, nous "
@@ -89,17 +89,17 @@ PHRASES: Mapping[str, Phrases] = {
         "donc parler que demain. Au revoir.",
     ),
     "es": Phrases(
-        first="Hola, le habla una inteligencia artificial, una voz de ordenador, de la aplicación de diario daysong. "
-        "{asked} Nuestra conversación se escribiría como diario y se convertiría en una canción. ¿Es correcto, y le "
+        intro="Hola, le habla una inteligencia artificial, una voz de ordenador, de la aplicación de diario daysong. "
+        "{owner} Nuestra conversación se escribiría como diario y se convertiría en una canción. ¿Es correcto, y le "
         "gustaría?",
-        asked="{name} tiene una cuenta allí y ha pedido esta llamada.",
-        someone="Una persona con una cuenta allí ha pedido esta llamada.",
-        called=", {name}",
-        greeting="¡Hola{called}! Soy tu compañía de IA de daysong; lo que me cuentes será tu diario y una canción.",
+        owner="{name} tiene una cuenta allí y ha pedido esta llamada.",
+        unnamed="Una persona con una cuenta allí ha pedido esta llamada.",
+        name=", {name}",
+        greeting="¡Hola{name}! Soy tu compañía de IA de daysong; lo que me cuentes será tu diario y una canción.",
         today="¿Qué momento de hoy se te ha quedado grabado?",
         yesterday="¿Qué momento desde ayer se te ha quedado grabado?",
-        goodbye="Que vaya muy bien. Adiós.",
-        stranger="Hola, le habla una inteligencia artificial de la aplicación de diario daysong. Lo siento, no conozco "
+        closing="Que vaya muy bien. Adiós.",
+        unknown="Hola, le habla una inteligencia artificial de la aplicación de diario daysong. Lo siento, no conozco "
         "este número y no puedo hablar con usted. Las llamadas se configuran en la aplicación. Adiós.",
         no_minutes="¡Hola! Soy tu compañía de IA de daysong. Has usado todos tus minutos de este período, así que "
         "hoy no podemos hablar. Adiós.",
@@ -107,16 +107,16 @@ PHRASES: Mapping[str, Phrases] = {
         "hablar hasta mañana. Adiós.",
     ),
     "pt": Phrases(
-        first="Olá, aqui fala uma inteligência artificial, uma voz de computador, do aplicativo de diário daysong. "
-        "{asked} A nossa conversa seria escrita como diário e viraria uma música. Está certo, e é isso que deseja?",
-        asked="{name} tem uma conta lá e pediu esta ligação.",
-        someone="Alguém com uma conta lá pediu esta ligação.",
-        called=", {name}",
-        greeting="Olá{called}! Aqui é a sua companhia de IA do daysong; o que você contar vira diário e música.",
+        intro="Olá, aqui fala uma inteligência artificial, uma voz de computador, do aplicativo de diário daysong. "
+        "{owner} A nossa conversa seria escrita como diário e viraria uma música. Está certo, e é isso que deseja?",
+        owner="{name} tem uma conta lá e pediu esta ligação.",
+        unnamed="Alguém com uma conta lá pediu esta ligação.",
+        name=", {name}",
+        greeting="Olá{name}! Aqui é a sua companhia de IA do daysong; o que você contar vira diário e música.",
         today="Que momento de hoje ficou com você?",
         yesterday="Que momento desde ontem ficou com você?",
-        goodbye="Tudo de bom, e até logo.",
-        stranger="Olá, aqui fala uma inteligência artificial do aplicativo de diário daysong. Desculpe, não conheço "
+        closing="Tudo de bom, e até logo.",
+        unknown="Olá, aqui fala uma inteligência artificial do aplicativo de diário daysong. Desculpe, não conheço "
         "este número e por isso não posso conversar. As ligações são configuradas no aplicativo. Até logo.",
         no_minutes="Olá! Aqui é a sua companhia de IA do daysong. Você usou todos os seus minutos deste período, por "
         "isso hoje não podemos conversar. Até logo.",
@@ -124,17 +124,17 @@ PHRASES: Mapping[str, Phrases] = {
         "conversar amanhã. Até logo.",
     ),
     "it": Phrases(
-        first="Buongiorno, qui parla un'intelligenza artificiale, una voce di computer, dell'app di diario daysong. "
-        "{asked} La nostra conversazione verrebbe scritta come diario e diventerebbe una canzone. È giusto così, e lo "
+        intro="Buongiorno, qui parla un'intelligenza artificiale, una voce di computer, dell'app di diario daysong. "
+        "{owner} La nostra conversazione verrebbe scritta come diario e diventerebbe una canzone. È giusto così, e lo "
         "desidera?",
-        asked="{name} ha un account lì e ha chiesto questa chiamata.",
-        someone="Una persona con un account lì ha chiesto questa chiamata.",
-        called=" {name}",
-        greeting="Ciao{called}! Qui è la tua compagnia IA di daysong; ciò che racconti diventa diario e canzone.",
+        owner="{name} ha un account lì e ha chiesto questa chiamata.",
+        unnamed="Una persona con un account lì ha chiesto questa chiamata.",
+        name=" {name}",
+        greeting="Ciao{name}! Qui è la tua compagnia IA di daysong; ciò che racconti diventa diario e canzone.",
         today="Quale momento di oggi ti è rimasto in mente?",
         yesterday="Quale momento da ieri ti è rimasto in mente?",
-        goodbye="Tante buone cose, e arrivederci.",
-        stranger="Buongiorno, qui parla un'intelligenza artificiale dell'app di diario daysong. Mi dispiace, non "
+        closing="Tante buone cose, e arrivederci.",
+        unknown="Buongiorno, qui parla un'intelligenza artificiale dell'app di diario daysong. Mi dispiace, non "
         "conosco questo numero e non posso parlare con Lei. Le chiamate si impostano nell'app. Arrivederci.",
         no_minutes="Ciao! Qui è la tua compagnia IA di daysong. Hai usato tutti i tuoi minuti di questo periodo, "
         "quindi oggi non possiamo parlare. Arrivederci.",
@@ -142,16 +142,16 @@ PHRASES: Mapping[str, Phrases] = {
         "parlare solo domani. Arrivederci.",
     ),
     "nl": Phrases(
-        first="Goedendag, u spreekt met een AI, een computerstem, van de dagboekapp daysong. {asked} Ons gesprek zou "
+        intro="Goedendag, u spreekt met een AI, een computerstem, van de dagboekapp daysong. {owner} Ons gesprek zou "
         "als dagboek worden opgeschreven en een liedje worden. Klopt dat, en wilt u dat?",
-        asked="{name} heeft daar een account en heeft om dit gesprek gevraagd.",
-        someone="Iemand met een account daar heeft om dit gesprek gevraagd.",
-        called=" {name}",
-        greeting="Hoi{called}! Met je AI-maatje van daysong; wat je vertelt, wordt je dagboek en een liedje.",
+        owner="{name} heeft daar een account en heeft om dit gesprek gevraagd.",
+        unnamed="Iemand met een account daar heeft om dit gesprek gevraagd.",
+        name=" {name}",
+        greeting="Hoi{name}! Met je AI-maatje van daysong; wat je vertelt, wordt je dagboek en een liedje.",
         today="Welk moment van vandaag is je bijgebleven?",
         yesterday="Welk moment sinds gisteren is je bijgebleven?",
-        goodbye="Het allerbeste, en tot ziens.",
-        stranger="Goedendag, u spreekt met een AI van de dagboekapp daysong. Helaas ken ik dit nummer niet, dus ik kan "
+        closing="Het allerbeste, en tot ziens.",
+        unknown="Goedendag, u spreekt met een AI van de dagboekapp daysong. Helaas ken ik dit nummer niet, dus ik kan "
         "niet met u praten. Gesprekken stelt u in de app in. Tot ziens.",
         no_minutes="Hoi! Met je AI-maatje van daysong. Je hebt al je minuten van deze periode gebruikt, dus we kunnen "
         "vandaag niet praten. Tot ziens.",
@@ -159,17 +159,17 @@ PHRASES: Mapping[str, Phrases] = {
         "weer praten. Tot ziens.",
     ),
     "pl": Phrases(
-        first="Dzień dobry, mówi sztuczna inteligencja, głos komputera, z aplikacji do pamiętnika daysong. {asked} "
+        intro="Dzień dobry, mówi sztuczna inteligencja, głos komputera, z aplikacji do pamiętnika daysong. {owner} "
         "Nasza rozmowa zostałaby zapisana jako pamiętnik i stałaby się piosenką. Czy to się zgadza i czy jest na to "
         "zgoda?",
-        asked="O ten telefon poprosiła osoba o imieniu {name}, która ma tam konto.",
-        someone="O ten telefon poprosiła osoba, która ma tam konto.",
-        called=" {name}",
-        greeting="Cześć{called}! Tu twój towarzysz AI z daysong; twoja opowieść będzie pamiętnikiem i piosenką.",
+        owner="O ten telefon poprosiła osoba o imieniu {name}, która ma tam konto.",
+        unnamed="O ten telefon poprosiła osoba, która ma tam konto.",
+        name=" {name}",
+        greeting="Cześć{name}! Tu twój towarzysz AI z daysong; twoja opowieść będzie pamiętnikiem i piosenką.",
         today="Jaka chwila z dzisiaj została ci w pamięci?",
         yesterday="Jaka chwila od wczoraj została ci w pamięci?",
-        goodbye="Wszystkiego dobrego i do widzenia.",
-        stranger="Dzień dobry, mówi sztuczna inteligencja z aplikacji do pamiętnika daysong. Niestety nie znam tego "
+        closing="Wszystkiego dobrego i do widzenia.",
+        unknown="Dzień dobry, mówi sztuczna inteligencja z aplikacji do pamiętnika daysong. Niestety nie znam tego "
         "numeru, więc nie mogę rozmawiać. Rozmowy ustawia się w aplikacji. Do widzenia.",
         no_minutes="Cześć! Tu twój towarzysz AI z daysong. Wszystkie minuty w tym okresie zostały wykorzystane, więc "
         "dziś nie możemy porozmawiać. Do widzenia.",
@@ -177,16 +177,16 @@ PHRASES: Mapping[str, Phrases] = {
         "porozmawiać dopiero jutro. Do widzenia.",
     ),
     "ja": Phrases(
-        first="こんにちは。日記アプリdaysongのAI、コンピューターの声です。{asked}この会話は日記として書き留められ、"
+        intro="こんにちは。日記アプリdaysongのAI、コンピューターの声です。{owner}この会話は日記として書き留められ、"
         "歌になります。お間違いないでしょうか。また、それをお望みでしょうか。",
-        asked="アカウントをお持ちの{name}さんから、この電話のご依頼をいただきました。",
-        someone="アカウントをお持ちの方から、この電話のご依頼をいただきました。",
-        called="{name}さん、",
-        greeting="{called}こんにちは。daysongのAIコンパニオンです。お話は日記と歌になります。",
+        owner="アカウントをお持ちの{name}さんから、この電話のご依頼をいただきました。",
+        unnamed="アカウントをお持ちの方から、この電話のご依頼をいただきました。",
+        name="{name}さん、",
+        greeting="{name}こんにちは。daysongのAIコンパニオンです。お話は日記と歌になります。",
         today="今日、心に残っている場面を一つ教えてください。",
         yesterday="昨日から今までで、心に残っている場面を一つ教えてください。",
-        goodbye="ありがとうございました。失礼いたします。",
-        stranger="こんにちは。日記アプリdaysongのAIです。申し訳ありませんが、こちらの番号は登録されていないため、"
+        closing="ありがとうございました。失礼いたします。",
+        unknown="こんにちは。日記アプリdaysongのAIです。申し訳ありませんが、こちらの番号は登録されていないため、"
         "お話しすることができません。お電話の設定はアプリで行えます。失礼いたします。",
         no_minutes="こんにちは。daysongのAIコンパニオンです。今の期間の通話時間を使い切ったため、今日はお話しできません。"
         "失礼いたします。",

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daysong.features.phone_calls.talk.assistant import Talk, assistant_for, refusal, spoken_name
+from daysong.features.phone_calls.talk.assistant import Talk, assistant_for, spoken_name, unknown_caller_message
 from daysong.features.phone_calls.talk.languages import NAMES
 from daysong.features.phone_calls.talk.outcomes import consent_of
 from daysong.features.phone_calls.talk.phrases import PHRASES
@@ -115,19 +115,19 @@ def test_f43_every_language_says_that_it_is_an_ai_and_what_becomes_of_the_talk(l
     first, later = (made(language=language, first_call=first)["firstMessage"] for first in (True, False))
     anonymous = [made(language=language, first_call=first, name=None)["firstMessage"] for first in (True, False)]
     word = AI_WORDS.get(language)
-    for said in (first, refusal(language)):
+    for said in (first, unknown_caller_message(language)):
         assert (word in said) if word else any(part in said for part in ("artificial", "artificielle", "sztuczna"))
     assert "daysong" in first
     assert "daysong" in later
     assert any(part in later for part in ("AI", "KI", "IA"))
     assert "Alice" in first
     assert "Alice" in later
-    for said in (first, later, *anonymous, phrases.goodbye, refusal(language)):
+    for said in (first, later, *anonymous, phrases.closing, unknown_caller_message(language)):
         assert "{" not in said
         assert "  " not in said
         assert "None" not in said
     assert first.rstrip()[-1] in "?。"
-    assert made(language=language)["endCallMessage"] == phrases.goodbye
+    assert made(language=language)["endCallMessage"] == phrases.closing
     assert language in NAMES
 
 
@@ -149,7 +149,7 @@ def test_a_language_without_words_of_our_own_begins_in_english_and_goes_on_in_it
 def test_what_is_no_language_is_english(language: str) -> None:
     """And reaches no prompt."""
     assert made(language=language) == made(language="en")
-    assert refusal(language) == PHRASES["en"].stranger
+    assert unknown_caller_message(language) == PHRASES["en"].unknown
 
 
 @pytest.mark.parametrize(

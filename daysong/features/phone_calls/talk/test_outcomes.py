@@ -13,10 +13,10 @@ from daysong.features.phone_calls.endings import class_of, is_account_alarm, nev
 from daysong.features.phone_calls.talk.outcomes import (
     LONGEST_TALK,
     consent_of,
+    no_entry_reason,
     state_of,
     talk_text,
     wants_no_calls,
-    why_not_a_diary,
 )
 from daysong.vendors.conftest import fixture, fixtures
 from daysong.vendors.vapi.reports import Report, Turn, parse_message
@@ -135,7 +135,7 @@ def test_each_recorded_call_is_a_diary_entry_or_not(name: str) -> None:
     report = parse_message(fixture(f"vapi/{name}.json").read_bytes()).report
     assert report is not None
     state = state_of(report.ended_reason, report.has_user_turn)
-    assert (state, why_not_a_diary(report, state), is_account_alarm(report.ended_reason)) == RECORDED[name]
+    assert (state, no_entry_reason(report, state), is_account_alarm(report.ended_reason)) == RECORDED[name]
 
 
 @pytest.mark.parametrize(
@@ -169,11 +169,11 @@ def test_bad_luck_is_no_alarm(reason: str | None) -> None:
 def test_f38_without_an_evaluation_what_was_said_decides() -> None:
     """A talk of ten minutes without an analysis is kept."""
     long = Report(turns=TALK, seconds=600.0)
-    assert why_not_a_diary(long, "completed") is None
-    assert why_not_a_diary(Report(turns=TALK, seconds=600.0, success=True), "completed") is None
-    assert why_not_a_diary(Report(turns=TALK, seconds=600.0, success=False), "completed") == "not_successful"
-    assert why_not_a_diary(Report(turns=TALK[:1], seconds=600.0, success=True), "completed") == "no_words"
-    assert why_not_a_diary(Report(turns=TALK), "completed") is None
+    assert no_entry_reason(long, "completed") is None
+    assert no_entry_reason(Report(turns=TALK, seconds=600.0, success=True), "completed") is None
+    assert no_entry_reason(Report(turns=TALK, seconds=600.0, success=False), "completed") == "not_successful"
+    assert no_entry_reason(Report(turns=TALK[:1], seconds=600.0, success=True), "completed") == "no_words"
+    assert no_entry_reason(Report(turns=TALK), "completed") is None
 
 
 @pytest.mark.parametrize(("seconds", "reason"), [(0.0, "too_short"), (14.999, "too_short"), (15.0, None)])
@@ -181,7 +181,7 @@ def test_fifteen_seconds_are_a_talk(seconds: float, reason: str | None) -> None:
     """Less is none."""
     ended_at = NOW + timedelta(seconds=seconds)
     report = Report(started_at=NOW, ended_at=ended_at, seconds=seconds, turns=TALK)
-    assert why_not_a_diary(report, "completed") == reason
+    assert no_entry_reason(report, "completed") == reason
 
 
 @pytest.mark.parametrize(
