@@ -72,7 +72,7 @@ class RevenueCat:
         return self._key is not None
 
     async def close(self) -> None:
-        """Release the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def customer(self, app_user_id: str) -> Customer | None:
@@ -80,25 +80,25 @@ class RevenueCat:
         if not self.configured:
             raise VendorError("revenuecat", "REVENUECAT_API_KEY is not set", permanent=True, code="not_configured")
         if self._project is None:
-            return customer_v1(await self._asked(f"/v1/subscribers/{quote(app_user_id, safe='')}"))
+            return customer_v1(await self._request(f"/v1/subscribers/{quote(app_user_id, safe='')}"))
         path = f"{self._project}/customers/{quote(app_user_id, safe='')}"
         try:
             found = await self._list(f"{path}/subscriptions", self._environment)
             purchases = [subscription_v2(item, await self._product(item)) for item in found]
-            if not any(self._is_good(purchase) for purchase in purchases):
-                purchases += await self._bought_once(path)
+            if not any(self._is_active(purchase) for purchase in purchases):
+                purchases += await self._one_time_purchases(path)
         except VendorError as error:
             if error.code == NOT_FOUND:
                 return None
             raise
         return Customer(tuple(purchases))
 
-    def _is_good(self, purchase: Purchase) -> bool:
+    def _is_active(self, purchase: Purchase) -> bool:
         """Return whether it gives access and has not ended."""
         now = to_ms(self._clock.now())
         return purchase.gives_access and (purchase.ends_at is None or purchase.ends_at > now)
 
-    async def _bought_once(self, path: str) -> list[Purchase]:
+    async def _one_time_purchases(self, path: str) -> list[Purchase]:
         """Return the one-time purchases of a customer with an active entitlement."""
         if not await self._list(f"{path}/active_entitlements", {}):
             return []
@@ -112,7 +112,7 @@ class RevenueCat:
             return product or ""
         if product not in self._products:
             try:
-                found = await self._asked(f"{self._project}/products/{quote(product, safe='')}")
+                found = await self._request(f"{self._project}/products/{quote(product, safe='')}")
             except VendorError as error:
                 if error.code != NOT_FOUND:
                     raise
@@ -124,7 +124,7 @@ class RevenueCat:
     async def _list(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
         """Return all items of a list, fetched page by page."""
         items: list[dict[str, Any]] = []
-        found = await self._asked(path, query)
+        found = await self._request(path, query)
         for _ in range(MAX_PAGES):
             page = found.get("items")
             if not isinstance(page, list):
@@ -134,10 +134,10 @@ class RevenueCat:
             # Only pages of the requested list are followed: the key is sent nowhere else.
             if not isinstance(following, str) or not following.startswith(path):
                 return items
-            found = await self._asked(following)
+            found = await self._request(following)
         return items
 
-    async def _asked(self, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
+    async def _request(self, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
         answer = await self._http.get(path, params=query or None)
         try:
             found = msgspec.json.decode(answer.content)
@@ -145,9 +145,9 @@ class RevenueCat:
             found = None
         if answer.is_success and isinstance(found, dict):
             return found
-        raise self._refused(answer, found if isinstance(found, dict) else {})
+        raise self._error(answer, found if isinstance(found, dict) else {})
 
-    def _refused(self, answer: httpx2.Response, body: dict[str, Any]) -> VendorError:
+    def _error(self, answer: httpx2.Response, body: dict[str, Any]) -> VendorError:
         status = answer.status_code
         if answer.is_success:
             return _unreadable()

@@ -29,7 +29,7 @@ LAST_MS = 253_402_300_799_000  # the end of the year 9999
 SIGNATURE_HEADER = "X-RevenueCat-Webhook-Signature"
 TOLERANCE = timedelta(minutes=5)
 # Personal data that we do not need.
-LEFT_OUT = "subscriber_attributes"
+REMOVED_FIELD = "subscriber_attributes"
 
 
 class BillingEvent(Args, kw_only=True, omit_defaults=True):
@@ -100,7 +100,7 @@ def parse_webhook(body: bytes) -> tuple[BillingEvent, str]:
     """Return the event of a webhook's body, and the body to store, without personal data. Errors: MalformedEvent."""
     found = _decoded(body)
     event = _event(found["event"])
-    found["event"].pop(LEFT_OUT, None)
+    found["event"].pop(REMOVED_FIELD, None)
     return event, msgspec.json.encode(found).decode()
 
 
@@ -116,7 +116,7 @@ class _Envelope(msgspec.Struct):
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
         body.decode()
-        # First without building any value: a large body without an event costs next to nothing.
+        # First without building values: a large body without an event is rejected cheaply.
         if not bytes(msgspec.json.decode(body, type=_Envelope).event).startswith(b"{"):
             raise MalformedEvent("`event` is missing or no object")
         with collection_paused():

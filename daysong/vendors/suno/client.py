@@ -1,7 +1,7 @@
-"""Suno, through sunoapi.org: the tracks.
+"""Suno's client, through sunoapi.org.
 
-Suno answers errors with HTTP 200; the body's `code` decides, and the HTTP status only where there is no such body.
-Every request makes two tracks and is paid for. There is no idempotency key: a repeated request is a second song.
+Suno returns errors with HTTP 200; the body's `code` decides, or the HTTP status when there is no such body. Each
+request makes two tracks and is charged. There is no idempotency key: a repeated request makes a second song.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _FIRST_SERVER_ERROR = 500
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How many characters a model takes."""
+    """The maximum lengths a model accepts, in characters."""
 
     lyric: int = 5000
     style: int = 1000
@@ -64,10 +64,10 @@ _LIMITS = {"V4": Limits(lyric=3000, style=200)}
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """What one error code means for us.
+    """How an error code is handled.
 
-    ambiguous   the song may have been accepted all the same
-    alarm       people have to do something (the key, the credits): logged as an error
+    ambiguous   the request may have been accepted
+    alarm       an operator must act (key, credits)
     """
 
     permanent: bool
@@ -86,15 +86,15 @@ RULES: dict[int, Rule] = {
     408: Rule(permanent=False, ambiguous=True),
     413: Rule(permanent=True),
     422: Rule(permanent=True),
-    429: Rule(permanent=True, alarm=True),  # credits, unless its words speak of frequency: see _meant
+    429: Rule(permanent=True, alarm=True),  # no credits, or a rate limit: see _effective_code
     430: Rule(permanent=False, retry_after=10.0),
     455: Rule(permanent=False, retry_after=300.0),
     500: Rule(permanent=False, ambiguous=True),
     505: Rule(permanent=True, alarm=True),
-    531: Rule(permanent=False),  # failed, and the credits were returned
+    531: Rule(permanent=False),  # failed, and the credits were refunded
 }
 
-# Suno's words for "too many requests"; seconds of pause where it names none.
+# Codes for "too many requests", and the pause in seconds when there is no Retry-After.
 _TOO_FREQUENT = frozenset({"suno_405", "suno_430"})
 TOO_FREQUENT_PAUSE = 10.0
 _TOO_MANY = 429
@@ -104,7 +104,7 @@ _log = logs.get_logger("suno")
 
 
 class SongMaker(Protocol):
-    """Makes tracks from lyrics."""
+    """Generates tracks from lyrics."""
 
     async def generate(self, *, lyric: str, style: str, title: str, callback_url: str) -> str: ...
 
@@ -116,7 +116,7 @@ class SongMaker(Protocol):
 
 
 class Suno:
-    """The real Suno, or the sandbox that speaks like it."""
+    """Suno, or its sandbox."""
 
     def __init__(
         self,
@@ -139,16 +139,16 @@ class Suno:
         )
 
     async def close(self) -> None:
-        """Release the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def generate(self, *, lyric: str, style: str, title: str, callback_url: str) -> str:
-        """Order two tracks that sing `lyric` word for word; the task's id.
+        """Request two tracks that sing `lyric` unchanged; return the task's id.
 
-        An ambiguous VendorError means that the order may stand. What is longer than the model takes is cut.
+        After an ambiguous VendorError the request may have been accepted. Texts are cut to the model's limits.
         """
         limits = _LIMITS.get(self._model, Limits())
-        data = await self._asked(
+        data = await self._request(
             "POST",
             "/api/v1/generate",
             changes=True,
@@ -168,20 +168,20 @@ class Suno:
         return task_id
 
     async def task(self, task_id: str) -> SunoTask:
-        """Where a task stands. The echoed request in the answer is never kept: it holds the callback's secret."""
+        """Return the state of a task, without the echoed request, which has the callback's secret."""
         try:
-            data = await self._asked("GET", "/api/v1/generate/record-info", params={"taskId": task_id})
+            data = await self._request("GET", "/api/v1/generate/record-info", params={"taskId": task_id})
         except VendorError as error:
-            # An id it does not know is answered with 422 "recordInfo is null".
+            # The answer for an unknown id is 422 "recordInfo is null".
             if error.code != "suno_422":
                 raise
             data = None
         return parse_task(task_id, data)
 
     async def timed_lyrics(self, task_id: str, audio_id: str) -> TimedLyrics | None:
-        """When each word is sung, which may be no word at all; None while Suno has no timing."""
+        """Return the timed words, possibly none; None while Suno has no timing."""
         return parse_timed_lyrics(
-            await self._asked(
+            await self._request(
                 "POST",
                 "/api/v1/generate/get-timestamped-lyrics",
                 json={"taskId": task_id, "audioId": audio_id},
@@ -189,14 +189,16 @@ class Suno:
         )
 
     async def credits(self) -> int:
-        """How many credits are left."""
-        left = whole_number(await self._asked("GET", "/api/v1/generate/credit"))
+        """Return the remaining credits."""
+        left = whole_number(await self._request("GET", "/api/v1/generate/credit"))
         if left is None:
             raise VendorError("suno", "credits are not a number", permanent=False, code="unreadable_answer")
         return left
 
-    async def _asked(self, method: Literal["GET", "POST"], path: str, *, changes: bool = False, **request: Any) -> Any:
-        """The `data` of an answer with code 200; else a VendorError, ambiguous only for a call that changes things."""
+    async def _request(
+        self, method: Literal["GET", "POST"], path: str, *, changes: bool = False, **request: Any
+    ) -> Any:
+        """Return the `data` of an answer with code 200. VendorError, ambiguous only if the request has effects."""
         try:
             answer = await self._http.request(method, path, **request)
             return self._data(answer)
@@ -204,7 +206,7 @@ class Suno:
             if error.code in _TOO_FREQUENT:
                 pause = error.retry_after or TOO_FREQUENT_PAUSE
                 await self._http.hold(pause)
-                # Waiting is no failure.
+                # A rate limit postpones the job without using up an attempt.
                 raise Deferred("suno", pause, "too many requests", code=error.code) from None
             error.ambiguous = error.ambiguous and changes
             raise
@@ -217,12 +219,14 @@ class Suno:
         except (msgspec.DecodeError, RecursionError):
             code = None
         if code is None:
-            raise self._without_envelope(answer.status_code, wait)
+            raise self._error_without_body(answer.status_code, wait)
         if code == OK and answer.status_code < httpx2.codes.BAD_REQUEST:
             return envelope.get("data")
-        raise self._refused(_meant(code if code != OK else answer.status_code, answer.status_code, envelope), wait)
+        raise self._error(
+            _effective_code(code if code != OK else answer.status_code, answer.status_code, envelope), wait
+        )
 
-    def _refused(self, code: int, wait: float | None) -> VendorError:
+    def _error(self, code: int, wait: float | None) -> VendorError:
         rule = RULES.get(code) or Rule(permanent=code < _FIRST_SERVER_ERROR, ambiguous=code >= _FIRST_SERVER_ERROR)
         if rule.alarm:
             alarm(_log, "suno", f"suno_{code}")
@@ -236,8 +240,8 @@ class Suno:
             reason=failure_reason(code),
         )
 
-    def _without_envelope(self, status: int, wait: float | None) -> VendorError:
-        """An answer that is not Suno's own, from a proxy before it, say: here the HTTP status is all there is."""
+    def _error_without_body(self, status: int, wait: float | None) -> VendorError:
+        """Return the error for an answer without Suno's body, such as a proxy's, by its HTTP status."""
         if status in {401, 403, 404}:
             alarm(_log, "suno", f"http_{status}")
         refused = httpx2.codes.BAD_REQUEST <= status < _FIRST_SERVER_ERROR
@@ -251,15 +255,15 @@ class Suno:
         )
 
 
-def _meant(code: int, status: int, envelope: dict[str, Any]) -> int:
-    """The code that is meant. 429 is "no credits" at sunoapi.org, and the rate limit at resellers of the same engine.
+def _effective_code(code: int, status: int, envelope: dict[str, Any]) -> int:
+    """Return 430 for a 429 that is a rate limit. 429 is "no credits" at sunoapi.org, a rate limit at other resellers.
 
-    Its words tell; where they do not, an HTTP status of 429 means the rate, and HTTP 200 the credits.
+    The message decides; else an HTTP status of 429 means the rate limit, and HTTP 200 the credits.
     """
     if code != _TOO_MANY:
         return code
     words = str(envelope.get("msg") or "").lower()
     if any(word in words for word in ("credit", "insufficient", "balance", "top up")):
         return _TOO_MANY
-    about_rate = any(word in words for word in ("frequen", "rate", "too many", "too fast", "limit"))
-    return _RATE if about_rate or status == _TOO_MANY else _TOO_MANY
+    is_rate_limit = any(word in words for word in ("frequen", "rate", "too many", "too fast", "limit"))
+    return _RATE if is_rate_limit or status == _TOO_MANY else _TOO_MANY

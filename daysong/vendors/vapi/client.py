@@ -1,7 +1,7 @@
-"""VAPI: the phone calls.
+"""VAPI's client: phone calls.
 
-There is no idempotency key: an order that is repeated rings twice. So nothing is ever repeated here, an order whose
-answer was lost is reported as ambiguous, and `find` looks a call up by the job it was ordered for.
+There is no idempotency key: a repeated request rings twice. So nothing is retried here; a request whose answer was lost
+raises an ambiguous error, and `find` looks up its call by job.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from daysong.vendors.vapi.reports import Call, call_of
 TIMEOUT = 20.0
 PAGE = 100
 MAX_PAGES = 10
-# How far its clock may be behind ours.
+# VAPI's clock may be this far behind ours.
 CLOCKS_APART = timedelta(minutes=5)
-# In seconds; it says that a call has to end first, not when.
+# Seconds; VAPI does not say when a line will be free.
 LINES_BUSY_PAUSE = 30.0
 
 NOT_CONFIGURED = "not_configured"
@@ -36,17 +36,17 @@ NUMBER_REFUSED = "number_refused"
 LINES_BUSY = "lines_busy"
 
 NUMBER_REASON = "This phone number cannot be called. Please check it in your settings."
-BUSY_REASON = "Too many people are on the phone with us just now."
+BUSY_REASON = "All our phone lines are in use at the moment."
 CALL_REASON = "The call could not be made this time."
 
-# People have to do something: the key, the balance, the rights, the line.
+# An operator must act: key, balance, permissions, line.
 _ALARMS = frozenset({401, 402, 403, 404})
-_NOTHING_DONE = frozenset({425, 429})
+_RETRYABLE = frozenset({425, 429})
 _FIRST_SERVER_ERROR = 500
 _CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
-# Names of fields in a complaint about a request; the rest of it may repeat what was in them.
+# Field names in an error message; the rest of the message may quote their values.
 _FIELD = re.compile(r"\b(?:assistant|customer|phoneNumberId)(?:\.\w+)*(?: \w+ should not exist)?")
-_NUMBERS_FAULT = re.compile(r"customer\.number|e\.164|valid phone number", re.IGNORECASE)
+_NUMBER_ERROR = re.compile(r"customer\.number|e\.164|valid phone number", re.IGNORECASE)
 
 _log = logs.get_logger("vapi")
 
@@ -69,7 +69,7 @@ class Telephone(Protocol):
 
 
 class Vapi:
-    """The real VAPI, or the sandbox that speaks like it."""
+    """VAPI, or its sandbox."""
 
     def __init__(
         self,
@@ -95,22 +95,22 @@ class Vapi:
 
     @property
     def configured(self) -> bool:
-        """Whether there is a key to ask with, and a line to call from."""
+        """Whether an API key and a phone line are set."""
         return self._key is not None and self._line is not None
 
     async def close(self) -> None:
-        """Release the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def call(self, *, number: str, assistant: Mapping[str, Any], job_id: str) -> str:
-        """Ring a number (E.164) up and let `assistant` talk; the call's id, before anybody has answered.
+        """Call a number (E.164) with `assistant`; return the call's id, before it is answered.
 
-        `job_id` comes back with every message about the call. A VendorError that is not ambiguous means that
-        no call was placed; after an ambiguous one, `find` tells.
+        `job_id` comes back with every message about the call. After a VendorError that is not ambiguous, no call was
+        placed; after an ambiguous one, `find` looks it up.
         """
         if self._line is None:
             raise _not_configured("VAPI_PHONE_NUMBER_ID")
-        answer = await self._sent(
+        answer = await self._send(
             "POST",
             "/call",
             json={
@@ -121,20 +121,20 @@ class Vapi:
         )
         found = _decoded(answer)
         if not answer.is_success:
-            raise self._refused(answer, found, ordered=True)
-        if (made := _made(found)) is not None:
+            raise self._error(answer, found, is_order=True)
+        if (placed := _placed_call(found)) is not None:
             if _is_blocked(found):
                 raise _no_free_line(None)
-            return made.id
-        if isinstance(found, dict) and found.get("results") == [] and (complaint := _complaint(found.get("errors"))):
-            raise self._complained(complaint, status=answer.status_code, wait=None)
+            return placed.id
+        if isinstance(found, dict) and found.get("results") == [] and (message := _first_error(found.get("errors"))):
+            raise self._bad_request(message, status=answer.status_code, wait=None)
         raise VendorError("vapi", "unreadable answer", permanent=False, ambiguous=True, code="unreadable_answer")
 
     async def get(self, call_id: str) -> Call | None:
-        """A call as it stands now; None when VAPI knows none of that id (any more)."""
+        """Return a call; None when VAPI does not have it, or has deleted it."""
         if not _CALL_ID.fullmatch(call_id):
             return None
-        answer = await self._sent("GET", f"/call/{call_id}")
+        answer = await self._send("GET", f"/call/{call_id}")
         if answer.status_code == httpx2.codes.NOT_FOUND:
             return None
         found = self._read(answer)
@@ -144,14 +144,14 @@ class Vapi:
         return call
 
     async def find(self, job_id: str, *, since: datetime) -> Call | None:
-        """The call that was ordered for a job at `since` or later; None only if there is surely none.
+        """Return the call requested for a job at `since` or later; None if there is certainly none.
 
-        It is in VAPI's list as soon as it was taken, so that a lost answer can be made up for.
+        VAPI lists a call as soon as the request is accepted.
         """
         window = {"createdAtGe": _iso(since - CLOCKS_APART), "limit": str(PAGE)}
         seen: set[str] = set()
         for _ in range(MAX_PAGES):
-            page = self._read(await self._sent("GET", "/call", params=window))
+            page = self._read(await self._send("GET", "/call", params=window))
             if not isinstance(page, list):
                 raise _unreadable()
             calls = [call for entry in page if (call := call_of(entry)) is not None]
@@ -165,36 +165,36 @@ class Vapi:
             if not fresh or not times:
                 break
             seen |= fresh
-            # From the page's last moment on, and with it, since several calls may have begun in it. Newest come first.
+            # The next page includes the last time of this one, which several calls may share. Newest come first.
             name, last = ("createdAtLe", min(times)) if times[0] >= times[-1] else ("createdAtGe", max(times))
             window[name] = _iso(last)
-        raise VendorError("vapi", "too many calls to look through", permanent=False, code="too_many_calls")
+        raise VendorError("vapi", "too many calls to search", permanent=False, code="too_many_calls")
 
     async def delete(self, call_id: str) -> None:
-        """Have VAPI forget a call with all that was said in it; one it does not know is no error."""
+        """Delete a call with its transcript; an unknown one is no error."""
         if not _CALL_ID.fullmatch(call_id):
             return
-        answer = await self._sent("DELETE", f"/call/{call_id}")
+        answer = await self._send("DELETE", f"/call/{call_id}")
         if not answer.is_success and answer.status_code != httpx2.codes.NOT_FOUND:
-            raise self._refused(answer, _decoded(answer), ordered=False)
+            raise self._error(answer, _decoded(answer), is_order=False)
 
     async def line_number(self) -> str | None:
-        """The number (E.164) of the line that calls go out from; None when it has none. It is asked for once."""
+        """Return the number (E.164) of the line for outgoing calls; None when it has none. Fetched once."""
         if self._line is None:
             raise _not_configured("VAPI_PHONE_NUMBER_ID")
         if self._line_number is None:
-            found = self._read(await self._sent("GET", f"/phone-number/{quote(self._line, safe='')}"))
+            found = self._read(await self._send("GET", f"/phone-number/{quote(self._line, safe='')}"))
             number = found.get("number") if isinstance(found, dict) else None
             self._line_number = number if isinstance(number, str) else None
         return self._line_number
 
-    async def _sent(self, method: str, path: str, **request: Any) -> httpx2.Response:
+    async def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
         if self._key is None:
             raise _not_configured("VAPI_API_KEY")
         try:
             return await self._http.request(method, path, **request)
         except VendorError as error:
-            # Nothing but an order is worse for being done twice.
+            # Only the request for a call is not idempotent.
             error.ambiguous = error.ambiguous and method == "POST"
             error.reason = CALL_REASON
             raise
@@ -202,44 +202,44 @@ class Vapi:
     def _read(self, answer: httpx2.Response) -> Any:
         found = _decoded(answer)
         if not answer.is_success:
-            raise self._refused(answer, found, ordered=False)
+            raise self._error(answer, found, is_order=False)
         if found is None:
             raise _unreadable()
         return found
 
-    def _refused(self, answer: httpx2.Response, found: Any, *, ordered: bool) -> VendorError:
-        """What an answer that is no success means; `ordered` when a call was asked for."""
+    def _error(self, answer: httpx2.Response, found: Any, *, is_order: bool) -> VendorError:
+        """Return the error for an unsuccessful answer; `is_order` for the request of a call."""
         status = answer.status_code
         wait = retry_after(answer.headers, self._clock.now())
-        complaint = _text(found.get("message")) if isinstance(found, dict) else ""
-        if status == httpx2.codes.BAD_REQUEST and ordered:
-            return self._complained(complaint, status=status, wait=wait)
+        message = _text(found.get("message")) if isinstance(found, dict) else ""
+        if status == httpx2.codes.BAD_REQUEST and is_order:
+            return self._bad_request(message, status=status, wait=wait)
         if status in _ALARMS:
-            _log.error("VAPI needs attention", status=status, fields=_FIELD.findall(complaint))
+            _log.error("VAPI needs attention", status=status, fields=_FIELD.findall(message))
         refused = httpx2.codes.BAD_REQUEST <= status < _FIRST_SERVER_ERROR
         timed_out = status == httpx2.codes.REQUEST_TIMEOUT
         return VendorError(
             "vapi",
             f"answered {status}",
-            permanent=refused and not timed_out and status not in _NOTHING_DONE,
+            permanent=refused and not timed_out and status not in _RETRYABLE,
             retry_after=wait,
-            ambiguous=ordered and (timed_out or not refused),
+            ambiguous=is_order and (timed_out or not refused),
             code=f"http_{status}",
             reason=BUSY_REASON if status == httpx2.codes.TOO_MANY_REQUESTS else CALL_REASON,
         )
 
-    def _complained(self, complaint: str, *, status: int, wait: float | None) -> VendorError:
-        """A refused order: no free line, a number that cannot be called, or a request that we got wrong."""
-        if "concurren" in complaint.lower():
+    def _bad_request(self, message: str, *, status: int, wait: float | None) -> VendorError:
+        """Return the error for a rejected call: no free line, an invalid number, or a faulty request."""
+        if "concurren" in message.lower():
             return _no_free_line(wait)
-        if _NUMBERS_FAULT.search(complaint):
+        if _NUMBER_ERROR.search(message):
             return VendorError("vapi", "number refused", permanent=True, code=NUMBER_REFUSED, reason=NUMBER_REASON)
-        _log.error("VAPI refused a request of ours", status=status, fields=_FIELD.findall(complaint))
+        _log.error("VAPI rejected a request", status=status, fields=_FIELD.findall(message))
         return VendorError("vapi", f"answered {status}", permanent=True, code=f"http_{status}", reason=CALL_REASON)
 
 
-def _made(found: Any) -> Call | None:
-    """The call an order was answered with: itself, or the first of `results`."""
+def _placed_call(found: Any) -> Call | None:
+    """Return the placed call: the answer itself, or the first of `results`."""
     results = found.get("results") if isinstance(found, dict) else None
     if isinstance(results, list):
         return next((call for entry in results if (call := call_of(entry)) is not None), None)
@@ -247,7 +247,7 @@ def _made(found: Any) -> Call | None:
 
 
 def _is_blocked(found: Any) -> bool:
-    """Whether an order was taken only to be dropped: over the account's limit, VAPI answers as if all were well."""
+    """Return whether an accepted call was dropped: above the account's limit, VAPI answers with success too."""
     limits = found.get("subscriptionLimits") if isinstance(found, dict) else None
     return isinstance(limits, dict) and limits.get("concurrencyBlocked") is True
 
@@ -263,16 +263,16 @@ def _no_free_line(wait: float | None) -> VendorError:
     )
 
 
-def _complaint(errors: Any) -> str:
-    """What is said of the customers who could not be called; empty when there are none."""
+def _first_error(errors: Any) -> str:
+    """Return the first error about a customer who could not be called; empty when there is none."""
     if not isinstance(errors, list) or not errors:
         return ""
-    told = (_text(entry.get("error")) for entry in errors if isinstance(entry, dict))
-    return next(filter(None, told), "unknown")
+    messages = (_text(entry.get("error")) for entry in errors if isinstance(entry, dict))
+    return next(filter(None, messages), "unknown")
 
 
 def _text(value: Any) -> str:
-    """A complaint, which is one text or a list of them."""
+    """Return an error message, which is a string or a list of strings."""
     if isinstance(value, list):
         return " ".join(entry for entry in value if isinstance(entry, str))
     return value if isinstance(value, str) else ""

@@ -1,8 +1,7 @@
-"""What VAPI sends, read without trust: webhooks, and calls as they are asked for. Pure functions, no network.
+"""Parsing of VAPI's untrusted data: webhooks, and calls from its API. Pure functions, no network.
 
-Anything but a message's type may be missing, null or of another kind, and then counts as absent. Unknown fields are
-ignored. A report's own fields are read, never those of the call inside it, which is as old as the
-call's beginning.
+Fields besides a message's type may be missing, null or of another type, and are then treated as absent. Unknown fields
+are ignored. A report's own fields are used, not those of the call inside it, which has its state at the start.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import msgspec
 
 from daysong.kernel.time.clock import from_ms
 from daysong.vendors.text import clean
-from daysong.vendors.vapi.redaction import harmless
+from daysong.vendors.vapi.redaction import redact
 from daysong.vendors.webhooks import MalformedEvent
 
 Direction = Literal["inbound", "outbound"]
@@ -27,16 +26,16 @@ END_OF_CALL = "end-of-call-report"
 ASSISTANT_REQUEST = "assistant-request"
 ENDED = "ended"
 
-# What our own assistants ask VAPI to find out; see features/phone_calls/talk/assistant.py.
+# Fields of the analysis that our assistants request; see features/phone_calls/talk/assistant.py.
 CONSENT = "consent"
 STOP_CALLING = "stopCalling"
 
 MAX_WORD = 200
 MAX_TURNS = 2000
-MAX_SECONDS = 86_400  # VAPI ends every call after half of that
+MAX_SECONDS = 86_400  # VAPI ends every call after half of this
 MAX_COST = 1_000.0
 
-# Its own ids are UUIDs; an id takes part in addresses and keys.
+# VAPI's ids are UUIDs; ids are used in URLs and keys.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _TYPE = re.compile(r"[!-~]{1,100}")
 # As networks write numbers: with or without a plus, and with spaces, hyphens and brackets.
@@ -49,34 +48,34 @@ _ROLES: dict[str, Role] = {
     "assistant": "assistant",
     "ai": "assistant",
 }
-_SPOKEN = re.compile(r"(AI|Assistant|Bot|User|Customer):\s?(.*)", re.IGNORECASE)
+_SPEAKER = re.compile(r"(AI|Assistant|Bot|User|Customer):\s?(.*)", re.IGNORECASE)
 _SUCCESS = {"true": True, "pass": True, "passed": True, "false": False, "fail": False, "failed": False}
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class MalformedReport(MalformedEvent):
-    """The body is no message of VAPI's; `message` says what is wrong with it and repeats nothing."""
+    """The body is no message of VAPI's; the error names the fault, without quoting the body."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="MalformedReport")
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """What one side said at a time; the system's and tools' turns are none."""
+    """A turn of the user or the assistant; the system's and tools' turns are left out."""
 
     role: Role
     text: str
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """How a call went, once it is over.
+    """The report of a call that has ended.
 
-    seconds     how long it was connected; None when that is not known
-    summary     VAPI's summary, as our assistant's plan asks for it: a diary text in the first person
-    success     VAPI's evaluation; None without any, or with one that is neither yes nor no
-    cost        in dollars; None when VAPI does not say
-    structured  what VAPI found out for us: `consent` and `stopCalling`, if anything
+    seconds     connected time; None when unknown
+    summary     VAPI's summary, by our plan a diary text in the first person
+    success     VAPI's evaluation; None when missing or neither yes nor no
+    cost        in dollars; None when missing
+    structured  the analysis: `consent` and `stopCalling`, if present
     """
 
     ended_reason: str | None = None
@@ -91,18 +90,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_user_turn(self) -> bool:
-        """Whether the person on the phone said a word."""
+        """Whether the user said anything."""
         return any(turn.role == "user" and any(map(str.isalnum, turn.text)) for turn in self.turns)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A webhook's content.
+    """A webhook's message.
 
-    job_id, user_id   our own ids, from the metadata our assistant was given or the customer's external id
-    customer_number   the number of the person on the phone, as the network writes it; None also when it is withheld
+    job_id, user_id   our ids, from the assistant's metadata or the customer's external id
+    customer_number   the other party's number, as sent by the network; None also when withheld
     line_number       the number of our line
-    timestamp         when VAPI wrote it
+    timestamp         when VAPI sent it
     report            of an end-of-call-report only
+    subject           the id of what a message without a call is about
     """
 
     type: str
@@ -116,12 +116,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     direction: Direction | None = None
     timestamp: datetime | None = None
     report: Report | None = None
-    # What it is about when it is about no call.
     subject: str | None = None
 
     @property
     def event_key(self) -> str:
-        """The same for every delivery of one message, and for no other that matters: VAPI gives no event id."""
+        """The dedupe key of a message, equal for all its deliveries; VAPI sends no event id."""
         if self.call_id is not None:
             return f"{self.call_id}:{self.type}:{self.status or ''}"
         moment = "" if self.timestamp is None else self.timestamp.isoformat()
@@ -129,7 +128,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """A call as VAPI knows it now. `report` is there once it is over, `kept` is what may be stored of it, as JSON."""
+    """A call's current state at VAPI. `report` is set once it has ended; `kept` is the redacted call, as JSON."""
 
     id: str
     status: str | None = None
@@ -144,16 +143,16 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ended(self) -> bool:
-        """Whether it is over."""
+        """Whether the call has ended."""
         return self.report is not None
 
 
 def parse_message(body: bytes | str) -> Message:
-    """What a webhook says; MalformedReport when it is none of VAPI's."""
+    """Return the message in a webhook's body. Errors: MalformedReport."""
     message = _message(body)
     kind = message["type"]
     call = _object(message, "call")
-    job_id, user_id = _ours(message, call)
+    job_id, user_id = _our_ids(message, call)
     return Message(
         type=kind,
         call_id=_id(call.get("id")),
@@ -171,18 +170,18 @@ def parse_message(body: bytes | str) -> Message:
 
 
 def redacted(body: bytes | str) -> str:
-    """What may be stored of a webhook's body, as JSON: no capability, no secret, no prompt. MalformedReport.
+    """Return a webhook's body as JSON without URLs, secrets and prompts. Errors: MalformedReport.
 
-    It reads as the whole would: `parse_message(redacted(body)) == parse_message(body)`.
+    Parsing is unaffected: `parse_message(redacted(body)) == parse_message(body)`.
     """
-    return msgspec.json.encode({"message": harmless(_message(body))}).decode()
+    return msgspec.json.encode({"message": redact(_message(body))}).decode()
 
 
 def call_of(found: Any) -> Call | None:
-    """A call out of an answer of VAPI's; None when it is no call."""
+    """Return the call in an API response; None when it is no call."""
     if not isinstance(found, dict) or (identifier := _id(found.get("id"))) is None:
         return None
-    job_id, user_id = _ours({}, found)
+    job_id, user_id = _our_ids({}, found)
     status = _word(found.get("status"))
     return Call(
         id=identifier,
@@ -194,12 +193,12 @@ def call_of(found: Any) -> Call | None:
         direction=_direction(found),
         created_at=_moment(found.get("createdAt")),
         report=report_of(found) if status == ENDED else None,
-        kept=msgspec.json.encode(harmless(found)).decode(),
+        kept=msgspec.json.encode(redact(found)).decode(),
     )
 
 
 def report_of(call: Mapping[str, Any]) -> Report:
-    """The report on a call that is over, as its end-of-call-report would have told it."""
+    """Return the report of a call that has ended, equal to its end-of-call-report."""
     return _report(dict(call))
 
 
@@ -233,54 +232,54 @@ def _report(source: dict[str, Any]) -> Report:
     )
 
 
-def _cost(told: Any) -> float | None:
-    if isinstance(told, bool) or not isinstance(told, int | float):
+def _cost(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(told) if 0 <= told <= MAX_COST else None
+    return float(value) if 0 <= value <= MAX_COST else None
 
 
 def _seconds(source: dict[str, Any], started_at: datetime | None, ended_at: datetime | None) -> float | None:
     if started_at is not None and ended_at is not None:
         return max(0.0, (ended_at - started_at).total_seconds())
-    told = source.get("durationSeconds")
-    if isinstance(told, bool) or not isinstance(told, int | float):
+    duration = source.get("durationSeconds")
+    if isinstance(duration, bool) or not isinstance(duration, int | float):
         return None
-    return float(told) if 0 <= told <= MAX_SECONDS else None
+    return float(duration) if 0 <= duration <= MAX_SECONDS else None
 
 
 def _turns(source: dict[str, Any], artifact: dict[str, Any]) -> list[Turn]:
-    """What was said: of the places where it may be written, the first that has words of the person on the phone."""
+    """Return the transcript: of the fields that may have it, the first with a turn of the user."""
     lists = (artifact.get("messages"), artifact.get("messagesOpenAIFormatted"), source.get("messages"))
     transcripts = (artifact.get("transcript"), source.get("transcript"))
-    heard = [_listed(messages) for messages in lists if isinstance(messages, list)]
-    heard += [_spoken(transcript) for transcript in transcripts if isinstance(transcript, str)]
-    with_person = (turns for turns in heard if any(turn.role == "user" for turn in turns))
-    return next(with_person, next(filter(None, heard), []))[:MAX_TURNS]
+    candidates = [_message_turns(messages) for messages in lists if isinstance(messages, list)]
+    candidates += [_transcript_turns(transcript) for transcript in transcripts if isinstance(transcript, str)]
+    with_user = (turns for turns in candidates if any(turn.role == "user" for turn in turns))
+    return next(with_user, next(filter(None, candidates), []))[:MAX_TURNS]
 
 
-def _listed(messages: Iterable[Any]) -> list[Turn]:
+def _message_turns(messages: Iterable[Any]) -> list[Turn]:
     turns = []
     for entry in messages:
         role = _ROLES.get(str(entry.get("role")).lower()) if isinstance(entry, dict) else None
-        if role is not None and (text := _said(entry.get("message")) or _said(entry.get("content"))):
+        if role is not None and (text := _turn_text(entry.get("message")) or _turn_text(entry.get("content"))):
             turns.append(Turn(role, text))
     return turns
 
 
-def _said(content: Any) -> str:
-    """The words of a turn: plain text, or a list of texts and of parts with a text each."""
+def _turn_text(content: Any) -> str:
+    """Return the text of a turn: a string, or a list of strings and of parts with a text."""
     if isinstance(content, list):
         parts = (part.get("text") if isinstance(part, dict) else part for part in content)
         return " ".join(filter(None, map(_text, parts)))
     return _text(content)
 
 
-def _spoken(transcript: str) -> list[Turn]:
-    """The turns of a transcript, where each begins with who speaks: `AI: …`, `User: …`."""
+def _transcript_turns(transcript: str) -> list[Turn]:
+    """Return the turns of a text transcript, each beginning with its speaker: `AI: …`, `User: …`."""
     turns: list[Turn] = []
     for line in clean(transcript).split("\n"):
-        if begins := _SPOKEN.match(line):
-            turns.append(Turn(_ROLES[begins[1].lower()], begins[2].strip()))
+        if match := _SPEAKER.match(line):
+            turns.append(Turn(_ROLES[match[1].lower()], match[2].strip()))
         elif turns and line.strip():
             turns[-1] = Turn(turns[-1].role, f"{turns[-1].text} {line.strip()}".strip())
     return [turn for turn in turns if turn.text]
@@ -293,23 +292,23 @@ def _success(value: Any) -> bool | None:
 
 
 def _structured(artifact: dict[str, Any], analysis: dict[str, Any]) -> dict[str, Any]:
-    """Our two findings, wherever they stand: in the analysis, or among the structured outputs, which have ids."""
+    """Return our two fields, from the analysis or from the structured outputs, which are keyed by id."""
     candidates = [analysis.get("structuredData")]
     for output in _object(artifact, "structuredOutputs").values():
         candidates += [output.get("result"), output] if isinstance(output, dict) else []
     for found in candidates:
         if isinstance(found, dict) and (CONSENT in found or STOP_CALLING in found):
-            findings = {key: _finding(found.get(key)) for key in (CONSENT, STOP_CALLING)}
-            return {key: value for key, value in findings.items() if value is not None}
+            values = {key: _analysis_value(found.get(key)) for key in (CONSENT, STOP_CALLING)}
+            return {key: value for key, value in values.items() if value is not None}
     return {}
 
 
-def _finding(value: Any) -> bool | str | None:
+def _analysis_value(value: Any) -> bool | str | None:
     return value if isinstance(value, bool) else _word(value)
 
 
-def _ours(message: dict[str, Any], call: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Our own ids, job and user, that VAPI was given with the call."""
+def _our_ids(message: dict[str, Any], call: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return our ids of the job and the user, as sent with the call."""
     job_id = user_id = None
     for holder in (message, call):
         for name in ("assistant", "assistantOverrides"):
@@ -336,7 +335,7 @@ def _direction(call: dict[str, Any]) -> Direction | None:
 
 
 def _subject(message: dict[str, Any]) -> str | None:
-    """The id of what a message without a call is about."""
+    """Return the id of what a message without a call is about."""
     found = (_id(_object(message, name).get("id")) for name in ("chat", "session", "campaign"))
     return next(filter(None, found), None) or _id(message.get("campaignId"))
 
@@ -360,7 +359,7 @@ def _text(value: Any) -> str:
 
 
 def _moment(value: Any) -> datetime | None:
-    """A time written as ISO text or as milliseconds; None when it is neither, or in no time of ours."""
+    """Return a time given in ISO format or milliseconds; None for anything else, or a time out of range."""
     try:
         if isinstance(value, str):
             found = datetime.fromisoformat(value)
