@@ -161,25 +161,25 @@ async def _end_tracks(db: Transaction, ended: asyncpg.Record, now: datetime, rea
 
 
 async def mark_requested(db: Transaction, generation_id: str, now: datetime) -> bool:
-    """Note that Suno is about to be asked; False when that was noted before, and it must not be asked again."""
-    noted = await db.fetchval(
+    """Set `asked_at` before Suno is requested; False when it is set: then Suno must not be requested again."""
+    marked = await db.fetchval(
         """update generations set asked_at = $2, updated_at = $2
            where id = $1 and status = 'writing' and asked_at is null returning id""",
         generation_id, now,
     )  # fmt: skip
-    return noted is not None
+    return marked is not None
 
 
 async def mark_rejected(db: Transaction, generation_id: str, now: datetime) -> None:
-    """Note that Suno did not take the order: it may be asked again, and one canceled meanwhile is refunded."""
-    refused = await db.fetchrow(
+    """Clear `asked_at` after a rejection, so that Suno may be requested again; refund a canceled generation."""
+    rejected = await db.fetchrow(
         """update generations set asked_at = null, updated_at = $2
            where id = $1 and status in ('writing', 'canceled') and task_id is null and asked_at is not null
            returning status, charge_id""",
         generation_id, now,
     )  # fmt: skip
-    if refused is not None and refused["status"] == "canceled":
-        await usage.refund(db, refused["charge_id"], "not_bought", now)
+    if rejected is not None and rejected["status"] == "canceled":
+        await usage.refund(db, rejected["charge_id"], "not_bought", now)
 
 
 async def save_lyrics(

@@ -158,7 +158,7 @@ async def test_an_answer_that_is_lost_finds_its_call(world: World, alice: Person
 
 
 async def test_f06_nobody_dials_but_from_a_job(world: World, alice: Person, charlie: Person, anonymous: Person) -> None:
-    """The functions that dial are not there for anybody, and take no number."""
+    """The functions that dial are internal, and take no number."""
     await wants_calls(alice)
     await until_due(world)
     job = await the_call(alice)

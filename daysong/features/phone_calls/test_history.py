@@ -62,7 +62,7 @@ async def test_who_was_never_called_has_nothing(alice: Person) -> None:
 
 
 async def test_calls_are_listed_the_newest_first(world: World, alice: Person, bob: Person) -> None:
-    """One's own, with all that is known of them and nothing that is not."""
+    """The caller's own calls, without absent fields."""
     settings = await wants_calls(alice)
     await wants_calls(bob, phoneE164="+442079460123")
     await had_calls(world, "alice", 60)
@@ -111,7 +111,7 @@ async def test_calls_are_counted_by_status(world: World, alice: Person, bob: Per
 
 
 async def test_talks_are_listed_the_newest_first(world: World, alice: Person, bob: Person) -> None:
-    """One's own, with what was said."""
+    """The caller's own sessions, with the transcript."""
     await has_talked(world, "alice", 60)
     await has_talked(world, "bob", 1)
     talks = await ask(alice, "getCallSessions")

@@ -1,4 +1,4 @@
-"""A talk becomes a diary entry, or an error that says whether asking again can help."""
+"""A transcript becomes a diary entry, or an error that says whether a retry can help."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_a_talk_becomes_an_entry(writer: OpenAI, answerer: Answerer) -> No
 
 
 async def test_f39_no_more_than_12000_characters_of_a_talk_are_sent(writer: OpenAI, answerer: Answerer) -> None:
-    """And no more than 5000 come of it."""
+    """The entry has at most 5000."""
     answerer.will_answer(200, saying(json.dumps({"diary": "rain " * 4000})))
     assert len(await written(writer, "Me: it rained\n" * 4000)) <= MAX_DIARY
     assert len(json.loads(answerer.asked[0].json()["messages"][1]["content"])["talk"]) <= MAX_TALK == 12_000
@@ -82,7 +82,7 @@ async def test_f39_no_more_than_12000_characters_of_a_talk_are_sent(writer: Open
 async def test_what_is_no_entry_says_why(
     writer: OpenAI, answerer: Answerer, answer: object, permanent: bool, code: str, reason: str | None
 ) -> None:
-    """A refusal is final and told in words about the talk; a stumble is asked for twice more."""
+    """A refusal is permanent, with a reason about the call; an unusable answer is requested twice more."""
     answerer.will_answer(200, answer)
     error = await failure(writer)
     assert (error.permanent, error.code) == (permanent, code)

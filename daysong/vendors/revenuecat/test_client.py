@@ -199,7 +199,7 @@ async def test_ids_are_sent_as_they_are(revenuecat: RevenueCat, answerer: Answer
     assert await revenuecat.customer(ANONYMOUS) is None
 
 
-# Of each recorded error: permanent, seconds to wait; None when nobody is known by that id.
+# By recorded error: permanent, retry_after; None for an unknown customer.
 ERRORS: dict[str, tuple[bool, float | None] | None] = {
     "v2-error-400-parameter": (True, None),
     "v2-error-403-authorization": (True, None),
@@ -271,7 +271,7 @@ async def test_odd_items_are_read_as_far_as_they_go(revenuecat: RevenueCat, answ
 
 
 async def test_without_a_key_nothing_is_asked(answerer: Answerer) -> None:
-    """It says so."""
+    """A permanent VendorError names the setting."""
     with pytest.raises(VendorError, match="REVENUECAT_API_KEY") as caught:
         await asked(RevenueCatSettings(), answerer)
     assert caught.value.permanent
@@ -352,7 +352,7 @@ async def test_version_1_refuses_a_bad_key(answerer: Answerer) -> None:
 
 @pytest.mark.parametrize("name", fixtures("revenuecat", "webhook-*"))
 def test_each_recorded_webhook_is_read(name: str) -> None:
-    """Its type, its time, and the ids of whoever it is about; what is personal is not kept."""
+    """Type, time and customer ids are parsed; personal data is not stored."""
     body = fixture(f"revenuecat/{name}.json").read_bytes()
     (event, stored), recorded = parse_webhook(body), json.loads(body)["event"]
     assert (event.id, event.type, event.at) == (recorded["id"], recorded["type"], recorded["event_timestamp_ms"])

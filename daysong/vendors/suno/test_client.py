@@ -193,7 +193,7 @@ async def test_each_recorded_task_has_its_state(maker: Suno, answerer: Answerer,
 
 
 async def test_a_content_failure_is_told_as_one(maker: Suno, answerer: Answerer) -> None:
-    """A person can change their words, if they are told that it was the words."""
+    """The reason says that the text is at fault, so that the user can change it."""
     answerer.will_answer(200, fixture("suno/record-info-sensitive-word-error.json"))
     task = await maker.task(TASK)
     assert task.code == 400
@@ -219,7 +219,7 @@ async def test_reading_is_never_ambiguous(maker: Suno, answerer: Answerer) -> No
 
 
 async def test_success_without_any_audio_is_not_done() -> None:
-    """A song is ready when it can be heard; a status nobody has seen before waits."""
+    """A task is done once a track has audio; an unknown status counts as working."""
     response = {"sunoData": [{"id": "a", "audioUrl": ""}]}
     assert parse_task(TASK, {"status": "SUCCESS", "response": response}).state == "working"
     assert parse_task(TASK, {"status": "SOMETHING_NEW", "response": response}).state == "working"
@@ -266,7 +266,7 @@ async def test_credits_are_a_number(maker: Suno, answerer: Answerer) -> None:
 async def test_g15_429_is_credits_or_frequency_by_its_words(
     maker: Suno, answerer: Answerer, status: int, message: str, code: str
 ) -> None:
-    """Where its words do not tell, its HTTP status does. Frequency is waited for, and fails nobody's song."""
+    """Without a clear message the HTTP status decides. A rate limit postpones songs, and fails none."""
     answerer.will_answer(status, {"code": 429, "msg": message, "data": None})
     with pytest.raises(VendorError) as caught:
         await maker.generate(lyric="La", style="folk", title="A", callback_url="http://app.test/x")

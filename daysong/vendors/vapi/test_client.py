@@ -1,4 +1,4 @@
-"""Every answer VAPI is known to give is understood; every failure says whether somebody may have been rung up."""
+"""Every recorded answer of VAPI is parsed; every failure says whether a phone may have rung."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_every_recorded_acceptance_gives_the_calls_id(phone: Vapi, answere
     assert await ring(phone) == CALL
 
 
-# Of each recorded refusal: permanent, ambiguous, code, whether it is an alarm, what the person is told.
+# By recorded rejection: permanent, ambiguous, code, alarm, the reason shown to the user.
 REFUSALS: dict[str, tuple[bool, bool, str, bool, str]] = {
     "error-400-e164": (True, False, "number_refused", False, NUMBER_REASON),
     "error-400-string-message": (False, False, "lines_busy", False, BUSY_REASON),
@@ -124,7 +124,7 @@ async def test_f35_an_order_is_never_repeated_by_itself(phone: Vapi, answerer: A
 async def test_a_request_we_got_wrong_names_the_field_in_the_log_and_nothing_in_it(
     phone: Vapi, answerer: Answerer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stood in the field may be somebody's."""
+    """The field's value may be personal data."""
     told = ["assistant.property foo should not exist", f"assistant.name {NUMBER} is too long"]
     answerer.will_answer(400, {"message": told, "statusCode": 400})
     with structlog.testing.capture_logs() as lines:
@@ -182,7 +182,7 @@ async def test_a_rate_limit_says_how_long_to_wait(phone: Vapi, answerer: Answere
     [(httpx2.ConnectError("x"), False), (httpx2.ReadTimeout("x"), True), (httpx2.RemoteProtocolError("x"), True)],
 )
 async def test_a_lost_answer_is_ambiguous_and_a_lost_question_is_not(broken: Exception, ambiguous: bool) -> None:
-    """Nobody was rung up when nothing was sent; asking how things are is never ambiguous."""
+    """A request that was not sent rang no phone; reads are never ambiguous."""
 
     def fail(request: httpx2.Request) -> httpx2.Response:
         raise broken
@@ -204,7 +204,7 @@ async def test_a_lost_answer_is_ambiguous_and_a_lost_question_is_not(broken: Exc
 
 @pytest.mark.parametrize("missing", ["api_key", "phone_number_id"])
 async def test_without_a_key_or_a_line_nobody_is_called(answerer: Answerer, missing: str) -> None:
-    """And nobody is asked."""
+    """No request is sent."""
     changed = msgspec.structs.replace(SETTINGS, **{missing: None})
     phone = Vapi(changed, transport=answerer.transport, clock=MovableClock(NOW))
     error = await failure(phone)

@@ -164,7 +164,7 @@ def test_f39_the_turns_are_read_in_every_shape_they_come_in(written: dict[str, A
 
 
 def test_a_turn_of_a_transcript_may_go_on_over_lines() -> None:
-    """A line that names nobody belongs to whoever spoke before."""
+    """A line without a speaker continues the previous turn."""
     written = "AI: Hi.\nUser: Rain\nall day.\n\nUSER:\nAI:   Bye."
     report = reported({"artifact": {}, "messages": ..., "transcript": written})
     assert report.turns == [Turn("assistant", "Hi."), Turn("user", "Rain all day."), Turn("assistant", "Bye.")]
@@ -386,6 +386,6 @@ def test_any_body_is_a_message_or_malformed(content: Any) -> None:
 
 @given(NASTY)
 def test_any_answer_is_a_call_or_none(content: Any) -> None:
-    """Also one nobody can use."""
+    """Even an unusable one."""
     found = call_of(content)
     assert found is None or isinstance(found, Call)

@@ -171,7 +171,7 @@ async def test_deleting_twice_is_deleting_once(world: World, alice: Person) -> N
 
 
 async def test_clerks_own_deletion_erases_the_same_and_ours_ends_it(world: World, alice: Person, bob: Person) -> None:
-    """With webhooks on: Clerk is not asked to delete whom it deleted; what it tells of our deletion changes nothing."""
+    """A user deleted at Clerk is not deleted there again; Clerk's event about our deletion changes nothing."""
     await world.steer("clerk", "webhooks", automatic=True)
     await alice.song(RAIN)
     await bob.song(RAIN)
@@ -273,7 +273,7 @@ async def test_an_erasure_may_die_between_any_two_steps(
 async def test_a_long_erasure_is_split_into_several_jobs(
     world: World, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run leaves the rest to the next one, so that none lasts for ever."""
+    """A run leaves the rest to the next one, so that its duration is bounded."""
     await alice.song(RAIN)
     monkeypatch.setattr(account_deletion, "TRANSACTIONS_PER_RUN", 3)
     await alice.mutation("users:deleteAccount")

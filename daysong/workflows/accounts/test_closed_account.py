@@ -1,4 +1,4 @@
-"""A closed account's tokens go on being valid for a while, and are good for nothing: every public function is tried."""
+"""Tokens of a closed account are still valid for a while, but every public function rejects them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_every_function_refuses_a_closed_account(
             assert told in REFUSALS, function.identifier
             tried += 1
         else:
-            # For anybody, signed in or not.
+            # For every caller, signed in or not.
             assert function.identifier == "sharing:recordShareView"
     assert tried > 5
     assert await world.db.pool.fetchval("select count(*) from users where deleted_at is null") == 0

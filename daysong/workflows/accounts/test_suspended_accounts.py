@@ -72,7 +72,7 @@ async def test_g05_who_is_suspended_is_not_called_and_calls_are_resumed(world: W
 
 
 async def test_g05_no_song_is_ordered_for_who_is_banned(world: World, alice: Person) -> None:
-    """One that was begun and not ordered yet fails, with its charge given back; nothing is asked of anybody."""
+    """One that was not requested from Suno yet fails and is refunded; no vendor gets a request."""
     started = await alice.action("music:startDiaryMusicGeneration", content=RAIN)
     assert started["success"]
     # The song's job is due; the ban is heard before it runs.

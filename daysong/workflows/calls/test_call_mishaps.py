@@ -36,7 +36,7 @@ async def orders(world: World) -> int:
 
 
 async def deleted(world: World) -> list[str]:
-    """The calls VAPI was told to delete."""
+    """Return the calls that were deleted at VAPI."""
     found = await world.asked("vapi", "/call/")
     return [call["path"].rpartition("/")[2] for call in found if call["method"] == "DELETE"]
 
@@ -85,7 +85,7 @@ async def test_f35_every_lost_answer_is_looked_up(world: World, alice: Person, a
 
 
 async def test_f44_a_call_that_cannot_be_asked_about_is_closed_all_the_same(world: World, alice: Person) -> None:
-    """Its line would be taken for ever, and in the end no call could be made."""
+    """Otherwise its line would stay taken, and in the end no call could be made."""
     await wants_calls(alice)
     await has_agreed(world)
     await world.fault("vapi", webhooks="lost")

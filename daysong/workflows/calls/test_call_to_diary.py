@@ -55,7 +55,7 @@ async def ordered(world: World) -> int:
 
 
 async def outcomes(world: World) -> list[tuple[str, str | None]]:
-    """What became of VAPI's messages, by type."""
+    """Return the outcomes of VAPI's messages, by type."""
     rows = await world.db.pool.fetch(
         "select type, outcome from webhook_events where vendor = 'vapi' order by received_at, id"
     )

@@ -52,7 +52,7 @@ AHEAD = timedelta(minutes=5)
 
 
 class Outcome(NamedTuple):
-    """What became of a call: its status and why, how often the phone rang, the entries, and how the songs stand."""
+    """The result of a call: status and reason, number of rings, entries, and the songs' statuses."""
 
     status: str
     code: str | None

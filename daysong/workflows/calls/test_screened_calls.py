@@ -53,7 +53,7 @@ async def test_g22_a_machine_becomes_no_entry_and_no_song(
 
 
 async def test_g22_a_screened_call_that_is_taken_is_an_entry(world: World, alice: Person) -> None:
-    """The assistant said who calls and waited, and Alice told of her day."""
+    """The assistant said who is calling and waited, then Alice spoke about her day."""
     await wants_calls(alice)
     await has_agreed(world)
     await answers(world, "screened_talks")

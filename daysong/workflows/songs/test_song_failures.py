@@ -282,7 +282,7 @@ async def test_f20_the_callback_of_a_lost_answer_still_brings_the_song(world: Wo
 
 @pytest.mark.parametrize("code", [400, 408, 413, 451, 500, 501, 531])
 async def test_f15_an_error_callback_fails_the_song_and_refunds_once(world: World, alice: Person, code: int) -> None:
-    """Suno could not make it: no pending for ever, no credit kept."""
+    """Suno failed: the track does not stay pending, and the charge is refunded."""
     await world.fault("suno", callbackCode=code)
     await start(alice)
     await world.settle()
@@ -335,7 +335,7 @@ async def test_f18_fewer_tracks_than_expected_still_make_a_song(world: World, al
 
 
 async def test_f21_a_song_whose_job_was_lost_is_refunded(world: World, alice: Person) -> None:
-    """Even without its job row a generation does not stay for ever."""
+    """A generation ends even when its job row is lost."""
     await start(alice)
     await world.db.pool.execute("delete from jobs")
     await assert_refunded_once(world, alice)

@@ -25,7 +25,7 @@ async def reasons(person: Person) -> list[Any]:
 
 
 async def said(world: World) -> set[str]:
-    """Every sentence of the people on the phone that VAPI has told of, long enough to be known again."""
+    """Return the sentences of called people in VAPI's messages that are long enough to be recognized."""
     told = (await world.http.get("/sandbox/vapi/webhooks")).raise_for_status().json()
     turns = [turn for one in told for turn in one["message"].get("artifact", {}).get("messages", ())]
     return {turn["message"] for turn in turns if turn["role"] == "user" and len(turn["message"]) > 12}
@@ -181,7 +181,7 @@ async def test_what_was_said_without_consent_is_deleted_at_vapi_too(world: World
 
 
 async def test_a_changed_number_has_not_agreed(world: World, alice: Person) -> None:
-    """Its person is asked as anybody is."""
+    """The person on it is asked for consent like any other."""
     await wants_calls(alice)
     await until_due(world)
     await wants_calls(alice, "+12025550177")

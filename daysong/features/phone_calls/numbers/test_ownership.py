@@ -117,7 +117,7 @@ async def test_g06_a_refusal_is_lifted_only_by_who_may_have_the_number(
 
 
 async def test_g06_of_many_that_prove_a_number_at_once_one_has_it(world: World) -> None:
-    """By Clerk, at one moment: the index allows one, and the others are told nothing of it."""
+    """Concurrent proofs by Clerk: the index allows one, and the others get no hint of it."""
     names = [f"person{number}" for number in range(6)]
     people = [await world.person(name) for name in names]
     await asyncio.gather(*(wants_calls(person) for person in people))
@@ -172,7 +172,7 @@ async def test_f32_verifying_the_number_switches_nothing_on(world: World, alice:
 
 
 async def test_f32_what_was_verified_before_does_not_undo_a_refusal(world: World, alice: Person) -> None:
-    """Clerk tells of any change of a person; only a number that is new is a reason."""
+    """Clerk sends every change of a user; only a new number grants consent."""
     await verified(world, "alice")
     await wants_calls(alice)
     await agrees(world, "alice", "refused")

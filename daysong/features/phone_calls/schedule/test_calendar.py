@@ -211,7 +211,7 @@ def test_more_days_are_never_later(after: datetime, timezone: str, minutes: int,
 
 
 def test_without_a_day_nothing_is_due() -> None:
-    """It is said, and not searched for ever."""
+    """An error is raised instead of an endless search."""
     with pytest.raises(NeverDue):
         next_run(after=moment(0), timezone="UTC", local_minutes=0, byday_mask=0)
 

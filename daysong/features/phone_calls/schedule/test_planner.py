@@ -23,7 +23,7 @@ DUE = datetime(2026, 11, 23, 20, 0, tzinfo=UTC)
 
 
 async def jobs(person: Person) -> list[Any]:
-    """The person's calls, the newest first: when they were due, what became of them, and why."""
+    """Return the user's calls, newest first: due time, status and reason."""
     return [
         (job["scheduledForUTC"], job["status"], job.get("errorCode"))
         for job in await person.query("callJobs:getCallJobs")

@@ -42,7 +42,7 @@ async def test_a_test_call_is_made_now(world: World, alice: Person) -> None:
 
 
 async def test_the_phone_rings_and_the_person_answers(world: World, alice: Person, bob: Person) -> None:
-    """Once, at the number in one's own settings, with nothing more to be done."""
+    """Once, at the number in the caller's settings."""
     await wants_calls(alice)
     await wants_calls(bob, phoneE164="+12025550124")
     await alice.mutation("callSettings:sendTestCall")
@@ -54,7 +54,7 @@ async def test_the_phone_rings_and_the_person_answers(world: World, alice: Perso
 
 
 async def test_f06_nobody_can_have_another_number_dialled(world: World, alice: Person, anonymous: Person) -> None:
-    """A test call takes no number; and what dials is not there for people, whatever they know of the call."""
+    """A test call takes no number as argument, and the functions that dial are internal."""
     await wants_calls(alice)
     sent = await alice.mutation("callSettings:sendTestCall")
     with pytest.raises(FunctionError, match="ArgumentValidationError"):
@@ -101,7 +101,7 @@ async def test_there_must_be_somebody_to_call(world: World, alice: Person, bob: 
 
 
 async def test_f32_three_test_calls_a_day(world: World, alice: Person) -> None:
-    """In UTC, whatever became of them; each is one call."""
+    """Per day in UTC, whatever their status; each is one call."""
     await wants_calls(alice)
     calls = set()
     for _ in range(3):

@@ -40,7 +40,7 @@ def prompt(assistant: dict[str, Any]) -> str:
 
 
 def test_a_friend_is_greeted_by_name_and_asked_for_one_moment() -> None:
-    """And hears again that this is an AI, and what becomes of the talk."""
+    """The greeting repeats that this is an AI, and the purpose of the call."""
     assert made()["firstMessage"] == (
         "Hi Alice! It's your AI companion from daysong; what we say becomes your diary and a song. "
         "What is one moment from today that has stayed with you?"
@@ -81,7 +81,7 @@ def test_stop_calling_me_is_respected_and_confirmed(first_call: bool) -> None:
 
 
 def test_the_companion_listens_and_does_not_advise() -> None:
-    """One question a turn, one concrete moment, no advice, no analysis; it knows whom it talks with, and when."""
+    """One question per turn, one moment, no advice, no analysis; the prompt has the name and the local time."""
     told = prompt(made())
     for words in (
         "One question a turn",
@@ -243,7 +243,7 @@ def test_a_mailbox_is_hung_up_on_and_an_incoming_call_is_none() -> None:
 
 
 def test_the_analysis_writes_a_diary_judges_and_asks_for_consent() -> None:
-    """In the first person, pass or fail, and with the two findings that decide whether anybody is called again."""
+    """A summary in the first person, pass or fail, and the two fields that decide about further calls."""
     plan = made()["analysisPlan"]
     assert "in the first person" in plan["summaryPlan"]["messages"][0]["content"]
     assert plan["successEvaluationPlan"]["rubric"] == "PassFail"
