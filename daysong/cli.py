@@ -1,4 +1,4 @@
-"""daysong serve | work | dev | demo | migrate | doctor | call | functions | schema | costs | flags | jobs | …"""
+"""daysong serve | work | dev | demo | migrate | doctor | call | functions | schema | costs | jobs | webhooks | …"""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App as CommandLine
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from daysong.commands import extras, signals
+from daysong.commands.admin import command_line as admin
 from daysong.commands.options import (
     DATA_DIR,
     DEFAULT_PORT,
@@ -42,8 +42,9 @@ jobs = CommandLine(name="jobs", help="Scheduled runs of functions.")
 command_line.command(jobs)
 webhooks = CommandLine(name="webhooks", help="The events received from vendors, and their status.")
 command_line.command(webhooks)
-flags = CommandLine(name="flags", help="Feature flags: for how many accounts each is on, and for which.")
-command_line.command(flags)
+command_line.command(admin.flags)
+command_line.command(admin.invites)
+command_line.command(admin.blog)
 
 
 @command_line.command
@@ -223,45 +224,6 @@ def replay(event_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
     from daysong.commands import webhooks as command
 
     _with_app(data_dir, lambda app: command.replay_event(app, _say, event_id))
-
-
-@flags.command(name="list")
-def list_flags(*, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
-    """List all flags with their percentage and lists."""
-    from daysong.commands import flags as command
-
-    _with_app(data_dir, lambda app: command.list_flags(app, _say, as_json=json_))
-
-
-@flags.command(name="set")
-def set_flag(
-    key: str,
-    *,
-    percent: Annotated[
-        int | None, Parameter(help="Of all accounts, 0 to 100.", validator=Number(gte=0, lte=100))
-    ] = None,
-    allow: Annotated[list[str] | None, Parameter(help="An account for which it is on.", negative=())] = None,
-    deny: Annotated[list[str] | None, Parameter(help="An account for which it is off.", negative=())] = None,
-    unlist: Annotated[list[str] | None, Parameter(help="An account to take off both lists.", negative=())] = None,
-    data_dir: DataDir = DATA_DIR,
-) -> None:
-    """Create or change a flag. Accounts are user ids or Clerk ids; the lists override the percentage."""
-    from daysong.commands import flags as command
-
-    _with_app(
-        data_dir,
-        lambda app: command.set_flag(
-            app, _say, key, percent=percent, allow=allow or (), deny=deny or (), unlist=unlist or ()
-        ),
-    )
-
-
-@flags.command(name="remove")
-def remove_flag(key: str, *, data_dir: DataDir = DATA_DIR) -> None:
-    """Remove a flag with its lists; one that exists from the start returns to its default."""
-    from daysong.commands import flags as command
-
-    _with_app(data_dir, lambda app: command.remove_flag(app, _say, key))
 
 
 def _with_app(data_dir: Path, work: Callable[[App], Awaitable[None]]) -> None:

@@ -6,12 +6,16 @@ Clients may call the public ones. The internal ones are for jobs, crons, webhook
 from __future__ import annotations
 
 from daysong.features import preferences, profile, stored_files
+from daysong.features.blog import reading as blog_reading
+from daysong.features.blog import views as blog_views
+from daysong.features.blog import writing as blog_writing
 from daysong.features.diaries import functions as diaries
 from daysong.features.diaries import unwritten
 from daysong.features.diary_media import functions as diary_media
 from daysong.features.diary_media import uploads
 from daysong.features.feature_flags import flags
 from daysong.features.feature_flags import settings as flag_settings
+from daysong.features.invitations import functions as invitations
 from daysong.features.music import playback
 from daysong.features.phone_calls import dialing, inbound
 from daysong.features.phone_calls import history as call_history
@@ -144,6 +148,19 @@ SURFACE = (
     module("featureFlags",
         public=(flags.get_user_flags,),
         internal=(flag_settings.list_flags, flag_settings.set_flag, flag_settings.remove_flag)),
+    module("emailNotify",
+        public=(invitations.add_email_notification,),
+        internal=(invitations.export_invitations, invitations.remove_invitation)),
+    module("blog",
+        public=(
+            blog_reading.list_published, blog_reading.list_recent, blog_reading.list_by_tag, blog_reading.get_by_slug,
+            blog_reading.get_draft_by_preview_token, blog_views.increment_view_count,
+        ),
+        internal=(
+            blog_writing.create_draft, blog_writing.update_draft, blog_writing.create_preview_token,
+            blog_writing.publish, blog_writing.archive, blog_writing.delete_post, blog_writing.set_redirects,
+            blog_writing.list_posts, blog_writing.get_post, blog_writing.get_post_analytics, blog_views.tally_views,
+        )),
     module("files",
         internal=(orphan_files.files_without_row,)),
     module("webhooks",

@@ -12,6 +12,7 @@ import pytest
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
 from rehearsal import library, photos
+from rehearsal.blog import write_post
 from rehearsal.calls import call_history
 from rehearsal.library import Song
 from rehearsal.world import Person, World, public_functions
@@ -86,6 +87,13 @@ EXPECTED: dict[str, Ends] = {
     "callJobs:deleteCallSession": owner_only("call_session_not_found", owner=EMPTY),
     "callJobs:getDashboardStats": Ends(anonymous=UNAUTHORIZED, stranger=ANSWER),
     "featureFlags:getUserFlags": OWN_STATE,
+    "emailNotify:addEmailNotification": ANYBODY,
+    "blog:listPublished": ANYBODY,
+    "blog:listRecent": ANYBODY,
+    "blog:listByTag": ANYBODY,
+    "blog:getBySlug": ANYBODY,
+    "blog:getDraftByPreviewToken": Ends(anonymous=EMPTY, stranger=EMPTY, owner=EMPTY),
+    "blog:incrementViewCount": Ends(anonymous=EMPTY, stranger=EMPTY, owner=EMPTY),
 }
 # For a deleted account, where it differs from an anonymous caller: its share links stop working too.
 GONE = {"sharing:getSharedMusic": EMPTY, "usage:checkUsageWithReconciliation": "user_not_found"}
@@ -120,6 +128,7 @@ async def alices(world: World, alice: Person) -> Library:
     calls = await call_history.wants_calls(alice)
     await call_history.had_calls(world, "alice", 2)
     await call_history.has_talked(world, "alice", 2)
+    post = await write_post(world)
     return Library(
         owner=owner,
         shared=shared,
@@ -142,6 +151,12 @@ async def alices(world: World, alice: Person) -> Library:
             "timeOfDay": "19:30",
             "cadence": "daily",
             "active": True,
+            "email": "somebody@example.test",
+            "postId": post["_id"],
+            "slug": "a-post",
+            "tag": "news",
+            "previewToken": post["previewToken"],
+            "date": f"{world.clock.now():%Y-%m-%d}",
         },
         secrets=[
             "Secret thought",

@@ -11,6 +11,7 @@ from daysong.kernel.functions.context import Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
 from rehearsal import photos
+from rehearsal.blog import write_post
 from rehearsal.world import Person, World, public_functions
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +30,14 @@ async def something_of_everything(world: World, alice: Person) -> dict[str, Any]
     bob = await world.person("bob")
     await bob.mutation("sharing:recordShareView", shareId=link["shareId"])
     await photos.attached(world, alice, song["diaryId"])
-    return {"shareId": link["shareId"], "diaryId": song["diaryId"], "musicId": song["_id"]}
+    await write_post(world, "Something", tags=["something"])
+    draft = await write_post(world, "A draft", published=False)
+    return {
+        "previewToken": draft["previewToken"],
+        "shareId": link["shareId"],
+        "diaryId": song["diaryId"],
+        "musicId": song["_id"],
+    }
 
 
 @pytest.mark.parametrize("function", QUERIES, ids=lambda function: function.identifier)

@@ -185,6 +185,20 @@ class CallMinutesId(TypedId):
     prefix = "minutes"
 
 
+class InvitationId(TypedId):
+    """An e-mail address that asked to be notified."""
+
+    __slots__ = ()
+    prefix = "invite"
+
+
+class BlogPostId(TypedId):
+    """A post of the blog."""
+
+    __slots__ = ()
+    prefix = "post"
+
+
 class EventId(TypedId):
     """A vendor's event in the webhook inbox."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
+from daysong.features.blog.views import tally_views
 from daysong.features.phone_calls.numbers import consent
 from daysong.features.sharing.views import tally_share_views
 from daysong.kernel.functions.context import ActionContext, MutationContext
@@ -81,6 +82,8 @@ async def retention(ctx: ActionContext, args: NoArgs) -> None:
     while await ctx.run_mutation(delete_unused_numbers, args):
         pass
     while await ctx.run_mutation(tally_share_views, args):
+        pass
+    while await ctx.run_mutation(tally_views, args):
         pass
     await remove_orphan_files(ctx)
 

@@ -33,6 +33,8 @@ usage: getCurrentUserUsage Q, canCurrentUserGenerateMusic Q, checkUsageWithRecon
 callSettings: upsertCallSettings M, sendTestCall M
 callJobs: getCallJobs Q, getCallJobStats Q, getCallSessions Q, getDashboardStats Q, deleteCallSession M
 featureFlags: getUserFlags Q
+emailNotify: addEmailNotification M
+blog: listPublished Q, listRecent Q, listByTag Q, getBySlug Q, getDraftByPreviewToken Q, incrementViewCount M
 """
 
 

@@ -6,14 +6,13 @@ earlier days is tallied up into one number, and the marks of the viewers are for
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from datetime import UTC, date
+from datetime import UTC
 from typing import Annotated
 
 import msgspec
 
-from daysong.kernel.functions.context import Caller, MutationContext
+from daysong.features.viewers import viewer_mark
+from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.functions.declarations import Args, NoArgs, mutation
 
 TALLIED_AT_ONCE = 5000
@@ -41,18 +40,12 @@ async def record_share_view(ctx: MutationContext, args: RecordShareView) -> None
     if share is None:
         return
     day = ctx.now.astimezone(UTC).date()
+    mark = viewer_mark(ctx.caller, ctx.settings.admin_key, "share views", f"{share['id']} {day}")
     await ctx.db.execute(
         """insert into share_viewers (share_row_id, user_id, day, viewer) values ($1, $2, $3, $4)
            on conflict do nothing""",
-        share["id"], share["user_id"], day, _mark(ctx.caller, ctx.settings.admin_key, share["id"], day),
+        share["id"], share["user_id"], day, mark,
     )  # fmt: skip
-
-
-def _mark(caller: Caller, secret: str, share_row_id: str, day: date) -> bytes:
-    """Tells the viewers of one share and day apart, and nothing else: without `secret` it leads to no person."""
-    key = hashlib.sha256(f"daysong share views {secret}".encode()).digest()
-    who = f"person {caller.subject}" if caller.subject else f"place {caller.viewer}"
-    return hmac.digest(key, f"{share_row_id} {day} {who}".encode(), "sha256")[:16]
 
 
 @mutation

@@ -33,7 +33,9 @@ INBOUND = {
     "songs": Rate(6000, 600),
     "sign_ups_viewer": Rate(30, 3600),  # accounts created on a first request
     "sign_ups": Rate(3000, 3600),
-    "share_views_viewer": Rate(120, 60),
+    "share_views_viewer": Rate(120, 60),  # and views of the blog
+    "invitations_viewer": Rate(30, 3600),  # attempts; five of an hour are saved
+    "invitations": Rate(2000, 3600),
     "runs_account": Rate(6000, 60),  # of subscribed queries; further runs are delayed
     "runs_viewer": Rate(6000, 60),
     "sockets_viewer": Rate(300, 60),  # opened
@@ -46,6 +48,8 @@ FUNCTIONS = {
     "music:startDiaryMusicGeneration": "songs",
     "callSettings:sendTestCall": "songs",
     "sharing:recordShareView": "share_views",
+    "blog:incrementViewCount": "share_views",
+    "emailNotify:addEmailNotification": "invitations",
 }
 
 # Open sockets per address in one process.

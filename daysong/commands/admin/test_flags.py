@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from daysong.commands import flags as command
+from daysong.commands.admin import flags as command
 from rehearsal.world import Person, World
 
 
