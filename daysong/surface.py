@@ -104,8 +104,8 @@ SURFACE = (
     module("sharing",
         public=(
             sharing.create_share_link, sharing.get_shared_music, own_shares.list_shared_music,
-            own_shares.set_share_privacy, own_shares.toggle_share_privacy, own_shares.revoke_share,
-            share_views.record_share_view,
+            own_shares.set_share_privacy, own_shares.toggle_share_privacy, own_shares.set_share_options,
+            own_shares.revoke_share, share_views.record_share_view,
         ),
         internal=(share_views.tally_share_views,)),
     module("callSettings",

@@ -72,6 +72,7 @@ EXPECTED: dict[str, Ends] = {
     "sharing:listSharedMusic": OWN_THINGS,
     "sharing:setSharePrivacy": owner_only("share_not_found"),
     "sharing:toggleSharePrivacy": owner_only("share_not_found"),
+    "sharing:setShareOptions": owner_only("share_not_found"),
     "sharing:revokeShare": owner_only("share_not_found", owner=EMPTY),
     "billing:getPlans": ANYBODY,
     "billing:getCurrentUserStatus": OWN_STATE,

@@ -26,7 +26,7 @@ diaryMedia: generateUploadUrl A, createDiaryMedia M, getDiaryMedia Q, deleteDiar
 diaries: createDiary M, updateDiary M, deleteDiary M, listDiaries Q, pageDiaries Q, getDiary Q
 music: startDiaryMusicGeneration A, listPlaylistMusic Q, pagePlaylist Q, getMusic Q, softDeleteMusic M
 sharing: createShareLink M, getSharedMusic Q, recordShareView M, listSharedMusic Q, setSharePrivacy M,
-         toggleSharePrivacy M, revokeShare M
+         toggleSharePrivacy M, setShareOptions M, revokeShare M
 billing: getPlans Q, getCurrentUserStatus Q
 usage: getCurrentUserUsage Q, canCurrentUserGenerateMusic Q, checkUsageWithReconciliation A,
        recordCurrentUserMusicGeneration M

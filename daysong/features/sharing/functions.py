@@ -58,6 +58,8 @@ class SharedMusic(Result):
     image_url, audio_url  good for as long as the share is open
     user_name             the first word of the owner's name, unless they switched that off
     owner_clerk_id        only for the owner
+    allow_download        true when the owner offers the recording as a file; otherwise omitted
+    listed                true when search engines may index the page; otherwise omitted
     """
 
     found: bool
@@ -73,6 +75,8 @@ class SharedMusic(Result):
     duration: float | UnsetType = UNSET
     user_name: str | UnsetType = UNSET
     owner_clerk_id: str | UnsetType = UNSET
+    allow_download: bool | UnsetType = UNSET
+    listed: bool | UnsetType = UNSET
 
 
 @mutation
@@ -119,7 +123,7 @@ async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMus
                    case when u.suspension is null then u.clerk_id else '' end as clerk_id,
                    coalesce(m.audio_file_id, m.audio_url) <> '' as has_audio,
                    coalesce(m.image_file_id, m.image_url) <> '' as has_cover,
-                   m.image_width, m.image_height,
+                   m.image_width, m.image_height, s.allow_download, s.listed,
                    case when u.show_name_on_shares then u.name end as name, {OPEN_SQL} as is_open
             from shared_music s
             join music m on m.id = s.music_id
@@ -149,4 +153,6 @@ async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMus
         duration=given(row["duration"]),
         user_name=given(shown_name(row["name"])),
         owner_clerk_id=row["clerk_id"] if is_owner else UNSET,
+        allow_download=row["allow_download"] or UNSET,
+        listed=row["listed"] or UNSET,
     )

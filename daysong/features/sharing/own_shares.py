@@ -28,6 +28,24 @@ class SetSharePrivacy(OneShare):
     is_private: bool
 
 
+class SetShareOptions(OneShare):
+    """Which share, and the options to change; those omitted stay.
+
+    allow_download  whether the share page offers the recording as a file
+    listed          whether search engines may index the share page
+    """
+
+    allow_download: bool | UnsetType = UNSET
+    listed: bool | UnsetType = UNSET
+
+
+class ShareOptions(Result):
+    """The options of the share; both are off at first."""
+
+    allow_download: bool
+    listed: bool
+
+
 class Privacy(Result):
     """How the share is now."""
 
@@ -60,6 +78,8 @@ class OwnShare(Result):
     share_id: str
     share_url: str
     is_private: bool
+    allow_download: bool
+    listed: bool
     view_count: int
     created_at: float
     updated_at: float
@@ -72,7 +92,7 @@ BYTES = json_bytes("m.title", "m.lyric", "m.image_url", "m.audio_url", "d.title"
 LIST_SQL = f"""
     select listed.*,
            coalesce(v.views, 0) + (select count(*) from share_viewers w where w.share_row_id = listed.id) as views
-    from (select s.id, s.share_id, s.is_private, s.created_at, s.updated_at,
+    from (select s.id, s.share_id, s.is_private, s.allow_download, s.listed, s.created_at, s.updated_at,
                  m.id as music_id, m.status, m.title, m.image_url, m.image_file_id, m.audio_url, m.audio_file_id,
                  m.duration, m.lyric, m.created_at as music_created_at, m.diary_id,
                  d.date as diary_date, left(d.content, {SHOWN_CONTENT}) as diary_content, d.title as diary_title,
@@ -104,6 +124,8 @@ async def list_shared_music(ctx: QueryContext, args: NoArgs) -> list[OwnShare]: 
             share_id=row["share_id"],
             share_url=share_url(ctx.settings, row["share_id"]),
             is_private=row["is_private"],
+            allow_download=row["allow_download"],
+            listed=row["listed"],
             view_count=row["views"],
             created_at=to_ms(row["created_at"]),
             updated_at=to_ms(row["updated_at"]),
@@ -146,6 +168,27 @@ async def toggle_share_privacy(ctx: MutationContext, args: OneShare) -> Privacy:
         args.shared_music_id, ctx.now,
     )  # fmt: skip
     return Privacy(is_private=is_private)
+
+
+@mutation
+async def set_share_options(ctx: MutationContext, args: SetShareOptions) -> ShareOptions:
+    """Set the options of a share and return them. Errors: ShareNotFound, also for another user's share."""
+    await _check_owner(ctx, args)
+    # The account's lock is held, so the row cannot go between the two statements.
+    await ctx.db.execute(
+        """update shared_music set allow_download = coalesce($2, allow_download), listed = coalesce($3, listed),
+                                   updated_at = $4
+           where id = $1 and (allow_download <> coalesce($2, allow_download) or listed <> coalesce($3, listed))""",
+        args.shared_music_id, _or_none(args.allow_download), _or_none(args.listed), ctx.now,
+    )  # fmt: skip
+    row = await ctx.db.fetchrow("select allow_download, listed from shared_music where id = $1", args.shared_music_id)
+    if row is None:
+        raise ShareNotFound
+    return ShareOptions(allow_download=row["allow_download"], listed=row["listed"])
+
+
+def _or_none(value: bool | UnsetType) -> bool | None:
+    return None if value is UNSET else value
 
 
 @mutation

@@ -117,8 +117,47 @@ async def test_f57_a_revoked_link_is_dead_for_ever(
     assert (await world.http.get(shared.url)).status_code == httpx2.codes.NOT_FOUND
 
 
+async def test_the_options_of_a_share_are_off_until_its_owner_sets_them(
+    alice: Person, anonymous: Person, shared: Shared
+) -> None:
+    """Each is set on its own, and stays as it was when it is omitted; viewers learn of what is on."""
+    share = (await shared.row())["_id"]
+    assert [(await shared.row())[name] for name in ("allowDownload", "listed")] == [False, False]
+    steps: list[tuple[dict[str, bool], dict[str, bool]]] = [
+        ({}, {"allowDownload": False, "listed": False}),
+        ({"allowDownload": True}, {"allowDownload": True, "listed": False}),
+        ({"listed": True}, {"allowDownload": True, "listed": True}),
+        ({"allowDownload": False, "listed": True}, {"allowDownload": False, "listed": True}),
+    ]
+    for given, options in steps:
+        for _ in range(2):
+            assert await alice.mutation("sharing:setShareOptions", sharedMusicId=share, **given) == options
+        row = await shared.row()
+        assert {name: row[name] for name in options} == options
+        seen = await anonymous.query("sharing:getSharedMusic", shareId=shared.share_id)
+        assert {name: seen.get(name, False) for name in options} == options
+
+
+async def test_a_share_is_saved_as_a_file_only_if_its_owner_allows_that(
+    world: World, alice: Person, song: Song, shared: Shared
+) -> None:
+    """Otherwise `?download=1` plays it in place."""
+    await world.app.files.put(song.file_id, b"x" * 1000, "audio/mpeg")
+    share = (await shared.row())["_id"]
+    for allowed, how in ((False, "inline"), (True, "attachment"), (False, "inline")):
+        await alice.mutation("sharing:setShareOptions", sharedMusicId=share, allowDownload=allowed)
+        answer = await world.http.get(f"/media/shared/{shared.share_id}/audio?download=1")
+        assert answer.headers["content-disposition"] == f'{how}; filename="Song 1.mp3"'
+
+
 @pytest.mark.parametrize(
-    ("path", "more"), [("setSharePrivacy", {"isPrivate": True}), ("toggleSharePrivacy", {}), ("revokeShare", {})]
+    ("path", "more"),
+    [
+        ("setSharePrivacy", {"isPrivate": True}),
+        ("setShareOptions", {"listed": True}),
+        ("toggleSharePrivacy", {}),
+        ("revokeShare", {}),
+    ],
 )
 async def test_a_share_is_changed_by_its_owner_alone(
     bob: Person, anonymous: Person, shared: Shared, path: str, more: dict[str, bool]
@@ -258,6 +297,8 @@ async def test_g07_until_our_copy_is_there_a_share_leads_to_the_vendors(
 async def test_g47_a_song_is_saved_under_its_title(world: World, alice: Person, song: Song, shared: Shared) -> None:
     """From an owner's address and from a share; played in place, or saved when a link asks for that."""
     await world.app.files.put(song.file_id, b"x" * 1000, "audio/mpeg")
+    row = await shared.row()
+    await alice.mutation("sharing:setShareOptions", sharedMusicId=row["_id"], allowDownload=True)
     for address in (f"/media/{song.file_id}", f"/media/shared/{shared.share_id}/audio"):
         for query, how in (("", "inline"), ("?download=1", "attachment")):
             answer = await world.http.get(address + query)

@@ -4,7 +4,7 @@
 /media/shared/<share>/audio  for anyone (also .../cover), while the share is open; revalidated at each request
 /media/private/<file id>     photos and videos: with a signature, until it expires; features/diary_media/addresses.py
 
-With `?download=1` a browser saves the file instead of playing it.
+With `?download=1` a browser saves the file instead of playing it; at a share's address, if its owner allows that.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FILE_SQL = """
 
 # The file of a share, or the vendor's URL until it is stored.
 SHARED_SQL = f"""
-    select f.id, f.content_type, f.size, m.title,
+    select f.id, f.content_type, f.size, m.title, s.allow_download,
            case $2::text when 'audio' then m.audio_url else m.image_url end as url
     from shared_music s
     join music m on m.id = s.music_id
@@ -149,7 +149,8 @@ def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
                 # Identifies the version without revealing the file's id.
                 etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
                 served = _served(row, f'"{etag}"', REVALIDATE)
-                await _serve(cast("HTTPScope", scope), send, served, files)
+                may_save = row["allow_download"]
+                await _serve(cast("HTTPScope", scope), send, served, files, may_save=may_save)
             elif row is not None and urlsplit(row["url"] or "").scheme in {"http", "https"}:
                 # Not stored yet; the vendor's URL expires within two weeks.
                 headers = {"location": row["url"], "cache-control": "no-store", "referrer-policy": "no-referrer"}
@@ -190,9 +191,11 @@ def _is_id(text: str) -> bool:
     return len(text) <= LONGEST_ID and "\0" not in text
 
 
-async def _serve(scope: HTTPScope, send: Send, served: ServedFile, files: FileStore) -> None:
+async def _serve(
+    scope: HTTPScope, send: Send, served: ServedFile, files: FileStore, *, may_save: bool = True
+) -> None:
     file_id, size, etag = served.file_id, served.size, served.etag
-    headers = _headers(served, is_download=_is_download(scope))
+    headers = _headers(served, is_download=may_save and _is_download(scope))
     if _matches(_header(scope, b"if-none-match"), etag):
         await _start(send, 304, headers)
         await _end(send)
