@@ -191,9 +191,7 @@ def _is_id(text: str) -> bool:
     return len(text) <= LONGEST_ID and "\0" not in text
 
 
-async def _serve(
-    scope: HTTPScope, send: Send, served: ServedFile, files: FileStore, *, may_save: bool = True
-) -> None:
+async def _serve(scope: HTTPScope, send: Send, served: ServedFile, files: FileStore, *, may_save: bool = True) -> None:
     file_id, size, etag = served.file_id, served.size, served.etag
     headers = _headers(served, is_download=may_save and _is_download(scope))
     if _matches(_header(scope, b"if-none-match"), etag):
