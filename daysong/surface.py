@@ -22,6 +22,7 @@ from daysong.features.phone_calls import history as call_history
 from daysong.features.phone_calls import internal as call_internals
 from daysong.features.phone_calls.schedule import planner, replanning
 from daysong.features.phone_calls.schedule import settings as call_settings
+from daysong.features.push_notifications import functions as push_notifications
 from daysong.features.sharing import functions as sharing
 from daysong.features.sharing import own_shares
 from daysong.features.sharing import views as share_views
@@ -32,6 +33,7 @@ from daysong.kernel.functions.registry import module
 from daysong.workflows import diary_removal, orphan_files, retention, vendor_events
 from daysong.workflows.accounts import account_deletion, suspended_accounts
 from daysong.workflows.calls import call_reaper, call_reports, call_to_diary, call_words
+from daysong.workflows.push import sending
 from daysong.workflows.songs import diary_to_song, song_budget, song_delivery, song_files
 
 # fmt: off
@@ -160,6 +162,16 @@ SURFACE = (
             blog_writing.create_draft, blog_writing.update_draft, blog_writing.create_preview_token,
             blog_writing.publish, blog_writing.archive, blog_writing.delete_post, blog_writing.set_redirects,
             blog_writing.list_posts, blog_writing.get_post, blog_writing.get_post_analytics, blog_views.tally_views,
+        )),
+    module("pushNotifications",
+        public=(
+            push_notifications.register_push_token, push_notifications.unregister_push_token,
+            push_notifications.get_my_push_tokens, push_notifications.set_preferences,
+            push_notifications.get_preferences,
+        ),
+        internal=(
+            sending.send_notification, sending.take_notification, sending.note_not_sent, sending.record_tickets,
+            sending.give_up_notification, sending.read_receipts, sending.unread_tickets, sending.record_receipts,
         )),
     module("files",
         internal=(orphan_files.files_without_row,)),

@@ -25,6 +25,9 @@ FITTING: Mapping[tuple[str, str], Callable[[], Any]] = {
     ("feature_flag_accounts", "flag_key"): lambda: "event-extraction",
     ("call_sessions", "direction"): lambda: "outbound",
     ("call_sessions", "state"): lambda: "completed",
+    ("push_tokens", "platform"): lambda: "ios",
+    ("push_occasions", "kind"): lambda: "music_ready",
+    ("push_deliveries", "state"): lambda: "failed",
 }
 MOMENT = datetime(2026, 11, 1, tzinfo=UTC)
 

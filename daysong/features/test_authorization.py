@@ -95,6 +95,11 @@ EXPECTED: dict[str, Ends] = {
     "blog:getBySlug": ANYBODY,
     "blog:getDraftByPreviewToken": Ends(anonymous=EMPTY, stranger=EMPTY, owner=EMPTY),
     "blog:incrementViewCount": Ends(anonymous=EMPTY, stranger=EMPTY, owner=EMPTY),
+    "pushNotifications:registerPushToken": owner_only(EMPTY, owner=EMPTY),
+    "pushNotifications:unregisterPushToken": owner_only(EMPTY, owner=EMPTY),
+    "pushNotifications:getMyPushTokens": OWN_THINGS,
+    "pushNotifications:setPreferences": ACCOUNT,
+    "pushNotifications:getPreferences": OWN_STATE,
 }
 # For a deleted account, where it differs from an anonymous caller: its share links stop working too.
 GONE = {"sharing:getSharedMusic": EMPTY, "usage:checkUsageWithReconciliation": "user_not_found"}
@@ -130,6 +135,7 @@ async def alices(world: World, alice: Person) -> Library:
     await call_history.had_calls(world, "alice", 2)
     await call_history.has_talked(world, "alice", 2)
     post = await write_post(world)
+    await alice.mutation("pushNotifications:registerPushToken", token="ExpoPushToken[alices-phone]", platform="ios")
     return Library(
         owner=owner,
         shared=shared,
@@ -158,6 +164,9 @@ async def alices(world: World, alice: Person) -> Library:
             "tag": "news",
             "previewToken": post["previewToken"],
             "date": f"{world.clock.now():%Y-%m-%d}",
+            # Of no account: one that Alice holds would move, by design.
+            "token": "ExpoPushToken[another-phone]",
+            "platform": "android",
         },
         secrets=[
             "Secret thought",
@@ -170,6 +179,7 @@ async def alices(world: World, alice: Person) -> Library:
             attached,
             *private,
             "Song 2",
+            "alices-phone",
             "Secret talk",
             "+1202555",
             calls["settingsId"],

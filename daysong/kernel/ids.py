@@ -199,6 +199,20 @@ class BlogPostId(TypedId):
     prefix = "post"
 
 
+class PushTokenId(TypedId):
+    """A device that shows a person's notifications."""
+
+    __slots__ = ()
+    prefix = "device"
+
+
+class PushOccasionId(TypedId):
+    """Something to notify a person of."""
+
+    __slots__ = ()
+    prefix = "occasion"
+
+
 class EventId(TypedId):
     """A vendor's event in the webhook inbox."""
 

@@ -63,6 +63,8 @@ RETENTION = {
     # Since the address was entered last. Attempts count for an hour.
     "invitations": Rule("invitations", "id", "updated_at < $1"),
     "invitation_attempts": Rule("invitation_attempts", "id", "at < $1"),
+    # Long after a late receipt, and a song that is delivered after its refund.
+    "push_occasions": Rule("push_occasions", "id", "created_at < $1"),
     "tombstones": Rule("tombstones", "clerk_hash", "deleted_at < $1"),
 }
 

@@ -35,6 +35,7 @@ callJobs: getCallJobs Q, getCallJobStats Q, getCallSessions Q, getDashboardStats
 featureFlags: getUserFlags Q
 emailNotify: addEmailNotification M
 blog: listPublished Q, listRecent Q, listByTag Q, getBySlug Q, getDraftByPreviewToken Q, incrementViewCount M
+pushNotifications: registerPushToken M, unregisterPushToken M, getMyPushTokens Q, setPreferences M, getPreferences Q
 """
 
 

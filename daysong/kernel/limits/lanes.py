@@ -17,10 +17,11 @@ class Lane(enum.Enum):
     CALLS = "daysong calls"  # VAPI
     FILES = "daysong files"  # stored files
     ACCOUNTS = "daysong accounts"  # RevenueCat, Clerk
+    PUSH = "daysong push"  # Expo
 
 
 # In percent. Slots are not shared: free slots of a lane stay free for its own jobs.
-SHARES = {Lane.QUICK: 25, Lane.SONGS: 35, Lane.CALLS: 15, Lane.FILES: 10, Lane.ACCOUNTS: 15}
+SHARES = {Lane.QUICK: 25, Lane.SONGS: 30, Lane.CALLS: 15, Lane.FILES: 10, Lane.ACCOUNTS: 15, Lane.PUSH: 5}
 # The share of a lane, in percent, that one account may use.
 PART = 25
 

@@ -60,6 +60,7 @@ RETENTION_DAYS = {
     "rate_limits": (2, 2),
     "invitations": (730, 1),
     "invitation_attempts": (1, 1),
+    "push_occasions": (30, 2),
     "tombstones": (366, 62),
 }
 TIERS = ("free", "weekly", "monthly", "yearly")

@@ -51,6 +51,7 @@ from daysong.vendors.openai.client import AnswerReader
 from daysong.vendors.vapi.client import Telephone
 from daysong.vendors.vapi.reports import CONSENT, END_OF_CALL, ENDED, STATUS_UPDATE, STOP_CALLING, Call, Message, Report
 from daysong.workflows.calls.call_to_diary import OneSession, generate_diary_from_call, schedule_vapi_deletion
+from daysong.workflows.push import occasions
 
 log = logs.get_logger("calls")
 
@@ -157,6 +158,7 @@ async def apply_report(ctx: MutationContext, origin: CallOrigin, call_id: str, r
             await calls.close(ctx, origin.job["id"], "completed")
         else:
             await calls.close(ctx, origin.job["id"], "failed", "screened" if machine == "screening" else state)
+            await occasions.call_missed(ctx, origin.user_id, origin.job["id"])
         await dispatch(ctx)
     log.info("call reported", session=session["id"], state=state, outcome=outcome)
     return outcome

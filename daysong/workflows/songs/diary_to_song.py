@@ -36,7 +36,7 @@ from daysong.kernel.visible import trimmed
 from daysong.vendors.openai.client import LyricsWriter
 from daysong.vendors.openai.lyrics import Lyrics, final_style
 from daysong.vendors.suno.client import SongMaker
-from daysong.workflows.songs import song_budget, song_delivery
+from daysong.workflows.songs import song_budget, song_delivery, song_endings
 from daysong.workflows.songs.song_delivery import OneGeneration
 
 log = logs.get_logger("songs")
@@ -165,7 +165,7 @@ async def _refused(
 async def give_up(ctx: MutationContext, args: OneGeneration) -> None:
     """Fail and refund a generation whose job is out of attempts."""
     await budgets.release(ctx.db, ctx.settings, args.generation_id)
-    await generations.fail(ctx.db, args.generation_id, code="exhausted", reason=GAVE_UP, now=ctx.now)
+    await song_endings.fail(ctx, args.generation_id, code="exhausted", reason=GAVE_UP)
 
 
 @action(retry=Retry(attempts=8), on_exhausted=give_up, lane=Lane.SONGS)
@@ -310,4 +310,4 @@ class Failure(Args):
 async def fail_generation(ctx: MutationContext, args: Failure) -> None:
     """Fail and refund a generation, unless it has ended."""
     await budgets.release(ctx.db, ctx.settings, args.generation_id)
-    await generations.fail(ctx.db, args.generation_id, code=args.code, reason=args.reason, now=ctx.now)
+    await song_endings.fail(ctx, args.generation_id, code=args.code, reason=args.reason)

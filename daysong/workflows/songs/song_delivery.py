@@ -19,7 +19,8 @@ from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Retry, a
 from daysong.kernel.limits.lanes import Lane
 from daysong.vendors.suno.answers import SunoCallback, SunoTrack, failure_reason, parse_tracks
 from daysong.vendors.suno.client import SongMaker
-from daysong.workflows.songs import song_audio, song_files
+from daysong.workflows.push import occasions
+from daysong.workflows.songs import song_audio, song_endings, song_files
 
 log = logs.get_logger("songs")
 
@@ -84,7 +85,7 @@ async def fail_if_overdue(ctx: MutationContext, args: OneGeneration) -> None:
         return
     lost = generation["status"] == "composing" and generation["task_id"] is None
     code = rules.ANSWER_LOST if lost else "too_late"
-    await generations.fail(ctx.db, args.generation_id, code=code, reason=TOO_LATE, now=ctx.now)
+    await song_endings.fail(ctx, args.generation_id, code=code, reason=TOO_LATE)
 
 
 def _is_overdue(generation: asyncpg.Record, now: datetime) -> bool:
@@ -218,6 +219,7 @@ async def complete(ctx: MutationContext, generation_id: str, tracks: tuple[SunoT
             row["id"], ctx.now, failure_reason(501),
         )  # fmt: skip
     await generations.choose_song(ctx.db, rows[0]["diary_id"], ctx.now)
+    await occasions.song_ready(ctx, generation_id)
     return True
 
 
@@ -238,12 +240,8 @@ async def _store_early_tracks(ctx: MutationContext, generation_id: str, tracks: 
 
 
 async def _fail(ctx: MutationContext, generation_id: str, number: int | None, reason: str, code: str = "") -> None:
-    await generations.fail(
-        ctx.db,
-        generation_id,
-        code=code or f"suno_{number or 'failed'}",
-        reason=reason or failure_reason(number),
-        now=ctx.now,
+    await song_endings.fail(
+        ctx, generation_id, code=code or f"suno_{number or 'failed'}", reason=reason or failure_reason(number)
     )
 
 
