@@ -38,6 +38,8 @@ async def something_of_everything(world: World, alice: Person) -> dict[str, Any]
         "diaryId": song["diaryId"],
         "musicId": song["_id"],
     }
+    await alice.mutation("pushNotifications:registerPushToken", token="ExpoPushToken[alices-phone]", platform="ios")
+    return {"shareId": link["shareId"], "diaryId": song["diaryId"], "musicId": song["_id"]}
 
 
 @pytest.mark.parametrize("function", QUERIES, ids=lambda function: function.identifier)
