@@ -31,6 +31,7 @@ async def something_of_everything(world: World, alice: Person) -> dict[str, Any]
     await bob.mutation("sharing:recordShareView", shareId=link["shareId"])
     await photos.attached(world, alice, song["diaryId"])
     await write_post(world, "Something", tags=["something"])
+    await alice.mutation("pushNotifications:registerPushToken", token="ExpoPushToken[alices-phone]", platform="ios")
     draft = await write_post(world, "A draft", published=False)
     return {
         "previewToken": draft["previewToken"],
@@ -38,8 +39,6 @@ async def something_of_everything(world: World, alice: Person) -> dict[str, Any]
         "diaryId": song["diaryId"],
         "musicId": song["_id"],
     }
-    await alice.mutation("pushNotifications:registerPushToken", token="ExpoPushToken[alices-phone]", platform="ios")
-    return {"shareId": link["shareId"], "diaryId": song["diaryId"], "musicId": song["_id"]}
 
 
 @pytest.mark.parametrize("function", QUERIES, ids=lambda function: function.identifier)
