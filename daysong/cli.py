@@ -45,6 +45,8 @@ command_line.command(webhooks)
 command_line.command(admin.flags)
 command_line.command(admin.invites)
 command_line.command(admin.blog)
+imports = CommandLine(name="import", help="Accounts of another backend.")
+command_line.command(imports)
 
 
 @command_line.command
@@ -224,6 +226,26 @@ def replay(event_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
     from daysong.commands import webhooks as command
 
     _with_app(data_dir, lambda app: command.replay_event(app, _say, event_id))
+
+
+@imports.command(name="convex")
+def import_convex(
+    snapshot: Path,
+    *,
+    apply: Annotated[bool, Parameter(negative=(), help="Write; else say what would be written.")] = False,
+    only_users: Annotated[Path | None, Parameter(help="A file of user ids or Clerk ids: import no others.")] = None,
+    json_: Json = False,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Import a Convex snapshot export, a ZIP archive or a folder: daysong import convex snapshot.zip --apply."""
+    from daysong.commands import imports as command
+    from daysong.workflows.moving.archive import Archive
+
+    archive, only = Archive(snapshot), command.chosen_users(only_users)
+    _with_app(
+        data_dir,
+        lambda app: command.import_convex(app, _say, archive, apply=apply, only=only, as_json=json_),
+    )
 
 
 def _with_app(data_dir: Path, work: Callable[[App], Awaitable[None]]) -> None:

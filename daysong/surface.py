@@ -34,6 +34,7 @@ from daysong.workflows import diary_removal, orphan_files, retention, vendor_eve
 from daysong.workflows.accounts import account_deletion, suspended_accounts
 from daysong.workflows.calls import call_reaper, call_reports, call_to_diary, call_words
 from daysong.workflows.push import sending
+from daysong.workflows.moving import songs as moving_songs
 from daysong.workflows.songs import diary_to_song, song_budget, song_delivery, song_files
 
 # fmt: off
@@ -173,6 +174,8 @@ SURFACE = (
             sending.send_notification, sending.take_notification, sending.note_not_sent, sending.record_tickets,
             sending.give_up_notification, sending.read_receipts, sending.unread_tickets, sending.record_receipts,
         )),
+    module("moving",
+        internal=(moving_songs.copy_imported_files,)),
     module("files",
         internal=(orphan_files.files_without_row,)),
     module("webhooks",

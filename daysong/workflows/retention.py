@@ -65,6 +65,9 @@ RETENTION = {
     "invitation_attempts": Rule("invitation_attempts", "id", "at < $1"),
     # Long after a late receipt, and a song that is delivered after its refund.
     "push_occasions": Rule("push_occasions", "id", "created_at < $1"),
+    "imports": Rule("import_progress", "archive, step", "updated_at < $1"),
+    # Left by an import that never ended.
+    "import_users": Rule("import_users", "old_id", "staged_at < $1"),
     "tombstones": Rule("tombstones", "clerk_hash", "deleted_at < $1"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 
 from daysong.kernel.errors import ExpectedError
@@ -9,6 +10,8 @@ from daysong.kernel.visible import shows, trimmed
 
 # No character that could be taken for another: without 0, O, 1, I and l.
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+# Those of imported links, too.
+SHARE_ID = re.compile(r"[0-9A-Za-z_-]{4,64}")
 LENGTH = 10
 
 UNTITLED = "Untitled Track"
@@ -62,3 +65,8 @@ def shown_name(name: str | None) -> str | None:
 def new_share_id() -> str:
     """Return ten random characters."""
     return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+
+
+def is_share_id(text: str) -> bool:
+    """Whether a text can be the id in a link: one of ours, or one of the earlier backend's."""
+    return SHARE_ID.fullmatch(text) is not None

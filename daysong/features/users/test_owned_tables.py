@@ -24,6 +24,8 @@ ERASED_OTHERWISE = {
     # Keyed hashes that outlive the account on purpose.
     "tombstones.clerk_hash",
     "tombstones.email_hash",
+    # A keyed hash, deleted at the end of an import.
+    "import_users.clerk_hash",
 }
 TELLING = ("user", "owner", "person", "clerk", "email", "phone", "caller", "customer", "subject")
 

@@ -61,6 +61,8 @@ RETENTION_DAYS = {
     "invitations": (730, 1),
     "invitation_attempts": (1, 1),
     "push_occasions": (30, 2),
+    "imports": (400, 1),
+    "import_users": (7, 1),
     "tombstones": (366, 62),
 }
 TIERS = ("free", "weekly", "monthly", "yearly")

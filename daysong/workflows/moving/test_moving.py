@@ -1,0 +1,359 @@
+"""Accounts of the earlier backend, moved in from a made-up snapshot with its oddities."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import NOW
+from daysong.kernel.time.clock import to_ms
+from daysong.workflows.moving.archive import Archive, MalformedArchive
+from daysong.workflows.moving.run import AT_ONCE, STEPS, Import, Report, as_text
+from rehearsal import billing
+from rehearsal.world import Person, World
+
+pytestmark = pytest.mark.anyio
+
+Tables = Mapping[str, Sequence[Any]]
+
+DAY = 86_400_000.0
+AT = to_ms(NOW) - 20 * DAY
+WORDS = {"alignedWords": [{"word": "Rain ", "startS": 1, "endS": 1.5, "palign": 0}], "waveformData": [0.1, 0.5]}
+
+
+def document(name: str, /, **fields: Any) -> dict[str, Any]:
+    """Return a document as Convex exports it."""
+    return {"_id": name, "_creationTime": AT + 0.25, **fields}
+
+
+def song(name: str, user: str, diary: str | None, index: int = 0, /, **fields: Any) -> dict[str, Any]:
+    """Return a track."""
+    given = {"taskId": f"task-{user}-{diary}", "musicIndex": index, "status": "ready", "title": "Rain", "lyric": "Rain"}
+    given |= {} if diary is None else {"diaryId": diary}
+    return document(name, userId=user, createdAt=AT, updatedAt=AT, **(given | fields))
+
+
+ODDITIES: Tables = {
+    "_tables": [{"name": "users", "id": 10001}],
+    "users": [
+        document("j57alice", clerkId="user_alice", email="alice@example.test", name="Alice A", tags=["early"],
+                 activeSubscriptionId="sub_new", createdAt=AT, updatedAt=AT + DAY),
+        # The same Clerk id twice: the oldest is kept.
+        {**document("j57bob2", clerkId="user_bob", email="bob@example.test"), "_creationTime": AT + DAY},
+        {**document("j57bob1", clerkId="user_bob", email="bob@example.test"), "_creationTime": AT - DAY},
+        document("j57none", email="nobody@example.test"),
+        "this is not JSON",
+        ["nor", "a", "document"],
+    ],
+    "subscriptionStatuses": [
+        document("sub_old", userId="j57alice", productId="x", status="active", subscriptionTier="weekly",
+                 lastResetAt=AT, musicGenerationsUsed=9),
+        document("sub_new", userId="j57alice", platform="app_store", productId="daysong_monthly", status="active",
+                 subscriptionTier="monthly", lastResetAt=AT, musicGenerationsUsed={"$integer": "AwAAAAAAAAA="},
+                 autoRenewStatus=1, expiresAt=to_ms(NOW) + 5 * DAY),
+        document("sub_lost", userId="j57nobody", productId="free-tier", status="active", subscriptionTier="free"),
+    ],
+    "subscriptionLog": [document("log1", userId="j57alice", eventType="RENEWAL", raw={"price": 3.5})],
+    "diaries": [
+        document("d_rain", userId="j57alice", title="Rain", content="It rained.", date=AT, primaryMusicId="m_rain",
+                 originalText="It rained, and I cried.", version=3),
+        document("d_bob", userId="j57bob2", content="Sun.", date=AT),
+        document("d_empty", userId="j57alice", content="   ", date=AT),
+        document("d_wait", userId="j57alice", content="Wait.", date=AT),
+        document("d_orphan", userId="j57gone", content="Lost.", date=AT),
+    ],
+    "music": [
+        song("m_rain", "j57alice", "d_rain", lyricWithTime=WORDS, duration=93.5, metadata={"model": "V4"}),
+        song("m_rain1", "j57alice", "d_rain", 1),
+        song("m_alone", "j57alice", None, title="Alone"),
+        song("m_wait", "j57alice", "d_wait", status="pending"),
+        song("m_lost", "j57alice", "d_orphan"),
+        song("m_gone", "j57alice", "d_rain", taskId="task-2", deletedAt=AT + DAY, lyricWithTime="[00:01] Rain"),
+        song("m_theirs", "j57bob1", "d_rain"),
+    ],
+    "sharedMusic": [
+        document("s_rain", musicId="m_rain", userId="j57alice", shareId="l0Il-_share", viewCount=41, isActive=True),
+        document("s_dead", musicId="m_alone", userId="j57alice", shareId="deadlink12", viewCount=1, isActive=False),
+        document("s_bad", musicId="m_alone", userId="j57alice", shareId="../etc", isActive=True),
+    ],
+    "callSettings": [
+        document("c_alice", userId="j57alice", phoneE164="+12025550123", timezone="Mars/Olympus", localMinutes=1170,
+                 cadence="daily", bydayMask=127, active=True, nextRunAtUTC=AT),
+        document("c_bob", userId="j57bob1", phoneE164="12", timezone="UTC", localMinutes=1, cadence="daily",
+                 active=True),
+    ],
+    "callJobs": [
+        document("job_done", userId="j57alice", callSettingsId="c_alice", scheduledForUTC=AT, status="completed"),
+        document("job_open", userId="j57alice", callSettingsId="c_alice", scheduledForUTC=AT + DAY, status="queued"),
+    ],
+    "callSessions": [
+        document("t_1", userId="j57alice", callJobId="job_done", vapiCallId="vapi-1", durationSec=61.5,
+                 state="completed",
+                 transcript=[{"role": "user", "content": "It rained."}], endOfCallReport={"cost": 0.2}),
+    ],
+    "feedback": [document("f1", text="unknown table")],
+}  # fmt: skip
+
+
+def as_lines(documents: Sequence[Any]) -> str:
+    return "".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in documents)
+
+
+def folder(tmp_path: Path, tables: Tables) -> Path:
+    """Write a snapshot as a folder."""
+    for table, documents in tables.items():
+        (tmp_path / "snapshot" / table).mkdir(parents=True)
+        (tmp_path / "snapshot" / table / "documents.jsonl").write_text(as_lines(documents))
+    return tmp_path / "snapshot"
+
+
+def archive(tmp_path: Path, tables: Tables) -> Path:
+    """Write a snapshot as a ZIP archive, its members in no order."""
+    path = tmp_path / "snapshot.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("README.md", "A snapshot.")
+        for table, documents in reversed(list(tables.items())):
+            out.writestr(f"{table}/documents.jsonl", as_lines(documents))
+            out.writestr(f"{table}/generated_schema.jsonl", '"uniform"')
+    return path
+
+
+async def moved(world: World, path: Path, *, apply: bool = True, only: frozenset[str] | None = None) -> Report:
+    """Import an archive."""
+    opened = Archive(path)
+    try:
+        importing = Import(
+            opened, world.db, world.app.runtime.queue, world.settings, world.clock.now(), only=only
+        )  # fmt: skip
+        return await importing.run(apply=apply)
+    finally:
+        opened.close()
+
+
+async def rows(world: World) -> dict[str, Any]:
+    """Return what an import writes, without what is random."""
+    tables = [
+        "users", "subscriptions", "subscription_log", "usage_charges", "usage_refunds", "diaries", "music",
+        "generations",
+        "shared_music", "share_views", "call_settings", "call_jobs", "call_sessions", "imported_ids", "revenuecat_ids",
+    ]  # fmt: skip
+    return {
+        table: await world.db.pool.fetchval(
+            f"select jsonb_agg(to_jsonb(t) - 'callback_secret' order by to_jsonb(t)::text) from {table} t"  # noqa: S608
+        )
+        for table in tables
+    }
+
+
+@pytest.mark.parametrize("write", [folder, archive])
+async def test_an_account_moves_in_with_its_old_ids(world: World, tmp_path: Path, write: Any) -> None:
+    """Entries, songs, plan, usage, calls and links are there after the first sign-in; apps see the old ids."""
+    report = await moved(world, write(tmp_path, ODDITIES))
+    assert report.unknown == ["feedback"]
+    alice = await world.person("alice")
+    profile = await alice.query("users:getUserProfile")
+    assert profile["user"]["_id"] == "j57alice"
+    assert profile["subscription"]["tier"] == "monthly"
+    assert profile["subscription"]["musicGenerationsUsed"] == 3
+    entries = {entry["_id"]: entry for entry in await alice.query("diaries:listDiaries")}
+    assert entries.keys() == {"d_rain", "d_wait"}
+    assert entries["d_rain"]["content"] == "It rained."
+    playlist = {one["_id"]: one for one in await alice.query("music:listPlaylistMusic")}
+    assert {"m_rain", "m_alone"} <= playlist.keys()
+    assert playlist["m_rain"]["lyricWithTime"]["alignedWords"][0]["word"] == "Rain "
+    shown = await world.http.get("/share/l0Il-_share")
+    assert shown.status_code == 200
+    [share] = await alice.query("sharing:listSharedMusic")
+    assert share["viewCount"] >= 41
+    settings = profile["callSettings"]
+    assert (settings["active"], settings["consent"], settings["pausedReason"]) == (False, "unknown", "imported")
+    calls = {job["_id"]: job["status"] for job in await alice.query("callJobs:getCallJobs")}
+    assert calls == {"job_done": "completed", "job_open": "canceled"}
+    [session] = await alice.query("callJobs:getCallSessions")
+    assert session["transcript"] == [{"role": "user", "content": "It rained."}]
+
+
+async def test_each_line_that_is_left_out_is_reported_with_its_reason(world: World, tmp_path: Path) -> None:
+    """By table and line; nothing that a person wrote is quoted."""
+    report = await moved(world, archive(tmp_path, ODDITIES))
+    skipped = {table: tally.skipped for table, tally in report.tables.items() if tally.skipped}
+    assert skipped == {
+        "users": {"no clerkId": 1, "not JSON": 1, "not a document with an _id": 1},
+        "subscriptionStatuses": {"not the active subscription of its user": 1, "its user is not there": 1},
+        "diaries": {"an entry without words": 1, "its user is not there": 1},
+        "music": {"its entry is not there": 2},
+        "sharedMusic": {"revoked": 1, "a shareId that is none": 1},
+        "callSettings": {"its number cannot be called": 1},
+    }
+    assert report.tables["users"].merged == 1
+    text = "\n".join(as_text(report))
+    assert "line 5: not JSON" in text
+    assert "rained" not in text
+    assert "example.test" not in text
+
+
+async def test_f01_users_of_one_clerk_id_become_the_oldest(world: World, tmp_path: Path) -> None:
+    """What belonged to the others is its own, and RevenueCat may still call it by their ids."""
+    await moved(world, archive(tmp_path, ODDITIES))
+    bob = await world.person("bob")
+    assert (await bob.query("users:getUserProfile"))["user"]["_id"] == "j57bob1"
+    assert [entry["_id"] for entry in await bob.query("diaries:listDiaries")] == ["d_bob"]
+    named = await world.db.pool.fetchval("select user_id from revenuecat_ids where app_user_id = 'j57bob2'")
+    assert named == "j57bob1"
+
+
+async def test_an_account_that_is_here_already_takes_over_what_moves_in(
+    world: World, alice: Person, tmp_path: Path
+) -> None:
+    """Its id stays; the old one is another name of it."""
+    before = (await alice.query("users:getUserProfile"))["user"]["_id"]
+    await alice.mutation("diaries:createDiary", content="New.")
+    await moved(world, archive(tmp_path, ODDITIES))
+    assert (await alice.query("users:getUserProfile"))["user"]["_id"] == before
+    assert len(await alice.query("diaries:listDiaries")) == 3
+    assert (await alice.query("users:getUserProfile"))["subscription"]["tier"] == "monthly"
+
+
+async def test_a_deleted_account_does_not_come_back(world: World, alice: Person, tmp_path: Path) -> None:
+    """Its documents are skipped, with all that belongs to it."""
+    await alice.mutation("users:deleteAccount")
+    await world.settle()
+    report = await moved(world, archive(tmp_path, ODDITIES))
+    assert report.tables["users"].skipped["the account was deleted here"] == 1
+    assert await world.db.pool.fetchval("select count(*) from diaries where content = 'It rained.'") == 0
+
+
+async def test_only_chosen_users_move_in(world: World, tmp_path: Path) -> None:
+    """By Clerk id or by old id."""
+    await moved(world, archive(tmp_path, ODDITIES), only=frozenset({"user_bob"}))
+    assert {row["clerk_id"] for row in await world.db.pool.fetch("select clerk_id from users")} == {"user_bob"}
+
+
+async def test_without_apply_nothing_is_written(world: World, tmp_path: Path) -> None:
+    """The report is the one of the import that follows."""
+    path, before = archive(tmp_path, ODDITIES), await rows(world)
+    rehearsed = await moved(world, path, apply=False)
+    assert await rows(world) == before
+    applied = await moved(world, path)
+    assert (rehearsed.applied, applied.applied) == (False, True)
+    assert rehearsed.tables == applied.tables
+
+
+async def test_an_import_that_is_killed_goes_on_and_twice_is_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any batch: the same rows as of one run, and the same report."""
+    many = dict(ODDITIES)
+    many["diaries"] = [
+        *ODDITIES["diaries"],
+        *(document(f"d_{place}", userId="j57alice", content=f"Day {place}", date=AT) for place in range(AT_ONCE)),
+    ]
+    path = archive(tmp_path, many)
+    whole = await moved(world, path)
+    wanted = await rows(world)
+    await world.db.empty()
+
+    class Killed(Exception):
+        pass
+
+    left = 0
+    commit = world.db.mutate
+
+    async def mutate(*args: Any, **named: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        return await commit(*args, **named)
+
+    monkeypatch.setattr(world.db, "mutate", mutate)
+    for lives in (3, 9, 7, 1):
+        left = lives
+        with pytest.raises(Killed):
+            await moved(world, path)
+    left = 1000
+    assert await moved(world, path) == whole
+    assert await rows(world) == wanted
+    assert await moved(world, path) == whole
+    assert await rows(world) == wanted
+
+
+async def test_a_pending_song_is_looked_up_once_and_gives_its_charge_back(world: World, tmp_path: Path) -> None:
+    """Suno does not know the task any more, so the song fails."""
+    await moved(world, archive(tmp_path, ODDITIES))
+    await world.pass_time(timedelta(minutes=20))
+    row = await world.db.pool.fetchrow(
+        """select g.status, (select count(*) from usage_refunds r where r.charge_id = g.charge_id) as refunds
+           from generations g join music m on m.generation_id = g.id where m.id = 'm_wait'"""
+    )
+    assert row is not None
+    assert tuple(row) == ("failed", 1)
+    assert await world.asked("suno", "/record-info")
+    assert [call for call in await world.asked("vapi", "/call") if call["method"] == "POST"] == []
+
+
+async def test_what_revenuecat_says_of_an_old_id_lands(world: World, tmp_path: Path) -> None:
+    """Also when that id was merged into another."""
+    await moved(world, archive(tmp_path, ODDITIES))
+    bob = await world.person("bob")
+    assert (await bob.query("users:getUserProfile"))["subscription"]["tier"] == "free"
+    await billing.tell(world, type="INITIAL_PURCHASE", app_user_id="j57bob2",
+                       expiration_at_ms=int(to_ms(NOW) + 30 * DAY), purchased_at_ms=int(to_ms(NOW)))  # fmt: skip
+    assert (await bob.query("users:getUserProfile"))["subscription"]["tier"] == "monthly"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("../../etc/documents.jsonl", "leads out"), ("/users/documents.jsonl", "leads out")],
+)
+def test_an_archive_that_leads_elsewhere_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    """Before anything is read."""
+    path = archive(tmp_path, {"users": []})
+    with zipfile.ZipFile(path, "a") as out:
+        out.writestr(name, "{}")
+    with pytest.raises(MalformedArchive, match=reason):
+        Archive(path)
+
+
+def test_an_archive_that_expands_without_bounds_is_refused(tmp_path: Path) -> None:
+    """A bomb of zeros; a text of documents is well below."""
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("users/documents.jsonl", b"0" * (8 * 1024 * 1024))
+    with pytest.raises(MalformedArchive, match="expands"):
+        Archive(path)
+
+
+def test_links_are_refused(tmp_path: Path) -> None:
+    """In a folder and in an archive."""
+    snapshot = folder(tmp_path, {"users": []})
+    (snapshot / "users" / "documents.jsonl").unlink()
+    (snapshot / "users" / "documents.jsonl").symlink_to("/etc/passwd")
+    with pytest.raises(MalformedArchive, match="link"):
+        Archive(snapshot)
+    path = tmp_path / "links.zip"
+    with zipfile.ZipFile(path, "w") as out:
+        member = zipfile.ZipInfo("users/documents.jsonl")
+        member.external_attr = 0o120777 << 16
+        out.writestr(member, "/etc/passwd")
+    with pytest.raises(MalformedArchive, match="link"):
+        Archive(path)
+
+
+def test_a_line_without_an_end_is_one_problem(tmp_path: Path) -> None:
+    """Not a reason to take the memory for it, nor to leave the lines after it."""
+    deep = "[" * 100_000
+    snapshot = folder(tmp_path, {"users": ['{"_id": "' + "x" * 5_000_000 + '"}', deep, document("u1", clerkId="c1")]})
+    lines = list(Archive(snapshot).lines("users"))
+    assert [(line.number, line.document is None) for line in lines] == [(1, True), (2, True), (3, False)]
+
+
+def test_every_step_has_a_name_of_its_own() -> None:
+    """Progress is kept by name."""
+    assert len({step.name for step in STEPS}) == len(STEPS)
