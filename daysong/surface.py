@@ -33,8 +33,8 @@ from daysong.kernel.functions.registry import module
 from daysong.workflows import diary_removal, orphan_files, retention, vendor_events
 from daysong.workflows.accounts import account_deletion, suspended_accounts
 from daysong.workflows.calls import call_reaper, call_reports, call_to_diary, call_words
-from daysong.workflows.push import sending
 from daysong.workflows.moving import songs as moving_songs
+from daysong.workflows.push import sending
 from daysong.workflows.songs import diary_to_song, song_budget, song_delivery, song_files
 
 # fmt: off
