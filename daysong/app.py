@@ -32,6 +32,7 @@ from daysong.transport.callers.gate import Gate
 from daysong.transport.http import app as http
 from daysong.transport.sync.hub import Hub
 from daysong.transport.sync.hub import Limits as SocketLimits
+from daysong.transport.system import functions as system_functions
 from daysong.transport.webhooks import clerk as clerk_webhook
 from daysong.transport.webhooks import revenuecat as revenuecat_webhook
 from daysong.transport.webhooks import suno as suno_webhook
@@ -106,7 +107,8 @@ class App:
         self._expo = Expo(settings.expo, transport=transport, clock=clock, line=line("expo"))
         self._added = added_functions.load(settings)
         product = Registry(SURFACE)
-        registry = Registry((*SURFACE, *self._added.MODULES)) if self._added else product
+        added = self._added.MODULES if self._added else ()
+        registry = Registry((*SURFACE, *system_functions.modules(product), *added))
         self.runtime = Runtime(
             settings=settings,
             registry=registry,

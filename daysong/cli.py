@@ -132,18 +132,27 @@ def call(
 
 
 @command_line.command
-def functions(*, json_: Json = False) -> None:
+def functions(
+    *,
+    json_: Json = False,
+    typescript: Annotated[bool, Parameter(negative=(), help="As types for the npm client's anyApi.")] = False,
+) -> None:
     """Describe every function: daysong functions > docs/FUNCTIONS.md.
 
-    With --json as one object of modules, types and errors, and with each handler's line.
+    With --json as one object of modules, types and errors, and with each handler's line. With --typescript as a
+    declaration file: daysong functions --typescript > api.d.ts.
     """
     from daysong.commands.documents import functions as command
+    from daysong.commands.documents import typescript as types
     from daysong.kernel.functions.descriptions import describe
     from daysong.kernel.functions.registry import Registry
     from daysong.surface import SURFACE
 
     description = describe(Registry(SURFACE))
-    sys.stdout.write(command.as_json(description) + "\n" if json_ else command.document(description))
+    if typescript:
+        sys.stdout.write(types.document(description))
+    else:
+        sys.stdout.write(command.as_json(description) + "\n" if json_ else command.document(description))
 
 
 @command_line.command
