@@ -34,6 +34,7 @@ from daysong.transport.sync.hub import Hub
 from daysong.transport.sync.hub import Limits as SocketLimits
 from daysong.transport.system import functions as system_functions
 from daysong.transport.webhooks import clerk as clerk_webhook
+from daysong.transport.webhooks import kie as kie_webhook
 from daysong.transport.webhooks import revenuecat as revenuecat_webhook
 from daysong.transport.webhooks import suno as suno_webhook
 from daysong.transport.webhooks import vapi as vapi_webhook
@@ -43,6 +44,7 @@ from daysong.vendors.files import VIDEO_TIMEOUT, FileFetcher, VideoFetcher
 from daysong.vendors.kie.client import Kie, VideoMaker
 from daysong.vendors.openai.client import AnswerReader, Diarist, LyricsWriter, OpenAI
 from daysong.vendors.openai.extraction import EntryReader, Reader
+from daysong.vendors.openai.video_prompt import VideoPrompts, VideoPromptWriter
 from daysong.vendors.revenuecat.client import RevenueCat, Subscribers
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno.client import SongMaker, Suno
@@ -120,6 +122,7 @@ class App:
                 Diarist: self._openai,
                 AnswerReader: self._openai,
                 EntryReader: Reader(self._openai),
+                VideoPromptWriter: VideoPrompts(self._openai),
                 SongMaker: self._suno,
                 VideoMaker: self._kie,
                 FileFetcher: self._fetcher,
@@ -148,6 +151,7 @@ class App:
                 *clerk_webhook.routes(self.runtime),
                 *revenuecat_webhook.routes(self.runtime),
                 *suno_webhook.routes(self.runtime),
+                *kie_webhook.routes(self.runtime),
                 *vapi_webhook.routes(self.runtime),
             ],
             mounts=mounts,

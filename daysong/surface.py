@@ -16,7 +16,7 @@ from daysong.features.diary_media import uploads
 from daysong.features.feature_flags import flags
 from daysong.features.feature_flags import settings as flag_settings
 from daysong.features.invitations import functions as invitations
-from daysong.features.music import playback
+from daysong.features.music import playback, videos
 from daysong.features.phone_calls import dialing, inbound
 from daysong.features.phone_calls import history as call_history
 from daysong.features.phone_calls import internal as call_internals
@@ -36,6 +36,7 @@ from daysong.workflows.calls import call_reaper, call_reports, call_to_diary, ca
 from daysong.workflows.moving import songs as moving_songs
 from daysong.workflows.push import sending
 from daysong.workflows.songs import diary_to_song, song_budget, song_delivery, song_files
+from daysong.workflows.videos import song_to_video, video_delivery, video_removal
 
 # fmt: off
 SURFACE = (
@@ -60,7 +61,8 @@ SURFACE = (
         ),
         internal=(
             subscriptions.get_usage_snapshot, subscriptions.record_music_generation,
-            subscriptions.decrement_music_generation,
+            subscriptions.decrement_music_generation, subscriptions.record_video_generation,
+            subscriptions.decrement_video_generation,
         )),
     module("revenueCatBilling",
         internal=(
@@ -104,6 +106,21 @@ SURFACE = (
         )),
     module("musicActions",
         internal=(stored_files.remove_stored_files, diary_to_song.request_suno_generation)),
+    module("videos",
+        public=(
+            videos.list_videos_for_music, videos.get_video, videos.set_as_primary_video, video_removal.delete_video,
+        ),
+        internal=(
+            song_to_video.begin_video, song_to_video.give_up_video, song_to_video.start_writing_prompt,
+            song_to_video.save_video_prompt, song_to_video.mark_video_requested, song_to_video.mark_video_rejected,
+            song_to_video.create_pending_video_record, song_to_video.fail_video_generation,
+            video_delivery.fail_video_if_overdue, video_delivery.awaited_video, video_delivery.check_video,
+            video_delivery.apply_video_task, video_delivery.keep_video, video_delivery.complete_kie_video_task,
+            video_delivery.sweep_videos, video_delivery.video_callback_secret,
+        )),
+    module("videoActions",
+        public=(song_to_video.start_video_generation,),
+        internal=(song_to_video.request_kie_video_generation,)),
     module("sharing",
         public=(
             sharing.create_share_link, sharing.get_shared_music, own_shares.list_shared_music,
@@ -181,7 +198,7 @@ SURFACE = (
     module("webhooks",
         internal=(
             vendor_events.handle_clerk_event, vendor_events.handle_revenuecat_event,
-            vendor_events.handle_suno_event, vendor_events.handle_vapi_event,
+            vendor_events.handle_suno_event, vendor_events.handle_kie_event, vendor_events.handle_vapi_event,
         )),
     module("crons",
         internal=(

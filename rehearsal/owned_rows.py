@@ -19,6 +19,7 @@ _numbers = itertools.count(1)
 FITTING: Mapping[tuple[str, str], Callable[[], Any]] = {
     ("generations", "status"): lambda: "canceled",
     ("music", "status"): lambda: "ready",
+    ("music_videos", "status"): lambda: "canceled",
     ("shared_music", "share_id"): new_share_id,
     ("call_settings", "phone_e164"): lambda: f"+1202555{next(_numbers):04}",
     ("call_settings", "cadence"): lambda: "daily",
@@ -106,7 +107,8 @@ async def traces(db: asyncpg.Pool, needles: Iterable[str]) -> dict[str, int]:
     patterns = [f"%{needle}%" for needle in needles]
     tables = await db.fetch(
         """select quote_ident(relname) as name from pg_class
-           where relkind in ('r', 'p') and relnamespace = current_schema()::regnamespace order by 1"""
+           where relkind in ('r', 'p') and relnamespace = current_schema()::regnamespace
+                 and relname <> 'schema_migrations' order by 1"""
     )
     found = {}
     for table in tables:

@@ -25,7 +25,7 @@ from daysong.kernel.functions.registry import Function, Registry, canonical
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import MovableClock
 from daysong.sandbox.app import Sandbox
-from daysong.sandbox.kie.clips import Film, glimpse
+from daysong.sandbox.kie.clips import Film, film, glimpse
 from daysong.sandbox.music.composer import compose
 from daysong.sandbox.music.hum import hum
 from daysong.sandbox.suno.tasks import Compose
@@ -40,6 +40,7 @@ __all__ = [
     "Person",
     "World",
     "compose",
+    "film",
     "free_port",
     "functions",
     "public_functions",

@@ -66,6 +66,11 @@ EXPECTED: dict[str, Ends] = {
     "music:pagePlaylist": OWN_THINGS,
     "music:getMusic": OWN_THINGS,
     "music:softDeleteMusic": owner_only("music_not_found", owner=EMPTY),
+    "videos:listVideosForMusic": OWN_THINGS,
+    "videos:getVideo": OWN_THINGS,
+    "videos:setAsPrimaryVideo": owner_only("not_authorized_for_video", owner=EMPTY),
+    "videos:deleteVideo": owner_only("not_authorized_for_video", owner=EMPTY),
+    "videoActions:startVideoGeneration": owner_only("music_not_found"),
     "sharing:createShareLink": owner_only("not_authorized_to_share"),
     "sharing:getSharedMusic": ANYBODY,
     "sharing:recordShareView": Ends(anonymous=EMPTY, stranger=EMPTY, owner=EMPTY),
@@ -130,6 +135,7 @@ async def alices(world: World, alice: Person) -> Library:
     [share] = await alice.query("sharing:listSharedMusic")
     owner = (await alice.mutation("users:ensureCurrentUser"))["userId"]
     attached = await photos.attached(world, alice, shared.diary_id)
+    [video] = await library.film(world, shared)
     waiting = await photos.uploaded(world, alice)
     calls = await call_history.wants_calls(alice)
     await call_history.had_calls(world, "alice", 2)
@@ -149,6 +155,7 @@ async def alices(world: World, alice: Person) -> Library:
             "isPrivate": True,
             "storageId": waiting,
             "mediaId": attached,
+            "videoId": video,
             "mediaType": "photo",
             "contentType": "image/jpeg",
             "fileSize": 100,
@@ -177,6 +184,8 @@ async def alices(world: World, alice: Person) -> Library:
             shared.file_id,
             waiting,
             attached,
+            video,
+            "Secret scene",
             *private,
             "Song 2",
             "alices-phone",

@@ -10,7 +10,7 @@ from daysong.features.test_arguments import valid
 from daysong.kernel.functions.context import Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
-from rehearsal import photos
+from rehearsal import library, photos
 from rehearsal.blog import write_post
 from rehearsal.world import Person, World, public_functions
 
@@ -33,11 +33,13 @@ async def something_of_everything(world: World, alice: Person) -> dict[str, Any]
     await write_post(world, "Something", tags=["something"])
     await alice.mutation("pushNotifications:registerPushToken", token="ExpoPushToken[alices-phone]", platform="ios")
     draft = await write_post(world, "A draft", published=False)
+    [video] = await library.film(world, library.Song(song["diaryId"], song["_id"], ""))
     return {
         "previewToken": draft["previewToken"],
         "shareId": link["shareId"],
         "diaryId": song["diaryId"],
         "musicId": song["_id"],
+        "videoId": video,
     }
 
 

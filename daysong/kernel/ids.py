@@ -129,6 +129,13 @@ class MusicId(TypedId):
     prefix = "music"
 
 
+class VideoId(TypedId):
+    """A video of a track."""
+
+    __slots__ = ()
+    prefix = "video"
+
+
 class FileId(RandomId):
     """A stored file. The id is the permission to fetch it, except for private files."""
 

@@ -11,6 +11,7 @@ from daysong.workflows.calls.call_reaper import reap_calls
 from daysong.workflows.retention import retention
 from daysong.workflows.songs.song_budget import count_costs
 from daysong.workflows.songs.song_delivery import sweep_generations
+from daysong.workflows.videos.video_delivery import sweep_videos
 
 TIMETABLE = (
     Cron("call-executor", "* * * * *", execute_scheduled_calls),
@@ -18,6 +19,7 @@ TIMETABLE = (
     Cron("call-replanner", "5 * * * *", replan_calls),
     Cron("cost-counter", "*/5 * * * *", count_costs),
     Cron("generation-sweeper", "* * * * *", sweep_generations),
+    Cron("video-sweeper", "* * * * *", sweep_videos),
     Cron("erasure-sweeper", "15 * * * *", resume_erasures),
     Cron("revenuecat-reconciliation", "0 0 * * *", reconcile_stale_subscriptions),
     Cron("retention", "30 3 * * *", retention),

@@ -22,8 +22,6 @@ CHUNK = 256 * 1024
 PAGE = 1000
 # One delete takes about 30 ms in a bucket.
 DELETED_AT_ONCE = 16
-# Parts of 5 MiB of a file whose size is unknown that are in memory at the same time.
-PARTS_AT_ONCE = 2
 # Of a file that was received on disk and goes to a bucket.
 PART = 5 * 2**20
 # Files that are being received, in a folder.
@@ -91,14 +89,6 @@ class FileStore:
         attributes = None if isinstance(self._store, LocalStore) else {"Content-Type": content_type}
         try:
             await obstore.put_async(self._store, key, content, attributes=attributes)
-        except BaseError as error:
-            raise _failure(error) from error
-
-    async def put_stream(self, key: str, chunks: AsyncIterator[bytes], content_type: str) -> None:
-        """Store what arrives in `chunks` under `key`, replacing any existing file. Errors of `chunks` leave no file."""
-        attributes = None if isinstance(self._store, LocalStore) else {"Content-Type": content_type}
-        try:
-            await obstore.put_async(self._store, key, chunks, attributes=attributes, max_concurrency=PARTS_AT_ONCE)
         except BaseError as error:
             raise _failure(error) from error
 

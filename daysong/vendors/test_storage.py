@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,23 +25,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
 
 async def contents(store: FileStore, key: str, start: int = 0, end: int | None = None) -> bytes:
     return b"".join([chunk async for chunk in store.read(key, start, end)])
-
-
-async def test_a_stream_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
-    """What breaks off leaves the former file as it was; a connection's error is not hidden."""
-    store = FileStore(tmp_path)
-
-    async def arriving(*, broken: bool) -> AsyncIterator[bytes]:
-        for _ in range(12):
-            yield bytes(600_000)
-        if broken:
-            raise VendorError("files", "gone", permanent=False, code="unreachable")
-
-    await store.put_stream("clip", arriving(broken=False), "video/mp4")
-    assert await store.size("clip") == 7_200_000
-    with pytest.raises(VendorError, match="gone"):
-        await store.put_stream("other", arriving(broken=True), "video/mp4")
-    assert [file.key async for page in store.list() for file in page] == ["clip"]
 
 
 async def test_a_file_comes_back_as_it_was_put(store: FileStore) -> None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from daysong.features.diaries import store
 from daysong.features.diaries.rules import DiaryNotFound
 from daysong.features.diary_media.store import files_of_entry
-from daysong.features.music import generations
+from daysong.features.music import generations, video_rows
 from daysong.features.stored_files import StoredFiles, remove_stored_files
 from daysong.features.subscriptions import accounts
 from daysong.kernel.database.transactions import Transaction
@@ -33,7 +33,7 @@ class DeleteDiary(Args):
 async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
     """Delete an entry and everything derived from it. Idempotent; Forbidden when another user owns it.
 
-    A running generation is canceled, and refunded unless Suno was already requested.
+    A song or video in progress is canceled, and refunded unless its vendor was already requested.
     """
     owner = await accounts.of_caller(ctx)
     try:
@@ -41,6 +41,7 @@ async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
     except DiaryNotFound:
         return
     await generations.cancel_of(ctx.db, args.diary_id, reason="diary_deleted", now=ctx.now)
+    await video_rows.cancel_of_diary(ctx.db, args.diary_id, reason="diary_deleted", now=ctx.now)
     file_ids = [*await _files_of(ctx.db, args.diary_id), *await files_of_entry(ctx.db, args.diary_id)]
     await delete_words_of_entry(ctx, owner, args.diary_id)
     await ctx.db.execute("delete from diaries where id = $1", args.diary_id)
@@ -51,7 +52,7 @@ async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
 
 
 async def _files_of(db: Transaction, diary_id: str) -> list[str]:
-    """Return the files of an entry's tracks, including those that may be being copied."""
+    """Return the files of an entry's tracks and videos, including those that may be being copied."""
     tracks = await db.fetch(
         """select m.id, m.audio_file_id, m.image_file_id, g.callback_secret
            from music m join generations g on g.id = m.generation_id where g.diary_id = $1""",
@@ -61,4 +62,11 @@ async def _files_of(db: Transaction, diary_id: str) -> list[str]:
     expected = {
         str(file_id_of(track["callback_secret"], track["id"], kind)) for track in tracks for kind in ("audio", "image")
     }
+    videos = await db.fetch(
+        """select v.id, v.file_id, v.callback_secret from music m join music_videos v on v.music_id = m.id
+           where m.diary_id = $1""",
+        diary_id,
+    )
+    recorded |= {video["file_id"] for video in videos} - {None}
+    expected |= {str(file_id_of(video["callback_secret"], video["id"], "video")) for video in videos}
     return sorted(recorded | expected)

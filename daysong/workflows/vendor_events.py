@@ -14,12 +14,14 @@ from daysong.kernel.functions.declarations import mutation
 from daysong.kernel.inbox import OneEvent
 from daysong.vendors.clerk import events as clerk_events
 from daysong.vendors.clerk.events import ClerkEvent
+from daysong.vendors.kie import answers as kie_answers
 from daysong.vendors.revenuecat import events as revenuecat_events
 from daysong.vendors.suno.answers import parse_callback
 from daysong.vendors.vapi.reports import parse_message
 from daysong.workflows.accounts import account_deletion, suspended_accounts
 from daysong.workflows.calls import call_reports
 from daysong.workflows.songs import song_delivery
+from daysong.workflows.videos import video_delivery
 
 # Outcomes of Clerk's events about users without an account; such events are stripped.
 WITHOUT_ACCOUNT = frozenset({"account is deleted", "deleted before", "unknown user"})
@@ -74,6 +76,18 @@ async def handle_suno_event(ctx: MutationContext, args: OneEvent) -> None:
     if event is None:
         return
     outcome = await song_delivery.on_callback(ctx, event["subject"], parse_callback(event["body"].encode()))
+    await inbox.close(ctx, args, outcome)
+    await inbox.remove_body(ctx, args)
+
+
+@mutation
+async def handle_kie_event(ctx: MutationContext, args: OneEvent) -> None:
+    """Have the task of a video read, and remove the body: it has the prompt and the callback's secret."""
+    event = await inbox.lock_event(ctx.db, args)
+    if event is None:
+        return
+    callback = kie_answers.parse_callback(event["body"].encode())
+    outcome = await video_delivery.on_callback(ctx, event["subject"], callback)
     await inbox.close(ctx, args, outcome)
     await inbox.remove_body(ctx, args)
 

@@ -37,6 +37,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Diaries": ("diaries",),
     "Photos and videos of entries": ("diary_media", "diary_uploads"),
     "Music and generations": ("generations", "files", "music"),
+    "Music videos": ("music_videos",),
     "Sharing": ("shared_music", "share_viewers", "share_views"),
     "Phone calls": (
         "call_settings", "call_jobs", "call_lines", "call_plans", "call_days", "call_minutes", "mailbox_minutes",

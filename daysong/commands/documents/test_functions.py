@@ -25,6 +25,8 @@ users: ensureCurrentUser M, getUserProfile Q, deleteAccount M, getSettings Q, up
 diaryMedia: generateUploadUrl A, createDiaryMedia M, getDiaryMedia Q, deleteDiaryMedia M
 diaries: createDiary M, updateDiary M, deleteDiary M, listDiaries Q, pageDiaries Q, getDiary Q
 music: startDiaryMusicGeneration A, listPlaylistMusic Q, pagePlaylist Q, getMusic Q, softDeleteMusic M
+videos: listVideosForMusic Q, getVideo Q, setAsPrimaryVideo M, deleteVideo M
+videoActions: startVideoGeneration A
 sharing: createShareLink M, getSharedMusic Q, recordShareView M, listSharedMusic Q, setSharePrivacy M,
          toggleSharePrivacy M, setShareOptions M, revokeShare M
 billing: getPlans Q, getCurrentUserStatus Q

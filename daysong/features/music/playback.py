@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features import pages
 from daysong.features.links import media_url
-from daysong.features.music import generations, rules
+from daysong.features.music import generations, rules, video_rows
 from daysong.features.pages import (
     LARGEST_LIST,
     LARGEST_LIVE_PAGE,
@@ -221,7 +221,8 @@ async def get_music(ctx: QueryContext, args: OneMusic) -> Track | None:
 async def soft_delete_music(ctx: MutationContext, args: OneMusic) -> None:
     """Hide a track from playlist, diary and share page. MusicNotFound also for another's.
 
-    Deleting a pending track cancels its song; the charge is refunded only while Suno was not asked.
+    Deleting a pending track cancels its song, and deleting any track the video in progress; the charge is refunded only
+    while the vendor was not requested.
     """
     owner = await accounts.of_caller(ctx)
     track = await ctx.db.fetchrow(
@@ -233,6 +234,7 @@ async def soft_delete_music(ctx: MutationContext, args: OneMusic) -> None:
         raise rules.MusicAlreadyDeleted
     if track["status"] == "pending":
         await generations.cancel(ctx.db, track["generation_id"], reason="music_deleted", now=ctx.now)
+    await video_rows.cancel_of_track(ctx.db, args.music_id, reason="music_deleted", now=ctx.now)
     await ctx.db.execute("update music set deleted_at = $2, updated_at = $2 where id = $1", args.music_id, ctx.now)
     if track["diary_id"] is not None:
         await generations.choose_song(ctx.db, track["diary_id"], ctx.now)

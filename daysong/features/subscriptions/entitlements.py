@@ -199,10 +199,10 @@ def status_columns(since: str) -> str:
     """Return the columns to select of `subscriptions s`; `since` is the parameter with `now - LONGEST_PERIOD`."""
     return f"""s.id as subscription_id, s.lines as subscription_lines, s.custom_music_limit, s.last_reset_at,
            s.counted_since, s.counted_until, s.counted_at,
-           array(select c.charged_at from usage_charges c
+           array(select c.charged_at from usage_charges c, generate_series(1, c.amount)
                  where c.user_id = s.user_id and c.charged_at > {since}
                    and not exists (select from usage_refunds r where r.charge_id = c.id)) as charges,
-           (select count(*) from mailbox_usage f
+           (select coalesce(sum(f.amount), 0)::int from mailbox_usage f
             where f.mailbox_hash = (select mailbox_hash from users where id = s.user_id) and f.charged_at > {since}
               and not exists (select from usage_charges c where c.id = f.charge_id and c.user_id = s.user_id)
            ) as shared"""  # noqa: S608

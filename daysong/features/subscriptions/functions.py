@@ -17,7 +17,7 @@ from daysong.features.subscriptions.entitlements import (
 )
 from daysong.features.subscriptions.quotas import minutes, usage
 from daysong.features.subscriptions.revenuecat_billing import OneUser, UserNotFound
-from daysong.features.subscriptions.rules import LONGEST_PERIOD, PLANS, Quota, Tier
+from daysong.features.subscriptions.rules import LONGEST_PERIOD, PLANS, SONGS_OF_A_VIDEO, Quota, Tier
 from daysong.features.users import store as users
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.errors import Unauthorized
@@ -219,8 +219,25 @@ async def record_music_generation(ctx: MutationContext, args: OneUser) -> Record
     return await _record(ctx, await _existing(ctx, args))
 
 
-async def _record(ctx: MutationContext, user_id: UserId) -> Recorded:
-    charged = await usage.charge(ctx.db, user_id, ctx.now, held=False)
+@mutation
+async def record_video_generation(ctx: MutationContext, args: OneUser) -> Recorded:
+    """Charge an account for a video, if enough songs are left."""
+    return await _record(ctx, await _existing(ctx, args), SONGS_OF_A_VIDEO)
+
+
+@mutation
+async def decrement_video_generation(ctx: MutationContext, args: OneUser) -> Recorded:
+    """Refund the video that was recorded last. `success` is false when there is none to refund.
+
+    The charge of a video in progress is not refunded.
+    """
+    user_id = await _existing(ctx, args)
+    released = await usage.release(ctx.db, user_id, "decremented", ctx.now, amount=SONGS_OF_A_VIDEO)
+    return await _recorded(ctx, user_id, success=released)
+
+
+async def _record(ctx: MutationContext, user_id: UserId, amount: int = 1) -> Recorded:
+    charged = await usage.charge(ctx.db, user_id, ctx.now, held=False, amount=amount)
     if charged is not None:
         return await _recorded(ctx, user_id, success=True)
     return await _recorded(ctx, user_id, success=False, code="USAGE_LIMIT_REACHED", reason=LIMIT_REACHED)

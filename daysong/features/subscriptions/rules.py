@@ -42,6 +42,8 @@ PLANS: dict[Tier, Plan] = {
         songs=-(-1200 // 12), minutes=300, period=timedelta(days=30), sold_songs=1200, sold_days=365, price=99.99
     ),
 }
+# What a music video costs of the quota.
+SONGS_OF_A_VIDEO = 3
 RANK: dict[Tier, int] = {tier: rank for rank, tier in enumerate(PLANS)}
 
 # Charges older than the longest period never count.

@@ -46,6 +46,7 @@ INBOUND = {
 # The limit each function counts against; other mutations and actions are `writes`, and queries only `requests`.
 FUNCTIONS = {
     "music:startDiaryMusicGeneration": "songs",
+    "videoActions:startVideoGeneration": "songs",
     "callSettings:sendTestCall": "songs",
     "sharing:recordShareView": "share_views",
     "blog:incrementViewCount": "share_views",

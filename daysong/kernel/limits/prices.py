@@ -22,6 +22,8 @@ class Purchase(enum.Enum):
 
 # Tokens of a typical upper bound for lyrics: input is the entry and instructions, output the song and reasoning.
 LYRICS_TOKENS = (3_000, 2_500)
+# Tokens of a video's prompt: input is song, entry and instructions.
+PROMPT_TOKENS = (4_000, 1_500)
 # Tokens to read from a transcript whether the user agreed.
 ANSWER_TOKENS = (4_000, 500)
 # Tokens to read the events of an entry, and to sum up events with a person.
@@ -74,7 +76,7 @@ class Costs:
             case Purchase.CALL:
                 return {"vapi": self.call_minutes * self.vapi_minute}
             case Purchase.VIDEO:
-                return {"kie": self.kie_video}
+                return {"openai": self.tokens(*PROMPT_TOKENS), "kie": self.kie_video}
             case Purchase.ANSWER:
                 return {"openai": self.tokens(*ANSWER_TOKENS)}
             case Purchase.READING:

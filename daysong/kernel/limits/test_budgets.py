@@ -78,7 +78,7 @@ async def test_g03_an_account_has_a_cap_of_its_own(databases: tuple[Database, Da
 
 async def test_g03_a_cap_is_a_typed_error_where_no_answer_tells_of_it(databases: tuple[Database, Database]) -> None:
     """With a code for programs and a reason for people."""
-    budget = Budget(capped(account=Costs().kie_video), databases[0], MovableClock(NOW))
+    budget = Budget(capped(account=sum(Costs().prices(Purchase.VIDEO).values())), databases[0], MovableClock(NOW))
     assert await budget.require(Purchase.VIDEO, "alice")
     with pytest.raises(DailyLimitReached) as refused:
         await budget.require(Purchase.VIDEO, "alice")

@@ -1,4 +1,4 @@
-"""Serves stored audio and cover art, and the photos and videos of entries.
+"""Serves stored audio, cover art and videos of songs, and the photos and videos of entries.
 
 /media/<file id>             for owners; the unguessable id grants access, and the content never changes
 /media/shared/<share>/audio  for anyone (also .../cover), while the share is open; revalidated at each request
@@ -36,13 +36,18 @@ A_YEAR = 31_536_000
 REVALIDATE = "private, no-cache"
 # Files of deleted songs and accounts are not served.
 FILE_SQL = """
-    select f.id, f.content_type, f.size, (select title from music m where $1 in (m.audio_file_id, m.image_file_id)
-                                          order by m.music_index limit 1) as title
+    select f.id, f.content_type, f.size,
+           coalesce((select title from music m where $1 in (m.audio_file_id, m.image_file_id)
+                     order by m.music_index limit 1),
+                    (select m.title from music_videos v join music m on m.id = v.music_id where v.file_id = $1
+                     limit 1)) as title
     from files f
     where f.id = $1 and not f.private
       and not exists (select from users u where u.id = f.user_id and u.deleted_at is not null)
       and not exists (select from music m
-                      where m.deleted_at is not null and $1 in (m.audio_file_id, m.image_file_id))"""
+                      where m.deleted_at is not null and $1 in (m.audio_file_id, m.image_file_id))
+      and not exists (select from music_videos v join music m on m.id = v.music_id
+                      where v.file_id = $1 and m.deleted_at is not null)"""
 
 # The file of a share, or the vendor's URL until it is stored.
 SHARED_SQL = f"""

@@ -20,6 +20,7 @@ import msgspec
 
 from daysong.features.invitations import store as invitations
 from daysong.features.music.rules import LIVE
+from daysong.features.music.video_rules import LIVE as LIVE_VIDEOS
 from daysong.features.phone_calls import calls
 from daysong.features.subscriptions import accounts
 from daysong.features.subscriptions.quotas import minutes, usage
@@ -103,7 +104,8 @@ async def delete_account(ctx: MutationContext, args: NoArgs) -> DeletedAccount: 
 async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = False) -> None:
     """Close an account; part of the caller's transaction. `clerk_gone`: Clerk has already deleted the user.
 
-    Usage is not refunded, not even for the songs canceled here: Suno may have been requested.
+    Usage is not refunded, not even for the songs and videos canceled here: their vendors may have been
+    requested.
     """
     await usage.open_free_plan(ctx.db, user_id, ctx.now)
     quota = await usage.quota_of(ctx.db, user_id, ctx.now)
@@ -132,6 +134,11 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
         """update generations set status = 'canceled', updated_at = $2
            where user_id = $1 and status = any($3)""",
         user_id, ctx.now, LIVE,
+    )  # fmt: skip
+    await ctx.db.execute(
+        """update music_videos set status = 'canceled', updated_at = $2
+           where user_id = $1 and status = any($3)""",
+        user_id, ctx.now, LIVE_VIDEOS,
     )  # fmt: skip
     await calls.stop_all(ctx, user_id)
     await _schedule_run(ctx, erasure_id, "1")

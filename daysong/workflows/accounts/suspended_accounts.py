@@ -6,7 +6,7 @@ A suspended user is not called (`features/phone_calls/dialing.py`), is anonymous
 
 from __future__ import annotations
 
-from daysong.features.music import generations
+from daysong.features.music import generations, video_rows
 from daysong.features.users import store as users
 from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.functions.declarations import Args, IdText, mutation
@@ -22,7 +22,7 @@ class OneUser(Args):
 
 
 async def stop(ctx: MutationContext, user_id: str) -> None:
-    """Fail and refund the songs of a suspended account that Suno was not requested for yet.
+    """Fail and refund the songs and videos of a suspended account whose vendor was not requested yet.
 
     Does nothing for other accounts. The caller's transaction holds the account's lock.
     """
@@ -37,6 +37,12 @@ async def stop(ctx: MutationContext, user_id: str) -> None:
     )
     for each in not_requested:
         await generations.fail(ctx.db, each["id"], code=CODE, reason=REASON, now=ctx.now)
+    videos = await ctx.db.fetch(
+        "select id from music_videos where user_id = $1 and status in ('queued', 'writing') and requested_at is null",
+        user_id,
+    )
+    for each in videos:
+        await video_rows.fail(ctx.db, each["id"], code=CODE, reason=REASON, now=ctx.now)
     ends_at = row["suspension_ends_at"]
     if ends_at is not None:
         key = f"lock of {user_id} until {ends_at.isoformat()}"

@@ -208,17 +208,17 @@ async def _request_song(ctx: ActionContext, args: OneGeneration, task: Assignmen
         )
     except VendorError as error:
         if not error.ambiguous:
-            await _store_answer(ctx, mark_rejected, args)
+            await store_answer(ctx, mark_rejected, args)
             raise
         log.warning("suno's answer lost", generation=args.generation_id, code=error.code)
         task_id = None
-    await _store_answer(
+    await store_answer(
         ctx, create_pending_music_records, PendingTracks(generation_id=args.generation_id, task_id=task_id)
     )
 
 
-async def _store_answer(ctx: ActionContext, mutation: Callable[..., Awaitable[None]], args: Args) -> None:
-    """Store Suno's answer, retrying on database errors: no later attempt of this job can get it again.
+async def store_answer(ctx: ActionContext, mutation: Callable[..., Awaitable[None]], args: Args) -> None:
+    """Store a vendor's answer, retrying on database errors: no later attempt of this job can get it again.
 
     After STORE_FOR the job fails, and only a callback can tell the task's id.
     """
@@ -229,7 +229,7 @@ async def _store_answer(ctx: ActionContext, mutation: Callable[..., Awaitable[No
         except DATABASE_ERRORS as error:
             if waited >= STORE_FOR:
                 raise
-            log.warning("suno's answer not stored yet", error=logs.describe(error))
+            log.warning("vendor's answer not stored yet", error=logs.describe(error))
         else:
             return
         await asyncio.sleep(pause)

@@ -20,10 +20,15 @@ def reason_of(cap: str) -> str:
 
 async def reserve_song(ctx: ActionContext, owner: str | None = None) -> Answer:
     """Reserve the cost of a song for an account, by default the caller's."""
+    return await reserve(ctx, Purchase.SONG, owner)
+
+
+async def reserve(ctx: ActionContext, purchase: Purchase, owner: str | None = None) -> Answer:
+    """Reserve the cost of a purchase for an account, by default the caller's."""
     budget = ctx.vendor(Budget)
     if not budget.enabled:
         return NOTHING_LIMITS
-    return await budget.reserve(Purchase.SONG, owner or await ctx.run_query(account_of_caller, NoArgs()))
+    return await budget.reserve(purchase, owner or await ctx.run_query(account_of_caller, NoArgs()))
 
 
 async def cancel(ctx: ActionContext, answer: Answer) -> None:

@@ -33,8 +33,10 @@ async def quota_of(db: Reader, user_id: UserId, now: datetime) -> Quota:
     return quota_of_row(row, now)
 
 
-async def charge(db: Transaction, user_id: UserId, now: datetime, *, held: bool = True) -> ChargeId | None:
-    """Charge one song; None when none is left.
+async def charge(
+    db: Transaction, user_id: UserId, now: datetime, *, held: bool = True, amount: int = 1
+) -> ChargeId | None:
+    """Charge `amount` songs at once; None, and nothing is charged, when fewer are left.
 
     Takes the account's lock, so that concurrent charges count each other, and for a free song the mailbox's lock, since
     all accounts of the mailbox count it. `release` can refund a charge that is not `held` by a song.
@@ -42,22 +44,22 @@ async def charge(db: Transaction, user_id: UserId, now: datetime, *, held: bool 
     if not await users.lock_account(db, user_id):
         return None
     left = await quota_of(db, user_id, now)
-    if left.remaining == 0:
+    if left.remaining < amount:
         return None
     charge_id = ChargeId.new(now)
     mailbox = await db.fetchval("select mailbox_hash from users where id = $1", user_id) if left.is_free else None
     if mailbox is not None:
         await lock_mailbox(db, mailbox)
-        if (await quota_of(db, user_id, now)).remaining == 0:
+        if (await quota_of(db, user_id, now)).remaining < amount:
             return None
     await db.execute(
-        "insert into usage_charges (id, user_id, charged_at, held) values ($1, $2, $3, $4)",
-        charge_id, user_id, now, held,
+        "insert into usage_charges (id, user_id, charged_at, held, amount) values ($1, $2, $3, $4, $5)",
+        charge_id, user_id, now, held, amount,
     )  # fmt: skip
     if mailbox is not None:
         await db.execute(
-            "insert into mailbox_usage (charge_id, mailbox_hash, charged_at) values ($1, $2, $3)",
-            charge_id, mailbox, now,
+            "insert into mailbox_usage (charge_id, mailbox_hash, charged_at, amount) values ($1, $2, $3, $4)",
+            charge_id, mailbox, now, amount,
         )  # fmt: skip
     return charge_id
 
@@ -84,16 +86,15 @@ async def carry_over(
         charges, user_id, charged_at,
     )  # fmt: skip
     rows = await db.fetch(
-        "select charge_id from mailbox_usage where account_hash = any($1) order by charged_at desc for update",
-        list(account_hashes),
+        """with old as (delete from mailbox_usage where account_hash = any($1) returning *)
+           select mailbox_hash, charged_at from old, generate_series(1, amount) order by charged_at desc limit $2""",
+        list(account_hashes), used,
     )  # fmt: skip
-    old = [row["charge_id"] for row in rows]
     await db.execute(
-        """update mailbox_usage m set charge_id = n.after, account_hash = null
-           from unnest($1::text[], $2::text[]) as n (before, after) where m.charge_id = n.before""",
-        old[:used], charges[: len(old)],
+        """insert into mailbox_usage (charge_id, mailbox_hash, charged_at)
+           select * from unnest($1::text[], $2::bytea[], $3::timestamptz[])""",
+        charges[: len(rows)], [row["mailbox_hash"] for row in rows], [row["charged_at"] for row in rows],
     )  # fmt: skip
-    await db.execute("delete from mailbox_usage where charge_id = any($1)", old[used:])
 
 
 async def refund(db: Transaction, charge_id: str, reason: str, now: datetime) -> None:
@@ -106,19 +107,19 @@ async def refund(db: Transaction, charge_id: str, reason: str, now: datetime) ->
     )  # fmt: skip
 
 
-async def release(db: Transaction, user_id: UserId, reason: str, now: datetime) -> bool:
-    """Refund the newest charge that no song holds; False when there is none.
+async def release(db: Transaction, user_id: UserId, reason: str, now: datetime, *, amount: int = 1) -> bool:
+    """Refund the newest charge of that amount that no song holds; False when there is none.
 
     Takes the account's lock, so that concurrent calls do not refund the same charge.
     """
     await users.lock_account(db, user_id)
     charge_id = await db.fetchval(
         """select c.id from usage_charges c
-           where c.user_id = $1 and not c.held
+           where c.user_id = $1 and not c.held and c.amount = $2
              and not exists (select from usage_refunds r where r.charge_id = c.id)
            order by c.charged_at desc, c.id desc limit 1""",
-        user_id,
-    )
+        user_id, amount,
+    )  # fmt: skip
     if charge_id is None:
         return False
     await refund(db, charge_id, reason, now)

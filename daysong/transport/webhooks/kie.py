@@ -1,0 +1,60 @@
+"""Kie's callbacks. Each video's callback URL has a secret of its own; with KIE_WEBHOOK_HMAC_KEY, the signature of task
+and time is checked as well. What a callback says is read from Kie again before it is believed.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from daysong.features.music.videos import OneVideo
+from daysong.kernel.functions.context import SYSTEM
+from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.inbox import Event
+from daysong.transport.http.routes import Request, Route
+from daysong.transport.webhooks import receiving
+from daysong.transport.webhooks.receiving import Received
+from daysong.vendors.kie.answers import MalformedCallback, parse_callback, verify
+from daysong.vendors.webhooks import UnsignedEvent
+from daysong.workflows.vendor_events import handle_kie_event
+from daysong.workflows.videos import video_delivery
+
+MAX_ID = 64
+MAX_TASK_ID = 200
+
+
+def routes(runtime: Runtime) -> list[Route]:
+    """Return the routes Kie calls."""
+
+    async def without_secret(_: Request) -> Received:
+        raise UnsignedEvent("The callback address is incomplete")
+
+    async def callback(request: Request) -> Received:
+        video_id, secret = request.parameters["video_id"], request.parameters["secret"]
+        expected = None
+        if len(video_id) <= MAX_ID and "\0" not in video_id:
+            expected = await runtime.run_query(
+                video_delivery.video_callback_secret, OneVideo(video_id=video_id), SYSTEM
+            )
+        # Also compared when there is no such video, so that the time taken reveals nothing.
+        if not hmac.compare_digest((expected or "no such video").encode(), secret.encode()) or expected is None:
+            raise UnsignedEvent("The callback address is not one of ours")
+        body = await request.body()
+        if runtime.settings.kie.webhook_hmac_key is not None:
+            verify(request.headers, body, runtime.settings.kie.webhook_hmac_key, runtime.clock.now())
+        parsed = parse_callback(body)
+        if len(parsed.task_id) > MAX_TASK_ID:
+            raise MalformedCallback("`data.taskId` is too long")
+        # Kie's callbacks have no id; a repeated one has the same task and state.
+        event = Event(
+            vendor="kie",
+            event_id=f"{video_id}:{parsed.task_id}:{parsed.state}",
+            type=parsed.state,
+            body=body.decode(),
+            subject=video_id,
+        )
+        return Received(event, handle_kie_event, {"video": video_id, "state": parsed.state})
+
+    return [
+        receiving.route(runtime, "kie", without_secret, path="/http/kie-webhook"),
+        receiving.route(runtime, "kie", callback, path="/http/kie-webhook/{video_id}/{secret}"),
+    ]
