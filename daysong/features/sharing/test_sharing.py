@@ -211,7 +211,7 @@ async def test_g45_a_share_shows_when_it_was_made_and_by_whom(
         await alice.mutation("users:updateSettings", showNameOnShares=shown)
         seen = await anonymous.query("sharing:getSharedMusic", shareId=link["shareId"])
         assert seen.get("userName") == ("Alice" if shown else None)
-        assert ("Shared by" in (await world.http.get(link["shareUrl"])).text) is shown
+        assert ("a song by" in (await world.http.get(link["shareUrl"])).text) is shown
 
 
 @pytest.mark.parametrize(

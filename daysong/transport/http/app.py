@@ -20,7 +20,8 @@ from daysong.transport.http import functions_api, health, media, openapi, upload
 from daysong.transport.http.addresses import BelowSite
 from daysong.transport.http.edge import Edge
 from daysong.transport.http.routes import Route, Routes
-from daysong.transport.pages import docs, share
+from daysong.transport.pages import docs, share, static_route
+from daysong.transport.pages.assets import Assets
 from daysong.transport.refusals import Refused
 from daysong.transport.server.bodies import BodyLimits
 from daysong.transport.server.held_bytes import UNREAD
@@ -94,6 +95,7 @@ def create(
     api = functions_api.FunctionsApi(
         runtime, authenticator, clock_for=testing_mode.clock_for if testing else None, gate=gate
     )
+    assets = Assets(settings)
     largest = functions_api.largest_body(runtime.registry)
     UNREAD.fit(largest)
 
@@ -104,9 +106,10 @@ def create(
     app = Litestar(
         route_handlers=[
             *openapi.handlers(described, settings),
-            *docs.handlers(described),
+            *docs.handlers(described, assets),
             *media.handlers(runtime, files),
-            *share.handlers(runtime),
+            *share.handlers(runtime, assets),
+            *static_route.handlers(),
             *health.handlers(runtime, pending_migrations),
             PrometheusController,
             *(testing_mode.handlers(authenticator, runtime.clock, test_controls) if testing and test_controls else ()),

@@ -1,4 +1,4 @@
-"""/docs: the reference of the public functions, as one page without scripts or external resources."""
+"""/docs: the reference of the public functions, as one page without scripts."""
 
 from __future__ import annotations
 
@@ -28,17 +28,23 @@ from daysong.kernel.functions.descriptions import (
     Shape,
 )
 from daysong.transport.http import openapi
-from daysong.transport.pages.assets import page
+from daysong.transport.pages.assets import Assets
 
 
-def handlers(describe: Callable[[], Description]) -> list[HTTPRouteHandler]:
+def handlers(describe: Callable[[], Description], assets: Assets) -> list[HTTPRouteHandler]:
     """Return the route /docs; the page is rendered at the first request."""
 
     @cache
     def rendered(is_folder: bool) -> tuple[str, dict[str, str]]:
         # Relative, so that it works below any path.
         address = f"{'../' * is_folder}openapi.json"
-        return page("docs", TITLE="daysong functions", CONTENT=content(describe()), OPENAPI=address)
+        title = "daysong functions"
+        shown = f"""<main>
+<h1>{title}</h1>
+<p>For programs: <a href="{address}">openapi.json</a></p>
+{content(describe())}
+</main>"""
+        return assets.page(title=title, content=shown, kind="docs", styles=("docs.css",))
 
     @get("/docs", sync_to_thread=True)
     def docs(request: Request[Any, Any, Any]) -> Response[str]:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import re
 from html.parser import HTMLParser
 from typing import Any
 
+import httpx2
 import pytest
 
 from daysong.features.sharing.functions import GetSharedMusic, NothingShared, SharedMusic
@@ -26,6 +26,16 @@ Oh, the rain
 
 [Outro]"""
 
+TIMED = {
+    "alignedWords": [
+        {"word": "[Verse 1]\nRain ", "startS": 1.5, "endS": 1.75, "palign": 0},
+        {"word": "on ", "startS": 1.75, "endS": 2, "palign": 0},
+        {"word": "window\n", "startS": 2.5, "endS": 3, "palign": 0},
+    ],
+    "waveformData": [0.1, 0.9, 0.4] * 100,
+    "hootCer": 0.1,
+}
+
 SONGS: dict[str, SharedMusic] = {
     "whole": SharedMusic(
         found=True,
@@ -35,7 +45,9 @@ SONGS: dict[str, SharedMusic] = {
         image_url="https://daysong.test/media/file_cover",
         audio_url="https://daysong.test/media/file_sound?a=1&b=2",
         lyric=LYRIC,
+        lyric_with_time=TIMED,
         duration=125.7,
+        user_name="Alice",
     ),
     "bare": SharedMusic(found=True, title="Untitled Track", created_at=to_ms(NOW), is_owner=False),
     "evil": SharedMusic(
@@ -98,13 +110,28 @@ async def test_a_shared_song_has_a_player_and_its_details(app: App) -> None:
     assert audio["src"] == "https://daysong.test/media/file_sound?a=1&b=2"
     assert "controls" in audio
     assert "2:05" in text
-    assert "14 March 2026" in text
+    assert "a song by <bdi>Alice</bdi>, shared in March 2026" in text
 
 
 async def test_lyrics_keep_their_lines_and_sections(app: App) -> None:
     text = await page(app, "whole")
-    assert 'dir="auto">Verse 1</span>Rain on the window<br>&amp; you &lt;humming&gt;</p>' in text
-    assert '<p dir="auto"><span class="section" dir="auto">Chorus</span>Oh, the rain</p>' in text
+    assert 'dir="auto">Verse 1</span><span class="line">' in text
+    assert '</span></span><span class="line">&amp; you &lt;humming&gt;</span></p>' in text
+    assert '<span class="section" dir="auto">Chorus</span><span class="line">Oh, the rain</span></p>' in text
+
+
+async def test_words_have_the_moment_they_are_sung(app: App) -> None:
+    """In hundredths of a second; words without a time are plain."""
+    line = (
+        '<span data-t="150 175">Rain</span> <span data-t="175 200">on</span> the <span data-t="250 300">window</span>'
+    )
+    assert f'<span class="line">{line}</span>' in await page(app, "whole")
+
+
+async def test_the_waveform_is_drawn_where_there_is_one(app: App) -> None:
+    """A plain bar without."""
+    assert (await page(app, "whole")).count('class="wave') == 2
+    assert 'class="bar played"' in await page(app, "evil")
 
 
 async def test_link_previews_have_title_cover_and_audio(app: App) -> None:
@@ -136,13 +163,14 @@ async def test_a_song_without_cover_lyrics_or_audio_has_a_page(app: App) -> None
     assert "Untitled Track" in text
     assert not tags.all("audio")
     assert not tags.all("img")
+    assert not tags.all("script")
     assert "Lyrics" not in text
 
 
 async def test_users_texts_are_escaped(app: App) -> None:
     text = await page(app, "evil")
     tags = Tags(text)
-    assert not tags.all("script")
+    assert [script.keys() for script in tags.all("script")] == [{"type", "src"}]
     assert not tags.all("img")
     assert tags.all("audio")[0].keys() == {"controls", "preload", "src", "aria-label"}
     assert "javascript:" not in text
@@ -163,22 +191,90 @@ async def test_a_failure_is_a_503_and_not_a_404(app: App) -> None:
     assert "oysters" not in answer.text
 
 
-async def test_the_page_has_no_scripts_and_a_strict_policy(app: App) -> None:
+def policy_of(answer: httpx2.Response) -> dict[str, str]:
+    """Return the Content-Security-Policy by directive."""
+    parts = (part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    return {name: sources for name, sources in parts}  # noqa: C416 - of lists
+
+
+async def test_the_page_has_a_strict_policy_and_no_inline_scripts_or_styles(app: App) -> None:
     answer = await app.client.get("/share/whole")
-    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    policy = policy_of(answer)
     assert policy["default-src"] == "'none'"
-    assert "script-src" not in policy
-    assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", policy["style-src"])
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert "unsafe" not in answer.headers["content-security-policy"]
     assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["cache-control"] == "private, no-store"
     tags = Tags(answer.text)
-    assert not tags.all("script")
-    assert not tags.all("link")
-    assert not any("style" in attributes for _, attributes in tags.found)
+    assert all(script.get("src") for script in tags.all("script"))
+    assert not tags.all("style")
+    assert not any(name == "style" or name.startswith("on") for _, attributes in tags.found for name in attributes)
     assert tags.all("html")[0]["lang"] == "en"
     assert any(meta.get("name") == "viewport" for meta in tags.all("meta"))
+
+
+async def test_the_embedded_player_alone_may_be_framed(app: App) -> None:
+    """It has the player and leads to the page."""
+    answer = await app.client.get("/share/whole/embed")
+    assert answer.status_code == 200
+    assert policy_of(answer)["frame-ancestors"] == "*"
+    assert "x-frame-options" not in answer.headers
+    tags = Tags(answer.text)
+    assert tags.all("audio")
+    assert [link["href"] for link in tags.all("a")] == ["https://daysong.test/share/whole"]
+    assert (await app.client.get("/share/nothing/embed")).status_code == 404
+
+
+async def test_static_files_are_kept_for_a_year_by_a_digest_of_their_content(app: App) -> None:
+    """With their types. Under another digest, as during a release, the current file is served and not kept."""
+    tags = Tags(await page(app, "whole"))
+    addresses = [one["href"] for one in tags.all("link") if "/static/" in (one["href"] or "")]
+    addresses += [one["src"] for one in tags.all("script")]
+    types = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+    assert len(addresses) >= 6
+    for address in addresses:
+        answer = await app.client.get(address or "")
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["content-type"] == types[(address or "").rpartition(".")[2]]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    other = await app.client.get("/static/0123456789abcdef/tokens.css")
+    assert (other.status_code, other.headers["cache-control"]) == (200, "no-store")
+    for path in ("/static/0123456789abcdef/assets.py", "/static/x/..%2fshare.py", "/static/x/tokens.css/y", "/static"):
+        assert (await app.client.get(path)).status_code == 404
+
+
+async def test_search_engines_list_a_page_only_if_its_owner_lets_them(world: World, alice: Person) -> None:
+    """And the page offers the song as a file only if its owner allows that."""
+    song = await alice.song()
+    link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
+    [row] = await alice.query("sharing:listSharedMusic")
+    for on in (False, True, False):
+        options = {"listed": on, "allowDownload": on}
+        await alice.mutation("sharing:setShareOptions", sharedMusicId=row["_id"], **options)
+        tags = Tags((await world.http.get(link["shareUrl"])).text)
+        assert any(meta.get("name") == "robots" for meta in tags.all("meta")) is not on
+        downloads = [one["href"] or "" for one in tags.all("a") if "download" in one]
+        assert len(downloads) == on
+        for address in downloads:
+            saved = await world.http.get(address)
+            assert saved.headers["content-disposition"].startswith("attachment")
+
+
+async def test_gone_private_and_unknown_shares_have_the_same_page(world: World, alice: Person) -> None:
+    """Byte for byte, with the same headers except for the request's id."""
+    song = await alice.song()
+    link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
+    [row] = await alice.query("sharing:listSharedMusic")
+    answers = [await world.http.get("/share/2345678923")]
+    await alice.mutation("sharing:setSharePrivacy", sharedMusicId=row["_id"], isPrivate=True)
+    answers.append(await world.http.get(link["shareUrl"]))
+    await alice.mutation("sharing:revokeShare", sharedMusicId=row["_id"])
+    answers.append(await world.http.get(link["shareUrl"]))
+    assert [answer.status_code for answer in answers] == [404] * 3
+    assert len({answer.content for answer in answers}) == 1
+    assert len({tuple(sorted({**answer.headers, "x-request-id": ""}.items())) for answer in answers}) == 1
 
 
 async def test_an_app_without_sharing_has_no_shared_songs(make_app: MakeApp) -> None:
