@@ -29,6 +29,7 @@ from daysong.sandbox.suno import api as suno
 from daysong.sandbox.vapi import api as vapi
 from daysong.sandbox.vapi import webhooks as vapi_webhooks
 from daysong.workflows.songs import song_delivery
+from rehearsal.blog import write_post
 from rehearsal.world import ADMIN_KEY, HASH_KEY, FunctionError, Person, World
 
 # Recognizable, and in no dictionary.
@@ -81,13 +82,17 @@ async def journey(world: World) -> list[str]:
         await world.http.get(path, params={"q": LEAK})
     secret = await world.db.pool.fetchrow("select callback_secret, lyric from generations")
     assert secret is not None
+    for address in (EMAIL, "kanaria.vogelsang at canary.example"):
+        await tried(person.mutation("emailNotify:addEmailNotification", email=address, source=LEAK))
+    draft = await write_post(world, LEAK, published=False)
+    await person.query("blog:getDraftByPreviewToken", previewToken=draft["previewToken"])
     said = await calls(world, person)
     await failures(world, person)
     await bad_requests(world, token)
     await working(world, person)
     await person.mutation("users:deleteAccount")
     await world.settle()
-    private = [token, secret["callback_secret"], link["shareId"], *secret["lyric"].split("\n")]
+    private = [token, draft["previewToken"], secret["callback_secret"], link["shareId"], *secret["lyric"].split("\n")]
     private += said
     return [*NEEDLES, *SECRETS, *(text.strip() for text in private if len(text) > 9)]  # noqa: PLR2004 - a word of it may be
 

@@ -42,6 +42,17 @@ INTERNAL = {
     "integrations/vapi/integration:scheduleVapiCall": "action",
     "callDiaryWorkflow:generateDiaryFromCall": "action",
     "callDiaryWorkflow:generateMusicForCallDiary": "action",
+    "featureFlags:listFlags": "query",
+    "featureFlags:setFlag": "mutation",
+    "featureFlags:removeFlag": "mutation",
+    "emailNotify:exportInvitations": "query",
+    "blog:createDraft": "mutation",
+    "blog:updateDraft": "mutation",
+    "blog:publish": "mutation",
+    "blog:archive": "mutation",
+    "blog:deletePost": "mutation",
+    "blog:setRedirects": "mutation",
+    "blog:getPostAnalytics": "query",
 }
 
 

@@ -3,10 +3,11 @@ import { anyApi, type FunctionArgs, type FunctionReturnType } from "convex/serve
 import { ConvexHttpClient } from "convex/browser";
 import { ConvexReactClient, useQuery, useMutation, useAction, usePaginatedQuery } from "convex/react";
 import { ConvexError } from "convex/values";
-import type { Api, ErrorCode, ErrorData, Errors, InternalApi } from "./api";
+import type { Api, PaginatedApi, ErrorCode, ErrorData, Errors, InternalApi } from "./api";
 
 const api = anyApi as unknown as Api;
 const internal = anyApi as unknown as InternalApi;
+const pages = anyApi as unknown as PaginatedApi;
 const client = new ConvexHttpClient("http://127.0.0.1:1");
 
 export async function calls() {
@@ -47,12 +48,16 @@ export async function mistakes() {
 export function component() {
   const entries = useQuery(api.diaries.listDiaries, {});
   const skipped = useQuery(api.diaries.getDiary, "skip");
+  const paged = usePaginatedQuery(pages.diaries.pageDiaries, {}, { initialNumItems: 10 });
+  const words: string[] = paged.results.map((entry) => entry.content);
+  // @ts-expect-error an entry has no such field
+  paged.results[0]?.mood;
   const create = useMutation(api.diaries.createDiary);
   const start = useAction(api.music.startDiaryMusicGeneration);
   void create({ content: "Rain" });
   void start({ content: "Rain" });
   const content: string | undefined = entries?.[0]?.content;
-  return [content, skipped?._id];
+  return [content, skipped?._id, words];
 }
 
 export function failure(error: unknown): number | undefined {
@@ -83,4 +88,3 @@ export const token = (created: Created): string => created.previewToken;
 export type Codes = Errors["blog:publish"];
 export const live = new ConvexReactClient("http://127.0.0.1:1");
 export const watched = live.watchQuery(api.blog.listPublished, {}).localQueryResult()?.[0]?.title;
-export { usePaginatedQuery };

@@ -48,13 +48,36 @@ async def plant(ctx: MutationContext, args: Plant) -> Error:
     raise NoBed
 
 
+class Page(Result):
+    """A page."""
+
+    page: list[str]
+    is_done: bool
+    continue_cursor: str
+
+
+class GetPage(Args):
+    """Which page, by either way of paging."""
+
+    tag: str
+    limit: int = 5
+    cursor: str | None = None
+    pagination_opts: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+
+
+@query
+async def page(ctx: QueryContext, args: GetPage) -> Page | Error:
+    """A page."""
+    raise NoBed
+
+
 @query
 async def beds(ctx: QueryContext, args: NoArgs) -> list[Error] | None:
     """All beds."""
     return None
 
 
-MODULES = [module("garden", public=(plant,)), module("garden/old", internal=(beds,))]
+MODULES = [module("garden", public=(plant, page)), module("garden/old", internal=(beds,))]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +90,9 @@ MODULES = [module("garden", public=(plant,)), module("garden/old", internal=(bed
         "   * Plant something.\n",
         '    plant: FunctionReference<"mutation", "public", {\n      bedId: string;\n',
         "      seeds: Array<string | null>;\n      depth?: number;\n      label?: ArrayBuffer;\n    }, Error_>;\n",
+        "export type PaginatedApi = {\n  garden: {\n    /** A page. */\n",
+        '    page: FunctionReference<"query", "public", {\n      tag: string;\n',
+        "      paginationOpts: PaginationOptions;\n    }, Page>;\n  };\n};\n",
         "export type InternalApi = {\n  garden: {\n    old: {\n      /** All beds. */\n",
         '      beds: FunctionReference<"query", "internal", Record<string, never>, Array<Error_> | null>;\n',
     ],

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from daysong.kernel.functions.descriptions import (
     AnyOf,
     Choice,
@@ -16,6 +18,7 @@ from daysong.kernel.functions.descriptions import (
     ListOf,
     MapOf,
     ObjectType,
+    Plain,
     Reference,
     Shape,
 )
@@ -29,9 +32,12 @@ HEAD = """// Written by `daysong functions --typescript > api.d.ts`.
 //   const api = anyApi as unknown as Api;
 //   const entries = await client.query(api.diaries.listDiaries, {});
 //
+//   const pages = anyApi as unknown as PaginatedApi;
+//   usePaginatedQuery(pages.diaries.pageDiaries, {}, { initialNumItems: 20 });
+//
 // Times are milliseconds since the epoch, UTC; ids are opaque strings.
 
-import type { FunctionReference } from "convex/server";
+import type { FunctionReference, PaginationOptions } from "convex/server";
 """
 
 ERRORS = """
@@ -44,14 +50,25 @@ export type ErrorData<F extends keyof Errors = keyof Errors> = {
 };
 """
 
-_PLAIN = {"any": "any", "null": "null", "boolean": "boolean", "int64": "bigint", "bytes": "ArrayBuffer"}
+# The last is the client's own type.
+_PLAIN = {
+    "any": "any", "null": "null", "boolean": "boolean", "int64": "bigint", "bytes": "ArrayBuffer",
+    "PaginationOptions": "PaginationOptions",
+}  # fmt: skip
 _NUMBERS = frozenset({"integer", "number"})
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 # Names of this file, and of TypeScript, which a type of ours must not hide.
 _TAKEN = frozenset({
-    "Api", "InternalApi", "Errors", "ErrorCode", "ErrorData", "FunctionReference", "ArrayBuffer", "Record", "Array",
-    "Date", "Error", "Object", "String", "Number", "Boolean", "Function", "Promise", "Symbol", "Map", "Set",
+    "Api", "InternalApi", "PaginatedApi", "PaginationOptions", "Errors",
+    "ErrorCode", "ErrorData", "FunctionReference", "ArrayBuffer", "Record",
+    "Array", "Date", "Error", "Object", "String", "Number", "Boolean", "Function", "Promise", "Symbol", "Map", "Set",
 })  # fmt: skip
+
+
+# What the clients' paginated queries take and return.
+_OPTIONS = Field("paginationOpts", Plain("PaginationOptions"), optional=False)
+_PAGE = frozenset({"page", "isDone", "continueCursor"})
+_OWN_PAGING = frozenset({"cursor", "limit"})
 
 
 def document(description: Description) -> str:
@@ -69,6 +86,7 @@ def document(description: Description) -> str:
         f"export type Errors = {{\n{errors}}};\n",
         ERRORS,
         _api("Api", "The functions that clients may call.", public),
+        _api("PaginatedApi", "The paged lists, for `usePaginatedQuery`.", _paginated(public, description.types)),
         _api("InternalApi", "The functions for holders of the admin key.", internal),
     ))  # fmt: skip
 
@@ -86,6 +104,24 @@ def type_name(name: str) -> str:
     """Return the TypeScript name of a type."""
     plain = name.replace(".", "_")
     return f"{plain}_" if plain in _TAKEN else plain
+
+
+def _paginated(functions: Iterable[FunctionDescription], types: Iterable[ObjectType]) -> list[FunctionDescription]:
+    """Return the functions that take `paginationOpts`, with these required, and the result that goes with them.
+
+    They also take a cursor and a limit of their own; one type cannot fit both.
+    """
+    pages = {one.name for one in types if {field.name for field in one.fields} >= _PAGE}
+    found = []
+    for function in functions:
+        fields = [one for one in function.arguments.fields if one.name not in _OWN_PAGING]
+        results = function.result.options if isinstance(function.result, AnyOf) else (function.result,)
+        page = next((one for one in results if isinstance(one, Reference) and one.name in pages), None)
+        if page is not None and any(one.name == _OPTIONS.name for one in fields):
+            kept = (*(one for one in fields if one.name != _OPTIONS.name), _OPTIONS)
+            arguments = msgspec.structs.replace(function.arguments, fields=kept)
+            found.append(msgspec.structs.replace(function, arguments=arguments, result=page))
+    return found
 
 
 def _api(name: str, about: str, functions: Iterable[FunctionDescription]) -> str:

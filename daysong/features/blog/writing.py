@@ -173,7 +173,7 @@ async def update_draft(ctx: MutationContext, args: UpdateDraft) -> PostState:
     if args.slug is not UNSET and args.slug != row["slug"]:
         columns["slug"] = await _reserve(ctx, row["id"], [rules.check_slug(args.slug)])
         if row["published_at"] is None:
-            # Nobody has seen it under this slug.
+            # Never published, so no link has this slug.
             await ctx.db.execute("delete from blog_slugs where slug = $1", row["slug"])
     if not columns:
         return _state(row)
