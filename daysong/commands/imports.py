@@ -25,7 +25,7 @@ async def import_convex(
     """Import a snapshot export, or say what would be imported, and print the report."""
     try:
         importing = Import(
-            archive, app.database, app.runtime.queue, app.settings, app.clock.now(),
+            archive, app.database, app.runtime.queue, app.files, app.settings, app.clock.now(),
             tell=(lambda _: None) if as_json else tell, only=only,
         )  # fmt: skip
         report = await importing.run(apply=apply)

@@ -33,6 +33,17 @@ create index import_users_by_clerk_hash on import_users (clerk_hash, made_at, ol
 create index import_users_by_time on import_users (staged_at);
 
 
+create table import_files (
+    old_id     text primary key,
+    sha256     bytea not null,
+    staged_at  timestamptz not null
+);
+
+comment on table import_files is 'Checksums of the stored files of the archive that is being imported. Emptied at the end.';
+
+create index import_files_by_time on import_files (staged_at);
+
+
 create table imported_ids (
     old_id   text primary key,
     user_id  text not null references users on delete cascade

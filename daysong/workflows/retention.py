@@ -68,6 +68,7 @@ RETENTION = {
     "imports": Rule("import_progress", "archive, step", "updated_at < $1"),
     # Left by an import that never ended.
     "import_users": Rule("import_users", "old_id", "staged_at < $1"),
+    "import_files": Rule("import_files", "old_id", "staged_at < $1"),
     "tombstones": Rule("tombstones", "clerk_hash", "deleted_at < $1"),
 }
 

@@ -47,7 +47,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Invitations": ("invitations", "invitation_attempts"),
     "Blog": ("blog_posts", "blog_slugs", "blog_viewers", "blog_views"),
     "Push notifications": ("push_tokens", "push_settings", "push_occasions", "push_deliveries"),
-    "Imports": ("import_progress", "import_users", "imported_ids", "imported_music"),
+    "Imports": ("import_progress", "import_users", "import_files", "imported_ids", "imported_music"),
     "Webhooks inbox": ("webhook_events",),
     "Jobs": ("jobs",),
     "Limits, costs and budgets": ("rate_limits", "vendor_costs", "budget_reservations", "budget_days"),

@@ -63,6 +63,7 @@ RETENTION_DAYS = {
     "push_occasions": (30, 2),
     "imports": (400, 1),
     "import_users": (7, 1),
+    "import_files": (7, 1),
     "tombstones": (366, 62),
 }
 TIERS = ("free", "weekly", "monthly", "yearly")

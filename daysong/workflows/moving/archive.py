@@ -62,7 +62,8 @@ class Archive:
         names = list(self._names_of_folder() if path.is_dir() else self._names_of_zip())
         self.tables = {found["table"]: name for name in names if (found := DOCUMENTS.fullmatch(name))}
         self.stored = {found["id"]: name for name in names if (found := STORED.fullmatch(name))}
-        self.stored.pop("documents", None)
+        for name in ("documents", "generated_schema"):
+            self.stored.pop(name, None)
         if not self.tables.keys() - SYSTEM:
             raise MalformedArchive(f"{path.name} has no <table>/documents.jsonl: it is no snapshot export of Convex.")
 

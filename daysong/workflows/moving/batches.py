@@ -10,7 +10,8 @@ import msgspec
 
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.settings import Settings
-from daysong.workflows.moving.archive import Line
+from daysong.vendors.storage import FileStore
+from daysong.workflows.moving.archive import Archive, Line
 
 MOST_PROBLEMS = 1000
 
@@ -74,10 +75,13 @@ class Batch:
         now: datetime,
         tally: Tally,
         lines: Sequence[Line],
+        archive: Archive,
+        files: FileStore | None,
         only: frozenset[str] | None = None,
     ) -> None:
-        """`only`: ids or Clerk ids of the users to import; None for all."""
+        """`files`: None when nothing is to be stored; `only`: ids or Clerk ids of the users to import, None for all."""
         self.db, self.settings, self.now, self.tally, self.only = db, settings, now, tally, only
+        self.archive, self.files = archive, files
         self.entries: list[Entry] = []
         for line in lines:
             tally.found += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -69,6 +69,15 @@ def texts(document: Document, name: str, most: int, longest: int) -> list[str]:
     value = document.get(name)
     found = [text({"": item}, "", longest) for item in value] if isinstance(value, list) else []
     return [item for item in found if item][:most]
+
+
+def day(document: Document, name: str) -> date | None:
+    """Return a date written YYYY-MM-DD; None when it is absent."""
+    value = text(document, name, 10)
+    try:
+        return None if value is None else date.fromisoformat(value)
+    except ValueError:
+        return None
 
 
 def derived_id(prefix: str, *parts: object) -> str:

@@ -22,7 +22,8 @@ from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.declarations import NoArgs
 from daysong.kernel.jobs.queue import Queue
 from daysong.kernel.settings import Settings
-from daysong.workflows.moving import accounts, calls, songs
+from daysong.vendors.storage import FileStore
+from daysong.workflows.moving import accounts, calls, media, others, songs
 from daysong.workflows.moving.archive import SYSTEM, Archive, Line
 from daysong.workflows.moving.batches import Batch, Importer, Tally
 
@@ -53,9 +54,16 @@ STEPS = (
     Step("music", songs.import_music),
     Step("diaries", songs.import_primary_songs, counted=False),
     Step("sharedMusic", songs.import_shares),
+    Step("_storage", media.stage_files, counted=False),
+    Step("diaryMedia", media.import_media),
     Step("callSettings", calls.import_call_settings),
     Step("callJobs", calls.import_call_jobs),
     Step("callSessions", calls.import_call_sessions),
+    Step("pushTokens", others.import_push_tokens),
+    Step("emailNotify", others.import_invitations),
+    Step("featureFlags", others.import_feature_flags),
+    Step("blogPosts", others.import_blog_posts),
+    Step("blogPostAnalytics", others.import_blog_views),
 )
 
 
@@ -64,11 +72,13 @@ class Report(msgspec.Struct):
 
     tables   the tally of each table
     unknown  tables of the archive that are left
+    files    stored files of the archive that no document names
     applied  whether anything was written
     """
 
     tables: dict[str, Tally]
     unknown: list[str]
+    files: int
     applied: bool
 
 
@@ -84,11 +94,12 @@ class Import:
     """One archive, one database."""
 
     def __init__(
-        self, archive: Archive, database: Database, queue: Queue, settings: Settings, now: datetime,
+        self, archive: Archive, database: Database, queue: Queue, files: FileStore, settings: Settings, now: datetime,
         tell: Callable[[str], None] = lambda _: None, only: frozenset[str] | None = None,
     ) -> None:  # fmt: skip
         """`only`: ids or Clerk ids of the users to import; None for all."""
-        self._archive, self._database, self._queue, self._settings, self._now = archive, database, queue, settings, now
+        self._archive, self._database, self._queue, self._files = archive, database, queue, files
+        self._settings, self._now = settings, now
         self._tell, self._only = tell, only
         chosen = b"" if only is None else "\n".join(sorted(only)).encode()
         self._digest = sha256(archive.digest().encode() + chosen).hexdigest()
@@ -107,7 +118,7 @@ class Import:
             for step in STEPS:
                 tally = Tally()
                 for lines in self._batches(step.table, 0):
-                    await self._one(tx, step, tally, lines)
+                    await self._one(tx, step, tally, lines, None)
                 await self._save(tx, step, 0, tally, done=True)
             report.append(await self._report(tx))
             raise _RollBack
@@ -127,7 +138,7 @@ class Import:
                 await self._lock(tx)
                 # A retried transaction begins with the tally as it was.
                 counted = copy.deepcopy(before)
-                await self._one(tx, step, counted, lines)
+                await self._one(tx, step, counted, lines, self._files)
                 await self._save(tx, step, lines[-1].number, counted, done=False)
                 return counted
 
@@ -142,9 +153,10 @@ class Import:
         while batch := list(itertools.islice(lines, AT_ONCE)):
             yield batch
 
-    async def _one(self, tx: Transaction, step: Step, tally: Tally, lines: list[Line]) -> None:
+    async def _one(self, tx: Transaction, step: Step, tally: Tally, lines: list[Line], files: FileStore | None) -> None:
         uncounted = Tally()
-        batch = Batch(tx, self._settings, self._now, tally if step.counted else uncounted, lines, self._only)
+        counted = tally if step.counted else uncounted
+        batch = Batch(tx, self._settings, self._now, counted, lines, self._archive, files, self._only)
         await step.importer(batch)
 
     async def _lock(self, tx: Transaction) -> None:
@@ -172,6 +184,7 @@ class Import:
     async def _finish(self, tx: Transaction) -> None:
         """Schedule what follows: RevenueCat is asked about every plan, and files are copied while vendors have them."""
         await tx.execute("delete from import_users")
+        await tx.execute("delete from import_files")
         hour = int(self._now.timestamp() // 3600)
         for handler, args in (
             (reconcile_stale_subscriptions, NoArgs()),
@@ -188,7 +201,9 @@ class Import:
             if step.counted and step.table in self._archive.tables:
                 _, tables[step.table], _ = await self._progress(tx, step)
         known = {step.table for step in STEPS} | SYSTEM
-        return Report(tables, sorted(self._archive.tables.keys() - known), applied=True)
+        named = await tx.fetchval("select count(*) from files where id = any($1)", list(self._archive.stored))
+        unknown = sorted(self._archive.tables.keys() - known)
+        return Report(tables, unknown, len(self._archive.stored) - named, applied=True)
 
 
 def as_text(report: Report) -> Iterator[str]:
@@ -204,5 +219,7 @@ def as_text(report: Report) -> Iterator[str]:
             yield f"    {count} skipped: {reason}"
         for problem in tally.problems:
             yield f"    line {problem.line}: {problem.reason}"
+    if report.files:
+        yield f"_storage: {report.files} files that no imported document names, left"
     for name in report.unknown:
         yield f"{name}: not known here, left"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +99,37 @@ ODDITIES: Tables = {
                  state="completed",
                  transcript=[{"role": "user", "content": "It rained."}], endOfCallReport={"cost": 0.2}),
     ],
+    "diaryMedia": [
+        document("p_1", userId="j57alice", diaryId="d_rain", storageId="kg2photo", mediaType="photo",
+                 contentType="text/html", fileSize=1),
+        document("p_2", userId="j57alice", diaryId="d_rain", storageId="kg2page", mediaType="photo"),
+        document("p_3", userId="j57alice", diaryId="d_rain", storageId="kg2damaged", mediaType="photo"),
+        document("p_4", userId="j57alice", diaryId="d_rain", storageId="kg2missing", mediaType="photo"),
+        document("p_5", userId="j57bob1", diaryId="d_rain", storageId="kg2photo", mediaType="photo"),
+    ],
+    "pushTokens": [
+        document("e_1", userId="j57alice", token="ExponentPushToken[xxxxxxxxxxxxxxxxxxxxxx]", platform="ios"),
+        document("e_2", userId="j57alice", token="a token", platform="ios"),
+    ],
+    "emailNotify": [document("i_1", email="Charlie@Example.test", isAndroidInvite=True), document("i_2", email="?")],
+    "featureFlags": [document("g_1", key="new-player", enabled=True, allowList=["j57bob2"]), document("g_2", key="!")],
+    "blogPosts": [
+        document("b_1", slug="first-song", title="First song", bodyMarkdown="# La", author="Alice", tags=["News"],
+                 publishedAt=AT, redirectFrom=["song-one"], status="published"),
+    ],
+    "blogPostAnalytics": [document("v_1", postId="b_1", date="2026-01-02", views=7)],
     "feedback": [document("f1", text="unknown table")],
 }  # fmt: skip
+
+
+PHOTO = b"\xff\xd8\xff\xe0" + b"\0" * 60
+FILES = {
+    "kg2photo": (PHOTO, base64.b64encode(sha256(PHOTO).digest()).decode()),
+    "kg2page": (b"<html>", sha256(b"<html>").hexdigest()),
+    "kg2damaged": (PHOTO, sha256(b"").hexdigest()),
+    "kg2spare": (PHOTO, sha256(PHOTO).hexdigest()),
+}
+STORED = [document(name, sha256=digest, size=len(content)) for name, (content, digest) in FILES.items()]
 
 
 def as_lines(documents: Sequence[Any]) -> str:
@@ -110,6 +141,10 @@ def folder(tmp_path: Path, tables: Tables) -> Path:
     for table, documents in tables.items():
         (tmp_path / "snapshot" / table).mkdir(parents=True)
         (tmp_path / "snapshot" / table / "documents.jsonl").write_text(as_lines(documents))
+    (tmp_path / "snapshot" / "_storage").mkdir()
+    (tmp_path / "snapshot" / "_storage" / "documents.jsonl").write_text(as_lines(STORED))
+    for name, (content, _) in FILES.items():
+        (tmp_path / "snapshot" / "_storage" / f"{name}.jpeg").write_bytes(content)
     return tmp_path / "snapshot"
 
 
@@ -118,7 +153,9 @@ def archive(tmp_path: Path, tables: Tables) -> Path:
     path = tmp_path / "snapshot.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
         out.writestr("README.md", "A snapshot.")
-        for table, documents in reversed(list(tables.items())):
+        for name, (content, _) in FILES.items():
+            out.writestr(f"_storage/{name}", content)
+        for table, documents in reversed([("_storage", STORED), *tables.items()]):
             out.writestr(f"{table}/documents.jsonl", as_lines(documents))
             out.writestr(f"{table}/generated_schema.jsonl", '"uniform"')
     return path
@@ -129,7 +166,7 @@ async def moved(world: World, path: Path, *, apply: bool = True, only: frozenset
     opened = Archive(path)
     try:
         importing = Import(
-            opened, world.db, world.app.runtime.queue, world.settings, world.clock.now(), only=only
+            opened, world.db, world.app.runtime.queue, world.app.files, world.settings, world.clock.now(), only=only
         )  # fmt: skip
         return await importing.run(apply=apply)
     finally:
@@ -179,6 +216,26 @@ async def test_an_account_moves_in_with_its_old_ids(world: World, tmp_path: Path
     assert session["transcript"] == [{"role": "user", "content": "It rained."}]
 
 
+async def test_photos_devices_flags_invitations_and_the_blog_move_in(world: World, tmp_path: Path) -> None:
+    """A photo is what its bytes say, and is there to be fetched; a run that only rehearses stores none."""
+    path = archive(tmp_path, ODDITIES)
+    await moved(world, path, apply=False)
+    assert [file async for page in world.app.files.list() for file in page] == []
+    report = await moved(world, path)
+    assert report.files == 3
+    alice, bob = await world.person("alice"), await world.person("bob")
+    [photo] = await alice.query("diaryMedia:getDiaryMedia", diaryId="d_rain")
+    assert (photo["_id"], photo["contentType"], photo["fileSize"]) == ("p_1", "image/jpeg", len(PHOTO))
+    assert (await world.http.get(photo["url"])).content == PHOTO
+    [device] = await alice.query("pushNotifications:getMyPushTokens")
+    assert device["platform"] == "ios"
+    assert (await bob.query("featureFlags:getUserFlags"))["new-player"]
+    post = await bob.query("blog:getBySlug", slug="song-one")
+    assert (post["_id"], post["tags"], post["redirectFrom"]) == ("b_1", ["News"], ["song-one"])
+    assert await world.db.pool.fetchval("select email from invitations") == "charlie@example.test"
+    assert await world.db.pool.fetchval("select sum(views) from blog_views") == 7
+
+
 async def test_each_line_that_is_left_out_is_reported_with_its_reason(world: World, tmp_path: Path) -> None:
     """By table and line; nothing that a person wrote is quoted."""
     report = await moved(world, archive(tmp_path, ODDITIES))
@@ -189,7 +246,16 @@ async def test_each_line_that_is_left_out_is_reported_with_its_reason(world: Wor
         "diaries": {"an entry without words": 1, "its user is not there": 1},
         "music": {"its entry is not there": 2},
         "sharedMusic": {"revoked": 1, "a shareId that is none": 1},
+        "diaryMedia": {
+            "its file is no photo or video of a known type": 1,
+            "its file is damaged: the checksum differs": 1,
+            "its file is not in the archive": 1,
+            "its entry is not there": 1,
+        },
         "callSettings": {"its number cannot be called": 1},
+        "pushTokens": {"not an Expo push token": 1},
+        "emailNotify": {"not an e-mail address": 1},
+        "featureFlags": {"not the name of a flag": 1},
     }
     assert report.tables["users"].merged == 1
     text = "\n".join(as_text(report))
