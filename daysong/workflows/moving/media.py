@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator
 from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
@@ -110,7 +109,11 @@ async def _import_file(batch: Batch, entry: Entry, diary_id: str, digests: dict[
         entry.id, entry.user_id, diary_id, storage_id, at,
     )  # fmt: skip
     if batch.files is not None:
-        await batch.files.put_stream(storage_id, _chunks(batch.archive, file.name), file.content_type)
+        async with batch.files.receive() as incoming:
+            with batch.archive.open(file.name) as member:
+                while chunk := await asyncio.to_thread(member.read, CHUNK):
+                    await incoming.write(chunk)
+            await batch.files.keep(incoming, storage_id, file.content_type)
     batch.tally.imported += 1
     return True
 
@@ -134,9 +137,3 @@ def _inspect(archive: Archive, name: str, digest: bytes | None) -> _File | str:
     if is_photo(kind) and (size > MAX_PHOTO or not all(one.is_bounded for one in all_dimensions(head))):
         return "its file is too large"
     return _File(name, kind, size)
-
-
-async def _chunks(archive: Archive, name: str) -> AsyncIterator[bytes]:
-    with archive.open(name) as file:
-        while chunk := await asyncio.to_thread(file.read, CHUNK):
-            yield chunk
