@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from conftest import NOW
 from daysong.features.invitations import rules
 from daysong.kernel.functions.context import Caller
 from rehearsal.library import nodes, plan
-from rehearsal.world import FunctionError, Person, World
+from rehearsal.owned_rows import traces
+from rehearsal.sync_socket import SyncSocket
+from rehearsal.world import FunctionError, Person, World, free_port
 
 ADD = "emailNotify:addEmailNotification"
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="@"), max_size=20)
@@ -144,6 +147,25 @@ async def test_f03_an_invitation_goes_with_the_account_of_its_address(
     await alice.mutation("users:deleteAccount")
     await world.settle()
     assert await _saved(world) == [("bob@example.test", False, None)]
+
+
+@pytest.mark.anyio
+async def test_f03_nothing_else_keeps_the_address(database_url: str, data_dir: Path) -> None:
+    """Not the recorded answers of sockets either, whoever entered it; a retry gets the same answer."""
+    async with World(database_url, data_dir, NOW, port=free_port()) as world:
+        alice = await world.person("alice")
+        async with SyncSocket(world.origin) as socket:
+            await socket.connect()
+            await socket.mutate(0, ADD, {"email": "Alice@example.test"})
+            first = await socket.response(0)
+            async with SyncSocket(world.origin, session=socket.session, connections=1) as again:
+                await again.connect()
+                await again.mutate(0, ADD, {"email": "Alice@example.test"})
+                assert (await again.response(0))["result"] == first["result"] == "alice@example.test"
+        assert len(await _saved(world)) == 1
+        await alice.mutation("users:deleteAccount")
+        await world.settle()
+        assert await traces(world.db.pool, ["alice@example"]) == {}
 
 
 @pytest.mark.anyio

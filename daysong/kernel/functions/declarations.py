@@ -95,6 +95,8 @@ class Declaration:
                    action as a mutation
     reader         how arguments are decoded
     isolation      the isolation level of a mutation's transaction
+    repeatable     a mutation that does and returns the same when it is run again, so that its answer is not recorded
+                   for clients that retry: it may quote a person who is not the caller
     largest        the maximum size of its arguments, in bytes of JSON
     lane           the share of a worker's slots that its jobs run in
     punctual       depends on the time of day: its jobs wait while this process's clock is wrong
@@ -109,6 +111,7 @@ class Declaration:
     settled_by: Handler | None = None
     reader: type[Reader] = Reader
     isolation: Isolation = "read_committed"
+    repeatable: bool = False
     largest: int = LARGEST
     lane: Lane = Lane.QUICK
     punctual: bool = False
@@ -163,6 +166,7 @@ def mutation(
     retry: Retry = Retry(),
     reader: type[Reader] = Reader,
     isolation: Isolation = "read_committed",
+    repeatable: bool = False,
     largest: int = LARGEST,
     lane: Lane = Lane.QUICK,
 ) -> Callable[[Mutation[A, R]], Mutation[A, R]]: ...

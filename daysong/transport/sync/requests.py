@@ -218,6 +218,9 @@ class _IdempotentMutation:
 
     async def run(self, function: Function, args: Any) -> Answer:
         """Return the answer of this run, or the recorded answer of an earlier one."""
+        if function.repeatable:
+            # A retry runs it again.
+            self._key = None
         recorded = await self._recorded()
         if recorded is not None:
             return recorded
