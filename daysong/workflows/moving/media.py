@@ -22,7 +22,7 @@ from daysong.workflows.moving.batches import Batch, Entry
 DIGEST = 32
 
 
-class _File(NamedTuple):
+class ArchivedFile(NamedTuple):
     """A member of the archive that is an acceptable photo or video."""
 
     name: str
@@ -90,7 +90,7 @@ async def _import_file(batch: Batch, entry: Entry, diary_id: str, digests: dict[
     if name is None:
         batch.tally.skip(entry.line, "its file is not in the archive")
         return False
-    file = await asyncio.to_thread(_inspect, batch.archive, name, digests.get(storage_id))
+    file = await asyncio.to_thread(inspect, batch.archive, name, digests.get(storage_id))
     if isinstance(file, str):
         batch.tally.skip(entry.line, file)
         return False
@@ -108,17 +108,12 @@ async def _import_file(batch: Batch, entry: Entry, diary_id: str, digests: dict[
         "insert into diary_media (id, user_id, diary_id, file_id, created_at) values ($1, $2, $3, $4, $5)",
         entry.id, entry.user_id, diary_id, storage_id, at,
     )  # fmt: skip
-    if batch.files is not None:
-        async with batch.files.receive() as incoming:
-            with batch.archive.open(file.name) as member:
-                while chunk := await asyncio.to_thread(member.read, CHUNK):
-                    await incoming.write(chunk)
-            await batch.files.keep(incoming, storage_id, file.content_type)
+    await store(batch, file, storage_id)
     batch.tally.imported += 1
     return True
 
 
-def _inspect(archive: Archive, name: str, digest: bytes | None) -> _File | str:
+def inspect(archive: Archive, name: str, digest: bytes | None) -> ArchivedFile | str:
     """Return the file, or why it is not imported. Its content is read once, in pieces."""
     if archive.size(name) > MAX_VIDEO:
         return "its file is too large"
@@ -136,4 +131,15 @@ def _inspect(archive: Archive, name: str, digest: bytes | None) -> _File | str:
         return "its file is no photo or video of a known type"
     if is_photo(kind) and (size > MAX_PHOTO or not all(one.is_bounded for one in all_dimensions(head))):
         return "its file is too large"
-    return _File(name, kind, size)
+    return ArchivedFile(name, kind, size)
+
+
+async def store(batch: Batch, file: ArchivedFile, key: str) -> None:
+    """Copy a file of the archive to the storage, piece by piece; not when nothing is to be written."""
+    if batch.files is None:
+        return
+    async with batch.files.receive() as incoming:
+        with batch.archive.open(file.name) as member:
+            while chunk := await asyncio.to_thread(member.read, CHUNK):
+                await incoming.write(chunk)
+        await batch.files.keep(incoming, key, file.content_type)

@@ -23,7 +23,7 @@ from daysong.kernel.functions.declarations import NoArgs
 from daysong.kernel.jobs.queue import Queue
 from daysong.kernel.settings import Settings
 from daysong.vendors.storage import FileStore
-from daysong.workflows.moving import accounts, calls, media, others, songs
+from daysong.workflows.moving import accounts, calls, media, others, songs, videos
 from daysong.workflows.moving.archive import SYSTEM, Archive, Line
 from daysong.workflows.moving.batches import Batch, Importer, Tally
 
@@ -56,6 +56,8 @@ STEPS = (
     Step("sharedMusic", songs.import_shares),
     Step("_storage", media.stage_files, counted=False),
     Step("diaryMedia", media.import_media),
+    Step("musicVideos", videos.import_videos),
+    Step("music", videos.import_primary_videos, counted=False),
     Step("callSettings", calls.import_call_settings),
     Step("callJobs", calls.import_call_jobs),
     Step("callSessions", calls.import_call_sessions),
@@ -201,9 +203,11 @@ class Import:
             if step.counted and step.table in self._archive.tables:
                 _, tables[step.table], _ = await self._progress(tx, step)
         known = {step.table for step in STEPS} | SYSTEM
-        named = await tx.fetchval("select count(*) from files where id = any($1)", list(self._archive.stored))
+        stored = self._archive.stored
+        ids = [*stored, *(videos.file_id_of(self._settings, one) for one in stored)]
+        named = await tx.fetchval("select count(*) from files where id = any($1)", ids)
         unknown = sorted(self._archive.tables.keys() - known)
-        return Report(tables, unknown, len(self._archive.stored) - named, applied=True)
+        return Report(tables, unknown, len(stored) - named, applied=True)
 
 
 def as_text(report: Report) -> Iterator[str]:

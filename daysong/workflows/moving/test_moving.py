@@ -71,7 +71,8 @@ ODDITIES: Tables = {
         document("d_orphan", userId="j57gone", content="Lost.", date=AT),
     ],
     "music": [
-        song("m_rain", "j57alice", "d_rain", lyricWithTime=WORDS, duration=93.5, metadata={"model": "V4"}),
+        song("m_rain", "j57alice", "d_rain", primaryVideoId="w_1", lyricWithTime=WORDS, duration=93.5,
+             metadata={"model": "V4"}),
         song("m_rain1", "j57alice", "d_rain", 1),
         song("m_alone", "j57alice", None, title="Alone"),
         song("m_wait", "j57alice", "d_wait", status="pending"),
@@ -107,6 +108,13 @@ ODDITIES: Tables = {
         document("p_4", userId="j57alice", diaryId="d_rain", storageId="kg2missing", mediaType="photo"),
         document("p_5", userId="j57bob1", diaryId="d_rain", storageId="kg2photo", mediaType="photo"),
     ],
+    "musicVideos": [
+        document("w_1", userId="j57alice", musicId="m_rain", scriptPrompt="Rain", status="ready", duration=10,
+                 videoStorageId="kg2video", kieTaskId="kie-1"),
+        document("w_2", userId="j57alice", musicId="m_rain", scriptPrompt="Sun", status="pending", kieTaskId="kie-2"),
+        document("w_3", userId="j57alice", musicId="m_rain", scriptPrompt="Fog", status="pending", kieTaskId="kie-3"),
+        document("w_4", userId="j57alice", musicId="m_none", status="pending"),
+    ],
     "pushTokens": [
         document("e_1", userId="j57alice", token="ExponentPushToken[xxxxxxxxxxxxxxxxxxxxxx]", platform="ios"),
         document("e_2", userId="j57alice", token="a token", platform="ios"),
@@ -123,8 +131,10 @@ ODDITIES: Tables = {
 
 
 PHOTO = b"\xff\xd8\xff\xe0" + b"\0" * 60
+FILM = b"\0\0\0\x18ftypisom" + b"\0\0\2\0isommp41" + b"\0" * 40
 FILES = {
     "kg2photo": (PHOTO, base64.b64encode(sha256(PHOTO).digest()).decode()),
+    "kg2video": (FILM, sha256(FILM).hexdigest()),
     "kg2page": (b"<html>", sha256(b"<html>").hexdigest()),
     "kg2damaged": (PHOTO, sha256(b"").hexdigest()),
     "kg2spare": (PHOTO, sha256(PHOTO).hexdigest()),
@@ -182,7 +192,7 @@ async def rows(world: World) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         table: await world.db.pool.fetchval(
-            f"select jsonb_agg(to_jsonb(t) - 'callback_secret' order by to_jsonb(t)::text) from {table} t"  # noqa: S608
+            f"select jsonb_agg(to_jsonb(t) - 'callback_secret' - 'file_id' order by to_jsonb(t)::text) from {table} t"  # noqa: S608
         )
         for table in tables
     }
@@ -227,6 +237,12 @@ async def test_photos_devices_flags_invitations_and_the_blog_move_in(world: Worl
     [photo] = await alice.query("diaryMedia:getDiaryMedia", diaryId="d_rain")
     assert (photo["_id"], photo["contentType"], photo["fileSize"]) == ("p_1", "image/jpeg", len(PHOTO))
     assert (await world.http.get(photo["url"])).content == PHOTO
+    videos = {video["_id"]: video for video in await alice.query("videos:listVideosForMusic", musicId="m_rain")}
+    assert {name: video["status"] for name, video in videos.items()} == {
+        "w_1": "ready", "w_2": "pending", "w_3": "failed",
+    }  # fmt: skip
+    assert videos["w_1"]["isPrimary"]
+    assert (await world.http.get(videos["w_1"]["videoUrl"])).content == FILM
     [device] = await alice.query("pushNotifications:getMyPushTokens")
     assert device["platform"] == "ios"
     assert (await bob.query("featureFlags:getUserFlags"))["new-player"]
@@ -252,6 +268,7 @@ async def test_each_line_that_is_left_out_is_reported_with_its_reason(world: Wor
             "its file is not in the archive": 1,
             "its entry is not there": 1,
         },
+        "musicVideos": {"its song is not there": 1},
         "callSettings": {"its number cannot be called": 1},
         "pushTokens": {"not an Expo push token": 1},
         "emailNotify": {"not an e-mail address": 1},
