@@ -16,6 +16,7 @@ from daysong.features.diary_media import uploads
 from daysong.features.feature_flags import flags
 from daysong.features.feature_flags import settings as flag_settings
 from daysong.features.invitations import functions as invitations
+from daysong.features.memory import events, extraction, highlights, people, tags
 from daysong.features.music import playback, videos
 from daysong.features.phone_calls import dialing, inbound
 from daysong.features.phone_calls import history as call_history
@@ -79,7 +80,10 @@ SURFACE = (
             diaries.create_diary, diaries.update_diary, diaries.list_diaries, diaries.page_diaries,
             diaries.get_diary, diary_removal.delete_diary,
         ),
-        internal=(diaries.create_diary_internal, unwritten.remove_if_unwritten)),
+        internal=(
+            diaries.create_diary_internal, unwritten.remove_if_unwritten, extraction.process_diary_entry,
+            extraction.begin_reading, extraction.save_events, extraction.end_reading, extraction.give_up_reading,
+        )),
     module("diaryMedia",
         public=(
             uploads.generate_upload_url, diary_media.create_diary_media, diary_media.get_diary_media,
@@ -88,6 +92,17 @@ SURFACE = (
         internal=(
             uploads.issue_upload, uploads.begin_upload, uploads.finish_upload, uploads.remove_unattached,
         )),
+    module("events", public=(events.get_event, events.update_event)),
+    module("memory/events", public=(events.get_timeline_events,)),
+    module("memory/people",
+        public=(
+            people.list_people, people.get_person_detail, people.update_person, people.merge_people,
+            highlights.generate_person_highlight,
+        ),
+        internal=(
+            highlights.check_account, highlights.begin_highlight, highlights.save_highlight, highlights.fail_highlight,
+        )),
+    module("memory/tags", public=(tags.list_tags,)),
     module("music",
         public=(
             playback.list_playlist_music, playback.page_playlist, playback.get_music,

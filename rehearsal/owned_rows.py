@@ -20,6 +20,7 @@ FITTING: Mapping[tuple[str, str], Callable[[], Any]] = {
     ("generations", "status"): lambda: "canceled",
     ("music", "status"): lambda: "ready",
     ("music_videos", "status"): lambda: "canceled",
+    ("readings", "kind"): lambda: "entry",
     ("shared_music", "share_id"): new_share_id,
     ("call_settings", "phone_e164"): lambda: f"+1202555{next(_numbers):04}",
     ("call_settings", "cadence"): lambda: "daily",

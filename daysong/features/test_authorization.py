@@ -11,7 +11,7 @@ import pytest
 
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
-from rehearsal import library, photos
+from rehearsal import library, memories, photos
 from rehearsal.blog import write_post
 from rehearsal.calls import call_history
 from rehearsal.library import Song
@@ -61,6 +61,15 @@ EXPECTED: dict[str, Ends] = {
     "diaryMedia:createDiaryMedia": owner_only("forbidden"),
     "diaryMedia:getDiaryMedia": OWN_THINGS,
     "diaryMedia:deleteDiaryMedia": owner_only("forbidden", owner=EMPTY),
+    "events:getEvent": OWN_THINGS,
+    "events:updateEvent": owner_only("event_not_found", owner=EMPTY),
+    "memory/events:getTimelineEvents": OWN_THINGS,
+    "memory/people:listPeople": OWN_THINGS,
+    "memory/people:getPersonDetail": OWN_THINGS,
+    "memory/people:updatePerson": owner_only("person_not_found", owner=EMPTY),
+    "memory/people:mergePeople": owner_only("person_not_found", owner=EMPTY),
+    "memory/people:generatePersonHighlight": owner_only("person_not_found"),
+    "memory/tags:listTags": OWN_THINGS,
     "music:startDiaryMusicGeneration": owner_only("forbidden"),
     "music:listPlaylistMusic": OWN_THINGS,
     "music:pagePlaylist": OWN_THINGS,
@@ -107,7 +116,11 @@ EXPECTED: dict[str, Ends] = {
     "pushNotifications:getPreferences": OWN_STATE,
 }
 # For a deleted account, where it differs from an anonymous caller: its share links stop working too.
-GONE = {"sharing:getSharedMusic": EMPTY, "usage:checkUsageWithReconciliation": "user_not_found"}
+GONE = {
+    "sharing:getSharedMusic": EMPTY,
+    "usage:checkUsageWithReconciliation": "user_not_found",
+    "memory/people:generatePersonHighlight": "user_not_found",
+}
 # Recording a view changes only the share.
 COUNTED = {"share_viewers"}
 
@@ -142,6 +155,7 @@ async def alices(world: World, alice: Person) -> Library:
     await call_history.has_talked(world, "alice", 2)
     post = await write_post(world)
     await alice.mutation("pushNotifications:registerPushToken", token="ExpoPushToken[alices-phone]", platform="ios")
+    memory = (await memories.fill(world, "alice", 2))[0]
     return Library(
         owner=owner,
         shared=shared,
@@ -150,6 +164,9 @@ async def alices(world: World, alice: Person) -> Library:
             "diaryId": shared.diary_id,
             "sessionId": await world.db.pool.fetchval("select min(id) from call_sessions where user_id = $1", owner),
             "musicId": shared.music_id,
+            "eventId": memory.event_id,
+            "personId": memory.person_id,
+            "intoPersonId": memory.person_id,
             "shareId": link["shareId"],
             "sharedMusicId": share["_id"],
             "isPrivate": True,
@@ -190,6 +207,9 @@ async def alices(world: World, alice: Person) -> Library:
             "Song 2",
             "alices-phone",
             "Secret talk",
+            "Secret friend",
+            "Secret event",
+            "Secret subject",
             "+1202555",
             calls["settingsId"],
         ],

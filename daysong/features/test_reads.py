@@ -10,7 +10,7 @@ from daysong.features.test_arguments import valid
 from daysong.kernel.functions.context import Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
-from rehearsal import library, photos
+from rehearsal import library, memories, photos
 from rehearsal.blog import write_post
 from rehearsal.world import Person, World, public_functions
 
@@ -34,12 +34,16 @@ async def something_of_everything(world: World, alice: Person) -> dict[str, Any]
     await alice.mutation("pushNotifications:registerPushToken", token="ExpoPushToken[alices-phone]", platform="ios")
     draft = await write_post(world, "A draft", published=False)
     [video] = await library.film(world, library.Song(song["diaryId"], song["_id"], ""))
+    [memory] = await memories.fill(world, "alice", 1)
+    await world.db.pool.execute("update events set diary_id = $1", song["diaryId"])
     return {
         "previewToken": draft["previewToken"],
         "shareId": link["shareId"],
         "diaryId": song["diaryId"],
         "musicId": song["_id"],
         "videoId": video,
+        "eventId": memory.event_id,
+        "personId": memory.person_id,
     }
 
 

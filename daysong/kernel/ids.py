@@ -115,6 +115,34 @@ class DiaryId(TypedId):
     prefix = "diary"
 
 
+class MemoryEventId(TypedId):
+    """What happened, as read from a diary entry."""
+
+    __slots__ = ()
+    prefix = "memory"
+
+
+class PersonId(TypedId):
+    """A person that events name."""
+
+    __slots__ = ()
+    prefix = "person"
+
+
+class TagId(TypedId):
+    """A tag of events."""
+
+    __slots__ = ()
+    prefix = "tag"
+
+
+class ReadingId(TypedId):
+    """A request to a model to read an entry or events."""
+
+    __slots__ = ()
+    prefix = "reading"
+
+
 class GenerationId(TypedId):
     """One generation of a song from a diary entry."""
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from daysong.features.diaries import store
 from daysong.features.diaries.rules import DiaryNotFound
 from daysong.features.diary_media.store import files_of_entry
+from daysong.features.memory.store import forget_entry
 from daysong.features.music import generations, video_rows
 from daysong.features.stored_files import StoredFiles, remove_stored_files
 from daysong.features.subscriptions import accounts
@@ -44,6 +45,7 @@ async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
     await video_rows.cancel_of_diary(ctx.db, args.diary_id, reason="diary_deleted", now=ctx.now)
     file_ids = [*await _files_of(ctx.db, args.diary_id), *await files_of_entry(ctx.db, args.diary_id)]
     await delete_words_of_entry(ctx, owner, args.diary_id)
+    await forget_entry(ctx.db, owner, args.diary_id)
     await ctx.db.execute("delete from diaries where id = $1", args.diary_id)
     await ctx.db.execute("delete from files where id = any($1)", file_ids)
     if file_ids:

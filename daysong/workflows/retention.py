@@ -69,6 +69,8 @@ RETENTION = {
     # Left by an import that never ended.
     "import_users": Rule("import_users", "old_id", "staged_at < $1"),
     "import_files": Rule("import_files", "old_id", "staged_at < $1"),
+    # An old one counts for no day any more.
+    "readings": Rule("readings", "id", "begun_at < $1"),
     "tombstones": Rule("tombstones", "clerk_hash", "deleted_at < $1"),
 }
 

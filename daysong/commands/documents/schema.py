@@ -36,6 +36,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     ),
     "Diaries": ("diaries",),
     "Photos and videos of entries": ("diary_media", "diary_uploads"),
+    "Memory": ("events", "people", "person_names", "tags", "event_people", "event_tags", "readings"),
     "Music and generations": ("generations", "files", "music"),
     "Music videos": ("music_videos",),
     "Sharing": ("shared_music", "share_viewers", "share_views"),

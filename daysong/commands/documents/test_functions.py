@@ -24,6 +24,10 @@ PUBLIC = """
 users: ensureCurrentUser M, getUserProfile Q, deleteAccount M, getSettings Q, updateSettings M
 diaryMedia: generateUploadUrl A, createDiaryMedia M, getDiaryMedia Q, deleteDiaryMedia M
 diaries: createDiary M, updateDiary M, deleteDiary M, listDiaries Q, pageDiaries Q, getDiary Q
+events: getEvent Q, updateEvent M
+memory/events: getTimelineEvents Q
+memory/people: listPeople Q, getPersonDetail Q, updatePerson M, mergePeople M, generatePersonHighlight A
+memory/tags: listTags Q
 music: startDiaryMusicGeneration A, listPlaylistMusic Q, pagePlaylist Q, getMusic Q, softDeleteMusic M
 videos: listVideosForMusic Q, getVideo Q, setAsPrimaryVideo M, deleteVideo M
 videoActions: startVideoGeneration A

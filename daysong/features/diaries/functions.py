@@ -11,6 +11,8 @@ from msgspec import UNSET, UnsetType
 from daysong.features import pages
 from daysong.features.diaries import rules, store, unwritten
 from daysong.features.diaries.store import DIARY_SQL, LIST_SQL, PAGE, Diary
+from daysong.features.memory import extraction
+from daysong.features.memory.shown import EVENT_TABLES, EntryEvent, entry_event, events_of
 from daysong.features.pages import PageArgs, Paginated
 from daysong.features.subscriptions import accounts
 from daysong.kernel.functions.context import MutationContext, QueryContext
@@ -53,6 +55,12 @@ class GetDiary(Args):
     diary_id: IdText
 
 
+class OpenedDiary(Diary, kw_only=True):
+    """An entry with the events that were read from it, in the order in which it tells them."""
+
+    events: list[EntryEvent]
+
+
 class CreateDiaryInternal(Args):
     """An entry for a user: `date` in ms, now without; `call_session_id` of the call it was told in."""
 
@@ -75,14 +83,26 @@ class PaginatedDiaries(Paginated):
     page: list[Diary]
 
 
+OPENED_SQL = f"""
+    select entry.*, {events_of("entry.id")} as events
+    from ({DIARY_SQL} where d.id = $2) entry"""  # noqa: S608 - constants
+
+
 async def save(ctx: MutationContext, owner: UserId, content: str, diary_id: str | None) -> DiaryId:
     """Write a new entry, or change one of the owner's; part of the caller's transaction."""
     content = rules.checked(content)
     if diary_id is None:
-        return await store.insert(ctx.db, owner, content, ctx.now)
+        return await _insert(ctx, owner, content)
     await store.check_owner(ctx.db, diary_id, owner)
-    await store.update(ctx.db, diary_id, content, ctx.now)
+    version = await store.update(ctx.db, diary_id, content, ctx.now)
+    await extraction.schedule_reading(ctx, owner, diary_id, version)
     return DiaryId(diary_id)
+
+
+async def _insert(ctx: MutationContext, owner: UserId, content: str) -> DiaryId:
+    diary_id = await store.insert(ctx.db, owner, content, ctx.now)
+    await extraction.schedule_reading(ctx, owner, diary_id)
+    return diary_id
 
 
 @mutation
@@ -95,7 +115,7 @@ async def create_diary(ctx: MutationContext, args: CreateDiary) -> Created:
     owner = await accounts.of_caller(ctx)
     if not args.content:
         return Created(id=await unwritten.begin(ctx, owner))
-    return Created(id=await store.insert(ctx.db, owner, rules.checked(args.content), ctx.now))
+    return Created(id=await _insert(ctx, owner, rules.checked(args.content)))
 
 
 @mutation
@@ -132,13 +152,16 @@ async def page_diaries(ctx: QueryContext, args: PageArgs) -> DiaryPage | Paginat
     return DiaryPage(page=entries, next_cursor=found.next_cursor)
 
 
-@query(reads=("diaries", "music", "users"))
-async def get_diary(ctx: QueryContext, args: GetDiary) -> Diary | None:
-    """One entry of the caller; another's looks exactly like one that does not exist."""
+@query(reads=("diaries", "music", "users", *EVENT_TABLES))
+async def get_diary(ctx: QueryContext, args: GetDiary) -> OpenedDiary | None:
+    """One entry of the caller with its events; another's looks exactly like one that does not exist."""
     if ctx.caller.subject is None:
         return None
-    row = await ctx.db.fetchrow(f"{DIARY_SQL} where d.id = $2", ctx.caller.subject, args.diary_id)
-    return store.shown(row, ctx.settings) if row else None
+    row = await ctx.db.fetchrow(OPENED_SQL, ctx.caller.subject, args.diary_id)
+    if row is None:
+        return None
+    fields = msgspec.structs.asdict(store.shown(row, ctx.settings))
+    return OpenedDiary(**fields, events=[entry_event(event) for event in row["events"] or ()])
 
 
 @mutation
@@ -148,12 +171,19 @@ async def create_diary_internal(ctx: MutationContext, args: CreateDiaryInternal)
     if owner is None:
         raise rules.WriterNotFound
     date = ctx.now if args.date is UNSET else from_ms(args.date)
-    diary_id = await store.insert_of_call(
-        ctx.db,
-        UserId(owner),
-        rules.checked(args.content),
-        date=date,
-        call_session_id=args.call_session_id or None,
-        now=ctx.now,
+    diary_id = await save_of_call(
+        ctx, UserId(owner), rules.checked(args.content), date=date, call_session_id=args.call_session_id or None
     )
     return Created(id=diary_id)
+
+
+async def save_of_call(
+    ctx: MutationContext, owner: UserId, content: str, *, date: datetime, call_session_id: str | None
+) -> DiaryId:
+    """Write the entry of a call, once; part of the caller's transaction."""
+    diary_id, is_new = await store.insert_of_call(
+        ctx.db, owner, content, date=date, call_session_id=call_session_id, now=ctx.now
+    )
+    if is_new:
+        await extraction.schedule_reading(ctx, owner, diary_id)
+    return diary_id

@@ -138,8 +138,8 @@ async def insert(db: Transaction, owner: UserId, content: str, now: datetime) ->
 
 async def insert_of_call(
     db: Transaction, owner: UserId, content: str, *, date: datetime, call_session_id: str | None, now: datetime
-) -> DiaryId:
-    """A new entry of that date; of a call session there is only one, and asking again gives it back."""
+) -> tuple[DiaryId, bool]:
+    """Return the entry of a call session, and whether it is new: there is only one, of that date."""
     inserted = await db.fetchval(
         """insert into diaries (id, user_id, content, date, call_session_id, created_at, updated_at)
            values ($1, $2, $3, $4, $5, $6, $6) on conflict (call_session_id) do nothing returning id""",
@@ -149,8 +149,8 @@ async def insert_of_call(
         found = await db.fetchrow("select id, user_id from diaries where call_session_id = $1", call_session_id)
         if found is None or found["user_id"] != owner:
             raise Forbidden
-        inserted = found["id"]
-    return DiaryId(inserted)
+        return DiaryId(found["id"]), False
+    return DiaryId(inserted), True
 
 
 async def check_owner(db: Transaction, diary_id: str, owner: UserId) -> None:
@@ -162,8 +162,10 @@ async def check_owner(db: Transaction, diary_id: str, owner: UserId) -> None:
         raise Forbidden
 
 
-async def update(db: Transaction, diary_id: str, content: str, now: datetime) -> None:
-    """New content; the version counts on."""
-    await db.execute(
-        "update diaries set content = $2, updated_at = $3, version = version + 1 where id = $1", diary_id, content, now
-    )
+async def update(db: Transaction, diary_id: str, content: str, now: datetime) -> int:
+    """New content; the version counts on, and is returned."""
+    version: int = await db.fetchval(
+        "update diaries set content = $2, updated_at = $3, version = version + 1 where id = $1 returning version",
+        diary_id, content, now,
+    )  # fmt: skip
+    return version

@@ -64,6 +64,7 @@ RETENTION_DAYS = {
     "imports": (400, 1),
     "import_users": (7, 1),
     "import_files": (7, 1),
+    "readings": (100, 2),
     "tombstones": (366, 62),
 }
 TIERS = ("free", "weekly", "monthly", "yearly")

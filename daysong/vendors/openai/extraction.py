@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from datetime import date
 from typing import Any, Protocol
 
 import msgspec
@@ -108,10 +107,10 @@ class KnownEvent(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """An entry to be read, with what is known of its writer's earlier entries."""
+    """An entry to be read, its date (ISO), and what is known of its writer's earlier entries."""
 
     text: str
-    date: date
+    date: str
     people: Sequence[str] = ()
     tags: Sequence[str] = ()
     events: Sequence[KnownEvent] = ()
@@ -149,7 +148,7 @@ class Reader:
         """
         material = {
             "entry": fit(entry.text, MAX_ENTRY),
-            "date": entry.date.isoformat(),
+            "date": entry.date,
             "known_people": list(entry.people),
             "known_tags": list(entry.tags),
             "known_events": [_known(event) for event in entry.events],

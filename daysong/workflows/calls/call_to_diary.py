@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import msgspec
 
-from daysong.features.diaries import store as diaries
+from daysong.features.diaries import functions as diaries
 from daysong.features.diaries.rules import MAX_CONTENT
 from daysong.features.music import generations
 from daysong.features.phone_calls import sessions
@@ -152,14 +152,10 @@ async def save_call_diary(ctx: MutationContext, args: CallDiary) -> None:
     if not content:
         await ctx.db.execute("update call_sessions set outcome = 'no_words' where id = $1", args.session_id)
         return
-    diary_id = await diaries.insert_of_call(
-        ctx.db,
-        UserId(session["user_id"]),
-        content,
-        date=session["started_at"] or session["created_at"],
-        call_session_id=args.session_id,
-        now=ctx.now,
-    )
+    diary_id = await diaries.save_of_call(
+        ctx, UserId(session["user_id"]), content,
+        date=session["started_at"] or session["created_at"], call_session_id=args.session_id,
+    )  # fmt: skip
     await ctx.db.execute(
         "update call_sessions set outcome = 'diary', diary_id = $2, updated_at = $3 where id = $1",
         args.session_id, diary_id, ctx.now,
