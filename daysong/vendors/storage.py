@@ -61,6 +61,12 @@ class IncomingFile:
             raise _failure(error) from error
         self.size += len(content)
 
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the content from its beginning."""
+        await asyncio.to_thread(self.file.seek, 0)
+        while chunk := await asyncio.to_thread(self.file.read, CHUNK):
+            yield chunk
+
     async def close(self) -> None:
         """Close the file, once nothing is written to it."""
         if self._writing is not None:
@@ -123,9 +129,9 @@ class FileStore:
         file = incoming.file
         try:
             if self._folder is None:
-                await asyncio.to_thread(file.seek, 0)
+                # In small pieces: of a file, obstore would read a whole part beside the parts that are on their way.
                 await obstore.put_async(
-                    self._store, key, file, attributes={"Content-Type": content_type},
+                    self._store, key, incoming.chunks(), attributes={"Content-Type": content_type},
                     chunk_size=PART, max_concurrency=1,
                 )  # fmt: skip
             else:

@@ -112,6 +112,32 @@ async def test_a_large_file_is_read_in_chunks(tmp_path: Path) -> None:
     ]
 
 
+async def test_a_file_is_received_in_pieces(store: FileStore) -> None:
+    """It is stored when it is kept, not before."""
+    async with store.receive() as incoming:
+        for start in range(0, len(SONG), 100_000):
+            await incoming.write(SONG[start : start + 100_000])
+        assert incoming.size == len(SONG)
+        with pytest.raises(FileMissing):
+            await store.size("file_1")
+        await store.keep(incoming, "file_1", "video/mp4")
+    assert await contents(store, "file_1") == SONG
+    assert [file.key async for page in store.list() for file in page] == ["file_1"]
+
+
+async def test_a_file_that_is_not_kept_leaves_nothing(store: FileStore) -> None:
+    """Also when its sender fails in the middle."""
+
+    async def fail() -> None:
+        async with store.receive() as incoming:
+            await incoming.write(SONG)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert [file.key async for page in store.list() for file in page] == []
+
+
 async def test_a_folder_keeps_whole_files_alone(tmp_path: Path) -> None:
     """No temporary file is left beside the stored one."""
     store = FileStore(tmp_path)

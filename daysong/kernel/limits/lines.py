@@ -142,7 +142,7 @@ class Line:
             return
         now = loop.time()
         self._overflow_until = now + reserved.overflow
-        self._free_at = now + reserved.waits[-1]
+        self._free_at = now + reserved.wait(reserved.size - 1)
         for wait in reserved.waits:
             delay = now + wait - loop.time()
             if delay > 0:

@@ -5,6 +5,7 @@ Every statement commits by itself, so a row is never locked for longer than one 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from daysong.kernel.database.transactions import Database
@@ -42,10 +43,24 @@ _HOLD_SQL = """
 
 
 class Reservation(NamedTuple):
-    """When each reserved request may be sent, and until when deferred ones return, in seconds from now."""
+    """When each of `size` reserved requests may be sent, and until when deferred ones return, in seconds from now.
 
-    waits: tuple[float, ...]
+    The first may be sent at `first`, which may be past, and each further one an `interval` later.
+    """
+
+    size: int
+    first: float
+    interval: float
     overflow: float
+
+    @property
+    def waits(self) -> Iterator[float]:
+        """Yield the seconds until each request may be sent: one by one, since bytes are reserved by the million."""
+        return (self.wait(place) for place in range(self.size))
+
+    def wait(self, place: int) -> float:
+        """Return the seconds until the request of that place may be sent."""
+        return max(0.0, self.first + place * self.interval)
 
 
 class RateStore:
@@ -64,8 +79,7 @@ class RateStore:
             return None
         # next_at lies after all of them; the first is `count` intervals before it.
         first = row["next"] - count * interval - slack
-        waits = tuple(max(0.0, first + place * interval) for place in range(count))
-        return Reservation(waits, row["overflow"])
+        return Reservation(count, first, interval, row["overflow"])
 
     async def wait(self, name: str, key: str, rate: Rate) -> float:
         """Return the seconds until the next request is allowed."""

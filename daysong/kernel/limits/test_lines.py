@@ -108,3 +108,13 @@ async def test_without_a_database_nobody_waits_for_ever(databases: tuple[Databas
     await databases[0].close()
     with pytest.raises(Deferred):
         await line.wait()
+
+
+async def test_bytes_are_reserved_without_counting_them_one_by_one(databases: tuple[Database, Database]) -> None:
+    """A gigabyte costs as little of the event loop's time as one request."""
+    before = time.thread_time()
+    reserved = await RateStore(databases[0]).take("bytes", "someone", Rate(2**31, 60), 2**30)
+    assert time.thread_time() - before < 0.5
+    assert reserved is not None
+    assert (reserved.size, reserved.wait(2**30 - 1)) == (2**30, 0.0)
+    assert next(reserved.waits) == 0.0
