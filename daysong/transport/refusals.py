@@ -26,6 +26,7 @@ REFUSALS = frozenset({
     "AuthProviderUnavailable", "BadArguments", "BadComponentPath", "BadDeployKey", "BadFormat", "BadJsonBody",
     "BadRequest", "BadTimestamp", "BadValue", "ClockWrong", "DatabaseUnavailable", "Forbidden",
     "InternalServerError", "InvalidAuthHeader", "MethodNotAllowed", "MigrationsPending", "NotFound",
+    "NotImplemented",
     "PayloadTooLarge", "RateLimited", "RequestTimeout", "ServiceUnavailable", "StorageLimitReached",
     "StorageUnavailable", "TooBusy", "TooManyQueries", "TooManyRequests", "UnsupportedMediaType",
 })  # fmt: skip

@@ -13,14 +13,14 @@ from litestar.types import ASGIApp, LifespanHook, Receive, Scope, Send
 from daysong.kernel.functions.descriptions import Description, describe
 from daysong.kernel.functions.registry import Registry
 from daysong.kernel.functions.runtime import Runtime
-from daysong.transport import refusals, testing_mode
+from daysong.transport import testing_mode
 from daysong.transport.callers.auth import Authenticator
 from daysong.transport.callers.gate import Gate, GateKeeper
 from daysong.transport.http import functions_api, health, media, openapi, uploads
 from daysong.transport.http.addresses import BelowSite
 from daysong.transport.http.edge import Edge
 from daysong.transport.http.routes import Route, Routes
-from daysong.transport.pages import docs, share, static_route
+from daysong.transport.pages import docs, previews, share, site, static_route
 from daysong.transport.pages.assets import Assets
 from daysong.transport.refusals import Refused
 from daysong.transport.server.bodies import BodyLimits
@@ -109,12 +109,14 @@ def create(
             *docs.handlers(described, assets),
             *media.handlers(runtime, files),
             *share.handlers(runtime, assets),
+            *previews.handlers(runtime, files),
+            *site.handlers(assets),
             *static_route.handlers(),
             *health.handlers(runtime, pending_migrations),
             PrometheusController,
             *(testing_mode.handlers(authenticator, runtime.clock, test_controls) if testing and test_controls else ()),
         ],
-        exception_handlers=refusals.HANDLERS,
+        exception_handlers=site.error_handlers(assets),
         request_max_body_size=largest,
         # Our document has the exact types of every function; Litestar's would describe its handlers.
         openapi_config=None,

@@ -67,6 +67,7 @@ class Assets:
         links += [f'<link rel="modulepreload" href="{self.address(name)}">' for name in modules[1:]]
         links += [f'<script type="module" src="{self.address(name)}"></script>' for name in modules[:1]]
         links.append(f'<link rel="icon" href="{self.address("icon.svg")}" type="image/svg+xml">')
+        links.append(f'<link rel="apple-touch-icon" href="{self.base}/icons/180.png">')
         body = _template().substitute(TITLE=title, KIND=kind, HEAD="\n".join([*links, head]), CONTENT=content)
         media = self._media if has_media else "'none'"
         policy = {

@@ -1,13 +1,45 @@
-"""What other sites and apps read of a share page, to show a preview of its link."""
+"""Previews of a shared song on other sites and in other apps: meta elements, a picture, and oEmbed.
+
+/share/<shareId>/preview.png  cover and title, 1200 × 630
+/oembed?url=<share link>      what a site needs to embed the player
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+from collections import OrderedDict
+from contextlib import aclosing
 from html import escape
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
 
+from litestar import Request, Response, get
+from litestar.enums import MediaType
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery
+
+from daysong.kernel import logs
+from daysong.kernel.errors import VendorError
+from daysong.kernel.functions.context import Caller
+from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.settings import Settings
-from daysong.transport.pages.shared import Shared
+from daysong.transport.callers.viewers import viewer_of
+from daysong.transport.http.media import SHARED_SQL
+from daysong.transport.pages import pictures
+from daysong.transport.pages.shared import Shared, find
+from daysong.transport.refusals import Refused
+from daysong.vendors.storage import FileMissing, FileStore
 
 EMBED_WIDTH, EMBED_HEIGHT = 480, 176
+NARROWEST = 280
+LARGEST_COVER = 10 * 2**20
+# Pictures in memory, of some 100 KiB each; drawn at the same time; and seconds for one.
+MOST_KEPT = 64
+AT_ONCE = 2
+TIMEOUT = 8.0
+
+log = logs.get_logger("pages")
 
 
 def description(song: Shared) -> str:
@@ -16,25 +48,183 @@ def description(song: Shared) -> str:
 
 
 def previews(settings: Settings, share_id: str, song: Shared) -> str:
-    """Return the meta elements of Open Graph and of X."""
+    """Return the meta elements of Open Graph and X, and the link for oEmbed."""
     address = f"{settings.share_base_url}/share/{share_id}"
-    image = song.cover
+    picture = f"{address}/preview.png"
+    about = description(song)
     properties = {
         "og:type": "music.song",
         "og:site_name": "daysong",
         "og:title": song.title,
         "og:url": address,
-        "og:description": description(song),
-        "og:image": image,
-        "og:image:width": f"{song.image_width:.0f}" if image and song.image_width else None,
-        "og:image:height": f"{song.image_height:.0f}" if image and song.image_height else None,
+        "og:description": about,
+        "og:image": picture,
+        "og:image:type": "image/png",
+        "og:image:width": str(pictures.WIDTH),
+        "og:image:height": str(pictures.HEIGHT),
+        "og:image:alt": f"{song.title}: {about}",
         "og:audio": song.audio,
         "music:duration": str(int(song.duration)) if song.duration else None,
     }
     named = {
-        "description": description(song),
-        "twitter:card": "summary_large_image" if image else "summary",
+        "description": about,
+        "twitter:card": "summary_large_image",
+        "twitter:title": song.title,
+        "twitter:description": about,
+        "twitter:image": picture,
     }
+    if song.audio:
+        named |= {
+            "twitter:card": "player",
+            "twitter:player": f"{address}/embed",
+            "twitter:player:width": str(EMBED_WIDTH),
+            "twitter:player:height": str(EMBED_HEIGHT),
+        }
     lines = [f'<meta property="{name}" content="{escape(text)}">' for name, text in properties.items() if text]
-    lines += [f'<meta name="{name}" content="{escape(text)}">' for name, text in named.items() if text]
+    lines += [f'<meta name="{name}" content="{escape(text)}">' for name, text in named.items()]
+    found_at = f"{settings.share_base_url}/oembed?url={quote(address, safe='')}"
+    title = escape(song.title)
+    lines.append(f'<link rel="alternate" type="application/json+oembed" href="{found_at}" title="{title}">')
     return "\n".join(lines)
+
+
+def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
+    """Return the routes of the picture and of oEmbed."""
+    settings = runtime.settings
+    drawn = Previews(runtime, files)
+
+    def viewer_for(request: Request[Any, Any, Any]) -> Caller:
+        return Caller(viewer=viewer_of(request.scope, runtime.clock.now(), settings.admin_key))
+
+    @get("/share/{share_id:str}/preview.png")
+    async def preview(request: Request[Any, Any, Any], share_id: FromPath[str]) -> Response[bytes]:
+        song = await find(runtime, share_id, viewer_for(request))
+        if not isinstance(song, Shared):
+            raise _missing(song)
+        content, etag = await drawn.picture(share_id, song)
+        # Like the share's other media: asked for anew each time, since a share can be revoked.
+        headers = {
+            "ETag": etag,
+            "Cache-Control": "private, no-cache",
+            "X-Content-Type-Options": "nosniff",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        }
+        if not song.listed:
+            headers["X-Robots-Tag"] = "noindex"
+        if etag in (request.headers.get("if-none-match") or ""):
+            return Response(b"", status_code=304, headers=headers)
+        return Response(content, media_type="image/png", headers=headers)
+
+    @get("/oembed")
+    async def oembed(
+        request: Request[Any, Any, Any],
+        url: FromQuery[str] = "",
+        format: FromQuery[str] = "json",  # noqa: A002 - oEmbed's name
+        maxwidth: FromQuery[str] = "",
+        maxheight: FromQuery[str] = "",
+    ) -> Response[dict[str, Any]]:
+        if format != "json":
+            raise Refused(501, "NotImplemented", "Only json is available.")
+        share_id = shared_by(settings, url)
+        song = await find(runtime, share_id, viewer_for(request)) if share_id else None
+        if not isinstance(song, Shared) or share_id is None:
+            raise _missing(song)
+        answer = embedding(settings, share_id, song, _limit(maxwidth), _limit(maxheight))
+        return Response(answer, media_type=MediaType.JSON, headers={"Cache-Control": "private, no-store"})
+
+    return [preview, oembed]
+
+
+def _missing(song: object) -> Refused:
+    if song is None:
+        return Refused(404, "NotFound", "Not Found")
+    return Refused(503, "ServiceUnavailable", "The song cannot be shown right now.", retry_after=5)
+
+
+def _limit(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) < 6 else None  # noqa: PLR2004 - digits
+
+
+def shared_by(settings: Settings, url: str) -> str | None:
+    """Return the id of a share link; None for any other URL."""
+    try:
+        asked, own = urlsplit(url), urlsplit(settings.share_base_url)
+    except ValueError:
+        return None
+    before = f"{own.path.rstrip('/')}/share/"
+    if asked.scheme not in {"http", "https"} or asked.netloc != own.netloc or not asked.path.startswith(before):
+        return None
+    share_id = asked.path.removeprefix(before).rstrip("/")
+    return share_id if share_id.isascii() and share_id.isalnum() else None
+
+
+def embedding(
+    settings: Settings, share_id: str, song: Shared, widest: int | None, highest: int | None
+) -> dict[str, Any]:
+    """Return the answer of oEmbed: the player in a frame within these limits, and the picture."""
+    width = max(NARROWEST, min(EMBED_WIDTH, widest or EMBED_WIDTH))
+    height = min(EMBED_HEIGHT, highest or EMBED_HEIGHT)
+    address = f"{settings.share_base_url}/share/{share_id}"
+    frame = (
+        f'<iframe src="{escape(address)}/embed" width="{width}" height="{height}" title="{escape(song.title)}" '
+        'frameborder="0" allow="autoplay" loading="lazy"></iframe>'
+    )
+    named = {"author_name": song.user_name} if song.user_name else {}
+    return {
+        "version": "1.0",
+        "type": "rich",
+        "provider_name": "daysong",
+        "provider_url": settings.share_base_url,
+        "title": song.title,
+        **named,
+        "html": frame,
+        "width": width,
+        "height": height,
+        "thumbnail_url": f"{address}/preview.png",
+        "thumbnail_width": pictures.WIDTH,
+        "thumbnail_height": pictures.HEIGHT,
+    }
+
+
+class Previews:
+    """Draws pictures in threads, and keeps the latest ones in memory."""
+
+    def __init__(self, runtime: Runtime, files: FileStore) -> None:
+        self._runtime = runtime
+        self._files = files
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def picture(self, share_id: str, song: Shared) -> tuple[bytes, str]:
+        """Return the PNG and its ETag. Errors: Refused (503) when it takes too long."""
+        row = await self._runtime.database.pool.fetchrow(SHARED_SQL, share_id, "cover")
+        file_id = row["id"] if row is not None and (row["size"] or 0) <= LARGEST_COVER else None
+        key = hashlib.sha256(f"{file_id}\0{song.title}\0{song.user_name}".encode("utf-8", "replace")).hexdigest()
+        if (content := self._kept.get(key)) is None:
+            try:
+                async with asyncio.timeout(TIMEOUT):
+                    content = await self._draw(key, file_id, song)
+            except TimeoutError as error:
+                raise Refused(503, "ServiceUnavailable", "The picture is not ready.", retry_after=10) from error
+        self._kept.move_to_end(key)
+        return content, f'"{key[:32]}"'
+
+    async def _draw(self, key: str, file_id: str | None, song: Shared) -> bytes:
+        async with self._turns:
+            if (content := self._kept.get(key)) is None:
+                cover = await self._cover(file_id) if file_id else None
+                # A canceled request leaves its thread running, so the turn ends with the thread.
+                drawing = asyncio.ensure_future(asyncio.to_thread(pictures.preview, song.title, song.user_name, cover))
+                content = await asyncio.shield(drawing)
+                self._kept[key] = content
+                if len(self._kept) > MOST_KEPT:
+                    self._kept.popitem(last=False)
+        return content
+
+    async def _cover(self, file_id: str) -> bytes | None:
+        try:
+            async with aclosing(cast("Any", self._files.read(file_id, 0, LARGEST_COVER))) as chunks:
+                return b"".join([chunk async for chunk in chunks])
+        except (FileMissing, VendorError) as error:
+            log.warning("a cover cannot be read", file=file_id, error=logs.describe(error))
+            return None
