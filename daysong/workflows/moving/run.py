@@ -23,7 +23,7 @@ from daysong.kernel.functions.declarations import NoArgs
 from daysong.kernel.jobs.queue import Queue
 from daysong.kernel.settings import Settings
 from daysong.vendors.storage import FileStore
-from daysong.workflows.moving import accounts, calls, media, others, songs, videos
+from daysong.workflows.moving import accounts, calls, media, memory, others, songs, videos
 from daysong.workflows.moving.archive import SYSTEM, Archive, Line
 from daysong.workflows.moving.batches import Batch, Importer, Tally
 
@@ -56,6 +56,9 @@ STEPS = (
     Step("sharedMusic", songs.import_shares),
     Step("_storage", media.stage_files, counted=False),
     Step("diaryMedia", media.import_media),
+    Step("people", memory.import_people),
+    Step("userTags", memory.import_tags),
+    Step("events", memory.import_events),
     Step("musicVideos", videos.import_videos),
     Step("music", videos.import_primary_videos, counted=False),
     Step("callSettings", calls.import_call_settings),

@@ -108,6 +108,18 @@ ODDITIES: Tables = {
         document("p_4", userId="j57alice", diaryId="d_rain", storageId="kg2missing", mediaType="photo"),
         document("p_5", userId="j57bob1", diaryId="d_rain", storageId="kg2photo", mediaType="photo"),
     ],
+    "people": [
+        document("a_1", userId="j57alice", primaryName="Anna", altNames=["Annie", 3], relationshipLabel="sister",
+                 interactionCount=99, highlights={"summary": "Your sister.", "lastGeneratedAt": AT}),
+        document("a_2", userId="j57alice", primaryName=" ANNA "),
+        document("a_3", userId="j57alice", primaryName=" "),
+    ],
+    "userTags": [document("u_1", userId="j57alice", name="rain", displayName="Rain", eventCount=99)],
+    "events": [
+        document("o_1", userId="j57alice", diaryId="d_rain", happenedAt=AT, title="Rain", summary="It rained.", mood=-7,
+                 personIds=["a_1", "a_2", "a_9"], tagIds=["u_1"]),
+        document("o_2", userId="j57alice", diaryId="d_bob", happenedAt=AT, title="Sun"),
+    ],
     "musicVideos": [
         document("w_1", userId="j57alice", musicId="m_rain", scriptPrompt="Rain", status="ready", duration=10,
                  videoStorageId="kg2video", kieTaskId="kie-1"),
@@ -243,6 +255,11 @@ async def test_photos_devices_flags_invitations_and_the_blog_move_in(world: Worl
     }  # fmt: skip
     assert videos["w_1"]["isPrimary"]
     assert (await world.http.get(videos["w_1"]["videoUrl"])).content == FILM
+    people = {person["_id"]: person for person in await alice.query("memory/people:listPeople")}
+    assert {name: person["primaryName"] for name, person in people.items()} == {"a_1": "Anna", "a_2": "ANNA (2)"}
+    assert (people["a_1"]["interactionCount"], people["a_1"]["highlights"]["summary"]) == (1, "Your sister.")
+    [event] = await alice.query("memory/events:getTimelineEvents")
+    assert (event["_id"], event["mood"], event["tags"]) == ("o_1", -2, ["Rain"])
     [device] = await alice.query("pushNotifications:getMyPushTokens")
     assert device["platform"] == "ios"
     assert (await bob.query("featureFlags:getUserFlags"))["new-player"]
@@ -268,6 +285,8 @@ async def test_each_line_that_is_left_out_is_reported_with_its_reason(world: Wor
             "its file is not in the archive": 1,
             "its entry is not there": 1,
         },
+        "people": {"a person without a name": 1},
+        "events": {"its entry is not there": 1},
         "musicVideos": {"its song is not there": 1},
         "callSettings": {"its number cannot be called": 1},
         "pushTokens": {"not an Expo push token": 1},
