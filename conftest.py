@@ -10,6 +10,7 @@ import pytest
 
 from daysong.embedded.server import EmbeddedPostgres
 from rehearsal import databases as testing
+from rehearsal import memories
 from rehearsal.billing import admin_of
 from rehearsal.world import Person, World
 
@@ -76,6 +77,12 @@ async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
     """The whole app with its sandbox, at noon."""
     async with World(database_url, data_dir, NOW) as whole:
         yield whole
+
+
+@pytest.fixture
+async def unread_entries(world: World) -> None:
+    """Events are not read from entries in this test, which counts jobs, costs or requests of something else."""
+    await memories.unread(world)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from daysong.features.feature_flags.flags import EVENT_EXTRACTION
 from rehearsal.world import World
 
 # $1 Clerk id, $2 count, $3 now, $4 people, $5 tags. Event n is n hours old; each names two people and has one tag.
@@ -61,3 +62,12 @@ async def fill(world: World, person: str, size: int, *, people: int = 3, tags: i
         whose,
     )
     return [Memory(*row) for row in rows]
+
+
+async def unread(world: World) -> None:
+    """Turn the reading of entries off, for tests that count jobs, costs or requests of something else."""
+    await world.db.pool.execute(
+        """insert into feature_flags (key, percent, created_at, updated_at) values ($1, 0, $2, $2)
+           on conflict (key) do update set percent = 0""",
+        EVENT_EXTRACTION, world.clock.now(),
+    )  # fmt: skip

@@ -18,7 +18,7 @@ from rehearsal.billing import admin_of
 from rehearsal.calls.phones import ALICES, answers, has_agreed, until_due, wants_calls
 from rehearsal.world import Person, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
 PRICE = 1_300_000  # micro-dollars, of the ten minutes that a call may last
 

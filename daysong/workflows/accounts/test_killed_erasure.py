@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal import library
+from rehearsal import library, memories
 from rehearsal.owned_rows import fill_every_table, traces
 from rehearsal.processes.killing import let_another_worker_finish
 from rehearsal.world import World, free_port
@@ -59,6 +59,7 @@ async def test_f04_four_thousand_songs_are_erased_although_the_worker_is_killed(
 ) -> None:
     """Not a row of any table and not a file is left; what is another's stays."""
     async with World(database_url, tmp_path, datetime.now(UTC), port=free_port()) as world:
+        await memories.unread(world)
         alice, bob = await world.person("alice"), await world.person("bob")
         pool = world.db.pool
         whose = await pool.fetchval("select id from users where clerk_id = 'user_alice'")

@@ -14,7 +14,7 @@ from rehearsal.calls.phones import answers, until_due, wants_calls
 from rehearsal.processes.killing import schedule
 from rehearsal.world import Person, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
 SOON, A_WHILE = timedelta(seconds=20), timedelta(minutes=5)
 

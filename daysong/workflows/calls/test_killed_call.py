@@ -35,6 +35,7 @@ from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.declarations import NoArgs
 from daysong.vendors.conftest import listening
 from daysong.workflows.calls.call_reports import UnreadAnswer, read_answer
+from rehearsal import memories
 from rehearsal.billing import admin_of
 from rehearsal.calls.phones import ROOM, has_agreed, noon_at, rings, wants_calls
 from rehearsal.processes import mortal_worker
@@ -81,6 +82,7 @@ async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
     world = World(database_url, data_dir, datetime.now(UTC) - AHEAD, MANY_LINES, port=free_port())
     async with world:
         await world.steer("vapi", "limits", concurrency=1000)
+        await memories.unread(world)
         yield world
 
 

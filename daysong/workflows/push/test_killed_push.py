@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from daysong.workflows.push.sending import LookForReceipts, OneOccasion, read_receipts, send_notification
+from rehearsal import memories
 from rehearsal.processes.killing import Mortals, let_another_worker_finish, mortals, schedule
 from rehearsal.world import World, free_port
 
@@ -37,6 +38,7 @@ def workers() -> Iterator[Mortals]:
 async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
     """A world that other processes are part of."""
     async with World(database_url, data_dir, datetime.now(UTC), port=free_port()) as world:
+        await memories.unread(world)
         yield world
 
 

@@ -16,7 +16,7 @@ from daysong.features.subscriptions.rules import PLANS
 from daysong.kernel import logs
 from rehearsal.world import FunctionError, Person, World, compose
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
 RAIN = "I walked home in the rain and called my sister"
 

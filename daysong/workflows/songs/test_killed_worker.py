@@ -26,6 +26,7 @@ from pathlib import Path
 
 import pytest
 
+from rehearsal import memories
 from rehearsal.processes import mortal_worker
 from rehearsal.processes.killing import let_another_worker_finish, mortals
 from rehearsal.world import World, free_port
@@ -41,6 +42,7 @@ async def test_a_worker_killed_between_any_two_steps_loses_nothing(database_url:
     """F20, F21: whatever the moment, the song is there or its charge is back, and Suno was asked at most once."""
     started, deaths, outcomes = {}, {}, {}
     async with World(database_url, tmp_path, datetime.now(UTC), port=free_port()) as world:
+        await memories.unread(world)
         with mortals() as parent:
             for boundary in BOUNDARIES:
                 person = await world.person(f"alice{boundary}")

@@ -12,7 +12,7 @@ from conftest import NOW
 from daysong.workflows.songs.song_budget import COMMON_LIMIT, OWN_LIMIT
 from rehearsal.world import Person, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
 
 @pytest.fixture

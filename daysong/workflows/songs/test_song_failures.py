@@ -9,7 +9,7 @@ import pytest
 
 from rehearsal.world import Person, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
 RAIN = "I walked home in the rain and called my sister"
 

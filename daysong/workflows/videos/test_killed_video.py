@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal import library
+from rehearsal import library, memories
 from rehearsal.processes.killing import Mortals, let_another_worker_finish, mortals
 from rehearsal.world import World, free_port
 
@@ -59,6 +59,7 @@ async def test_a_worker_killed_around_the_request_buys_one_video_or_refunds_it(
 ) -> None:
     """Kie is requested at most once for each, and none is lost without its refund."""
     async with World(database_url, tmp_path, datetime.now(UTC), port=free_port()) as world:
+        await memories.unread(world)
         with mortals() as parent:
             outcomes = await killed(world, parent, BOUNDARIES)
         accepted = len(world.sandbox.kie.tasks)

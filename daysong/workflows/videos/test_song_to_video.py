@@ -17,7 +17,7 @@ from daysong.kernel.limits.budgets import reference_of
 from daysong.workflows.videos.conftest import assert_refunded, remaining, state
 from rehearsal.world import FunctionError, Person, World, film
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
 PROBE = shutil.which("ffprobe")
 

@@ -10,7 +10,7 @@ import pytest
 from daysong.workflows.videos.conftest import assert_refunded, remaining, state
 from rehearsal.world import Person, World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
 
 async def start(world: World, alice: Person) -> dict[str, Any]:
