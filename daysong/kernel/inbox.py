@@ -17,6 +17,7 @@ from daysong.kernel.functions.context import SYSTEM, MutationContext
 from daysong.kernel.functions.declarations import Args, IdText
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.ids import EventId
+from daysong.kernel.jobs.queue import job_sql
 
 # Bytes; Litestar answers 413 to a larger body.
 MAX_BODY = 1024 * 1024
@@ -36,6 +37,19 @@ STATUS_SQL = """
                 else 'stranded' end as status
     from webhook_events e
     left join jobs j on j.unique_key = 'event ' || e.id || ' ' || e.replays"""
+
+
+# One statement, so that a webhook costs one round trip; both return a row for an event that is new.
+_STORE_SQL = """
+    insert into webhook_events
+        (id, vendor, event_id, type, subject, about, body, received_at, handled_at, outcome)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) on conflict (vendor, event_id) do nothing returning id"""
+_STORE_WITH_JOB_SQL = job_sql(
+    """event as (
+        insert into webhook_events (id, vendor, event_id, type, subject, about, body, received_at, handler)
+        values ($12, $13, $14, $15, $16, $17, $18, $19, $6) on conflict (vendor, event_id) do nothing returning id),""",
+    "from event",
+)
 
 
 class OneEvent(Args):
@@ -72,28 +86,26 @@ async def receive(runtime: Runtime, event: Event, handler: Handler | None, *, ou
     Without a handler the event is stored as handled, with that outcome.
     """
 
-    async def store(ctx: MutationContext, event: Event) -> bool:
-        identifier = EventId.new(ctx.now)
-        about = dict.fromkeys([event.subject, *event.about] if event.subject else event.about)
-        inserted = await ctx.db.fetchval(
-            """insert into webhook_events
-                 (id, vendor, event_id, type, subject, about, body, received_at, handler, handled_at, outcome)
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-               on conflict (vendor, event_id) do nothing returning id""",
-            identifier, event.vendor, event.event_id, event.type, event.subject, list(about), event.body, ctx.now,
-            runtime.registry.of(handler).identifier if handler else None,
-            None if handler else ctx.now, None if handler else outcome,
-        )  # fmt: skip
-        if inserted and handler:
-            await _schedule(ctx, handler, identifier, replays=0)
+    now = runtime.clock.now()
+    identifier = EventId.new(now)
+    about = dict.fromkeys([event.subject, *event.about] if event.subject else event.about)
+    columns = (identifier, event.vendor, event.event_id, event.type, event.subject, list(about), event.body, now)
+
+    async def store(db: Transaction) -> bool:
+        if handler is None:
+            inserted = await db.fetchval(_STORE_SQL, *columns, outcome)
+        else:
+            args = OneEvent(event_id=identifier)
+            job = runtime.queue.new_job(handler, args, due_at=now, key=_job_key(identifier, replays=0))
+            inserted = await db.fetchval(_STORE_WITH_JOB_SQL, *job, *columns)
         return inserted is not None
 
-    stored: bool = await runtime.mutate(store, event, SYSTEM)
-    return stored
+    # The unique key makes it idempotent.
+    return await runtime.database.mutate(store, one_statement=True)
 
 
-async def _schedule(ctx: MutationContext, handler: Handler, event_id: str, *, replays: int) -> None:
-    await ctx.schedule(handler, OneEvent(event_id=event_id), key=f"event {event_id} {replays}")
+def _job_key(event_id: str, *, replays: int) -> str:
+    return f"event {event_id} {replays}"
 
 
 async def lock_event(db: Transaction, args: OneEvent) -> Any:
@@ -170,7 +182,9 @@ async def replay(runtime: Runtime, event_id: str) -> bool:
                where id = $1 returning replays""",
             args.event_id,
         )
-        await _schedule(ctx, function.handler, args.event_id, replays=replays)
+        await ctx.schedule(
+            function.handler, OneEvent(event_id=args.event_id), key=_job_key(args.event_id, replays=replays)
+        )
         return True
 
     begun: bool = await runtime.mutate(again, OneEvent(event_id=event_id), SYSTEM)

@@ -10,6 +10,17 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+# The end of a statement whose CTE `job` has the job's `id` if a job was inserted: what the library's `enqueue` writes
+# for one, in the same round trip. $1 the queue row's payload and dedupe key, $2 its entrypoint, $3 its delay.
+# test_queue.py compares it with the library's.
+ENQUEUE_JOB = """
+    queued as (
+        insert into pgqueuer (priority, entrypoint, payload, execute_after, dedupe_key, headers, status)
+        select 0, $2::text, convert_to($1::text, 'UTF8'), now() + $3::interval, $1::text, 'null', 'queued' from job
+        returning id, entrypoint, priority)
+    insert into pgqueuer_log (job_id, status, entrypoint, priority)
+    select id, 'queued', entrypoint, priority from queued returning true"""
+
 if TYPE_CHECKING:
     from pgqueuer.adapters.persistence.queries import Queries
 

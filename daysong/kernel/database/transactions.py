@@ -196,18 +196,27 @@ class Database:
             yield connection
 
     async def mutate(
-        self, work: Callable[[Transaction], Awaitable[T]], *, isolation: Isolation = "read_committed"
+        self,
+        work: Callable[[Transaction], Awaitable[T]],
+        *,
+        isolation: Isolation = "read_committed",
+        one_statement: bool = False,
     ) -> T:
         """Run `work` in a transaction, and retry it from the start after a deadlock or serialization failure.
 
         `work` may run several times and must not do anything that a rollback does not undo. Errors: TooBusy after
         MAX_ATTEMPTS.
+
+        With `one_statement`, `work` is a single idempotent statement: it needs no transaction block, which saves two
+        round trips, and is retried after a lost connection although it may have been committed.
         """
         for attempt in range(MAX_ATTEMPTS):
             connected = committing = False
             try:
                 async with self.pool.acquire() as connection:
                     connected = True
+                    if one_statement:
+                        return await work(connection)
                     async with connection.transaction(isolation=isolation):
                         result = await work(connection)
                         committing = True

@@ -22,7 +22,7 @@ import msgspec
 from croniter import croniter
 
 from daysong.kernel import logs, values
-from daysong.kernel.database.job_queue import queries_on
+from daysong.kernel.database.job_queue import ENQUEUE_JOB, queries_on
 from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.declarations import Kind
@@ -72,6 +72,21 @@ class Job(msgspec.Struct, frozen=True):
     deferrals: int
 
 
+def job_sql(before: str = "", source: str = "") -> str:
+    """Return a statement that inserts the job and queue row of Queue.new_job, unless there is a job with its key.
+
+    `before` are further CTEs, whose parameters begin at $12. With a `source`, such as `from event`, there is a job only
+    if that has a row. The statement returns a row if there is a job.
+    """
+    return f"""
+        with {before} job as (
+            insert into jobs (id, ticket, function, args, due_at, unique_key, request_id, account)
+            select $4, $5, $6, $7::jsonb, $8::timestamptz, $9, $10, $11 {source}
+            on conflict (unique_key) do nothing returning id),
+        {ENQUEUE_JOB}"""
+
+
+_SCHEDULE_SQL = job_sql()
 COLUMNS = "id, ticket, function, args, starts, failures, request_id, account, deferrals"
 
 
@@ -97,18 +112,28 @@ class Queue:
 
         `account` is the hash of the account the job belongs to, see `kernel/limits/marks.py`; None for none.
         """
+        job = self.new_job(handler, args, due_at=due_at, delay=delay, key=key, account=account)
+        await tx.execute(_SCHEDULE_SQL, *job)
+
+    def new_job(
+        self,
+        handler: Callable[..., Awaitable[Any]],
+        args: msgspec.Struct,
+        *,
+        due_at: datetime,
+        delay: timedelta = timedelta(0),
+        key: str | None = None,
+        account: str | None = None,
+    ) -> tuple[Any, ...]:
+        """Return the parameters of `job_sql` for a new job; see `schedule`."""
         function = self._registry.of(handler)
         if function.kind is Kind.QUERY:
             raise DaysongError(f"{function.identifier} is a query and cannot be scheduled")
         job_id, ticket = JobId.new(due_at), new_ticket()
-        inserted = await tx.fetchval(
-            """insert into jobs (id, ticket, function, args, due_at, unique_key, request_id, account)
-               values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (unique_key) do nothing returning id""",
-            job_id, ticket, function.identifier, values.plain(args), due_at, key, logs.request_id(),
-            account,
+        return (
+            f"{job_id}:{ticket}", function.lane.value, max(delay, timedelta(0)), job_id, ticket, function.identifier,
+            values.plain(args), due_at, key, logs.request_id(), account,
         )  # fmt: skip
-        if inserted:
-            await enqueue(tx, job_id, ticket, delay, function.lane)
 
     async def claim(self, ticket: str, now: datetime, *, of_account: int = UNLIMITED) -> Job | None:
         """Claim the job of `ticket` (`<job id>:<ticket>`); None if it was claimed, finished or canceled.

@@ -18,6 +18,7 @@ from daysong.kernel.functions.registry import module
 from daysong.kernel.ids import DiaryId
 from daysong.kernel.jobs import queue as jobs
 from daysong.kernel.jobs.queue import Cron, Job, Superseded
+from daysong.kernel.limits.lanes import Lane
 
 pytestmark = pytest.mark.anyio
 
@@ -79,6 +80,28 @@ async def test_a_scheduled_job_has_a_row_and_a_ticket(kernel: Kernel) -> None:
     (row,) = await queue_rows(kernel)
     assert row["payload"].decode() == row["dedupe_key"] == await kernel.ticket()
     assert row["execute_after"] - row["created"] == timedelta(hours=1)
+
+
+async def test_a_job_is_queued_as_the_library_queues_it(kernel: Kernel) -> None:
+    """The row that comes with the job has what pgqueuer's own `enqueue` writes, and so has its log."""
+    await kernel.call(post, Letter(to="alice", delay=timedelta(seconds=90)))
+    job_id, _, ticket = (await kernel.ticket()).partition(":")
+
+    async def enqueue(tx: Transaction) -> None:
+        await tx.execute("update pgqueuer set dedupe_key = 'first'")
+        await jobs.enqueue(tx, job_id, ticket, timedelta(seconds=90), Lane.QUICK)
+
+    await kernel.db.mutate(enqueue)
+    ours, theirs = [
+        dict(row)
+        for row in await kernel.fetch(
+            """select q.priority, q.entrypoint, q.payload, q.execute_after - q.created as delay, q.headers::text, q.status,
+                      q.queue_manager_id, q.attempts, l.status as logged, l.entrypoint as logged_entrypoint,
+                      l.priority as logged_priority
+               from pgqueuer q join pgqueuer_log l on l.job_id = q.id order by q.id"""
+        )
+    ]
+    assert ours == theirs
 
 
 async def test_a_delay_in_the_past_is_none(kernel: Kernel) -> None:
