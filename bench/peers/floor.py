@@ -137,9 +137,7 @@ SHARED_SQL = """
 
 ACCOUNT_SQL = f"select id from users u where {IS_CALLER} for no key update"  # noqa: S608 - a constant
 DIARY_SQL = "insert into diaries (id, user_id, content, date, created_at, updated_at) values ($1, $2, $3, $4, $4, $4)"
-QUOTA_SQL = f"""
-    select u.id, {status_columns("$2")} from users u join subscriptions s on s.user_id = u.id
-    where {IS_CALLER} for no key update of u"""  # noqa: S608 - constants
+QUOTA_SQL = f"select {status_columns('$2')} from subscriptions s where s.user_id = $1"  # noqa: S608 - a constant
 
 QUEUE = """queued as (
         insert into pgqueuer (priority, entrypoint, payload, dedupe_key, status)
@@ -365,17 +363,19 @@ class Floor:
         return encode({"_id": str(diary_id)})
 
     async def start(self, subject: str, args: msgspec.Raw) -> bytes:
-        """Save an entry, charge it, and schedule its song: the account's lock with the quota, then all rows."""
+        """Save an entry, charge it, and schedule its song: the account's lock, the quota, then all rows."""
         content, now = checked(msgspec.json.decode(args, type=Content).content), datetime.now(UTC)
         diary_id, tracks = DiaryId.new(now), [MusicId.new(now), MusicId.new(now)]
         async with self.pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(QUOTA_SQL, subject, now - LONGEST_PERIOD)
+            # In two statements: one that waited for the lock would count with the snapshot of before.
+            owner = await connection.fetchval(ACCOUNT_SQL, subject)
+            row = await connection.fetchrow(QUOTA_SQL, owner, now - LONGEST_PERIOD)
             _, state = _plan(row)
             left = quota(state, row["charges"], now, shared=row["shared"])
             if left.remaining == 0:
                 return encode({"diaryId": str(diary_id), "success": False})
             await connection.execute(
-                SONG_SQL, row["id"], now, diary_id, content, ChargeId.new(now), GenerationId.new(now),
+                SONG_SQL, owner, now, diary_id, content, ChargeId.new(now), GenerationId.new(now),
                 secrets.token_urlsafe(32), tracks, JobId.new(now), secrets.token_hex(8),
             )  # fmt: skip
         return encode({"diaryId": str(diary_id), "success": True, "remainingQuota": left.remaining - 1})

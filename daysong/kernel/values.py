@@ -33,6 +33,26 @@ class Int64(int):
     """A 64-bit integer, which clients distinguish from ordinary (float) numbers."""
 
 
+class StoredJson:
+    """JSON as PostgreSQL has it in a `jsonb` column, as text: embedded in a result without being decoded.
+
+    For what was stored from floats alone: other numbers would be sent as they are stored.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def decoded(self) -> Any:
+        """Return its value."""
+        return msgspec.json.decode(self.text)
+
+    def encoded(self) -> bytes:
+        """Return it as bytes."""
+        return self.text.encode()
+
+
 def decode(value: Any, *, depth: int = 0) -> Any:
     """Decode JSON to None, bool, str, float, Int64, bytes, list or dict. Errors: MalformedValue."""
     if depth > MAX_NESTING:
@@ -116,6 +136,8 @@ def _encode_rarer(value: Any, form: Format) -> Any:
             return {"$integer": base64.b64encode(value.to_bytes(INT64_BYTES, "little", signed=True)).decode()}
         case int() | float():
             return _encode_float(float(value), form)
+        case StoredJson():
+            return encode(value.decoded(), form)
         case bytes():
             text = base64.b64encode(value).decode()
             return text if form == "json" else {"$bytes": text}
@@ -129,12 +151,16 @@ def _encode_rarer(value: Any, form: Format) -> Any:
     raise _formless(value)
 
 
-def plain(value: Any, int64: Callable[[Int64], Any] = int) -> Any:
+def plain(
+    value: Any, int64: Callable[[Int64], Any] = int, stored: Callable[[StoredJson], Any] = StoredJson.decoded
+) -> Any:
     """Convert structs to dicts, lists, strings and numbers by their wire names; typed ids become plain strings."""
 
     def other(part: Any) -> Any:
         if isinstance(part, Int64):
             return int64(part)
+        if isinstance(part, StoredJson):
+            return stored(part)
         if isinstance(part, str):
             return str.__str__(part)
         raise _formless(part)

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET, UnsetType
 
 from daysong.kernel.functions import results
 from daysong.kernel.functions.declarations import Result
 from daysong.kernel.functions.registry import Function, Registry
 from daysong.kernel.functions.results import ResultEncoder
-from daysong.kernel.values import Format, Int64
+from daysong.kernel.values import Format, Int64, StoredJson
 from daysong.surface import SURFACE
 
 FORMS: tuple[Format, ...] = ("json", "convex_encoded_json")
@@ -32,6 +33,8 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     int: numbers,
     float: numbers,
     bool: st.booleans(),
+    # Compact, so that it is the same to the byte.
+    StoredJson: st.sampled_from(['{"words":[{"at":1.5,"word":"é"}]}', "[]", '"x"']).map(StoredJson),
     Any: st.one_of(numbers, st.binary(max_size=4), st.text(max_size=4), st.just({"at": -0.0})),
 }
 
@@ -157,3 +160,20 @@ def test_a_result_with_a_plan_is_large_by_its_number_of_values(kind: Any, value:
     encoder = ResultEncoder(kind)
     assert encoder.is_planned
     assert encoder.is_large(value) == large
+
+
+class Timed(Result):
+    """A result with stored JSON."""
+
+    words: StoredJson | UnsetType = UNSET
+    duration: float = 1.5
+
+
+def test_stored_json_is_the_same_value_on_both_paths() -> None:
+    """Copied as it is where the type is known, decoded where it is not."""
+
+    song = Timed(words=StoredJson('{"alignedWords": [{"startS": 1.0, "word": "é\\u0041"}], "hootCer": 0.25}'))
+    quick, exact = ResultEncoder(list[Timed]).encode([song, Timed()], "json"), results.exactly([song, Timed()], "json")
+    words = {"alignedWords": [{"startS": 1.0, "word": "éA"}], "hootCer": 0.25}
+    assert msgspec.json.decode(quick) == [{"words": words, "duration": 1.5}, {"duration": 1.5}]
+    assert msgspec.json.decode(exact) == msgspec.json.decode(quick)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import asyncpg
 import msgspec
@@ -15,10 +15,11 @@ from daysong.features.pages import LARGEST_LIST, LARGEST_LIVE_PAGE, LONGEST_LIST
 from daysong.features.users.callers import CALLERS_ID, IS_CALLER
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.errors import Forbidden
-from daysong.kernel.functions.declarations import Result, given
+from daysong.kernel.functions.declarations import Result, given, stored
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import to_ms
+from daysong.kernel.values import StoredJson
 
 
 class PrimaryMusic(Result):
@@ -32,7 +33,7 @@ class PrimaryMusic(Result):
     audio_url: str | UnsetType = UNSET
     duration: float | UnsetType = UNSET
     lyric: str | UnsetType = UNSET
-    lyric_with_time: Any = UNSET
+    lyric_with_time: StoredJson | UnsetType = UNSET
 
 
 class Diary(Result):
@@ -55,7 +56,7 @@ COLUMNS = """d.id, d.created_at, d.user_id, d.title, d.content, d.date, d.update
 
 # A soft-deleted song is not served with its entry.
 DIARY_SQL = f"""
-    select {COLUMNS}, m.lyric_with_time
+    select {COLUMNS}, m.lyric_with_time::text
     from diaries d
     join users u on u.id = d.user_id and {IS_CALLER}
     left join music m on m.id = d.primary_music_id and m.deleted_at is null"""  # noqa: S608 - a constant
@@ -122,7 +123,7 @@ def _primary_music(row: asyncpg.Record, settings: Settings) -> PrimaryMusic:
         audio_url=given(media_url(settings, row["audio_file_id"], row["audio_url"] or row["stream_url"])),
         duration=given(row["duration"]),
         lyric=given(row["lyric"]),
-        lyric_with_time=given(row.get("lyric_with_time")),
+        lyric_with_time=stored(row.get("lyric_with_time")),
     )
 
 

@@ -24,22 +24,35 @@ async def live_for(db: Transaction, diary_id: str) -> bool:
 
 
 async def insert(
-    db: Transaction, *, owner: UserId, diary_id: str, charge_id: ChargeId, style_hint: str | None, now: datetime
-) -> GenerationId:
+    db: Transaction, *, owner: UserId, diary_id: str, charge_id: ChargeId, style_hint: str | None, now: datetime,
+    is_first: bool = False,
+) -> GenerationId:  # fmt: skip
     """Insert a queued generation with its pending tracks; return its id.
 
-    A unique index lets only one live generation of a diary commit.
+    A unique index lets only one live generation of a diary commit. `is_first`: the transaction has just inserted the
+    diary, so its song is this one.
     """
     generation_id = GenerationId.new(now)
+    tracks = [MusicId.new(now) for _ in range(TRACKS_PER_SONG)]
     await db.execute(
-        """insert into generations
-             (id, user_id, diary_id, charge_id, status, style_hint, callback_secret, created_at, updated_at)
-           values ($1, $2, $3, $4, 'queued', $5, $6, $7, $7)""",
-        generation_id, owner, diary_id, charge_id, style_hint, secrets.token_urlsafe(32), now,
+        _INSERT_SQL, generation_id, owner, diary_id, charge_id, style_hint, secrets.token_urlsafe(32), now, tracks,
+        is_first,
     )  # fmt: skip
-    await insert_tracks(db, generation_id, now)
-    await choose_song(db, diary_id, now)
+    if not is_first:
+        await choose_song(db, diary_id, now)
     return generation_id
+
+
+_INSERT_SQL = """
+    with generation as (
+        insert into generations
+            (id, user_id, diary_id, charge_id, status, style_hint, callback_secret, created_at, updated_at)
+        values ($1::text, $2::text, $3::text, $4, 'queued', $5, $6, $7::timestamptz, $7)),
+    tracks as (
+        insert into music (id, user_id, diary_id, generation_id, music_index, status, created_at, updated_at)
+        select track.id, $2, $3, $1, track.place - 1, 'pending', $7, $7
+        from unnest($8::text[]) with ordinality as track (id, place))
+    update diaries set primary_music_id = ($8::text[])[1] where id = $3 and $9::bool"""
 
 
 async def insert_tracks(db: Transaction, generation_id: str, now: datetime) -> None:

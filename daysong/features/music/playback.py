@@ -23,10 +23,11 @@ from daysong.features.pages import (
 from daysong.features.subscriptions import accounts
 from daysong.features.users.callers import CALLERS_ID, IS_CALLER
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, given, mutation, query
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, given, mutation, query, stored
 from daysong.kernel.ids import MusicId
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import to_ms
+from daysong.kernel.values import StoredJson
 
 
 class PlaylistItem(Result):
@@ -47,7 +48,7 @@ class PlaylistItem(Result):
     audio_url: str | UnsetType = UNSET
     duration: float | UnsetType = UNSET
     lyric: str | UnsetType = UNSET
-    lyric_with_time: Any = UNSET
+    lyric_with_time: StoredJson | UnsetType = UNSET
     diary_date: float | UnsetType = UNSET
     diary_content: str | UnsetType = UNSET
     diary_title: str | UnsetType = UNSET
@@ -107,12 +108,12 @@ BYTES = json_bytes(*TEXTS, f"left(d.content, {SHOWN_CONTENT})")
 PLAYLIST_SQL = f"""
     select listed.*,
            case when max(bytes_so_far) over ()
-                     + sum(coalesce(octet_length(words::text), 0)) over (order by place rows unbounded preceding)
+                     + sum(coalesce(octet_length(words), 0)) over (order by place rows unbounded preceding)
                      <= {LARGEST_LIST} then words end as lyric_with_time
     from (select {SONG_COLUMNS}, d.date as diary_date, left(d.content, {SHOWN_CONTENT}) as diary_content,
                  d.title as diary_title, row_number() over newest as place, sum({BYTES}) over newest as bytes_so_far,
                  case when row_number() over newest <= {WORDS_OF}
-                      then m.lyric_with_time || '{{"waveformData": []}}' end as words
+                      then (m.lyric_with_time || '{{"waveformData": []}}')::text end as words
           from (select * from music
                 where user_id = {CALLERS_ID}
                   and music_index = 0 and deleted_at is null
@@ -144,7 +145,7 @@ PAGE = PageSql(
 
 # Any track that is there, the second of a song too.
 TRACK_SQL = f"""
-    select {COLUMNS}, m.lyric_with_time,
+    select {COLUMNS}, m.lyric_with_time::text,
            g.status as stage, g.updated_at as progressed_at, g.failure_reason as stage_reason
     from music m
     join users u on u.id = m.user_id and {IS_CALLER}
@@ -168,7 +169,7 @@ def _fields(row: asyncpg.Record, settings: Settings) -> dict[str, Any]:
         "audio_url": given(media_url(settings, row["audio_file_id"], row["audio_url"] or row["stream_url"])),
         "duration": given(row["duration"]),
         "lyric": given(row["lyric"]),
-        "lyric_with_time": given(row.get("lyric_with_time")),
+        "lyric_with_time": stored(row.get("lyric_with_time")),
         "diary_date": UNSET if row["diary_date"] is None else to_ms(row["diary_date"]),
         "diary_content": given(row["diary_content"]),
         "diary_title": given(row["diary_title"]),

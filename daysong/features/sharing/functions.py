@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import asyncpg
 import msgspec
@@ -21,9 +21,10 @@ from daysong.features.sharing.rules import (
 )
 from daysong.features.subscriptions import accounts
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.declarations import Args, IdText, Result, given, mutation, query
+from daysong.kernel.functions.declarations import Args, IdText, Result, given, mutation, query, stored
 from daysong.kernel.ids import ShareRowId, UserId
 from daysong.kernel.time.clock import to_ms
+from daysong.kernel.values import StoredJson
 
 
 class CreateShareLink(Args):
@@ -71,7 +72,7 @@ class SharedMusic(Result):
     image_height: int | UnsetType = UNSET
     audio_url: str | UnsetType = UNSET
     lyric: str | UnsetType = UNSET
-    lyric_with_time: Any = UNSET
+    lyric_with_time: StoredJson | UnsetType = UNSET
     duration: float | UnsetType = UNSET
     user_name: str | UnsetType = UNSET
     owner_clerk_id: str | UnsetType = UNSET
@@ -119,7 +120,7 @@ async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMus
     """Return the song behind a link to any caller, or `found: false`."""
     ctx.depends_on(args.share_id)
     row = await ctx.db.fetchrow(
-        f"""select m.title, m.lyric, m.lyric_with_time, m.duration, s.created_at, s.user_id as sharer,
+        f"""select m.title, m.lyric, m.lyric_with_time::text, m.duration, s.created_at, s.user_id as sharer,
                    case when u.suspension is null then u.clerk_id else '' end as clerk_id,
                    coalesce(m.audio_file_id, m.audio_url) <> '' as has_audio,
                    coalesce(m.image_file_id, m.image_url) <> '' as has_cover,
@@ -149,7 +150,7 @@ async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMus
         image_height=given(row["image_height"]),
         audio_url=shared_media_url(settings, share_id, "audio") if row["has_audio"] else UNSET,
         lyric=given(row["lyric"]),
-        lyric_with_time=given(row["lyric_with_time"]),
+        lyric_with_time=stored(row["lyric_with_time"]),
         duration=given(row["duration"]),
         user_name=given(shown_name(row["name"])),
         owner_clerk_id=row["clerk_id"] if is_owner else UNSET,

@@ -56,7 +56,8 @@ async def apply_clerk_update(ctx: MutationContext, update: ClerkUpdate) -> tuple
 
 
 async def _complete(ctx: MutationContext, clerk_id: str, email: str | None, account: Account) -> UserId:
-    await usage.open_free_plan(ctx.db, account.user_id, ctx.now)
+    if not account.has_plan:
+        await usage.open_free_plan(ctx.db, account.user_id, ctx.now)
     if account.is_new or account.email_is_new:
         await _inherit_usage(ctx, clerk_id, email, account)
     return account.user_id

@@ -245,9 +245,9 @@ def quota_state_of(row: asyncpg.Record) -> QuotaState:
     )
 
 
-def quota_of_row(row: asyncpg.Record, now: datetime) -> Quota:
-    """Return the song quota of a row with `status_columns`."""
-    return quota(quota_state_of(row), row["charges"], now, shared=row["shared"])
+def quota_of_row(row: asyncpg.Record, now: datetime, *, charged_at: tuple[datetime, ...] = ()) -> Quota:
+    """Return the song quota of a row with `status_columns`; `charged_at` are charges made after it was read."""
+    return quota(quota_state_of(row), (*row["charges"], *charged_at), now, shared=row["shared"])
 
 
 def status_of(row: asyncpg.Record, now: datetime) -> SubscriptionOfProfile | None:

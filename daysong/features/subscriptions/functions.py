@@ -200,9 +200,10 @@ async def check_usage_with_reconciliation(ctx: ActionContext, args: NoArgs) -> C
     """
     if ctx.caller.subject is None:
         raise Unauthorized
-    if await ctx.run_query(revenuecat_billing.current_person, args) is None:
+    person = await ctx.run_query(revenuecat_billing.current_person, args)
+    if person is None:
         raise UserNotFound
-    fresh = await revenuecat_billing.refresh_if_stale(ctx)
+    fresh = await revenuecat_billing.refresh_if_stale(ctx, person)
     allowed = await ctx.run_query(can_current_user_generate_music, args)
     return CheckedAllowance(reconciled=fresh, **{name: getattr(allowed, name) for name in Allowance.__struct_fields__})
 

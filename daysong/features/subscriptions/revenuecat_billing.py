@@ -233,18 +233,18 @@ def _subscriber(row: Any) -> Subscriber:
     )
 
 
-async def refresh_if_stale(ctx: ActionContext, user_id: str | None = None) -> bool:
-    """Fetch the purchases of a user, or of the caller, if the last answer is older than 15 minutes.
+async def refresh_user_if_stale(ctx: ActionContext, user_id: str) -> bool:
+    """Fetch the purchases of a user, if the last answer is older than 15 minutes; see refresh_if_stale."""
+    found = await ctx.run_query(people_known_by, AppUserIds(app_user_ids=(user_id,)))
+    return bool(found) and await refresh_if_stale(ctx, found[0])
+
+
+async def refresh_if_stale(ctx: ActionContext, subscriber: Subscriber) -> bool:
+    """Fetch the user's purchases if the last answer is older than 15 minutes.
 
     Returns whether the entitlements are that fresh. Takes at most 3 seconds, and never fails with RevenueCat.
     """
     if ctx.settings.revenuecat.api_key is None:
-        return False
-    if user_id is None:
-        subscriber = await ctx.run_query(current_person, NoArgs())
-    else:
-        subscriber = next(iter(await ctx.run_query(people_known_by, AppUserIds(app_user_ids=(user_id,)))), None)
-    if subscriber is None:
         return False
     verified_at = subscriber.verified_at
     if verified_at is not None and to_ms(ctx.now) - verified_at <= MAX_AGE / timedelta(milliseconds=1):

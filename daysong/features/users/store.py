@@ -20,12 +20,16 @@ from daysong.kernel.ids import UserId
 
 
 class Account(NamedTuple):
-    """An account, and what changed; `new_phones` are numbers that were not verified before."""
+    """An account, and what changed; `new_phones` are numbers that were not verified before.
+
+    has_plan  whether the account is known to have a subscription
+    """
 
     user_id: UserId
     is_new: bool = False
     email_is_new: bool = False
     new_phones: tuple[str, ...] = ()
+    has_plan: bool = False
 
 
 class ClerkUpdate(NamedTuple):
@@ -75,17 +79,17 @@ async def upsert(
         new_email, new_name = row["email"], row["name"]
     mailbox = _mailbox(ctx, new_email)
     if (new_email, new_name, mailbox) == (row["email"], row["name"], row["mailbox_hash"]):
-        return Account(UserId(row["id"]))
+        return Account(UserId(row["id"]), has_plan=row["has_plan"])
     await ctx.db.execute(
         "update users set email = $2, name = $3, mailbox_hash = $4, updated_at = $5 where id = $1",
         row["id"], new_email, new_name, mailbox, ctx.now,
     )  # fmt: skip
-    return Account(UserId(row["id"]), email_is_new=new_email != row["email"])
+    return Account(UserId(row["id"]), email_is_new=new_email != row["email"], has_plan=row["has_plan"])
 
 
 LOCKED_SQL = """
     select id, email, name, verified_phones, deleted_at, clerk_updated_at, clerk_event_at, suspension,
-      suspension_told_at, mailbox_hash
+      suspension_told_at, mailbox_hash, exists (select from subscriptions where user_id = users.id) as has_plan
     from users where clerk_id = $1 for no key update"""
 
 

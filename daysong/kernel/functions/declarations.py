@@ -19,6 +19,7 @@ from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.arguments import LARGEST, Reader
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.limits.lanes import Lane
+from daysong.kernel.values import StoredJson
 
 A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R")
@@ -49,6 +50,11 @@ class Result(msgspec.Struct, rename="camel"):
 def given(value: T | None) -> T | msgspec.UnsetType:
     """Return the value, or UNSET for None, so that an optional field of a result is omitted."""
     return msgspec.UNSET if value is None else value
+
+
+def stored(text: str | None) -> StoredJson | msgspec.UnsetType:
+    """Return the text of a `jsonb` column for a field of a result, or UNSET for None."""
+    return msgspec.UNSET if text is None else StoredJson(text)
 
 
 class Kind(enum.Enum):

@@ -26,6 +26,7 @@ from daysong.kernel.functions.declarations import Handler, IdText
 from daysong.kernel.functions.raised import errors_of
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.wire_words import about, field_names
+from daysong.kernel.values import StoredJson
 
 ROOT = Path(daysong.__file__).resolve().parents[1]
 
@@ -297,6 +298,8 @@ class _Reader:
                 return AnyOf(tuple(self._shape(member) for member in members))
             case types.StructType() | types.DataclassType() | types.TypedDictType():
                 return Reference(self._name(kind.cls))
+            case types.CustomType(cls=cls) if cls is StoredJson:
+                return Plain("any")
             case types.CustomType(cls=cls) if issubclass(cls, str | int):
                 return Plain("id" if issubclass(cls, str) else "int64")
         if type(kind) not in _PLAIN:

@@ -65,7 +65,7 @@ class ResultEncoder:
         """A result in its form on the wire; TypeError or OverflowError when it has none."""
         if self._plan is None:
             return exactly(value, form)
-        built = values.plain(value, lambda number: values.encode(number, form))
+        built = values.plain(value, lambda number: values.encode(number, form), values.StoredJson.encoded)
         return _encode(built if self._plan.fix is None else self._plan.fix(built, form))
 
 
@@ -104,14 +104,23 @@ def _plan_of(kind: Any) -> Plan:
     return _plan(inspect.type_info(kind), ())
 
 
-def _plan(kind: inspect.Type, around: tuple[type, ...]) -> Plan:
-    """The plan for a type that stands inside of those structs."""
+def _plan_of_single(kind: inspect.Type) -> Plan | None:
+    """Return the plan for the type of a single value; None for a type of another shape."""
     if isinstance(kind, _NUMBERS):
         return Plan(values.encode_number, None)
     if isinstance(kind, _TEXTS) or (isinstance(kind, inspect.CustomType) and issubclass(kind.cls, str)):
         return Plan(None, None)
+    if isinstance(kind, inspect.CustomType) and kind.cls is values.StoredJson:
+        return Plan(_embed, None)
     if isinstance(kind, inspect.LiteralType) and all(isinstance(value, str) for value in kind.values):
         return Plan(None, None)
+    return None
+
+
+def _plan(kind: inspect.Type, around: tuple[type, ...]) -> Plan:
+    """The plan for a type that stands inside of those structs."""
+    if (single := _plan_of_single(kind)) is not None:
+        return single
     if isinstance(kind, inspect.Metadata):
         return _plan(kind.type, around)
     if isinstance(kind, inspect.UnionType):
@@ -128,6 +137,11 @@ def _plan(kind: inspect.Type, around: tuple[type, ...]) -> Plan:
         # In a struct: by now this part of it consists of plain values.
         return Plan(values.encode, _count)
     raise _NoPlan
+
+
+def _embed(value: Any, _: values.Format) -> Any:
+    """Have stored JSON, which is bytes by now, copied into the result."""
+    return msgspec.Raw(value) if isinstance(value, bytes) else value
 
 
 def _union(plans: list[Plan]) -> Plan:

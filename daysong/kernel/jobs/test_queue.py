@@ -91,12 +91,12 @@ async def test_a_job_is_queued_as_the_library_queues_it(kernel: Kernel) -> None:
         await tx.execute("update pgqueuer set dedupe_key = 'first'")
         await jobs.enqueue(tx, job_id, ticket, timedelta(seconds=90), Lane.QUICK)
 
-    await kernel.db.mutate(enqueue)
+    await kernel.database.mutate(enqueue)
     ours, theirs = [
         dict(row)
         for row in await kernel.fetch(
-            """select q.priority, q.entrypoint, q.payload, q.execute_after - q.created as delay, q.headers::text, q.status,
-                      q.queue_manager_id, q.attempts, l.status as logged, l.entrypoint as logged_entrypoint,
+            """select q.priority, q.entrypoint, q.payload, q.execute_after - q.created as delay, q.headers::text,
+                      q.status, q.queue_manager_id, q.attempts, l.status as logged, l.entrypoint as logged_entrypoint,
                       l.priority as logged_priority
                from pgqueuer q join pgqueuer_log l on l.job_id = q.id order by q.id"""
         )

@@ -123,10 +123,16 @@ def reference_of(settings: Settings, subject: str) -> str:
     return hmac.digest(settings.hash_key.encode(), b"paid for " + subject.encode(), hashlib.sha256)[:12].hex()
 
 
-async def claim(tx: Transaction, settings: Settings, reservation: str | None, subject: str, now: datetime) -> None:
-    """Assign a reservation to `subject`, such as a generation, in the transaction that starts it."""
+async def claim(
+    tx: Transaction, settings: Settings, reservation: str | None, subject: str, now: datetime, *, is_new: bool = False
+) -> None:
+    """Assign a reservation to `subject`, such as a generation, in the transaction that starts it.
+
+    A subject that `is_new` has no earlier reservation to release.
+    """
     if reservation:
-        await release(tx, settings, subject)
+        if not is_new:
+            await release(tx, settings, subject)
         await tx.execute(
             "update budget_reservations set reference = $2, expires_at = $3 where reference = $1",
             reservation, reference_of(settings, subject), now + CLAIMED,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Clock(Protocol):
@@ -79,7 +80,7 @@ class CurrentClock:
 
 def to_ms(moment: datetime) -> float:
     """Return milliseconds since the epoch, the form of every time on the wire."""
-    return (moment - EPOCH) / timedelta(milliseconds=1)
+    return (moment - EPOCH) / _MILLISECOND
 
 
 def from_ms(milliseconds: float) -> datetime:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from daysong.kernel import values
 from daysong.kernel.functions.context import Caller
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.time.clock import from_ms
@@ -60,7 +61,7 @@ async def find(runtime: Runtime, share_id: str, viewer: Caller) -> Shared | Unav
     result = await calls.call(runtime, QUERY, {"shareId": share_id}, viewer)
     if isinstance(result, calls.Failure):
         return Unavailable() if result.outcome in {"failed", calls.UNAVAILABLE} else None
-    found = msgspec.to_builtins(result.value)
+    found = values.plain(result.value)
     return msgspec.convert(found, Shared) if found["found"] else None
 
 

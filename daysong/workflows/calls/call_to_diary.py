@@ -169,7 +169,7 @@ async def generate_music_for_call_diary(ctx: ActionContext, args: OneDiary) -> N
     """Start the song of an entry from a call. An idempotent job."""
     owner = await ctx.run_query(owner_of, args)
     if owner is not None:
-        await revenuecat_billing.refresh_if_stale(ctx, owner)
+        await revenuecat_billing.refresh_user_if_stale(ctx, owner)
         reserved = await song_budget.reserve_song(ctx, owner)
         begun = await ctx.run_mutation(
             begin_call_song, CallSong(diary_id=args.diary_id, reservation=reserved.reservation, cap=reserved.cap)

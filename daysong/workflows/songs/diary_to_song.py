@@ -27,7 +27,7 @@ from daysong.features.subscriptions.quotas import usage
 from daysong.kernel import logs
 from daysong.kernel.errors import DatabaseUnavailable, TooBusy, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext
-from daysong.kernel.functions.declarations import Args, IdText, Result, Retry, action, mutation
+from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, Retry, action, mutation
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.errors import DEFERRED
@@ -123,17 +123,17 @@ async def begin_generation(ctx: MutationContext, args: BeginGeneration) -> Start
         return await _refused(ctx, owner, diary_id, "ALREADY_IN_PROGRESS", IN_PROGRESS)
     if args.cap is not None and (await usage.quota_of(ctx.db, owner, ctx.now)).remaining:
         return await _refused(ctx, owner, diary_id, "DAILY_LIMIT_REACHED", song_budget.reason_of(args.cap))
-    charge_id = await usage.charge(ctx.db, owner, ctx.now)
-    if charge_id is None:
+    charge = await usage.charge_locked(ctx.db, owner, ctx.now)
+    if charge is None:
         return await _refused(ctx, owner, diary_id, "USAGE_LIMIT_REACHED", LIMIT_REACHED)
     hint = trimmed(args.style or "") or None
     generation_id = await generations.insert(
-        ctx.db, owner=owner, diary_id=diary_id, charge_id=charge_id, style_hint=hint, now=ctx.now
-    )
-    await budgets.claim(ctx.db, ctx.settings, args.reservation, generation_id, ctx.now)
+        ctx.db, owner=owner, diary_id=diary_id, charge_id=charge.id, style_hint=hint, now=ctx.now,
+        is_first=not args.diary_id,
+    )  # fmt: skip
+    await budgets.claim(ctx.db, ctx.settings, args.reservation, generation_id, ctx.now, is_new=True)
     await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id), account=owner)
-    quota = await usage.quota_of(ctx.db, owner, ctx.now)
-    return Started(diary_id=diary_id, success=True, remaining_quota=quota.remaining)
+    return Started(diary_id=diary_id, success=True, remaining_quota=charge.remaining)
 
 
 @action(settled_by=begin_generation)
@@ -142,8 +142,10 @@ async def start_diary_music_generation(ctx: ActionContext, args: StartGeneration
 
     The entry is saved even when no song is started; `code` says why. Errors as for creating an entry.
     """
-    await revenuecat_billing.refresh_if_stale(ctx)
-    reserved = await song_budget.reserve_song(ctx)
+    person = await ctx.run_query(revenuecat_billing.current_person, NoArgs())
+    if person is not None:
+        await revenuecat_billing.refresh_if_stale(ctx, person)
+    reserved = await song_budget.reserve_song(ctx, None if person is None else person.user_id)
     started = await ctx.run_mutation(
         begin_generation,
         BeginGeneration(**msgspec.structs.asdict(args), reservation=reserved.reservation, cap=reserved.cap),

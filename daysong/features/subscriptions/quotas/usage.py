@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
 
 from daysong.features.subscriptions import purchases
 from daysong.features.subscriptions.entitlements import quota_of_row, status_columns
@@ -27,30 +30,56 @@ async def open_free_plan(db: Transaction, user_id: UserId, now: datetime) -> Non
 
 async def quota_of(db: Reader, user_id: UserId, now: datetime) -> Quota:
     """Return the songs the user has used and left."""
+    return quota_of_row(await _quota_row(db, user_id, now), now)
+
+
+async def _quota_row(db: Reader, user_id: UserId, now: datetime) -> asyncpg.Record:
     row = await db.fetchrow(QUOTA_SQL, user_id, now - LONGEST_PERIOD)
     if row is None:
         raise DaysongError("the account has no subscription")
-    return quota_of_row(row, now)
+    return row
+
+
+class Charge(NamedTuple):
+    """A charge, and the songs left after it."""
+
+    id: ChargeId
+    remaining: int
 
 
 async def charge(
     db: Transaction, user_id: UserId, now: datetime, *, held: bool = True, amount: int = 1
 ) -> ChargeId | None:
-    """Charge `amount` songs at once; None, and nothing is charged, when fewer are left.
+    """Lock the account and charge `amount` songs at once.
 
-    Takes the account's lock, so that concurrent charges count each other, and for a free song the mailbox's lock, since
-    all accounts of the mailbox count it. `release` can refund a charge that is not `held` by a song.
+    None, and nothing is charged, when fewer are left, or there is no such account.
+
+    `release` can refund a charge that is not `held` by a song.
     """
     if not await users.lock_account(db, user_id):
         return None
-    left = await quota_of(db, user_id, now)
+    charged = await charge_locked(db, user_id, now, held=held, amount=amount)
+    return None if charged is None else charged.id
+
+
+async def charge_locked(
+    db: Transaction, user_id: UserId, now: datetime, *, held: bool = True, amount: int = 1
+) -> Charge | None:
+    """Charge songs to an account whose lock the transaction holds; None when fewer are left.
+
+    By the account's lock concurrent charges count each other. For a free song the mailbox's lock is taken too, since
+    all accounts of the mailbox count it.
+    """
+    row = await _quota_row(db, user_id, now)
+    left = quota_of_row(row, now)
     if left.remaining < amount:
         return None
     charge_id = ChargeId.new(now)
     mailbox = await db.fetchval("select mailbox_hash from users where id = $1", user_id) if left.is_free else None
     if mailbox is not None:
         await lock_mailbox(db, mailbox)
-        if (await quota_of(db, user_id, now)).remaining < amount:
+        row = await _quota_row(db, user_id, now)
+        if quota_of_row(row, now).remaining < amount:
             return None
     await db.execute(
         "insert into usage_charges (id, user_id, charged_at, held, amount) values ($1, $2, $3, $4, $5)",
@@ -61,7 +90,7 @@ async def charge(
             "insert into mailbox_usage (charge_id, mailbox_hash, charged_at, amount) values ($1, $2, $3, $4)",
             charge_id, mailbox, now, amount,
         )  # fmt: skip
-    return charge_id
+    return Charge(charge_id, quota_of_row(row, now, charged_at=(now,) * amount).remaining)
 
 
 async def keep_mailbox_usage(db: Transaction, user_id: UserId, account_hash: bytes) -> None:
