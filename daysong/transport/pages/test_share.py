@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 from daysong.features.sharing.functions import GetSharedMusic, NothingShared, SharedMusic
@@ -11,6 +12,7 @@ from daysong.kernel.functions.context import QueryContext
 from daysong.kernel.functions.declarations import query
 from daysong.kernel.functions.registry import module
 from daysong.kernel.time.clock import to_ms
+from daysong.kernel.values import StoredJson
 from daysong.transport.conftest import NOW, App, MakeApp
 from rehearsal.world import Person, World
 
@@ -45,7 +47,7 @@ SONGS: dict[str, SharedMusic] = {
         image_url="https://daysong.test/media/file_cover",
         audio_url="https://daysong.test/media/file_sound?a=1&b=2",
         lyric=LYRIC,
-        lyric_with_time=TIMED,
+        lyric_with_time=StoredJson(msgspec.json.encode(TIMED).decode()),
         duration=125.7,
         user_name="Alice",
     ),

@@ -27,7 +27,7 @@ from daysong.features.subscriptions.rules import SONGS_OF_A_VIDEO
 from daysong.kernel import logs
 from daysong.kernel.errors import Unauthorized, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext
-from daysong.kernel.functions.declarations import Result, Retry, action, mutation
+from daysong.kernel.functions.declarations import NoArgs, Result, Retry, action, mutation
 from daysong.kernel.ids import UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.errors import DEFERRED
@@ -146,8 +146,10 @@ async def start_video_generation(ctx: ActionContext, args: OneMusic) -> StartedV
         raise Unauthorized
     if not _maker(ctx).enabled:
         return StartedVideo(success=False, code="UNKNOWN_ERROR", reason=NOT_OFFERED)
-    await revenuecat_billing.refresh_if_stale(ctx)
-    money = await song_budget.reserve(ctx, Purchase.VIDEO)
+    person = await ctx.run_query(revenuecat_billing.current_person, NoArgs())
+    if person is not None:
+        await revenuecat_billing.refresh_if_stale(ctx, person)
+    money = await song_budget.reserve(ctx, Purchase.VIDEO, None if person is None else person.user_id)
     started = await ctx.run_mutation(
         begin_video, BeginVideo(music_id=args.music_id, reservation=money.reservation, cap=money.cap)
     )
