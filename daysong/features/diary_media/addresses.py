@@ -64,7 +64,7 @@ def _media_address(settings: Settings, file_id: str, expires: int) -> str:
 
 
 def _signature(settings: Settings, kind: str, text: str) -> str:
-    digest = hmac.digest(settings.hash_key.encode(), f"{kind} address {text}".encode(), "sha256")
+    digest = hmac.digest(settings.hash_key.encode(), f"{kind} address {text}".encode("utf-8", "replace"), "sha256")
     return base64.urlsafe_b64encode(digest[:24]).decode()
 
 
