@@ -120,8 +120,8 @@ ODDITIES: Tables = {
         document("w_4", userId="j57alice", musicId="m_none", status="pending"),
     ],
     "pushTokens": [
-        document("e_1", userId="j57alice", platform="ios", token="ExponentPushToken[xxxxxxxxxxxxxxxxxxxxxx]"),
-        document("e_2", userId="j57alice", platform="ios", token="a token"),
+        document("e_1", userId="j57alice", platform="ios", token="ExponentPushToken[xxxxxxxxxxxxxxxxxxxxxx]"),  # noqa: S106 - no secret
+        document("e_2", userId="j57alice", platform="ios", token="a token"),  # noqa: S106 - no secret
     ],
     "emailNotify": [document("i_1", email="Charlie@Example.test", isAndroidInvite=True), document("i_2", email="?")],
     "featureFlags": [document("g_1", key="new-player", enabled=True, allowList=["j57bob2"]), document("g_2", key="!")],
