@@ -16,6 +16,8 @@ from daysong.features.diary_media import uploads
 from daysong.features.feature_flags import flags
 from daysong.features.feature_flags import settings as flag_settings
 from daysong.features.invitations import functions as invitations
+from daysong.features.library import functions as library
+from daysong.features.library import playlist
 from daysong.features.memory import events, extraction, highlights, people, tags
 from daysong.features.music import playback, videos
 from daysong.features.phone_calls import dialing, inbound
@@ -105,8 +107,8 @@ SURFACE = (
     module("memory/tags", public=(tags.list_tags,)),
     module("music",
         public=(
-            playback.list_playlist_music, playback.page_playlist, playback.get_music,
-            playback.soft_delete_music, diary_to_song.start_diary_music_generation,
+            playlist.list_playlist_music, playlist.page_playlist, playlist.get_playlist_owner_names, playback.get_music,
+            library.soft_delete_music, diary_to_song.start_diary_music_generation,
         ),
         internal=(
             playback.generation_progress, diary_to_song.begin_generation, diary_to_song.give_up,
@@ -119,6 +121,9 @@ SURFACE = (
             song_delivery.callback_secret, song_files.file_sources, song_files.fetch_timed_lyrics,
             song_files.retry_timed_lyrics, song_files.save_timed_lyrics, song_files.copy_files, song_files.record_file,
         )),
+    module("userSongs",
+        public=(library.add_from_share, library.is_share_in_library, library.remove_from_library),
+        internal=(library.link_user_to_music,)),
     module("musicActions",
         internal=(stored_files.remove_stored_files, diary_to_song.request_suno_generation)),
     module("videos",

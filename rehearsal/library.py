@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rehearsal.world import World
+from rehearsal.world import Person, World
 
 # The timing of some 180 words, which makes up most of a song's size.
 TIMED = {
@@ -140,3 +140,32 @@ async def plan(world: World, sql: str, args: tuple[str, ...], *, generic: bool) 
 def nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the nodes of a plan as a flat list."""
     return [node, *(inner for child in node.get("Plans", ()) for inner in nodes(child))]
+
+
+async def of_another(world: World, person: Person, owner: str = "dora") -> dict[str, Any]:
+    """Let a person keep a song that another one shares; return it as the playlist shows it."""
+    sharer = await world.person(owner)
+    [song] = await fill(world, owner, 1)
+    link = await sharer.mutation("sharing:createShareLink", musicId=song.music_id)
+    await person.mutation("userSongs:addFromShare", shareId=link["shareId"])
+    songs = await person.query("music:listPlaylistMusic")
+    return next(each for each in songs if each.get("addedViaShareId") == link["shareId"])
+
+
+async def keep_many(world: World, whose: str, size: int, owner: str = "dora") -> None:
+    """Let another person share that many songs, and keep all of them, each next to an own song of the same hour."""
+    await world.person(owner)
+    await fill(world, owner, size, timing={})
+    await world.db.pool.execute(
+        """with shared as (
+             insert into shared_music (id, share_id, user_id, music_id, created_at, updated_at)
+             select 'share_' || substr(m.id, 7), translate(substr(md5(m.id), 1, 10), '01', 'xy'), u.id, m.id,
+                    m.created_at, m.created_at
+             from music m join users u on u.id = m.user_id where u.clerk_id = $1 and m.music_index = 0
+             returning id, music_id, created_at)
+           insert into user_songs (id, user_id, ownership_type, music_id, shared_music_id, created_at, updated_at)
+           select 'song_' || substr(md5(shared.id), 1, 26), u.id, 'shared', music_id, shared.id, shared.created_at,
+                  shared.created_at
+           from shared, users u where u.clerk_id = $2""",
+        f"user_{owner}", f"user_{whose}",
+    )  # fmt: skip

@@ -27,6 +27,7 @@ FITTING: Mapping[tuple[str, str], Callable[[], Any]] = {
     ("feature_flag_accounts", "flag_key"): lambda: "event-extraction",
     ("call_sessions", "direction"): lambda: "outbound",
     ("call_sessions", "state"): lambda: "completed",
+    ("user_songs", "ownership_type"): lambda: "shared",
     ("push_tokens", "platform"): lambda: "ios",
     ("push_occasions", "kind"): lambda: "music_ready",
     ("push_deliveries", "state"): lambda: "failed",

@@ -80,6 +80,10 @@ EXPECTED: dict[str, Ends] = {
     "videos:setAsPrimaryVideo": owner_only("not_authorized_for_video", owner=EMPTY),
     "videos:deleteVideo": owner_only("not_authorized_for_video", owner=EMPTY),
     "videoActions:startVideoGeneration": owner_only("music_not_found"),
+    "music:getPlaylistOwnerNames": OWN_THINGS,
+    "userSongs:addFromShare": ACCOUNT,
+    "userSongs:isShareInLibrary": ANYBODY,
+    "userSongs:removeFromLibrary": owner_only("user_song_not_found", owner=EMPTY),
     "sharing:createShareLink": owner_only("not_authorized_to_share"),
     "sharing:getSharedMusic": ANYBODY,
     "sharing:recordShareView": Ends(anonymous=EMPTY, stranger=EMPTY, owner=EMPTY),
@@ -154,6 +158,7 @@ async def alices(world: World, alice: Person) -> Library:
     await call_history.had_calls(world, "alice", 2)
     await call_history.has_talked(world, "alice", 2)
     post = await write_post(world)
+    bobs = await library.of_another(world, alice)
     await alice.mutation("pushNotifications:registerPushToken", token="ExpoPushToken[alices-phone]", platform="ios")
     memory = (await memories.fill(world, "alice", 2))[0]
     return Library(
@@ -168,6 +173,7 @@ async def alices(world: World, alice: Person) -> Library:
             "personId": memory.person_id,
             "intoPersonId": memory.person_id,
             "shareId": link["shareId"],
+            "userSongId": bobs["userSongId"],
             "sharedMusicId": share["_id"],
             "isPrivate": True,
             "storageId": waiting,

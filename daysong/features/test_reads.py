@@ -31,6 +31,7 @@ async def something_of_everything(world: World, alice: Person) -> dict[str, Any]
     await bob.mutation("sharing:recordShareView", shareId=link["shareId"])
     await photos.attached(world, alice, song["diaryId"])
     await write_post(world, "Something", tags=["something"])
+    await library.of_another(world, alice)
     await alice.mutation("pushNotifications:registerPushToken", token="ExpoPushToken[alices-phone]", platform="ios")
     draft = await write_post(world, "A draft", published=False)
     [video] = await library.film(world, library.Song(song["diaryId"], song["_id"], ""))

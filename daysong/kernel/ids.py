@@ -164,6 +164,13 @@ class VideoId(TypedId):
     prefix = "video"
 
 
+class UserSongId(TypedId):
+    """A song in a person's library, their own or another's."""
+
+    __slots__ = ()
+    prefix = "song"
+
+
 class FileId(RandomId):
     """A stored file. The id is the permission to fetch it, except for private files."""
 

@@ -40,6 +40,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Music and generations": ("generations", "files", "music"),
     "Music videos": ("music_videos",),
     "Sharing": ("shared_music", "share_viewers", "share_views"),
+    "Library": ("user_songs",),
     "Phone calls": (
         "call_settings", "call_jobs", "call_lines", "call_plans", "call_days", "call_minutes", "mailbox_minutes",
         "call_sessions", "phone_numbers",

@@ -28,11 +28,13 @@ events: getEvent Q, updateEvent M
 memory/events: getTimelineEvents Q
 memory/people: listPeople Q, getPersonDetail Q, updatePerson M, mergePeople M, generatePersonHighlight A
 memory/tags: listTags Q
-music: startDiaryMusicGeneration A, listPlaylistMusic Q, pagePlaylist Q, getMusic Q, softDeleteMusic M
+music: startDiaryMusicGeneration A, listPlaylistMusic Q, pagePlaylist Q, getMusic Q, softDeleteMusic M,
+       getPlaylistOwnerNames Q
 videos: listVideosForMusic Q, getVideo Q, setAsPrimaryVideo M, deleteVideo M
 videoActions: startVideoGeneration A
 sharing: createShareLink M, getSharedMusic Q, recordShareView M, listSharedMusic Q, setSharePrivacy M,
          toggleSharePrivacy M, setShareOptions M, revokeShare M
+userSongs: addFromShare M, isShareInLibrary Q, removeFromLibrary M
 billing: getPlans Q, getCurrentUserStatus Q
 usage: getCurrentUserUsage Q, canCurrentUserGenerateMusic Q, checkUsageWithReconciliation A,
        recordCurrentUserMusicGeneration M

@@ -8,23 +8,11 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from daysong.features import pages
 from daysong.features.links import media_url
 from daysong.features.music import generations, rules, video_rows
-from daysong.features.pages import (
-    LARGEST_LIST,
-    LARGEST_LIVE_PAGE,
-    LONGEST_LIST,
-    PageArgs,
-    PageSql,
-    Paginated,
-    json_bytes,
-)
-from daysong.features.subscriptions import accounts
-from daysong.features.users.callers import CALLERS_ID, IS_CALLER
+from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import MutationContext, QueryContext
-from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, given, mutation, query, stored
-from daysong.kernel.ids import MusicId
+from daysong.kernel.functions.declarations import Args, IdText, Result, given, query, stored
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import to_ms
 from daysong.kernel.values import StoredJson
@@ -80,19 +68,6 @@ class Track(PlaylistItem, kw_only=True):
     progress: Progress
 
 
-class PlaylistPage(Result):
-    """Songs, newest first, without the timing of their words; `next_cursor` when there are older ones."""
-
-    page: list[PlaylistItem]
-    next_cursor: str | None
-
-
-class PaginatedPlaylist(Paginated):
-    """The same for usePaginatedQuery."""
-
-    page: list[PlaylistItem]
-
-
 SONG_COLUMNS = """m.id, m.created_at, m.updated_at, m.status, m.failure_reason, m.diary_id, m.title,
            m.image_url, m.image_file_id, m.audio_url, m.stream_url, m.audio_file_id, m.duration, m.lyric"""
 COLUMNS = f"{SONG_COLUMNS}, d.date as diary_date, d.content as diary_content, d.title as diary_title"
@@ -102,46 +77,6 @@ SHOWN_CONTENT = 2_000
 # How many songs of the playlist have their timed words.
 WORDS_OF = 100
 TEXTS = ("m.title", "m.lyric", "m.image_url", "m.audio_url", "m.stream_url", "d.title")
-BYTES = json_bytes(*TEXTS, f"left(d.content, {SHOWN_CONTENT})")
-
-# The newest songs of a person, as many as fit; then timed words, newest first, into the bytes that are left.
-PLAYLIST_SQL = f"""
-    select listed.*,
-           case when max(bytes_so_far) over ()
-                     + sum(coalesce(octet_length(words), 0)) over (order by place rows unbounded preceding)
-                     <= {LARGEST_LIST} then words end as lyric_with_time
-    from (select {SONG_COLUMNS}, d.date as diary_date, left(d.content, {SHOWN_CONTENT}) as diary_content,
-                 d.title as diary_title, row_number() over newest as place, sum({BYTES}) over newest as bytes_so_far,
-                 case when row_number() over newest <= {WORDS_OF}
-                      then (m.lyric_with_time || '{{"waveformData": []}}')::text end as words
-          from (select * from music
-                where user_id = {CALLERS_ID}
-                  and music_index = 0 and deleted_at is null
-                order by created_at desc, id desc limit {LONGEST_LIST}) m
-          left join diaries d on d.id = m.diary_id
-          window newest as (order by m.created_at desc, m.id desc rows unbounded preceding)) listed
-    where bytes_so_far <= {LARGEST_LIST}
-    order by place"""  # noqa: S608 - constants
-
-# A page of a person's songs, in the form that walks the index; see PageSql and diaries/store.py.
-PAGE = PageSql(
-    f"""
-    select * from (
-        select *, sum(bytes) over newest as bytes_so_far, first_value(bytes) over newest as bytes_of_first
-        from (select {COLUMNS}, {json_bytes(*TEXTS, "d.content")} as bytes
-              from (select * from music
-                    where user_id = {CALLERS_ID}
-                      and music_index = 0 and deleted_at is null
-                      and (created_at, id) < ($2, $3) and (created_at, id) >= ($4, $5)
-                    order by created_at desc, id desc limit {LARGEST_LIVE_PAGE + 1}) m
-              left join diaries d on d.id = m.diary_id
-              order by m.created_at desc, m.id desc limit $6) sized
-        window newest as (order by created_at desc, id desc rows unbounded preceding)) listed
-    where bytes_so_far - bytes <= greatest($7, bytes_of_first)
-    order by created_at desc, id desc""",  # noqa: S608 - constants
-    MusicId,
-    "created_at",
-)
 
 # Any track that is there, the second of a song too.
 TRACK_SQL = f"""
@@ -154,7 +89,7 @@ TRACK_SQL = f"""
     where m.id = $2 and m.deleted_at is null"""  # noqa: S608 - a constant
 
 
-def _fields(row: asyncpg.Record, settings: Settings) -> dict[str, Any]:
+def track_fields(row: asyncpg.Record, settings: Settings) -> dict[str, Any]:
     """The fields of a track, from a row of one of the statements above."""
     return {
         "id": row["id"],
@@ -176,32 +111,6 @@ def _fields(row: asyncpg.Record, settings: Settings) -> dict[str, Any]:
     }
 
 
-@query(reads=("music", "diaries", "users"))
-async def list_playlist_music(ctx: QueryContext, args: NoArgs) -> list[PlaylistItem]:  # noqa: ARG001
-    """Return the caller's songs, newest first, first tracks only; an empty list to an anonymous caller.
-
-    At most the newest 500, and at most 4 MiB of them; `pagePlaylist` has the rest. Of an entry, the first 2,000
-    characters. Only the newest 100 have `lyricWithTime`, without its waveform: `getMusic` has all of it.
-    """
-    if ctx.caller.subject is None:
-        return []
-    rows = await ctx.db.fetch(PLAYLIST_SQL, ctx.caller.subject)
-    return [PlaylistItem(**_fields(row, ctx.settings)) for row in rows]
-
-
-@query(reads=("music", "diaries", "users"))
-async def page_playlist(ctx: QueryContext, args: PageArgs) -> PlaylistPage | PaginatedPlaylist:
-    """Return a page of the caller's songs, newest first; it costs the same however many there are.
-
-    Errors: InvalidCursor.
-    """
-    found = await pages.read(ctx, args, PAGE)
-    songs = [PlaylistItem(**_fields(row, ctx.settings)) for row in found.rows]
-    if found.more:
-        return PaginatedPlaylist(page=songs, **found.more)
-    return PlaylistPage(page=songs, next_cursor=found.next_cursor)
-
-
 @query(reads=("music", "diaries", "generations", "users"))
 async def get_music(ctx: QueryContext, args: OneMusic) -> Track | None:
     """One track of the caller with all there is to it; another's looks exactly like one that does not exist."""
@@ -215,19 +124,16 @@ async def get_music(ctx: QueryContext, args: OneMusic) -> Track | None:
         updated_at=to_ms(row["progressed_at"]),
         reason=given(row["stage_reason"] or row["failure_reason"]),
     )  # fmt: skip
-    return Track(progress=progress, **_fields(row, ctx.settings))
+    return Track(progress=progress, **track_fields(row, ctx.settings))
 
 
-@mutation
-async def soft_delete_music(ctx: MutationContext, args: OneMusic) -> None:
-    """Hide a track from playlist, diary and share page. MusicNotFound also for another's.
+async def hide_track(ctx: MutationContext, owner: str, music_id: str) -> None:
+    """Hide a track of an account whose lock is held, and cancel its song or its video in progress.
 
-    Deleting a pending track cancels its song, and deleting any track the video in progress; the charge is refunded only
-    while the vendor was not requested.
+    Errors: MusicNotFound, also for another's; MusicAlreadyDeleted.
     """
-    owner = await accounts.of_caller(ctx)
     track = await ctx.db.fetchrow(
-        "select user_id, diary_id, generation_id, status, deleted_at from music where id = $1", args.music_id
+        "select user_id, diary_id, generation_id, status, deleted_at from music where id = $1", music_id
     )
     if track is None or track["user_id"] != owner:
         raise rules.MusicNotFound
@@ -235,8 +141,8 @@ async def soft_delete_music(ctx: MutationContext, args: OneMusic) -> None:
         raise rules.MusicAlreadyDeleted
     if track["status"] == "pending":
         await generations.cancel(ctx.db, track["generation_id"], reason="music_deleted", now=ctx.now)
-    await video_rows.cancel_of_track(ctx.db, args.music_id, reason="music_deleted", now=ctx.now)
-    await ctx.db.execute("update music set deleted_at = $2, updated_at = $2 where id = $1", args.music_id, ctx.now)
+    await video_rows.cancel_of_track(ctx.db, music_id, reason="music_deleted", now=ctx.now)
+    await ctx.db.execute("update music set deleted_at = $2, updated_at = $2 where id = $1", music_id, ctx.now)
     if track["diary_id"] is not None:
         await generations.choose_song(ctx.db, track["diary_id"], ctx.now)
 
