@@ -7,8 +7,6 @@ export const ORIGIN = process.env.DAYSONG_ORIGIN;
 const PUBLIC = JSON.parse(process.env.DAYSONG_PUBLIC ?? "{}"); // kinds by name
 const WAIT = 20_000; // ms that anything may take
 
-export const offered = (path) => path in PUBLIC;
-
 /** What `promise` becomes, if it does so in time. */
 function inTime(promise, what) {
   let timer;

@@ -1,6 +1,6 @@
 // What people do with the apps, from signing in to deleting the account, in the order in which they would.
 import assert from "node:assert/strict";
-import { ORIGIN, offered, post, tokenOf } from "./apps.mjs";
+import { ORIGIN, post, tokenOf } from "./apps.mjs";
 
 const WORDS = "I cooked dinner with Anna and we sang old songs. Later Ben called and we walked home in the rain.";
 const PIXEL = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
@@ -121,25 +121,23 @@ async function share(it) {
 
 async function library(it) {
   const { alice, shareId, track } = it;
-  if (offered("userSongs:addFromShare")) {
-    const bob = await it.apps.open(await tokenOf(`${it.sub}_friend`, "Bob Example"));
-    await bob.call("users:ensureCurrentUser");
-    assert.equal(await bob.call("userSongs:isShareInLibrary", { shareId }), false);
-    const songs = await bob.watch(
-      "music:listPlaylistMusic", {}, () => bob.call("userSongs:addFromShare", { shareId }), (list) => list.length === 1,
-    );
-    assert.equal((await bob.call("userSongs:addFromShare", { shareId })).alreadyAdded, true);
-    assert.equal(await bob.call("userSongs:isShareInLibrary", { shareId }), true);
-    const [kept] = songs;
-    assert.deepEqual(
-      [kept.title, kept.ownershipType, kept.addedViaShareId, kept.linkedFromMusicIndex, kept.ownerName],
-      [track.title, "shared", shareId, 0, "Alice"],
-    );
-    assert.deepEqual([kept.diaryContent, kept.diaryId, typeof kept.userSongId], [undefined, undefined, "string"]);
-    assert.deepEqual(Object.values(await bob.call("music:getPlaylistOwnerNames")), ["Alice"]);
-    await bob.call("userSongs:removeFromLibrary", { userSongId: kept.userSongId });
-    assert.deepEqual(await bob.call("music:listPlaylistMusic"), []);
-  }
+  const bob = await it.apps.open(await tokenOf(`${it.sub}_friend`, "Bob Example"));
+  await bob.call("users:ensureCurrentUser");
+  assert.equal(await bob.call("userSongs:isShareInLibrary", { shareId }), false);
+  const songs = await bob.watch(
+    "music:listPlaylistMusic", {}, () => bob.call("userSongs:addFromShare", { shareId }), (list) => list.length === 1,
+  );
+  assert.equal((await bob.call("userSongs:addFromShare", { shareId })).alreadyAdded, true);
+  assert.equal(await bob.call("userSongs:isShareInLibrary", { shareId }), true);
+  const [kept] = songs;
+  assert.deepEqual(
+    [kept.title, kept.ownershipType, kept.addedViaShareId, kept.linkedFromMusicIndex, kept.ownerName],
+    [track.title, "shared", shareId, 0, "Alice"],
+  );
+  assert.deepEqual([kept.diaryContent, kept.diaryId, typeof kept.userSongId], [undefined, undefined, "string"]);
+  assert.deepEqual(Object.values(await bob.call("music:getPlaylistOwnerNames")), ["Alice"]);
+  await bob.call("userSongs:removeFromLibrary", { userSongId: kept.userSongId });
+  assert.deepEqual(await bob.call("music:listPlaylistMusic"), []);
   await alice.call("sharing:revokeShare", { sharedMusicId: it.sharedMusicId });
   assert.deepEqual(await alice.call("sharing:listSharedMusic"), []);
 }

@@ -51,8 +51,9 @@ const MUSIC = {
   "diaryContent?": "string", "diaryTitle?": "string",
 };
 const LISTED = {
-  ...MUSIC, "userSongId?": "string", "ownershipType?": oneOf("owned", "shared"), "addedViaShareId?": "string",
-  "linkedFromMusicIndex?": "number", "ownerName?": "string", "isUnavailable?": "boolean",
+  ...MUSIC, userSongId: "string", ownershipType: oneOf("owned", "shared"), "addedViaShareId?": "string",
+  linkedFromMusicIndex: "number", "ownerName?": "string", "isUnavailable?": "boolean",
+  "unavailableReason?": oneOf("deleted", "unshared"),
 };
 const paged = (shape) => either(
   { page: [shape], isDone: "boolean", continueCursor: "string" }, { page: [shape], nextCursor: orNull("string") },
