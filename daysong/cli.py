@@ -67,6 +67,7 @@ def demo(
     data_dir: DataDir = DATA_DIR,
     exit_: Annotated[bool, Parameter(name="--exit", negative=(), help="Exit when the song is ready.")] = False,
     call_: Annotated[bool, Parameter(name="--call", negative=(), help="Use a phone call instead of an entry.")] = False,
+    photo: Annotated[Path | None, Parameter(help="Attach this photo to the entry, and make a video too.")] = None,
 ) -> None:
     """Make a song of a diary entry, or of a phone call, and show each stage. Needs no keys and no network."""
     extras.require("demo")
@@ -74,7 +75,15 @@ def demo(
     from daysong.commands.environment import free_port
 
     text = None if call_ else entry
-    _run(command.demo(entry=text, port=port or free_port(), data_dir=data_dir.absolute(), leave=exit_))
+    _run(
+        command.demo(
+            entry=text,
+            photo=None if call_ else photo,
+            port=port or free_port(),
+            data_dir=data_dir.absolute(),
+            leave=exit_,
+        )
+    )
 
 
 @command_line.command

@@ -40,11 +40,11 @@ select 'music_' || case i when 0 then name else substr(md5(name), 1, 26) end, ow
 from songs, generate_series(0, 1) i"""
 
 
-# $1 track, $2 now, $3 how many. Video n is n minutes old; the newest is the primary one.
+# $1 tracks, $2 now, $3 how many of each. Video n is n minutes old; the newest is the primary one.
 FILM = """
-with track as (select * from music where id = $1),
+with track as (select * from music where id = any($1)),
      made as materialized (
-         select user_id, n, substr(md5($1 || 'video' || n), 1, 26) as name,
+         select user_id, id as music_id, n, substr(md5(id || 'video' || n), 1, 26) as name,
                 $2::timestamptz - n * interval '1 minute' as moment
          from track, generate_series(1, $3::int) n),
      charged as (insert into usage_charges (id, user_id, charged_at, amount)
@@ -53,7 +53,7 @@ with track as (select * from music where id = $1),
               select 'file_' || name, user_id, 'video/mp4', 1000, moment from made)
 insert into music_videos (id, user_id, music_id, charge_id, status, callback_secret, script_prompt, duration,
                           requested_at, task_id, file_id, is_primary, created_at, updated_at)
-select 'video_' || name, user_id, $1, 'charge_' || name, 'ready', 'secret', 'Secret scene ' || n, 10, moment,
+select 'video_' || name, user_id, music_id, 'charge_' || name, 'ready', 'secret', 'Secret scene ' || n, 10, moment,
        'video task ' || name, 'file_' || name, n = 1, moment, moment
 from made returning id"""
 
@@ -88,9 +88,10 @@ async def fill(world: World, person: str, size: int, timing: Any = TIMED) -> lis
     return [Song(*row) for row in rows]
 
 
-async def film(world: World, song: Song, count: int = 1) -> list[str]:
-    """Insert that many finished videos of a song's first track; return their ids, newest first."""
-    return [row["id"] for row in await world.db.pool.fetch(FILM, song.music_id, world.clock.now(), count)]
+async def film(world: World, *songs: Song, count: int = 1) -> list[str]:
+    """Insert that many finished videos of each song's first track; return their ids, of one song newest first."""
+    tracks = [song.music_id for song in songs]
+    return [row["id"] for row in await world.db.pool.fetch(FILM, tracks, world.clock.now(), count)]
 
 
 async def crowd(world: World, size: int) -> None:

@@ -86,13 +86,26 @@ async def journey(world: World) -> list[str]:
         await tried(person.mutation("emailNotify:addEmailNotification", email=address, source=LEAK))
     draft = await write_post(world, LEAK, published=False)
     await person.query("blog:getDraftByPreviewToken", previewToken=draft["previewToken"])
+    await person.action("videoActions:startVideoGeneration", musicId=song["_id"])
+    await world.settle()
+    video = await world.db.pool.fetchrow("select status, callback_secret, script_prompt from music_videos")
+    assert video is not None
+    assert video["status"] == "ready"
     said = await calls(world, person)
     await failures(world, person)
     await bad_requests(world, token)
     await working(world, person)
     await person.mutation("users:deleteAccount")
     await world.settle()
-    private = [token, draft["previewToken"], secret["callback_secret"], link["shareId"], *secret["lyric"].split("\n")]
+    private = [
+        token,
+        draft["previewToken"],
+        video["callback_secret"],
+        video["script_prompt"],
+        secret["callback_secret"],
+        link["shareId"],
+        *secret["lyric"].split("\n"),
+    ]
     private += said
     return [*NEEDLES, *SECRETS, *(text.strip() for text in private if len(text) > 9)]  # noqa: PLR2004 - a word of it may be
 

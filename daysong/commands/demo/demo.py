@@ -17,6 +17,7 @@ from daysong.app import App
 from daysong.commands import dev, environment
 from daysong.commands.demo.person import DemoFailed, Person
 from daysong.commands.demo.phone_call import diary_of_a_call
+from daysong.commands.demo.video import entry_with_photo, video_of
 from daysong.kernel import logs
 from daysong.transport.server.server import PortTaken, listen
 
@@ -29,10 +30,11 @@ STAGES = {
 }
 
 
-async def demo(*, entry: str | None, port: int, data_dir: Path, leave: bool) -> None:
+async def demo(*, entry: str | None, photo: Path | None, port: int, data_dir: Path, leave: bool) -> None:
     """Start everything, make the song, show it; then keep serving until Ctrl-C, unless `leave`.
 
-    The song is of `entry`; without one, of a phone call that is due within the minute.
+    The song is of `entry`; without one, of a phone call that is due within the minute. With a `photo`, the
+    entry has it, and the song becomes a video that begins with it.
     """
     console = Console(highlight=False)
     logs.configure(readable=True, quiet=True)
@@ -49,7 +51,7 @@ async def demo(*, entry: str | None, port: int, data_dir: Path, leave: bool) -> 
     # An empty environment: a demo uses no real keys and writes to no real database.
     async with dev.running(port=port, data_dir=data_dir, sandbox=True, tell=tell, environ={}) as app:
         tell(f"daysong ready on {app.settings.site_url}")
-        making = asyncio.create_task(_make_song(app, entry, data_dir, console))
+        making = asyncio.create_task(_make_song(app, entry, photo, data_dir, console))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({making, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not making.done():
@@ -63,7 +65,7 @@ async def demo(*, entry: str | None, port: int, data_dir: Path, leave: bool) -> 
         stopping.cancel()
 
 
-async def _make_song(app: App, entry: str | None, data_dir: Path, console: Console) -> None:
+async def _make_song(app: App, entry: str | None, photo: Path | None, data_dir: Path, console: Console) -> None:
     async with httpx2.AsyncClient(base_url=app.settings.site_url, timeout=30, trust_env=False) as http:
         person = Person(http, app.settings.admin_key)
         await person.sign_in()
@@ -71,7 +73,10 @@ async def _make_song(app: App, entry: str | None, data_dir: Path, console: Conso
         if entry is None:
             diary_id = await diary_of_a_call(person, app.clock, console)
         else:
-            started = await person.call("action", "music:startDiaryMusicGeneration", {"content": entry})
+            asked = {"content": entry}
+            if photo is not None:
+                asked["diaryId"] = await entry_with_photo(http, person, photo, console)
+            started = await person.call("action", "music:startDiaryMusicGeneration", asked)
             if not started["success"]:
                 raise DemoFailed(started["reason"])
             diary_id = started["diaryId"]
@@ -87,7 +92,10 @@ async def _make_song(app: App, entry: str | None, data_dir: Path, console: Conso
         page = await http.get(shared["shareUrl"])
         if page.status_code != httpx2.codes.OK:
             raise DemoFailed(f"the share page answered {page.status_code}")
+        video = None if photo is None else await video_of(http, person, song, data_dir / "demo", console)
         console.print(f"Audio       {audio}", soft_wrap=True)
+        if video is not None:
+            console.print(f"Video       {video}", soft_wrap=True)
         console.print(f"Share link  {shared['shareUrl']} (answers {page.status_code})", soft_wrap=True)
 
 

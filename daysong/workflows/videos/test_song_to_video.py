@@ -15,7 +15,9 @@ import pytest
 from conftest import NOW
 from daysong.kernel.limits.budgets import reference_of
 from daysong.workflows.videos.conftest import assert_refunded, remaining, state
-from rehearsal.world import FunctionError, Person, World, film
+from rehearsal import library, photos
+from rehearsal.sync_socket import SyncSocket
+from rehearsal.world import FunctionError, Person, World, film, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
@@ -61,6 +63,44 @@ async def test_a_song_becomes_a_video_that_plays(database_url: str, data_dir: Pa
     assert [stream["codec_name"] for stream in found["streams"]] == ["h264", "aac"]
     assert found["streams"][0]["height"] > found["streams"][0]["width"]
     assert 5 < float(found["format"]["duration"]) < 11
+
+
+async def test_a_photo_of_the_entry_begins_the_video(world: World, alice: Person) -> None:
+    """Kie is given a signed address that holds for an hour, and another model; the video is shorter."""
+    song = await alice.song()
+    await photos.attached(world, alice, song["diaryId"])
+    await world.db.pool.execute("update subscriptions set custom_music_limit = 50")
+    started = await start(alice, song)
+    await world.settle()
+    [asked] = await world.asked("kie", "createTask")
+    url = asked["body"]["input"]["image_url"]
+    assert asked["body"]["model"] == "bytedance/v1-pro-fast-image-to-video"
+    video = await alice.query("videos:getVideo", videoId=started["videoId"])
+    # The sandbox fails a video whose picture it cannot fetch.
+    assert (video["status"], video["duration"]) == ("ready", 5)
+    assert url not in str(video)
+    assert (await world.http.get(url)).content == photos.jpeg()
+    world.clock.forward(timedelta(minutes=61))
+    assert (await world.http.get(url)).status_code == 403
+
+
+async def test_a_live_list_shows_the_video_come(database_url: str, data_dir: Path) -> None:
+    """Pending, then ready with its address, without another request."""
+    async with World(database_url, data_dir, NOW, port=free_port()) as world, SyncSocket(world.origin) as socket:
+        alice = await world.person("alice")
+        [song] = await library.fill(world, "alice", 1)
+        await socket.connect()
+        await socket.authenticate(0, alice.headers["Authorization"].removeprefix("Bearer "))
+        await socket.subscribe(0, q0=("videos:listVideosForMusic", {"musicId": song.music_id}))
+        shown = [await socket.transition(1)]
+        await start(alice, {"_id": song.music_id})
+        await world.settle()
+        while not (value := shown[-1]["modifications"][0]["value"]) or value[0]["status"] != "ready":
+            shown.append(await socket.receive(lambda message: message["type"] == "Transition"))
+        statuses = [[video["status"] for video in each["modifications"][0]["value"]] for each in shown]
+        assert statuses[0] == []
+        assert ["pending"] in statuses
+        assert value[0]["videoUrl"].startswith(world.origin)
 
 
 async def test_what_it_costs_is_counted(world: World, alice: Person) -> None:
