@@ -60,17 +60,28 @@ async def test_a_sender_that_is_too_slow_is_cut_off(
 def test_seats_are_bounded_for_a_process_and_for_an_address() -> None:
     """They are free again afterwards, whatever happened."""
     seats = Seats(3, 2)
-    with seats.taken("a"), seats.taken("a"):
-        with pytest.raises(Refused) as refused, seats.taken("a"):
+    with seats.taken("a", "1"), seats.taken("a", "2"):
+        with pytest.raises(Refused) as refused, seats.taken("a", "3"):
             pass
         assert (refused.value.status, refused.value.retry_after) == (503, 5)
-        with seats.taken("b"), pytest.raises(Refused), seats.taken("c"):
+        with seats.taken("b", "3"), pytest.raises(Refused), seats.taken("c", "4"):
             pass
-        with pytest.raises(ZeroDivisionError), seats.taken("c"):
+        with pytest.raises(ZeroDivisionError), seats.taken("c", "4"):
             raise ZeroDivisionError
-        with seats.taken("c"):
+        with seats.taken("c", "4"):
             pass
     assert not seats._of
+    assert not seats._of_upload
+
+
+def test_one_upload_address_takes_two_seats_at_most() -> None:
+    """Whoever has it cannot keep a process busy from many addresses."""
+    seats = Seats(10, 10)
+    with seats.taken("a", "1"), seats.taken("b", "1"):
+        with pytest.raises(Refused), seats.taken("c", "1"):
+            pass
+        with seats.taken("c", "2"):
+            pass
 
 
 async def test_a_process_receives_a_bounded_number_of_files(

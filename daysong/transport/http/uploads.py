@@ -39,6 +39,8 @@ LONGEST = 3600.0
 # Uploads at the same time in one process, and from one address. Each takes up to half a mebibyte of memory.
 AT_ONCE = 96
 AT_ONCE_FROM_ADDRESS = 32
+# To one upload address: a retry, while the connection before it has not ended yet.
+AT_ONCE_OF_UPLOAD = 2
 # Bytes that are written to the storage at once, and that are counted against the rate of an address at once.
 PIECE = 128 * 1024
 COUNTED = 8 * 2**20
@@ -61,32 +63,43 @@ def routes(runtime: Runtime, files: FileStore, gate: Gate | None) -> list[Route]
         if len(upload_id) > LONGEST_ID or not is_upload_address(runtime.settings, upload_id, signature):
             raise _closed()
         client = request.scope.get("client")
-        with seats.taken(client[0] if client else ""):
+        # Of IPv6 the network, whose addresses its owner changes at will.
+        address = gate.viewer(request.scope) if gate else client[0] if client else ""
+        with seats.taken(address, upload_id):
             return await Receiving(runtime, files, gate, request, upload_id).run()
 
     return [Route("POST", PATH, receive, MAX_VIDEO)]
 
 
 class Seats:
-    """The uploads that a process receives at the same time, in all and from one address."""
+    """The uploads that a process receives at the same time: in all, from one address, and to one upload address."""
 
-    def __init__(self, most: int, most_of_address: int) -> None:
+    def __init__(self, most: int, most_of_address: int, most_of_upload: int = AT_ONCE_OF_UPLOAD) -> None:
         self._most = most
         self._most_of_address = most_of_address
+        self._most_of_upload = most_of_upload
         self._of: Counter[str] = Counter()
+        self._of_upload: Counter[str] = Counter()
 
     @contextmanager
-    def taken(self, address: str) -> Iterator[None]:
+    def taken(self, address: str, upload_id: str) -> Iterator[None]:
         """Take a seat. Errors: Refused (503) when none is free."""
-        if self._of.total() >= self._most or self._of[address] >= self._most_of_address:
+        if (
+            self._of.total() >= self._most
+            or self._of[address] >= self._most_of_address
+            or self._of_upload[upload_id] >= self._most_of_upload
+        ):
             raise Refused(503, "TooBusy", "Too many files are being sent. Please try again.", retry_after=5)
-        self._of[address] += 1
+        counted = ((self._of, address), (self._of_upload, upload_id))
+        for counter, key in counted:
+            counter[key] += 1
         try:
             yield
         finally:
-            self._of[address] -= 1
-            if not self._of[address]:
-                del self._of[address]
+            for counter, key in counted:
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]
 
 
 class Receiving:

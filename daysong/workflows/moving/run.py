@@ -70,6 +70,8 @@ STEPS = (
     Step("blogPosts", others.import_blog_posts),
     Step("blogPostAnalytics", others.import_blog_views),
 )
+# What these note is deleted when an import, this or another one, is finished.
+STAGING = (accounts.stage_users, media.stage_files)
 
 
 class Report(msgspec.Struct):
@@ -112,6 +114,7 @@ class Import:
     async def run(self, *, apply: bool) -> Report:
         """Import the archive and return the report. Errors: ImportRunning, MalformedArchive."""
         if apply:
+            await self._database.mutate(self._stage_again)
             for step in STEPS:
                 await self._apply(step)
             await self._database.mutate(self._finish)
@@ -131,6 +134,15 @@ class Import:
         with contextlib.suppress(_RollBack):
             await self._database.mutate(rehearse)
         return msgspec.structs.replace(report[0], applied=False)
+
+    async def _stage_again(self, tx: Transaction) -> None:
+        """Have an import that was killed stage its users and files again: another import may have deleted them."""
+        await self._lock(tx)
+        if not (await self._progress(tx, STEPS[-1]))[2]:
+            await tx.execute(
+                "delete from import_progress where archive = $1 and step = any($2)",
+                self._digest, [step.name for step in STEPS if step.importer in STAGING],
+            )  # fmt: skip
 
     async def _apply(self, step: Step) -> None:
         """Run a step from where it was left."""

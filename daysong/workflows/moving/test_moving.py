@@ -12,6 +12,7 @@ import pytest
 from conftest import NOW
 from daysong.kernel.time.clock import to_ms
 from daysong.workflows.moving.archive import Archive, MalformedArchive
+from daysong.workflows.moving.batches import Batch
 from daysong.workflows.moving.run import AT_ONCE, STEPS, Import, Report, as_text
 from rehearsal import billing
 from rehearsal.snapshots import AT, DAY, FILM, ODDITIES, PHOTO, archive, document, folder
@@ -221,6 +222,24 @@ async def test_an_import_that_is_killed_goes_on_and_twice_is_once(
     assert await rows(world) == wanted
     assert await moved(world, path) == whole
     assert await rows(world) == wanted
+
+
+async def test_an_import_that_is_killed_goes_on_after_another_one(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one, of chosen users say, has deleted what the first one had staged."""
+    path = archive(tmp_path, ODDITIES)
+
+    async def killed(batch: Batch) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("daysong.workflows.moving.run.STEPS", (STEPS[0], STEPS[1]._replace(importer=killed)))
+        with pytest.raises(ZeroDivisionError):
+            await moved(world, path)
+    await moved(world, path, only=frozenset({"j57alice"}))
+    await moved(world, path)
+    assert await world.db.pool.fetchval("select count(*) from users where id = 'j57bob1'") == 1
 
 
 async def test_a_pending_song_is_looked_up_once_and_gives_its_charge_back(world: World, tmp_path: Path) -> None:

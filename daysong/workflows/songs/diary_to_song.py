@@ -25,7 +25,7 @@ from daysong.features.music import generations, rules
 from daysong.features.subscriptions import accounts, revenuecat_billing
 from daysong.features.subscriptions.quotas import usage
 from daysong.kernel import logs
-from daysong.kernel.errors import DatabaseUnavailable, TooBusy, VendorError
+from daysong.kernel.errors import DatabaseUnavailable, ExpectedError, TooBusy, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext
 from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, Retry, action, mutation
 from daysong.kernel.ids import DiaryId, UserId
@@ -146,10 +146,14 @@ async def start_diary_music_generation(ctx: ActionContext, args: StartGeneration
     if person is not None:
         await revenuecat_billing.refresh_if_stale(ctx, person)
     reserved = await song_budget.reserve_song(ctx, None if person is None else person.user_id)
-    started = await ctx.run_mutation(
-        begin_generation,
-        BeginGeneration(**msgspec.structs.asdict(args), reservation=reserved.reservation, cap=reserved.cap),
-    )
+    try:
+        started = await ctx.run_mutation(
+            begin_generation,
+            BeginGeneration(**msgspec.structs.asdict(args), reservation=reserved.reservation, cap=reserved.cap),
+        )
+    except ExpectedError:
+        await song_budget.cancel(ctx, reserved)
+        raise
     if not started.success:
         await song_budget.cancel(ctx, reserved)
     return started
@@ -244,6 +248,8 @@ async def start_writing(ctx: MutationContext, args: OneGeneration) -> Assignment
     """Move a generation to `writing`; return its input, or None when it is past that step."""
     row = await generations.locked(ctx.db, args.generation_id)
     if row is None or row["status"] not in {"queued", "writing"}:
+        # Canceled before it was requested, say.
+        await budgets.release(ctx.db, ctx.settings, args.generation_id)
         return None
     await generations.step(ctx.db, args.generation_id, "writing", ctx.now)
     diary = await ctx.db.fetchval("select content from diaries where id = $1", row["diary_id"])

@@ -25,7 +25,7 @@ from daysong.features.subscriptions import accounts, revenuecat_billing
 from daysong.features.subscriptions.quotas import usage
 from daysong.features.subscriptions.rules import SONGS_OF_A_VIDEO
 from daysong.kernel import logs
-from daysong.kernel.errors import Unauthorized, VendorError
+from daysong.kernel.errors import ExpectedError, Unauthorized, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext
 from daysong.kernel.functions.declarations import NoArgs, Result, Retry, action, mutation
 from daysong.kernel.ids import UserId
@@ -150,9 +150,13 @@ async def start_video_generation(ctx: ActionContext, args: OneMusic) -> StartedV
     if person is not None:
         await revenuecat_billing.refresh_if_stale(ctx, person)
     money = await song_budget.reserve(ctx, Purchase.VIDEO, None if person is None else person.user_id)
-    started = await ctx.run_mutation(
-        begin_video, BeginVideo(music_id=args.music_id, reservation=money.reservation, cap=money.cap)
-    )
+    try:
+        started = await ctx.run_mutation(
+            begin_video, BeginVideo(music_id=args.music_id, reservation=money.reservation, cap=money.cap)
+        )
+    except ExpectedError:
+        await song_budget.cancel(ctx, money)
+        raise
     if not started.success:
         await song_budget.cancel(ctx, money)
     return started
@@ -234,6 +238,8 @@ async def start_writing_prompt(ctx: MutationContext, args: OneVideo) -> VideoAss
     """Begin or resume writing; None when Kie needs no request any more."""
     video = await video_rows.locked(ctx.db, args.video_id)
     if video is None or video["status"] not in {"queued", "writing"}:
+        # Canceled before it was requested, say.
+        await budgets.release(ctx.db, ctx.settings, args.video_id)
         return None
     await video_rows.step(ctx.db, args.video_id, "writing", ctx.now)
     track = await ctx.db.fetchrow(

@@ -121,6 +121,37 @@ async def test_what_it_costs_is_counted(world: World, alice: Person) -> None:
     assert not await world.db.pool.fetchval("select count(*) from budget_reservations where reference = $1", reference)
 
 
+RESERVED = "select count(*) from budget_reservations"
+
+
+async def test_a_start_that_is_refused_reserves_no_money(database_url: str, data_dir: Path) -> None:
+    """Neither that of a song which is not the caller's, nor one by the token of a deleted account, which has no cap."""
+    async with World(database_url, data_dir, NOW, {"DAYSONG_TEST_LIMITS": "1"}) as world:
+        alice = await world.person("alice")
+        await alice.mutation("users:ensureCurrentUser")
+        for is_last in (False, True):
+            with pytest.raises(FunctionError):
+                await start(alice, {"_id": "music_unknown"})
+            with pytest.raises(FunctionError):
+                await alice.action("music:startDiaryMusicGeneration", content="Rain.", diaryId="diary_unknown")
+            assert await world.db.pool.fetchval(RESERVED) == 0
+            if not is_last:
+                await alice.mutation("users:deleteAccount")
+
+
+async def test_what_is_deleted_before_kie_was_requested_reserves_no_money(database_url: str, data_dir: Path) -> None:
+    """Starting and deleting does not use up the day's budget."""
+    async with World(database_url, data_dir, NOW, {"DAYSONG_TEST_LIMITS": "1"}) as world:
+        alice = await world.person("alice")
+        song = await alice.song()
+        assert await world.db.pool.fetchval(RESERVED) == 0
+        started = await start(alice, song)
+        assert await world.db.pool.fetchval(RESERVED) == 2
+        await alice.mutation("videos:deleteVideo", videoId=started["videoId"])
+        await world.settle()
+        assert await world.db.pool.fetchval(RESERVED) == 0
+
+
 async def test_the_quota_must_hold_all_three_songs(world: World, alice: Person) -> None:
     """With one left there is no video, and nothing is charged; song and video share the ledger."""
     first, second = await alice.song(), await alice.song()
