@@ -136,10 +136,14 @@ async function library(it) {
   );
   assert.deepEqual([kept.diaryContent, kept.diaryId, typeof kept.userSongId], [undefined, undefined, "string"]);
   assert.deepEqual(Object.values(await bob.call("music:getPlaylistOwnerNames")), ["Alice"]);
+  const closed = await bob.watch(
+    "music:listPlaylistMusic", {}, () => alice.call("sharing:revokeShare", { sharedMusicId: it.sharedMusicId }),
+    ([song]) => song?.isUnavailable,
+  );
+  assert.deepEqual([closed[0].unavailableReason, closed[0].audioUrl, closed[0].lyric], ["unshared", undefined, undefined]);
+  assert.deepEqual(await alice.call("sharing:listSharedMusic"), []);
   await bob.call("userSongs:removeFromLibrary", { userSongId: kept.userSongId });
   assert.deepEqual(await bob.call("music:listPlaylistMusic"), []);
-  await alice.call("sharing:revokeShare", { sharedMusicId: it.sharedMusicId });
-  assert.deepEqual(await alice.call("sharing:listSharedMusic"), []);
 }
 
 async function memory({ alice, diaryId }) {
