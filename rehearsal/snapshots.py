@@ -77,6 +77,11 @@ ODDITIES: Tables = {
         document("s_dead", musicId="m_alone", userId="j57alice", shareId="deadlink12", viewCount=1, isActive=False),
         document("s_bad", musicId="m_alone", userId="j57alice", shareId="../etc", isActive=True),
     ],
+    "userSongs": [
+        document("k_own", userId="j57alice", musicId="m_rain", ownershipType="owned", linkedFromMusicIndex=0),
+        document("k_kept", userId="j57bob1", musicId="m_rain", ownershipType="shared", sharedMusicId="s_rain"),
+        document("k_lost", userId="j57bob1", musicId="m_none", ownershipType="shared"),
+    ],
     "callSettings": [
         document("c_alice", userId="j57alice", phoneE164="+12025550123", timezone="Mars/Olympus", localMinutes=1170,
                  cadence="daily", bydayMask=127, active=True, nextRunAtUTC=AT),

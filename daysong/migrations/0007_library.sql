@@ -34,7 +34,7 @@ create function add_own_song() returns trigger
 $$
 begin
     insert into user_songs (id, user_id, ownership_type, music_id, created_at, updated_at)
-    values ('song_' || substr(new.id, 7), new.user_id, 'owned', new.id, new.created_at, new.created_at)
+    values ('song_' || regexp_replace(new.id, '^music_', ''), new.user_id, 'owned', new.id, new.created_at, new.created_at)
     on conflict do nothing;
     return null;
 end
@@ -60,7 +60,7 @@ create trigger remove_own_song before delete on music
 
 
 insert into user_songs (id, user_id, ownership_type, music_id, created_at, updated_at)
-select 'song_' || substr(id, 7), user_id, 'owned', id, created_at, created_at
+select 'song_' || regexp_replace(id, '^music_', ''), user_id, 'owned', id, created_at, created_at
 from music where music_index = 0 and deleted_at is null;
 
 select attach_live_triggers();

@@ -23,7 +23,7 @@ from daysong.kernel.functions.declarations import NoArgs
 from daysong.kernel.jobs.queue import Queue
 from daysong.kernel.settings import Settings
 from daysong.vendors.storage import FileStore
-from daysong.workflows.moving import accounts, calls, media, memory, others, songs, videos
+from daysong.workflows.moving import accounts, calls, library, media, memory, others, songs, videos
 from daysong.workflows.moving.archive import SYSTEM, Archive, Line
 from daysong.workflows.moving.batches import Batch, Importer, Tally
 
@@ -54,6 +54,7 @@ STEPS = (
     Step("music", songs.import_music),
     Step("diaries", songs.import_primary_songs, counted=False),
     Step("sharedMusic", songs.import_shares),
+    Step("userSongs", library.import_user_songs),
     Step("_storage", media.stage_files, counted=False),
     Step("diaryMedia", media.import_media),
     Step("people", memory.import_people),

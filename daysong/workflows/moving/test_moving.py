@@ -64,6 +64,10 @@ async def test_an_account_moves_in_with_its_old_ids(world: World, tmp_path: Path
     playlist = {one["_id"]: one for one in await alice.query("music:listPlaylistMusic")}
     assert {"m_rain", "m_alone"} <= playlist.keys()
     assert playlist["m_rain"]["lyricWithTime"]["alignedWords"][0]["word"] == "Rain "
+    assert playlist["m_rain"]["userSongId"] == "k_own"
+    bob = await world.person("bob")
+    [kept] = await bob.query("music:listPlaylistMusic")
+    assert (kept["userSongId"], kept["ownershipType"]) == ("k_kept", "shared")
     shown = await world.http.get("/share/l0Il-_share")
     assert shown.status_code == 200
     [share] = await alice.query("sharing:listSharedMusic")
@@ -117,6 +121,7 @@ async def test_each_line_that_is_left_out_is_reported_with_its_reason(world: Wor
         "diaries": {"an entry without words": 1, "its user is not there": 1},
         "music": {"its entry is not there": 2},
         "sharedMusic": {"revoked": 1, "a shareId that is none": 1},
+        "userSongs": {"its song is not there": 1},
         "diaryMedia": {
             "its file is no photo or video of a known type": 1,
             "its file is damaged: the checksum differs": 1,
