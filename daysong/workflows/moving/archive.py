@@ -171,7 +171,8 @@ def _line(number: int, raw: bytes) -> Line:
     if len(raw) > LONGEST_LINE:
         return Line(number, None, f"longer than {LONGEST_LINE} bytes")
     try:
-        document = values.decode(msgspec.json.decode(raw))
+        document = msgspec.json.decode(raw)
+        document = values.decode(_without_nul(document) if b"\\u0000" in raw else document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Line(number, None, "not JSON")
     except values.MalformedValue as error:
@@ -181,3 +182,15 @@ def _line(number: int, raw: bytes) -> Line:
     if not 1 <= len(document["_id"]) <= LONGEST_ID:
         return Line(number, None, "an _id of no acceptable length")
     return Line(number, document)
+
+
+def _without_nul(value: Any) -> Any:
+    """Return JSON without the character NUL, which PostgreSQL cannot store."""
+    match value:
+        case str():
+            return value.replace("\0", "")
+        case list():
+            return [_without_nul(one) for one in value]
+        case dict():
+            return {_without_nul(name): _without_nul(one) for name, one in value.items()}
+    return value

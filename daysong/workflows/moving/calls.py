@@ -157,7 +157,7 @@ def _json(batch: Batch, entry: Entry, name: str) -> str | None:
     value = entry.document.get(name)
     if not isinstance(value, dict | list | str):
         return None
-    encoded = msgspec.json.encode(values.plain(value)).decode().replace("\\u0000", "")
+    encoded = msgspec.json.encode(values.plain(value)).decode()
     if len(encoded) > LARGEST_REPORT:
         batch.tally.note(entry.line, f"{name} is too large and is left out")
         return None

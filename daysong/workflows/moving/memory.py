@@ -35,13 +35,18 @@ async def import_people(batch: Batch) -> None:
         if inserted is None:
             batch.tally.known += 1
             continue
-        batch.tally.imported += 1
         for place in range(1, MOST_NAMESAKES):
             numbered = name if place == 1 else f"{name[: MAX_NAME - 5]} ({place})"
             if await _add_name(batch, entry, numbered, 0):
                 if place > 1:
                     batch.tally.note(entry.line, "another person has this name: numbered")
                 break
+        else:
+            # A person has a name.
+            await batch.db.execute("delete from people where id = $1", entry.id)
+            batch.tally.skip(entry.line, "too many people have this name")
+            continue
+        batch.tally.imported += 1
         for place, other in enumerate(read.texts(entry.document, "altNames", rules.MOST_NAMES - 1, MAX_NAME), 1):
             await _add_name(batch, entry, rules.written(other), place)
 

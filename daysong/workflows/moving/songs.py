@@ -98,6 +98,16 @@ async def import_music(batch: Batch) -> None:
     tracks = await _tracks(batch)
     places = {track.entry.id: read.whole(track.entry.document, "musicIndex", 1000) or 0 for track in tracks}
     await _insert_generations(batch, tracks)
+    there = await batch.present("generations", [track.generation_id for track in tracks])
+    for track in tracks:
+        if track.generation_id not in there:
+            batch.tally.skip(track.entry.line, "its task or its entry has another song in progress")
+    await batch.execute(
+        """insert into usage_refunds (charge_id, reason, refunded_at)
+           select id, 'imported', at from unnest($1::text[], $2::timestamptz[]) as c (id, at) on conflict do nothing""",
+        [(_charge_of(track), track.made_at) for track in tracks if track.generation_id not in there],
+    )
+    tracks = [track for track in tracks if track.generation_id in there]
     rows = []
     for track in tracks:
         document = track.entry.document

@@ -15,7 +15,7 @@ from daysong.workflows.moving.archive import Archive, MalformedArchive
 from daysong.workflows.moving.batches import Batch
 from daysong.workflows.moving.run import AT_ONCE, STEPS, Import, Report, as_text
 from rehearsal import billing
-from rehearsal.snapshots import AT, DAY, FILM, ODDITIES, PHOTO, archive, document, folder
+from rehearsal.snapshots import AT, DAY, FILM, ODDITIES, PHOTO, archive, document, folder, song
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
@@ -320,3 +320,37 @@ def test_a_line_without_an_end_is_one_problem(tmp_path: Path) -> None:
 def test_every_step_has_a_name_of_its_own() -> None:
     """Progress is kept by name."""
     assert len({step.name for step in STEPS}) == len(STEPS)
+
+
+async def test_lines_that_the_database_would_refuse_stop_no_import(world: World, tmp_path: Path) -> None:
+    """NUL in ids and texts, a task of two accounts, a video of negative length, a name of too many people."""
+    words = {"said\0": "a\0b", "path": "C:\\u0000"}
+    tables = {
+        "users": [
+            document("j57alice", clerkId="user_alice", email="alice@example.test"),
+            document("j57bob", clerkId="user_bob", email="bob@example.test"),
+            document("j57\0charlie", clerkId="user_charlie"),
+        ],
+        "diaries": [
+            document("d_alice", userId="j57alice", content="Rain\0", date=AT),
+            document("d_bob", userId="j57bob", content="Sun", date=AT),
+            document("d_nobody", userId="j57\0nobody", content="Snow", date=AT),
+        ],
+        "music": [
+            song("m_alice", "j57alice", "d_alice", taskId="the-same", metadata=words, lyricWithTime=words),
+            song("m_bob", "j57bob", "d_bob", taskId="the-same"),
+        ],
+        "musicVideos": [document("v_alice", userId="j57alice", musicId="m_alice", duration=-5)],
+        "callSessions": [document("c_alice", userId="j57alice", vapiCallId="call-1", endOfCallReport=words)],
+        "subscriptionLog": [document("l_alice", userId="j57alice", raw=words)],
+        "people": [document(f"p_{place}", userId="j57alice", primaryName="Mom") for place in range(60)],
+    }
+    report = await moved(world, archive(tmp_path, tables))
+    assert report.tables["users"].imported == 3
+    assert (report.tables["music"].imported, sum(report.tables["music"].skipped.values())) == (1, 1)
+    assert report.tables["people"].skipped == {"too many people have this name": 11}
+    nameless = "select count(*) from people p where not exists (select from person_names n where n.person_id = p.id)"
+    assert await world.db.pool.fetchval(nameless) == 0
+    unpaid = """select count(*) from usage_charges c
+                where not exists (select from usage_refunds r where r.charge_id = c.id)"""
+    assert await world.db.pool.fetchval(unpaid) == 0

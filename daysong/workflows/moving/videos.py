@@ -68,7 +68,7 @@ async def _import_video(batch: Batch, entry: Entry) -> None:
            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
            on conflict do nothing returning true""",
         entry.id, entry.user_id, music_id, charge_id, status, secrets.token_urlsafe(24),
-        read.text(document, "scriptPrompt", LONGEST_PROMPT), read.number(document, "duration") or None,
+        read.text(document, "scriptPrompt", LONGEST_PROMPT), max(0.0, read.number(document, "duration") or 0.0) or None,
         None if status == "failed" else made, task_id if is_rendering else None,
         batch.now - video_rules.RENDERING_DEADLINE + LAST_LOOK if is_rendering else None,
         batch.now if is_rendering else None, file_id, "imported" if status == "failed" else None,
