@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -32,12 +33,26 @@ LIMITS = {
 }
 
 
+MADE_UP = "a-secret-that-is-made-up-for-benchmarks"
+
+
 def environment_for(database_url: str, folder: Path, keys: Keys) -> dict[str, str]:
     """Return daysong's environment: as deployed, without vendors."""
     return {
         **settings_for(database_url, folder, keys),
         **NO_TEST_MODE,
         **LIMITS,
+        "DAYSONG_ENV": "production",
+        "DAYSONG_ADMIN_KEY": MADE_UP,
+        "DAYSONG_HASH_KEY": MADE_UP,
+        "SITE_URL": "https://daysong.test",
+        "CLERK_SECRET_KEY": "none",
+        "CLERK_WEBHOOK_SIGNING_SECRET": "whsec_" + base64.b64encode(MADE_UP.encode()).decode(),
+        "REVENUECAT_PROJECT_ID": "none",
+        "VAPI_API_KEY": "none",
+        "VAPI_PHONE_NUMBER_ID": "none",
+        "VAPI_WEBHOOK_SECRET": MADE_UP,
+        "VAPI_CREDENTIAL_ID": "none",
         "REVENUECAT_API_KEY": "none",
         "REVENUECAT_BASE_URL": "http://127.0.0.1:9",
         "REVENUECAT_WEBHOOK_SECRET": REVENUECAT_SECRET,

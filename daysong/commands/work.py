@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import suppress
 
 import asyncpg
@@ -26,6 +27,9 @@ async def work(configured: Settings) -> None:
     if not await _opened(app, configured, stop):
         return
     app.report()
+    # As in the server: collections then scan only what jobs have made.
+    gc.collect()
+    gc.freeze()
     working = asyncio.create_task(app.worker.run_forever(configured.listen_url))
     stopping = asyncio.create_task(stop.wait())
     try:
