@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, cast
 
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +20,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Longer chains of proxies are forged.
 MOST_HOPS = 32
+# With a zone, brackets, a port, and spaces around it.
+LONGEST_ADDRESS = 100
 _FOR = re.compile(r'\s*for\s*=\s*(?:"((?:[^"\\]|\\.){0,100})"|([^\s",;]{1,100}))\s*', re.IGNORECASE)
 
 
@@ -76,6 +79,12 @@ def _for(element: str) -> str:
 
 def _address(text: str) -> Address | None:
     """Parse an address, with or without a port or brackets; None for `unknown` and other text."""
+    return _parsed(text) if len(text) <= LONGEST_ADDRESS else None
+
+
+# Cached, since it takes longer than all else that is done for an address, and most requests come from known ones.
+@lru_cache(10_000)
+def _parsed(text: str) -> Address | None:
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
