@@ -1,0 +1,1 @@
+"""Pages in Debian's Chromium, driven by playwright-core from npm."""

@@ -1,0 +1,67 @@
+// A Chromium and pages that are watched: every test ends with no error, no refusal by the policy, and no foreign request.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { chromium } from "playwright-core";
+
+const AXE = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+export const ORIGIN = process.env.DAYSONG_ORIGIN;
+
+export const launch = () =>
+  chromium.launch({
+    executablePath: process.env.DAYSONG_CHROMIUM,
+    args: [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--autoplay-policy=no-user-gesture-required",
+    ],
+  });
+
+/** A page with a list of what must not happen, and the sizes of what was loaded. */
+export async function watched(browser, options = {}) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  const wrong = [];
+  const loaded = [];
+  page.on("pageerror", (error) => wrong.push(`error: ${error}`));
+  page.on("console", (message) => message.type() === "error" && wrong.push(`console: ${message.text()}`));
+  page.on("request", (request) => {
+    if (!request.url().startsWith(`${ORIGIN}/`)) wrong.push(`foreign: ${request.url()}`);
+  });
+  page.on("requestfinished", async (request) => {
+    const sizes = await request.sizes().catch(() => null);
+    if (sizes) loaded.push({ url: request.url(), bytes: sizes.responseBodySize + sizes.responseHeadersSize });
+  });
+  await page.addInitScript(() => {
+    addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective}`));
+  });
+  return { context, page, wrong, loaded };
+}
+
+/** Opens a page for a test, and checks at its end that nothing went wrong. */
+export async function visit(browser, address, options, act) {
+  const { context, page, wrong, loaded } = await watched(browser, options);
+  try {
+    const answer = await page.goto(address);
+    await act(page, { answer, loaded, wrong });
+    assert.deepEqual(wrong, []);
+  } finally {
+    await context.close();
+  }
+}
+
+/** Returns what axe finds serious or critical. */
+export async function findings(page) {
+  // Not as a script of the page, whose policy would refuse it.
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ["violations"] }));
+  return violations
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
+}
