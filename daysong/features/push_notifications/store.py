@@ -86,8 +86,9 @@ OCCASION_SQL = """
                        when 'music_failed' then coalesce(p.music_failed, true)
                        when 'video_ready' then coalesce(p.video_ready, true)
                        else coalesce(p.call_missed, true) end as is_wanted,
-           o.music_id is null
-             or exists (select from music m where m.id = o.music_id and m.deleted_at is null) as is_there
+           (o.music_id is null
+             or exists (select from music m where m.id = o.music_id and m.deleted_at is null))
+           and (o.video_id is null or exists (select from music_videos v where v.id = o.video_id)) as is_there
     from push_occasions o join users u on u.id = o.user_id left join push_settings p on p.user_id = o.user_id
     where o.id = $1 for update of o"""
 

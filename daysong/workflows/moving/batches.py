@@ -12,6 +12,7 @@ from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.settings import Settings
 from daysong.vendors.storage import FileStore
 from daysong.workflows.moving.archive import Archive, Line
+from daysong.workflows.moving.documents import derived_id
 
 MOST_PROBLEMS = 1000
 
@@ -82,6 +83,8 @@ class Batch:
         """`files`: None when nothing is to be stored; `only`: ids or Clerk ids of the users to import, None for all."""
         self.db, self.settings, self.now, self.tally, self.only = db, settings, now, tally, only
         self.archive, self.files = archive, files
+        # Keys of the files stored so far.
+        self.stored: list[str] = []
         self.entries: list[Entry] = []
         for line in lines:
             tally.found += 1
@@ -95,12 +98,17 @@ class Batch:
         entries = list(self.entries if entries is None else entries)
         named = [str(entry.document.get("userId", "")) for entry in entries]
         rows = await self.db.fetch(
-            """select id as old_id, id as user_id from users where id = any($1) and deleted_at is null
-               union all select i.old_id, i.user_id from imported_ids i join users u on u.id = i.user_id
+            """select id as old_id, id as user_id, clerk_id from users where id = any($1) and deleted_at is null
+               union all select i.old_id, i.user_id, u.clerk_id from imported_ids i join users u on u.id = i.user_id
                where i.old_id = any($1) and u.deleted_at is null""",
             named,
         )
-        owners = {row["old_id"]: row["user_id"] for row in rows}
+        # An account may be here already without having been chosen.
+        owners = {
+            row["old_id"]: row["user_id"]
+            for row in rows
+            if self.only is None or not self.only.isdisjoint({row["old_id"], row["user_id"], row["clerk_id"]})
+        }
         found = []
         for entry, name in zip(entries, named, strict=True):
             if name in owners:
@@ -123,6 +131,20 @@ class Batch:
         self.tally.imported += len(inserted)
         self.tally.known += len(rows) - len(inserted)
         return inserted
+
+    async def never_notify(self, rows: Sequence[tuple[str, str, str]]) -> None:
+        """Note occasions (account, kind, subject) as told, so that no device is sent anything about them."""
+        await self.execute(
+            """insert into push_occasions (id, user_id, kind, subject, created_at, taken_at)
+               select o.id, o.user_id, o.kind, o.subject, o.at, o.at
+               from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+                 as o (id, user_id, kind, subject, at)
+               on conflict do nothing""",
+            [
+                (derived_id("occasion", kind, subject), user_id, kind, subject, self.now)
+                for user_id, kind, subject in rows
+            ],
+        )
 
     async def execute(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Run a statement with the columns of `rows` as its arrays."""

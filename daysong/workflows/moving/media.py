@@ -1,7 +1,7 @@
 """Photos and videos: rows of `diaryMedia` with the stored files they name.
 
-A file is stored under its old id before the row that names it. A run that is killed stores it again; one without a row
-is removed as an orphan.
+A file is stored under its old id before the transaction of the rows that name it commits. When that is rolled back, the
+file is deleted again; after a kill, the run that goes on stores it again.
 """
 
 from __future__ import annotations
@@ -138,6 +138,7 @@ async def store(batch: Batch, file: ArchivedFile, key: str) -> None:
     """Copy a file of the archive to the storage, piece by piece; not when nothing is to be written."""
     if batch.files is None:
         return
+    batch.stored.append(key)
     async with batch.files.receive() as incoming:
         with batch.archive.open(file.name) as member:
             while chunk := await asyncio.to_thread(member.read, CHUNK):

@@ -175,7 +175,12 @@ class Import:
         uncounted = Tally()
         counted = tally if step.counted else uncounted
         batch = Batch(tx, self._settings, self._now, counted, lines, self._archive, files, self._only)
-        await step.importer(batch)
+        try:
+            await step.importer(batch)
+        except BaseException:
+            if files is not None:
+                await files.delete(batch.stored)
+            raise
 
     async def _lock(self, tx: Transaction) -> None:
         """Hold the only import of this database until the transaction ends."""

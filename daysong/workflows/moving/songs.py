@@ -205,6 +205,12 @@ async def _insert_generations(batch: Batch, tracks: list[_Track]) -> None:
             for song in songs.values()
         ],
     )  # fmt: skip
+    await batch.never_notify([
+        (song.entry.user_id, kind, song.generation_id)
+        for song in songs.values()
+        if song.status == "pending"
+        for kind in ("music_ready", "music_failed")
+    ])  # fmt: skip
 
 
 async def _count_once(batch: Batch, song: _Track) -> None:

@@ -180,6 +180,25 @@ async def test_only_chosen_users_move_in(world: World, tmp_path: Path) -> None:
     assert {row["clerk_id"] for row in await world.db.pool.fetch("select clerk_id from users")} == {"user_bob"}
 
 
+async def test_others_who_are_here_already_get_nothing_of_an_import_of_chosen_users(
+    world: World, tmp_path: Path
+) -> None:
+    """Also when an earlier import of the chosen ones brought them along."""
+    few = {table: documents for table, documents in ODDITIES.items() if table == "users"}
+    await moved(world, archive(tmp_path, few))
+    await moved(world, archive(tmp_path, ODDITIES), only=frozenset({"user_bob"}))
+    found = await world.db.pool.fetch("select distinct user_id from diaries")
+    assert [row["user_id"] for row in found] == ["j57bob1"]
+
+
+async def test_an_import_sends_no_notification(world: World, tmp_path: Path) -> None:
+    """Nor does a pending song or video that is looked up afterwards, although its person has a device."""
+    await moved(world, archive(tmp_path, ODDITIES))
+    await world.pass_time(timedelta(minutes=40))
+    assert (await world.http.get("/sandbox/expo/notifications")).json() in ([], {"notifications": []})
+    assert await world.db.pool.fetchval("select count(*) from push_deliveries") == 0
+
+
 async def test_without_apply_nothing_is_written(world: World, tmp_path: Path) -> None:
     """The report is the one of the import that follows."""
     path, before = archive(tmp_path, ODDITIES), await rows(world)

@@ -78,6 +78,8 @@ async def _import_video(batch: Batch, entry: Entry) -> None:
         batch.tally.skip(entry.line, "its task is that of another video")
     else:
         batch.tally.imported += 1
+        if is_rendering:
+            await batch.never_notify([(entry.user_id, "video_ready", entry.id)])
 
 
 async def _stored(batch: Batch, entry: Entry) -> str | None:
