@@ -155,6 +155,9 @@ async def test_g68_link_previews_have_a_large_picture_with_its_size(world: World
     assert (properties["og:image:width"], properties["og:image:height"]) == ("1200", "630")
     assert (await world.http.get(properties["og:image"] or "")).headers["content-type"] == "image/png"
     assert properties["music:duration"] == str(int(song["duration"]))
+    words = song["lyricWithTime"]["alignedWords"]
+    # Some of them are parts of the names of sections.
+    assert text.count(" data-t=") > 0.9 * len(words) > 0
 
 
 async def test_a_song_without_cover_lyrics_or_audio_has_a_page(app: App) -> None:
