@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import typing
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from daysong.kernel.functions.declarations import Args, NoArgs, Result, mutation
 from daysong.kernel.functions.descriptions import Description, describe
 from daysong.kernel.functions.raised import all_errors
 from daysong.kernel.functions.registry import Function, Registry, module
+from daysong.kernel.values import StoredJson
 from daysong.surface import SURFACE
 from daysong.transport import refusals
 from daysong.transport.conftest import App, MakeApp
@@ -113,7 +115,7 @@ async def test_g64_the_document_lists_the_errors_of_each_function(world: World) 
     assert set(codes) <= set(schemas["ErrorCode"]["enum"])
     assert "Content is too long: at most 50,000 characters" in schemas["ErrorCode"]["description"]
     assert "InvalidAuthHeader" in schemas["Refused"]["properties"]["code"]["enum"]
-    assert schemas["PlaylistItem"]["properties"]["status"]["enum"] == ["failed", "pending", "ready"]
+    assert schemas["LibrarySong"]["properties"]["status"]["enum"] == ["failed", "pending", "ready"]
     assert schemas["SubscriptionStatus"]["properties"]["tier"]["enum"] == ["free", "monthly", "weekly", "yearly"]
     for text in ((await world.http.get("/openapi.json")).text, (await world.http.get("/docs")).text):
         kinds = {kind.__name__ for kind in all_errors() if re.search("[a-z][A-Z]", kind.__name__)}
@@ -134,6 +136,12 @@ def test_g64_every_refusal_is_in_the_document() -> None:
     assert set(found) <= refusals.REFUSALS
 
 
+def of_stored_json(kind: type) -> dict[str, Any]:
+    """Return a mark for JSON that a query passes on as it is stored; msgspec takes no empty schema."""
+    assert kind is StoredJson
+    return {"type": "any"}
+
+
 async def test_schemas_agree_with_msgspecs_own(app: App) -> None:
     """msgspec renders the same types independently."""
     functions = [function for function in Registry(SURFACE) if function.public]
@@ -141,7 +149,8 @@ async def test_schemas_agree_with_msgspecs_own(app: App) -> None:
     kinds = [function.args_type for function in functions]
     for function in functions:
         kinds += typing.get_args(function.result_type) or (function.result_type,)
-    _, expected = msgspec.json.schema_components(kinds, ref_template=openapi.REFERENCE)
+    _, expected = msgspec.json.schema_components(kinds, ref_template=openapi.REFERENCE, schema_hook=of_stored_json)
+    expected = json.loads(json.dumps(expected).replace(json.dumps(of_stored_json(StoredJson)), "{}"))
     assert len(expected) > 50
     for name, schema in expected.items():
         del schema["description"]  # it uses Python names
