@@ -6,6 +6,7 @@ Each kind is a type of its own, so that mypy rejects one passed as another.
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from datetime import datetime
 from typing import ClassVar, Self
 
@@ -32,7 +33,8 @@ class _Tails:
         return self._tail
 
 
-_tails = _Tails()
+# By prefix: an id of a later moment, such as that of a job that is due, must not begin the ids of now anew.
+_tails: defaultdict[str, _Tails] = defaultdict(_Tails)
 
 
 class TypedId(str):
@@ -43,12 +45,12 @@ class TypedId(str):
 
     @classmethod
     def new(cls, now: datetime) -> Self:
-        """Return a new id, which sorts after those of earlier milliseconds and earlier ones of this process.
+        """Return a new id, which sorts after those of its kind of earlier milliseconds, and after this process's own.
 
         RFC 9562, version 7, with a monotonic random part within a millisecond (method 2).
         """
         millisecond = int(to_ms(now)) & (1 << 48) - 1
-        tail = _tails.after(millisecond)
+        tail = _tails[cls.prefix].after(millisecond)
         value = millisecond << 80 | 0x7 << 76 | tail >> 62 << 64 | 0b10 << 62 | tail & (1 << 62) - 1
         return cls(f"{cls.prefix}_{_base32(value)}")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daysong.kernel import ids
-from daysong.kernel.ids import DiaryId, FileId, RandomId, TypedId
+from daysong.kernel.ids import DiaryId, FileId, JobId, RandomId, TypedId
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KINDS = [
@@ -39,6 +39,15 @@ def test_an_id_shows_its_kind(kind: type[TypedId]) -> None:
 def test_ids_of_one_moment_differ() -> None:
     """74 random bits tell them apart."""
     assert len({DiaryId.new(NOW) for _ in range(10_000)}) == 10_000
+
+
+def test_ids_of_one_moment_are_in_the_order_in_which_they_were_made() -> None:
+    """Also when ids of another kind and a later moment are made in between, as those of jobs are."""
+    made = []
+    for _ in range(100):
+        made.append(DiaryId.new(NOW))
+        JobId.new(NOW + timedelta(seconds=30))
+    assert made == sorted(made)
 
 
 def test_an_id_is_a_version_7_uuid() -> None:
