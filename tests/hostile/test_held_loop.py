@@ -21,7 +21,8 @@ from rehearsal.processes.watched_server import Watched
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
-HELD = 0.020  # seconds of CPU
+# Seconds of CPU. The largest bodies take 17 to 21 ms here; what this finds took over 100.
+HELD = 0.030
 SECRET = "a-secret-of-the-vendors"
 # What remains for arguments in a body of the largest size.
 SIZE = LARGEST - 64
