@@ -111,10 +111,13 @@ ODDITIES: Tables = {
         document("a_2", userId="j57alice", primaryName=" ANNA "),
         document("a_3", userId="j57alice", primaryName=" "),
     ],
-    "userTags": [document("u_1", userId="j57alice", name="rain", displayName="Rain", eventCount=99)],
+    "userTags": [
+        document("u_1", userId="j57alice", name="rain", displayName="Rain", eventCount=99),
+        document("u_2", userId="j57alice", name="RAIN"),
+    ],
     "events": [
         document("o_1", userId="j57alice", diaryId="d_rain", happenedAt=AT, title="Rain", summary="It rained.", mood=-7,
-                 personIds=["a_1", "a_2", "a_9"], tagIds=["u_1"]),
+                 personIds=["a_1", "a_2", "a_9"], tagIds=["u_1", "u_2"]),
         document("o_2", userId="j57alice", diaryId="d_bob", happenedAt=AT, title="Sun"),
     ],
     "musicVideos": [

@@ -95,9 +95,8 @@ async def import_users(batch: Batch) -> None:
     )
     lines = {entry.id: entry for entry, _ in named}
     await batch.execute(
-        """update users u set tags = array(select jsonb_array_elements_text(n.tags))
-           from unnest($1::text[], $2::text[]) as given (id, tags), lateral (select given.tags::jsonb as tags) n
-           where u.id = given.id""",
+        """update users u set tags = array(select jsonb_array_elements_text(given.tags::jsonb))
+           from unnest($1::text[], $2::text[]) as given (id, tags) where u.id = given.id""",
         [
             (one, msgspec.json.encode(tags).decode())
             for one in inserted
@@ -171,48 +170,67 @@ async def import_subscriptions(batch: Batch) -> None:
         list(hashes.values()),
     )
     active = {row["clerk_hash"]: row["active"] for row in rows}
+    latest: dict[str, Entry] = {}
     for entry in entries:
         chosen = active.get(hashes[entry.user_id], [])
         if chosen and entry.id not in chosen:
             batch.tally.skip(entry.line, "not the active subscription of its user")
+        elif (before := latest.get(entry.user_id)) is None:
+            latest[entry.user_id] = entry
         else:
-            await _import_subscription(batch, entry)
+            # A user without an active one.
+            older, latest[entry.user_id] = sorted((before, entry), key=lambda one: read.made(one.document, batch.now))
+            batch.tally.skip(older.line, "not the latest subscription of its user")
+    await _replace_subscriptions(batch, list(latest.values()))
 
 
-async def _import_subscription(batch: Batch, entry: Entry) -> None:
-    """Replace the subscription of an account that RevenueCat has said nothing about yet."""
-    document, now = entry.document, batch.now
-    since = min(now, read.moment(document, "lastResetAt", "_creationTime") or now)
-    state = _state(batch, document, now)
-    after = summary(state.entitlements, now)
-    replaced = await batch.db.fetchval(
-        """update subscriptions
-           set id = $2, lines = $3, told = $4, tier = $5, product_id = $6, status = $7, platform = $8, expires_at = $9,
-               grace_until = $10, custom_music_limit = $11, last_reset_at = $12, created_at = $12, updated_at = $13
-           where user_id = $1 and id <> $2 and lines = '{}' and told = '{}' and verified_at is null
-                 and not exists (select from imported_ids where old_id = $2)
-           returning true""",
-        entry.user_id, entry.id, state.entitlements, state.history, after.tier, after.product_id, after.status,
-        after.platform, after.expires_at, after.grace_until, read.whole(document, "customMusicLimit"), since, now,
-    )  # fmt: skip
-    if replaced is None:
-        batch.tally.known += 1
+async def _replace_subscriptions(batch: Batch, entries: list[Entry]) -> None:
+    """Replace the subscriptions of accounts that RevenueCat has said nothing about yet."""
+    rows, used = [], {}
+    for entry in entries:
+        document, now = entry.document, batch.now
+        since = min(now, read.moment(document, "lastResetAt", "_creationTime") or now)
+        state = _state(batch, document, now)
+        after = summary(state.entitlements, now)
+        rows.append((
+            entry.user_id, entry.id, msgspec.json.encode(state.entitlements).decode(),
+            msgspec.json.encode(state.history).decode(), after.tier, after.product_id, after.status, after.platform,
+            after.expires_at, after.grace_until, read.whole(document, "customMusicLimit"), since, now,
+        ))  # fmt: skip
+        songs = read.whole(document, "musicGenerationsUsed", MOST_USED) or 0
+        used[entry.user_id] = [
+            (read.derived_id("charge", entry.id, place), entry.user_id, since, after.tier == "free")
+            for place in range(songs)
+        ]
+    if not rows:
         return
-    batch.tally.imported += 1
-    used = read.whole(document, "musicGenerationsUsed", MOST_USED) or 0
-    charges = [read.derived_id("charge", entry.id, place) for place in range(used)]
-    await batch.db.execute(
-        """insert into usage_charges (id, user_id, charged_at) select unnest($1::text[]), $2, $3
-           on conflict do nothing""",
-        charges, entry.user_id, since,
-    )  # fmt: skip
-    if after.tier == "free":
-        await batch.db.execute(
-            """insert into mailbox_usage (charge_id, mailbox_hash, charged_at)
-               select c.id, u.mailbox_hash, $3 from unnest($1::text[]) as c (id), users u
-               where u.id = $2 and u.mailbox_hash is not null on conflict do nothing""",
-            charges, entry.user_id, since,
-        )  # fmt: skip
+    replaced = await batch.db.fetch(
+        """update subscriptions s
+           set id = n.id, lines = n.lines::jsonb, told = n.told::jsonb, tier = n.tier, product_id = n.product_id,
+               status = n.status, platform = n.platform, expires_at = n.expires_at, grace_until = n.grace_until,
+               custom_music_limit = n.song_limit, last_reset_at = n.since, created_at = n.since, updated_at = n.now
+           from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                       $9::timestamptz[], $10::timestamptz[], $11::integer[], $12::timestamptz[], $13::timestamptz[])
+             as n (user_id, id, lines, told, tier, product_id, status, platform, expires_at, grace_until, song_limit,
+                   since, now)
+           where s.user_id = n.user_id and s.id <> n.id and s.lines = '{}' and s.told = '{}' and s.verified_at is null
+           returning s.user_id""",
+        *map(list, zip(*rows, strict=True)),
+    )
+    batch.tally.imported += len(replaced)
+    batch.tally.known += len(rows) - len(replaced)
+    await batch.execute(
+        """with given as (
+             select * from unnest($1::text[], $2::text[], $3::timestamptz[], $4::boolean[])
+               as g (id, user_id, at, free)),
+           charged as (
+             insert into usage_charges (id, user_id, charged_at)
+             select id, user_id, at from given on conflict do nothing)
+           insert into mailbox_usage (charge_id, mailbox_hash, charged_at)
+           select g.id, u.mailbox_hash, g.at from given g join users u on u.id = g.user_id
+           where g.free and u.mailbox_hash is not null on conflict do nothing""",
+        [charge for row in replaced for charge in used[row["user_id"]]],
+    )
 
 
 def _state(batch: Batch, document: read.Document, now: datetime) -> CustomerState:

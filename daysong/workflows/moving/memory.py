@@ -17,70 +17,92 @@ MOST_NAMESAKES = 50
 
 async def import_people(batch: Batch) -> None:
     """Import people. One whose name another person of the account has is numbered, so that no event is lost."""
-    for entry in await batch.owned():
+    people, names = [], []
+    entries = await batch.owned()
+    known = await batch.present("people", [entry.id for entry in entries])
+    taken = await _names(batch, "select user_id, folded as name from person_names where user_id = any($1)", entries)
+    for entry in entries:
         name = rules.written(read.text(entry.document, "primaryName", MAX_NAME) or "")
-        if not name:
-            batch.tally.skip(entry.line, "a person without a name")
-            continue
-        highlight = entry.document.get("highlights")
-        highlight = highlight if isinstance(highlight, dict) else {}
-        summary = read.text(highlight, "summary", MAX_HIGHLIGHT)
-        inserted = await batch.db.fetchval(
-            """insert into people (id, user_id, relationship_label, highlight, highlighted_at, created_at, updated_at)
-               values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing returning true""",
-            entry.id, entry.user_id, read.text(entry.document, "relationshipLabel", MAX_LABEL), summary,
-            (read.moment(highlight, "lastGeneratedAt") or batch.now) if summary else None,
-            read.made(entry.document, batch.now), read.changed(entry.document, batch.now),
-        )  # fmt: skip
-        if inserted is None:
+        if entry.id in known:
             batch.tally.known += 1
-            continue
-        for place in range(1, MOST_NAMESAKES):
-            numbered = name if place == 1 else f"{name[: MAX_NAME - 5]} ({place})"
-            if await _add_name(batch, entry, numbered, 0):
-                if place > 1:
-                    batch.tally.note(entry.line, "another person has this name: numbered")
-                break
-        else:
-            # A person has a name.
-            await batch.db.execute("delete from people where id = $1", entry.id)
-            batch.tally.skip(entry.line, "too many people have this name")
-            continue
-        batch.tally.imported += 1
-        for place, other in enumerate(read.texts(entry.document, "altNames", rules.MOST_NAMES - 1, MAX_NAME), 1):
-            await _add_name(batch, entry, rules.written(other), place)
+        elif not name:
+            batch.tally.skip(entry.line, "a person without a name")
+        elif primary := _free_name(batch, entry, name, MAX_NAME, taken):
+            people.append(_person(batch, entry))
+            names.append((entry.user_id, rules.folded(primary), entry.id, primary, 0))
+            others = read.texts(entry.document, "altNames", rules.MOST_NAMES - 1, MAX_NAME)
+            for place, other in enumerate(map(rules.written, others), 1):
+                key = (entry.user_id, rules.folded(other))
+                if other and key not in taken:
+                    taken.add(key)
+                    names.append((*key, entry.id, other, place))
+    await batch.insert(
+        """insert into people (id, user_id, relationship_label, highlight, highlighted_at, created_at, updated_at)
+           select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+                                $7::timestamptz[])
+           on conflict do nothing returning id""",
+        people,
+    )
+    await batch.execute(
+        """insert into person_names (user_id, folded, person_id, name, place)
+           select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[])""",
+        names,
+    )
 
 
-async def _add_name(batch: Batch, entry: Entry, name: str, place: int) -> bool:
-    """Give a person a name; return False when it is that of another."""
-    if not name:
-        return False
-    added = await batch.db.fetchval(
-        """insert into person_names (user_id, folded, person_id, name, place) values ($1, $2, $3, $4, $5)
-           on conflict do nothing returning true""",
-        entry.user_id, rules.folded(name), entry.id, name, place,
+def _person(batch: Batch, entry: Entry) -> tuple[Any, ...]:
+    """Return the row of a person."""
+    highlight = entry.document.get("highlights")
+    highlight = highlight if isinstance(highlight, dict) else {}
+    summary = read.text(highlight, "summary", MAX_HIGHLIGHT)
+    return (
+        entry.id, entry.user_id, read.text(entry.document, "relationshipLabel", MAX_LABEL), summary,
+        (read.moment(highlight, "lastGeneratedAt") or batch.now) if summary else None,
+        read.made(entry.document, batch.now), read.changed(entry.document, batch.now),
     )  # fmt: skip
-    return added is not None
 
 
 async def import_tags(batch: Batch) -> None:
-    """Import tags; one that is there already, by its folded name, keeps its id, and events are given that one."""
+    """Import tags. One whose name another tag of the account has is numbered, so that no event loses it."""
     rows: list[tuple[Any, ...]] = []
-    for entry in await batch.owned():
+    entries = await batch.owned()
+    known = await batch.present("tags", [entry.id for entry in entries])
+    taken = await _names(batch, "select user_id, name from tags where user_id = any($1)", entries)
+    for entry in entries:
         shown = rules.written(
             read.text(entry.document, "displayName", MAX_TAG) or read.text(entry.document, "name", MAX_TAG) or ""
         )
-        if shown:
-            made = read.made(entry.document, batch.now)
-            rows.append((entry.id, entry.user_id, rules.folded(shown), shown, made))
-        else:
+        if entry.id in known:
+            batch.tally.known += 1
+        elif not shown:
             batch.tally.skip(entry.line, "a tag without a name")
+        elif name := _free_name(batch, entry, shown, MAX_TAG, taken):
+            rows.append((entry.id, entry.user_id, rules.folded(name), name, read.made(entry.document, batch.now)))
     await batch.insert(
         """insert into tags (id, user_id, name, display_name, created_at)
            select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
            on conflict do nothing returning id""",
         rows,
     )
+
+
+async def _names(batch: Batch, sql: str, entries: list[Entry]) -> set[tuple[str, str]]:
+    """Return the folded names that the accounts of these documents have, each with its account."""
+    return {(row["user_id"], row["name"]) for row in await batch.db.fetch(sql, [one.user_id for one in entries])}
+
+
+def _free_name(batch: Batch, entry: Entry, name: str, longest: int, taken: set[tuple[str, str]]) -> str | None:
+    """Return the name, numbered when another of the account has it, and take it; None, reported, when all are taken."""
+    for place in range(1, MOST_NAMESAKES):
+        numbered = name if place == 1 else f"{name[: longest - 5]} ({place})"
+        key = (entry.user_id, rules.folded(numbered))
+        if key not in taken:
+            taken.add(key)
+            if place > 1:
+                batch.tally.note(entry.line, "another one has this name: numbered")
+            return numbered
+    batch.tally.skip(entry.line, "too many have this name")
+    return None
 
 
 async def import_events(batch: Batch) -> None:

@@ -101,7 +101,7 @@ async def test_photos_devices_flags_invitations_and_the_blog_move_in(world: Worl
     assert {name: person["primaryName"] for name, person in people.items()} == {"a_1": "Anna", "a_2": "ANNA (2)"}
     assert (people["a_1"]["interactionCount"], people["a_1"]["highlights"]["summary"]) == (1, "Your sister.")
     [event] = await alice.query("memory/events:getTimelineEvents")
-    assert (event["_id"], event["mood"], event["tags"]) == ("o_1", -2, ["Rain"])
+    assert (event["_id"], event["mood"], event["tags"]) == ("o_1", -2, ["Rain", "RAIN (2)"])
     [device] = await alice.query("pushNotifications:getMyPushTokens")
     assert device["platform"] == "ios"
     assert (await bob.query("featureFlags:getUserFlags"))["new-player"]
@@ -367,7 +367,7 @@ async def test_lines_that_the_database_would_refuse_stop_no_import(world: World,
     report = await moved(world, archive(tmp_path, tables))
     assert report.tables["users"].imported == 3
     assert (report.tables["music"].imported, sum(report.tables["music"].skipped.values())) == (1, 1)
-    assert report.tables["people"].skipped == {"too many people have this name": 11}
+    assert report.tables["people"].skipped == {"too many have this name": 11}
     nameless = "select count(*) from people p where not exists (select from person_names n where n.person_id = p.id)"
     assert await world.db.pool.fetchval(nameless) == 0
     unpaid = """select count(*) from usage_charges c
