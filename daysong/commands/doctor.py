@@ -230,7 +230,7 @@ async def _revenuecat(found: Settings) -> str:
 
 async def _vapi(found: Settings) -> str:
     if found.vapi.api_key is None or found.vapi.phone_number_id is None:
-        return "no key or no line: nobody is called"
+        return "no key or no line: no calls are made"
     vapi = Vapi(found.vapi)
     try:
         await vapi.get(PROBE)

@@ -114,7 +114,7 @@ def with_sandbox(sandbox: Sandbox, environ: Mapping[str, str]) -> dict[str, str]
             "VAPI_WEBHOOK_SECRET": vapi.webhook_secret or "",
             "VAPI_CREDENTIAL_ID": vapi.credential_id or "",
         }
-    # Expo needs no key; whoever wants the real one names its address, or an access token.
+    # Expo needs no key; the real one is used once its address or an access token is set.
     if not any(environ.get(name) for name in ("EXPO_ACCESS_TOKEN", "EXPO_ACCESS_TOKEN_FILE", "EXPO_BASE_URL")):
         expo = sandbox.expo_settings()
         filled |= {"EXPO_ACCESS_TOKEN": expo.access_token or "", "EXPO_BASE_URL": expo.base_url}

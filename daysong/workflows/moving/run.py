@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from daysong.features.subscriptions.reconciliation import reconcile_stale_subscriptions
-from daysong.kernel.database.transactions import Database, Transaction, lock
+from daysong.kernel.database import connections
+from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.declarations import NoArgs
 from daysong.kernel.jobs.queue import Queue
@@ -93,6 +94,9 @@ class Report(msgspec.Struct):
 class ImportRunning(DaysongError):
     """Another import is running on this database."""
 
+    def __init__(self) -> None:
+        super().__init__("Another import is running on this database: wait until it has ended.")
+
 
 class _RollBack(Exception):
     pass
@@ -114,31 +118,46 @@ class Import:
 
     async def run(self, *, apply: bool) -> Report:
         """Import the archive and return the report. Errors: ImportRunning, MalformedArchive."""
-        if apply:
-            await self._database.mutate(self._stage_again)
-            for step in STEPS:
-                await self._apply(step)
-            await self._database.mutate(self._finish)
-            return await self._database.mutate(self._report)
+        async with self._alone():
+            return await (self._import() if apply else self._rehearse())
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Be the only import of this database, by a lock of a connection of its own, which ends with the process."""
+        connection = await connections.connect(self._settings.listen_url, name="daysong import")
+        try:
+            if not await connection.fetchval("select pg_try_advisory_lock(hashtextextended($1, 0))", LOCK):
+                raise ImportRunning
+            yield
+        finally:
+            await connection.close()
+
+    async def _import(self) -> Report:
+        await self._database.mutate(self._stage_again)
+        for step in STEPS:
+            await self._apply(step)
+        await self._database.mutate(self._finish)
+        return await self._database.mutate(lambda tx: self._report(tx, applied=True))
+
+    async def _rehearse(self) -> Report:
+        """Import everything in one transaction, and roll it back."""
         report: list[Report] = []
 
         async def rehearse(tx: Transaction) -> None:
-            await self._lock(tx)
             for step in STEPS:
                 tally = Tally()
                 for lines in self._batches(step.table, 0):
                     await self._one(tx, step, tally, lines, None)
                 await self._save(tx, step, 0, tally, done=True)
-            report.append(await self._report(tx))
+            report.append(await self._report(tx, applied=False))
             raise _RollBack
 
         with contextlib.suppress(_RollBack):
             await self._database.mutate(rehearse)
-        return msgspec.structs.replace(report[0], applied=False)
+        return report[-1]
 
     async def _stage_again(self, tx: Transaction) -> None:
         """Have an import that was killed stage its users and files again: another import may have deleted them."""
-        await self._lock(tx)
         if not (await self._progress(tx, STEPS[-1]))[2]:
             await tx.execute(
                 "delete from import_progress where archive = $1 and step = any($2)",
@@ -153,7 +172,6 @@ class Import:
         for lines in self._batches(step.table, after):
 
             async def work(tx: Transaction, lines: list[Line] = lines, before: Tally = tally) -> Tally:
-                await self._lock(tx)
                 # A retried transaction begins with the tally as it was.
                 counted = copy.deepcopy(before)
                 await self._one(tx, step, counted, lines, self._files)
@@ -172,8 +190,7 @@ class Import:
             yield batch
 
     async def _one(self, tx: Transaction, step: Step, tally: Tally, lines: list[Line], files: FileStore | None) -> None:
-        uncounted = Tally()
-        counted = tally if step.counted else uncounted
+        counted = tally if step.counted else Tally()
         batch = Batch(tx, self._settings, self._now, counted, lines, self._archive, files, self._only)
         try:
             await step.importer(batch)
@@ -181,10 +198,6 @@ class Import:
             if files is not None:
                 await files.delete(batch.stored)
             raise
-
-    async def _lock(self, tx: Transaction) -> None:
-        """Hold the only import of this database until the transaction ends."""
-        await lock(tx, LOCK)
 
     async def _progress(self, tx: Transaction, step: Step) -> tuple[int, Tally, bool]:
         row = await tx.fetchrow(
@@ -218,7 +231,7 @@ class Import:
                 key=f"import {self._digest[:16]} {handler.__name__} {hour}",
             )  # fmt: skip
 
-    async def _report(self, tx: Transaction) -> Report:
+    async def _report(self, tx: Transaction, *, applied: bool) -> Report:
         tables: dict[str, Tally] = {}
         for step in STEPS:
             if step.counted and step.table in self._archive.tables:
@@ -228,7 +241,7 @@ class Import:
         ids = [*stored, *(videos.file_id_of(self._settings, one) for one in stored)]
         named = await tx.fetchval("select count(*) from files where id = any($1)", ids)
         unknown = sorted(self._archive.tables.keys() - known)
-        return Report(tables, unknown, len(stored) - named, applied=True)
+        return Report(tables, unknown, len(stored) - named, applied)
 
 
 def as_text(report: Report) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zipfile
 from datetime import timedelta
 from pathlib import Path
@@ -189,6 +190,14 @@ async def test_others_who_are_here_already_get_nothing_of_an_import_of_chosen_us
     await moved(world, archive(tmp_path, ODDITIES), only=frozenset({"user_bob"}))
     found = await world.db.pool.fetch("select distinct user_id from diaries")
     assert [row["user_id"] for row in found] == ["j57bob1"]
+
+
+async def test_one_import_runs_at_a_time(world: World, tmp_path: Path) -> None:
+    """Another one, of any archive, says so and writes nothing."""
+    path = archive(tmp_path, ODDITIES)
+    results = await asyncio.gather(moved(world, path), moved(world, path), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["ImportRunning", "Report"]
+    assert (await moved(world, path)).tables == next(one for one in results if isinstance(one, Report)).tables
 
 
 async def test_an_import_sends_no_notification(world: World, tmp_path: Path) -> None:

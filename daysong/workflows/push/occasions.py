@@ -1,7 +1,7 @@
 """What people are notified of. Each function is called in the transaction of what it tells of.
 
-An occasion is inserted once for its subject, whoever calls again, and its job is scheduled only with the transaction's
-commit. Callers hold the account's lock, or are the only ones to take this step.
+An occasion is inserted once for its subject, however often it is reported, and its job is scheduled only with the
+transaction's commit. Callers hold the account's lock, or are the only ones to take this step.
 """
 
 from __future__ import annotations
