@@ -1,7 +1,7 @@
 """daysong beside the floor and the usual: the same functions, data and load, in interleaved rounds.
 
     script/bench peers [function…] [--seconds 4] [--rounds 5]
-    script/bench quick                                          under two minutes; the table is only printed
+    script/bench quick                                          two to three minutes; the table is only printed
 
 Each contender is one server process with a database of its own in one PostgreSQL, with durability on; all run on the
 same two cores as the load generator: 32 connections, 512 users in turn. Responses and written rows are compared

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import jwt
-import msgspec
-from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from fastapi import FastAPI, Header, HTTPException, Query, Request
 from sqlalchemy import select, tuple_
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload, selectinload, undefer
 
+from bench.peers.usual_dependencies import SessionDep, SubjectDep, UserDep
 from bench.peers.usual_models import (
     CallSettings,
     Diary,
@@ -37,6 +31,23 @@ from bench.peers.usual_models import (
     UsageCharge,
     User,
     WebhookEvent,
+)  # fmt: skip
+from bench.peers.usual_schemas import (
+    CallSettingsOut,
+    ContentIn,
+    CreatedOut,
+    DiaryOut,
+    DiaryPageOut,
+    PlanOut,
+    ProfileOut,
+    RevenueCatIn,
+    SharedOut,
+    SongOut,
+    StartedOut,
+    SubscriptionOut,
+    SunoIn,
+    ThanksOut,
+    UserOut,
 )  # fmt: skip
 from daysong.features.diaries.rules import checked
 from daysong.features.pages import NEWEST, Position, position_of
@@ -55,193 +66,9 @@ from daysong.kernel.ids import ChargeId, DiaryId, EventId, GenerationId, JobId, 
 from daysong.kernel.time.clock import to_ms
 
 SITE = os.environ["BENCH_SITE"]
-ISSUER = os.environ["BENCH_ISSUER"]
 SECRET = os.environ["BENCH_REVENUECAT_SECRET"]
-KEY = jwt.PyJWK(msgspec.json.decode(Path(os.environ["BENCH_JWKS"]).read_bytes())["keys"][0], algorithm="RS256")
 
-engine = create_async_engine("postgresql+asyncpg://", connect_args={"dsn": os.environ["BENCH_DATABASE"]})
-session_factory = async_sessionmaker(engine, expire_on_commit=False)
-bearer = HTTPBearer()
 app = FastAPI()
-
-
-# Schemas
-
-
-class Schema(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-
-class PlanOut(Schema):
-    tier: str
-    music_limit: float
-    period_days: float | None
-    price: float
-
-
-class UserOut(Schema):
-    id: str = Field(alias="_id")
-    name: str | None
-    email: str | None
-
-
-class SubscriptionOut(Schema):
-    tier: str
-    product_id: str
-    status: str
-    music_generations_used: float
-    music_limit: float
-    period_start: float
-    period_end: float
-    is_active: bool
-    remaining_quota: float
-
-
-class CallSettingsOut(Schema):
-    id: str = Field(alias="_id")
-    phone_e164: str = Field(alias="phoneE164")
-    timezone: str
-    time_of_day: str
-    cadence: str
-    active: bool
-    language: str
-    consent: str
-    days_of_week: list[int] | None = None
-    paused_reason: str | None = None
-    next_run_at_utc: float | None = Field(default=None, alias="nextRunAtUTC")
-    minutes_used: float
-    minutes_limit: float
-
-
-class ProfileOut(Schema):
-    user: UserOut
-    subscription: SubscriptionOut | None
-    call_settings: CallSettingsOut | None
-
-
-class SongOut(Schema):
-    id: str = Field(alias="_id")
-    status: str
-    reason: str | None
-    title: str | None
-    image_url: str | None
-    audio_url: str | None
-    duration: float | None
-    lyric: str | None
-
-
-class DiaryOut(Schema):
-    id: str = Field(alias="_id")
-    creation_time: float = Field(alias="_creationTime")
-    user_id: str
-    content: str
-    date: float
-    updated_at: float
-    title: str | None
-    primary_music_id: str | None
-    primary_music: SongOut | None
-
-
-class DiaryPageOut(Schema):
-    page: list[DiaryOut]
-    next_cursor: str | None
-
-
-class SharedOut(Schema):
-    found: Literal[True] = True
-    title: str
-    created_at: float
-    is_owner: bool
-    image_url: str | None
-    image_width: int | None
-    image_height: int | None
-    audio_url: str | None
-    lyric: str | None
-    lyric_with_time: Any
-    duration: float | None
-    user_name: str | None
-    owner_clerk_id: str | None
-
-
-class ContentIn(Schema):
-    content: str = Field(min_length=1, max_length=50_000)
-
-
-class CreatedOut(Schema):
-    id: str = Field(alias="_id")
-
-
-class StartedOut(Schema):
-    diary_id: str
-    success: bool
-    remaining_quota: float
-
-
-class ThanksOut(Schema):
-    code: str = "OK"
-    message: str = "Thank you"
-
-
-class RevenueCatEventIn(Schema):
-    model_config = ConfigDict(extra="allow")
-
-    id: str
-    type: str
-    event_timestamp_ms: int = Field(alias="event_timestamp_ms")
-    app_user_id: str = Field(alias="app_user_id")
-    original_app_user_id: str = Field(alias="original_app_user_id")
-    aliases: list[str] = []
-
-
-class RevenueCatIn(Schema):
-    api_version: str = Field(alias="api_version")
-    event: RevenueCatEventIn
-
-
-class SunoDataIn(Schema):
-    task_id: str = Field(alias="task_id")
-    callback_type: str
-    data: list[dict[str, Any]]
-
-
-class SunoIn(Schema):
-    code: int
-    msg: str
-    data: SunoDataIn
-
-
-# Dependencies
-
-
-async def get_session() -> AsyncIterator[AsyncSession]:
-    async with session_factory() as session:
-        yield session
-
-
-SessionDep = Annotated[AsyncSession, Depends(get_session)]
-
-
-def get_subject(credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)]) -> str:
-    try:
-        claims = jwt.decode(credentials.credentials, KEY, ["RS256"], audience="convex", issuer=ISSUER)
-    except jwt.PyJWTError:
-        raise HTTPException(401, "Could not validate credentials") from None
-    return claims["sub"]
-
-
-SubjectDep = Annotated[str, Depends(get_subject)]
-
-
-async def get_current_user(subject: SubjectDep, session: SessionDep) -> User:
-    user = await session.scalar(
-        select(User).where(User.clerk_id == subject, User.deleted_at.is_(None), User.suspension.is_(None))
-    )
-    if user is None:
-        raise HTTPException(401, "No such account")
-    return user
-
-
-UserDep = Annotated[User, Depends(get_current_user)]
 
 
 # Queries
