@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import httpx2
 import msgspec
@@ -124,12 +124,8 @@ class FileFetcher:
     @asynccontextmanager
     async def opened(self, url: str, *, max_bytes: int) -> AsyncIterator[AsyncIterator[bytes]]:
         """Yield the bytes of the file at `url` as they arrive. Errors as for `fetch`, also while they arrive."""
-        async with self._in_time():
-            answer = await self._fetch(_parsed(url), None)
-            try:
-                yield _limited(self._received(answer), max_bytes)
-            finally:
-                await answer.aclose()
+        async with self._answer(url) as answer:
+            yield _limited(self._received(answer), max_bytes)
 
     async def fetch(self, url: str, *, max_bytes: int) -> FetchedFile:
         """Return the file at `url`, following at most 3 redirects, each checked like the first URL.
@@ -137,14 +133,10 @@ class FileFetcher:
         A refused address, a file too large, and most 4xx answers are permanent VendorErrors. The code `file_missing`
         says that there is nothing under that address, now or any more.
         """
-        async with self._in_time():
-            answer = await self._fetch(_parsed(url), None)
-            try:
-                received = bytearray()
-                async for chunk in _limited(self._received(answer), max_bytes):
-                    received += chunk
-            finally:
-                await answer.aclose()
+        received = bytearray()
+        async with self._answer(url) as answer:
+            async for chunk in _limited(self._received(answer), max_bytes):
+                received += chunk
         if not received:
             raise _missing("empty file")
         content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -152,25 +144,22 @@ class FileFetcher:
 
     async def beginning(self, url: str, length: int) -> FileBeginning:
         """At most `length` first bytes of the file behind `url`. Errors as for `fetch`."""
-        async with self._in_time():
-            answer = await self._fetch(_parsed(url), f"bytes=0-{length - 1}")
-            try:
-                received = bytearray()
-                async for chunk in self._received(answer):
-                    received += chunk
-                    if len(received) >= length:
-                        break
-            finally:
-                await answer.aclose()
+        received = bytearray()
+        async with self._answer(url, f"bytes=0-{length - 1}") as answer:
+            async for chunk in self._received(answer):
+                received += chunk
+                if len(received) >= length:
+                    break
         if not received:
             raise _missing("empty file")
         return FileBeginning(bytes(received[:length]), _whole_size(answer))
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
+    async def _answer(self, url: str, part: str | None = None) -> AsyncIterator[httpx2.Response]:
+        """Yield the response for `url`, whose body is not read yet, and close it. The time limit covers all of it."""
         try:
-            async with asyncio.timeout(self._timeout):
-                yield
+            async with asyncio.timeout(self._timeout), aclosing(await self._fetch(_parsed(url), part)) as answer:
+                yield answer
         except (httpx2.RequestError, TimeoutError) as error:
             raise transport_failure("files", error, method="GET") from error
 

@@ -1,4 +1,4 @@
-"""File storage for audio and cover art: a folder by default; S3, GCS or Azure by URL."""
+"""File storage for songs, photos and videos: a folder by default; S3, GCS or Azure by URL."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class IncomingFile:
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.size = 0
-        self._writing: asyncio.Future[int] | None = None
+        self._writing: asyncio.Future[None] | None = None
 
     async def write(self, content: bytes) -> None:
         """Append some bytes. Errors: VendorError, for example when the disk is full."""
         try:
             # A canceled upload must not close the file under the thread that writes.
-            self._writing = asyncio.ensure_future(asyncio.to_thread(self.file.write, content))
+            self._writing = asyncio.ensure_future(asyncio.to_thread(_write_all, self.file, content))
             await asyncio.shield(self._writing)
         except OSError as error:
             raise _failure(error) from error
@@ -189,6 +189,13 @@ class FileStore:
                 yield [StoredFile(file["path"], file["last_modified"]) for file in page]
         except BaseError as error:
             raise _failure(error) from error
+
+
+def _write_all(file: IO[bytes], content: bytes) -> None:
+    # An unbuffered file may write a part only, for example when the disk is nearly full.
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _move(file: IO[bytes], target: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 
 from daysong.kernel.errors import VendorError
-from daysong.vendors.storage import CHUNK, FileMissing, FileStore
+from daysong.vendors.storage import CHUNK, FileMissing, FileStore, IncomingFile
 
 pytestmark = pytest.mark.anyio
 
@@ -152,3 +153,21 @@ async def test_a_store_that_fails_is_a_vendor_that_failed(tmp_path: Path) -> Non
     with pytest.raises(VendorError) as caught:
         await store.put("taken/file_1", b"x", "image/png")
     assert not caught.value.permanent
+
+
+async def test_a_short_write_is_continued() -> None:
+    """An unbuffered file may write less than it was given; the rest follows."""
+    written = bytearray()
+
+    class Short:
+        def write(self, content: memoryview) -> int:
+            written.extend(content[:3])
+            return min(3, len(content))
+
+        def close(self) -> None:
+            pass
+
+    incoming = IncomingFile(cast("IO[bytes]", Short()))
+    await incoming.write(b"0123456789")
+    await incoming.close()
+    assert (bytes(written), incoming.size) == (b"0123456789", 10)
