@@ -65,7 +65,7 @@ async def note(ctx: MutationContext, args: Text) -> None:
 
 @mutation(retry=Retry(attempts=2))
 async def break_down(ctx: MutationContext, args: Text) -> None:
-    """Note it and fail with words nobody should read."""
+    """Note it and fail with words that no log may have."""
     await note(ctx, args)
     raise ValueError(args.text)
 
@@ -151,7 +151,7 @@ async def note_elsewhere(ctx: MutationContext, args: Text) -> None:
 
 @mutation
 async def plan_elsewhere(ctx: MutationContext, args: Text) -> None:
-    """Have it run by whoever knows it."""
+    """Have it run by a worker that knows it."""
     await ctx.schedule(note_elsewhere, args)
 
 

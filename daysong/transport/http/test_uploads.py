@@ -75,7 +75,7 @@ def test_seats_are_bounded_for_a_process_and_for_an_address() -> None:
 
 
 def test_one_upload_address_takes_two_seats_at_most() -> None:
-    """Whoever has it cannot keep a process busy from many addresses."""
+    """A client that has it cannot keep a process busy from many addresses."""
     seats = Seats(10, 10)
     with seats.taken("a", "1"), seats.taken("b", "1"):
         with pytest.raises(Refused), seats.taken("c", "1"):

@@ -1,7 +1,7 @@
 """Uploads of photos and videos: `POST /uploads/<upload id>/<signature>` with the bytes of the file as the body.
 
-Anybody who has the address may send a file, so an upload is bounded in bytes, in time, and in number. The body goes to
-the storage piece by piece; what is not kept is discarded. The file's own first bytes tell its type.
+Every client with the address may send a file, so an upload is bounded in bytes, in time, and in number. The body goes
+to the storage piece by piece; what is not kept is discarded. The first bytes of the file tell its type.
 """
 
 from __future__ import annotations
@@ -62,11 +62,9 @@ def routes(runtime: Runtime, files: FileStore, gate: Gate | None) -> list[Route]
         upload_id, signature = request.parameters["upload_id"], request.parameters["signature"]
         if len(upload_id) > LONGEST_ID or not is_upload_address(runtime.settings, upload_id, signature):
             raise _closed()
-        client = request.scope.get("client")
-        # Of IPv6 the network, whose addresses its owner changes at will.
-        address = gate.viewer(request.scope) if gate else client[0] if client else ""
-        with seats.taken(address, upload_id):
-            return await Receiving(runtime, files, gate, request, upload_id).run()
+        viewer = gate.viewer(request.scope) if gate else ""
+        with seats.taken(viewer, upload_id):
+            return await Receiving(runtime, files, gate, request, upload_id, viewer).run()
 
     return [Route("POST", PATH, receive, MAX_VIDEO)]
 
@@ -82,15 +80,15 @@ class Seats:
         self._of_upload: Counter[str] = Counter()
 
     @contextmanager
-    def taken(self, address: str, upload_id: str) -> Iterator[None]:
+    def taken(self, viewer: str, upload_id: str) -> Iterator[None]:
         """Take a seat. Errors: Refused (503) when none is free."""
         if (
             self._of.total() >= self._most
-            or self._of[address] >= self._most_of_address
+            or self._of[viewer] >= self._most_of_address
             or self._of_upload[upload_id] >= self._most_of_upload
         ):
             raise Refused(503, "TooBusy", "Too many files are being sent. Please try again.", retry_after=5)
-        counted = ((self._of, address), (self._of_upload, upload_id))
+        counted = ((self._of, viewer), (self._of_upload, upload_id))
         for counter, key in counted:
             counter[key] += 1
         try:
@@ -106,14 +104,14 @@ class Receiving:
     """One upload, from the first byte to the answer."""
 
     def __init__(
-        self, runtime: Runtime, files: FileStore, gate: Gate | None, request: Request, upload_id: str
-    ) -> None:  # fmt: skip
+        self, runtime: Runtime, files: FileStore, gate: Gate | None, request: Request, upload_id: str, viewer: str
+    ) -> None:
         self._runtime = runtime
         self._files = files
         self._gate = gate
         self._request = request
         self._upload_id = upload_id
-        self._viewer = gate.viewer(request.scope) if gate else ""
+        self._viewer = viewer
         self._uncounted = 0
         self._most = MAX_VIDEO
         self._left = 0

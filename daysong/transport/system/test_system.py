@@ -68,7 +68,7 @@ def test_a_function_has_validators() -> None:
 async def test_the_functions_are_told_to_the_admin_key_alone(
     world: World, alice: Person, anonymous: Person, admin: Person
 ) -> None:
-    """To anybody else these functions do not exist."""
+    """For all other callers these functions do not exist."""
     spec = await admin.query(SPEC)
     assert [one["identifier"].replace(".js", "") for one in spec if one["visibility"]["kind"] == "public"] == sorted(
         (one.identifier for one in functions() if one.public), key=lambda name: (name.rpartition(":")[0], name)
