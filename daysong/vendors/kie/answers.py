@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from daysong.kernel import logs
+from daysong.vendors.envelopes import whole_number
 from daysong.vendors.http import slug
 from daysong.vendors.text import clean
 from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
@@ -25,7 +26,6 @@ State = Literal["working", "done", "failed", "unknown"]
 WORKING = frozenset({"waiting", "queuing", "generating"})
 # Seconds that the time of a signed callback may differ from now.
 SIGNATURE_WINDOW = 300
-_LONGEST = 9  # digits; no code is longer
 _LONGEST_TIME = 12
 
 _OUR_FAULT = "Something went wrong on our side."
@@ -143,15 +143,6 @@ def verify(headers: Mapping[str, str], body: bytes, key: str, now: datetime) -> 
     expected = base64.b64encode(hmac.digest(key.encode(), signed, hashlib.sha256))
     if not hmac.compare_digest(expected, signature.encode()):
         raise UnsignedEvent("The signature does not match")
-
-
-def whole_number(value: Any) -> int | None:
-    """Return `value` as an int if it is whole, also when given as text; None otherwise."""
-    if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() and len(value) <= _LONGEST else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if value == value and abs(value) < 10**_LONGEST and value == int(value) else None  # noqa: PLR0124
 
 
 def _result_urls(value: Any) -> tuple[str, ...]:

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daysong.vendors.conftest import fixture, fixtures
+from daysong.vendors.envelopes import whole_number
 from daysong.vendors.kie.answers import (
     MalformedCallback,
     parse_callback,
     parse_task,
     verify,
-    whole_number,
 )
 from daysong.vendors.webhooks import UnsignedEvent
 

@@ -13,8 +13,8 @@ from daysong.kernel.errors import VendorError
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.settings import KieSettings
 from daysong.kernel.time.clock import MovableClock
+from daysong.vendors import envelopes
 from daysong.vendors.conftest import Answerer, fixture, fixtures
-from daysong.vendors.kie import client as kie
 from daysong.vendors.kie.client import Kie
 
 pytestmark = pytest.mark.anyio
@@ -86,7 +86,7 @@ async def test_the_code_in_the_body_decides(
     """Whether the HTTP status is 200 or the same number, the code tells what to do; key and credits raise an alarm."""
     answerer.will_answer(http_status or code, {"code": code, "msg": "secret words", "data": None})
     with structlog.testing.capture_logs() as lines:
-        monkeypatch.setattr(kie, "_log", structlog.get_logger())
+        monkeypatch.setattr(envelopes, "_log", structlog.get_logger())
         error = await failure(maker)
     alarm = any(line["log_level"] == "error" for line in lines)
     assert (error.permanent, error.retry_after, error.ambiguous, alarm) == CODES[code]

@@ -12,18 +12,17 @@ from typing import Any, Literal, cast
 import msgspec
 
 from daysong.kernel import logs
+from daysong.vendors.envelopes import OK, whole_number
 from daysong.vendors.text import clean, storable
 from daysong.vendors.webhooks import MalformedEvent
 
 Stage = Literal["text", "first", "complete", "error"]
 State = Literal["working", "done", "failed", "unknown"]
 
-OK = 200
 STAGES = ("text", "first", "complete", "error")
 FAILED = frozenset({"CREATE_TASK_FAILED", "GENERATE_AUDIO_FAILED", "SENSITIVE_WORD_ERROR"})
 WORKING = frozenset({"PENDING", "TEXT_SUCCESS", "FIRST_SUCCESS"})
 
-_LONGEST = 9  # digits; no code or credit balance is longer
 
 _OUR_FAULT = "Something went wrong on our side."
 _CONTENT = "These lyrics were not accepted for a song. Changing the entry's words may help."
@@ -195,15 +194,6 @@ def parse_timed_lyrics(data: Any) -> TimedLyrics | None:
     words = tuple(word for entry in data["alignedWords"] if (word := _word(entry)) is not None)
     waveform = tuple(number for entry in _list(data, "waveformData") if (number := _number(entry)) is not None)
     return TimedLyrics(words, waveform, _number(data.get("hootCer")))
-
-
-def whole_number(value: Any) -> int | None:
-    """Return `value` as an int if it is whole, also when given as text or as a float; None otherwise."""
-    if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() and len(value) <= _LONGEST else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return int(value) if value == int(value) else None
 
 
 def _track(found: dict[str, Any]) -> SunoTrack:

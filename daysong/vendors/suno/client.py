@@ -1,24 +1,21 @@
 """Suno's client, through sunoapi.org.
 
-Suno returns errors with HTTP 200; the body's `code` decides, or the HTTP status when there is no such body. Each
-request makes two tracks and is charged. There is no idempotency key: a repeated request makes a second song.
+Each request makes two tracks and is charged; a repeated one makes a second song. See vendors/envelopes.py for the
+answers.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import httpx2
 import msgspec
 
-from daysong.kernel import logs
-from daysong.kernel.errors import VendorError
-from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import SunoSettings
 from daysong.kernel.time.clock import Clock, SystemClock
-from daysong.vendors.alarms import alarm
-from daysong.vendors.http import client, retry_after
+from daysong.vendors.envelopes import TOO_MANY_PAUSE, Envelopes, Rule
+from daysong.vendors.http import client
 from daysong.vendors.suno.answers import (
     AlignedWord,
     MalformedCallback,
@@ -30,7 +27,6 @@ from daysong.vendors.suno.answers import (
     parse_callback,
     parse_task,
     parse_timed_lyrics,
-    whole_number,
 )
 from daysong.vendors.text import fit, fit_tags
 
@@ -47,9 +43,7 @@ __all__ = [
     "parse_callback",
 ]
 
-OK = 200
 MAX_TITLE = 80
-_FIRST_SERVER_ERROR = 500
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -63,44 +57,26 @@ class Limits(msgspec.Struct, frozen=True):
 _LIMITS = {"V4": Limits(lyric=3000, style=200)}
 
 
-class Rule(msgspec.Struct, frozen=True):
-    """How an error code is handled.
-
-    ambiguous   the request may have been accepted
-    alarm       an operator must act (key, credits)
-    """
-
-    permanent: bool
-    retry_after: float | None = None
-    ambiguous: bool = False
-    alarm: bool = False
-
-
-# Seconds: "at least 10 s" after a call frequency error, "minutes" of maintenance.
+# Seconds: "minutes" of maintenance.
 RULES: dict[int, Rule] = {
     400: Rule(permanent=True),
     401: Rule(permanent=True, alarm=True),
     402: Rule(permanent=True, alarm=True),
     404: Rule(permanent=True, alarm=True),
-    405: Rule(permanent=False),
+    405: Rule(permanent=False, deferred=True),
     408: Rule(permanent=False, ambiguous=True),
     413: Rule(permanent=True),
     422: Rule(permanent=True),
     429: Rule(permanent=True, alarm=True),  # no credits, or a rate limit: see _effective_code
-    430: Rule(permanent=False, retry_after=10.0),
+    430: Rule(permanent=False, retry_after=TOO_MANY_PAUSE, deferred=True),
     455: Rule(permanent=False, retry_after=300.0),
     500: Rule(permanent=False, ambiguous=True),
     505: Rule(permanent=True, alarm=True),
     531: Rule(permanent=False),  # failed, and the credits were refunded
 }
 
-# Codes for "too many requests", and the pause in seconds when there is no Retry-After.
-_TOO_FREQUENT = frozenset({"suno_405", "suno_430"})
-TOO_FREQUENT_PAUSE = 10.0
 _TOO_MANY = 429
 _RATE = 430
-
-_log = logs.get_logger("suno")
 
 
 class SongMaker(Protocol):
@@ -128,7 +104,6 @@ class Suno:
         line: Line | None = None,
     ) -> None:
         self._model = settings.model
-        self._clock = clock or SystemClock()
         self._http = client(
             "suno",
             base_url=settings.base_url,
@@ -136,6 +111,9 @@ class Suno:
             timeout=timeout,
             transport=transport,
             line=line,
+        )
+        self._api = Envelopes(
+            "suno", self._http, clock or SystemClock(), RULES, reason=failure_reason, code=_effective_code
         )
 
     async def close(self) -> None:
@@ -148,11 +126,9 @@ class Suno:
         After an ambiguous VendorError the request may have been accepted. Texts are cut to the model's limits.
         """
         limits = _LIMITS.get(self._model, Limits())
-        data = await self._request(
-            "POST",
+        return await self._api.order(
             "/api/v1/generate",
-            changes=True,
-            json={
+            {
                 "customMode": True,
                 "instrumental": False,
                 "model": self._model,
@@ -162,26 +138,15 @@ class Suno:
                 "title": fit(title, limits.title),
             },
         )
-        task_id = data.get("taskId") if isinstance(data, dict) else None
-        if not isinstance(task_id, str) or not task_id:
-            raise VendorError("suno", "no taskId", permanent=False, ambiguous=True, code="unreadable_answer")
-        return task_id
 
     async def task(self, task_id: str) -> SunoTask:
         """Return the state of a task, without the echoed request, which has the callback's secret."""
-        try:
-            data = await self._request("GET", "/api/v1/generate/record-info", params={"taskId": task_id})
-        except VendorError as error:
-            # The answer for an unknown id is 422 "recordInfo is null".
-            if error.code != "suno_422":
-                raise
-            data = None
-        return parse_task(task_id, data)
+        return parse_task(task_id, await self._api.record("/api/v1/generate/record-info", task_id))
 
     async def timed_lyrics(self, task_id: str, audio_id: str) -> TimedLyrics | None:
         """Return the timed words, possibly none; None while Suno has no timing."""
         return parse_timed_lyrics(
-            await self._request(
+            await self._api.request(
                 "POST",
                 "/api/v1/generate/get-timestamped-lyrics",
                 json={"taskId": task_id, "audioId": audio_id},
@@ -190,69 +155,7 @@ class Suno:
 
     async def credits(self) -> int:
         """Return the remaining credits."""
-        left = whole_number(await self._request("GET", "/api/v1/generate/credit"))
-        if left is None:
-            raise VendorError("suno", "credits are not a number", permanent=False, code="unreadable_answer")
-        return left
-
-    async def _request(
-        self, method: Literal["GET", "POST"], path: str, *, changes: bool = False, **request: Any
-    ) -> Any:
-        """Return the `data` of an answer with code 200. VendorError, ambiguous only if the request has effects."""
-        try:
-            answer = await self._http.request(method, path, **request)
-            return self._data(answer)
-        except VendorError as error:
-            if error.code in _TOO_FREQUENT:
-                pause = error.retry_after or TOO_FREQUENT_PAUSE
-                await self._http.hold(pause)
-                # A rate limit postpones the job without using up an attempt.
-                raise Deferred("suno", pause, "too many requests", code=error.code) from None
-            error.ambiguous = error.ambiguous and changes
-            raise
-
-    def _data(self, answer: httpx2.Response) -> Any:
-        wait = retry_after(answer.headers, self._clock.now())
-        try:
-            envelope = msgspec.json.decode(answer.content)
-            code = whole_number(envelope.get("code")) if isinstance(envelope, dict) else None
-        except (msgspec.DecodeError, RecursionError):
-            code = None
-        if code is None:
-            raise self._error_without_body(answer.status_code, wait)
-        if code == OK and answer.status_code < httpx2.codes.BAD_REQUEST:
-            return envelope.get("data")
-        raise self._error(
-            _effective_code(code if code != OK else answer.status_code, answer.status_code, envelope), wait
-        )
-
-    def _error(self, code: int, wait: float | None) -> VendorError:
-        rule = RULES.get(code) or Rule(permanent=code < _FIRST_SERVER_ERROR, ambiguous=code >= _FIRST_SERVER_ERROR)
-        if rule.alarm:
-            alarm(_log, "suno", f"suno_{code}")
-        return VendorError(
-            "suno",
-            f"code {code}",
-            permanent=rule.permanent,
-            retry_after=rule.retry_after if wait is None else max(wait, rule.retry_after or 0.0),
-            ambiguous=rule.ambiguous,
-            code=f"suno_{code}",
-            reason=failure_reason(code),
-        )
-
-    def _error_without_body(self, status: int, wait: float | None) -> VendorError:
-        """Return the error for an answer without Suno's body, such as a proxy's, by its HTTP status."""
-        if status in {401, 403, 404}:
-            alarm(_log, "suno", f"http_{status}")
-        refused = httpx2.codes.BAD_REQUEST <= status < _FIRST_SERVER_ERROR
-        return VendorError(
-            "suno",
-            f"unreadable answer with HTTP {status}",
-            permanent=refused and status not in {408, 425, 429},
-            retry_after=wait,
-            ambiguous=not refused or status == httpx2.codes.REQUEST_TIMEOUT,
-            code="unreadable_answer",
-        )
+        return await self._api.credits("/api/v1/generate/credit")
 
 
 def _effective_code(code: int, status: int, envelope: dict[str, Any]) -> int:

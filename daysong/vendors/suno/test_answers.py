@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daysong.vendors.conftest import fixture, fixtures
+from daysong.vendors.envelopes import whole_number
 from daysong.vendors.suno.answers import (
     MalformedCallback,
     SunoTrack,
@@ -20,7 +21,6 @@ from daysong.vendors.suno.answers import (
     parse_task,
     parse_timed_lyrics,
     parse_tracks,
-    whole_number,
 )
 
 TASK = "5f00aa11bb22cc33dd44ee55ff660001"

@@ -14,9 +14,9 @@ from daysong.kernel.errors import VendorError
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.settings import SunoSettings
 from daysong.kernel.time.clock import MovableClock
+from daysong.vendors import envelopes
 from daysong.vendors.conftest import Answerer, fixture, fixtures
 from daysong.vendors.files import FileHosts
-from daysong.vendors.suno import client as suno
 from daysong.vendors.suno.answers import parse_task
 from daysong.vendors.suno.client import Suno
 
@@ -105,7 +105,7 @@ async def test_the_code_in_the_body_decides(
     """Whether the HTTP status is 200 or the same number, the code tells what to do; key and credits raise an alarm."""
     answerer.will_answer(http_status or code, {"code": code, "msg": "secret words of credits", "data": None})
     with structlog.testing.capture_logs() as lines:
-        monkeypatch.setattr(suno, "_log", structlog.get_logger())
+        monkeypatch.setattr(envelopes, "_log", structlog.get_logger())
         error = await failure(maker)
     alarm = any(line["log_level"] == "error" for line in lines)
     assert (error.permanent, error.retry_after, error.ambiguous, alarm) == CODES[code]
