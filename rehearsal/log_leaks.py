@@ -20,6 +20,7 @@ from unittest import mock
 from standardwebhooks import Webhook
 
 from daysong.features.diaries import store as diaries
+from daysong.features.memory import store as memory
 from daysong.kernel import logs
 from daysong.kernel.jobs.worker import Worker
 from daysong.sandbox.clerk import api as clerk
@@ -40,8 +41,12 @@ EMAIL = "kanaria.vogelsang@canary.example"
 PHONE = "+12125550147"
 CODE = "739146"
 LEAK = "Trillerkehlchen"
+# Of an entry's event: the person, the title, and a tag and a name that the user gives it.
+PERSON, PLACE, TAG, ALTERNATIVE = "Nachtigallia", "Rotkehlhafen", "amselthematik", "Zaunkoenigin"
+EVENT = f"I met {PERSON} in {PLACE}."
 
 NEEDLES = ["witscherlinchen", "windowsill", "iepmatzowitsch", "ogelsang", "canary.example", "2125550147", CODE, LEAK]
+NEEDLES += [PERSON, PLACE, TAG, ALTERNATIVE]
 SECRETS = [
     ADMIN_KEY,
     HASH_KEY,
@@ -92,6 +97,7 @@ async def journey(world: World) -> list[str]:
     assert video is not None
     assert video["status"] == "ready"
     said = await calls(world, person)
+    await memories(world, person)
     await failures(world, person)
     await bad_requests(world, token)
     await working(world, person)
@@ -125,6 +131,31 @@ async def calls(world: World, person: Person) -> list[str]:
     await world.settle()
     sessions = await person.query("callJobs:getCallSessions")
     return ["2125550148", *(turn["text"] for session in sessions for turn in session.get("transcript", ()))]
+
+
+async def memories(world: World, person: Person) -> None:
+    """Have an entry read, edit and sum up what was found, and do it again while everything fails."""
+    entry = (await person.mutation("diaries:createDiary", content=EVENT))["_id"]
+    await world.pass_time(timedelta(minutes=1))
+    [event] = (await person.query("diaries:getDiary", diaryId=entry))["events"]
+    [found] = event["people"]
+    assert PLACE in event["title"]
+    assert found["name"] == PERSON
+    one = {"personId": found["_id"]}
+    await person.mutation("memory/people:updatePerson", **one, altNames=[ALTERNATIVE], relationshipLabel=LEAK)
+    await person.action("memory/people:generatePersonHighlight", **one)
+    await person.mutation("events:updateEvent", eventId=event["_id"], tags=[TAG], peopleNames=[ALTERNATIVE])
+    for fault in ({"status": 400, "code": "invalid_prompt"}, {"answer": "bad_json"}, {"answer": "wrong_shape"}):
+        await world.fault("openai", **fault)
+        await tried(person.action("memory/people:generatePersonHighlight", **one))
+        await person.mutation("diaries:updateDiary", diaryId=entry, content=f"{EVENT} {fault}")
+        await world.pass_time(timedelta(minutes=1))
+    await world.fault("openai")
+    with mock.patch.object(memory, "replace_events", side_effect=Quoting(f"Key (folded)=({PERSON}) in {PLACE}")):
+        await person.mutation("diaries:updateDiary", diaryId=entry, content=EVENT)
+        await world.pass_time(timedelta(minutes=1))
+    with mock.patch.object(memory, "people_by_name", side_effect=Quoting(f"Key (folded)=({ALTERNATIVE}), {TAG}")):
+        await tried(person.mutation("events:updateEvent", eventId=event["_id"], peopleNames=[PERSON]))
 
 
 async def failures(world: World, person: Person) -> None:
