@@ -11,7 +11,7 @@ import pytest
 from daysong.features.diaries import functions as diaries
 from daysong.features.diaries import store
 from daysong.features.library import playlist
-from daysong.features.pages import NEWEST, OLDEST, InvalidCursor, Position, position_of
+from daysong.features.pages import LONGEST_LIST, NEWEST, OLDEST, InvalidCursor, Position, position_of
 from daysong.kernel.functions.context import Caller, QueryContext
 from daysong.kernel.functions.declarations import Handler, NoArgs
 from daysong.kernel.ids import DiaryId, MusicId
@@ -136,6 +136,15 @@ async def crowd(world: World, alice: Person, bob: Person) -> World:
     await library.keep_many(world, "alice", 2_000)
     await library.crowd(world, 2_000)
     return world
+
+
+async def test_the_playlist_of_a_large_library_reads_the_newest_rows_by_index(crowd: World) -> None:
+    """The whole list is one statement: of 12,000 rows of the library it reads the newest 500."""
+    for generic in (False, True):
+        root = await library.plan(crowd, playlist.PLAYLIST_SQL, ("'user_alice'",), generic=generic)
+        [listed] = [node for node in library.nodes(root) if node.get("Relation Name") == "user_songs"]
+        assert listed["Index Name"] == "user_songs_playlist"
+        assert listed["Actual Rows"] == LONGEST_LIST
 
 
 async def test_f60_pages_of_a_large_library_cost_the_same_at_every_place(crowd: World, alice: Person) -> None:
