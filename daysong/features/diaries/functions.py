@@ -94,15 +94,16 @@ async def save(ctx: MutationContext, owner: UserId, content: str, diary_id: str 
     if diary_id is None:
         return await _insert(ctx, owner, content)
     await store.check_owner(ctx.db, diary_id, owner)
-    version = await store.update(ctx.db, diary_id, content, ctx.now)
-    await extraction.schedule_reading(ctx, owner, diary_id, version)
-    return DiaryId(diary_id)
+    return await _with_reading(ctx, owner, await store.update(ctx.db, diary_id, content, ctx.now))
 
 
 async def _insert(ctx: MutationContext, owner: UserId, content: str) -> DiaryId:
-    diary_id = await store.insert(ctx.db, owner, content, ctx.now)
-    await extraction.schedule_reading(ctx, owner, diary_id)
-    return diary_id
+    return await _with_reading(ctx, owner, await store.insert(ctx.db, owner, content, ctx.now))
+
+
+async def _with_reading(ctx: MutationContext, owner: UserId, written: store.Written) -> DiaryId:
+    await extraction.schedule_reading(ctx, owner, *written)
+    return written.id
 
 
 @mutation
@@ -181,9 +182,7 @@ async def save_of_call(
     ctx: MutationContext, owner: UserId, content: str, *, date: datetime, call_session_id: str | None
 ) -> DiaryId:
     """Write the entry of a call, once; part of the caller's transaction."""
-    diary_id, is_new = await store.insert_of_call(
+    written = await store.insert_of_call(
         ctx.db, owner, content, date=date, call_session_id=call_session_id, now=ctx.now
-    )
-    if is_new:
-        await extraction.schedule_reading(ctx, owner, diary_id)
-    return diary_id
+    )  # fmt: skip
+    return await _with_reading(ctx, owner, written) if isinstance(written, store.Written) else written

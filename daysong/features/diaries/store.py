@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.diaries.rules import DiaryNotFound
+from daysong.features.feature_flags.flags import Setting
 from daysong.features.links import media_url
+from daysong.features.memory.extraction import flag_sql
 from daysong.features.pages import LARGEST_LIST, LARGEST_LIVE_PAGE, LONGEST_LIST, PageSql, json_bytes
 from daysong.features.users.callers import CALLERS_ID, IS_CALLER
 from daysong.kernel.database.transactions import Transaction
@@ -127,31 +129,47 @@ def _primary_music(row: asyncpg.Record, settings: Settings) -> PrimaryMusic:
     )
 
 
-async def insert(db: Transaction, owner: UserId, content: str, now: datetime) -> DiaryId:
-    """A new entry, dated now."""
-    diary_id = DiaryId.new(now)
-    await db.execute(
-        """insert into diaries (id, user_id, content, date, created_at, updated_at) values ($1, $2, $3, $4, $4, $4)""",
-        diary_id, owner, content, now,
+class Written(NamedTuple):
+    """An entry that was written or changed, and the setting of the flag that has its events read."""
+
+    id: DiaryId
+    version: int
+    flag: Setting
+
+
+RETURNING = f"returning id, version, {flag_sql('diaries.user_id')} as flag"
+
+
+def _written(row: asyncpg.Record) -> Written:
+    return Written(DiaryId(row["id"]), row["version"], Setting(*row["flag"]))
+
+
+async def insert(db: Transaction, owner: UserId, content: str, now: datetime) -> Written:
+    """Insert an entry, dated now."""
+    return _written(
+        await db.fetchrow(
+            f"""insert into diaries (id, user_id, content, date, created_at, updated_at)
+                values ($1, $2, $3, $4, $4, $4) {RETURNING}""",  # noqa: S608 - constants
+            DiaryId.new(now), owner, content, now,
+        )
     )  # fmt: skip
-    return diary_id
 
 
 async def insert_of_call(
     db: Transaction, owner: UserId, content: str, *, date: datetime, call_session_id: str | None, now: datetime
-) -> tuple[DiaryId, bool]:
-    """Return the entry of a call session, and whether it is new: there is only one, of that date."""
-    inserted = await db.fetchval(
-        """insert into diaries (id, user_id, content, date, call_session_id, created_at, updated_at)
-           values ($1, $2, $3, $4, $5, $6, $6) on conflict (call_session_id) do nothing returning id""",
+) -> DiaryId | Written:
+    """Insert the entry of a call session, of that date; return the id of the one there is when there is one."""
+    inserted = await db.fetchrow(
+        f"""insert into diaries (id, user_id, content, date, call_session_id, created_at, updated_at)
+            values ($1, $2, $3, $4, $5, $6, $6) on conflict (call_session_id) do nothing {RETURNING}""",  # noqa: S608
         DiaryId.new(now), owner, content, date, call_session_id, now,
     )  # fmt: skip
     if inserted is None:
         found = await db.fetchrow("select id, user_id from diaries where call_session_id = $1", call_session_id)
         if found is None or found["user_id"] != owner:
             raise Forbidden
-        return DiaryId(found["id"]), False
-    return DiaryId(inserted), True
+        return DiaryId(found["id"])
+    return _written(inserted)
 
 
 async def check_owner(db: Transaction, diary_id: str, owner: UserId) -> None:
@@ -163,10 +181,11 @@ async def check_owner(db: Transaction, diary_id: str, owner: UserId) -> None:
         raise Forbidden
 
 
-async def update(db: Transaction, diary_id: str, content: str, now: datetime) -> int:
-    """New content; the version counts on, and is returned."""
-    version: int = await db.fetchval(
-        "update diaries set content = $2, updated_at = $3, version = version + 1 where id = $1 returning version",
-        diary_id, content, now,
+async def update(db: Transaction, diary_id: str, content: str, now: datetime) -> Written:
+    """Replace the content of an entry and count its version on."""
+    return _written(
+        await db.fetchrow(
+            f"update diaries set content = $2, updated_at = $3, version = version + 1 where id = $1 {RETURNING}",  # noqa: S608
+            diary_id, content, now,
+        )
     )  # fmt: skip
-    return version

@@ -38,7 +38,7 @@ async def begin(ctx: MutationContext, owner: UserId) -> DiaryId:
     )  # fmt: skip
     if begun >= MAX_UNWRITTEN:
         raise TooManyUnwritten
-    diary_id = await store.insert(ctx.db, owner, "", ctx.now)
+    diary_id = (await store.insert(ctx.db, owner, "", ctx.now)).id
     await review_later(ctx, diary_id)
     return diary_id
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from msgspec import UNSET, UnsetType
 
 from daysong.features.feature_flags import rules
@@ -10,16 +12,29 @@ from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, query
 
-__all__ = ["EVENT_EXTRACTION", "get_user_flags", "is_on"]
+__all__ = ["EVENT_EXTRACTION", "Setting", "decide", "get_user_flags", "is_on", "setting_sql"]
 
 # The key that the triggers of feature_flags notify with.
 CHANGES = "feature flags"
 
-ACCOUNT_SQL = """
-    select f.percent, a.is_on as listed
-    from (select $2::text as key) wanted
-    left join feature_flags f on f.key = wanted.key
-    left join feature_flag_accounts a on a.flag_key = wanted.key and a.user_id = $1"""
+
+class Setting(NamedTuple):
+    """What operators have set of a flag for an account: the percentage, and the list that the account is on."""
+
+    percent: int | None
+    listed: bool | None
+
+
+def setting_sql(user_id: str, key: str) -> str:
+    """Return SQL for the `Setting` of a flag, as a row; `user_id` and `key` are SQL expressions.
+
+    A statement that writes can return it, so that the flag takes no round trip of its own.
+    """
+    return f"""row((select f.percent from feature_flags f where f.key = {key}),
+                   (select a.is_on from feature_flag_accounts a where a.flag_key = {key} and a.user_id = {user_id}))"""  # noqa: S608
+
+
+ACCOUNT_SQL = f"select {setting_sql('$1', '$2')}"
 
 
 async def is_on(ctx: QueryContext | MutationContext, user_id: str, key: str) -> bool:
@@ -30,9 +45,12 @@ async def is_on(ctx: QueryContext | MutationContext, user_id: str, key: str) -> 
     """
     if isinstance(ctx, QueryContext):
         ctx.depends_on(CHANGES)
-    row = await ctx.db.fetchrow(ACCOUNT_SQL, user_id, key)
-    percent, listed = (None, None) if row is None else (row["percent"], row["listed"])
-    return rules.is_on(user_id, key, percent=percent, listed=listed, production=ctx.settings.production)
+    return decide(ctx, user_id, key, Setting(*await ctx.db.fetchval(ACCOUNT_SQL, user_id, key)))
+
+
+def decide(ctx: QueryContext | MutationContext, user_id: str, key: str, setting: Setting) -> bool:
+    """Return whether a flag is on for an account with that setting."""
+    return rules.is_on(user_id, key, percent=setting.percent, listed=setting.listed, production=ctx.settings.production)
 
 
 class GetUserFlags(Args):

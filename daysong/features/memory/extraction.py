@@ -68,9 +68,19 @@ class OneReading(Args):
     reading_id: IdText
 
 
-async def schedule_reading(ctx: MutationContext, owner: str, diary_id: str, version: int = 1) -> None:
-    """Schedule the reading of an entry that was written or changed; part of the caller's transaction."""
-    if await flags.is_on(ctx, owner, flags.EVENT_EXTRACTION):
+def flag_sql(user_id: str) -> str:
+    """Return SQL for the setting of the feature flag for an account, which is an SQL expression."""
+    return flags.setting_sql(user_id, f"'{flags.EVENT_EXTRACTION}'")
+
+
+async def schedule_reading(
+    ctx: MutationContext, owner: str, diary_id: str, version: int, flag: flags.Setting
+) -> None:  # fmt: skip
+    """Schedule the reading of an entry that was written or changed, if the flag is on for its user.
+
+    `flag` is what the statement that wrote the entry has returned for `flag_sql`.
+    """
+    if flags.decide(ctx, owner, flags.EVENT_EXTRACTION, flag):
         await ctx.schedule(
             process_diary_entry, OneEntry(diary_id=diary_id, version=version), delay=rules.SETTLING,
             key=f"read {diary_id} {version}", account=owner,
