@@ -45,7 +45,7 @@ create table diary_uploads (
 
 comment on table diary_uploads is 'Upload addresses that were given out, each for one file.';
 comment on column diary_uploads.file_id is 'The file that was uploaded; null before that, and after the file is deleted.';
-comment on column diary_uploads.attempts is 'How often somebody began to send a file to the address.';
+comment on column diary_uploads.attempts is 'How many requests to the address have begun to send a file.';
 comment on column diary_uploads.attached_at is 'When an entry took the file. A file that no entry takes is deleted.';
 
 create index diary_uploads_by_user on diary_uploads (user_id, created_at);

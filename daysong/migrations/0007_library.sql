@@ -27,7 +27,7 @@ create index user_songs_by_music on user_songs (music_id);
 create index user_songs_by_share on user_songs (shared_music_id);
 
 
--- An own primary track is in the library from the moment it is made until it is deleted, whoever writes it.
+-- An own primary track is in the library from the moment it is made until it is deleted, whichever statement writes it.
 
 create function add_own_song() returns trigger
     language plpgsql as

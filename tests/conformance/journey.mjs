@@ -10,12 +10,12 @@ const only = (list) => { assert.equal(list.length, 1); return list[0]; };
 export async function journey(apps, name, number, pass) {
   const sub = `user_${name}`;
   const token = await tokenOf(sub, "Alice Example");
-  const it = { name, sub, token, number, pass, apps, alice: await apps.open(token), anybody: await apps.open() };
+  const it = { name, sub, token, number, pass, apps, alice: await apps.open(token), anonymous: await apps.open() };
   for (const part of [account, photo, song, share, library, memory, video, calls, blog, goodbye]) await part(it);
 }
 
-async function account({ name, sub, alice, anybody }) {
-  const plans = await anybody.call("billing:getPlans");
+async function account({ name, sub, alice, anonymous }) {
+  const plans = await anonymous.call("billing:getPlans");
   assert.deepEqual(plans.map((plan) => plan.tier), ["free", "weekly", "monthly", "yearly"]);
   const { userId } = await alice.call("users:ensureCurrentUser");
   const profile = await alice.call("users:getUserProfile");
@@ -34,7 +34,7 @@ async function account({ name, sub, alice, anybody }) {
   assert.equal((await alice.call("pushNotifications:getPreferences")).callMissed, false);
   const invited = { email: `Friend@${name.replaceAll("_", "-")}.example.com`, isAndroidInvite: true, source: "landing" };
   // From the landing page, and from within; five an hour are all that one address may leave.
-  const sender = name.endsWith("http") ? anybody : alice;
+  const sender = name.endsWith("http") ? anonymous : alice;
   assert.equal((await sender.call("emailNotify:addEmailNotification", invited)).toLowerCase(), invited.email.toLowerCase());
 }
 
@@ -97,23 +97,23 @@ async function song(it) {
 }
 
 async function share(it) {
-  const { alice, anybody, track } = it;
+  const { alice, anonymous, track } = it;
   const link = await alice.call("sharing:createShareLink", { musicId: track._id });
   assert.ok(link.shareUrl.endsWith(`/share/${link.shareId}`));
   it.shareId = link.shareId;
   const own = await alice.call("sharing:getSharedMusic", { shareId: link.shareId });
   assert.deepEqual([own.isOwner, own.ownerClerkId], [true, it.sub]);
-  const shared = await anybody.call("sharing:getSharedMusic", { shareId: link.shareId });
+  const shared = await anonymous.call("sharing:getSharedMusic", { shareId: link.shareId });
   assert.deepEqual([shared.title, shared.userName, shared.isOwner, shared.ownerClerkId], [track.title, "Alice", false, undefined]);
   assert.ok(!JSON.stringify(shared).includes("Anna and we"), "another's entry is shown");
   assert.equal((await fetch(shared.audioUrl)).status, 200);
-  await anybody.call("sharing:recordShareView", { shareId: link.shareId });
+  await anonymous.call("sharing:recordShareView", { shareId: link.shareId });
   const listed = only(await alice.call("sharing:listSharedMusic"));
   assert.deepEqual([listed.shareId, listed.musicId, listed.viewCount, listed.isPrivate], [link.shareId, track._id, 1, false]);
   it.sharedMusicId = listed._id;
   const which = { sharedMusicId: listed._id };
   assert.equal((await alice.call("sharing:setSharePrivacy", { ...which, isPrivate: true })).isPrivate, true);
-  assert.deepEqual(await anybody.call("sharing:getSharedMusic", { shareId: link.shareId }), { found: false });
+  assert.deepEqual(await anonymous.call("sharing:getSharedMusic", { shareId: link.shareId }), { found: false });
   assert.equal((await alice.call("sharing:toggleSharePrivacy", which)).isPrivate, false);
   const options = await alice.call("sharing:setShareOptions", { ...which, allowDownload: true });
   assert.deepEqual(options, { allowDownload: true, listed: false });
@@ -212,20 +212,20 @@ async function calls({ alice, number, pass }) {
   await alice.call("callJobs:deleteCallSession", { sessionId: session._id });
 }
 
-async function blog({ alice, anybody, apps, name, pass }) {
+async function blog({ alice, anonymous, apps, name, pass }) {
   const write = apps.author();
   const [title, tag] = [`A post for ${name}`, `Tag ${name}`];
   const draft = await write("blog:createDraft", { title, bodyMarkdown: "# Hello\n\nText.", excerpt: "Hello", tags: [tag] });
   const { previewToken, slug, _id: postId } = draft;
-  assert.equal((await anybody.call("blog:getDraftByPreviewToken", { previewToken }))._id, postId);
-  await anybody.watch("blog:listPublished", {}, () => write("blog:publish", { postId }), (posts) => posts.some((one) => one._id === postId));
-  assert.equal(await anybody.call("blog:getDraftByPreviewToken", { previewToken }), null);
-  assert.equal((await anybody.call("blog:listRecent", { limit: 1 }))[0]._id, postId);
+  assert.equal((await anonymous.call("blog:getDraftByPreviewToken", { previewToken }))._id, postId);
+  await anonymous.watch("blog:listPublished", {}, () => write("blog:publish", { postId }), (posts) => posts.some((one) => one._id === postId));
+  assert.equal(await anonymous.call("blog:getDraftByPreviewToken", { previewToken }), null);
+  assert.equal((await anonymous.call("blog:listRecent", { limit: 1 }))[0]._id, postId);
   assert.equal(only(await alice.call("blog:listByTag", { tag })).title, title);
-  const found = await anybody.call("blog:getBySlug", { slug });
+  const found = await anonymous.call("blog:getBySlug", { slug });
   assert.deepEqual([found._id, found.tags, typeof found.publishedAt], [postId, [tag], "number"]);
   const { now } = await pass(0);
-  await anybody.call("blog:incrementViewCount", { postId, date: new Date(now).toISOString().slice(0, 10) });
+  await anonymous.call("blog:incrementViewCount", { postId, date: new Date(now).toISOString().slice(0, 10) });
 }
 
 async function goodbye({ alice, diaryId, mediaId, pass, sub, track }) {

@@ -1,4 +1,4 @@
-"""docs/FUNCTIONS.md, and which functions anybody may call."""
+"""docs/FUNCTIONS.md, and which functions are public."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The blog as anybody reads it: published posts, and a draft for those who have its preview token."""
+"""The public functions of the blog: published posts, and a draft for clients that have its preview token."""
 
 from __future__ import annotations
 

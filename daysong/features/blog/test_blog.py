@@ -1,4 +1,4 @@
-"""The blog: anybody reads what is published, the admin key alone writes, and views are counted honestly."""
+"""The blog: published posts are public, only the admin key writes, and each viewer counts once a day."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TODAY = f"{NOW:%Y-%m-%d}"
 
 
 async def test_a_post_is_written_read_and_taken_away(world: World, anonymous: Person, admin: Person) -> None:
-    """A draft is seen by its token alone, a published post by anybody, an archived one by nobody."""
+    """A draft is shown for its token only, a published post to all callers, an archived one to none."""
     draft = await admin.mutation(
         "blog:createDraft", title=" Rain & Songs ", bodyMarkdown="word " * 450, excerpt="How it began", author="Ana",
         tags=["News", " news ", "Söngs"], canonicalUrl="https://daysong.example/rain", featuredImage="/rain.png",
@@ -60,7 +60,7 @@ async def test_a_post_is_written_read_and_taken_away(world: World, anonymous: Pe
 
 
 async def test_f08_writing_is_for_the_admin_key_alone(alice: Person, anonymous: Person) -> None:
-    """To anybody else these functions do not exist."""
+    """To other callers these functions do not exist."""
     public = {"listPublished", "listRecent", "listByTag", "getBySlug", "getDraftByPreviewToken", "incrementViewCount"}
     internal = [one for one in functions() if one.identifier.startswith("blog:") and not one.public]
     assert {

@@ -1,4 +1,4 @@
-"""Entries that begin without words are shown to nobody but their owner, and do not stay empty."""
+"""Entries that begin without words are shown to their owner only, and do not stay empty."""
 
 from __future__ import annotations
 

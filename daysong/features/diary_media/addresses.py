@@ -3,7 +3,7 @@
 /uploads/<upload id>/<signature>                           open as long as the row in `diary_uploads` says
 /media/private/<file id>?expires=<second>&signature=<…>    good until then, as long as an entry has the file
 
-Whoever holds an address may use it: a request needs no Authorization, as browsers and vendors send none.
+The signature is the authorization: any client with an address may use it, as browsers and vendors send no header.
 """
 
 from __future__ import annotations

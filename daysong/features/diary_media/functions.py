@@ -90,7 +90,7 @@ async def create_diary_media(ctx: MutationContext, args: CreateDiaryMedia) -> Cr
 async def get_diary_media(ctx: QueryContext, args: GetDiaryMedia) -> list[DiaryMedia]:
     """Return the photos and videos of an entry of the caller, oldest first; an empty list for any other entry.
 
-    Each `url` is private: whoever has it may fetch the file until it expires, a day from now.
+    Each `url` is private: a client that has it can fetch the file until it expires, a day from now.
     """
     if ctx.caller.subject is None:
         return []

@@ -52,7 +52,7 @@ def test_a_percentage_is_that_share_of_the_accounts() -> None:
 
 
 def test_a_bucket_never_changes() -> None:
-    """A release that hashes differently would switch flags for everybody."""
+    """A release that hashes differently would switch flags for all accounts."""
     assert rules.bucket("user_alice", "event-extraction") == pytest.approx(52.3972)
 
 

@@ -58,7 +58,7 @@ class OneAddress(Args):
     email: Email
 
 
-# Not recorded for retries: an answer would keep the address of somebody who may delete the account.
+# Not recorded for retries: a recorded answer would keep the address after its account is deleted.
 @mutation(repeatable=True)
 async def add_email_notification(ctx: MutationContext, args: AddEmailNotification) -> str:
     """Save an address to be notified, and return it normalized: the same whether it was known or not.

@@ -151,7 +151,7 @@ async def test_f03_an_invitation_goes_with_the_account_of_its_address(
 
 @pytest.mark.anyio
 async def test_f03_nothing_else_keeps_the_address(database_url: str, data_dir: Path) -> None:
-    """Not the recorded answers of sockets either, whoever entered it; a retry gets the same answer."""
+    """Not the recorded answers of sockets either, whichever caller entered it; a retry gets the same answer."""
     async with World(database_url, data_dir, NOW, port=free_port()) as world:
         alice = await world.person("alice")
         async with SyncSocket(world.origin) as socket:
