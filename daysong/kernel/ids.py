@@ -14,6 +14,8 @@ from daysong.kernel.time.clock import to_ms
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 26
+# Of a text from a client that may be an id.
+LONGEST = 64
 
 
 class _Tails:
@@ -276,3 +278,8 @@ class JobId(TypedId):
 
     __slots__ = ()
     prefix = "job"
+
+
+def may_be_id(text: str) -> bool:
+    """Whether a client's text may be an id to look up: short, and without NUL, which PostgreSQL refuses."""
+    return len(text) <= LONGEST and "\0" not in text

@@ -1,7 +1,7 @@
 """Serves stored audio, cover art and videos of songs, and the photos and videos of entries.
 
 /media/<file id>             for owners; the unguessable id grants access, and the content never changes
-/media/shared/<share>/audio  for anyone (also .../cover), while the share is open; revalidated at each request
+/media/shared/<share>/audio  for every client (also .../cover), while the share is open; revalidated at each request
 /media/private/<file id>     photos and videos: with a signature, until it expires; features/diary_media/addresses.py
 
 With `?download=1` a browser saves the file instead of playing it; at a share's address, if its owner allows that.
@@ -27,6 +27,7 @@ from daysong.features.sharing.rules import OPEN_SQL
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.ids import may_be_id
 from daysong.transport.http.edge import is_head
 from daysong.transport.http.file_names import disposition
 from daysong.transport.refusals import Refused
@@ -69,7 +70,6 @@ PRIVATE_SQL = """
 # What is there never changes, but it may be deleted.
 AN_HOUR = 3600
 
-LONGEST_ID = 64
 # Types that a browser may display; others are always downloads.
 INLINE_TYPES = ("audio/", "image/", "video/")
 
@@ -137,7 +137,7 @@ def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
     @get("/media/{file_id:str}")
     async def media(file_id: FromPath[str]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-            row = await database.pool.fetchrow(FILE_SQL, file_id) if _is_id(file_id) else None
+            row = await database.pool.fetchrow(FILE_SQL, file_id) if may_be_id(file_id) else None
             if row is None:
                 await _plain(send, 404, "Not Found")
                 return
@@ -149,7 +149,7 @@ def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
     @get("/media/shared/{share_id:str}/{what:str}")
     async def shared(share_id: FromPath[str], what: FromPath[Literal["audio", "cover"]]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-            row = await database.pool.fetchrow(SHARED_SQL, share_id, what) if _is_id(share_id) else None
+            row = await database.pool.fetchrow(SHARED_SQL, share_id, what) if may_be_id(share_id) else None
             if row is not None and row["id"] is not None:
                 # Identifies the version without revealing the file's id.
                 etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
@@ -190,10 +190,6 @@ def _private(runtime: Runtime, files: FileStore) -> HTTPRouteHandler:
 
 def _served(row: asyncpg.Record, etag: str, cache: str) -> ServedFile:
     return ServedFile(row["id"], row["content_type"], row["size"], row["title"], etag, cache)
-
-
-def _is_id(text: str) -> bool:
-    return len(text) <= LONGEST_ID and "\0" not in text
 
 
 async def _serve(scope: HTTPScope, send: Send, served: ServedFile, files: FileStore, *, may_save: bool = True) -> None:

@@ -4,11 +4,10 @@ and time is checked as well. What a callback says is read from Kie again before 
 
 from __future__ import annotations
 
-import hmac
-
 from daysong.features.music.videos import OneVideo
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.ids import may_be_id
 from daysong.kernel.inbox import Event
 from daysong.transport.http.routes import Request, Route
 from daysong.transport.webhooks import receiving
@@ -18,7 +17,6 @@ from daysong.vendors.webhooks import UnsignedEvent
 from daysong.workflows.vendor_events import handle_kie_event
 from daysong.workflows.videos import video_delivery
 
-MAX_ID = 64
 MAX_TASK_ID = 200
 
 
@@ -26,18 +24,16 @@ def routes(runtime: Runtime) -> list[Route]:
     """Return the routes Kie calls."""
 
     async def without_secret(_: Request) -> Received:
-        raise UnsignedEvent("The callback address is incomplete")
+        raise UnsignedEvent("The callback URL has no secret")
 
     async def callback(request: Request) -> Received:
         video_id, secret = request.parameters["video_id"], request.parameters["secret"]
         expected = None
-        if len(video_id) <= MAX_ID and "\0" not in video_id:
+        if may_be_id(video_id):
             expected = await runtime.run_query(
                 video_delivery.video_callback_secret, OneVideo(video_id=video_id), SYSTEM
             )
-        # Also compared when there is no such video, so that the time taken reveals nothing.
-        if not hmac.compare_digest((expected or "no such video").encode(), secret.encode()) or expected is None:
-            raise UnsignedEvent("The callback address is not one of ours")
+        receiving.check_secret(secret, expected)
         body = await request.body()
         if runtime.settings.kie.webhook_hmac_key is not None:
             verify(request.headers, body, runtime.settings.kie.webhook_hmac_key, runtime.clock.now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -30,6 +31,13 @@ class Received(NamedTuple):
     handler: Handler | None
     log_fields: Mapping[str, Any]
     outcome: str = "noted"
+
+
+def check_secret(given: str, expected: str | None) -> None:
+    """Compare the secret in a callback URL; `expected` is None for an unknown id. Errors: UnsignedEvent."""
+    # Compared also for an unknown id, so that timing reveals nothing.
+    if not hmac.compare_digest((expected or "unknown").encode(), given.encode()) or expected is None:
+        raise UnsignedEvent("The secret in the callback URL is wrong")
 
 
 # Verifies and parses. A Reply is sent unchanged, and nothing is stored. Errors: NotConfigured, UnsignedEvent,

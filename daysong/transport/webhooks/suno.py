@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hmac
-
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.ids import may_be_id
 from daysong.kernel.inbox import Event
 from daysong.transport.http.routes import Request, Route
 from daysong.transport.webhooks import receiving
@@ -16,7 +15,6 @@ from daysong.workflows.songs import song_delivery
 from daysong.workflows.songs.song_delivery import OneGeneration
 from daysong.workflows.vendor_events import handle_suno_event
 
-MAX_ID = 64
 MAX_TASK_ID = 200
 
 
@@ -29,13 +27,11 @@ def routes(runtime: Runtime) -> list[Route]:
     async def callback(request: Request) -> Received:
         generation_id, secret = request.parameters["generation_id"], request.parameters["secret"]
         expected = None
-        if len(generation_id) <= MAX_ID and "\0" not in generation_id:
+        if may_be_id(generation_id):
             expected = await runtime.run_query(
                 song_delivery.callback_secret, OneGeneration(generation_id=generation_id), SYSTEM
             )
-        # Compared also when there is no such generation, so that timing reveals nothing.
-        if not hmac.compare_digest((expected or "no such generation").encode(), secret.encode()) or expected is None:
-            raise UnsignedEvent("The secret in the callback URL is wrong")
+        receiving.check_secret(secret, expected)
         body = await request.body()
         parsed = parse_callback(body)
         if len(parsed.task_id) > MAX_TASK_ID:
