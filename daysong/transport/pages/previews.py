@@ -34,9 +34,10 @@ from daysong.vendors.storage import FileMissing, FileStore
 EMBED_WIDTH, EMBED_HEIGHT = 480, 176
 NARROWEST = 280
 LARGEST_COVER = 10 * 2**20
-# Pictures in memory, of some 100 KiB each; drawn at the same time; and seconds for one.
+# Pictures in memory, of some 100 KiB each; drawn at the same time; those and the waiting ones; seconds a request waits.
 MOST_KEPT = 64
 AT_ONCE = 2
+MOST_WAITING = 16
 TIMEOUT = 8.0
 
 log = logs.get_logger("pages")
@@ -101,7 +102,9 @@ def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
         song = await find(runtime, share_id, viewer_for(request))
         if not isinstance(song, Shared):
             raise _missing(song)
-        content, etag = await drawn.picture(share_id, song)
+        file_id = await drawn.cover_of(share_id)
+        key = key_of(song, file_id)
+        etag = f'"{key[:32]}"'
         # Like the share's other media: asked for anew each time, since a share can be revoked.
         headers = {
             "ETag": etag,
@@ -113,7 +116,7 @@ def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
             headers["X-Robots-Tag"] = "noindex"
         if etag in (request.headers.get("if-none-match") or ""):
             return Response(b"", status_code=304, headers=headers)
-        return Response(content, media_type="image/png", headers=headers)
+        return Response(await drawn.picture(key, song, file_id), media_type="image/png", headers=headers)
 
     @get("/oembed")
     async def oembed(
@@ -186,45 +189,67 @@ def embedding(
     }
 
 
+def key_of(song: Shared, file_id: str | None) -> str:
+    """Return the digest of what the picture shows."""
+    return hashlib.sha256(f"{file_id}\0{song.title}\0{song.user_name}".encode("utf-8", "replace")).hexdigest()
+
+
 class Previews:
-    """Draws pictures in threads, and keeps the latest ones in memory."""
+    """Draws pictures in threads, and keeps the latest ones in memory.
+
+    A picture is drawn once for all requests that wait for it, and to its end when they leave.
+    """
 
     def __init__(self, runtime: Runtime, files: FileStore) -> None:
         self._runtime = runtime
         self._files = files
         self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._drawing: dict[str, asyncio.Task[bytes]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def picture(self, share_id: str, song: Shared) -> tuple[bytes, str]:
-        """Return the PNG and its ETag. Errors: Refused (503) when it takes too long."""
+    async def cover_of(self, share_id: str) -> str | None:
+        """Return the id of the cover's file; None without a usable one."""
         row = await self._runtime.database.pool.fetchrow(SHARED_SQL, share_id, "cover")
-        file_id = row["id"] if row is not None and (row["size"] or 0) <= LARGEST_COVER else None
-        key = hashlib.sha256(f"{file_id}\0{song.title}\0{song.user_name}".encode("utf-8", "replace")).hexdigest()
-        if (content := self._kept.get(key)) is None:
-            try:
-                async with asyncio.timeout(TIMEOUT):
-                    content = await self._draw(key, file_id, song)
-            except TimeoutError as error:
-                raise Refused(503, "ServiceUnavailable", "The picture is not ready.", retry_after=10) from error
-        self._kept.move_to_end(key)
-        return content, f'"{key[:32]}"'
+        return row["id"] if row is not None and (row["size"] or 0) <= LARGEST_COVER else None
 
-    async def _draw(self, key: str, file_id: str | None, song: Shared) -> bytes:
-        async with self._turns:
-            if (content := self._kept.get(key)) is None:
+    async def picture(self, key: str, song: Shared, file_id: str | None) -> bytes:
+        """Return the PNG. Errors: Refused (503) when too many are drawn, or when it takes too long."""
+        if (content := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+            return content
+        if (drawing := self._drawing.get(key)) is None:
+            if len(self._drawing) >= MOST_WAITING:
+                raise _not_ready()
+            drawing = self._drawing[key] = asyncio.create_task(self._draw(key, song, file_id))
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await asyncio.shield(drawing)
+        except TimeoutError as error:
+            raise _not_ready() from error
+
+    async def _draw(self, key: str, song: Shared, file_id: str | None) -> bytes:
+        try:
+            async with self._turns:
                 cover = await self._cover(file_id) if file_id else None
-                # A canceled request leaves its thread running, so the turn ends with the thread.
-                drawing = asyncio.ensure_future(asyncio.to_thread(pictures.preview, song.title, song.user_name, cover))
-                content = await asyncio.shield(drawing)
-                self._kept[key] = content
-                if len(self._kept) > MOST_KEPT:
-                    self._kept.popitem(last=False)
+                content = await asyncio.to_thread(pictures.preview, song.title, song.user_name, cover)
+        finally:
+            del self._drawing[key]
+        self._kept[key] = content
+        if len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
         return content
 
     async def _cover(self, file_id: str) -> bytes | None:
         try:
             async with aclosing(cast("Any", self._files.read(file_id, 0, LARGEST_COVER))) as chunks:
                 return b"".join([chunk async for chunk in chunks])
-        except (FileMissing, VendorError) as error:
-            log.warning("a cover cannot be read", file=file_id, error=logs.describe(error))
+        except FileMissing:
             return None
+        except VendorError as error:
+            # Without the cover the picture would be kept as it is.
+            log.warning("a cover cannot be read", file=file_id, error=logs.describe(error))
+            raise _not_ready() from error
+
+
+def _not_ready() -> Refused:
+    return Refused(503, "ServiceUnavailable", "The picture is not ready.", retry_after=10)

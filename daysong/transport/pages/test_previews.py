@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import threading
 from typing import Any
 
 import httpx2
@@ -13,6 +15,7 @@ from daysong.transport.conftest import App, MakeApp
 from daysong.transport.pages import pictures, previews
 from daysong.transport.pages.shared import Shared
 from daysong.transport.pages.test_share import Tags, policy_of, sharing
+from daysong.transport.refusals import Refused
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
@@ -64,6 +67,38 @@ async def test_the_preview_picture_ends_with_the_share(world: World, alice: Pers
 def test_a_picture_is_drawn_for_any_title(title: str, name: str | None) -> None:
     """Whatever fonts there are."""
     assert opened(pictures.preview(title, name, None)).size == (1200, 630)
+
+
+async def test_a_picture_is_drawn_once_and_by_few_threads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests for one picture share it, also when they leave; too many pictures at once are refused."""
+    drawn: list[str] = []
+    goes_on = threading.Event()
+
+    def preview(title: str, _name: str | None, _cover: bytes | None) -> bytes:
+        drawn.append(title)
+        assert goes_on.wait(20)
+        return title.encode()
+
+    monkeypatch.setattr(pictures, "preview", preview)
+    kept = previews.Previews(world.app.runtime, world.app.files)
+    songs = [Shared(title=str(number)) for number in range(previews.MOST_WAITING + 1)]
+
+    async def ask(song: Shared) -> bytes:
+        return await kept.picture(previews.key_of(song, None), song, None)
+
+    try:
+        waiting = [asyncio.create_task(ask(song)) for song in [*songs[:-1], *songs[:-1]]]
+        await asyncio.sleep(0)
+        with pytest.raises(Refused):
+            await ask(songs[-1])
+        waiting[0].cancel()
+        await asyncio.wait(waiting[:1])
+        assert len(drawn) <= previews.AT_ONCE
+    finally:
+        goes_on.set()
+    assert await asyncio.gather(*waiting[1:]) == [song.title.encode() for song in [*songs[1:-1], *songs[:-1]]]
+    assert sorted(drawn) == sorted(song.title for song in songs[:-1])
+    assert await ask(songs[-1]) == songs[-1].title.encode()
 
 
 def test_an_unusable_cover_is_replaced() -> None:
