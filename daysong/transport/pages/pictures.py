@@ -52,12 +52,16 @@ def preview(title: str, name: str | None, cover: bytes | None) -> bytes:
     if name and (font := font_for(name, 30)):
         draw.text((left, top + 18), "a song by ", font=font_for("a", 30), fill=SOFT)
         shift = font_for("a", 30).getlength("a song by ")  # type: ignore[union-attr]
-        draw.text((left + shift, top + 18), name, font=font, fill=SOFT)
+        draw.text((left + shift, top + 18), _cut(name, font, right - left - shift), font=font, fill=SOFT)
     _bars(draw, left, HEIGHT - MARGIN - 36)
     draw.text((right, HEIGHT - MARGIN), "daysong", font=font_for("a", 34), fill=PLUM, anchor="rb")
     kept = io.BytesIO()
-    # A palette makes a photograph half as large; apps show no previews of more than some hundred kilobytes.
-    palette = canvas.quantize(256, method=Image.Quantize.MEDIANCUT)
+    # A palette makes a photograph half as large; apps show no previews of more than some hundred kilobytes. The words
+    # have colours of their own in it: few pixels have them, so the cover's would replace them.
+    palette = Image.new("P", (1, 1))
+    halves = ((0, 0, HEIGHT, HEIGHT), 192), ((HEIGHT, 0, WIDTH, HEIGHT), 64)
+    colours = (canvas.crop(box).quantize(most, method=Image.Quantize.MEDIANCUT) for box, most in halves)
+    palette.putpalette([part for half in colours for part in half.getpalette() or ()])
     canvas.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(kept, "PNG", compress_level=7)
     return kept.getvalue()
 
@@ -81,6 +85,8 @@ def _cover(content: bytes) -> Image | None:
 def _landscape(size: int) -> Image:
     from PIL import Image, ImageDraw  # noqa: PLC0415 - Pillow
 
+    # Twice as large first, so that edges are smooth.
+    size *= 2
     (top, bottom), canvas = SKY, Image.new("RGB", (size, size))
     draw = ImageDraw.Draw(canvas)
     for row in range(size):
@@ -90,7 +96,7 @@ def _landscape(size: int) -> Image:
     draw.ellipse((size * 0.58, size * 0.18, size * 0.78, size * 0.38), fill="#f8d79a")
     draw.ellipse((-size * 0.5, size * 0.68, size * 0.95, size * 1.7), fill=HILL)
     draw.ellipse((size * 0.35, size * 0.76, size * 1.6, size * 1.7), fill="#3b2a63")
-    return canvas
+    return canvas.reduce(2)
 
 
 def _write(draw: object, title: str, across: tuple[int, int], top: int) -> int:
@@ -134,7 +140,9 @@ def _wrapped(text: str, font: FreeTypeFont, width: int) -> Iterator[str]:
     yield line
 
 
-def _cut(line: str, font: FreeTypeFont, width: int) -> str:
+def _cut(line: str, font: FreeTypeFont, width: float) -> str:
+    if font.getlength(line) <= width:
+        return line
     while line and font.getlength(f"{line}…") > width:
         line = line[:-1]
     return f"{line.rstrip(' ,.;:')}…"
