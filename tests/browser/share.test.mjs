@@ -194,6 +194,25 @@ test("a song without timed words plays, with plain lyrics and a plain bar", () =
     assert.equal(await page.locator(".line[role]").count(), 0);
   }));
 
+test("a song as the sandbox composes it plays to its end", () => {
+  const song = JSON.parse(process.env.DAYSONG_SONG);
+  return visit(browser, song.url, PHONE, async (page) => {
+    assert.ok((await page.title()).includes(song.title));
+    await page.getByRole("heading", { name: song.title }).waitFor();
+    const seen = await page.evaluate(
+      () =>
+        new Promise((done, failed) => {
+          const audio = document.querySelector("audio");
+          audio.onended = () => done({ duration: audio.duration, width: document.querySelector("img.cover").naturalWidth });
+          audio.playbackRate = 8;
+          audio.play().catch(failed);
+        }),
+    );
+    assert.ok(Math.abs(seen.duration - song.duration) < 0.3, `${seen.duration} s instead of ${song.duration}`);
+    assert.ok(seen.width > 0, "the cover is not shown");
+  });
+});
+
 test("the player may be embedded, the page may not", async (t) => {
   const context = await browser.newContext();
   context.setDefaultTimeout(10_000);
