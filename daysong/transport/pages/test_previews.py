@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import pytest
 from PIL import Image
 
+from daysong.kernel.errors import VendorError
 from daysong.transport.conftest import App, MakeApp
 from daysong.transport.pages import pictures, previews
 from daysong.transport.pages.shared import Shared
@@ -99,6 +101,24 @@ async def test_a_picture_is_drawn_once_and_by_few_threads(world: World, monkeypa
     assert await asyncio.gather(*waiting[1:]) == [song.title.encode() for song in [*songs[1:-1], *songs[:-1]]]
     assert sorted(drawn) == sorted(song.title for song in songs[:-1])
     assert await ask(songs[-1]) == songs[-1].title.encode()
+
+
+async def test_a_picture_waits_for_its_cover(world: World, alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While storage fails there is none, so none without the cover is kept; who has the picture needs no drawing."""
+    song = await alice.song()
+    address = f"{(await alice.mutation('sharing:createShareLink', musicId=song['_id']))['shareUrl']}/preview.png"
+
+    def fail(*_: object) -> AsyncIterator[bytes]:
+        raise VendorError("storage", "down", permanent=False)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.app.files, "read", fail)
+        answer = await world.http.get(address)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+    etag = (await world.http.get(address)).headers["etag"]
+    with monkeypatch.context() as broken:
+        broken.setattr(previews.Previews, "picture", fail)
+        assert (await world.http.get(address, headers={"If-None-Match": etag})).status_code == 304
 
 
 def test_an_unusable_cover_is_replaced() -> None:
