@@ -65,6 +65,15 @@ class SetPreferences(Args):
     call_missed: bool | UnsetType = UNSET
 
 
+TOKENS_SQL = f"""
+    select id, token, platform, created_at, updated_at from push_tokens
+    where user_id = {CALLERS_ID} order by updated_at desc, id desc"""  # noqa: S608 - a constant
+PREFERENCES_SQL = f"""
+    select coalesce(p.music_ready, true), coalesce(p.music_failed, true), coalesce(p.video_ready, true),
+           coalesce(p.call_missed, true)
+    from users u left join push_settings p on p.user_id = u.id where {IS_CALLER}"""  # noqa: S608 - a constant
+
+
 @mutation
 async def register_push_token(ctx: MutationContext, args: RegisterPushToken) -> None:
     """Let this device show the caller's notifications. Apps call it on every start; the same token is kept once.
@@ -91,11 +100,7 @@ async def get_my_push_tokens(ctx: QueryContext, args: NoArgs) -> list[PushToken]
     """Return the caller's devices, the one registered last first; an empty list to an anonymous caller."""
     if ctx.caller.subject is None:
         return []
-    rows = await ctx.db.fetch(
-        f"""select id, token, platform, created_at, updated_at from push_tokens
-            where user_id = {CALLERS_ID} order by updated_at desc, id desc""",  # noqa: S608 - a constant
-        ctx.caller.subject,
-    )
+    rows = await ctx.db.fetch(TOKENS_SQL, ctx.caller.subject)
     return [
         PushToken(
             id=row["id"],
@@ -113,12 +118,7 @@ async def get_preferences(ctx: QueryContext, args: NoArgs) -> Preferences | None
     """Return which notifications the caller wants; null for an anonymous caller, and without an account."""
     if ctx.caller.subject is None:
         return None
-    row = await ctx.db.fetchrow(
-        f"""select coalesce(p.music_ready, true), coalesce(p.music_failed, true), coalesce(p.video_ready, true),
-                   coalesce(p.call_missed, true)
-            from users u left join push_settings p on p.user_id = u.id where {IS_CALLER}""",  # noqa: S608 - a constant
-        ctx.caller.subject,
-    )
+    row = await ctx.db.fetchrow(PREFERENCES_SQL, ctx.caller.subject)
     return None if row is None else Preferences(*row)
 
 

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conftest import NOW
+from daysong.features.push_notifications import functions, store
 from daysong.features.push_notifications.rules import MOST_NEW_TOKENS, MOST_TOKENS
-from rehearsal.world import FunctionError, Person, World
+from rehearsal import library
+from rehearsal.sync_socket import SyncSocket
+from rehearsal.world import FunctionError, Person, World, free_port
 
 pytestmark = pytest.mark.anyio
 
 PHONE = "ExponentPushToken[the-phone-in-the-hall]"
 ALL = {"musicReady": True, "musicFailed": True, "videoReady": True, "callMissed": True}
+
+
+# Five devices of each account, and an occasion told on each of them.
+FILL = """
+    with device as (
+        insert into push_tokens (id, user_id, token, platform, created_at, updated_at)
+        select 'token_' || u.id || n, u.id, 'ExponentPushToken[' || u.id || n || ']', 'ios', $1, $1
+        from users u, generate_series(1, 5) n returning id, user_id),
+    occasion as (
+        insert into push_occasions (id, user_id, kind, subject, created_at)
+        select 'occasion_' || id, user_id, 'call_missed', id, $1 from device returning id),
+    wanted as (insert into push_settings (user_id, updated_at) select id, $1 from users)
+    insert into push_deliveries (occasion_id, token_id, state, ticket, sent_at, updated_at)
+    select 'occasion_' || id, id, 'sent', 'ticket ' || id, $1, $1 from device"""
 
 
 async def register(person: Person, token: str = PHONE, platform: str = "ios") -> None:
@@ -146,3 +165,43 @@ async def test_an_account_takes_its_devices_along(world: World, alice: Person) -
     left = """select (select count(*) from push_tokens) + (select count(*) from push_settings)
                 + (select count(*) from push_occasions) + (select count(*) from push_deliveries)"""
     assert await world.db.pool.fetchval(left) == 0
+
+
+async def test_devices_and_occasions_cost_the_same_among_many(world: World, alice: Person) -> None:
+    """Among 10,000 of each, only the rows in question are read, each by an index."""
+    await alice.mutation("users:ensureCurrentUser")
+    await library.crowd(world, 2_000)
+    await world.db.pool.execute(FILL, NOW)
+    await world.db.pool.execute("analyze")
+    occasion = await world.db.pool.fetchval(
+        "select o.id from push_occasions o join users u on u.id = o.user_id where u.clerk_id = 'user_alice' limit 1"
+    )
+    statements = (
+        (functions.TOKENS_SQL, "user_alice", 5),
+        (functions.PREFERENCES_SQL, "user_alice", 1),
+        (store.OCCASION_SQL, occasion, 1),
+        (store.UNREAD_SQL, occasion, 1),
+    )
+    for sql, arg, rows in statements:
+        for generic in (False, True):
+            root = await library.plan(world, sql.replace("$1", "$1::text"), (f"'{arg}'",), generic=generic)
+            assert root["Actual Rows"] == rows
+            for node in library.nodes(root):
+                assert node["Node Type"] != "Seq Scan" or node["Actual Loops"] == 0, (sql, node)
+                assert node["Actual Rows"] * node["Actual Loops"] <= 5, (sql, node)
+
+
+async def test_a_live_list_shows_a_device_come_and_go(database_url: str, data_dir: Path) -> None:
+    """Registered here, it is shown on the person's other devices without another request."""
+    async with World(database_url, data_dir, NOW, port=free_port()) as world, SyncSocket(world.origin) as socket:
+        alice = await world.person("alice")
+        await socket.connect()
+        await socket.authenticate(0, alice.headers["Authorization"].removeprefix("Bearer "))
+        await socket.subscribe(0, q0=("pushNotifications:getMyPushTokens", {}))
+        shown = [await socket.transition(1)]
+        await register(alice)
+        shown.append(await socket.receive(lambda message: message["type"] == "Transition"))
+        await alice.mutation("pushNotifications:unregisterPushToken", token=PHONE)
+        shown.append(await socket.receive(lambda message: message["type"] == "Transition"))
+        lists = [each["modifications"][0]["value"] for each in shown]
+        assert [[device["token"] for device in devices] for devices in lists] == [[], [PHONE], []]

@@ -15,17 +15,31 @@ import pytest
 from conftest import NOW
 from daysong.kernel.limits.budgets import reference_of
 from daysong.workflows.videos.conftest import assert_refunded, remaining, state
-from rehearsal import library, photos
+from rehearsal import library, memories, photos
 from rehearsal.sync_socket import SyncSocket
 from rehearsal.world import FunctionError, Person, World, film, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
 PROBE = shutil.which("ffprobe")
+PHONE = "ExponentPushToken[alices-phone]"
 
 
 async def start(person: Person, song: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = await person.action("videoActions:startVideoGeneration", musicId=song["_id"])
+    return found
+
+
+def probed(content: bytes, folder: Path) -> dict[str, Any]:
+    """Return what ffprobe says of a video."""
+    file = folder / "video.mp4"
+    file.write_bytes(content)
+    done = subprocess.run(  # noqa: S603 - Debian's
+        [PROBE or "", "-v", "error", "-show_entries", "stream=codec_name,width,height:format=duration", "-of", "json",
+         str(file)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -52,36 +66,45 @@ async def test_a_song_becomes_a_video_that_plays(database_url: str, data_dir: Pa
         assert (part.status_code, part.content) == (206, b"ftyp")
         # What it is saved as.
         assert song["title"] in whole.headers["content-disposition"]
-    file = tmp_path / "video.mp4"
-    file.write_bytes(whole.content)
-    done = subprocess.run(  # noqa: S603, ASYNC221 - Debian's
-        [PROBE or "", "-v", "error", "-show_entries", "stream=codec_name,width,height:format=duration", "-of", "json",
-         str(file)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    found = json.loads(done.stdout)
+    found = probed(whole.content, tmp_path)
     assert [stream["codec_name"] for stream in found["streams"]] == ["h264", "aac"]
     assert found["streams"][0]["height"] > found["streams"][0]["width"]
     assert 5 < float(found["format"]["duration"]) < 11
 
 
-async def test_a_photo_of_the_entry_begins_the_video(world: World, alice: Person) -> None:
-    """Kie is given a signed address that holds for an hour, and another model; the video is shorter."""
-    song = await alice.song()
-    await photos.attached(world, alice, song["diaryId"])
-    await world.db.pool.execute("update subscriptions set custom_music_limit = 50")
-    started = await start(alice, song)
-    await world.settle()
-    [asked] = await world.asked("kie", "createTask")
-    url = asked["body"]["input"]["image_url"]
-    assert asked["body"]["model"] == "bytedance/v1-pro-fast-image-to-video"
-    video = await alice.query("videos:getVideo", videoId=started["videoId"])
-    # The sandbox fails a video whose picture it cannot fetch.
-    assert (video["status"], video["duration"]) == ("ready", 5)
-    assert url not in str(video)
-    assert (await world.http.get(url)).content == photos.jpeg()
-    world.clock.forward(timedelta(minutes=61))
-    assert (await world.http.get(url)).status_code == 403
+@pytest.mark.skipif(PROBE is None, reason="needs ffmpeg")
+async def test_a_photo_of_the_entry_begins_the_video(database_url: str, data_dir: Path, tmp_path: Path) -> None:
+    """From the upload to a video that plays and a notification; Kie has the photo's signed address for an hour."""
+    async with World(database_url, data_dir, NOW, film=film) as world:
+        alice = await world.person("alice")
+        await memories.unread(world)
+        await alice.mutation("pushNotifications:registerPushToken", token=PHONE, platform="ios")
+        entry = await alice.mutation("diaries:createDiary", content="")
+        await photos.attached(world, alice, entry["_id"], photos.png())
+        song = await alice.song(diaryId=entry["_id"])
+        started = await start(alice, song)
+        await world.settle()
+        [asked] = await world.asked("kie", "createTask")
+        url = asked["body"]["input"]["image_url"]
+        assert asked["body"]["model"] == "bytedance/v1-pro-fast-image-to-video"
+        video = await alice.query("videos:getVideo", videoId=started["videoId"])
+        # The sandbox fails a video whose picture it cannot fetch.
+        assert (video["status"], video["duration"]) == ("ready", 5)
+        assert url not in str(video)
+        played = probed((await world.http.get(video["videoUrl"])).content, tmp_path)
+        assert [stream["codec_name"] for stream in played["streams"]] == ["h264", "aac"]
+        assert (await world.http.get(url)).content == photos.png()
+        # Also after the sweeper's polls and another callback.
+        await world.steer("kie", "deliver", taskId=next(iter(world.sandbox.kie.tasks)), state="success")
+        await world.pass_time(timedelta(minutes=20))
+        shown = (await world.http.get("/sandbox/expo/notifications")).json()
+        ids = {"musicId": song["_id"], "diaryId": entry["_id"]}
+        assert [each["data"] for each in shown] == [
+            {"type": "music_ready", **ids},
+            {"type": "video_ready", "videoId": started["videoId"], **ids},
+        ]
+        world.clock.forward(timedelta(minutes=41))
+        assert (await world.http.get(url)).status_code == 403
 
 
 async def test_a_live_list_shows_the_video_come(database_url: str, data_dir: Path) -> None:

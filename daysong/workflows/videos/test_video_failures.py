@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from daysong.workflows.videos.conftest import assert_refunded, remaining, state
+from rehearsal import library
 from rehearsal.world import Person, World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
@@ -15,8 +16,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
 async def start(world: World, alice: Person) -> dict[str, Any]:
     """Start a video and run the job that requests it; nothing is delivered."""
-    song = await alice.song()
-    started: dict[str, Any] = await alice.action("videoActions:startVideoGeneration", musicId=song["_id"])
+    [song] = await library.fill(world, "alice", 1)
+    started: dict[str, Any] = await alice.action("videoActions:startVideoGeneration", musicId=song.music_id)
     assert started["success"]
     await world.app.worker.drain(until=None, clock=world.clock)
     return started
@@ -36,10 +37,10 @@ async def test_a_refusal_is_refunded_at_once(world: World, alice: Person, fault:
     await start(world, alice)
     code = fault.get("code") or fault["status"]
     await assert_refunded(world, f"kie_{code}")
-    assert await remaining(alice) == 4
+    assert await remaining(alice) == 5
     assert await world.db.pool.fetchval("select count(*) from vendor_costs where vendor = 'kie'") == 0
     await world.fault("kie")
-    await world.pass_time(timedelta(hours=2))
+    await world.pass_time(timedelta(minutes=10))
     assert len(await world.asked("kie", "createTask")) == 1
     assert (await state(world))["refunds"] == 1
 
@@ -58,10 +59,8 @@ async def test_a_busy_kie_is_requested_later(world: World, alice: Person, fault:
 @pytest.mark.parametrize("answer", ["refusal", "content_filter"])
 async def test_what_openai_refuses_is_refunded(world: World, alice: Person, answer: str) -> None:
     """Kie is not requested."""
-    song = await alice.song()
     await world.fault("openai", answer=answer)
-    await alice.action("videoActions:startVideoGeneration", musicId=song["_id"])
-    await world.settle()
+    await start(world, alice)
     await assert_refunded(world, "refused" if answer == "refusal" else "content_filter")
     assert await world.asked("kie", "createTask") == []
 
@@ -96,7 +95,7 @@ async def test_a_video_whose_answer_was_lost_comes_even_after_its_refund(world: 
     found = await state(world)
     assert (found["status"], found["refunds"], found["failure_code"]) == ("ready", 1, None)
     assert "videoUrl" in await alice.query("videos:getVideo", videoId=started["videoId"])
-    assert await remaining(alice) == 4
+    assert await remaining(alice) == 5
 
 
 async def test_a_lost_callback_is_made_up_for(world: World, alice: Person) -> None:
@@ -142,11 +141,11 @@ async def test_a_failed_task_is_refunded_once(world: World, alice: Person) -> No
     await assert_refunded(world, "kie_500")
     [task_id] = world.sandbox.kie.tasks
     await world.steer("kie", "deliver", taskId=task_id, state="fail")
-    await world.pass_time(timedelta(hours=2))
+    await world.pass_time(timedelta(minutes=10))
     await assert_refunded(world, "kie_500")
     video = await alice.query("videos:getVideo", videoId=started["videoId"])
     assert (video["status"], video["reason"]) == ("failed", "The video could not be made this time.")
-    assert await remaining(alice) == 4
+    assert await remaining(alice) == 5
 
 
 @pytest.mark.parametrize("file", ["page", "noise", "empty", "missing"])
