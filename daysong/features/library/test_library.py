@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from conftest import NOW
+from daysong.features.library import functions
 from rehearsal import library
 from rehearsal.billing import admin_of
 from rehearsal.sync_socket import SyncSocket
@@ -176,6 +177,22 @@ async def test_a_kept_song_is_removed(world: World, alice: Person, bob: Person, 
     assert (await refused(bob.mutation(function, **{argument: kept["_id"]})))[0] == code
     own = (await songs(alice))[0]["userSongId"]
     assert (await refused(alice.mutation("userSongs:removeFromLibrary", userSongId=own)))[0] == "user_song_not_found"
+
+
+async def test_a_full_library_takes_no_more(
+    world: World, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Own songs do not count, one that is there can be added again, and removing one makes room."""
+    _, first = await alices_song(world, alice)
+    _, second = await alices_song(world, alice)
+    await bob.song("My own day")
+    monkeypatch.setattr(functions, "MOST_SHARED", 1)
+    assert await add(bob, first) == {"success": True}
+    assert (await refused(add(bob, second)))[0] == "library_full"
+    assert await add(bob, first) == {"success": True, "alreadyAdded": True}
+    kept = next(song for song in await songs(bob) if song["ownershipType"] == "shared")
+    await bob.mutation("userSongs:removeFromLibrary", userSongId=kept["userSongId"])
+    assert await add(bob, second) == {"success": True}
 
 
 async def test_adding_at_once_adds_once(world: World, alice: Person, bob: Person) -> None:

@@ -69,6 +69,23 @@ def test_names_are_compared_without_case_and_composition() -> None:
     assert rules.distinct(["Anna", "ANNA", " ", "Ben"]) == {"anna": "Anna", "ben": "Ben"}
 
 
+async def test_an_account_has_a_bounded_number_of_people_and_tags(
+    world: World, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New names beyond it are refused, and change nothing; those in use can still be given."""
+    [memory] = await memories.fill(world, "alice", 1)
+    before = await alice.query("events:getEvent", eventId=memory.event_id)
+    monkeypatch.setattr(rules, "MOST_PEOPLE", 3)
+    monkeypatch.setattr(rules, "MOST_TAGS", 2)
+    for change in ({"peopleNames": ["Secret friend 1", "Clara"]}, {"title": "Another", "tags": ["Snow"]}):
+        assert await refusal(alice, "events:updateEvent", eventId=memory.event_id, **change) == "too_many_names"
+    assert await alice.query("events:getEvent", eventId=memory.event_id) == before
+    known = {"peopleNames": ["secret FRIEND 2"], "tags": ["secret subject 0"]}
+    await alice.mutation("events:updateEvent", eventId=memory.event_id, **known)
+    after = await alice.query("events:getEvent", eventId=memory.event_id)
+    assert [one["name"] for one in after["people"] + after["tags"]] == ["Secret friend 2", "Secret subject 0"]
+
+
 async def test_two_people_become_one(world: World, alice: Person, bob: Person) -> None:
     """Events, names, label and summary move; an event that names both names the one once."""
     await memories.fill(world, "alice", 4)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conftest import NOW
 from daysong.features.memory import rules
 from daysong.features.memory.extraction import ReadEvents
 from daysong.kernel.functions.context import SYSTEM
@@ -264,6 +266,19 @@ async def test_an_entry_cannot_give_the_model_orders(world: World, alice: Person
     [body] = [call["body"] for call in await world.asked("openai") if "known_people" in str(call["body"])]
     assert "Mallory" not in str(body["messages"][0])
     assert await bob.query("memory/people:listPeople") == []
+
+
+async def test_a_reading_that_has_failed_for_good_holds_no_money(database_url: str, data_dir: Path) -> None:
+    """Its reservation is released with the last retry; another run of the job can read the entry."""
+    async with World(database_url, data_dir, NOW, {"DAYSONG_TEST_LIMITS": "1"}) as world:
+        alice = await world.person("alice")
+        late = await begun(world, alice)
+        held = "select count(*) from budget_reservations where vendor = 'openai'"
+        assert await world.db.pool.fetchval(held) == 1
+        await world.app.call("diaries:giveUpReading", {"diaryId": late.diary_id}, caller=SYSTEM)
+        assert await world.db.pool.fetchval(held) == 0
+        await world.pass_time(SOON)
+        assert await titles(alice, late.diary_id) == ["I had dinner with Anna and Ben"]
 
 
 async def begun(world: World, alice: Person) -> ReadEvents:
