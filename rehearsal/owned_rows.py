@@ -105,8 +105,7 @@ async def _insert(db: asyncpg.Pool, table: str, wanted: dict[str, Any]) -> dict[
 
 
 async def traces(db: asyncpg.Pool, needles: Iterable[str]) -> dict[str, int]:
-    """In which tables of the database, whosever they are, any of these texts stands, and in how many rows."""
-    patterns = [f"%{needle}%" for needle in needles]
+    """Return the tables in which any of these texts stands, in any case, with the number of rows."""
     tables = await db.fetch(
         """select quote_ident(relname) as name from pg_class
            where relkind in ('r', 'p') and relnamespace = current_schema()::regnamespace
@@ -114,8 +113,10 @@ async def traces(db: asyncpg.Pool, needles: Iterable[str]) -> dict[str, int]:
     )
     found = {}
     for table in tables:
-        sql = f"select count(*) from {table['name']} t where t::text ilike any($1)"  # noqa: S608 - from the catalog
-        count = await db.fetchval(sql, patterns)
+        # Not by a pattern, in which _ stands for any character: ids of jobs may contain `gen` and another letter.
+        sql = f"""select count(*) from {table["name"]} t
+                  where exists (select from unnest($1::text[]) n where strpos(lower(t::text), lower(n)) > 0)"""  # noqa: S608 - from the catalog
+        count = await db.fetchval(sql, list(needles))
         if count:
             found[table["name"]] = count
     return found

@@ -186,7 +186,7 @@ async def _insert_generations(batch: Batch, tracks: list[_Track]) -> None:
     new = {row["id"] for row in charged}
     for song in songs.values():
         if song.status == "pending" and _charge_of(song) in new:
-            await _count_once(batch, song)
+            await _count_once(batch, song, new)
     waiting = batch.now - rules.COMPOSING_DEADLINE + LAST_LOOK
     await batch.execute(
         """insert into generations (id, user_id, diary_id, charge_id, status, callback_secret, task_id, asked_at,
@@ -213,15 +213,20 @@ async def _insert_generations(batch: Batch, tracks: list[_Track]) -> None:
     ])  # fmt: skip
 
 
-async def _count_once(batch: Batch, song: _Track) -> None:
-    """Delete one of the charges that the subscription brought along: it counts the pending song, which has its own."""
+async def _count_once(batch: Batch, song: _Track, charges_of_songs: set[str]) -> None:
+    """Delete one of the charges that the subscription brought along: it counts the pending song, which has its own.
+
+    The charges of this batch have no generation yet, and look like those of the subscription.
+    """
     charge_id = await batch.db.fetchval(
         """delete from usage_charges where id = (
              select c.id from usage_charges c join subscriptions s on s.user_id = c.user_id
              where c.user_id = $1 and c.charged_at = s.last_reset_at and s.last_reset_at <= $2
-               and not exists (select from generations g where g.charge_id = c.id) limit 1)
+               and c.id <> all($3) and not exists (select from generations g where g.charge_id = c.id)
+               and not exists (select from music_videos v where v.charge_id = c.id)
+             order by c.id limit 1)
            returning id""",
-        song.entry.user_id, song.made_at,
+        song.entry.user_id, song.made_at, list(charges_of_songs),
     )  # fmt: skip
     await batch.db.execute("delete from mailbox_usage where charge_id = $1", charge_id)
 
