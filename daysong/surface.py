@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from daysong.features import preferences, profile, stored_files
 from daysong.features.blog import reading as blog_reading
+from daysong.features.blog import revisions as blog_revisions
 from daysong.features.blog import views as blog_views
 from daysong.features.blog import writing as blog_writing
 from daysong.features.diaries import functions as diaries
@@ -200,6 +201,7 @@ SURFACE = (
             blog_writing.create_draft, blog_writing.update_draft, blog_writing.create_preview_token,
             blog_writing.publish, blog_writing.archive, blog_writing.delete_post, blog_writing.set_redirects,
             blog_writing.list_posts, blog_writing.get_post, blog_writing.get_post_analytics, blog_views.tally_views,
+            blog_revisions.list_revisions, blog_revisions.get_revision,
         )),
     module("pushNotifications",
         public=(

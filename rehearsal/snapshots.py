@@ -137,6 +137,10 @@ ODDITIES: Tables = {
         document("b_1", slug="first-song", title="First song", bodyMarkdown="# La", author="Alice", tags=["News"],
                  publishedAt=AT, redirectFrom=["song-one"], status="published"),
     ],
+    "blogPostRevisions": [
+        document("h_1", postId="b_1", title="First", bodyMarkdown="La", createdAt=AT),
+        document("h_2", postId="b_none", title="First", bodyMarkdown="La"),
+    ],
     "blogPostAnalytics": [document("v_1", postId="b_1", date="2026-01-02", views=7)],
     "feedback": [document("f1", text="unknown table")],
 }  # fmt: skip

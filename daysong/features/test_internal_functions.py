@@ -53,6 +53,8 @@ INTERNAL = {
     "blog:deletePost": "mutation",
     "blog:setRedirects": "mutation",
     "blog:getPostAnalytics": "query",
+    "blog:listRevisions": "query",
+    "blog:getRevision": "query",
 }
 
 

@@ -27,6 +27,7 @@ OTHERWISE = {
     "feature_flags": "an operator's: `daysong flags remove`",
     "blog_posts": "an operator's: `daysong blog delete`",
     "blog_slugs": "deleted with the post",
+    "blog_revisions": "at most 100 a post; deleted with the post",
     "blog_views": "one row a post and day; deleted with the post",
     "blog_viewers": "tallied the day after: features/blog/views.py",
     "rate_limits": "one row a limit and key, for as long as it says something: kernel/limits",

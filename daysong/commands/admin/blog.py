@@ -13,6 +13,7 @@ from daysong.kernel import values
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.registry import camel
+from daysong.kernel.time.clock import from_ms
 
 Say = Callable[[str], None]
 
@@ -105,6 +106,30 @@ async def analytics(app: App, say: Say, post: str, *, as_json: bool) -> None:
     for day in found["days"]:
         say(f"{day['date']}  {day['views']:>6.0f}")
     say(f"in all      {found['viewCount']:>6.0f}")
+
+
+async def list_revisions(app: App, say: Say, post: str, *, as_json: bool) -> None:
+    """Say the earlier texts of a post, newest first, with their lengths in characters."""
+    revisions = await _call(app, "listRevisions", {"postId": post})
+    if as_json:
+        _say_json(say, revisions)
+        return
+    for revision in revisions:
+        written = f"{from_ms(revision['createdAt']):%Y-%m-%d %H:%M}"
+        say(f"{revision['_id']}  {written}  {revision['length']:>6.0f}  {revision['title']}")
+    if not revisions:
+        say("none")
+
+
+async def show_revision(app: App, say: Say, revision: str, *, as_json: bool) -> None:
+    """Say an earlier text of a post: its title and the text."""
+    found = await _call(app, "getRevision", {"revisionId": revision})
+    if found is None:
+        raise DaysongError("Revision not found")
+    if as_json:
+        _say_json(say, found)
+        return
+    say(f"title: {found['title']}\n\n{found['bodyMarkdown']}")
 
 
 async def _call(app: App, function: str, arguments: dict[str, Any]) -> Any:

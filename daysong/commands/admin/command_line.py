@@ -189,6 +189,22 @@ def count_views(post: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR)
     _with_app(data_dir, lambda app: command.analytics(app, _say, post, as_json=json_))
 
 
+@blog.command(name="revisions")
+def list_revisions(post: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
+    """List the earlier texts of a post, the newest 100."""
+    from daysong.commands.admin import blog as command
+
+    _with_app(data_dir, lambda app: command.list_revisions(app, _say, post, as_json=json_))
+
+
+@blog.command(name="revision")
+def show_revision(revision: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
+    """Print an earlier text of a post."""
+    from daysong.commands.admin import blog as command
+
+    _with_app(data_dir, lambda app: command.show_revision(app, _say, revision, as_json=json_))
+
+
 def _change(function: str, post: str, as_json: bool, data_dir: Path, **parts: Any) -> None:
     from daysong.commands.admin import blog as command
 

@@ -32,6 +32,11 @@ async def test_a_post_is_written_published_and_deleted(world: World, tmp_path: P
     await blog.preview(app, say, "rain", as_json=False)
     assert said.pop() != draft["previewToken"]
     await blog.change(app, say, "updateDraft", blog.given(post_id="rain", title="Snow"), as_json=False)
+    await blog.list_revisions(app, say, "rain", as_json=False)
+    revision = said.pop()
+    assert revision.endswith("6  Rain")
+    await blog.show_revision(app, say, revision.split()[0], as_json=False)
+    assert said.pop() == "title: Rain\n\n# Rain"
     await blog.change(app, say, "publish", {"postId": "rain"}, as_json=False)
     await blog.change(app, say, "setRedirects", blog.given(post_id="rain", redirect_from=["old"]), as_json=False)
     assert {line.split("  ", 1)[1] for line in said} == {"draft  rain", "published  rain"}

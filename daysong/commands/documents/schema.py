@@ -47,7 +47,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     ),
     "Feature flags": ("feature_flags", "feature_flag_accounts"),
     "Invitations": ("invitations", "invitation_attempts"),
-    "Blog": ("blog_posts", "blog_slugs", "blog_viewers", "blog_views"),
+    "Blog": ("blog_posts", "blog_slugs", "blog_revisions", "blog_viewers", "blog_views"),
     "Push notifications": ("push_tokens", "push_settings", "push_occasions", "push_deliveries"),
     "Imports": ("import_progress", "import_users", "import_files", "imported_ids", "imported_music"),
     "Webhooks inbox": ("webhook_events",),

@@ -22,6 +22,24 @@ pytestmark = pytest.mark.anyio
 TODAY = f"{NOW:%Y-%m-%d}"
 
 
+async def test_an_earlier_text_of_a_post_is_kept(world: World, admin: Person) -> None:
+    """A change of another part keeps none, and only the newest hundred stay; they go with the post."""
+    post = (await write_post(world, "Rain"))["_id"]
+    await admin.mutation("blog:updateDraft", postId=post, tags=["News"])
+    assert await admin.query("blog:listRevisions", postId=post) == []
+    for number in range(101):
+        world.clock.forward(timedelta(minutes=1))
+        await admin.mutation("blog:updateDraft", postId=post, bodyMarkdown=f"text {number}")
+    revisions = await admin.query("blog:listRevisions", postId=post)
+    assert len(revisions) == 100
+    newest = await admin.query("blog:getRevision", revisionId=revisions[0]["_id"])
+    oldest = await admin.query("blog:getRevision", revisionId=revisions[-1]["_id"])
+    assert (newest["bodyMarkdown"], oldest["bodyMarkdown"], newest["title"]) == ("text 99", "text 0", "Rain")
+    await admin.mutation("blog:deletePost", postId=post)
+    assert await admin.query("blog:getRevision", revisionId=newest["_id"]) is None
+    assert await world.db.pool.fetchval("select count(*) from blog_revisions") == 0
+
+
 async def test_a_post_is_written_read_and_taken_away(world: World, anonymous: Person, admin: Person) -> None:
     """A draft is shown for its token only, a published post to all callers, an archived one to none."""
     draft = await admin.mutation(
@@ -66,7 +84,7 @@ async def test_f08_writing_is_for_the_admin_key_alone(alice: Person, anonymous: 
     assert {
         one.identifier.partition(":")[2] for one in functions() if one.public and "blog:" in one.identifier
     } == public
-    assert len(internal) == 11
+    assert len(internal) == 13
     for function in internal:
         for person in (alice, anonymous):
             with pytest.raises(FunctionError, match="Could not find public function"):

@@ -170,6 +170,26 @@ def _address(document: read.Document, name: str, *, may_be_path: bool) -> str | 
     return blog.address(name, read.text(document, name, blog.LONGEST_ADDRESS) or "", may_be_path=may_be_path)
 
 
+async def import_blog_revisions(batch: Batch) -> None:
+    """Import earlier texts of posts."""
+    rows = []
+    for entry in batch.entries:
+        post_id, body = read.text(entry.document, "postId", 64), read.text(entry.document, "bodyMarkdown")
+        if post_id is None or body is None or len(body) > blog.LONGEST_BODY:
+            batch.tally.skip(entry.line, "not a revision of a post")
+            continue
+        title = read.text(entry.document, "title", blog.LONGEST_TITLE) or "Untitled"
+        rows.append((entry.id, post_id, title, body, read.made(entry.document, batch.now)))
+    await batch.insert(
+        """insert into blog_revisions (id, post_id, title, body_markdown, created_at)
+           select r.* from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+             as r (id, post_id, title, body, at)
+           join blog_posts p on p.id = r.post_id
+           on conflict do nothing returning id""",
+        rows,
+    )
+
+
 async def import_blog_views(batch: Batch) -> None:
     """Import the views of posts by day."""
     rows: dict[tuple[str, Any], int] = {}

@@ -70,6 +70,7 @@ STEPS = (
     Step("emailNotify", others.import_invitations),
     Step("featureFlags", others.import_feature_flags),
     Step("blogPosts", others.import_blog_posts),
+    Step("blogPostRevisions", others.import_blog_revisions),
     Step("blogPostAnalytics", others.import_blog_views),
 )
 # What these note is deleted when an import, this or another one, is finished.

@@ -108,6 +108,8 @@ async def test_photos_devices_flags_invitations_and_the_blog_move_in(world: Worl
     assert (await bob.query("featureFlags:getUserFlags"))["new-player"]
     post = await bob.query("blog:getBySlug", slug="song-one")
     assert (post["_id"], post["tags"], post["redirectFrom"]) == ("b_1", ["News"], ["song-one"])
+    revision = await world.db.pool.fetchrow("select id, post_id, title from blog_revisions")
+    assert tuple(revision) == ("h_1", "b_1", "First")
     assert await world.db.pool.fetchval("select email from invitations") == "charlie@example.test"
     assert await world.db.pool.fetchval("select sum(views) from blog_views") == 7
 
