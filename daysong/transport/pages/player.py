@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-MODULES = ("player.js", "lyrics.js")
+MODULES = ("player.js", "deck.js", "lyrics.js")
 STYLES = ("player.css",)
 # Bars of the drawn waveform, and its height; the page scales them.
 BARS = 90

@@ -3,7 +3,8 @@
 const REST = 4; // seconds a line stays lit after its last word, when no other follows
 const LEAVE_ALONE = 4000; // milliseconds without following, after the reader has scrolled
 
-export function followLyrics(section, playFrom) {
+/** Follows the words of `section`; `signal` ends that. */
+export function followLyrics(section, playFrom, signal) {
   const words = [...(section?.querySelectorAll("[data-t]") ?? [])].map((element) => {
     const [start, end] = element.dataset.t.split(" ").map((hundredths) => Number(hundredths) / 100);
     return { element, start, end, line: element.closest(".line") };
@@ -39,7 +40,9 @@ export function followLyrics(section, playFrom) {
     else return;
     event.preventDefault();
   });
-  for (const name of ["wheel", "touchmove"]) addEventListener(name, () => (readAt = performance.now()), { passive: true });
+  for (const name of ["wheel", "touchmove"]) {
+    addEventListener(name, () => (readAt = performance.now()), { passive: true, signal });
+  }
 
   // The last word that has begun; -1 before the first one.
   function at(seconds) {
