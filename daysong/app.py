@@ -108,9 +108,9 @@ class App:
         self._vapi = Vapi(settings.vapi, transport=transport, clock=clock, line=line("vapi"))
         self._expo = Expo(settings.expo, transport=transport, clock=clock, line=line("expo"))
         self._added = added_functions.load(settings)
-        product = Registry(SURFACE)
+        product = Registry(one for one in SURFACE if settings.offers(one.part))
         added = self._added.MODULES if self._added else ()
-        registry = Registry((*SURFACE, *system_functions.modules(product), *added))
+        registry = Registry((*SURFACE, *system_functions.modules(product), *added), off=settings.off)
         self.runtime = Runtime(
             settings=settings,
             registry=registry,
@@ -135,7 +135,7 @@ class App:
                 Budget: self.budget,
             },
         )
-        self.worker = Worker(self.runtime, schedule.TIMETABLE)
+        self.worker = Worker(self.runtime, schedule.timetable(settings.off))
         authenticator = Authenticator(self._verifier, settings.admin_key)
         self.gate = Gate(self.runtime, self.limits.buckets)
         authenticator.guard = self.gate
@@ -149,10 +149,10 @@ class App:
             files=self.files,
             webhooks=[
                 *clerk_webhook.routes(self.runtime),
-                *revenuecat_webhook.routes(self.runtime),
                 *suno_webhook.routes(self.runtime),
-                *kie_webhook.routes(self.runtime),
-                *vapi_webhook.routes(self.runtime),
+                *(revenuecat_webhook.routes(self.runtime) if settings.offers("billing") else ()),
+                *(kie_webhook.routes(self.runtime) if settings.offers("video") else ()),
+                *(vapi_webhook.routes(self.runtime) if settings.offers("phone") else ()),
             ],
             mounts=mounts,
             pending_migrations=self._pending_migrations,

@@ -18,13 +18,17 @@ from daysong.commands.options import (
     DATA_DIR,
     DEFAULT_PORT,
     ENTRY,
+    LOOPBACK,
     CostsBy,
     DataDir,
+    Host,
     JobStatus,
     Json,
     Limit,
     Port,
     Processes,
+    SandboxUrl,
+    WithSandbox,
 )
 from daysong.kernel.errors import DaysongError
 
@@ -50,13 +54,29 @@ command_line.command(imports)
 
 
 @command_line.command
-def dev(*, port: Port = DEFAULT_PORT, data_dir: DataDir = DATA_DIR, sandbox: bool = True) -> None:
+def dev(
+    *,
+    host: Host = LOOPBACK,
+    port: Port = DEFAULT_PORT,
+    data_dir: DataDir = DATA_DIR,
+    sandbox: bool = True,
+    reload: Annotated[bool, Parameter(negative=(), help="Restart after each change of daysong's code.")] = False,
+) -> None:
     """Run everything in one process: server, worker, PostgreSQL, and the vendors' sandbox (unless --no-sandbox)."""
     extras.require("dev")
-    from daysong.commands import dev as command
     from daysong.commands.environment import free_port
 
-    _run(command.dev(port=port or free_port(), data_dir=data_dir.absolute(), sandbox=sandbox))
+    chosen, folder = port or free_port(), data_dir.absolute()
+    if reload:
+        from daysong.commands import reloading
+        from daysong.kernel import logs
+
+        logs.configure(readable=True)
+        _run(reloading.dev(host=host, port=chosen, data_dir=folder, sandbox=sandbox))
+        return
+    from daysong.commands import dev as command
+
+    _run(command.dev(host=host, port=chosen, data_dir=folder, sandbox=sandbox))
 
 
 @command_line.command
@@ -87,24 +107,31 @@ def demo(
 
 
 @command_line.command
-def serve(*, port: Port = DEFAULT_PORT, host: str = "127.0.0.1", processes: Processes = 1) -> None:
+def serve(
+    *,
+    port: Port = DEFAULT_PORT,
+    host: Host = LOOPBACK,
+    processes: Processes = 1,
+    with_sandbox: WithSandbox = False,
+    sandbox_url: SandboxUrl | None = None,
+) -> None:
     """Serve HTTP. Any number of machines may serve one database, which must have been migrated."""
     from daysong.commands import environment
     from daysong.commands import serve as command
 
-    _run(environment.check_migrated(environment.configured()))
-    command.serve(host, port, processes)
+    played_at = (sandbox_url or f"http://{LOOPBACK}:{port}") if with_sandbox else None
+    configured = environment.configured_for("serve", played_at)
+    _run(environment.check_migrated(configured))
+    command.serve(host, port, processes, configured, played_at=played_at)
 
 
 @command_line.command
-def work() -> None:
+def work(*, with_sandbox: WithSandbox = False, sandbox_url: SandboxUrl = f"http://{LOOPBACK}:{DEFAULT_PORT}") -> None:
     """Run jobs and crons. Any number of machines may work on one database."""
     from daysong.commands import environment
     from daysong.commands import work as command
-    from daysong.kernel import logs
 
-    configured = environment.configured()
-    logs.configure(readable=not configured.production)
+    configured = environment.configured_for("work", sandbox_url if with_sandbox else None)
     _run(command.work(configured))
 
 
@@ -304,3 +331,7 @@ def main() -> None:
             raise
         print(error, file=sys.stderr)
         sys.exit(NEEDS_EXTRA if isinstance(error, extras.ExtraMissing) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """Every function that can be called, by module and wire name: `diaries.create_diary` is `diaries:createDiary`.
 
-Clients may call the public ones. The internal ones are for jobs, crons, webhooks, and holders of the admin key.
+Clients may call the public ones. The internal ones are for jobs, crons, webhooks, and holders of the admin key. A
+`part` may be switched off (`kernel/parts.py`), but for what is `always` on: people can delete what is theirs.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ SURFACE = (
             subscriptions.decrement_music_generation, subscriptions.record_video_generation,
             subscriptions.decrement_video_generation,
         )),
-    module("revenueCatBilling",
+    module("revenueCatBilling", part="billing",
         internal=(
             reconciliation.get_stale_subscriptions, reconciliation.reconcile_stale_subscriptions,
             reconciliation.begin_reconciliation, reconciliation.advance_run, reconciliation.is_run_in_progress,
@@ -95,9 +96,9 @@ SURFACE = (
         internal=(
             uploads.issue_upload, uploads.begin_upload, uploads.finish_upload, uploads.remove_unattached,
         )),
-    module("events", public=(events.get_event, events.update_event)),
-    module("memory/events", public=(events.get_timeline_events,)),
-    module("memory/people",
+    module("events", part="memory", public=(events.get_event, events.update_event)),
+    module("memory/events", part="memory", public=(events.get_timeline_events,)),
+    module("memory/people", part="memory",
         public=(
             people.list_people, people.get_person_detail, people.update_person, people.merge_people,
             highlights.generate_person_highlight,
@@ -105,7 +106,7 @@ SURFACE = (
         internal=(
             highlights.check_account, highlights.begin_highlight, highlights.save_highlight, highlights.fail_highlight,
         )),
-    module("memory/tags", public=(tags.list_tags,)),
+    module("memory/tags", part="memory", public=(tags.list_tags,)),
     module("music",
         public=(
             playlist.list_playlist_music, playlist.page_playlist, playlist.get_playlist_owner_names, playback.get_music,
@@ -127,7 +128,7 @@ SURFACE = (
         internal=(library.link_user_to_music,)),
     module("musicActions",
         internal=(stored_files.remove_stored_files, diary_to_song.request_suno_generation)),
-    module("videos",
+    module("videos", part="video", always=(video_removal.delete_video,),
         public=(
             videos.list_videos_for_music, videos.get_video, videos.set_as_primary_video, video_removal.delete_video,
         ),
@@ -139,7 +140,7 @@ SURFACE = (
             video_delivery.apply_video_task, video_delivery.keep_video, video_delivery.complete_kie_video_task,
             video_delivery.sweep_videos, video_delivery.video_callback_secret,
         )),
-    module("videoActions",
+    module("videoActions", part="video",
         public=(song_to_video.start_video_generation,),
         internal=(song_to_video.request_kie_video_generation,)),
     module("sharing",
@@ -149,10 +150,10 @@ SURFACE = (
             own_shares.revoke_share, share_views.record_share_view,
         ),
         internal=(share_views.tally_share_views,)),
-    module("callSettings",
+    module("callSettings", part="phone",
         public=(call_settings.upsert_call_settings, call_settings.send_test_call),
         internal=(call_settings.get_active_call_settings_for_executor, call_settings.get_call_settings_by_id)),
-    module("callJobs",
+    module("callJobs", part="phone", always=(call_history.get_dashboard_stats, call_words.delete_call_session),
         public=(
             call_history.get_call_jobs, call_history.get_call_job_stats, call_history.get_call_sessions,
             call_history.get_dashboard_stats, call_words.delete_call_session,
@@ -189,10 +190,10 @@ SURFACE = (
     module("featureFlags",
         public=(flags.get_user_flags,),
         internal=(flag_settings.list_flags, flag_settings.set_flag, flag_settings.remove_flag)),
-    module("emailNotify",
+    module("emailNotify", part="invitations",
         public=(invitations.add_email_notification,),
         internal=(invitations.export_invitations, invitations.remove_invitation)),
-    module("blog",
+    module("blog", part="blog",
         public=(
             blog_reading.list_published, blog_reading.list_recent, blog_reading.list_by_tag, blog_reading.get_by_slug,
             blog_reading.get_draft_by_preview_token, blog_views.increment_view_count,
@@ -203,7 +204,7 @@ SURFACE = (
             blog_writing.list_posts, blog_writing.get_post, blog_writing.get_post_analytics, blog_views.tally_views,
             blog_revisions.list_revisions, blog_revisions.get_revision,
         )),
-    module("pushNotifications",
+    module("pushNotifications", part="push", always=(push_notifications.unregister_push_token,),
         public=(
             push_notifications.register_push_token, push_notifications.unregister_push_token,
             push_notifications.get_my_push_tokens, push_notifications.set_preferences,

@@ -14,15 +14,15 @@ from litestar.types import ASGIApp
 
 from daysong import app as composition
 from daysong.app import App
-from daysong.commands import environment
+from daysong.commands import environment, staging
 from daysong.kernel import logs, settings
 from daysong.kernel.errors import DaysongError
-from daysong.sandbox.app import Pace, Sandbox
 from daysong.transport.server.server import Server, listen
 
 READY_WITHIN = 60.0
-# As Suno would, only sooner.
-PACE = Pace(text=0.5, first=1.5, complete=2.5)
+ANY_HOST = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with
+
+LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Tell = Callable[[str], None]
 
@@ -35,19 +35,17 @@ class NotReady(DaysongError):
 
 @asynccontextmanager
 async def running(
-    *, port: int, data_dir: Path, sandbox: bool, tell: Tell, environ: Mapping[str, str]
+    *, port: int, data_dir: Path, sandbox: bool, tell: Tell, environ: Mapping[str, str], host: str = environment.HOST
 ) -> AsyncIterator[App]:
-    """A whole daysong, ready on `port` of this machine; everything is taken down again at the end."""
-    listener = listen(environment.HOST, port)
-    origin = f"http://{environment.HOST}:{port}"
+    """A whole daysong, ready on `port`; everything is taken down again at the end."""
+    listener = listen(host, port)
+    origin = origin_of(host, port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         defaults = environment.local_defaults(data_dir, origin)
         mounts: dict[str, ASGIApp] = {}
         if sandbox:
-            callbacks = await stack.enter_async_context(httpx2.AsyncClient(timeout=15, trust_env=False))
-            vendors = Sandbox(origin, data_dir=data_dir, pace=PACE, http=callbacks)
-            stack.push_async_callback(vendors.close)
+            vendors = await stack.enter_async_context(staging.playing(origin, data_dir))
             mounts["/sandbox"] = cast("ASGIApp", vendors.asgi)
             defaults |= environment.with_sandbox(vendors, environ)
         configured = settings.load({**environ, "DAYSONG_DATA_DIR": str(data_dir)}, defaults)
@@ -96,12 +94,23 @@ async def _answers(origin: str, app: App) -> None:
             await asyncio.sleep(0.05)
 
 
-async def dev(*, port: int, data_dir: Path, sandbox: bool) -> None:
+def origin_of(host: str, port: int) -> str:
+    """Return the address of a server that listens there; of one that listens everywhere, its address on this machine.
+
+    It is the default of SITE_URL, so other machines that are to play media need one with a name they know.
+    """
+    name = environment.HOST if host in ANY_HOST else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}"
+
+
+async def dev(*, host: str, port: int, data_dir: Path, sandbox: bool) -> None:
     """Run until Ctrl-C or a kill."""
     logs.configure(readable=True)
     stop = environment.until_asked_to_stop()
-    async with running(port=port, data_dir=data_dir, sandbox=sandbox, tell=_say, environ=os.environ):
-        _say(f"daysong ready on http://{environment.HOST}:{port}")
+    if sandbox and host not in LOCAL:
+        _say(f"warning: anyone who reaches {host} can sign in as any user of the sandbox")
+    async with running(port=port, data_dir=data_dir, sandbox=sandbox, tell=_say, environ=os.environ, host=host):
+        _say(f"daysong ready on {origin_of(host, port)}")
         await stop.wait()
         _say("stopping")
 

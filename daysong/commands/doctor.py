@@ -19,6 +19,7 @@ from daysong.features.subscriptions import purchases
 from daysong.kernel import logs, settings
 from daysong.kernel.database import connections, migrations
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError, VendorError
+from daysong.kernel.parts import Part
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import SystemClock
 from daysong.kernel.time.clock_check import require_agreement
@@ -36,6 +37,11 @@ LETTING_GO = 0.2  # seconds
 PROBE = "doctor-probe"
 PATIENCE = 20.0
 MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "warning": "[yellow]![/]", "skipped": "[yellow]–[/]"}
+
+# Checks that are for one part alone.
+PART_OF: dict[str, Part] = {
+    "Kie": "video", "RevenueCat": "billing", "Products": "billing", "VAPI": "phone", "Expo": "push"
+}  # fmt: skip
 
 Check = Callable[[], Awaitable[str]]
 
@@ -75,9 +81,7 @@ async def doctor(environ: Mapping[str, str], data_dir: Path, *, as_json: bool = 
 async def _findings(
     found: Settings, problems: list[settings.Problem], environ: Mapping[str, str]
 ) -> AsyncIterator[Finding]:
-    if found.database_url is None and not any(problem.name == "DATABASE_URL" for problem in problems):
-        needed = settings.Problem("DATABASE_URL", "missing: `serve` and `work` need one; `dev` has its own")
-        problems = [needed, *problems]
+    problems = _with_database(found, problems)
     for problem in problems:
         yield Finding(problem.name, "failed", problem.what)
     if not problems:
@@ -101,7 +105,9 @@ async def _findings(
         ("Expo", lambda: _expo(found), None),
     ]
     away = False
-    for name, check, needs in checks:
+    for name in _off(found):
+        yield Finding(name, "skipped", f"not asked, since the part {PART_OF[name]} is off")
+    for name, check, needs in [one for one in checks if one[0] not in _off(found)]:
         if needs in missing:
             yield Finding(name, "skipped", f"not asked, since {needs} is missing")
             continue
@@ -117,6 +123,18 @@ async def _findings(
             away = away or isinstance(error, DatabaseUnavailable)
             state = "warning" if isinstance(error, NotUrgent) else "failed"
             yield Finding(name, state, " ".join(str(error).split()) or type(error).__name__)
+
+
+def _with_database(found: Settings, problems: list[settings.Problem]) -> list[settings.Problem]:
+    """Return the problems, and the missing database among them: `serve` and `work` need one."""
+    if found.database_url is not None or any(problem.name == "DATABASE_URL" for problem in problems):
+        return problems
+    return [settings.Problem("DATABASE_URL", "missing: `serve` and `work` need one; `dev` has its own"), *problems]
+
+
+def _off(found: Settings) -> list[str]:
+    """Return the names of the checks whose part is off."""
+    return [name for name, part in PART_OF.items() if part in found.off]
 
 
 async def _database(found: Settings) -> str:

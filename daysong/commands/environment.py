@@ -30,14 +30,24 @@ ORIGIN_FILE = "origin"
 log = logs.get_logger("settings")
 
 
-def configured() -> Settings:
+def configured(defaults: Mapping[str, str] | None = None) -> Settings:
     """The settings of a process that serves or works; it runs only with all of them, and on a database of its own."""
-    given = settings.load(os.environ)
+    given = settings.load(os.environ, defaults)
     for name, nearest in settings.unknown(os.environ):
         log.warning("unknown setting", name=name, nearest=nearest)
     if given.database_url is None:
         raise DaysongError("DATABASE_URL: missing. `daysong dev` runs on an embedded database; this command does not.")
     return given
+
+
+def configured_for(command: str, played_at: str | None) -> Settings:
+    """The same for a command, after logging has been configured; `played_at` is where the sandbox plays vendors."""
+    logs.configure(readable=not settings.read(os.environ)[0].production)
+    if played_at is None:
+        return configured()
+    from daysong.commands import staging  # noqa: PLC0415 - an installation without the extra has no sandbox
+
+    return staging.configured(played_at, command=command)
 
 
 def until_asked_to_stop() -> asyncio.Event:

@@ -13,14 +13,18 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import Process
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from typing import cast
 
 import msgspec
 import uvloop
+from litestar.types import ASGIApp
 
 from daysong import app as composition
 from daysong.commands import environment, signals
 from daysong.kernel import logs
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.settings import Settings
 from daysong.transport.server.server import Server, freeze_startup_objects, listen
 
 PAUSE = 1.0  # seconds before a process that died is followed by another
@@ -31,15 +35,19 @@ WITHIN = 40.0  # seconds
 log = logs.get_logger("serve")
 
 
-def serve(host: str, port: int, processes: int) -> None:
-    """Serve until a signal says to stop. PortTaken when another program listens there."""
+def serve(host: str, port: int, processes: int, configured: Settings, *, played_at: str | None = None) -> None:
+    """Serve until a signal says to stop. PortTaken when another program listens there.
+
+    `played_at` is the address of a sandbox that this server has as a part, for staging.
+    """
+    if played_at is not None and processes > 1:
+        raise DaysongError("The sandbox keeps its state in one process: use --with-sandbox without --processes.")
     listener = listen(host, port)
     where: tuple[str, int] = listener.getsockname()[:2]
-    logs.configure(readable=not environment.configured().production)
     log.info("serving", host=where[0], port=where[1], processes=processes)
     if processes == 1:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(listener))
+            runner.run(_serve(listener, configured, played_at=played_at))
         return
     # Only now is it known that the port was free: processes that share one do not notice each other.
     listener.close()
@@ -47,11 +55,27 @@ def serve(host: str, port: int, processes: int) -> None:
         runner.run(_Processes(where).run(processes))
 
 
-async def _serve(listener: socket.socket, parent: int | None = None, sharers: int = 1) -> None:
-    configured = environment.configured()
+async def _serve(
+    listener: socket.socket,
+    configured: Settings,
+    parent: int | None = None,
+    sharers: int = 1,
+    played_at: str | None = None,
+) -> None:
     # However many processes there are, together they have the connections of one.
     connections = max(LEAST_CONNECTIONS, configured.database_pool // sharers)
-    app = composition.build(msgspec.structs.replace(configured, database_pool=connections))
+    configured = msgspec.structs.replace(configured, database_pool=connections)
+    async with AsyncExitStack() as stack:
+        mounts = {}
+        if played_at is not None:
+            from daysong.commands import staging  # noqa: PLC0415 - needs the extra `dev`
+
+            played = await stack.enter_async_context(staging.playing(played_at, configured.data_dir))
+            mounts["/sandbox"] = cast("ASGIApp", played.asgi)
+        await _serve_app(composition.build(configured, mounts=mounts), listener, parent)
+
+
+async def _serve_app(app: composition.App, listener: socket.socket, parent: int | None) -> None:
     server = Server(app.asgi, lifespan=True, close_sockets=app.hub.close_sockets, message=app.hub.largest_message)
     freeze_startup_objects()
     loop = asyncio.get_running_loop()
@@ -122,9 +146,9 @@ class _Processes:
 
 
 def _one_of_several(host: str, port: str, parent: str, sharers: str) -> None:
-    logs.configure(readable=not environment.configured().production)
+    configured = environment.configured_for("serve", None)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(listen(host, int(port), shared=True), int(parent), int(sharers)))
+        runner.run(_serve(listen(host, int(port), shared=True), configured, int(parent), int(sharers)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,18 @@
-"""The timetable of all scheduled jobs. Times are UTC; each tick runs once, with any number of workers."""
+"""The timetable of all scheduled jobs. Times are UTC; each tick runs once, with any number of workers.
+
+Crons with a `part` begin its work, and do not run while it is off. Those without one also bring to its end what a part
+has begun: an open call is closed, an unfinished video is refunded.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from daysong.features.phone_calls.schedule.planner import execute_scheduled_calls
 from daysong.features.phone_calls.schedule.replanning import replan_calls
 from daysong.features.subscriptions.reconciliation import reconcile_stale_subscriptions
 from daysong.kernel.jobs.queue import Cron
+from daysong.kernel.parts import Part
 from daysong.workflows.accounts.account_deletion import resume_erasures
 from daysong.workflows.calls.call_reaper import reap_calls
 from daysong.workflows.retention import retention
@@ -14,13 +21,18 @@ from daysong.workflows.songs.song_delivery import sweep_generations
 from daysong.workflows.videos.video_delivery import sweep_videos
 
 TIMETABLE = (
-    Cron("call-executor", "* * * * *", execute_scheduled_calls),
+    Cron("call-executor", "* * * * *", execute_scheduled_calls, part="phone"),
     Cron("call-reaper", "*/5 * * * *", reap_calls),
-    Cron("call-replanner", "5 * * * *", replan_calls),
+    Cron("call-replanner", "5 * * * *", replan_calls, part="phone"),
     Cron("cost-counter", "*/5 * * * *", count_costs),
     Cron("generation-sweeper", "* * * * *", sweep_generations),
     Cron("video-sweeper", "* * * * *", sweep_videos),
     Cron("erasure-sweeper", "15 * * * *", resume_erasures),
-    Cron("revenuecat-reconciliation", "0 0 * * *", reconcile_stale_subscriptions),
+    Cron("revenuecat-reconciliation", "0 0 * * *", reconcile_stale_subscriptions, part="billing"),
     Cron("retention", "30 3 * * *", retention),
 )
+
+
+def timetable(off: Collection[Part] = ()) -> tuple[Cron, ...]:
+    """Return the crons that run while these parts are off."""
+    return tuple(cron for cron in TIMETABLE if cron.part not in off)

@@ -116,12 +116,13 @@ class Server:
         module: str | None = None,
         stdin: int | None = None,
         program: Sequence[str] = DAYSONG,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.port = port or free_port()
         self.origin = f"http://{HOST}:{self.port}"
         self.log = folder / f"{name}.log"
         command = [sys.executable, "-m", module] if module else [*program, "serve"]
-        command += ["--port", str(self.port), "--processes", str(processes)]
+        command += ["--port", str(self.port), "--processes", str(processes), *arguments]
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(  # noqa: S603 - ourselves
                 # A process session of its own: several server processes form a group and are killed together.

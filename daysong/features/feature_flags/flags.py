@@ -49,8 +49,10 @@ async def is_on(ctx: QueryContext | MutationContext, user_id: str, key: str) -> 
 
 
 def decide(ctx: QueryContext | MutationContext, user_id: str, key: str, setting: Setting) -> bool:
-    """Return whether a flag is on for an account with that setting."""
-    return rules.is_on(user_id, key, percent=setting.percent, listed=setting.listed, production=ctx.settings.production)
+    """Return whether a flag is on for an account with that setting. That of a part that is off never is."""
+    return ctx.settings.offers(rules.PARTS.get(key)) and rules.is_on(
+        user_id, key, percent=setting.percent, listed=setting.listed, production=ctx.settings.production
+    )
 
 
 class GetUserFlags(Args):
@@ -81,13 +83,7 @@ async def get_user_flags(ctx: QueryContext, args: GetUserFlags) -> dict[str, boo
         return {}
     rows = await ctx.db.fetch(CALLERS_SQL, ctx.caller.subject, list(rules.DECLARED))
     return {
-        row["key"]: rules.is_on(
-            row["user_id"],
-            row["key"],
-            percent=row["percent"],
-            listed=row["listed"],
-            production=ctx.settings.production,
-        )
+        row["key"]: decide(ctx, row["user_id"], row["key"], Setting(row["percent"], row["listed"]))
         for row in rows
         if row["key"] is not None
     }

@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping
 
 from daysong.kernel.errors import ExpectedError
+from daysong.kernel.parts import Part
 
 EVENT_EXTRACTION = "event-extraction"
 # Flags that exist without a row, with their percentage in development and in production.
 DECLARED: Mapping[str, tuple[int, int]] = {EVENT_EXTRACTION: (100, 0)}
+# The part that a flag belongs to.
+PARTS: Mapping[str, Part] = {EVENT_EXTRACTION: "memory"}
 
 MOST_FLAGS = 200
 LONGEST_KEY = 64

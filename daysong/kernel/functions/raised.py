@@ -18,7 +18,7 @@ from typing import Any
 from daysong.kernel.errors import ExpectedError
 
 # Codes of what is decided before a function runs: it can be any one.
-ANYWHERE = frozenset({"rate_limited"})
+ANYWHERE = frozenset({"rate_limited", "part_is_off"})
 
 _OURS = "daysong."
 _SCHEDULES = "schedule"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from daysong.kernel.functions.context import Caller
 from daysong.kernel.functions.declarations import Declaration, Handler, Kind, declaration_of
 from daysong.kernel.functions.results import ResultEncoder
 from daysong.kernel.functions.validation import allowed, explain
+from daysong.kernel.parts import Part, closed_function, closed_query
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +65,29 @@ class Named:
 
 @dataclass(frozen=True)
 class Module:
-    """A module of functions, such as `diaries`. Clients may call the public ones only."""
+    """A module of functions, such as `diaries`. Clients may call the public ones only.
+
+    part    the part that it belongs to; None for what is always on
+    always  handlers of public functions that stay available when the part is off
+    """
 
     name: str
     public: tuple[Named, ...]
     internal: tuple[Named, ...]
+    part: Part | None = None
+    always: tuple[Handler, ...] = ()
 
 
-def module(name: str, *, public: Sequence[Handler | Named] = (), internal: Sequence[Handler | Named] = ()) -> Module:
+def module(
+    name: str,
+    *,
+    public: Sequence[Handler | Named] = (),
+    internal: Sequence[Handler | Named] = (),
+    part: Part | None = None,
+    always: Sequence[Handler] = (),
+) -> Module:
     """Return a module of handlers; `create_diary` gets the wire name `createDiary` unless `named` sets another."""
-    return Module(name, _with_names(public), _with_names(internal))
+    return Module(name, _with_names(public), _with_names(internal), part, tuple(always))
 
 
 def named(name: str, handler: Handler) -> Named:
@@ -111,10 +125,20 @@ def canonical(path: str) -> str:
     return f"{module.removesuffix('.js')}:{export}"
 
 
-class Registry:
-    """All functions of an app, by name and by handler. Errors: DaysongError for a duplicate."""
+def _closed(function: Function, part: Part | None) -> Function:
+    """Return a public function as clients find it while its part is off."""
+    if function.kind is Kind.QUERY:
+        return replace(function, handler=closed_query(function.result_type), reads=(), snapshot=False)
+    return replace(function, handler=closed_function(part))
 
-    def __init__(self, modules: Iterable[Module]) -> None:
+
+class Registry:
+    """All functions of an app, by name and by handler. Errors: DaysongError for a duplicate.
+
+    off  parts that are switched off: by name, their public functions are closed; by handler, they stay as they are
+    """
+
+    def __init__(self, modules: Iterable[Module], *, off: Collection[Part] = ()) -> None:
         self._by_name: dict[str, Function] = {}
         self._by_handler: dict[Handler, Function] = {}
         for module in modules:
@@ -123,8 +147,9 @@ class Registry:
             for function in functions:
                 if function.identifier in self._by_name or function.handler in self._by_handler:
                     raise DaysongError(f"{function.identifier} is listed twice")
-                self._by_name[function.identifier] = function
                 self._by_handler[function.handler] = function
+                is_closed = module.part in off and function.public and function.handler not in module.always
+                self._by_name[function.identifier] = _closed(function, module.part) if is_closed else function
 
     def __iter__(self) -> Iterator[Function]:
         return iter(sorted(self._by_name.values(), key=lambda function: function.identifier))

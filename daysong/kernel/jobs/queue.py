@@ -29,6 +29,7 @@ from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Registry
 from daysong.kernel.ids import JobId
 from daysong.kernel.limits.lanes import Lane
+from daysong.kernel.parts import Part
 
 # No limit on the jobs of one account.
 UNLIMITED = 1_000_000
@@ -46,6 +47,7 @@ class Cron:
     name: str
     expression: str
     handler: Callable[..., Awaitable[Any]]
+    part: Part | None = None
 
     def latest_tick(self, now: datetime) -> datetime:
         """Return the last due time at or before `now`."""

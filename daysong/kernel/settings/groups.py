@@ -11,6 +11,7 @@ import msgspec
 from daysong.kernel.limits import declarations
 from daysong.kernel.limits.prices import Costs
 from daysong.kernel.limits.rates import Rate
+from daysong.kernel.parts import PARTS, Part
 
 # Optional parameters of a chat completion, which compatible servers may not support.
 OPENAI_FEATURES = ("max_completion_tokens", "max_tokens", "store", "safety_identifier", "json_schema")
@@ -213,6 +214,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tzdata_dir: Path | None = None
     limits: LimitsSettings = LimitsSettings()
     costs: Costs = msgspec.field(default_factory=Costs)
+    # The parts that are on; see kernel/parts.py.
+    parts: tuple[Part, ...] = PARTS
+    # Whether vendors are played by the sandbox in a process that serves, for staging.
+    sandboxed: bool = False
+
+    def offers(self, part: Part | None) -> bool:
+        """Return whether a part is on; True for what belongs to none."""
+        return part is None or part in self.parts
+
+    @property
+    def off(self) -> frozenset[Part]:
+        """The parts that are switched off."""
+        return frozenset(PARTS) - frozenset(self.parts)
 
     @property
     def listen_url(self) -> str:
@@ -226,8 +240,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def trusted_origins(self) -> tuple[str, ...]:
-        """Origins that files may be fetched from although they are not public: the sandbox's, in development."""
-        if self.production:
+        """Origins that files may be fetched from although they are not public: those of a sandbox."""
+        if self.production and not self.sandboxed:
             return ()
         urls = [self.suno.base_url, *([self.kie.base_url] if self.kie.api_key else [])]
         addresses = (urlsplit(url) for url in urls)

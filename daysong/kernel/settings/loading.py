@@ -5,8 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
+
+import msgspec
 
 from daysong.kernel.limits import declarations
+from daysong.kernel.parts import PARTS, Part
 from daysong.kernel.settings.environment import Environment, Problem, SettingsError
 from daysong.kernel.settings.groups import (
     DATABASE_POOL,
@@ -141,7 +145,13 @@ def _read(variables: Environment) -> Settings:
             metrics_from=variables.networks("METRICS_FROM", "" if production else "127.0.0.0/8,::1"),
         ),
         costs=variables.costs(),
+        parts=cast("tuple[Part, ...]", variables.choices("MODULES", PARTS)),
     )
+    if not settings.offers("billing"):
+        # Purchases are neither read nor believed; those of before count until they end.
+        settings = msgspec.structs.replace(
+            settings, revenuecat=msgspec.structs.replace(settings.revenuecat, api_key=None)
+        )
     if settings.test_functions is not None and not settings.test_mode:
         variables.problems.append(Problem("DAYSONG_TEST_FUNCTIONS", "needs test mode: set DAYSONG_TEST=1"))
     if production:
@@ -159,19 +169,21 @@ def _check_production(settings: Settings, problems: list[Problem]) -> None:
     for name, secret in (("DAYSONG_ADMIN_KEY", settings.admin_key), ("DAYSONG_HASH_KEY", settings.hash_key)):
         if secret and len(secret) < MIN_SECRET:
             problems.append(Problem(name, f"must have at least {MIN_SECRET} characters"))
-    for name, value, what in (
-        ("CLERK_SECRET_KEY", settings.clerk.secret_key, "deletes users at Clerk with their accounts"),
-        ("CLERK_WEBHOOK_SIGNING_SECRET", settings.clerk.webhook_signing_secret, "verifies Clerk's webhooks"),
-        ("REVENUECAT_API_KEY", settings.revenuecat.api_key, "reads purchases"),
-        ("REVENUECAT_PROJECT_ID", settings.revenuecat.project_id, "the project at RevenueCat"),
-        ("REVENUECAT_WEBHOOK_SECRET", settings.revenuecat.webhook_secret, "verifies RevenueCat's webhooks"),
-        ("VAPI_API_KEY", settings.vapi.api_key, "makes phone calls"),
-        ("VAPI_PHONE_NUMBER_ID", settings.vapi.phone_number_id, "the number that calls are made from"),
-        ("VAPI_WEBHOOK_SECRET", settings.vapi.webhook_secret, "verifies VAPI's webhooks"),
-        ("VAPI_CREDENTIAL_ID", settings.vapi.credential_id, "makes VAPI send the secret with webhooks"),
-    ):
-        if value is None:
-            problems.append(Problem(name, f"missing: {what}"))
+    needed: tuple[tuple[Part | None, str, str | None, str], ...] = (
+        (None, "CLERK_SECRET_KEY", settings.clerk.secret_key, "deletes users at Clerk with their accounts"),
+        (None, "CLERK_WEBHOOK_SIGNING_SECRET", settings.clerk.webhook_signing_secret, "verifies Clerk's webhooks"),
+        ("billing", "REVENUECAT_API_KEY", settings.revenuecat.api_key, "reads purchases"),
+        ("billing", "REVENUECAT_PROJECT_ID", settings.revenuecat.project_id, "the project at RevenueCat"),
+        ("billing", "REVENUECAT_WEBHOOK_SECRET", settings.revenuecat.webhook_secret, "verifies RevenueCat's webhooks"),
+        ("phone", "VAPI_API_KEY", settings.vapi.api_key, "makes phone calls"),
+        ("phone", "VAPI_PHONE_NUMBER_ID", settings.vapi.phone_number_id, "the number that calls are made from"),
+        ("phone", "VAPI_WEBHOOK_SECRET", settings.vapi.webhook_secret, "verifies VAPI's webhooks"),
+        ("phone", "VAPI_CREDENTIAL_ID", settings.vapi.credential_id, "makes VAPI send the secret with webhooks"),
+    )
+    for part, name, value, what in needed:
+        if value is None and settings.offers(part):
+            switched = f"; or switch the part {part} off by MODULES" if part else ""
+            problems.append(Problem(name, f"missing: {what}{switched}"))
     for name, url in (("SITE_URL", settings.site_url), ("SHARE_BASE_URL", settings.share_base_url)):
         if url and not url.startswith("https://"):
             problems.append(Problem(name, "must be https in production"))

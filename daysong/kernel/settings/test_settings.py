@@ -170,6 +170,17 @@ def test_production_needs_revenuecat_and_vapi(name: str) -> None:
     assert load(NEEDED).vapi.api_key is None
 
 
+@pytest.mark.parametrize(("parts", "prefix"), [("billing", "VAPI"), ("phone, push", "REVENUECAT")])
+def test_g65_settings_of_a_part_that_is_off_are_not_asked_for(parts: str, prefix: str) -> None:
+    """Production without phone calls needs nothing of VAPI, without purchases nothing of RevenueCat."""
+    without = {key: value for key, value in PRODUCTION.items() if not key.startswith(prefix)}
+    assert load(without | {"MODULES": parts}).production
+    assert all(name.startswith(prefix) for name in problems(without))
+    assert set(problems(PRODUCTION | {"MODULES": "phones"})) == {"MODULES"}
+    assert load(PRODUCTION | {"MODULES": "none"}).parts == ()
+    assert load(PRODUCTION | {"MODULES": "phone"}).revenuecat.api_key is None
+
+
 @pytest.mark.parametrize("number", ["0", "-1", "many", "1.5", "10001"])
 def test_the_number_of_lines_is_a_whole_number(number: str) -> None:
     """Ten by default, as at VAPI."""

@@ -54,6 +54,8 @@ async def _record(
     ctx: MutationContext, owner: str, kind: Kind, subject: str, *, music_id: str | None = None,
     video_id: str | None = None, diary_id: str | None = None, reason: str | None = None,
 ) -> None:  # fmt: skip
+    if not ctx.settings.offers("push"):
+        return
     occasion_id = await store.insert_occasion(
         ctx, owner, kind, subject, music_id=music_id, video_id=video_id, diary_id=diary_id, reason=reason
     )

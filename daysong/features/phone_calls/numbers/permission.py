@@ -56,6 +56,8 @@ async def denial_reason(
 
 def _settings_forbid(row: Any, now: datetime, settings: Settings) -> str | None:
     """Return why the settings or the hour forbid a call; None when they do not."""
+    if not settings.offers("phone"):
+        return "not_configured"
     if row["deleted_at"] is not None or not row["active"] or row["lost_at"] is not None:
         return "switched_off"
     if row["suspension"] is not None:
