@@ -111,6 +111,8 @@ async def dev(*, host: str, port: int, data_dir: Path, sandbox: bool) -> None:
         _say(f"warning: anyone who reaches {host} can sign in as any user of the sandbox")
     async with running(port=port, data_dir=data_dir, sandbox=sandbox, tell=_say, environ=os.environ, host=host):
         _say(f"daysong ready on {origin_of(host, port)}")
+        if sandbox:
+            _say(f"the studio: {origin_of(host, port)}/ (sign in with one click, as alice)")
         await stop.wait()
         _say("stopping")
 

@@ -21,6 +21,7 @@ from daysong.kernel.settings.groups import (
     OpenAISettings,
     RevenueCatSettings,
     Settings,
+    StudioSettings,
     SunoSettings,
     VapiSettings,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "RevenueCatSettings",
     "Settings",
     "SettingsError",
+    "StudioSettings",
     "SunoSettings",
     "VapiSettings",
     "load",

@@ -148,6 +148,17 @@ class Environment:
             found[tier] = int(text)
         return found
 
+    def links(self, name: str) -> dict[Any, str]:
+        """Return https addresses by plan, from comma-separated `plan=address`."""
+        found: dict[Any, str] = {}
+        for entry in self._listed(name):
+            tier, _, address = (part.strip() for part in entry.partition("="))
+            if tier not in TIERS or not (_is_web_address(address) and address.startswith("https://")):
+                self.problems.append(Problem(name, f"must be plan=https://…,…, a plan being one of {', '.join(TIERS)}"))
+                break
+            found[tier] = address
+        return found
+
     def hosts(self, name: str) -> tuple[str, ...]:
         """Return comma-separated host names."""
         return tuple(filter(None, (part.strip() for part in (self.optional(name) or "").split(","))))

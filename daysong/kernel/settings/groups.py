@@ -102,9 +102,10 @@ class KieSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClerkSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Clerk, for authentication."""
+    """Clerk, for authentication; the studio loads Clerk's script with `publishable_key`, which the issuer implies."""
 
     issuer: str
+    publishable_key: str | None = None
     jwks_file: Path | None = None
     secret_key: str | None = None
     base_url: str = "https://api.clerk.com"
@@ -164,6 +165,17 @@ class ExpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = "https://exp.host"
 
 
+class StudioSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The studio.
+
+    featured_share_id   the share whose song the front page plays
+    upgrade_links       where a plan is bought, by plan
+    """
+
+    featured_share_id: str | None = None
+    upgrade_links: dict[Literal["free", "weekly", "monthly", "yearly"], str] = {}
+
+
 class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of `kernel/limits/declarations.py`, with overrides.
 
@@ -208,6 +220,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     revenuecat: RevenueCatSettings = RevenueCatSettings()
     vapi: VapiSettings = VapiSettings()
     expo: ExpoSettings = ExpoSettings()
+    studio: StudioSettings = StudioSettings()
     # MiB of photos and videos per plan, where they differ from the default.
     media_storage: dict[Literal["free", "weekly", "monthly", "yearly"], int] = {}
     # Time zone data, used when it is newer than the package tzdata.

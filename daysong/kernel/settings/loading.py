@@ -25,6 +25,7 @@ from daysong.kernel.settings.groups import (
     OpenAISettings,
     RevenueCatSettings,
     Settings,
+    StudioSettings,
     SunoSettings,
     VapiSettings,
 )
@@ -105,6 +106,7 @@ def _read(variables: Environment) -> Settings:
         ),
         clerk=ClerkSettings(
             issuer=variables.url("CLERK_FRONTEND_API_URL", None, "the issuer of sign-in tokens"),
+            publishable_key=variables.optional("CLERK_PUBLISHABLE_KEY"),
             jwks_file=Path(jwks_file) if jwks_file else None,
             secret_key=variables.optional("CLERK_SECRET_KEY"),
             base_url=variables.url("CLERK_BASE_URL", "https://api.clerk.com", ""),
@@ -136,6 +138,10 @@ def _read(variables: Environment) -> Settings:
         expo=ExpoSettings(
             access_token=variables.optional("EXPO_ACCESS_TOKEN"),
             base_url=variables.url("EXPO_BASE_URL", "https://exp.host", ""),
+        ),
+        studio=StudioSettings(
+            featured_share_id=variables.optional("FEATURED_SHARE_ID"),
+            upgrade_links=variables.links("UPGRADE_LINKS"),
         ),
         media_storage=variables.by_plan("MEDIA_STORAGE", "MiB"),
         limits=LimitsSettings(

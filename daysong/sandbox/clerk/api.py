@@ -5,6 +5,8 @@ Besides Clerk's own API:
     POST /sandbox/clerk/sign-in      {sub, email?, name?, ttl?, claims?} → {jwt}: a token of the template "convex" for
                                      `ttl` seconds (an hour); `claims` are laid over it, null takes one away. Somebody
                                      new is made
+    POST /sandbox/clerk/token        {sub} → {jwt}: a new token of the session, as Clerk's script gets them; 401 once it
+                                     has ended. Sessions do not outlive a restart, so unknown users get a new one
     POST /sandbox/clerk/sign-out     {sub}: ends the session
     POST /sandbox/clerk/update       {sub, email?, name?, phone?, phoneStrategy?, banned?, locked?, lockSeconds?}:
                                      what is not given stays, null takes away; a phone is verified by `phone_code` or
@@ -126,6 +128,8 @@ class SandboxClerk(Vendor):
             match call.method, call.path:
                 case "POST", "/sign-in":
                     return reply({"jwt": self.sign_in(msgspec.json.decode(call.body, type=SignIn))})
+                case "POST", "/token":
+                    return self._token(msgspec.json.decode(call.body, type=OneSub).sub)
                 case "POST", "/rotate-keys":
                     return reply({"kid": self.rotate_keys(msgspec.json.decode(call.body or b"{}", type=Rotate))})
                 case "POST", "/sign-out":
@@ -199,6 +203,16 @@ class SandboxClerk(Vendor):
         if person.session is None:
             person.session = f"sess_{secrets.token_hex(12)}"
             self.webhooks.tell("session.created", person.as_session("active", now))
+
+    def _token(self, sub: str) -> Answer:
+        person = self.users.get(sub)
+        if sub in self._gone or (person is not None and person.session is None):
+            return _errors(401, "authentication_invalid", "The session has ended")
+        name = sub.removeprefix("user_")
+        who = SignIn(sub, f"{name}@example.test", name.replace("_", " ").capitalize())
+        if person is not None:
+            who = SignIn(sub, person.email, person.name)
+        return reply({"jwt": self.sign_in(who)})
 
     def _sign_out(self, sub: str) -> Answer:
         person = self.users.get(sub)

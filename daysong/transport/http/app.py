@@ -20,7 +20,7 @@ from daysong.transport.http import functions_api, health, media, openapi, upload
 from daysong.transport.http.addresses import BelowSite
 from daysong.transport.http.edge import Edge
 from daysong.transport.http.routes import Route, Routes
-from daysong.transport.pages import docs, previews, share, site, static_route
+from daysong.transport.pages import docs, previews, share, site, static_route, studio
 from daysong.transport.pages.assets import Assets
 from daysong.transport.refusals import Refused
 from daysong.transport.server.bodies import BodyLimits
@@ -111,6 +111,7 @@ def create(
             *share.handlers(runtime, assets),
             *previews.handlers(runtime, files),
             *site.handlers(assets),
+            *studio.handlers(runtime, assets),
             *static_route.handlers(),
             *health.handlers(runtime, pending_migrations),
             PrometheusController,

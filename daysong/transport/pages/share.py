@@ -88,10 +88,10 @@ def share_page(assets: Assets, settings: Settings, share_id: str, song: Shared) 
     lyrics = lyrics_html(song.lyric, song.lyric_with_time)
     content = f"""<main>
 <div class="song">
-{_art(song)}
+{art(song)}
 <h1 dir="auto" lang=""{' class="long"' * (len(song.title) > LONG_TITLE)}>{escape(song.title)}</h1>
-<p class="about">{_about(song)}</p>
-{_player(song)}
+<p class="about">{about(song)}</p>
+{deck(song)}
 </div>
 {lyrics}
 <footer>Made with daysong, from a day in a diary.</footer>
@@ -112,11 +112,11 @@ def embed_page(assets: Assets, settings: Settings, share_id: str, song: Shared) 
     """Return the page for frames on other sites: cover, title and player."""
     address = f"{settings.share_base_url}/share/{share_id}"
     content = f"""<main>
-{_art(song)}
+{art(song)}
 <div class="beside">
 <h1 dir="auto" lang=""><a href="{escape(address)}" target="_blank" rel="noopener">{escape(song.title)}</a></h1>
-<p class="about">{_about(song)}</p>
-{_player(song)}
+<p class="about">{about(song)}</p>
+{deck(song)}
 </div>
 </main>"""
     return assets.page(
@@ -140,7 +140,8 @@ def _is_view(request: Request[Any, Any, Any]) -> bool:
     )
 
 
-def _art(song: Shared) -> str:
+def art(song: Shared) -> str:
+    """Return the cover as HTML, or what stands for it."""
     if not song.cover:
         return '<div class="art"><div class="no-cover" aria-hidden="true"></div></div>'
     url = escape(song.cover)
@@ -151,7 +152,8 @@ def _art(song: Shared) -> str:
 </div>"""
 
 
-def _player(song: Shared) -> str:
+def deck(song: Shared) -> str:
+    """Return the player as HTML, or why there is none."""
     if not song.audio:
         return '<p class="waiting">The recording is not available right now.</p>'
     return player.player_html(
@@ -159,7 +161,7 @@ def _player(song: Shared) -> str:
     )
 
 
-def _about(song: Shared) -> str:
+def about(song: Shared) -> str:
     """Return whose song it is and when it was shared, as far as that is known."""
     whose = f"a song by <bdi>{escape(song.user_name)}</bdi>" if song.user_name else "a song"
     return f"{whose}, shared in {song.month}" if song.month else whose

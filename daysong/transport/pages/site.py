@@ -1,4 +1,4 @@
-"""What belongs to the whole site: /, the icons, /robots.txt, the manifest, and errors as pages for people."""
+"""What belongs to the whole site: the icons, /robots.txt, the manifest, and errors as pages for people."""
 
 from __future__ import annotations
 
@@ -49,18 +49,6 @@ Handler = Callable[[Request[Any, Any, Any], Any], Response[Any]]
 def handlers(assets: Assets) -> list[HTTPRouteHandler]:
     """Return the routes."""
 
-    @get("/", sync_to_thread=False)
-    def welcome() -> Response[str]:
-        head = f'<link rel="manifest" href="{assets.base}/manifest.webmanifest">'
-        body, headers = message(
-            assets,
-            "daysong",
-            "Tell your diary about your day, and hear it as a song.",
-            f'<p class="next"><a href="{assets.base}/docs">For developers: the functions of this server</a></p>',
-            head=f'{head}\n<meta name="description" content="Tell your diary about your day, and hear it as a song.">',
-        )
-        return Response(body, media_type=MediaType.HTML, headers=headers)
-
     @get("/favicon.ico", sync_to_thread=True)
     def favicon() -> Response[bytes]:
         return Response(pictures.favicon(), media_type="image/x-icon", headers=_kept())
@@ -96,7 +84,7 @@ def handlers(assets: Assets) -> list[HTTPRouteHandler]:
         content = msgspec.json.encode(described)
         return Response(content, media_type="application/manifest+json", headers=_kept())
 
-    return [welcome, favicon, icon, robots, manifest]
+    return [favicon, icon, robots, manifest]
 
 
 def _kept() -> dict[str, str]:

@@ -1,0 +1,275 @@
+// The shell: rail, router, keys, dialogs, the offline note. A page is a module in pages/ that exports `title` and
+// `show(root, ctx, params)`, which returns a function that stops it.
+
+import { h, replace } from "./dom.js";
+import { clearDrafts, createDrafts } from "./drafts.js";
+import { createLive } from "./live.js";
+import { ask, openDialog } from "./parts/dialog.js";
+import { createPlayer } from "./player.js";
+import { createSession } from "./session.js";
+import { createTime } from "./time.js";
+import { inWords } from "./words.js";
+
+const ROUTES = [
+  [/^\/today$/, "today"],
+  [/^\/diary$/, "diary"],
+  [/^\/diary\/(?<id>[^/]+)$/, "entry"],
+  [/^\/songs$/, "songs"],
+  [/^\/songs\/(?<id>[^/]+)$/, "song"],
+  [/^\/calls$/, "calls"],
+  [/^\/people$/, "people"],
+  [/^\/people\/(?<id>[^/]+)$/, "person"],
+  [/^\/you$/, "you"],
+];
+const PAGES = {
+  today: () => import("./pages/today.js"),
+  diary: () => import("./pages/diary.js"),
+  entry: () => import("./pages/entry.js"),
+  songs: () => import("./pages/songs.js"),
+  song: () => import("./pages/song.js"),
+  calls: () => import("./pages/calls.js"),
+  people: () => import("./pages/people.js"),
+  person: () => import("./pages/person.js"),
+  you: () => import("./pages/you.js"),
+};
+
+const shell = document.getElementById("studio");
+const [main, rail, playerHost] = ["main", "rail", "player"].map((id) => document.getElementById(id));
+const how = { ...shell.dataset };
+const base = how.base;
+const site = new URL(`${base}/`, location.href);
+const time = createTime();
+const session = createSession(how);
+const live = createLive(`${site.href.replace(/^http/, "ws")}api/sync`);
+const here = () => location.pathname.slice(base.length) || "/";
+
+let drafts = null;
+let [stopPage, visit] = [null, 0];
+
+const ctx = {
+  live,
+  session,
+  time,
+  base,
+  player: createPlayer(playerHost, { live, session, time, say, go }),
+  /** The caller's profile, settings and flags, as the live queries last gave them. */
+  me: null,
+  settings: null,
+  flags: {},
+  upgrades: JSON.parse(how.upgrades || "[]"),
+  get drafts() {
+    return drafts;
+  },
+  go,
+  say,
+  ask,
+  openDialog,
+  inWords,
+  signOut,
+  /** Calls `tell` when profile, settings or flags have changed. */
+  onme(tell) {
+    watchers.add(tell);
+    return () => watchers.delete(tell);
+  },
+};
+const watchers = new Set();
+
+// What is said: shown for a while, and read by screen readers.
+
+let fading = null;
+const toast = h("p", { class: "toast", role: "status" });
+function say(text) {
+  toast.textContent = text;
+  toast.classList.add("shown");
+  clearTimeout(fading);
+  fading = setTimeout(() => toast.classList.remove("shown"), 6000);
+}
+
+// Router
+
+function go(path, { replaced = false } = {}) {
+  if (path === here() && !replaced) return;
+  history.replaceState({ y: scrollY }, "");
+  history[replaced ? "replaceState" : "pushState"]({ y: 0 }, "", base + path);
+  return show(true);
+}
+
+async function show(moved) {
+  const path = here();
+  if (path === "/") return go("/today", { replaced: true });
+  const number = ++visit;
+  const found = ROUTES.map(([pattern, name]) => [path.match(pattern), name]).find(([match]) => match);
+  if (!found) return go("/today", { replaced: true });
+  const [{ groups = {} }, name] = found;
+  for (const link of rail.querySelectorAll("a")) {
+    const target = new URL(link.href).pathname.slice(base.length);
+    if (path === target || path.startsWith(`${target}/`)) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  let page;
+  try {
+    page = await PAGES[name]();
+  } catch {
+    if (number === visit) unreachable();
+    return;
+  }
+  if (number !== visit) return;
+  stopPage?.();
+  stopPage = null;
+  const root = h("div", { class: `page page-${name}` });
+  replace(main, root);
+  document.title = `${page.title} · daysong`;
+  const params = Object.fromEntries(Object.entries(groups).map(([key, value]) => [key, decodeURIComponent(value)]));
+  const stop = page.show(root, ctx, params);
+  stopPage = () => stop?.();
+  main.removeAttribute("aria-busy");
+  scrollTo(0, history.state?.y ?? 0);
+  if (!moved) return;
+  const heading = root.querySelector("h1");
+  if (heading && !root.contains(document.activeElement)) {
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
+  }
+}
+
+function unreachable() {
+  stopPage?.();
+  stopPage = null;
+  const again = h("button", { class: "button", type: "button", on: { click: () => show(true) } }, "Try again");
+  replace(main, h("div", { class: "page" }, h("h1", {}, "This page could not be loaded"), h("p", { class: "lead" }, "Please check your connection."), again));
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[href]");
+  if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  if (link.target || link.hasAttribute("download") || link.origin !== location.origin || !session.signedIn) return;
+  const path = link.pathname.startsWith(base) ? link.pathname.slice(base.length) : "";
+  if (!ROUTES.some(([pattern]) => pattern.test(path))) return;
+  event.preventDefault();
+  go(path);
+});
+
+// Keys
+
+const typing = (element) => Boolean(element?.closest?.("input, textarea, select, [contenteditable]"));
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !session.signedIn) return;
+  if (typing(event.target) || document.querySelector("dialog[open]")) return;
+  if (event.key === "n") {
+    event.preventDefault();
+    Promise.resolve(go("/today")).then(() => document.querySelector(".editor textarea")?.focus());
+  } else if (event.key === "?") {
+    help();
+  } else if (event.key === " " && ctx.player.current && !event.target.closest?.("button, a, summary, [role=button]")) {
+    event.preventDefault();
+    ctx.player.toggle();
+  }
+});
+
+function help() {
+  const keys = [
+    ["N", "Write a new entry"],
+    ["Space", "Play or pause the song"],
+    ["?", "Show this help"],
+    ["Esc", "Close what is open"],
+  ];
+  const content = h("dl", { class: "keys" }, keys.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)]));
+  openDialog({ title: "Keys", content, name: "help" });
+}
+document.getElementById("help")?.addEventListener("click", help);
+
+// Offline
+
+const note = h("p", { class: "offline", role: "status" });
+live.onstatus((status) => {
+  const off = status === "offline" && session.signedIn;
+  note.textContent = off ? "You are offline. What you write is kept on this device." : "";
+  document.body.classList.toggle("is-offline", off);
+});
+
+// Sign-in and sign-out
+
+function toSignIn(query = "") {
+  location.assign(`${base}/sign-in${query}`);
+}
+
+async function signOut() {
+  stopPage?.();
+  stopPage = null;
+  ctx.player.clear();
+  live.stop();
+  await clearDrafts().catch(() => {});
+  await session.signOut();
+  location.assign(`${base}/`);
+}
+
+function ended() {
+  // Pages keep their drafts as they stop.
+  stopPage?.();
+  stopPage = null;
+  live.stop();
+  const next = here();
+  const back = ROUTES.some(([pattern]) => pattern.test(next)) ? `&next=${encodeURIComponent(next)}` : "";
+  // IndexedDB finishes what it was given before the page goes.
+  setTimeout(() => toSignIn(`?ended=1${back}`), 50);
+}
+
+function follow(path, use) {
+  live.watch(path, {}, {
+    value(value) {
+      use(value);
+      for (const tell of [...watchers]) tell();
+    },
+    error: () => {},
+  });
+}
+
+async function begin() {
+  drafts = createDrafts(session.subject);
+  session.onend(ended);
+  live.start((force) => session.token(force), ended);
+  document.body.classList.add("signed-in");
+  // Before the first query, so that a new person has an account when it runs.
+  live.mutation("users:ensureCurrentUser", {}).catch(() => {});
+  follow("users:getUserProfile", (profile) => (ctx.me = profile));
+  follow("users:getSettings", (settings) => {
+    ctx.settings = settings;
+    if (settings && time.configure(settings) && stopPage) show(false);
+  });
+  follow("featureFlags:getUserFlags", (flags) => {
+    ctx.flags = flags ?? {};
+    const people = rail.querySelector("[data-flag]");
+    if (people) people.hidden = !ctx.flags[people.dataset.flag];
+  });
+  history.scrollRestoration = "manual";
+  addEventListener("popstate", () => show(true));
+  await show(false);
+}
+
+async function main_() {
+  shell.append(note, toast);
+  try {
+    await session.start();
+  } catch {
+    if (here() === "/") return;
+    return unreachable();
+  }
+  if (here() === "/sign-in") {
+    const { showSignIn } = await import("./pages/sign-in.js");
+    return showSignIn(main, { session, base, how, live, time });
+  }
+  if (!session.signedIn) {
+    if (here() !== "/") return toSignIn(`?next=${encodeURIComponent(here())}`);
+    // The front page is there already; its song, if it has one, gets the player of share pages.
+    document.body.classList.add("is-front");
+    if (document.querySelector(".player audio")) await import("../player.js");
+    return;
+  }
+  await begin();
+}
+
+main_();
+
+if ("serviceWorker" in navigator) {
+  addEventListener("load", () => navigator.serviceWorker.register(`${base}/sw.js`, { scope: `${base}/` }).catch(() => {}));
+}

@@ -1,0 +1,7 @@
+import { h, replace } from "../dom.js";
+
+export const title = "Song";
+
+export function show(root) {
+  replace(root, h("h1", {}, title));
+}
