@@ -136,7 +136,7 @@ class App:
             },
         )
         self.worker = Worker(self.runtime, schedule.timetable(settings.off))
-        authenticator = Authenticator(self._verifier, settings.admin_key)
+        authenticator = Authenticator(self._verifier, settings.admin_keys, settings.hash_key)
         self.gate = Gate(self.runtime, self.limits.buckets)
         authenticator.guard = self.gate
         self.hub = Hub(

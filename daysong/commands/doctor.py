@@ -31,6 +31,7 @@ from daysong.vendors.revenuecat.client import RevenueCat
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno.client import Suno
 from daysong.vendors.vapi.client import Vapi
+from daysong.workflows.accounts import hash_keys
 
 # obstore's threads drop their Python objects a moment after their answer; a process that ends meanwhile aborts.
 LETTING_GO = 0.2  # seconds
@@ -93,6 +94,8 @@ async def _findings(
         ("Database", lambda: _database(found), None),
         ("Schema", lambda: _schema(found), "DATABASE_URL"),
         ("Clock", lambda: _clock(found), "DATABASE_URL"),
+        ("Earlier secrets", lambda: _earlier_secrets(found), None),
+        ("Hash keys", lambda: _hash_keys(found), "DATABASE_URL"),
         ("Files", lambda: _files(found), None),
         ("Time zones", lambda: _zones(found), None),
         ("Clerk", lambda: _clerk(found), "CLERK_FRONTEND_API_URL"),
@@ -175,6 +178,31 @@ async def _clock(found: Settings) -> str:
     finally:
         await connection.close()
     return "agrees with the database's"
+
+
+async def _earlier_secrets(found: Settings) -> str:
+    earlier = {
+        "DAYSONG_ADMIN_KEY": found.admin_keys_old,
+        "CLERK_WEBHOOK_SIGNING_SECRET": found.clerk.webhook_signing_secrets_old,
+        "REVENUECAT_WEBHOOK_SECRET": found.revenuecat.webhook_secrets_old,
+        "REVENUECAT_WEBHOOK_HMAC_SECRET": found.revenuecat.webhook_hmac_secrets_old,
+        "VAPI_WEBHOOK_SECRET": found.vapi.webhook_secrets_old,
+        "KIE_WEBHOOK_HMAC_KEY": found.kie.webhook_hmac_keys_old,
+    }
+    accepted = [f"{name}_OLD" for name, values in earlier.items() if values]
+    if accepted:
+        raise NotUrgent(f"{', '.join(accepted)}: still accepted; remove each once its new value is used everywhere")
+    return "none is accepted"
+
+
+async def _hash_keys(found: Settings) -> str:
+    connection = await connections.connect(found.listen_url, name="daysong doctor")
+    try:
+        return hash_keys.report(await hash_keys.count_rows(connection), found.hash_keys)
+    except asyncpg.UndefinedTableError:
+        return "no rows yet"
+    finally:
+        await connection.close()
 
 
 async def _products(found: Settings) -> str:

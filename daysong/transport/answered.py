@@ -16,11 +16,13 @@ session ids are UUIDs, which other clients cannot guess.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import Caller, MutationContext
+from daysong.kernel.keys import any_equal
 
 
 class AnsweredToOtherCaller(DaysongError):
@@ -32,11 +34,15 @@ class AnsweredConcurrently(DaysongError):
 
 
 class Request(NamedTuple):
-    """The identity of a request: the client's session, the request's number, and the hash of the caller."""
+    """The identity of a request: the client's session, the request's number, and the hash of the caller.
+
+    earlier  the caller's hashes by earlier keys
+    """
 
     session_id: str
     number: int
     caller: bytes
+    earlier: tuple[bytes, ...] = ()
 
 
 class Answer(NamedTuple):
@@ -47,8 +53,13 @@ class Answer(NamedTuple):
     ts: int
 
 
-def caller_hash(caller: Caller, key: str) -> bytes:
-    """Return a keyed hash of the caller's identity."""
+def request_of(session_id: str, number: int, caller: Caller, keys: Sequence[str]) -> Request:
+    """Return the identity of a request; the first of the hash `keys` is the current one."""
+    current, *earlier = (_caller_hash(caller, key) for key in keys)
+    return Request(session_id, number, current, tuple(earlier))
+
+
+def _caller_hash(caller: Caller, key: str) -> bytes:
     identity = f"{'admin' if caller.is_admin else 'person'} {caller.token_identifier or caller.subject or ''}"
     return hmac.digest(key.encode(), f"answered {identity}".encode(), "sha256")[:16]
 
@@ -64,7 +75,7 @@ async def find(db: Reader, request: Request) -> Answer | None:
     )  # fmt: skip
     if row is None:
         return None
-    if not hmac.compare_digest(row["caller"], request.caller):
+    if not any_equal([request.caller, *request.earlier], [row["caller"]]):
         raise AnsweredToOtherCaller("This request was already made under another sign-in.")
     return Answer(row["result"], list(row["log_lines"] or ()), row["ts"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from daysong.features.phone_calls.numbers.numbers import number_hash
+from daysong.features.phone_calls.numbers.numbers import number_hashes
 from rehearsal.world import FunctionError, Person, World
 
 NUMBER, OTHER = "+12025550123", "+442079460123"
@@ -86,7 +86,7 @@ async def wants_none(world: World, number: str = NUMBER) -> None:
     await world.db.pool.execute(
         """insert into phone_numbers (number_hash, refused_at, updated_at) values ($1, $2, $2)
            on conflict (number_hash) do update set refused_at = $2""",
-        number_hash(world.settings, number), world.clock.now(),
+        number_hashes(world.settings, number)[0], world.clock.now(),
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ async def was_tried(world: World, times: int, number: str = NUMBER) -> None:
     await world.db.pool.execute(
         """insert into phone_numbers (number_hash, tries, last_try_at, last_try_on, updated_at)
            values ($1, $2, $3, $4, $3)""",
-        number_hash(world.settings, number), times, world.clock.now(), world.clock.now().date(),
+        number_hashes(world.settings, number)[0], times, world.clock.now(), world.clock.now().date(),
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ async def increment_view_count(ctx: MutationContext, args: IncrementViewCount) -
         return
     # By the server's day, so that a viewer cannot count for both days.
     today = ctx.now.astimezone(UTC).date()
-    mark = viewer_mark(ctx.caller, ctx.settings.admin_key, "blog views", f"{args.post_id} {today}")
+    mark = viewer_mark(ctx.caller, ctx.settings.hash_key, "blog views", f"{args.post_id} {today}")
     await ctx.db.execute(
         "insert into blog_viewers (post_id, seen_on, viewer, day) values ($1, $2, $3, $4) on conflict do nothing",
         args.post_id, today, mark, day,

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from daysong.features.diary_media.store import FIRST_PHOTO_SQL
 from daysong.kernel.database.transactions import Reader
+from daysong.kernel.keys import any_equal
 from daysong.kernel.settings import Settings
 
 # An address holds for this time at least, and an hour more at most: within an hour a query shows the same address, so
@@ -26,7 +27,7 @@ LONGEST_SECOND = 12  # digits
 
 def upload_address(settings: Settings, upload_id: str) -> str:
     """Return the address that a file is uploaded to."""
-    return f"{settings.site_url}/uploads/{upload_id}/{_signature(settings, 'upload', upload_id)}"
+    return f"{settings.site_url}/uploads/{upload_id}/{_signature(settings.hash_key, 'upload', upload_id)}"
 
 
 def is_upload_address(settings: Settings, upload_id: str, signature: str) -> bool:
@@ -59,15 +60,15 @@ async def photo_address_for_vendor(db: Reader, settings: Settings, diary_id: str
 
 
 def _media_address(settings: Settings, file_id: str, expires: int) -> str:
-    signature = _signature(settings, "media", f"{file_id} {expires}")
+    signature = _signature(settings.hash_key, "media", f"{file_id} {expires}")
     return f"{settings.site_url}/media/private/{file_id}?expires={expires}&signature={signature}"
 
 
-def _signature(settings: Settings, kind: str, text: str) -> str:
-    digest = hmac.digest(settings.hash_key.encode(), f"{kind} address {text}".encode("utf-8", "replace"), "sha256")
+def _signature(key: str, kind: str, text: str) -> str:
+    digest = hmac.digest(key.encode(), f"{kind} address {text}".encode("utf-8", "replace"), "sha256")
     return base64.urlsafe_b64encode(digest[:24]).decode()
 
 
 def _is_signed(settings: Settings, signature: str, kind: str, text: str) -> bool:
-    expected = _signature(settings, kind, text)
-    return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
+    expected = [_signature(key, kind, text).encode() for key in settings.hash_keys]
+    return any_equal(expected, [signature.encode("utf-8", "replace")])

@@ -81,7 +81,7 @@ async def _count(ctx: MutationContext) -> None:
     """Count an address against the viewer's limit. Holds for all callers but the operator. Errors: RateLimited."""
     if ctx.caller.is_admin and ctx.caller.subject is None:
         return
-    viewer = viewer_mark(ctx.caller, ctx.settings.admin_key, "invitations", "attempt")
+    viewer = viewer_mark(ctx.caller, ctx.settings.hash_key, "invitations", "attempt")
     await lock(ctx.db, f"invitations of {viewer.hex()}")
     rows = await ctx.db.fetch(
         "select at from invitation_attempts where viewer = $1 and at > $2 order by at desc limit $3",

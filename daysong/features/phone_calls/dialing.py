@@ -17,7 +17,7 @@ import msgspec
 from daysong.features.phone_calls import calls, money
 from daysong.features.phone_calls.endings import found_no_line
 from daysong.features.phone_calls.numbers import consent
-from daysong.features.phone_calls.numbers.numbers import country_of, number_hash
+from daysong.features.phone_calls.numbers.numbers import country_of
 from daysong.features.phone_calls.numbers.permission import NEEDS_COUNTRY, denial_reason
 from daysong.features.phone_calls.rules import (
     ATTEMPT_PAUSE,
@@ -214,7 +214,7 @@ async def take_line(ctx: MutationContext, args: DueCall) -> LineResult:
     if row["asked_at"] is not None:
         await schedule_look_up(ctx, OneAttempt(job_id=args.job_id, attempt=row["attempts"]))
         return LineResult()
-    hashed = number_hash(ctx.settings, row["phone_e164"])
+    hashed = await consent.hash_of(ctx, row["phone_e164"])
     number = await consent.lock_number_state(ctx.db, hashed)
     agreed = row["consent"] == "granted"
     code = await denial_reason(ctx, row, number, country=args.country, cap=args.cap)

@@ -11,7 +11,8 @@ import asyncpg
 import msgspec
 
 from daysong.features.phone_calls import calls
-from daysong.features.phone_calls.numbers.numbers import caller_keys, number_hash
+from daysong.features.phone_calls.numbers import consent
+from daysong.features.phone_calls.numbers.numbers import caller_keys
 from daysong.features.users import store as users
 from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.ids import CallSessionId
@@ -80,7 +81,7 @@ async def find_origin(ctx: MutationContext, about: Message | Call, vapi_call_id:
     )  # fmt: skip
     if user_id is None or about.user_id not in {None, user_id} or not await users.lock_account(ctx.db, user_id):
         return None
-    hashed = number_hash(ctx.settings, keys[0])
+    hashed = await consent.hash_of(ctx, keys[0])
     return CallOrigin(user_id, None, hashed, agreed=True, direction=about.direction or "inbound")
 
 

@@ -49,7 +49,7 @@ async def shared(alice: Person, song: Song) -> Shared:
 async def view_from(world: World, shared: Shared, address: str, times: int = 1) -> None:
     """Record the view of an anonymous caller at that address."""
     scope: Any = {"client": (address, 5000)}
-    viewer = viewer_of(scope, world.clock.now(), world.settings.admin_key)
+    viewer = viewer_of(scope, world.clock.now(), world.settings.hash_key)
     for _ in range(times):
         args = {"shareId": shared.share_id}
         await world.app.call("sharing:recordShareView", args, caller=Caller(viewer=viewer))

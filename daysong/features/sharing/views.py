@@ -40,7 +40,7 @@ async def record_share_view(ctx: MutationContext, args: RecordShareView) -> None
     if share is None:
         return
     day = ctx.now.astimezone(UTC).date()
-    mark = viewer_mark(ctx.caller, ctx.settings.admin_key, "share views", f"{share['id']} {day}")
+    mark = viewer_mark(ctx.caller, ctx.settings.hash_key, "share views", f"{share['id']} {day}")
     await ctx.db.execute(
         """insert into share_viewers (share_row_id, user_id, day, viewer) values ($1, $2, $3, $4)
            on conflict do nothing""",

@@ -77,7 +77,7 @@ async def upsert(
     new_email, new_name = (email or row["email"], name or row["name"])
     if outdated:
         new_email, new_name = row["email"], row["name"]
-    mailbox = _mailbox(ctx, new_email)
+    mailbox = await _mailbox(ctx, new_email, row["mailbox_hash"])
     if (new_email, new_name, mailbox) == (row["email"], row["name"], row["mailbox_hash"]):
         return Account(UserId(row["id"]), has_plan=row["has_plan"])
     await ctx.db.execute(
@@ -114,8 +114,11 @@ async def lock_account(db: Transaction, user_id: str) -> bool:
     return found is not None
 
 
-def _mailbox(ctx: MutationContext, email: str | None) -> bytes | None:
-    return None if email is None else tombstones.email_hash(ctx.settings, email)
+async def _mailbox(ctx: MutationContext, email: str | None, known: bytes | None = None) -> bytes | None:
+    """Return the hash of the mailbox: the `known` one if that is of this address, by any key."""
+    if email is None or (known is not None and known in tombstones.email_hashes(ctx.settings, email)):
+        return None if email is None else known
+    return (await tombstones.mailbox_hashes(ctx.db, ctx.settings, [email]))[email]
 
 
 async def _insert(ctx: MutationContext, clerk_id: str, *, email: str | None, name: str | None) -> Account:
@@ -123,7 +126,7 @@ async def _insert(ctx: MutationContext, clerk_id: str, *, email: str | None, nam
     await ctx.db.execute(
         """insert into users (id, clerk_id, email, name, mailbox_hash, created_at, updated_at)
            values ($1, $2, $3, $4, $6, $5, $5)""",
-        user_id, clerk_id, email, name, ctx.now, _mailbox(ctx, email),
+        user_id, clerk_id, email, name, ctx.now, await _mailbox(ctx, email),
     )  # fmt: skip
     return Account(user_id, is_new=True, email_is_new=email is not None)
 
@@ -170,7 +173,7 @@ async def apply_clerk_update(ctx: MutationContext, update: ClerkUpdate) -> tuple
              updated_at = case when (email, name) is distinct from ($2, $3) then $6 else updated_at end
            where id = $1""",
         account.user_id, update.email, update.name, update.changed_at, update.said_at, ctx.now, list(update.phones),
-        _mailbox(ctx, update.email),
+        await _mailbox(ctx, update.email, None if row is None else row["mailbox_hash"]),
     )  # fmt: skip
     return account, "created" if account.is_new else "updated"
 

@@ -120,7 +120,16 @@ def paid_for(settings: Settings, account: str, subject: str) -> Iterator[None]:
 
 def reference_of(settings: Settings, subject: str) -> str:
     """Return the keyed hash by which costs and reservations refer to a subject, such as a generation's id."""
-    return hmac.digest(settings.hash_key.encode(), b"paid for " + subject.encode(), hashlib.sha256)[:12].hex()
+    return _reference(settings.hash_key, subject)
+
+
+def _reference(key: str, subject: str) -> str:
+    return hmac.digest(key.encode(), b"paid for " + subject.encode(), hashlib.sha256)[:12].hex()
+
+
+def _references(settings: Settings, subject: str) -> list[str]:
+    """Return the references that rows of a subject may have, the one of the current key first."""
+    return [_reference(key, subject) for key in settings.hash_keys]
 
 
 async def claim(
@@ -150,9 +159,9 @@ async def reserve_within(
     if not settings.limits.enabled:
         return NOTHING_LIMITS
     reference = reference_of(settings, subject)
-    held = "select true from budget_reservations where reference = $1 and expires_at > $2 limit 1"
-    if await tx.fetchval(held, reference, now):
-        return Answer(reference)
+    held = "select reference from budget_reservations where reference = any($1) and expires_at > $2 limit 1"
+    if (reserved := await tx.fetchval(held, _references(settings, subject), now)) is not None:
+        return Answer(reserved)
     await release(tx, settings, subject)
     wishes = [_Wish(purchase, account_mark(settings.hash_key, account), reference)]
     [answer] = await _decide(tx, settings.costs, wishes, now, now + CLAIMED)
@@ -167,7 +176,7 @@ async def reserve_within(
 
 async def release(tx: Transaction, settings: Settings, subject: str) -> None:
     """Release the reservation of `subject`."""
-    await tx.execute("delete from budget_reservations where reference = $1", reference_of(settings, subject))
+    await tx.execute("delete from budget_reservations where reference = any($1)", _references(settings, subject))
 
 
 async def pay(
@@ -178,19 +187,28 @@ async def pay(
 
     An estimated cost is corrected once, by the actual one.
     """
+    suffix = f"{part and ' '}{part}"
     reference = reference_of(settings, subject)
+    if settings.hash_keys_old:
+        # A cost that was recorded under an earlier key is not recorded again.
+        recorded = await tx.fetchval(
+            "select reference from vendor_costs where vendor = $1 and reference = any($2) limit 1",
+            vendor, [f"{one}{suffix}" for one in _references(settings, subject)],
+        )  # fmt: skip
+        reference = reference if recorded is None else recorded.removesuffix(suffix)
     await tx.execute(
         _PAY_SQL, now, vendor, function, account_mark(settings.hash_key, account), amount,
-        f"{reference}{part and ' '}{part}", reference, estimated,
+        f"{reference}{suffix}", reference, estimated,
     )  # fmt: skip
 
 
 async def take_back(tx: Transaction, settings: Settings, vendor: str, amount: int, *, subject: str) -> None:
     """Undo a recorded cost that the vendor certainly did not charge, and reserve the amount again."""
-    reference = reference_of(settings, subject)
-    if await tx.fetchval(
-        "delete from vendor_costs where vendor = $1 and reference = $2 returning true", vendor, reference
-    ):
+    reference = await tx.fetchval(
+        "delete from vendor_costs where vendor = $1 and reference = any($2) returning reference",
+        vendor, _references(settings, subject),
+    )  # fmt: skip
+    if reference is not None:
         await tx.execute(
             "update budget_reservations set amount = amount + $3 where vendor = $1 and reference = $2",
             vendor, reference, amount,

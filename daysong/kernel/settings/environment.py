@@ -91,9 +91,30 @@ class Environment:
             self.problems.append(Problem(name, "must start with https:// or http://"))
         return (value or default or "").rstrip("/")
 
+    def earlier(self, name: str) -> tuple[str, ...]:
+        """Return other values of a secret that are valid as well, from `NAME_OLD`: a line for each, or by commas."""
+        text = self.optional(f"{name}_OLD")
+        if text is None:
+            return ()
+        if self.optional(name) is None:
+            self.problems.append(Problem(f"{name}_OLD", f"is of no use without {name}"))
+        found = [part.strip() for part in (text.splitlines() if "\n" in text else text.split(","))]
+        return tuple(dict.fromkeys(part for part in found if part and part != self.optional(name)))
+
+    def earlier_signing_secrets(self, name: str) -> tuple[str, ...]:
+        """Return other Svix signing secrets that are valid as well."""
+        found = self.earlier(name)
+        for value in found:
+            self._check_signing_secret(f"{name}_OLD", value)
+        return found
+
     def signing_secret(self, name: str) -> str | None:
         """Return a Svix signing secret: base64, optionally after `whsec_`."""
         value = self.optional(name)
+        self._check_signing_secret(name, value)
+        return value
+
+    def _check_signing_secret(self, name: str, value: str | None) -> None:
         if value is not None:
             encoded = value.removeprefix("whsec_").rstrip("=")
             try:
@@ -102,7 +123,6 @@ class Environment:
                 key = b""
             if not key:
                 self.problems.append(Problem(name, "must be the endpoint's signing secret, whsec_…"))
-        return value
 
     def products(self, name: str) -> dict[str, Any]:
         """Return plans by product, from comma-separated `product=plan`."""

@@ -92,12 +92,13 @@ class SunoSettings(msgspec.Struct, frozen=True, kw_only=True):
 class KieSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Kie, for music videos; clips are fetched only from `file_hosts`. Without an API key no videos are made.
 
-    webhook_hmac_key   the key of its callbacks' signatures, if it signs them
+    webhook_hmac_key   the key of its callbacks' signatures, if it signs them; earlier ones are accepted as well
     """
 
     api_key: str | None = None
     base_url: str = "https://api.kie.ai"
     webhook_hmac_key: str | None = None
+    webhook_hmac_keys_old: tuple[str, ...] = ()
     file_hosts: tuple[str, ...] = KIE_FILE_HOSTS
 
 
@@ -110,6 +111,7 @@ class ClerkSettings(msgspec.Struct, frozen=True, kw_only=True):
     secret_key: str | None = None
     base_url: str = "https://api.clerk.com"
     webhook_signing_secret: str | None = None
+    webhook_signing_secrets_old: tuple[str, ...] = ()
 
 
 class RevenueCatSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +119,7 @@ class RevenueCatSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     webhook_secret        the Authorization header of its webhooks
     webhook_hmac_secret   the key of their signatures, if it signs them
+    …_old                 earlier values, which are accepted as well
     products              maps products to plans, in addition to the built-in ones
     """
 
@@ -124,7 +127,9 @@ class RevenueCatSettings(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = "https://api.revenuecat.com"
     project_id: str | None = None
     webhook_secret: str | None = None
+    webhook_secrets_old: tuple[str, ...] = ()
     webhook_hmac_secret: str | None = None
+    webhook_hmac_secrets_old: tuple[str, ...] = ()
     accept_sandbox: bool = False
     products: dict[str, Literal["free", "weekly", "monthly", "yearly"]] = {}
 
@@ -133,7 +138,7 @@ class VapiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """VAPI, for phone calls. Without an API key or a phone number no calls are made.
 
     phone_number_id        the number that calls are made from
-    webhook_secret         the secret by which its webhooks are verified
+    webhook_secret         the secret by which its webhooks are verified; earlier ones are accepted as well
     credential_id          the id of that secret at VAPI, which makes VAPI send it
     max_concurrent_calls   over all processes
     max_call_minutes       after which a call is ended
@@ -148,6 +153,7 @@ class VapiSettings(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = "https://api.vapi.ai"
     phone_number_id: str | None = None
     webhook_secret: str | None = None
+    webhook_secrets_old: tuple[str, ...] = ()
     credential_id: str | None = None
     max_concurrent_calls: int = 10
     max_call_minutes: int = 10
@@ -206,10 +212,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     share_base_url: str
     storage_url: str
     admin_key: str
+    admin_keys_old: tuple[str, ...] = ()
     # Networks of reverse proxies, whose forwarded client address is trusted.
     trusted_proxies: tuple[str, ...] = ()
-    # The key of the hashes of deleted accounts; changing it invalidates them.
+    # The key of stored hashes, and its earlier values, by which rows are still found.
     hash_key: str
+    hash_keys_old: tuple[str, ...] = ()
     retention_days: dict[str, int] = msgspec.field(
         default_factory=lambda: {name: days for name, (days, _) in RETENTION_DAYS.items()}
     )
@@ -245,6 +253,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def listen_url(self) -> str:
         """The database URL that bypasses a pooler in transaction mode, for LISTEN and session-level locks."""
         return self.database_direct_url or self.database_url or ""
+
+    @property
+    def admin_keys(self) -> tuple[str, ...]:
+        """The admin key and its earlier values."""
+        return (self.admin_key, *self.admin_keys_old)
+
+    @property
+    def hash_keys(self) -> tuple[str, ...]:
+        """The hash key and its earlier values."""
+        return (self.hash_key, *self.hash_keys_old)
 
     @property
     def production(self) -> bool:

@@ -82,9 +82,11 @@ def _read(variables: Environment) -> Settings:
         share_base_url=variables.url("SHARE_BASE_URL", site_url, "the base address of share links"),
         storage_url=variables.optional("STORAGE_URL") or str(data_dir / "files"),
         admin_key=variables.required("DAYSONG_ADMIN_KEY", "the key for internal functions; any long random text"),
+        admin_keys_old=variables.earlier("DAYSONG_ADMIN_KEY"),
         trusted_proxies=variables.networks("TRUSTED_PROXIES", ""),
         tzdata_dir=variables.zone_folder("TZDATA_DIR"),
         hash_key=variables.required("DAYSONG_HASH_KEY", "keys the hashes of deleted accounts; any long random text"),
+        hash_keys_old=variables.earlier("DAYSONG_HASH_KEY"),
         retention_days=variables.retention("RETENTION_DAYS"),
         openai=OpenAISettings(
             api_key=variables.required("OPENAI_API_KEY", "writes the lyrics"),
@@ -102,6 +104,7 @@ def _read(variables: Environment) -> Settings:
             api_key=variables.optional("KIE_API_KEY"),
             base_url=variables.url("KIE_BASE_URL", "https://api.kie.ai", ""),
             webhook_hmac_key=variables.optional("KIE_WEBHOOK_HMAC_KEY"),
+            webhook_hmac_keys_old=variables.earlier("KIE_WEBHOOK_HMAC_KEY"),
             file_hosts=KIE_FILE_HOSTS + variables.hosts("KIE_FILE_HOSTS"),
         ),
         clerk=ClerkSettings(
@@ -111,13 +114,16 @@ def _read(variables: Environment) -> Settings:
             secret_key=variables.optional("CLERK_SECRET_KEY"),
             base_url=variables.url("CLERK_BASE_URL", "https://api.clerk.com", ""),
             webhook_signing_secret=variables.signing_secret("CLERK_WEBHOOK_SIGNING_SECRET"),
+            webhook_signing_secrets_old=variables.earlier_signing_secrets("CLERK_WEBHOOK_SIGNING_SECRET"),
         ),
         revenuecat=RevenueCatSettings(
             api_key=variables.optional("REVENUECAT_API_KEY"),
             base_url=variables.url("REVENUECAT_BASE_URL", "https://api.revenuecat.com", ""),
             project_id=variables.optional("REVENUECAT_PROJECT_ID"),
             webhook_secret=variables.optional("REVENUECAT_WEBHOOK_SECRET"),
+            webhook_secrets_old=variables.earlier("REVENUECAT_WEBHOOK_SECRET"),
             webhook_hmac_secret=variables.optional("REVENUECAT_WEBHOOK_HMAC_SECRET"),
+            webhook_hmac_secrets_old=variables.earlier("REVENUECAT_WEBHOOK_HMAC_SECRET"),
             accept_sandbox=variables.flag("ACCEPT_SANDBOX"),
             products=variables.products("REVENUECAT_PRODUCTS"),
         ),
@@ -126,6 +132,7 @@ def _read(variables: Environment) -> Settings:
             base_url=variables.url("VAPI_BASE_URL", "https://api.vapi.ai", ""),
             phone_number_id=variables.optional("VAPI_PHONE_NUMBER_ID"),
             webhook_secret=variables.optional("VAPI_WEBHOOK_SECRET"),
+            webhook_secrets_old=variables.earlier("VAPI_WEBHOOK_SECRET"),
             credential_id=variables.optional("VAPI_CREDENTIAL_ID"),
             max_concurrent_calls=variables.whole("VAPI_MAX_CONCURRENT_CALLS", 10, least=1, most=10_000),
             max_call_minutes=variables.whole("VAPI_MAX_CALL_MINUTES", 10, least=1, most=60),
@@ -172,7 +179,11 @@ def _check_production(settings: Settings, problems: list[Problem]) -> None:
         problems.append(Problem("DAYSONG_TEST", "must be off in production"))
     if settings.test_functions is not None:
         problems.append(Problem("DAYSONG_TEST_FUNCTIONS", "must not be set in production"))
-    for name, secret in (("DAYSONG_ADMIN_KEY", settings.admin_key), ("DAYSONG_HASH_KEY", settings.hash_key)):
+    for name, secret in (
+        ("DAYSONG_ADMIN_KEY", settings.admin_key),
+        ("DAYSONG_HASH_KEY", settings.hash_key),
+        *(("DAYSONG_ADMIN_KEY_OLD", key) for key in settings.admin_keys_old),
+    ):
         if secret and len(secret) < MIN_SECRET:
             problems.append(Problem(name, f"must have at least {MIN_SECRET} characters"))
     needed: tuple[tuple[Part | None, str, str | None, str], ...] = (

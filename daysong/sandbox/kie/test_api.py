@@ -89,7 +89,7 @@ async def test_an_order_is_rendered_and_told(stage: Stage) -> None:
     assert (task.state, task.callback_url) == ("done", CALLBACK)
     [(headers, body)] = stage.told
     assert parse_callback(body).task_id == task_id
-    verify(headers, body, HMAC_KEY, NOW)
+    verify(headers, body, NOW, HMAC_KEY)
     told = json.loads(body)
     assert shape(told).keys() == shape(recorded("kie/callback-success-result-object")).keys()
     record = stage.sandbox.kie.tasks[task_id].record("http://x/y.mp4")

@@ -49,7 +49,7 @@ class Shop:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         check_authorization(headers["authorization"], self.settings.webhook_secret or "")
         signature = headers["x-revenuecat-webhook-signature"]
-        check_signature(signature, body, self.settings.webhook_hmac_secret or "", self.clock.now())
+        check_signature(signature, body, self.clock.now(), self.settings.webhook_hmac_secret or "")
         self.told.append(parse_event(body))
         await send({"type": "http.response.start", "status": self.answers_with, "headers": []})
         await send({"type": "http.response.body", "body": b""})

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeGuard, cast
 
@@ -19,6 +17,7 @@ from litestar.types import Scope
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import Caller
+from daysong.kernel.keys import is_one_of
 from daysong.transport.callers.viewers import viewer_of
 from daysong.transport.refusals import Refused
 from daysong.vendors.clerk.client import InvalidToken, TokenVerifier
@@ -52,10 +51,11 @@ class Guard(Protocol):
 class Authenticator:
     """Verifies credentials and returns callers."""
 
-    def __init__(self, verifier: TokenVerifier, admin_key: str) -> None:
+    def __init__(self, verifier: TokenVerifier, admin_keys: Sequence[str], viewers_secret: str) -> None:
+        """Accept any of the admin keys; `viewers_secret` keys the pseudonyms of anonymous viewers."""
         self._verifier = verifier
-        self._admin_key = _digest(_without_prefix(admin_key)) if admin_key else None
-        self._viewers_secret = admin_key
+        self._admin_keys = [_without_prefix(key) for key in admin_keys if key]
+        self._viewers_secret = viewers_secret
         self.guard: Guard | None = None
 
     async def caller(self, scope: Scope, now: datetime) -> Caller:
@@ -143,12 +143,7 @@ class Authenticator:
         return _acting_as(_decoded(encoded)) if encoded else caller
 
     def _is_admin_key(self, key: str) -> bool:
-        # Digests have one length, so that the time does not reveal the key's.
-        return self._admin_key is not None and hmac.compare_digest(_digest(key), self._admin_key)
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+        return is_one_of(key, self._admin_keys)
 
 
 def _without_prefix(key: str) -> str:

@@ -60,7 +60,7 @@ class Gate:
         self._runtime = runtime
         self.buckets = buckets
         self.enabled = settings.limits.enabled
-        self._secret = settings.admin_key
+        self._secret = settings.hash_key
         self._hash_key = settings.hash_key.encode()
         self._sockets_at_once = settings.limits.sockets_at_once
         self._metrics_from = [ipaddress.ip_network(text, strict=False) for text in settings.limits.metrics_from]

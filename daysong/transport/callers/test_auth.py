@@ -161,12 +161,12 @@ async def test_a_token_that_cannot_be_verified_now_is_a_503(make_app: MakeApp) -
 
 async def test_without_an_admin_key_in_the_settings_no_key_is_accepted() -> None:
     with pytest.raises(Refused):
-        Authenticator(Unreachable(), "").admin("")
+        Authenticator(Unreachable(), [""], "").admin("")
 
 
 async def test_an_admin_key_may_contain_colons_and_bars() -> None:
     key = "a:b|c:d"
-    authenticator = Authenticator(Unreachable(), key)
+    authenticator = Authenticator(Unreachable(), ["another", key], "")
     acting = base64.b64encode(b'{"issuer": "i", "subject": "bob"}').decode()
     for credentials, subject in ((key, None), (f"{key}:{acting}", "bob")):
         scope: Any = {"headers": [(b"authorization", f"Convex {credentials}".encode())]}
@@ -175,6 +175,6 @@ async def test_an_admin_key_may_contain_colons_and_bars() -> None:
 
 
 async def test_a_sign_in_expires_with_its_token(token: Token, app: App) -> None:
-    authenticator = Authenticator(TokenVerifier(app.runtime.settings.clerk), ADMIN_KEY)
+    authenticator = Authenticator(TokenVerifier(app.runtime.settings.clerk), [ADMIN_KEY], "")
     sign_in = await authenticator.user(token("alice"), NOW)
     assert (sign_in.caller.subject, sign_in.expires_at) == ("alice", NOW + timedelta(minutes=1))

@@ -89,7 +89,7 @@ def create(
     test_controls       implements test mode's routes; without effect unless settings turn test mode on
     """
     settings = runtime.settings
-    authenticator = Authenticator(verifier, settings.admin_key)
+    authenticator = Authenticator(verifier, settings.admin_keys, settings.hash_key)
     authenticator.guard = gate
     testing = settings.test_mode and not settings.production
     api = functions_api.FunctionsApi(

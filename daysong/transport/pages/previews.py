@@ -95,7 +95,7 @@ def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
     drawn = Previews(runtime, files)
 
     def viewer_for(request: Request[Any, Any, Any]) -> Caller:
-        return Caller(viewer=viewer_of(request.scope, runtime.clock.now(), settings.admin_key))
+        return Caller(viewer=viewer_of(request.scope, runtime.clock.now(), settings.hash_key))
 
     @get("/share/{share_id:str}/preview.png")
     async def preview(request: Request[Any, Any, Any], share_id: FromPath[str]) -> Response[bytes]:

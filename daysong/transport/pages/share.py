@@ -44,7 +44,7 @@ def handlers(runtime: Runtime, assets: Assets) -> list[HTTPRouteHandler]:
     settings = runtime.settings
 
     def viewer_for(request: Request[Any, Any, Any]) -> Caller:
-        return Caller(viewer=viewer_of(request.scope, runtime.clock.now(), settings.admin_key))
+        return Caller(viewer=viewer_of(request.scope, runtime.clock.now(), settings.hash_key))
 
     @get("/share/{share_id:str}")
     async def share(request: Request[Any, Any, Any], share_id: FromPath[str]) -> Response[str]:

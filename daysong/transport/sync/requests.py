@@ -211,8 +211,8 @@ class _IdempotentMutation:
         self._notes = notes
         self._key = None
         if session.session_id is not None:
-            caller_hash = answered.caller_hash(caller, self._runtime.settings.hash_key)
-            self._key = answered.Request(session.session_id, request.request_id, caller_hash)
+            keys = self._runtime.settings.hash_keys
+            self._key = answered.request_of(session.session_id, request.request_id, caller, keys)
         self._settled_by: Handler | None = None
         self._answer: Answer | None = None
 

@@ -18,15 +18,16 @@ from daysong.workflows.vendor_events import handle_clerk_event
 
 def routes(runtime: Runtime) -> list[Route]:
     """Return the route of Clerk's webhooks."""
-    secret = runtime.settings.clerk.webhook_signing_secret
-    webhook = Webhook(secret) if secret else None
+    settings = runtime.settings.clerk
+    secrets = (settings.webhook_signing_secret, *settings.webhook_signing_secrets_old)
+    webhooks = [Webhook(secret) for secret in secrets if secret]
 
     async def read(request: Request) -> Received:
-        if webhook is None:
+        if settings.webhook_signing_secret is None:
             raise NotConfigured("CLERK_WEBHOOK_SIGNING_SECRET")
         body = await request.body()
         now = runtime.clock.now()
-        message_id = check_signature(webhook, request.headers, body, now)
+        message_id = check_signature(webhooks, request.headers, body, now)
         event = parse_event(body, now)
         return Received(
             Event(vendor="clerk", event_id=message_id, type=event.type, body=event.kept, subject=event.clerk_id),

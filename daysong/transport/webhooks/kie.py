@@ -35,8 +35,9 @@ def routes(runtime: Runtime) -> list[Route]:
             )
         receiving.check_secret(secret, expected)
         body = await request.body()
-        if runtime.settings.kie.webhook_hmac_key is not None:
-            verify(request.headers, body, runtime.settings.kie.webhook_hmac_key, runtime.clock.now())
+        kie = runtime.settings.kie
+        if kie.webhook_hmac_key is not None:
+            verify(request.headers, body, runtime.clock.now(), kie.webhook_hmac_key, *kie.webhook_hmac_keys_old)
         parsed = parse_callback(body)
         if len(parsed.task_id) > MAX_TASK_ID:
             raise MalformedCallback("`data.taskId` is too long")

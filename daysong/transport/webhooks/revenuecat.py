@@ -23,11 +23,13 @@ def routes(runtime: Runtime) -> list[Route]:
     async def read(request: Request) -> Received:
         if settings.webhook_secret is None:
             raise NotConfigured("REVENUECAT_WEBHOOK_SECRET")
-        check_authorization(request.headers.get("authorization"), settings.webhook_secret)
+        secrets = (settings.webhook_secret, *settings.webhook_secrets_old)
+        check_authorization(request.headers.get("authorization"), *secrets)
         body = await request.body()
         if settings.webhook_hmac_secret is not None:
             signature = request.headers.get(SIGNATURE_HEADER.lower())
-            check_signature(signature, body, settings.webhook_hmac_secret, runtime.clock.now())
+            keys = (settings.webhook_hmac_secret, *settings.webhook_hmac_secrets_old)
+            check_signature(signature, body, runtime.clock.now(), *keys)
         event, stored = parse_webhook(body)
         about = (*event.app_user_ids, *event.transferred_from, *event.transferred_to)
         return Received(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 
 import msgspec
 
@@ -12,6 +11,7 @@ from daysong.features.phone_calls.inbound import IncomingCall
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.inbox import Event
+from daysong.kernel.keys import is_one_of
 from daysong.transport.http.routes import Reply, Request, Route
 from daysong.transport.webhooks import receiving
 from daysong.transport.webhooks.receiving import NotConfigured, Received
@@ -27,12 +27,12 @@ LARGE = 64 * 1024  # bytes; larger reports are parsed in a thread
 
 def routes(runtime: Runtime) -> list[Route]:
     """Return the route of VAPI's webhooks."""
-    secret = runtime.settings.vapi.webhook_secret
+    secret, earlier = runtime.settings.vapi.webhook_secret, runtime.settings.vapi.webhook_secrets_old
 
     async def read(request: Request) -> Received | Reply:
         if secret is None:
             raise NotConfigured("VAPI_WEBHOOK_SECRET")
-        if not _is_from_vapi(request, secret):
+        if not _is_from_vapi(request, (secret, *earlier)):
             raise UnsignedEvent("The secret is missing or wrong")
         body = await request.body()
         # Parsing a large report would block the event loop.
@@ -46,13 +46,13 @@ def routes(runtime: Runtime) -> list[Route]:
     return [receiving.route(runtime, "vapi", read, path="/http/vapi-webhook", largest=MAX_REPORT)]
 
 
-def _is_from_vapi(request: Request, secret: str) -> bool:
-    """Whether the request has the secret, as a bearer token or in VAPI's older header."""
+def _is_from_vapi(request: Request, secrets: tuple[str, ...]) -> bool:
+    """Whether the request has one of the secrets, as a bearer token or in VAPI's older header."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
     given = (bearer, request.headers.get("x-vapi-secret", ""))
     # Compare both, so that timing does not reveal which one was sent.
-    matches = [hmac.compare_digest(one.encode(), secret.encode()) for one in given]
+    matches = [is_one_of(one, secrets) for one in given]
     return any(matches)
 
 

@@ -5,15 +5,15 @@ Only `user.*` events are parsed. Of any other, such as an e-mail with a one-time
 
 from __future__ import annotations
 
-import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeGuard
 
 import msgspec
 from standardwebhooks import Webhook
 
+from daysong.kernel.keys import any_equal
 from daysong.kernel.time.clock import EPOCH, from_ms
 from daysong.vendors.text import clean
 from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
@@ -68,8 +68,12 @@ class ClerkEvent(msgspec.Struct, frozen=True):
     kept: str
 
 
-def check_signature(webhook: Webhook, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
-    """Return the id of a signed message, the same on every delivery. Errors: UnsignedEvent, MalformedEvent.
+def check_signature(
+    webhooks: Webhook | Sequence[Webhook], headers: Mapping[str, str], body: bytes, now: datetime
+) -> str:
+    """Return the id of a message, the same on every delivery, that is signed with the secret of one of `webhooks`.
+
+    Errors: UnsignedEvent, MalformedEvent.
 
     The signature is compared here and not by standardwebhooks, which uses the system clock instead of `now`.
     """
@@ -87,10 +91,10 @@ def check_signature(webhook: Webhook, headers: Mapping[str, str], body: bytes, n
         text = body.decode()
     except UnicodeDecodeError:
         raise MalformedEvent("the body is not UTF-8") from None
-    expected = webhook.sign(message_id, sent_at.astimezone(UTC), text).encode()
-    # There are several during a secret rotation; all are compared, so that the time is constant.
-    matches = [hmac.compare_digest(expected, one.encode("latin-1", "replace")) for one in signatures.split(" ")]
-    if not any(matches):
+    accepted = [webhooks] if isinstance(webhooks, Webhook) else webhooks
+    expected = [webhook.sign(message_id, sent_at.astimezone(UTC), text).encode() for webhook in accepted]
+    # Clerk sends several while it replaces its secret.
+    if not any_equal(expected, [one.encode("latin-1", "replace") for one in signatures.split(" ")]):
         raise UnsignedEvent("no signature in svix-signature matches")
     return message_id
 

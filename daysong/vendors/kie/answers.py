@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from daysong.kernel import logs
+from daysong.kernel.keys import any_equal
 from daysong.vendors.envelopes import whole_number
 from daysong.vendors.http import slug
 from daysong.vendors.text import clean
@@ -121,8 +122,8 @@ def parse_callback(body: bytes) -> KieCallback:
     return KieCallback(task_id=clean(task_id), state=state)
 
 
-def verify(headers: Mapping[str, str], body: bytes, key: str, now: datetime) -> None:
-    """Check the signature of a callback. Errors: UnsignedEvent.
+def verify(headers: Mapping[str, str], body: bytes, now: datetime, *keys: str) -> None:
+    """Check the signature of a callback, made with one of the keys. Errors: UnsignedEvent.
 
     It covers the task's id and a timestamp, but not the rest of the body.
     """
@@ -140,8 +141,8 @@ def verify(headers: Mapping[str, str], body: bytes, key: str, now: datetime) -> 
     if not isinstance(task_id, str):
         raise UnsignedEvent("The signature names no task")
     signed = f"{task_id}.{sent}".encode("utf-8", "surrogatepass")
-    expected = base64.b64encode(hmac.digest(key.encode(), signed, hashlib.sha256))
-    if not hmac.compare_digest(expected, signature.encode()):
+    expected = [base64.b64encode(hmac.digest(key.encode(), signed, hashlib.sha256)) for key in keys]
+    if not any_equal(expected, [signature.encode("utf-8", "surrogateescape")]):
         raise UnsignedEvent("The signature does not match")
 
 

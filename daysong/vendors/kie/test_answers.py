@@ -89,11 +89,11 @@ def test_no_value_breaks_the_parsing(value: Any) -> None:
     whole_number(value)
 
 
-def signed_example() -> tuple[dict[str, str], bytes, str, datetime]:
+def signed_example() -> tuple[dict[str, str], bytes, datetime, str]:
     example = recorded("signature-example")
     headers = {name.lower(): value for name, value in example["headers"].items()}
     body = json.dumps({"data": {"taskId": example["task_id"]}}).encode()
-    return headers, body, example["key"], datetime.fromtimestamp(example["now_unix"], UTC)
+    return headers, body, datetime.fromtimestamp(example["now_unix"], UTC), example["key"]
 
 
 def test_the_recorded_signature_is_right() -> None:
@@ -115,18 +115,18 @@ def test_the_recorded_signature_is_right() -> None:
 )
 def test_a_wrong_signature_is_refused(change: dict[str, str]) -> None:
     """Another time, another signature, or none."""
-    headers, body, key, now = signed_example()
+    headers, body, now, key = signed_example()
     with pytest.raises(UnsignedEvent):
-        verify(headers | change, body, key, now)
+        verify(headers | change, body, now, key)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"data":{"taskId":"another"}}', b'{"data":{"taskId":"\\ud800"}}'])
 def test_a_signature_is_for_its_task_and_its_time(body: bytes) -> None:
     """Not for another task, another key or five minutes later."""
-    headers, good, key, now = signed_example()
+    headers, good, now, key = signed_example()
     with pytest.raises(UnsignedEvent):
-        verify(headers, body, key, now)
+        verify(headers, body, now, key)
     with pytest.raises(UnsignedEvent):
-        verify(headers, good, "another key", now)
+        verify(headers, good, now, "another key", "a third")
     with pytest.raises(UnsignedEvent):
-        verify(headers, good, key, datetime.fromtimestamp(now.timestamp() + 301, UTC))
+        verify(headers, good, datetime.fromtimestamp(now.timestamp() + 301, UTC), key)

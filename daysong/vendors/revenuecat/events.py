@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hmac
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any
 
 import msgspec
 
 from daysong.kernel.functions.declarations import Args
+from daysong.kernel.keys import any_equal, is_one_of
 from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent, collection_paused
 
 SANDBOX = "SANDBOX"
@@ -68,19 +68,18 @@ class BillingEvent(Args, kw_only=True, omit_defaults=True):
         return tuple(dict.fromkeys(each for each in found if each))
 
 
-def check_authorization(header: str | None, secret: str) -> None:
-    """Raise UnsignedEvent unless the Authorization header is the secret, with or without "Bearer "."""
-    # Digests have equal length, so that the comparison takes constant time.
-    if not hmac.compare_digest(_digest(header or ""), _digest(secret)):
+def check_authorization(header: str | None, *secrets: str) -> None:
+    """Raise UnsignedEvent unless the Authorization header is one of the secrets, with or without "Bearer "."""
+    if not is_one_of(_bare(header or ""), [_bare(secret) for secret in secrets]):
         raise UnsignedEvent("The Authorization header is not the one agreed on")
 
 
-def _digest(value: str) -> bytes:
-    return sha256(value.strip().removeprefix("Bearer ").strip().encode("utf-8", "surrogateescape")).digest()
+def _bare(value: str) -> str:
+    return value.strip().removeprefix("Bearer ").strip()
 
 
-def check_signature(header: str | None, body: bytes, secret: str, now: datetime) -> None:
-    """Raise UnsignedEvent unless the body was signed with the secret within the last five minutes.
+def check_signature(header: str | None, body: bytes, now: datetime, *secrets: str) -> None:
+    """Raise UnsignedEvent unless the body was signed with one of the secrets within the last five minutes.
 
     The header is `t=<unix seconds>,v1=<hex>`, with one or more `v1`.
     """
@@ -90,9 +89,9 @@ def check_signature(header: str | None, body: bytes, secret: str, now: datetime)
         raise UnsignedEvent("The webhook is not signed")
     if abs(now.timestamp() - int(times[0])) > TOLERANCE.total_seconds():
         raise UnsignedEvent("The signature is too old, or of a time to come")
-    expected = hmac.digest(secret.encode(), f"{times[0]}.".encode() + body, "sha256").hex().encode()
-    signatures = [value for name, _, value in parts if name == "v1"]
-    if not any(hmac.compare_digest(expected, value.encode("utf-8", "replace")) for value in signatures):
+    signed = f"{times[0]}.".encode() + body
+    expected = [hmac.digest(secret.encode(), signed, "sha256").hex().encode() for secret in secrets]
+    if not any_equal(expected, [value.encode("utf-8", "replace") for name, _, value in parts if name == "v1"]):
         raise UnsignedEvent("The signature is not ours")
 
 

@@ -370,13 +370,13 @@ def test_the_recorded_signature_is_good_for_five_minutes_and_its_own_body() -> N
     header, body = example["headers"]["X-RevenueCat-Webhook-Signature"], example["raw_body"].encode()
     now = from_ms(example["now_unix"] * 1000)
     for late in (-300, 0, 300):
-        check_signature(header, body, example["secret"], now + timedelta(seconds=late))
+        check_signature(header, body, now + timedelta(seconds=late), "a later one", example["secret"])
     for wrong in (
-        lambda: check_signature(header, body, example["secret"], now + timedelta(seconds=301)),
-        lambda: check_signature(header, body, example["secret"], now - timedelta(seconds=301)),
-        lambda: check_signature(header, body + b" ", example["secret"], now),
-        lambda: check_signature(header, body, "another", now),
-        lambda: check_signature(None, body, example["secret"], now),
+        lambda: check_signature(header, body, now + timedelta(seconds=301), example["secret"]),
+        lambda: check_signature(header, body, now - timedelta(seconds=301), example["secret"]),
+        lambda: check_signature(header, body + b" ", now, example["secret"]),
+        lambda: check_signature(header, body, now, "another"),
+        lambda: check_signature(None, body, now, example["secret"]),
         lambda: check_authorization(None, "secret"),
         lambda: check_authorization("secret ", "secrets"),
         lambda: parse_event(b"null"),

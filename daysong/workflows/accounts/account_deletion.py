@@ -122,7 +122,7 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
     )  # fmt: skip
     if closed is None:
         return
-    account_hash = tombstones.clerk_hash(ctx.settings, closed["clerk_id"])
+    account_hash = await tombstones.account_hash(ctx.db, ctx.settings, closed["clerk_id"])
     await usage.keep_mailbox_usage(ctx.db, user_id, account_hash)
     await minutes.keep_mailbox_usage(ctx.db, user_id, account_hash)
     await tombstones.record(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daysong import vendors
-from daysong.features.phone_calls.numbers.numbers import number_hash
+from daysong.features.phone_calls.numbers.numbers import number_hashes
 from rehearsal.calls.phones import ALICES, answers, has_agreed, rings, until_due, wants_calls
 from rehearsal.world import Person, World
 
@@ -44,7 +44,7 @@ async def dialled(world: World, person: Person) -> str:
         """insert into call_jobs (id, user_id, settings_id, scheduled_for, status, attempts, asked_at, number_hash,
              with_consent, vapi_call_id, created_at, updated_at)
            values ('call_x', $1, $2, $3, 'scheduled', 1, $3, $4, true, $5, $3, $3)""",
-        settings["user_id"], settings["id"], world.clock.now(), number_hash(world.settings, OF_FIXTURES), CALL,
+        settings["user_id"], settings["id"], world.clock.now(), number_hashes(world.settings, OF_FIXTURES)[0], CALL,
     )  # fmt: skip
     return "call_x"
 

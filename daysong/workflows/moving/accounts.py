@@ -71,19 +71,21 @@ async def import_users(batch: Batch) -> None:
             named.append((entry, clerk_id))
     clerk_ids = [clerk_id for _, clerk_id in named]
     hashes = {clerk_id: tombstones.clerk_hash(batch.settings, clerk_id) for clerk_id in clerk_ids}
-    deleted = await _deleted(batch, hashes)
+    deleted = await _deleted(batch, clerk_ids)
     oldest = await batch.db.fetch(
         """select distinct on (clerk_hash) clerk_hash, old_id from import_users where clerk_hash = any($1)
            order by clerk_hash, made_at, old_id""",
         list(hashes.values()),
     )
     oldest_of = {row["clerk_hash"]: row["old_id"] for row in oldest}
+    emails = {email for entry, _ in named if (email := read.text(entry.document, "email", LONGEST_EMAIL)) is not None}
+    mailboxes = await tombstones.mailbox_hashes(batch.db, batch.settings, sorted(emails))
     rows, merged = [], []
     for entry, clerk_id in named:
         if clerk_id in deleted:
             batch.tally.skip(entry.line, "the account was deleted here")
         elif oldest_of[hashes[clerk_id]] == entry.id:
-            rows.append(_user(batch, entry, clerk_id))
+            rows.append(_user(batch, entry, clerk_id, mailboxes))
         else:
             merged.append((entry, clerk_id))
     inserted = await batch.insert(
@@ -115,19 +117,23 @@ async def import_users(batch: Batch) -> None:
     await _merge(batch, merged + existing)
 
 
-async def _deleted(batch: Batch, hashes: dict[str, bytes]) -> set[str]:
+async def _deleted(batch: Batch, clerk_ids: list[str]) -> set[str]:
     """Return the Clerk ids whose account was deleted here."""
-    rows = await batch.db.fetch("select clerk_hash from tombstones where clerk_hash = any($1)", list(hashes.values()))
+    hashes = {clerk_id: tombstones.clerk_hashes(batch.settings, clerk_id) for clerk_id in clerk_ids}
+    rows = await batch.db.fetch(
+        "select clerk_hash from tombstones where clerk_hash = any($1)",
+        [one for each in hashes.values() for one in each],
+    )
     buried = {row["clerk_hash"] for row in rows}
     closed = await batch.db.fetch(
-        "select clerk_id from users where clerk_id = any($1) and deleted_at is not null", list(hashes)
+        "select clerk_id from users where clerk_id = any($1) and deleted_at is not null", clerk_ids
     )
-    return {one for one, hashed in hashes.items() if hashed in buried} | {row["clerk_id"] for row in closed}
+    return {one for one, each in hashes.items() if not buried.isdisjoint(each)} | {row["clerk_id"] for row in closed}
 
 
-def _user(batch: Batch, entry: Entry, clerk_id: str) -> tuple[Any, ...]:
+def _user(batch: Batch, entry: Entry, clerk_id: str, mailboxes: dict[str, bytes]) -> tuple[Any, ...]:
     email = read.text(entry.document, "email", LONGEST_EMAIL)
-    mailbox = None if email is None else tombstones.email_hash(batch.settings, email)
+    mailbox = None if email is None else mailboxes[email]
     return (
         entry.id, clerk_id, email, read.text(entry.document, "name", LONGEST_NAME), mailbox,
         read.made(entry.document, batch.now), read.changed(entry.document, batch.now),

@@ -1,7 +1,8 @@
 """The consent of the person on a number: the state of each number, and how an answer changes it.
 
 A number is stored under a keyed hash, apart from accounts: a refusal, and the count of calls without consent, apply to
-every account that names the number. Everything here runs in its caller's transaction.
+every account that names the number. When the hash key is replaced, a number keeps the hash of its row. Everything here
+runs in its caller's transaction.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from daysong.features.phone_calls.numbers.numbers import number_hash
+from daysong.features.phone_calls.numbers.numbers import number_hashes
 from daysong.features.phone_calls.rules import (
     MOST_SCREENED,
     MOST_TRIES,
@@ -35,9 +36,24 @@ class Holder(NamedTuple):
     number: str
 
 
-async def lock_number(db: Transaction, hashed: bytes) -> None:
+async def lock_number(db: Transaction, *hashes: bytes) -> None:
     """Lock a number until the transaction ends, whether or not it has a row."""
-    await lock(db, f"number {hashed.hex()}")
+    await lock(db, *(f"number {hashed.hex()}" for hashed in hashes))
+
+
+async def hash_of(ctx: MutationContext, number: str) -> bytes:
+    """Lock a number (E.164), and return the hash that its row has or will have.
+
+    Of several rows, which two processes with different keys could have made, a refusal counts.
+    """
+    hashes = number_hashes(ctx.settings, number)
+    await lock_number(ctx.db, *hashes)
+    found: bytes | None = await ctx.db.fetchval(
+        """select number_hash from phone_numbers where number_hash = any($1)
+           order by refused_at is null, tries desc, array_position($1, number_hash) limit 1""",
+        hashes,
+    )
+    return found or hashes[0]
 
 
 async def lock_number_state(db: Transaction, hashed: bytes) -> Number:
@@ -191,6 +207,6 @@ async def holder_of(ctx: MutationContext, hashed: bytes, user_id: str) -> Holder
     row = await ctx.db.fetchrow(
         "select id, phone_e164, consent from call_settings where user_id = $1 and lost_at is null for update", user_id
     )
-    if row is None or number_hash(ctx.settings, row["phone_e164"]) != hashed:
+    if row is None or hashed not in number_hashes(ctx.settings, row["phone_e164"]):
         return None
     return Holder(row["id"], user_id, row["consent"], row["phone_e164"])

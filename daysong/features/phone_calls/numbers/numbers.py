@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Collection
 
@@ -10,6 +9,7 @@ import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberFormat, PhoneNumberType
 
 from daysong.kernel.errors import ExpectedError
+from daysong.kernel.keys import keyed_hashes
 from daysong.kernel.settings import Settings
 
 LONGEST_NUMBER = 16
@@ -155,6 +155,9 @@ def _e164(number: PhoneNumber) -> str:
     return phonenumbers.format_number(number, PhoneNumberFormat.E164)
 
 
-def number_hash(settings: Settings, number: str) -> bytes:
-    """Return the keyed hash that identifies a number across accounts; it cannot be reversed without the key."""
-    return hmac.digest(settings.hash_key.encode(), f"phone:{key_of(number)}".encode(), "sha256")
+def number_hashes(settings: Settings, number: str) -> list[bytes]:
+    """Return the keyed hashes that may identify a number across accounts, the one of the current key first.
+
+    They cannot be reversed without the keys. `consent.hash_of` returns the one that has a row.
+    """
+    return keyed_hashes(settings.hash_keys, f"phone:{key_of(number)}")

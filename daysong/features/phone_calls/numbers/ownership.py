@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from daysong.features.phone_calls.numbers import consent
-from daysong.features.phone_calls.numbers.numbers import key_of, number_hash
+from daysong.features.phone_calls.numbers.numbers import key_of, number_hashes
 from daysong.features.phone_calls.rules import MOST_TRIES
 from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import ExpectedError
@@ -45,13 +45,13 @@ async def claim(ctx: MutationContext, user_id: UserId, number: str) -> Claim:
 
     A proof by Clerk clears the number's refusal and its tries.
     """
-    hashed = number_hash(ctx.settings, number)
+    hashed = await consent.hash_of(ctx, number)
     state = await consent.lock_number_state(ctx.db, hashed)
     proved = await _is_proved(ctx, user_id, number) and not await is_anothers(ctx.db, user_id, number)
     if state.refused and not proved:
         raise NumberRefused
     if proved:
-        await _clear(ctx, hashed)
+        await _clear(ctx, number)
     return Claim(proved, exhausted=state.tries >= MOST_TRIES)
 
 
@@ -71,12 +71,12 @@ async def is_anothers(db: Reader, user_id: str, number: str) -> bool:
     return found
 
 
-async def _clear(ctx: MutationContext, hashed: bytes) -> None:
+async def _clear(ctx: MutationContext, number: str) -> None:
     await ctx.db.execute(
         """update phone_numbers
            set refused_at = null, tries = 0, last_try_at = null, last_try_on = null, updated_at = $2
-           where number_hash = $1 and (refused_at is not null or tries > 0)""",
-        hashed, ctx.now,
+           where number_hash = any($1) and (refused_at is not null or tries > 0)""",
+        number_hashes(ctx.settings, number), ctx.now,
     )  # fmt: skip
 
 
@@ -93,10 +93,9 @@ async def grant_verified(ctx: MutationContext, user_id: UserId, numbers: tuple[s
     )  # fmt: skip
     if row is None:
         return False
-    hashed = number_hash(ctx.settings, row["phone_e164"])
-    await consent.lock_number(ctx.db, hashed)
+    hashed = await consent.hash_of(ctx, row["phone_e164"])
     if await is_anothers(ctx.db, user_id, row["phone_e164"]):
         return False
-    await _clear(ctx, hashed)
+    await _clear(ctx, row["phone_e164"])
     await consent.grant(ctx, row["id"], hashed, None)
     return True
