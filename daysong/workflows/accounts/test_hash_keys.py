@@ -48,7 +48,7 @@ async def test_a_replaced_hash_key_forgets_nobody(database_url: str, data_dir: P
         with pytest.raises(FunctionError):
             await Person(after, alice.headers).mutation("users:ensureCurrentUser")
         again = await after.person("alice")
-        assert (await again.query("usage:getCurrentUserUsage"))["currentUsage"] == 1
+        assert (await again.query("usage:getCurrentUserUsage"))["musicGenerationsUsed"] == 1
         assert len(await after.db.pool.fetch("select mailbox_hash from users where email = 'alice@example.test'")) == 1
         photo = await after.http.post(address, content=b"no picture", headers={"content-type": "image/png"})
         assert photo.status_code != 404
