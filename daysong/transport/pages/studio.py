@@ -60,7 +60,7 @@ def handlers(runtime: Runtime, assets: Assets) -> list[HTTPRouteHandler]:
     async def front(request: Request[Any, Any, Any]) -> Response[str]:
         if request.cookies.get(HINT):
             return _response(studio.shell())
-        viewer = Caller(viewer=viewer_of(request.scope, runtime.clock.now(), runtime.settings.admin_key))
+        viewer = Caller(viewer=viewer_of(request.scope, runtime.clock.now(), runtime.settings.hash_key))
         song = None
         if featured := runtime.settings.studio.featured_share_id:
             song = await find(runtime, featured, viewer)

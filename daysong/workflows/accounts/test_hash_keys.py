@@ -12,7 +12,7 @@ from conftest import NOW
 from daysong.kernel.keys import fingerprint
 from daysong.workflows.accounts import hash_keys
 from daysong.workflows.accounts.hash_keys import HashKeyMissing
-from rehearsal.calls.phones import ALICES, answers, has_agreed, until_due, wants_calls
+from rehearsal.calls.phones import answers, has_agreed, until_due, wants_calls
 from rehearsal.world import ADMIN_KEY, HASH_KEY, FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio
