@@ -41,13 +41,23 @@ PAGES = ("/today", "/diary", "/songs", "/calls", "/people", "/you")
 DETAILS = ("/diary/{id:str}", "/songs/{id:str}", "/people/{id:str}")
 SCRIPTS = (
     "studio/app.js",
+    "deck.js",
+    "lyrics.js",
     "studio/dom.js",
     "studio/drafts.js",
     "studio/live.js",
+    "studio/now-playing.js",
+    "studio/parts/cover.js",
     "studio/parts/dialog.js",
+    "studio/parts/share-panel.js",
+    "studio/player-bar.js",
     "studio/player.js",
+    "studio/queue.js",
     "studio/session.js",
     "studio/time.js",
+    "studio/tracks.js",
+    "studio/verses.js",
+    "studio/wave.js",
     "studio/words.js",
 )
 
@@ -96,7 +106,7 @@ class Studio:
     def shell(self) -> tuple[str, dict[str, str]]:
         """Return the document of all pages for people who are signed in, and its headers."""
         content = Template((files(__package__) / "shell.html").read_text("utf-8")).substitute(BASE=self._assets.path)
-        return self._page(content, kind="studio")
+        return self._page(content, kind="studio", styles=(*player.STYLES, "lyrics.css"))
 
     @cache  # noqa: B019
     def sign_in(self) -> tuple[str, dict[str, str]]:
@@ -192,7 +202,7 @@ class Studio:
     def worker(self) -> str:
         """Return the script of the service worker."""
         names = [name for name in static_files() if name.startswith(STUDIO) and not name.endswith(".css")]
-        shared = ["tokens.css", "base.css", "player.js", "lyrics.js", "icon.svg", STUDIO_STYLES]
+        shared = ["tokens.css", "base.css", *player.STYLES, "lyrics.css", *player.MODULES, "icon.svg", STUDIO_STYLES]
         path = self._assets.path
         pages = "|".join(page.removeprefix("/") for page in PAGES)
         constants = {

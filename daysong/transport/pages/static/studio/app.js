@@ -51,7 +51,6 @@ const ctx = {
   session,
   time,
   base,
-  player: createPlayer(playerHost, { live, session, time, say, go }),
   /** The caller's profile, settings and flags, as the live queries last gave them. */
   me: null,
   settings: null,
@@ -73,12 +72,15 @@ const ctx = {
   },
 };
 const watchers = new Set();
+ctx.player = createPlayer(playerHost, ctx);
 
 // What is said: shown for a while, and read by screen readers.
 
 let fading = null;
 const toast = h("p", { class: "toast", role: "status" });
 function say(text) {
+  // In the topmost dialog, outside of which nothing is seen.
+  ([...document.querySelectorAll("dialog[open]")].at(-1) ?? shell).append(toast);
   toast.textContent = text;
   toast.classList.add("shown");
   clearTimeout(fading);

@@ -28,6 +28,7 @@ const left = { filter: "all" };
 export function show(root, ctx) {
   const { live, player, time } = ctx;
   let [songs, done, shares, filter, active] = [null, false, new Map(), left.filter, null];
+  let returned = false; // to where the page was left
 
   const playAll = h("button", { class: "button", type: "button", on: { click: () => play(false) } }, icon("play"), "Play");
   const shuffle = h("button", { class: "button soft", type: "button", on: { click: () => play(true) } }, icon("shuffle"), "Shuffle");
@@ -91,6 +92,8 @@ export function show(root, ctx) {
       entries.push({ key: song._id, song });
     }
     list.set(reused(entries));
+    if (entries.length && !returned) scrollTo(0, history.state?.y ?? 0);
+    returned ||= entries.length > 0;
   }
 
   // Entries that say the same stay the same, so that their elements are left alone.
