@@ -11,6 +11,7 @@ from daysong.features.blog import reading as blog_reading
 from daysong.features.blog import revisions as blog_revisions
 from daysong.features.blog import views as blog_views
 from daysong.features.blog import writing as blog_writing
+from daysong.features.days import functions as days
 from daysong.features.diaries import functions as diaries
 from daysong.features.diaries import unwritten
 from daysong.features.diary_media import functions as diary_media
@@ -25,7 +26,7 @@ from daysong.features.music import playback, videos
 from daysong.features.phone_calls import dialing, inbound
 from daysong.features.phone_calls import history as call_history
 from daysong.features.phone_calls import internal as call_internals
-from daysong.features.phone_calls.schedule import planner, replanning
+from daysong.features.phone_calls.schedule import next_call, planner, replanning
 from daysong.features.phone_calls.schedule import settings as call_settings
 from daysong.features.push_notifications import functions as push_notifications
 from daysong.features.sharing import functions as sharing
@@ -63,6 +64,7 @@ SURFACE = (
         public=(
             subscriptions.get_current_user_usage, subscriptions.can_current_user_generate_music,
             subscriptions.check_usage_with_reconciliation, subscriptions.record_current_user_music_generation,
+            days.get_usage_by_week,
         ),
         internal=(
             subscriptions.get_usage_snapshot, subscriptions.record_music_generation,
@@ -82,7 +84,7 @@ SURFACE = (
     module("diaries",
         public=(
             diaries.create_diary, diaries.update_diary, diaries.list_diaries, diaries.page_diaries,
-            diaries.get_diary, diary_removal.delete_diary,
+            diaries.get_diary, diary_removal.delete_diary, days.get_calendar, days.on_this_day,
         ),
         internal=(
             diaries.create_diary_internal, unwritten.remove_if_unwritten, extraction.process_diary_entry,
@@ -110,7 +112,7 @@ SURFACE = (
     module("music",
         public=(
             playlist.list_playlist_music, playlist.page_playlist, playlist.get_playlist_owner_names, playback.get_music,
-            library.soft_delete_music, diary_to_song.start_diary_music_generation,
+            playback.list_tracks, library.soft_delete_music, diary_to_song.start_diary_music_generation,
         ),
         internal=(
             playback.generation_progress, diary_to_song.begin_generation, diary_to_song.give_up,
@@ -151,7 +153,7 @@ SURFACE = (
         ),
         internal=(share_views.tally_share_views,)),
     module("callSettings", part="phone",
-        public=(call_settings.upsert_call_settings, call_settings.send_test_call),
+        public=(call_settings.upsert_call_settings, call_settings.send_test_call, next_call.get_next_call),
         internal=(call_settings.get_active_call_settings_for_executor, call_settings.get_call_settings_by_id)),
     module("callJobs", part="phone", always=(call_history.get_dashboard_stats, call_words.delete_call_session),
         public=(

@@ -158,18 +158,22 @@ class Page(NamedTuple):
         return self.next.cursor() if self.next else None
 
 
-async def read(ctx: QueryContext, args: PageArgs, listed: PageSql) -> Page:
+async def read(ctx: QueryContext, args: PageArgs, listed: PageSql, newest: Position = NEWEST) -> Page:
     """Read a page in one statement. A page has at most 4 MiB, but at least one row if there is any.
 
-    Errors: InvalidCursor.
+    `newest` is where the list begins. Errors: InvalidCursor.
     """
+
+    def after(cursor: str | None) -> Position:
+        return newest if cursor is None else position_of(cursor, listed.kind)
+
     opts = args.pagination_opts
     if opts is UNSET:
-        rows, is_cut = await _rows(ctx, listed, position_of(args.cursor, listed.kind), OLDEST, args.limit, LARGEST_LIST)
+        rows, is_cut = await _rows(ctx, listed, after(args.cursor), OLDEST, args.limit, LARGEST_LIST)
         return Page(rows, _position(rows[-1], listed) if is_cut else None, {})
     if args.cursor is not None:
         raise ArgumentValidationError(explain("Expected either cursor and limit or paginationOpts - at `$.cursor`"))
-    start = position_of(opts.cursor, listed.kind)
+    start = after(opts.cursor)
     count = min(opts.num_items, opts.maximum_rows_read or LARGEST_PAGE, LARGEST_PAGE)
     size = min(opts.maximum_bytes_read or LARGEST_LIST, LARGEST_LIST)
     pinned = opts.end_cursor or ctx.journal

@@ -57,6 +57,8 @@ EXPECTED: dict[str, Ends] = {
     "diaries:listDiaries": OWN_THINGS,
     "diaries:pageDiaries": OWN_THINGS,
     "diaries:getDiary": OWN_THINGS,
+    "diaries:getCalendar": OWN_THINGS,
+    "diaries:onThisDay": OWN_THINGS,
     "diaryMedia:generateUploadUrl": ACCOUNT,
     "diaryMedia:createDiaryMedia": owner_only("forbidden"),
     "diaryMedia:getDiaryMedia": OWN_THINGS,
@@ -74,6 +76,7 @@ EXPECTED: dict[str, Ends] = {
     "music:listPlaylistMusic": OWN_THINGS,
     "music:pagePlaylist": OWN_THINGS,
     "music:getMusic": OWN_THINGS,
+    "music:listTracks": OWN_THINGS,
     "music:softDeleteMusic": owner_only("music_not_found", owner=EMPTY),
     "videos:listVideosForMusic": OWN_THINGS,
     "videos:getVideo": OWN_THINGS,
@@ -98,8 +101,10 @@ EXPECTED: dict[str, Ends] = {
     "usage:canCurrentUserGenerateMusic": ANYBODY,
     "usage:checkUsageWithReconciliation": ACCOUNT,
     "usage:recordCurrentUserMusicGeneration": ACCOUNT,
+    "usage:getUsageByWeek": OWN_STATE,
     "callSettings:upsertCallSettings": owner_only(ANSWER),
     "callSettings:sendTestCall": owner_only("call_settings_not_found"),
+    "callSettings:getNextCall": OWN_THINGS,
     "callJobs:getCallJobs": OWN_CALLS,
     "callJobs:getCallJobStats": Ends(anonymous=UNAUTHORIZED, stranger=ANSWER),
     "callJobs:getCallSessions": OWN_CALLS,
@@ -161,6 +166,7 @@ async def alices(world: World, alice: Person) -> Library:
     bobs = await library.of_another(world, alice)
     await alice.mutation("pushNotifications:registerPushToken", token="ExpoPushToken[alices-phone]", platform="ios")
     memory = (await memories.fill(world, "alice", 2))[0]
+    await world.db.pool.execute("update diaries set date = date - interval '365 days' where id = $1", private.diary_id)
     return Library(
         owner=owner,
         shared=shared,
@@ -193,6 +199,7 @@ async def alices(world: World, alice: Person) -> Library:
             "slug": "a-post",
             "tag": "news",
             "previewToken": post["previewToken"],
+            "year": world.clock.now().year,
             "date": f"{world.clock.now():%Y-%m-%d}",
             # Of no account: one that Alice holds would move, by design.
             "token": "ExpoPushToken[another-phone]",

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from daysong.features.days import functions as days
+from daysong.features.days import rules
 from daysong.features.diaries import functions as diaries
 from daysong.features.diaries import store
 from daysong.features.library import playlist
+from daysong.features.music import playback
 from daysong.features.pages import LONGEST_LIST, NEWEST, OLDEST, InvalidCursor, Position, position_of
+from daysong.features.phone_calls.schedule import next_call
 from daysong.kernel.functions.context import Caller, QueryContext
 from daysong.kernel.functions.declarations import Handler, NoArgs
 from daysong.kernel.ids import DiaryId, MusicId
@@ -138,13 +142,42 @@ async def crowd(world: World, alice: Person, bob: Person) -> World:
     return world
 
 
-async def test_the_playlist_of_a_large_library_reads_the_newest_rows_by_index(crowd: World) -> None:
-    """The whole list is one statement: of 12,000 rows of the library it reads the newest 500."""
+async def test_lists_and_days_of_a_large_library_read_few_rows_by_index(crowd: World) -> None:
+    """The playlist is one statement: of 12,000 rows it reads the newest 500. Of days it reads those asked for."""
     for generic in (False, True):
         root = await library.plan(crowd, playlist.PLAYLIST_SQL, ("'user_alice'",), generic=generic)
         [listed] = [node for node in library.nodes(root) if node.get("Relation Name") == "user_songs"]
         assert listed["Index Name"] == "user_songs_playlist"
         assert listed["Actual Rows"] == LONGEST_LIST
+        await assert_days_are_cheap(crowd, generic=generic)
+
+
+async def assert_days_are_cheap(crowd: World, *, generic: bool) -> None:
+    """Assert that a quiet year, two weeks, this day in a hundred years, one entry and the next call read few blocks."""
+    now = crowd.clock.now()
+    spans = [
+        (each.years_ago, *rules.span_of_anniversary(each, either_side=2)) for each in rules.anniversaries(now.date())
+    ]
+    diary = await crowd.db.pool.fetchval("select id from diaries order by date offset 5000 limit 1")
+    for sql, args, most in (
+        (days.CALENDAR_SQL, rules.span_of_year(2024), 60),
+        # Of 370 charges, also their refunds.
+        (days.USAGE_SQL, rules.span_of_weeks(now, 2), 1_500),
+        # A hundred descents; 147 entries of some days a year ago, and their songs.
+        (days.ON_THIS_DAY_SQL, tuple(zip(*spans, strict=True)), 2_000),
+        (playback.TRACKS_SQL, (diary,), 60),
+        (next_call.NEXT_CALL_SQL, (now - timedelta(days=2),), 300),
+    ):
+        typed = sql.replace(">= $2", ">= $2::timestamptz").replace("< $3", "< $3::timestamptz")
+        root = await library.plan(crowd, typed, ("'user_alice'", *map(literal, args)), generic=generic)
+        assert root["Shared Hit Blocks"] + root["Shared Read Blocks"] <= most, (sql, root)
+
+
+def literal(value: Any) -> str:
+    """Return a value as SQL."""
+    if isinstance(value, tuple):
+        return "'{" + ",".join(literal(each).strip("'") for each in value) + "}'"
+    return f"'{value.isoformat() if isinstance(value, datetime) else value}'"
 
 
 async def test_f60_pages_of_a_large_library_cost_the_same_at_every_place(crowd: World, alice: Person) -> None:

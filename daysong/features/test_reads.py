@@ -12,6 +12,7 @@ from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
 from rehearsal import library, memories, photos
 from rehearsal.blog import write_post
+from rehearsal.calls.call_history import wants_calls
 from rehearsal.world import Person, World, public_functions
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +37,9 @@ async def something_of_everything(world: World, alice: Person) -> dict[str, Any]
     draft = await write_post(world, "A draft", published=False)
     [video] = await library.film(world, library.Song(song["diaryId"], song["_id"], ""))
     [memory] = await memories.fill(world, "alice", 1)
+    await wants_calls(alice)
     await world.db.pool.execute("update events set diary_id = $1", song["diaryId"])
+    await world.db.pool.execute("update diaries set date = date - interval '365 days'")
     return {
         "previewToken": draft["previewToken"],
         "shareId": link["shareId"],
@@ -45,6 +48,7 @@ async def something_of_everything(world: World, alice: Person) -> dict[str, Any]
         "videoId": video,
         "eventId": memory.event_id,
         "personId": memory.person_id,
+        "year": 2025.0,
     }
 
 

@@ -88,12 +88,23 @@ async function song(it) {
   assert.deepEqual([part.status, (await part.arrayBuffer()).byteLength], [206, 100]);
   const listed = only(await alice.call("diaries:listDiaries"));
   assert.deepEqual([listed.primaryMusicId, listed.primaryMusic.status], [musicId, "ready"]);
+  const tracks = await alice.call("music:listTracks", { diaryId });
+  assert.deepEqual([tracks.length, tracks[0]._id, tracks[0].progress.stage], [2, musicId, "ready"]);
+  const date = new Intl.DateTimeFormat("sv-SE", { timeZone: "Europe/Berlin" }).format(listed.date);
+  const year = Number(date.slice(0, 4));
+  assert.deepEqual(await alice.call("diaries:getCalendar", { year }), [{ date, entries: 1, songs: 1, calls: 0 }]);
+  // A 29 February goes with the 28th.
+  const later = `${year + 1}${date.slice(4)}`.replace("-02-29", "-02-28");
+  const [memory] = await alice.call("diaries:onThisDay", { date: later });
+  assert.deepEqual([memory.yearsAgo, only(memory.diaries)._id], [1, diaryId]);
   for (const page of [{ paginationOpts }, { limit: 10 }]) assert.equal(only((await alice.call("diaries:pageDiaries", page)).page)._id, diaryId);
   const told = await (await fetch(`${ORIGIN}/sandbox/expo/log`)).text();
   assert.ok(told.includes(`ExponentPushToken[${it.name}]`) && told.includes("music_ready"), "no notification of the song");
   assert.equal((await alice.call("usage:recordCurrentUserMusicGeneration")).currentUsage, 2);
   const usage = await alice.call("usage:getCurrentUserUsage");
   assert.deepEqual([usage.musicGenerationsUsed, usage.musicLimit, usage.remainingQuota], [2, 5, 3]);
+  const week = only(await alice.call("usage:getUsageByWeek", { weeks: 1 }));
+  assert.deepEqual([week.songs, week.entries], [2, 1]);
 }
 
 async function share(it) {
@@ -196,6 +207,7 @@ async function calls({ alice, number, pass }) {
   assert.equal(saved.updated, true);
   const { callSettings } = await alice.call("users:getUserProfile");
   assert.deepEqual([callSettings._id, callSettings.phoneE164, callSettings.consent], [saved.settingsId, number, "unknown"]);
+  assert.equal((await alice.call("callSettings:getNextCall")).timezone, timezone);
   let jobId;
   const jobs = await alice.watch("callJobs:getCallJobs", { limit: 10 }, async () => {
     jobId = (await alice.call("callSettings:sendTestCall")).callJobId;

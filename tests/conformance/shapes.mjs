@@ -117,12 +117,15 @@ export const RESULTS = {
   "usage:recordCurrentUserMusicGeneration": {
     success: "boolean", "code?": "string", "reason?": "string", currentUsage: "number", limit: "number", remainingQuota: "number", tier: "string",
   },
+  "usage:getUsageByWeek": [{ weekStart: "string", songs: "number", minutes: "number", entries: "number" }],
   "diaries:createDiary": { _id: "string" },
   "diaries:updateDiary": { _id: "string", updatedAt: "number" },
   "diaries:deleteDiary": null,
   "diaries:listDiaries": [DIARY],
   "diaries:pageDiaries": paged(DIARY),
   "diaries:getDiary": orNull({ ...DIARY, events: [{ ...EVENT, tags: [NAMED] }] }),
+  "diaries:getCalendar": [{ date: "string", entries: "number", songs: "number", calls: "number" }],
+  "diaries:onThisDay": [{ yearsAgo: "number", diaries: [DIARY] }],
   "diaryMedia:generateUploadUrl": "string",
   "diaryMedia:createDiaryMedia": { _id: "string" },
   "diaryMedia:getDiaryMedia": [{
@@ -145,6 +148,7 @@ export const RESULTS = {
   "music:listPlaylistMusic": [LISTED],
   "music:pagePlaylist": paged(LISTED),
   "music:getMusic": orNull({ ...MUSIC, progress: { stage: "string", updatedAt: "number", "reason?": "string" } }),
+  "music:listTracks": [{ ...MUSIC, progress: { stage: "string", updatedAt: "number", "reason?": "string" } }],
   "music:getPlaylistOwnerNames": mapOf("string"),
   "music:softDeleteMusic": null,
   "userSongs:addFromShare": { success: "boolean", "alreadyAdded?": "boolean" },
@@ -173,6 +177,7 @@ export const RESULTS = {
   "sharing:setShareOptions": { allowDownload: "boolean", listed: "boolean" },
   "sharing:revokeShare": null,
   "callSettings:upsertCallSettings": { settingsId: "string", updated: "boolean" },
+  "callSettings:getNextCall": orNull({ "at?": "number", timezone: "string", "pausedReason?": "string", minutesLeft: "number" }),
   "callSettings:sendTestCall": { callJobId: "string" },
   "callJobs:getCallJobs": [{
     ...ROW, userId: "string", callSettingsId: "string", scheduledForUTC: "number", attempts: "number", updatedAt: "number",

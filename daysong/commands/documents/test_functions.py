@@ -23,13 +23,14 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "FUNCTIONS.md"
 PUBLIC = """
 users: ensureCurrentUser M, getUserProfile Q, deleteAccount M, getSettings Q, updateSettings M
 diaryMedia: generateUploadUrl A, createDiaryMedia M, getDiaryMedia Q, deleteDiaryMedia M
-diaries: createDiary M, updateDiary M, deleteDiary M, listDiaries Q, pageDiaries Q, getDiary Q
+diaries: createDiary M, updateDiary M, deleteDiary M, listDiaries Q, pageDiaries Q, getDiary Q,
+         getCalendar Q, onThisDay Q
 events: getEvent Q, updateEvent M
 memory/events: getTimelineEvents Q
 memory/people: listPeople Q, getPersonDetail Q, updatePerson M, mergePeople M, generatePersonHighlight A
 memory/tags: listTags Q
 music: startDiaryMusicGeneration A, listPlaylistMusic Q, pagePlaylist Q, getMusic Q, softDeleteMusic M,
-       getPlaylistOwnerNames Q
+       getPlaylistOwnerNames Q, listTracks Q
 videos: listVideosForMusic Q, getVideo Q, setAsPrimaryVideo M, deleteVideo M
 videoActions: startVideoGeneration A
 sharing: createShareLink M, getSharedMusic Q, recordShareView M, listSharedMusic Q, setSharePrivacy M,
@@ -37,8 +38,8 @@ sharing: createShareLink M, getSharedMusic Q, recordShareView M, listSharedMusic
 userSongs: addFromShare M, isShareInLibrary Q, removeFromLibrary M
 billing: getPlans Q, getCurrentUserStatus Q
 usage: getCurrentUserUsage Q, canCurrentUserGenerateMusic Q, checkUsageWithReconciliation A,
-       recordCurrentUserMusicGeneration M
-callSettings: upsertCallSettings M, sendTestCall M
+       recordCurrentUserMusicGeneration M, getUsageByWeek Q
+callSettings: upsertCallSettings M, sendTestCall M, getNextCall Q
 callJobs: getCallJobs Q, getCallJobStats Q, getCallSessions Q, getDashboardStats Q, deleteCallSession M
 featureFlags: getUserFlags Q
 emailNotify: addEmailNotification M

@@ -70,6 +70,12 @@ class CreateDiaryInternal(Args):
     call_session_id: IdText | UnsetType = UNSET
 
 
+class PageDiaries(PageArgs):
+    """A page of entries; with `before` (ms), of those dated before that moment."""
+
+    before: Annotated[float, msgspec.Meta(ge=0, le=LAST_MOMENT)] | UnsetType = UNSET
+
+
 class DiaryPage(Result):
     """Entries, newest date first, without the timing of their words; `next_cursor` when there are older ones."""
 
@@ -141,12 +147,13 @@ async def list_diaries(ctx: QueryContext, args: NoArgs) -> list[Diary]:  # noqa:
 
 
 @query(reads=("diaries", "music", "users"))
-async def page_diaries(ctx: QueryContext, args: PageArgs) -> DiaryPage | PaginatedDiaries:
+async def page_diaries(ctx: QueryContext, args: PageDiaries) -> DiaryPage | PaginatedDiaries:
     """Return a page of the caller's entries, newest date first; it costs the same however many there are.
 
     Errors: InvalidCursor.
     """
-    found = await pages.read(ctx, args, PAGE)
+    newest = pages.NEWEST if args.before is UNSET else pages.Position(from_ms(args.before), "")
+    found = await pages.read(ctx, args, PAGE, newest)
     entries = [store.shown(row, ctx.settings) for row in found.rows]
     if found.more:
         return PaginatedDiaries(page=entries, **found.more)

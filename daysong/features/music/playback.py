@@ -1,4 +1,4 @@
-"""The playlist: a person's songs, newest first; one track with all there is to it; a track put out of sight."""
+"""A track and the tracks of an entry, with all there is to them; hiding a track."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.links import media_url
 from daysong.features.music import generations, rules, video_rows
+from daysong.features.pages import LARGEST_LIST, json_bytes
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, Result, given, query, stored
@@ -89,6 +90,24 @@ TRACK_SQL = f"""
     where m.id = $2 and m.deleted_at is null"""  # noqa: S608 - a constant
 
 
+# The tracks of an entry, as many as fit; each generation has two.
+MOST_TRACKS = 50
+TRACKS_SQL = f"""
+    select * from (
+        select {COLUMNS}, m.lyric_with_time::text, g.status as stage, g.updated_at as progressed_at,
+               g.failure_reason as stage_reason,
+               sum({json_bytes(*TEXTS, "d.content")} + coalesce(octet_length(m.lyric_with_time::text), 0))
+                 over (order by g.created_at desc, g.id desc, m.music_index rows unbounded preceding) as bytes_so_far,
+               row_number() over (order by g.created_at desc, g.id desc, m.music_index) as place
+        from diaries d
+        join users u on u.id = d.user_id and {IS_CALLER}
+        join music m on m.diary_id = d.id and m.user_id = d.user_id and m.deleted_at is null
+        join generations g on g.id = m.generation_id
+        where d.id = $2) found
+    where place <= {MOST_TRACKS} and bytes_so_far <= {LARGEST_LIST}
+    order by place"""  # noqa: S608 - constants
+
+
 def track_fields(row: asyncpg.Record, settings: Settings) -> dict[str, Any]:
     """The fields of a track, from a row of one of the statements above."""
     return {
@@ -119,12 +138,28 @@ async def get_music(ctx: QueryContext, args: OneMusic) -> Track | None:
     row = await ctx.db.fetchrow(TRACK_SQL, ctx.caller.subject, args.music_id)
     if row is None:
         return None
+    return _track(row, ctx.settings)
+
+
+@query(reads=("music", "diaries", "generations", "users"))
+async def list_tracks(ctx: QueryContext, args: OneDiary) -> list[Track]:
+    """Return the tracks of an entry of the caller: both of each song, the newest song first.
+
+    At most 50, and at most 4 MiB of them. An empty list for another's entry, and to an anonymous caller.
+    """
+    if ctx.caller.subject is None:
+        return []
+    rows = await ctx.db.fetch(TRACKS_SQL, ctx.caller.subject, args.diary_id)
+    return [_track(row, ctx.settings) for row in rows]
+
+
+def _track(row: asyncpg.Record, settings: Settings) -> Track:
     progress = Progress(
         stage=row["stage"],
         updated_at=to_ms(row["progressed_at"]),
         reason=given(row["stage_reason"] or row["failure_reason"]),
     )  # fmt: skip
-    return Track(progress=progress, **track_fields(row, ctx.settings))
+    return Track(progress=progress, **track_fields(row, settings))
 
 
 async def hide_track(ctx: MutationContext, owner: str, music_id: str) -> None:
