@@ -17,7 +17,8 @@ ZONES = st.sampled_from([
     "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",
     "Pacific/Kiritimati", "Etc/GMT+12", "America/Asuncion", "America/Havana", "Pacific/Apia", "Africa/Casablanca",
 ])  # fmt: skip
-MOMENTS = st.datetimes(datetime(1972, 1, 10), datetime(2100, 1, 1), timezones=st.just(UTC))
+BOUNDS = datetime(1972, 1, 10), datetime(2100, 1, 1)  # noqa: DTZ001 - hypothesis wants them so
+MOMENTS = st.datetimes(*BOUNDS, timezones=st.just(UTC))
 DATES = st.dates(date(1973, 1, 1), date(2099, 12, 31)) | st.sampled_from(
     [date(year, *day) for year in (2023, 2024, 2027, 2028) for day in ((2, 27), (2, 28), (3, 1))] + [date(2024, 2, 29)]
 )
@@ -39,7 +40,7 @@ def test_weeks_follow_each_other_and_their_span_includes_them(
     found = rules.weeks(today, count)
     assert len(found) == count
     assert all(day.weekday() == 0 for day in found)
-    assert {after - before for before, after in zip(found, found[1:], strict=False)} <= {timedelta(days=7)}
+    assert {after - before for before, after in itertools.pairwise(found)} <= {timedelta(days=7)}
     assert found[-1] <= today < found[-1] + timedelta(days=7)
     near = now + (moment - now) % timedelta(weeks=60) - timedelta(weeks=56)
     if rules.week_start(rules.local_date(near, timezone)) in found:
