@@ -27,7 +27,7 @@ from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.settings import Settings
 from daysong.transport.callers.viewers import viewer_of
 from daysong.transport.pages import player, share
-from daysong.transport.pages.assets import STUDIO, STUDIO_STYLES, Assets, static_files, version
+from daysong.transport.pages.assets import BASE, STUDIO_STYLES, Assets, static_files, version
 from daysong.transport.pages.shared import Shared, find
 
 SENTENCE = "Tell your diary about your day, and hear it as a song."
@@ -99,13 +99,16 @@ class Studio:
         self._settings = settings
         self._assets = assets
         issuer = settings.clerk.issuer
-        self._is_sandbox = not settings.production and urlsplit(issuer).path.endswith(SANDBOX)
+        plays = settings.sandboxed or not settings.production
+        self._is_sandbox = plays and urlsplit(issuer).path.endswith(SANDBOX)
         self._clerk = f"{assets.path}{SANDBOX}" if self._is_sandbox else issuer
 
     @cache  # noqa: B019 - one object for the life of the process
     def shell(self) -> tuple[str, dict[str, str]]:
         """Return the document of all pages for people who are signed in, and its headers."""
-        content = Template((files(__package__) / "shell.html").read_text("utf-8")).substitute(BASE=self._assets.path)
+        lines = (files(__package__) / "shell.html").read_text("utf-8").splitlines()
+        shown = [line for line in lines if not any(f'data-part="{part}"' in line for part in self._settings.off)]
+        content = Template("\n".join(shown)).substitute(BASE=self._assets.path)
         return self._page(content, kind="studio", styles=(*player.STYLES, "lyrics.css"))
 
     @cache  # noqa: B019
@@ -131,11 +134,15 @@ class Studio:
 {share.deck(song)}
 </div>
 </section>"""
-        one_click = "Begin as alice" if self._is_sandbox else "Begin"
+        to_sign_in = f"{self._assets.path}{SIGN_IN}"
+        begin = f'<a class="button" href="{to_sign_in}">Begin</a>'
+        if self._is_sandbox:
+            begin = f'''<a class="button" href="{to_sign_in}" data-name="alice">Begin as alice</a>
+<a class="other" href="{to_sign_in}">or as somebody else</a>'''
         content = f"""{self._header()}
 <main id="main" tabindex="-1">
 <h1>{SENTENCE}</h1>
-<p class="begin"><a class="button" href="{self._assets.path}{SIGN_IN}">{one_click}</a></p>
+<p class="begin">{begin}</p>
 {played}
 </main>
 <nav id="rail" hidden></nav>
@@ -201,8 +208,8 @@ class Studio:
     @cache  # noqa: B019
     def worker(self) -> str:
         """Return the script of the service worker."""
-        names = [name for name in static_files() if name.startswith(STUDIO) and not name.endswith(".css")]
-        shared = ["tokens.css", "base.css", *player.STYLES, "lyrics.css", *player.MODULES, "icon.svg", STUDIO_STYLES]
+        names = [name for name in static_files() if not name.endswith(".css")]
+        shared = [*BASE, *player.STYLES, "lyrics.css", STUDIO_STYLES]
         path = self._assets.path
         pages = "|".join(page.removeprefix("/") for page in PAGES)
         constants = {

@@ -195,14 +195,14 @@ function toSignIn(query = "") {
   location.assign(`${base}/sign-in${query}`);
 }
 
-async function signOut() {
+async function signOut(query = "") {
   stopPage?.();
   stopPage = null;
   ctx.player.clear();
   live.stop();
   await clearDrafts().catch(() => {});
   await session.signOut();
-  location.assign(`${base}/`);
+  location.assign(`${base}/${query}`);
 }
 
 function ended() {
@@ -214,6 +214,14 @@ function ended() {
   const back = ROUTES.some(([pattern]) => pattern.test(next)) ? `&next=${encodeURIComponent(next)}` : "";
   // IndexedDB finishes what it was given before the page goes.
   setTimeout(() => toSignIn(`?ended=1${back}`), 50);
+}
+
+// A new account is in UTC: after signing in it gets the zone of the device.
+function newcomer({ timezone }) {
+  const device = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (!sessionStorage.getItem("daysong.fresh")) return;
+  sessionStorage.removeItem("daysong.fresh");
+  if (timezone === "UTC" && device !== "UTC") live.mutation("users:updateSettings", { timezone: device }).catch(() => {});
 }
 
 function follow(path, use) {
@@ -236,6 +244,7 @@ async function begin() {
   follow("users:getUserProfile", (profile) => (ctx.me = profile));
   follow("users:getSettings", (settings) => {
     ctx.settings = settings;
+    if (settings) newcomer(settings);
     if (settings && time.configure(settings) && stopPage) show(false);
   });
   follow("featureFlags:getUserFlags", (flags) => {
@@ -248,7 +257,20 @@ async function begin() {
   await show(false);
 }
 
-async function main_() {
+// The front page of a development server: one click signs in.
+async function enterAt(event) {
+  event.preventDefault();
+  const link = event.currentTarget;
+  try {
+    await session.signIn(link.dataset.name);
+    sessionStorage.setItem("daysong.fresh", "1");
+    location.assign(`${base}/today`);
+  } catch {
+    location.assign(link.href);
+  }
+}
+
+async function run() {
   shell.append(note, toast);
   try {
     await session.start();
@@ -263,14 +285,15 @@ async function main_() {
   if (!session.signedIn) {
     if (here() !== "/") return toSignIn(`?next=${encodeURIComponent(here())}`);
     // The front page is there already; its song, if it has one, gets the player of share pages.
-    document.body.classList.add("is-front");
+    document.querySelector("[data-name]")?.addEventListener("click", enterAt);
+    if (new URLSearchParams(location.search).has("gone")) say("Your account is deleted, with all that was in it.");
     if (document.querySelector(".player audio")) await import("../player.js");
     return;
   }
   await begin();
 }
 
-main_();
+run();
 
 if ("serviceWorker" in navigator) {
   addEventListener("load", () => navigator.serviceWorker.register(`${base}/sw.js`, { scope: `${base}/` }).catch(() => {}));
