@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -44,27 +45,20 @@ def example(kind: msgspec.inspect.Type) -> Any:
     return "something"
 
 
-def bad_inputs() -> list[Any]:
-    """Return each function with each invalid field: the arguments, and the field that the error must name."""
-    cases = []
-    for function in PUBLIC:
-        cases.append((function, {**valid(function), "surprise": 1.0}, "surprise", "an extra field"))
-        for name, field in fields(function).items():
-            wrong = {**valid(function), name: {"not": "this"}}
-            cases.append((function, wrong, name, f"{name} of the wrong type"))
-            if name not in NULLABLE:
-                cases.append((function, {**valid(function), name: None}, name, f"{name} as null"))
-            cases.append((function, {**valid(function), name: "a\0b"}, name, f"{name} with a NUL"))
-            if field.required:
-                missing = {key: value for key, value in valid(function).items() if key != name}
-                cases.append((function, missing, name, f"{name} missing"))
-            if name != "content":
-                cases.append((function, {**valid(function), name: LONG}, name, f"{name} too long"))
-            if name.endswith("Id") and name != "shareId":
-                cases.append((function, {**valid(function), name: ""}, name, f"{name} empty"))
-    return [
-        pytest.param(function, args, field, id=f"{function.identifier} {what}") for function, args, field, what in cases
-    ]
+def bad_inputs(function: Function) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield each invalid field of a function: what it is, the arguments, and the field that the error must name."""
+    yield "an extra field", {**valid(function), "surprise": 1.0}, "surprise"
+    for name, field in fields(function).items():
+        yield f"{name} of the wrong type", {**valid(function), name: {"not": "this"}}, name
+        if name not in NULLABLE:
+            yield f"{name} as null", {**valid(function), name: None}, name
+        yield f"{name} with a NUL", {**valid(function), name: "a\0b"}, name
+        if field.required:
+            yield f"{name} missing", {key: value for key, value in valid(function).items() if key != name}, name
+        if name != "content":
+            yield f"{name} too long", {**valid(function), name: LONG}, name
+        if name.endswith("Id") and name != "shareId":
+            yield f"{name} empty", {**valid(function), name: ""}, name
 
 
 async def rows(world: World) -> Any:
@@ -77,34 +71,37 @@ async def rows(world: World) -> Any:
     )
 
 
-@pytest.mark.parametrize(("function", "args", "field"), bad_inputs())
+@pytest.mark.parametrize("function", PUBLIC, ids=lambda function: function.identifier)
 async def test_wrong_arguments_are_refused_by_name(
-    world: World, alice: Person, function: Function, args: dict[str, Any], field: str
+    world: World, alice: Person, function: Function, subtests: pytest.Subtests
 ) -> None:
     """A field is missing, extra, null, of the wrong type, too long, empty, or cannot be stored."""
     before = await rows(world)
-    with pytest.raises(FunctionError) as refused:
-        await alice.call(function.kind.value.lower(), function.identifier, args)
-    assert "ArgumentValidationError" in str(refused.value)
-    assert field in str(refused.value)
-    assert refused.value.data is None
-    assert await rows(world) == before
+    for what, args, field in bad_inputs(function):
+        with subtests.test(what):
+            with pytest.raises(FunctionError) as refused:
+                await alice.call(function.kind.value.lower(), function.identifier, args)
+            assert "ArgumentValidationError" in str(refused.value)
+            assert field in str(refused.value)
+            assert refused.value.data is None
+            assert await rows(world) == before
 
 
 @pytest.mark.parametrize("args", ["text", 5.0, [{}, {}], [["content"]]], ids=repr)
-@pytest.mark.parametrize("function", PUBLIC, ids=lambda function: function.identifier)
 async def test_arguments_that_are_no_object_are_refused(
-    world: World, alice: Person, function: Function, args: Any
+    world: World, alice: Person, args: Any, subtests: pytest.Subtests
 ) -> None:
     """The request or the function is refused; nothing is written."""
     before = await rows(world)
-    answer = await world.http.post(
-        f"/api/{function.kind.value.lower()}",
-        json={"path": function.identifier, "args": args, "format": "json"},
-        headers=alice.headers,
-    )
-    assert answer.status_code == 400 or answer.json()["status"] == "error"
-    assert await rows(world) == before
+    for function in PUBLIC:
+        with subtests.test(function.identifier):
+            answer = await world.http.post(
+                f"/api/{function.kind.value.lower()}",
+                json={"path": function.identifier, "args": args, "format": "json"},
+                headers=alice.headers,
+            )
+            assert answer.status_code == 400 or answer.json()["status"] == "error"
+            assert await rows(world) == before
 
 
 @pytest.mark.parametrize(

@@ -362,8 +362,9 @@ class Worker:
     async def _drain(self, *, until: datetime | None, clock: MovableClock, progress: Callable[[], None] | None) -> int:
         ran = 0
         end = max(until or clock.now(), clock.now())
+        ticks = {cron: cron.next_tick(clock.now()) for cron in self._timetable} if until else {}
         while True:
-            tick = min((cron.next_tick(clock.now()) for cron in self._timetable), default=None) if until else None
+            tick = min(ticks.values(), default=None)
             if tick is not None and tick > end:
                 tick = None
             taken = await self._queue.take_due(min(tick or end, end), clock.now())
@@ -376,9 +377,9 @@ class Worker:
                 ran += 1
             elif tick is not None:
                 clock.move_to(tick)
-                for cron in self._timetable:
-                    if cron.latest_tick(tick) == tick:
-                        await self._queue.tick(cron, tick, NoArgs())
+                for cron in [cron for cron, due_at in ticks.items() if due_at == tick]:
+                    await self._queue.tick(cron, tick, NoArgs())
+                    ticks[cron] = cron.next_tick(tick)
             else:
                 clock.move_to(end)
                 return ran

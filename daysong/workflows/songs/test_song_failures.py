@@ -38,7 +38,7 @@ async def assert_refunded_once(world: World, alice: Person) -> None:
     assert (ended["status"], ended["refunds"]) == ("failed", 1)
     assert ended["failure_reason"].endswith(".")
     assert "pending" not in ended["tracks"]
-    await world.pass_time(timedelta(hours=2))
+    await world.pass_time(timedelta(minutes=45))
     assert await outcome(world) == ended
     assert (await alice.action("music:startDiaryMusicGeneration", content="Again"))["remainingQuota"] == 4
 
