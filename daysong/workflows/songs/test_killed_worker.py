@@ -49,10 +49,10 @@ async def test_a_worker_killed_between_any_two_steps_loses_nothing(database_url:
                 answer = await person.action("music:startDiaryMusicGeneration", content=f"Rain, day {boundary}")
                 started[boundary] = answer["diaryId"]
                 deaths[boundary] = await parent.die(world.environ(), boundary, mortal_worker.SONG)
-                await let_another_worker_finish(world)
-                await world.settle()
                 if not deaths[boundary]:
                     break
+        await let_another_worker_finish(world)
+        await world.settle()
         # Where Suno was to be asked but never was, only the deadline can tell.
         await world.pass_time(timedelta(minutes=35))
         for boundary, diary_id in started.items():
