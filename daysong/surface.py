@@ -42,6 +42,13 @@ from daysong.workflows.calls import call_reaper, call_reports, call_to_diary, ca
 from daysong.workflows.moving import songs as moving_songs
 from daysong.workflows.push import sending
 from daysong.workflows.songs import diary_to_song, song_budget, song_delivery, song_files
+from daysong.workflows.support import audit, overview, people_actions, publishing, rerun
+from daysong.workflows.support import calls as support_calls
+from daysong.workflows.support import costs as support_costs
+from daysong.workflows.support import jobs as support_jobs
+from daysong.workflows.support import people as support_people
+from daysong.workflows.support import songs as support_songs
+from daysong.workflows.support import webhooks as support_webhooks
 from daysong.workflows.videos import song_to_video, video_delivery, video_removal
 
 # fmt: off
@@ -218,6 +225,33 @@ SURFACE = (
         )),
     module("moving",
         internal=(moving_songs.copy_imported_files,)),
+    module("support/people",
+        internal=(
+            support_people.find_people, support_people.show_person, people_actions.grant_songs,
+            people_actions.set_song_limit, people_actions.block_person, people_actions.unblock_person,
+            people_actions.erase_person,
+        )),
+    module("support/songs",
+        internal=(
+            support_songs.list_songs, support_songs.show_song, support_songs.read_song, rerun.rerun_song,
+            rerun.begin_rerun,
+        )),
+    module("support/calls",
+        internal=(support_calls.list_calls, support_calls.show_call, support_calls.read_call)),
+    module("support/jobs",
+        internal=(
+            support_jobs.list_jobs, support_jobs.show_job, support_jobs.retry_job, support_jobs.cancel_job,
+        )),
+    module("support/webhooks",
+        internal=(
+            support_webhooks.list_events, support_webhooks.show_event, support_webhooks.read_event,
+            support_webhooks.replay_event,
+        )),
+    module("support/overview",
+        internal=(overview.count_days, overview.show_state, support_costs.list_costs)),
+    module("support/publishing",
+        internal=(publishing.change_flag, publishing.drop_flag, publishing.change_post)),
+    module("support/audit", internal=(audit.list_entries,)),
     module("files",
         internal=(orphan_files.files_without_row,)),
     module("webhooks",

@@ -112,6 +112,13 @@ class ChargeId(TypedId):
     prefix = "charge"
 
 
+class GrantId(TypedId):
+    """Songs that an operator gave to an account."""
+
+    __slots__ = ()
+    prefix = "grant"
+
+
 class DiaryId(TypedId):
     """A diary entry."""
 

@@ -7,6 +7,7 @@ replayed (`daysong webhooks`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -25,7 +26,7 @@ MAX_BODY = 1024 * 1024
 # Replaces the body of an event when it is removed.
 STRIPPED = "{}"
 
-VENDORS = ("clerk", "revenuecat", "suno", "vapi")
+VENDORS = ("clerk", "revenuecat", "suno", "kie", "vapi")
 STATUSES = ("waiting", "handled", "dead", "stranded")
 
 # Events with their latest job. Stranded: not handled, and without a job.
@@ -137,14 +138,22 @@ async def remove_body(ctx: MutationContext, args: OneEvent) -> None:
     )  # fmt: skip
 
 
-async def listed(db: Reader, *, vendor: str | None, status: str | None, limit: int) -> Sequence[asyncpg.Record]:
-    """Return the newest events with the columns of STATUS_SQL, optionally of one vendor or status."""
+async def listed(
+    db: Reader, *, vendor: str | None, status: str | None, limit: int, kind: str | None = None,
+    about: str | None = None, since: datetime | None = None,
+) -> Sequence[asyncpg.Record]:  # fmt: skip
+    """Return the newest events with the columns of STATUS_SQL.
+
+    Optionally those of one vendor, status or type (`kind`), that mention the id `about`, or that came `since` then.
+    """
     return await db.fetch(
         f"""select * from ({STATUS_SQL}) e
             where ($1::text is null or vendor = $1)
               and ($2::text is null or status = $2 and ($2 = 'handled' or handled_at is null))
+              and ($4::text is null or type = $4) and ($5::text is null or about @> array[$5])
+              and ($6::timestamptz is null or received_at >= $6)
             order by received_at desc, id desc limit $3""",  # noqa: S608 - a constant
-        vendor, status, limit,
+        vendor, status, limit, kind, about, since,
     )  # fmt: skip
 
 
@@ -157,35 +166,34 @@ async def one(db: Reader, event_id: str) -> asyncpg.Record:
 
 
 async def replay(runtime: Runtime, event_id: str) -> bool:
+    """Schedule an event's handler again; see `replay_in`."""
+    begun: bool = await runtime.mutate(replay_in, OneEvent(event_id=event_id), SYSTEM)
+    return begun
+
+
+async def replay_in(ctx: MutationContext, args: OneEvent) -> bool:
     """Schedule an event's handler again; False when a job is pending. Errors: NoSuchEvent when it has no handler.
 
     Handlers are idempotent, so a handled event may be handled again.
     """
-
-    async def again(ctx: MutationContext, args: OneEvent) -> bool:
-        # Concurrent replays are serialized: the later one finds the job of the earlier.
-        await ctx.db.execute("select from webhook_events where id = $1 for update", args.event_id)
-        row = await one(ctx.db, args.event_id)
-        if row["status"] == "waiting":
-            return False
-        if row["body"] == STRIPPED and row["handler"] is None:
-            raise NoSuchEvent(f"The body of the event {args.event_id} was not kept: it cannot be replayed.")
-        function = runtime.registry.named(row["handler"]) if row["handler"] else None
-        if function is None:
-            raise NoSuchEvent(f"Nothing handles an event of the type {row['type']}.")
-        # The new job replaces the dead one.
-        await ctx.db.execute(
-            "delete from jobs where unique_key = $1 and status = 'dead'", f"event {args.event_id} {row['replays']}"
-        )
-        replays: int = await ctx.db.fetchval(
-            """update webhook_events set handled_at = null, outcome = null, replays = replays + 1
-               where id = $1 returning replays""",
-            args.event_id,
-        )
-        await ctx.schedule(
-            function.handler, OneEvent(event_id=args.event_id), key=_job_key(args.event_id, replays=replays)
-        )
-        return True
-
-    begun: bool = await runtime.mutate(again, OneEvent(event_id=event_id), SYSTEM)
-    return begun
+    # Concurrent replays are serialized: the later one finds the job of the earlier.
+    await ctx.db.execute("select from webhook_events where id = $1 for update", args.event_id)
+    row = await one(ctx.db, args.event_id)
+    if row["status"] == "waiting":
+        return False
+    if row["body"] == STRIPPED and row["handler"] is None:
+        raise NoSuchEvent(f"The body of the event {args.event_id} was not kept: it cannot be replayed.")
+    handler = ctx.jobs.handler_named(row["handler"]) if row["handler"] else None
+    if handler is None:
+        raise NoSuchEvent(f"Nothing handles an event of the type {row['type']}.")
+    # The new job replaces the dead one.
+    await ctx.db.execute(
+        "delete from jobs where unique_key = $1 and status = 'dead'", f"event {args.event_id} {row['replays']}"
+    )
+    replays: int = await ctx.db.fetchval(
+        """update webhook_events set handled_at = null, outcome = null, replays = replays + 1
+           where id = $1 returning replays""",
+        args.event_id,
+    )
+    await ctx.schedule(handler, OneEvent(event_id=args.event_id), key=_job_key(args.event_id, replays=replays))
+    return True

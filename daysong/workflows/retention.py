@@ -71,6 +71,9 @@ RETENTION = {
     "import_files": Rule("import_files", "old_id", "staged_at < $1"),
     # An old one counts for no day any more.
     "readings": Rule("readings", "id", "begun_at < $1"),
+    "console_sessions": Rule("console_sessions", "token_hash", "expires_at < $1"),
+    # A grant counts in its period.
+    "usage_grants": Rule("usage_grants", "id", "granted_at < $1"),
     "tombstones": Rule("tombstones", "clerk_hash", "deleted_at < $1"),
 }
 

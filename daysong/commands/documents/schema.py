@@ -32,7 +32,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Accounts and tombstones": ("users", "tombstones"),
     "Subscriptions, purchases and the ledger": (
         "subscriptions", "subscription_log", "revenuecat_ids", "parked_customers", "reconciliation_runs",
-        "usage_charges", "usage_refunds", "mailbox_usage",
+        "usage_charges", "usage_refunds", "usage_grants", "mailbox_usage",
     ),
     "Diaries": ("diaries",),
     "Photos and videos of entries": ("diary_media", "diary_uploads"),
@@ -54,6 +54,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Jobs": ("jobs",),
     "Limits, costs and budgets": ("rate_limits", "vendor_costs", "budget_reservations", "budget_days"),
     "Answered mutations": ("answered_mutations",),
+    "Operators": ("audit_log", "console_sessions"),
 }  # fmt: skip
 OTHERS = "Other tables"
 UNIQUE = "unique "

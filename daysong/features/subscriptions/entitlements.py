@@ -36,7 +36,7 @@ from daysong.kernel.functions.declarations import Result
 from daysong.kernel.time.clock import to_ms
 from daysong.vendors.revenuecat.events import BillingEvent
 
-READS = ("subscriptions", "usage_charges", "usage_refunds", "users", "mailbox_usage")
+READS = ("subscriptions", "usage_charges", "usage_refunds", "usage_grants", "users", "mailbox_usage")
 
 # Names in the columns `lines` of the database, where they differ.
 _STORED_NAMES = {
@@ -202,6 +202,10 @@ def status_columns(since: str) -> str:
            array(select c.charged_at from usage_charges c, generate_series(1, c.amount)
                  where c.user_id = s.user_id and c.charged_at > {since}
                    and not exists (select from usage_refunds r where r.charge_id = c.id)) as charges,
+           array(select g.granted_at from usage_grants g
+                 where g.user_id = s.user_id and g.granted_at > {since} order by g.id) as granted_at,
+           array(select g.amount from usage_grants g
+                 where g.user_id = s.user_id and g.granted_at > {since} order by g.id) as granted,
            (select coalesce(sum(f.amount), 0)::int from mailbox_usage f
             where f.mailbox_hash = (select mailbox_hash from users where id = s.user_id) and f.charged_at > {since}
               and not exists (select from usage_charges c where c.id = f.charge_id and c.user_id = s.user_id)
@@ -247,7 +251,8 @@ def quota_state_of(row: asyncpg.Record) -> QuotaState:
 
 def quota_of_row(row: asyncpg.Record, now: datetime, *, charged_at: tuple[datetime, ...] = ()) -> Quota:
     """Return the song quota of a row with `status_columns`; `charged_at` are charges made after it was read."""
-    return quota(quota_state_of(row), (*row["charges"], *charged_at), now, shared=row["shared"])
+    grants = zip(row["granted_at"], row["granted"], strict=True)
+    return quota(quota_state_of(row), (*row["charges"], *charged_at), now, shared=row["shared"], grants=grants)
 
 
 def status_of(row: asyncpg.Record, now: datetime) -> SubscriptionOfProfile | None:

@@ -174,8 +174,17 @@ def counting_window(state: QuotaState, now: datetime) -> CountingWindow:
     return CountingWindow(since, until, now)
 
 
-def quota(state: QuotaState, charges: Iterable[datetime], now: datetime, *, shared: int = 0) -> Quota:
+def quota(
+    state: QuotaState,
+    charges: Iterable[datetime],
+    now: datetime,
+    *,
+    shared: int = 0,
+    grants: Iterable[tuple[datetime, int]] = (),
+) -> Quota:
     """Return the songs used and left. `charges` are those not refunded.
+
+    `grants` are songs that an operator gave, with their moment: they raise the limit of their period.
 
     `shared` free songs were used by other accounts of the mailbox within the longest period. They count on the free
     plan only, without a custom limit.
@@ -184,10 +193,11 @@ def quota(state: QuotaState, charges: Iterable[datetime], now: datetime, *, shar
     window = counting_window(state, now)
     is_free = tier == "free" and state.custom_music_limit is None
     shared = shared if is_free else 0
+    granted = sum(songs for granted_at, songs in grants if window.since <= granted_at < window.until)
     return Quota(
         tier=tier,
         used=sum(1 for charged_at in charges if window.since <= charged_at < window.until) + shared,
-        limit=PLANS[tier].songs if state.custom_music_limit is None else state.custom_music_limit,
+        limit=(PLANS[tier].songs if state.custom_music_limit is None else state.custom_music_limit) + granted,
         period_start=window.since,
         period_end=window.until,
         shared=shared,

@@ -6,6 +6,6 @@ where user_id = {CALLERS_ID}
 
 from __future__ import annotations
 
-# Excludes accounts that are deleted, and those that Clerk has banned or locked.
+# Excludes accounts that are deleted, and those that are banned or locked at Clerk, or blocked by an operator.
 IS_CALLER = "u.clerk_id = $1 and u.deleted_at is null and u.suspension is null"
 CALLERS_ID = f"(select u.id from users u where {IS_CALLER})"  # noqa: S608 - a constant

@@ -185,6 +185,14 @@ async def _suspend(ctx: MutationContext, user_id: UserId, update: ClerkUpdate, k
     suspension, ends_at = update.suspension, update.suspension_ends_at
     if ends_at is not None and ends_at <= ctx.now:
         suspension = ends_at = None
+    if await ctx.db.fetchval("select suspension = 'blocked' from users where id = $1", user_id):
+        # An operator's block stays, whatever Clerk says meanwhile.
+        await ctx.db.execute(
+            """update users set suspension_at_clerk = $2, suspension_at_clerk_ends_at = $3, suspension_told_at = $4
+               where id = $1""",
+            user_id, suspension, ends_at, update.changed_at,
+        )  # fmt: skip
+        return True
     await ctx.db.execute(
         """update users set suspension = $2, suspension_ends_at = $3, suspension_told_at = $4
            where id = $1 and (suspension, suspension_ends_at, suspension_told_at) is distinct from ($2, $3, $4)""",
@@ -200,3 +208,27 @@ async def lift_lock(ctx: MutationContext, user_id: str) -> None:
            where id = $1 and suspension = 'locked' and suspension_ends_at <= $2""",
         user_id, ctx.now,
     )  # fmt: skip
+
+
+async def block(ctx: MutationContext, user_id: str) -> bool:
+    """Block an account whose lock the transaction holds; False when it is blocked. What Clerk says is kept aside."""
+    blocked = await ctx.db.fetchval(
+        """update users set suspension = 'blocked', suspension_ends_at = null, suspension_at_clerk = suspension,
+             suspension_at_clerk_ends_at = suspension_ends_at, updated_at = $2
+           where id = $1 and suspension is distinct from 'blocked' returning true""",
+        user_id, ctx.now,
+    )  # fmt: skip
+    return blocked is not None
+
+
+async def unblock(ctx: MutationContext, user_id: str) -> bool:
+    """End a block; False when there is none. A ban or lock at Clerk that has not ended holds from then on."""
+    unblocked = await ctx.db.fetchval(
+        """update users set updated_at = $2, suspension_at_clerk = null, suspension_at_clerk_ends_at = null,
+             suspension = case when suspension_at_clerk_ends_at <= $2 then null else suspension_at_clerk end,
+             suspension_ends_at = case when suspension_at_clerk_ends_at <= $2 then null
+                                       else suspension_at_clerk_ends_at end
+           where id = $1 and suspension = 'blocked' returning true""",
+        user_id, ctx.now,
+    )  # fmt: skip
+    return unblocked is not None

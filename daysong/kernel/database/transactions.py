@@ -171,12 +171,13 @@ class Database:
             await self._pool.expire_connections()
 
     async def empty(self) -> None:
-        """Truncate all tables except `schema_migrations`. For tests and test mode."""
+        """Truncate all tables except `schema_migrations`, and those that refuse it. For tests and test mode."""
         async with self.pool.acquire() as connection, connection.transaction():
             tables = await connection.fetch(
                 """select oid::regclass::text as name from pg_class
                    where relnamespace = current_schema()::regnamespace and relkind = 'r'
-                         and relname <> 'schema_migrations'"""
+                         and relname <> 'schema_migrations'
+                         and not exists (select from pg_trigger where tgrelid = pg_class.oid and tgtype & 32 <> 0)"""
             )
             await connection.execute(f"truncate {', '.join(row['name'] for row in tables)} cascade")
             # TRUNCATE fires no row triggers.

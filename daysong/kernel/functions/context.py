@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -32,6 +32,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     is_admin    holds the admin key (perhaps acting as a user), or is the worker
     viewer      identifies anonymous callers: an opaque id of an address, which changes daily; "" when unknown
     issued_at   when the token was issued; differs between a user's tokens
+    operator    names the operator in the audit log: the command line, or a session of the console
     """
 
     subject: str | None = None
@@ -42,6 +43,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     is_admin: bool = False
     viewer: str = ""
     issued_at: datetime | None = None
+    operator: str = ""
 
     @property
     def signed_in(self) -> str:
@@ -81,13 +83,29 @@ ANONYMOUS = Caller()
 SYSTEM = Caller(is_admin=True)
 
 
+class OpenJob(NamedTuple):
+    """A queued job, locked by the transaction, with what runs when it is given up: a mutation and its arguments."""
+
+    function: str
+    on_exhausted: Callable[..., Awaitable[Any]] | None
+    args: Any
+
+
 class Scheduler(Protocol):
-    """Schedules a function as a job, in the given transaction."""
+    """Schedules functions as jobs, and changes jobs, in the given transaction."""
 
     async def schedule(
         self, tx: Transaction, handler: Callable[..., Awaitable[Any]], args: msgspec.Struct, *,
         due_at: datetime, delay: timedelta, key: str | None, account: str | None = None,
     ) -> None: ...  # fmt: skip
+
+    async def retry_in(self, tx: Transaction, job_id: str, now: datetime) -> bool: ...
+
+    async def lock_queued(self, tx: Transaction, job_id: str) -> OpenJob | None: ...
+
+    async def cancel_in(self, tx: Transaction, job_id: str, now: datetime, error: str) -> bool: ...
+
+    def handler_named(self, identifier: str) -> Callable[..., Awaitable[Any]] | None: ...
 
 
 class Runner(Protocol):
@@ -144,7 +162,8 @@ class MutationContext(Logging):
         self.now = now
         self.caller = caller
         self.settings = settings
-        self._scheduler = scheduler
+        # For operators, who retry and cancel jobs.
+        self.jobs = scheduler
         self._notes = notes or Notes()
 
     async def schedule(
@@ -163,7 +182,7 @@ class MutationContext(Logging):
         round-robin.
         """
         mark = None if account is None else account_mark(self.settings.hash_key, account)
-        await self._scheduler.schedule(
+        await self.jobs.schedule(
             self.db, handler, args, due_at=self.now + delay, delay=delay, key=key, account=mark
         )  # fmt: skip
 

@@ -25,6 +25,7 @@ from daysong.kernel import logs, values
 from daysong.kernel.database.job_queue import ENQUEUE_JOB, queries_on
 from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.errors import DaysongError
+from daysong.kernel.functions.context import OpenJob
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Registry
 from daysong.kernel.ids import JobId
@@ -230,17 +231,47 @@ class Queue:
         """Requeue a dead job; False when there is no such dead job."""
 
         async def work(tx: Transaction) -> bool:
-            ticket = new_ticket()
-            found = await tx.fetchval(
-                """update jobs set status = 'queued', ticket = $2, starts = 0, failures = 0, due_at = $3,
-                   finished_at = null where id = $1 and status = 'dead' returning function""",
-                job_id, ticket, now,
-            )  # fmt: skip
-            if found:
-                await enqueue(tx, job_id, ticket, timedelta(0), self.lane_of(found))
-            return found is not None
+            return await self.retry_in(tx, job_id, now)
 
         return await self._database.mutate(work)
+
+    async def retry_in(self, tx: Transaction, job_id: str, now: datetime) -> bool:
+        """Requeue a dead job in the caller's transaction; False when there is no such dead job."""
+        ticket = new_ticket()
+        found = await tx.fetchval(
+            """update jobs set status = 'queued', ticket = $2, starts = 0, failures = 0, due_at = $3,
+               finished_at = null where id = $1 and status = 'dead' returning function""",
+            job_id, ticket, now,
+        )  # fmt: skip
+        if found:
+            await enqueue(tx, job_id, ticket, timedelta(0), self.lane_of(found))
+        return found is not None
+
+    async def lock_queued(self, tx: Transaction, job_id: str) -> OpenJob | None:
+        """Lock a queued job, so that no worker claims it; None when it is not queued."""
+        row = await tx.fetchrow(
+            "select function, args from jobs where id = $1 and status = 'queued' for update", job_id
+        )
+        if row is None:
+            return None
+        function = self._registry.named(row["function"])
+        if function is None or function.on_exhausted is None:
+            return OpenJob(row["function"], None, None)
+        return OpenJob(row["function"], function.on_exhausted, msgspec.convert(row["args"], function.args_type))
+
+    async def cancel_in(self, tx: Transaction, job_id: str, now: datetime, error: str) -> bool:
+        """Make a queued job a dead letter in the caller's transaction; False when it is not queued."""
+        found = await tx.fetchval(
+            """update jobs set status = 'dead', ticket = $2, finished_at = $3, last_error = $4
+               where id = $1 and status = 'queued' returning id""",
+            job_id, new_ticket(), now, error,
+        )  # fmt: skip
+        return found is not None
+
+    def handler_named(self, identifier: str) -> Callable[..., Awaitable[Any]] | None:
+        """Return the handler of a function; None when this release has none of that name."""
+        found = self._registry.named(identifier)
+        return None if found is None else found.handler
 
     async def rescue(self, now: datetime) -> int:
         """Requeue jobs whose queue row is lost (their worker died); return how many."""

@@ -263,7 +263,8 @@ class Budget:
                 function,
                 payer.account,
                 amount,
-                secrets.token_hex(12),
+                # As in `pay`, so that the costs of one subject can be found.
+                f"{payer.reference} {secrets.token_hex(12)}".lstrip(),
                 payer.reference,
                 False,
             )

@@ -66,6 +66,8 @@ RETENTION_DAYS = {
     "import_users": (7, 1),
     "import_files": (7, 1),
     "readings": (100, 2),
+    "console_sessions": (1, 1),
+    "usage_grants": (400, 62),
     "tombstones": (366, 62),
 }
 TIERS = ("free", "weekly", "monthly", "yearly")
@@ -215,6 +217,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin_keys_old: tuple[str, ...] = ()
     # Networks of reverse proxies, whose forwarded client address is trusted.
     trusted_proxies: tuple[str, ...] = ()
+    # Whether operators may sign in at /console.
+    console: bool = True
     # The key of stored hashes, and its earlier values, by which rows are still found.
     hash_key: str
     hash_keys_old: tuple[str, ...] = ()

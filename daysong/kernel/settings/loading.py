@@ -84,6 +84,7 @@ def _read(variables: Environment) -> Settings:
         admin_key=variables.required("DAYSONG_ADMIN_KEY", "the key for internal functions; any long random text"),
         admin_keys_old=variables.earlier("DAYSONG_ADMIN_KEY"),
         trusted_proxies=variables.networks("TRUSTED_PROXIES", ""),
+        console=variables.flag("CONSOLE") or not production,
         tzdata_dir=variables.zone_folder("TZDATA_DIR"),
         hash_key=variables.required("DAYSONG_HASH_KEY", "keys the hashes of deleted accounts; any long random text"),
         hash_keys_old=variables.earlier("DAYSONG_HASH_KEY"),

@@ -15,7 +15,7 @@ from daysong.features.users import store as users
 from daysong.features.users.mailboxes import lock_mailbox
 from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError
-from daysong.kernel.ids import ChargeId, UserId
+from daysong.kernel.ids import ChargeId, GrantId, UserId
 
 # The plan with the charges that can still count.
 QUOTA_SQL = f"select {status_columns('$2')} from subscriptions s where s.user_id = $1"  # noqa: S608
@@ -153,3 +153,19 @@ async def release(db: Transaction, user_id: UserId, reason: str, now: datetime, 
         return False
     await refund(db, charge_id, reason, now)
     return True
+
+
+async def charge_nothing(db: Transaction, user_id: str, reason: str, now: datetime) -> ChargeId:
+    """Insert a charge that is refunded at once, for a song that does not count; return its id."""
+    charge_id = ChargeId.new(now)
+    await db.execute("insert into usage_charges (id, user_id, charged_at) values ($1, $2, $3)", charge_id, user_id, now)
+    await refund(db, charge_id, reason, now)
+    return charge_id
+
+
+async def grant(db: Transaction, user_id: str, amount: int, now: datetime) -> None:
+    """Raise the limit of the current period by `amount` songs."""
+    await db.execute(
+        "insert into usage_grants (id, user_id, amount, granted_at) values ($1, $2, $3, $4)",
+        GrantId.new(now), user_id, amount, now,
+    )  # fmt: skip

@@ -1,0 +1,59 @@
+"""Flags and posts, changed by operators in the console: as by their own functions, and in the audit log."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from daysong.features.blog import writing
+from daysong.features.feature_flags import settings as flags
+from daysong.kernel.functions.context import MutationContext
+from daysong.kernel.functions.declarations import mutation
+from daysong.workflows.support import audit
+from daysong.workflows.support.audit import Outcome, Reason
+
+
+class ChangeFlag(flags.SetFlag):
+    """What to change of a flag, and why."""
+
+    reason: Reason | msgspec.UnsetType = msgspec.UNSET
+
+
+class DropFlag(flags.OneFlag):
+    """Which flag is removed, and why."""
+
+    reason: Reason | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChangePost(writing.OnePost):
+    """Which post is published or archived, and why."""
+
+    to: Literal["published", "archived"]
+    reason: Reason | msgspec.UnsetType = msgspec.UNSET
+
+
+@mutation
+async def change_flag(ctx: MutationContext, args: ChangeFlag) -> Outcome:
+    """Create or change a flag. Errors as for featureFlags:setFlag."""
+    await flags.set_flag(ctx, args)
+    numbers = {name: len(getattr(args, name)) for name in ("allow", "deny", "unlist") if getattr(args, name)}
+    percent = {} if args.percent is msgspec.UNSET else {"percent": args.percent}
+    return await audit.record(ctx, "flags set", target=args.key, reason=args.reason, details=percent | numbers)
+
+
+@mutation
+async def drop_flag(ctx: MutationContext, args: DropFlag) -> Outcome:
+    """Remove a flag with its lists. Errors: FlagNotFound."""
+    await flags.remove_flag(ctx, args)
+    return await audit.record(ctx, "flags remove", target=args.key, reason=args.reason)
+
+
+@mutation
+async def change_post(ctx: MutationContext, args: ChangePost) -> Outcome:
+    """Publish or archive a post. Errors: PostNotFound, InvalidPost."""
+    if args.to == "published":
+        await writing.publish(ctx, writing.Publish(post_id=args.post_id))
+    else:
+        await writing.archive(ctx, args)
+    return await audit.record(ctx, f"blog {args.to}", target=args.post_id, reason=args.reason)
