@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.kernel.functions.context import Caller, MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, Result, given, query
-from daysong.kernel.limits.marks import account_mark
+from daysong.kernel.limits.marks import account_mark, account_marks
 from daysong.kernel.time.clock import to_ms
 
 DONE = "done"
@@ -82,14 +82,16 @@ async def record(
 @query(reads=("audit_log",))
 async def list_entries(ctx: QueryContext, args: ListEntries) -> list[Entry]:
     """Return the audit log, newest first."""
-    account = account_mark(ctx.settings.hash_key, args.user_id) if args.user_id else (args.account or None)
+    accounts = account_marks(ctx.settings.hash_keys, args.user_id) if args.user_id else None
+    if args.account:
+        accounts = [args.account]
     rows = await ctx.db.fetch(
         """select * from audit_log
-           where ($2::bigint is null or id < $2) and ($3::text is null or account = $3)
+           where ($2::bigint is null or id < $2) and ($3::text[] is null or account = any($3))
              and ($4::text is null or target = $4) and ($5::text is null or who = $5)
              and ($6::text is null or action = $6)
            order by id desc limit $1""",
-        args.limit, args.before or None, account, args.target or None, args.who or None, args.action or None,
+        args.limit, args.before or None, accounts, args.target or None, args.who or None, args.action or None,
     )  # fmt: skip
     return [
         Entry(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import asyncpg
 from msgspec import UNSET, UnsetType
 
-from daysong.features.phone_calls.numbers.numbers import number_hash
+from daysong.features.phone_calls.numbers.numbers import number_hashes
 from daysong.features.phone_calls.rules import Status
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.functions.context import MutationContext, QueryContext
@@ -160,7 +160,7 @@ async def plan_of(ctx: QueryContext, user_id: str) -> CallPlan | None:
         return None
     return CallPlan(
         number=masked_number(row["phone_e164"]) or "",
-        number_hash=number_hash(ctx.settings, row["phone_e164"]).hex(),
+        number_hash=number_hashes(ctx.settings, row["phone_e164"])[0].hex(),
         timezone=row["timezone"],
         time_of_day=f"{row['local_minutes'] // 60:02}:{row['local_minutes'] % 60:02}",
         cadence=row["cadence"],

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, Result, given, mutation, query
-from daysong.kernel.limits.marks import account_mark
+from daysong.kernel.limits.marks import account_marks
 from daysong.kernel.time.clock import to_ms
 from daysong.workflows.support import audit
 from daysong.workflows.support.audit import Limit, Outcome, Reason, Target
@@ -97,13 +97,13 @@ def _fields(row: asyncpg.Record) -> dict[str, Any]:
 @query(reads=("jobs",))
 async def list_jobs(ctx: QueryContext, args: ListJobs) -> list[Job]:
     """Return the jobs that are due last, first."""
-    account = account_mark(ctx.settings.hash_key, args.user_id) if args.user_id else None
+    accounts = account_marks(ctx.settings.hash_keys, args.user_id) if args.user_id else None
     rows = await ctx.db.fetch(
         """select * from jobs
            where ($2::text is null or status = $2) and ($3::text is null or function = $3)
-             and ($4::text is null or account = $4) and ($5::text is null or mentioned(args) ? $5)
+             and ($4::text[] is null or account = any($4)) and ($5::text is null or mentioned(args) ? $5)
            order by due_at desc, id desc limit $1""",
-        args.limit, args.status or None, args.function or None, account, args.about or None,
+        args.limit, args.status or None, args.function or None, accounts, args.about or None,
     )  # fmt: skip
     return [of_row(row) for row in rows]
 

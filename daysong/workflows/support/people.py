@@ -18,7 +18,7 @@ from daysong.features.users import tombstones
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.functions.context import QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, Result, given, query
-from daysong.kernel.limits.marks import account_mark
+from daysong.kernel.limits.marks import account_mark, account_marks
 from daysong.kernel.time.clock import to_ms
 from daysong.workflows.support import calls, songs
 from daysong.workflows.support.calls import Call, CallPlan
@@ -146,7 +146,7 @@ async def find_people(ctx: QueryContext, args: FindPeople) -> list[FoundPerson]:
 
 async def _found(ctx: QueryContext, text: str) -> Sequence[asyncpg.Record]:
     if "@" in text:
-        hashes = [tombstones.email_hash(ctx.settings, text)]
+        hashes = tombstones.email_hashes(ctx.settings, text)
         return await _users(ctx, "mailbox_hash = any($1) or lower(email) = $2", hashes, text.lower())
     if text.startswith("user_"):
         return await _users(ctx, "id = $1 or clerk_id = $1", text)
@@ -182,7 +182,7 @@ async def _marked(ctx: QueryContext, mark: str) -> Sequence[asyncpg.Record]:
     while True:
         rows = await ctx.db.fetch("select id from users where id > $1 order by id limit $2", last, SCANNED_AT_ONCE)
         for row in rows:
-            if account_mark(ctx.settings.hash_key, row["id"]) == mark:
+            if mark in account_marks(ctx.settings.hash_keys, row["id"]):
                 return await _users(ctx, "id = $1", row["id"])
         if len(rows) < SCANNED_AT_ONCE:
             return []
@@ -294,7 +294,7 @@ async def _flags(ctx: QueryContext, user_id: str) -> dict[str, bool]:
 async def _costs(ctx: QueryContext, user_id: str) -> list[VendorCost]:
     rows = await ctx.db.fetch(
         """select vendor, count(*) as requests, sum(amount)::bigint as amount from vendor_costs
-           where account = $1 and at > $2 group by vendor order by vendor""",
-        account_mark(ctx.settings.hash_key, user_id), ctx.now - LONGEST_PERIOD,
+           where account = any($1) and at > $2 group by vendor order by vendor""",
+        account_marks(ctx.settings.hash_keys, user_id), ctx.now - LONGEST_PERIOD,
     )  # fmt: skip
     return [VendorCost(**dict(row)) for row in rows]

@@ -12,8 +12,8 @@ from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, Result, given, mutation, query
-from daysong.kernel.limits.budgets import reference_of
-from daysong.kernel.limits.marks import account_mark
+from daysong.kernel.limits.budgets import _references
+from daysong.kernel.limits.marks import account_marks
 from daysong.kernel.time.clock import from_ms, to_ms
 from daysong.workflows.support import audit, jobs
 from daysong.workflows.support.audit import Limit, Reason
@@ -233,9 +233,9 @@ async def _tracks(ctx: QueryContext, song_id: str) -> list[Track]:
 async def _costs(ctx: QueryContext, row: asyncpg.Record) -> list[SongCost]:
     rows = await ctx.db.fetch(
         """select vendor, function, amount, at from vendor_costs
-           where account = $1 and at >= $2 and (reference = $3 or starts_with(reference, $3 || ' ')) order by at, id""",
-        account_mark(ctx.settings.hash_key, row["user_id"]), row["created_at"],
-        reference_of(ctx.settings, row["id"]),
+           where account = any($1) and at >= $2 and split_part(reference, ' ', 1) = any($3) order by at, id""",
+        account_marks(ctx.settings.hash_keys, row["user_id"]), row["created_at"],
+        _references(ctx.settings, row["id"]),
     )  # fmt: skip
     return [
         SongCost(vendor=each["vendor"], function=each["function"], amount=each["amount"], at=to_ms(each["at"]))
