@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 import httpx2
-from litestar import Litestar
 from litestar.types import ASGIApp
 
 from daysong.features.phone_calls.schedule import zones
@@ -142,7 +141,7 @@ class App:
         self.hub = Hub(
             self.runtime, authenticator, Live(settings.listen_url, lost=self.database.renew), limits, self.gate
         )
-        self.asgi: Litestar = http.create(
+        self.asgi = http.create(
             self.runtime,
             documented=product,
             verifier=self._verifier,

@@ -5,28 +5,34 @@ Private data (diaries, lyrics, phone numbers, e-mail addresses, tokens, secrets)
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import json
 import logging
-import secrets
+import random
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections import deque
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import structlog
 
 from daysong.kernel.errors import VendorError
+from daysong.kernel.time.clock import SystemClock
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
+# Seeded by the operating system once: asking it for each id takes longer than all else about an id.
+_ids = random.Random()  # noqa: S311 - ids are no secrets
 
 
 def new_request_id() -> str:
     """Return a new request id: 16 hexadecimal digits, shown in error messages and logs."""
-    return secrets.token_hex(8)
+    return f"{_ids.getrandbits(64):016x}"
 
 
 def request_id() -> str:
@@ -34,14 +40,19 @@ def request_id() -> str:
     return _request_id.get()
 
 
-@contextmanager
-def request_scope(identifier: str) -> Iterator[None]:
-    """Add `identifier` as the request id to every line logged inside."""
-    token = _request_id.set(identifier)
-    try:
-        yield
-    finally:
-        _request_id.reset(token)
+class request_scope:  # noqa: N801 - used like a function
+    """Add `identifier` as the request id to every line logged inside: `with request_scope(identifier)`."""
+
+    __slots__ = ("_identifier", "_token")
+
+    def __init__(self, identifier: str) -> None:
+        self._identifier = identifier
+
+    def __enter__(self) -> None:
+        self._token: Token[str] = _request_id.set(self._identifier)
+
+    def __exit__(self, *_: object) -> None:
+        _request_id.reset(self._token)
 
 
 def with_request_id(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -55,11 +66,46 @@ class _StdoutLogger(structlog.WriteLogger):
     """Writes lines to stdout; lines are dropped when it is closed or full."""
 
     def msg(self, message: str) -> None:
+        _write_waiting()
         with suppress(OSError, ValueError):
             super().msg(message)
 
     log = debug = info = warn = warning = msg
     fatal = failure = err = error = critical = exception = msg
+
+
+# Lines of requests, which are written together once the event loop has served what was ready.
+_waiting: deque[str] = deque()
+_request_log = structlog.get_logger(part="http")
+_writes_json = False
+
+
+def request(**fields: Any) -> None:
+    """Log a request that was served, as `log.info("request", …)` would at a fifth of its cost."""
+    if not _writes_json:
+        _request_log.info("request", **fields)
+        return
+    fields["part"] = "http"
+    fields["event"] = "request"
+    fields["request_id"] = _request_id.get()
+    fields["level"] = "info"
+    fields["timestamp"] = SystemClock().now().isoformat()[:-6] + "Z"
+    if not _waiting:
+        asyncio.get_running_loop().call_soon(_write_waiting)
+    _waiting.append(msgspec.json.encode(fields).decode())
+
+
+@atexit.register
+def _write_waiting() -> None:
+    if not _waiting:
+        return
+    lines = []
+    with suppress(IndexError):  # a thread that logs may write them too
+        while True:
+            lines.append(_waiting.popleft())
+    with suppress(OSError, ValueError):
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
 
 
 class _QuietHandler(logging.StreamHandler[Any]):
@@ -81,6 +127,8 @@ def configure(*, readable: bool, quiet: bool = False, silent: bool = False) -> N
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=False) if readable else structlog.processors.JSONRenderer()
     )
+    global _writes_json  # noqa: PLW0603 - as structlog's configuration
+    _writes_json = not (readable or quiet or silent)
     shared: list[structlog.typing.Processor] = [
         with_request_id,
         structlog.processors.add_log_level,

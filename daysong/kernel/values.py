@@ -174,7 +174,7 @@ def encode_number(value: Any, form: Format) -> Any:
     # A chained comparison is the fastest look at what nearly all numbers are; infinities, NaN, 0 and -0 fail it.
     if kind is float:
         return value if 0 < value < math.inf else _encode_float(value, form)
-    return _encode_float(float(value), form) if kind is int else value
+    return float(value) if kind is int else value
 
 
 def _formless(value: Any) -> TypeError:

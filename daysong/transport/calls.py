@@ -9,14 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import msgspec
-from prometheus_client import Histogram
 
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import LOST
+from daysong.kernel.durations import Durations
 from daysong.kernel.errors import (
     ArgumentValidationError,
     DatabaseUnavailable,
@@ -37,7 +36,7 @@ log = logs.get_logger("calls")
 # JSON from a client, or decoded values.
 Args = msgspec.Raw | Mapping[str, Any]
 
-SECONDS = Histogram(
+SECONDS = Durations(
     "daysong_function_seconds",
     "Run time of functions called by clients, by outcome",
     ["function", "kind", "outcome"],
@@ -116,12 +115,8 @@ def measure(result: Success | Failure, started: float) -> None:
         outcome = (
             "success" if isinstance(result, Success) else "expected" if result.data is not None else result.outcome
         )
-        _seconds(result.function.identifier, result.function.kind.value, outcome).observe(time.perf_counter() - started)
-
-
-@cache
-def _seconds(function: str, kind: str, outcome: str) -> Histogram:
-    return SECONDS.labels(function, kind, outcome)
+        labels = (result.function.identifier, result.function.kind.value, outcome)
+        SECONDS.observe(labels, time.perf_counter() - started)
 
 
 def failure(error: Exception, function: Function | None, *, production: bool, log_lines: Sequence[str] = ()) -> Failure:

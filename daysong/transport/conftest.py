@@ -15,7 +15,6 @@ import jwt
 import pytest
 import structlog
 from cryptography.hazmat.primitives.asymmetric import rsa
-from litestar import Litestar
 
 from daysong.kernel.database.transactions import Database
 from daysong.kernel.functions.registry import Module, Registry
@@ -69,8 +68,8 @@ def files(tmp_path: Path) -> FileStore:
 class App:
     """An app under test, with its runtime and clock, and an HTTP client."""
 
-    def __init__(self, litestar: Litestar, runtime: Runtime, clock: MovableClock, client: httpx2.AsyncClient) -> None:
-        self.litestar = litestar
+    def __init__(self, asgi: http.WebApp, runtime: Runtime, clock: MovableClock, client: httpx2.AsyncClient) -> None:
+        self.asgi = asgi
         self.runtime = runtime
         self.clock = clock
         self.client = client
@@ -105,11 +104,11 @@ async def make_app(
             )
             verifier = TokenVerifier(settings.clerk)
             stack.push_async_callback(verifier.close)
-            litestar = http.create(runtime, **cast("Any", {"verifier": verifier, "files": files} | options))
-            transport = httpx2.ASGITransport(app=litestar, raise_app_exceptions=False)  # type: ignore[arg-type]
+            asgi = http.create(runtime, **cast("Any", {"verifier": verifier, "files": files} | options))
+            transport = httpx2.ASGITransport(app=asgi, raise_app_exceptions=False)
             client = httpx2.AsyncClient(transport=transport, base_url="https://daysong.test")
             await stack.enter_async_context(client)
-            return App(litestar, runtime, clock, client)
+            return App(asgi, runtime, clock, client)
 
         yield make
 

@@ -152,7 +152,7 @@ async def raw(world: World, path: str, events: list[dict[str, Any]], **headers: 
         "server": ("daysong.test", 80), "state": {},
         "headers": [(b"host", b"daysong.test"), *((k.encode(), v.encode()) for k, v in headers.items())],
     }  # fmt: skip
-    await world.app.asgi(scope, receive, send)  # type: ignore[arg-type]
+    await world.app.asgi(scope, receive, send)
     return sent
 
 

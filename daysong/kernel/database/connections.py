@@ -39,6 +39,7 @@ RELEASE_WITHIN = 5.0
 FRESH_FOR = 1.0  # seconds since its last use during which a connection is not pinged
 PING_TIMEOUT = 1.5  # seconds
 SILENCE = 3.0  # seconds
+MOST_QUERIES = 50_000  # of a connection, which is then replaced
 LONGEST_USE = 30.0  # seconds; no transaction of ours takes so long
 
 SESSION = {
@@ -77,9 +78,21 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
     transactions_only = False
     heard_at = 0.0
 
-    def get_reset_query(self) -> str:
+    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's signature
         # No session state outlives a transaction (no SET, no LISTEN); a reset would be a wasted round trip per query.
+        if not self.is_clean:
+            await super().reset(timeout=timeout)
+
+    def get_reset_query(self) -> str:
         return ""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the connection is open, and neither in a transaction nor canceling a query."""
+        protocol = self._protocol
+        return not (
+            self.is_closed() or protocol._is_cancelling() or protocol.is_in_transaction() or self._top_xact is not None  # noqa: SLF001
+        )
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's signature
         # The pool closes replaced connections in the background, where an error of a dead peer would be unhandled.
@@ -206,7 +219,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
             )  # fmt: skip
 
         super().__init__(
-            url, connect=opening, min_size=min_size, max_size=max_size, max_queries=50_000, init=init,
+            url, connect=opening, min_size=min_size, max_size=max_size, max_queries=MOST_QUERIES, init=init,
             max_inactive_connection_lifetime=300.0, loop=None, connection_class=Connection,
             record_class=asyncpg.Record,
         )  # fmt: skip
@@ -222,7 +235,8 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
         while True:
             left = deadline - time.monotonic()
             try:
-                lent = await super()._acquire(max(left, 0.001))
+                # With a free connection there is nothing to wait for, and a timer would be wasted.
+                lent = await super()._acquire(None if self._queue.qsize() else max(left, 0.001))
             except TimeoutError:
                 raise TooBusy("The database is busy. Please try again.") from None
             except asyncpg.TooManyConnectionsError as error:
@@ -257,7 +271,18 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
         """Return a connection to the pool."""
         self._lent.pop(connection, None)
-        await super().release(connection, timeout=timeout)
+        own, holder = connection._con, connection._holder  # noqa: SLF001
+        if (
+            own is not None
+            and own.is_clean
+            and holder._generation == self._generation  # noqa: SLF001
+            and own._protocol.queries_count < MOST_QUERIES  # noqa: SLF001
+        ):
+            # asyncpg would start a task, so that nothing cancels it; but this awaits nothing.
+            own._on_release()  # noqa: SLF001
+            await holder.release(None)
+        else:
+            await super().release(connection, timeout=timeout)
 
     async def watch(self) -> None:
         """Terminate connections in use whose server no longer answers; runs until canceled."""

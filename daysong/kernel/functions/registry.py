@@ -172,7 +172,7 @@ class Registry:
 
         Errors: FunctionNotFound, also for internal functions; WrongFunctionKind.
         """
-        identifier = canonical(path)
+        identifier = path if path in self._by_name else canonical(path)
         function = self._by_name.get(identifier)
         if function is None or not (function.public or caller.is_admin):
             raise FunctionNotFound(f"Could not find public function for '{identifier}'.")

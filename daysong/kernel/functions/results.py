@@ -7,6 +7,7 @@ type, bytes, 64-bit integers) takes the exact path: as a part of a struct by its
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Callable, Collection
@@ -201,13 +202,22 @@ def _sum(parts: Collection[Any], count: Count | None) -> int:
     return found
 
 
-def _struct(fields: dict[tuple[str, str], Plan]) -> Plan:
+def _struct(fields: dict[tuple[str, str], Plan]) -> Plan:  # noqa: C901 - the loop that numbers pass
     fixes = [(name, plan.fix) for (_, name), plan in fields.items() if plan.fix is not None]
+    numbers = [name for name, one in fixes if one is values.encode_number]
+    fixes = [(name, one) for name, one in fixes if one is not values.encode_number]
     counts = [(name, plan.size) for (name, _), plan in fields.items() if plan.size is not None]
     size = len(fields)
 
     def fix(value: Any, form: values.Format) -> Any:
         if isinstance(value, dict):
+            for name in numbers:
+                number = value.get(name)
+                # First as in `encode_number`, but without a call for each number.
+                if type(number) is int:
+                    value[name] = float(number)
+                elif (type(number) is not float or not 0 < number < math.inf) and name in value:
+                    value[name] = values.encode_number(number, form)
             for name, one in fixes:
                 if name in value:
                     value[name] = one(value[name], form)
@@ -221,4 +231,4 @@ def _struct(fields: dict[tuple[str, str], Plan]) -> Plan:
                 found += one(part)
         return found
 
-    return Plan(fix if fixes else None, count)
+    return Plan(fix if fixes or numbers else None, count)

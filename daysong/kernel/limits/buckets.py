@@ -1,7 +1,8 @@
-"""Inbound rate limits over all processes, for one cheap statement per request or none.
+"""Inbound rate limits over all processes, which cost most requests no statement.
 
-A process reserves a tenth of a rate at once in PostgreSQL, and allows that many requests without asking again. After a
-refusal it asks again when the rate may allow a request. So a rate is exact except for what processes have reserved.
+A process counts a caller's requests in memory until they are a fiftieth of a rate within a tenth of its time. Then it
+reserves them and a tenth of the rate in PostgreSQL, and allows that many without asking again. After a refusal it asks
+again when the rate may allow a request. So a rate is exact except for what processes have counted or reserved.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from daysong.kernel.limits.rates import Rate
 from daysong.kernel.limits.store import RateStore
 
 PART = 10
+# The share of a rate that is only counted in memory; none of rates below 50.
+COUNTED_PART = 50
 # Buckets kept in memory by one process; an evicted one is read from the database again.
 MOST_KNOWN = 50_000
 
@@ -28,12 +31,18 @@ log = logs.get_logger("limits")
 
 
 class _Bucket:
-    """What this process has reserved for one caller; times are on the loop's clock."""
+    """What this process knows of one caller; times are on the loop's clock.
 
-    __slots__ = ("closed_until", "good_until", "left", "lock")
+    left          requests that are allowed until `good_until`
+    counted       those of them that were not reserved: the next reservation includes the ones that were used
+    closed_until  until when the bucket is empty; 0 since the last reservation
+    """
+
+    __slots__ = ("closed_until", "counted", "good_until", "left", "lock")
 
     def __init__(self) -> None:
         self.left = 0
+        self.counted = 0
         self.good_until = 0.0
         self.closed_until = 0.0
         self.lock = asyncio.Lock()
@@ -47,6 +56,11 @@ class Buckets:
         self._store = store
         self._known: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
 
+    def takes(self, name: str, key: str, count: int = 1) -> bool:
+        """Take `count` from a caller's bucket if this process may allow it by itself; False when `take` has to."""
+        rate = self._rates.get(name)
+        return rate is None or self._served(self._bucket(name, key), rate, count)
+
     async def take(self, name: str, key: str, count: int = 1) -> float:
         """Take `count` from a caller's bucket; return 0, or the number of seconds to wait.
 
@@ -56,11 +70,15 @@ class Buckets:
         if rate is None:
             return 0.0
         bucket = self._bucket(name, key)
-        if (wait := self._closed(bucket)) or self._served(bucket, count):
+        if self._served(bucket, rate, count):
+            return 0.0
+        if wait := self._closed(bucket):
             return wait
         async with bucket.lock:
             # Another request of the same caller may have made a reservation meanwhile.
-            if (wait := self._closed(bucket)) or self._served(bucket, count):
+            if self._served(bucket, rate, count):
+                return 0.0
+            if wait := self._closed(bucket):
                 return wait
             try:
                 return await self._reserve(name, key, rate, bucket, min(count, rate.most))
@@ -74,8 +92,8 @@ class Buckets:
         return 0.0 if bucket is None else self._closed(bucket)
 
     async def _reserve(self, name: str, key: str, rate: Rate, bucket: _Bucket, count: int) -> float:
-        wanted = max(count, rate.most // PART)
-        reserved = await self._store.take(name, key, rate, wanted)
+        used, ahead = max(0, bucket.counted - bucket.left), max(count, rate.most // PART)
+        reserved = await self._store.take(name, key, rate, used + ahead)
         now = asyncio.get_running_loop().time()
         if reserved is None:
             wait = max(rate.interval * count, await self._store.wait(name, key, rate), 0.05)
@@ -83,7 +101,8 @@ class Buckets:
             REFUSED.labels(name).inc()
             log.info("limit reached", limit=name)
             return wait
-        bucket.left, bucket.good_until = wanted - count, now + rate.seconds / PART
+        bucket.left, bucket.counted, bucket.closed_until = ahead - count, 0, 0.0
+        bucket.good_until = now + rate.seconds / PART
         return 0.0
 
     def _bucket(self, name: str, key: str) -> _Bucket:
@@ -100,8 +119,15 @@ class Buckets:
     def _closed(self, bucket: _Bucket) -> float:
         return max(0.0, bucket.closed_until - asyncio.get_running_loop().time())
 
-    def _served(self, bucket: _Bucket, count: int) -> bool:
-        if bucket.left < count or asyncio.get_running_loop().time() > bucket.good_until:
+    def _served(self, bucket: _Bucket, rate: Rate, count: int) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now > bucket.good_until:
+            # After a refusal nothing is allowed before the next reservation, which includes what was counted.
+            if bucket.closed_until:
+                return False
+            bucket.left = bucket.counted = rate.most // COUNTED_PART
+            bucket.good_until = now + rate.seconds / PART
+        if bucket.left < count:
             return False
         bucket.left -= count
         return True

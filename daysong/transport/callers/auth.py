@@ -64,7 +64,7 @@ class Authenticator:
         Errors: Refused (401) for an invalid header or token, (403) for a wrong admin key, (503) when tokens cannot be
         verified now.
         """
-        found = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+        found = [value for name, value in scope["headers"] if name == b"authorization"]
         if not found:
             client = scope.get("client")
             return self.viewer(client[0] if client else "", now)

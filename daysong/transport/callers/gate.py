@@ -17,8 +17,9 @@ import hashlib
 import hmac
 import ipaddress
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from typing import cast
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from typing import Any, cast
 
 import msgspec
 from litestar.enums import ScopeType
@@ -34,6 +35,7 @@ from daysong.kernel.limits.declarations import FUNCTIONS
 from daysong.kernel.limits.errors import RateLimited
 from daysong.transport.callers.viewers import viewer_of
 from daysong.transport.refusals import Refused
+from daysong.transport.server.headers import announced_size
 from daysong.transport.sync.wire import Close
 
 # Seconds before the response to a wrong admin key.
@@ -46,6 +48,8 @@ UNLIMITED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 WEBHOOKS = ("/http/", "/webhooks/")
 UPLOADS = "/uploads/"
 UNVERIFIED = frozenset({401, 403})
+COUNTED_SIZE = 64 * 1024  # bytes; smaller bodies are not counted
+VIEWER = "daysong.viewer"
 
 TOO_MANY_SOCKETS = Close(1013, "TooManySocketsFromOneAddress")
 
@@ -67,28 +71,34 @@ class Gate:
         self._sockets: Counter[str] = Counter()
         self._guessers: OrderedDict[str, None] = OrderedDict()
         self._accounts: OrderedDict[str, None] = OrderedDict()
+        # The hash by which an account is counted.
+        self._account = lru_cache(MOST_REMEMBERED)(self._hash_of_account)
         runtime.gate = self.admit
 
     # Keys
 
     def viewer(self, scope: Scope | None, address: str = "") -> str:
         """Return the viewer id of the request's address; all unknown addresses share one."""
-        scope = cast("Scope", {"client": (address, 0)}) if scope is None else scope
-        return viewer_of(scope, self._runtime.clock.now(), self._secret) or "unknown"
+        state = cast("dict[str, Any]", {"client": (address, 0)} if scope is None else scope)
+        found: str | None = state.get(VIEWER)
+        if found is None:
+            viewer = viewer_of(cast("Scope", state), self._runtime.clock.now(), self._secret)
+            found = state[VIEWER] = viewer or "unknown"
+        return found
 
-    def _account(self, caller: Caller) -> str:
-        return hmac.digest(self._hash_key, f"caller {caller.subject}".encode(), hashlib.sha256)[:12].hex()
+    def _hash_of_account(self, subject: str) -> str:
+        return hmac.digest(self._hash_key, f"caller {subject}".encode(), hashlib.sha256)[:12].hex()
 
     # HTTP
 
     async def check_account(self, caller: Caller) -> None:
         """Count a function call over HTTP. Errors: Refused (429) when the account is over its limit."""
         if self.enabled and caller.subject is not None and not caller.is_admin:
-            await self.charge("requests_account", self._account(caller))
+            await self.charge("requests_account", self._account(caller.subject))
 
     async def charge(self, name: str, key: str, count: int = 1) -> None:
         """Take from a caller's bucket. Errors: Refused (429) when it is empty."""
-        if wait := await self.buckets.take(name, key, count):
+        if not self.buckets.takes(name, key, count) and (wait := await self.buckets.take(name, key, count)):
             raise rate_limited(wait)
 
     # Functions
@@ -101,11 +111,11 @@ class Gate:
         viewer = viewer or caller.viewer or "unknown"
         buckets = [(f"{name}_viewer", viewer), (name, "all")]
         if caller.subject is not None:
-            buckets.insert(0, (f"{name}_account", self._account(caller)))
+            buckets.insert(0, (f"{name}_account", self._account(caller.subject)))
             if await self._is_new(caller.subject):
                 buckets += [("sign_ups_viewer", viewer), ("sign_ups", "all")]
         for limit, key in buckets:
-            if wait := await self.buckets.take(limit, key):
+            if not self.buckets.takes(limit, key) and (wait := await self.buckets.take(limit, key)):
                 raise RateLimited(wait)
 
     async def _is_new(self, subject: str) -> bool:
@@ -121,7 +131,7 @@ class Gate:
         """Wait until that many subscribed queries may run."""
         if not self.enabled or caller.is_admin or not queries:
             return
-        name, key = ("runs_account", self._account(caller)) if caller.subject else ("runs_viewer", viewer)
+        name, key = ("runs_account", self._account(caller.subject)) if caller.subject else ("runs_viewer", viewer)
         if wait := await self.buckets.take(name, key, queries):
             await asyncio.sleep(min(wait, LONGEST_DELAY))
 
@@ -196,7 +206,7 @@ class GateKeeper:
         try:
             await self._gate.charge("requests_viewer", viewer)
             # Uploads charge their bytes themselves, once the signature of the address is checked.
-            if (size := _size(scope)) and not path.startswith(UPLOADS):
+            if (size := announced_size(scope) or 0) > COUNTED_SIZE and not path.startswith(UPLOADS):
                 await self._gate.charge("bytes_viewer", viewer, size)
         except Refused as error:
             await _send_refusal(error, send)
@@ -225,14 +235,6 @@ def rate_limited(wait: float) -> Refused:
     """Return the refusal of a request over a rate limit; `wait` is in seconds."""
     error = RateLimited(wait)
     return Refused(429, "RateLimited", error.message, retry_after=error.retry_after)
-
-
-def _size(scope: Scope) -> int:
-    """Return the Content-Length; 0 up to 64 KiB, which is not counted."""
-    for name, value in cast("Sequence[tuple[bytes, bytes]]", scope["headers"]):
-        if name.lower() == b"content-length" and value.isdigit() and len(value) < 12:  # noqa: PLR2004 - digits
-            return int(value) if int(value) > 64 * 1024 else 0
-    return 0
 
 
 async def _send_refusal(error: Refused, send: Send) -> None:

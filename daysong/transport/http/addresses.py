@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -22,7 +22,7 @@ class BelowSite:
         prefix = urlsplit(site_url).path.rstrip("/")
         self._prefix = "" if prefix.split("/")[1:2] and prefix.split("/")[1] in own else prefix
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request or a connection."""
         if self._prefix and scope["type"] in {ScopeType.HTTP, ScopeType.WEBSOCKET}:
             path = scope["path"]
@@ -32,4 +32,4 @@ class BelowSite:
                 raw = inner.get("raw_path") or b""
                 if raw.startswith(self._prefix.encode()):
                     inner["raw_path"] = raw[len(self._prefix) :] or b"/"
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)

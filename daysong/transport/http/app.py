@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -39,7 +39,7 @@ class Mounts:
         self._app = app
         self._mounts = {prefix.rstrip("/"): mounted for prefix, mounted in mounts.items()}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request or a connection."""
         path = scope["path"]
         for prefix, mounted in self._mounts.items():
@@ -51,9 +51,21 @@ class Mounts:
                     "path": path[len(prefix) :] or "/",
                     "raw_path": (outer.get("raw_path") or b"")[len(prefix) :] or b"/",
                 }
-                await mounted(cast("Scope", inner), receive, send)
-                return
-        await self._app(scope, receive, send)
+                return mounted(cast("Scope", inner), receive, send)
+        return self._app(scope, receive, send)
+
+
+class WebApp:
+    """The whole ASGI app: its layers around Litestar, which also gets the lifespan events."""
+
+    def __init__(self, litestar: Litestar, layers: ASGIApp) -> None:
+        self.routes = litestar.routes
+        self._litestar = litestar
+        self._layers = layers
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        """Serve a request, a connection, or the lifespan."""
+        return (self._litestar if scope["type"] == "lifespan" else self._layers)(scope, receive, send)
 
 
 async def _is_admin(authenticator: Authenticator, scope: Scope, runtime: Runtime) -> bool:
@@ -77,7 +89,7 @@ def create(
     gate: Gate | None = None,
     on_startup: Sequence[LifespanHook] = (),
     on_shutdown: Sequence[LifespanHook] = (),
-) -> Litestar:
+) -> WebApp:
     """Return the app: functions, their documentation, media, share pages, health, metrics, webhooks and mounts.
 
     documented          the functions in /docs and /openapi.json, if not all of the runtime
@@ -131,14 +143,14 @@ def create(
     direct = [*api.routes(), *webhooks]
     # Uploads have their own limits: a file takes longer than other bodies, and is not held in memory.
     received = uploads.routes(runtime, files, gate)
-    inner: ASGIApp = Mounts(Routes(received, BodyLimits(Routes(direct, app.asgi_handler))), mounts or {})
+    inner: ASGIApp = Mounts(Routes(received, BodyLimits(Routes(direct, cast("ASGIApp", app)))), mounts or {})
     if gate is not None:
         inner = GateKeeper(inner, gate, lambda scope: _is_admin(authenticator, scope, runtime))
-    app.asgi_handler = Edge(inner)
+    outer: ASGIApp = cast("ASGIApp", Edge(inner))
     if hub is not None:
-        app.asgi_handler = SyncEndpoint(app.asgi_handler, hub)
+        outer = cast("ASGIApp", SyncEndpoint(outer, hub))
     paths = (route.path for route in (*app.routes, *direct, *received))
     own = {path.split("/")[1] for path in (*paths, *(mounts or {}))}
     # Outermost, so that all layers see the client's address.
-    app.asgi_handler = Proxies(BelowSite(app.asgi_handler, settings.site_url, own), settings.trusted_proxies)
-    return app
+    outer = cast("ASGIApp", BelowSite(outer, settings.site_url, own))
+    return WebApp(app, cast("ASGIApp", Proxies(outer, settings.trusted_proxies)))

@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import MutableMapping
-from functools import cache
 from typing import Any, cast
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from prometheus_client import Histogram
 
 from daysong.kernel import logs
+from daysong.kernel.durations import Durations
+from daysong.transport.server.headers import headers_of
 
-SECONDS = Histogram(
+SECONDS = Durations(
     "daysong_http_request_seconds", "Duration of requests, by route template", ["method", "route", "status"]
 )
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Requested every few seconds by monitoring; logged at debug level.
+# Requested every few seconds by monitoring; not logged.
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 LOG_FIELDS = "daysong.access"
 HEAD = "daysong.head"
@@ -38,8 +38,6 @@ ALLOWED = (
 )
 ALLOWED_METHODS = (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 MAX_AGE = (b"access-control-max-age", b"86400")
-
-log = logs.get_logger("http")
 
 
 def add_log_fields(scope: Scope, **fields: Any) -> None:
@@ -64,13 +62,14 @@ class Edge:
             await self._app(scope, receive, send)
             return
         identifier, method, status, started = logs.new_request_id(), scope["method"], 500, time.perf_counter()
-        request_headers = dict(scope["headers"])
+        request_headers = headers_of(scope)
         origin = request_headers.get(b"origin")
         added_headers = [(b"x-request-id", identifier.encode()), VARY]
         if origin:
             added_headers += ((b"access-control-allow-origin", origin), *ALLOWED)
         state = cast("MutableMapping[str, Any]", scope)
         body_sent = False
+        is_head = method == "HEAD"
 
         async def send_response(message: Message) -> None:
             nonlocal status, body_sent
@@ -78,7 +77,7 @@ class Edge:
                 status = int(message["status"])
                 headers = map(_allow_head, message["headers"]) if status == 405 else message["headers"]  # noqa: PLR2004
                 message["headers"] = [*headers, *added_headers]
-            elif method == "HEAD" and message["type"] == "http.response.body":
+            elif is_head and message["type"] == "http.response.body":
                 if body_sent:
                     return
                 body_sent, message = True, {"type": "http.response.body", "body": b"", "more_body": False}
@@ -89,27 +88,17 @@ class Edge:
                 if method == "OPTIONS" and origin and b"access-control-request-method" in request_headers:
                     await _preflight(request_headers.get(b"access-control-request-headers"), send_response)
                 else:
-                    if method == "HEAD":
+                    if is_head:
                         state["method"], state[HEAD] = "GET", True
                     await self._app(scope, receive, send_response)
             finally:
                 seconds = time.perf_counter() - started
                 # Client-supplied methods and paths never become metric labels.
                 route = state.get("path_template", "none")
-                _seconds(method if method in METHODS else "other", route, status).observe(seconds)
-                (log.debug if route in QUIET_ROUTES else log.info)(
-                    "request",
-                    method=method,
-                    route=route,
-                    status=status,
-                    ms=round(seconds * 1000, 1),
-                    **state.get(LOG_FIELDS, {}),
-                )
-
-
-@cache
-def _seconds(method: str, route: str, status: int) -> Histogram:
-    return SECONDS.labels(method, route, status)
+                SECONDS.observe((method if method in METHODS else "other", route, str(status)), seconds)
+                if route not in QUIET_ROUTES:
+                    fields = state.get(LOG_FIELDS) or {}
+                    logs.request(method=method, route=route, status=status, ms=round(seconds * 1000, 1), **fields)
 
 
 def _allow_head(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

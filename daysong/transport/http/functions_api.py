@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, cast
 
 import msgspec
@@ -183,13 +184,15 @@ class FunctionsApi:
     ) -> Reply:
         form = _format(raw_format)
         viewer = "" if self._gate is None else self._gate.viewer(request.scope)
-        with using(clock):
+        with using(clock) if clock else nullcontext():
             result = await calls.call(self._runtime, path, args, caller, kind=kind, viewer=viewer)
         if isinstance(result, Failure) and result.malformed:
             raise Refused(400, result.malformed, result.message)
-        if result.function is not None:
-            add_log_fields(request.scope, function=result.function.identifier, kind=result.function.kind.value)
-        add_log_fields(request.scope, outcome=result.outcome if isinstance(result, Failure) else "success")
+        outcome = result.outcome if isinstance(result, Failure) else "success"
+        if (function := result.function) is None:
+            add_log_fields(request.scope, outcome=outcome)
+        else:
+            add_log_fields(request.scope, function=function.identifier, kind=function.kind.value, outcome=outcome)
         if isinstance(result, Failure) and result.is_transient:
             raise unavailable()
         return Reply(await self._encode_result(result, form))
@@ -204,7 +207,7 @@ class FunctionsApi:
             except (TypeError, OverflowError, ResultTooLarge) as error:
                 result = calls.failure(error, result.function, production=self._runtime.settings.production)
             else:
-                lines = _encode(result.log_lines)
+                lines = _encode(result.log_lines) if result.log_lines else b"[]"
                 return b'{"status":"success","value":' + value + b',"logLines":' + lines + b"}"
         body: dict[str, Any] = {"status": "error", "errorMessage": result.message, "logLines": result.log_lines}
         if result.data is not None:

@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from daysong.transport import refusals
 from daysong.transport.refusals import Refused
+from daysong.transport.server.headers import announced_size, headers_of
 
 _encode = msgspec.json.Encoder().encode
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
@@ -42,8 +43,7 @@ class Request:
     @cached_property
     def headers(self) -> Mapping[str, str]:
         """The headers by lower-case name; of repeated ones, the first."""
-        headers = reversed([*self.scope["headers"]])
-        return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers_of(self.scope).items()}
 
     @cached_property
     def query(self) -> Mapping[str, str]:
@@ -53,8 +53,7 @@ class Request:
     @property
     def announced(self) -> int | None:
         """The size of the body that was announced."""
-        announced = next((value for name, value in self.scope["headers"] if name == b"content-length"), b"")
-        return int(announced) if announced.isdigit() else None
+        return announced_size(self.scope)
 
     async def part(self) -> tuple[bytes, bool]:
         """The next part of the body, and whether there is more; Refused (400) when the client has gone."""
@@ -104,12 +103,21 @@ class Routes:
                     self._patterns.append((_pattern(route.path), self._fixed[route.path]))
             self._fixed[route.path][route.method] = route
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request."""
         methods, parameters = self._find(scope["path"]) if scope["type"] == ScopeType.HTTP else (None, {})
         if methods is None:
-            await self._others(scope, receive, send)
-            return
+            return self._others(scope, receive, send)
+        return self._serve(methods, scope, receive, send, parameters)
+
+    async def _serve(
+        self,
+        methods: dict[str, Route],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        parameters: Mapping[str, str],
+    ) -> None:
         reply = await _reply(methods, cast("Any", scope), receive, parameters)
         headers = list(reply.headers)
         if reply.body:

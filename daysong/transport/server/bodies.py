@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from daysong.transport.refusals import Refused
-from daysong.transport.server.held_bytes import UNREAD, Hold
+from daysong.transport.server.headers import announced_size, headers_of
+from daysong.transport.server.held_bytes import SMALL, UNREAD, Hold
 
+# In the scope once the server has received the whole request.
+COMPLETE = "daysong.complete"
 TIMEOUT = 30.0  # seconds, from the first byte that is read to the last
 
 
@@ -20,11 +24,13 @@ class BodyLimits:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request."""
-        if scope["type"] != ScopeType.HTTP or not _has_body(scope):
-            await self._app(scope, receive, send)
-            return
+        if scope["type"] != ScopeType.HTTP or not _has_body(scope) or _is_small_and_complete(scope):
+            return self._app(scope, receive, send)
+        return self._limited(scope, receive, send)
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         client: Any = scope.get("client")
         hold = Hold(UNREAD, client[0] if client else "")
         deadline = asyncio.get_running_loop().time() + TIMEOUT
@@ -52,4 +58,9 @@ class BodyLimits:
 
 
 def _has_body(scope: Scope) -> bool:
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+    headers = headers_of(scope)
+    return b"content-length" in headers or b"transfer-encoding" in headers
+
+
+def _is_small_and_complete(scope: Any) -> bool:
+    return COMPLETE in scope and (announced_size(scope) or SMALL) < SMALL

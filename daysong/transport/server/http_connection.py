@@ -12,6 +12,8 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from daysong.transport.server.bodies import COMPLETE
+from daysong.transport.server.headers import announced_size
 from daysong.transport.server.writing import StallTimeout
 
 LARGEST_HEAD = 64 * 1024  # bytes
@@ -139,6 +141,7 @@ class Http(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Stop the timeout of the body."""
         super().on_message_complete()
+        cast("dict[str, Any]", self.scope)[COMPLETE] = True
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None
@@ -158,8 +161,7 @@ class Http(HttpToolsProtocol):
         response = _ResponseWriter(self.transport, self.on_response_complete)
         self.cycle.transport = cast("asyncio.Transport", response)
         self.cycle.on_response = response.complete
-        length = next((value for name, value in self.headers if name == b"content-length"), b"")
-        self._body_left = int(length) if length.isdigit() else 0
+        self._body_left = announced_size(self.scope) or 0
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         super()._start_asgi_task(cycle, _no_host if _lacks_host(cycle.scope) else app)
@@ -184,7 +186,7 @@ class _Flow(FlowControl):
 
 
 def _lacks_host(scope: Any) -> bool:
-    hosts: int = sum(name == b"host" for name, _ in scope["headers"])
+    hosts = [name for name, _ in scope["headers"]].count(b"host")
     return hosts > 1 or (hosts == 0 and scope["http_version"] == "1.1")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from functools import lru_cache
 from typing import Any, cast
 
@@ -22,6 +22,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MOST_HOPS = 32
 # With a zone, brackets, a port, and spaces around it.
 LONGEST_ADDRESS = 100
+HEADERS = frozenset({b"x-forwarded-for", b"forwarded"})
+# Bytes of headers of which the result is cached, so that forged ones take no memory.
+LONGEST_KNOWN = 200
 _FOR = re.compile(r'\s*for\s*=\s*(?:"((?:[^"\\]|\\.){0,100})"|([^\s",;]{1,100}))\s*', re.IGNORECASE)
 
 
@@ -31,15 +34,26 @@ class Proxies:
     def __init__(self, app: ASGIApp, trusted: Iterable[str]) -> None:
         self._app = app
         self._trusted: tuple[Network, ...] = tuple(ipaddress.ip_network(text, strict=False) for text in trusted)
+        # Cached, since it takes longer than all else that is done for an address, and most come again.
+        self._known = lru_cache(10_000)(self._address_of)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request or a connection."""
         if self._trusted and (client := cast("Any", scope).get("client")):
-            peer = _address(client[0])
-            if peer is not None and self._trusts(peer):
-                found = self._client(peer, scope["headers"])
-                cast("dict[str, Any]", scope)["client"] = (str(found), 0 if found != peer else client[1])
-        await self._app(scope, receive, send)
+            recorded = tuple([header for header in scope["headers"] if header[0] in HEADERS])
+            short = sum(map(len, dict(recorded).values())) + len(recorded) <= LONGEST_KNOWN
+            found = (self._known if short else self._address_of)(client[0], recorded)
+            if found is not None:
+                cast("dict[str, Any]", scope)["client"] = (found, 0)
+        return self._app(scope, receive, send)
+
+    def _address_of(self, peer: str, headers: tuple[tuple[bytes, bytes], ...]) -> str | None:
+        """Return the client's address behind a trusted peer; None when the client is the peer itself."""
+        address = _address(peer)
+        if address is None or not self._trusts(address):
+            return None
+        found = self._client(address, headers)
+        return None if found == address else str(found)
 
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
@@ -82,8 +96,6 @@ def _address(text: str) -> Address | None:
     return _parsed(text) if len(text) <= LONGEST_ADDRESS else None
 
 
-# Cached, since it takes longer than all else that is done for an address, and most requests come from known ones.
-@lru_cache(10_000)
 def _parsed(text: str) -> Address | None:
     text = text.strip()
     if text.startswith("["):

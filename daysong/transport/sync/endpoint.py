@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable
 from typing import Any, cast
 
 from litestar.enums import ScopeType
@@ -37,12 +38,11 @@ class SyncEndpoint:
         self._app = app
         self._hub = hub
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a connection until it ends."""
         if scope["type"] == ScopeType.WEBSOCKET and PATH.fullmatch(scope["path"]):
-            await self._serve(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return self._serve(scope, receive, send)
+        return self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         hub = self._hub
