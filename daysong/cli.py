@@ -22,14 +22,13 @@ from daysong.commands.options import (
     CostsBy,
     DataDir,
     Host,
-    JobStatus,
     Json,
-    Limit,
     Port,
     Processes,
     SandboxUrl,
     WithSandbox,
 )
+from daysong.commands.support import command_line as support
 from daysong.kernel.errors import DaysongError
 
 if TYPE_CHECKING:
@@ -42,10 +41,9 @@ NEEDS_EXTRA = 2  # exit code
 command_line = CommandLine(
     name="daysong", help="A diary entry becomes a song: the backend.", version=version("daysong")
 )
-jobs = CommandLine(name="jobs", help="Scheduled runs of functions.")
-command_line.command(jobs)
-webhooks = CommandLine(name="webhooks", help="The events received from vendors, and their status.")
-command_line.command(webhooks)
+for group in support.GROUPS:
+    command_line.command(group)
+command_line.command(support.audit)
 command_line.command(admin.flags)
 command_line.command(admin.invites)
 command_line.command(admin.blog)
@@ -213,64 +211,12 @@ def costs(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """What vendors cost, by day, by account (as a keyed hash) or by vendor."""
-    from daysong.commands import costs as command
+    from daysong.commands.support import costs as command
 
     _with_app(
         data_dir,
         lambda app: command.show(app, _say, by=by, days=max(1, days), limit=limit, as_json=json_),
     )
-
-
-@jobs.command(name="list")
-def list_jobs(
-    *, status: JobStatus | None = None, limit: Limit = 50, json_: Json = False, data_dir: DataDir = DATA_DIR
-) -> None:
-    """List the newest jobs; --status dead shows those that ran out of retries."""
-    from daysong.commands import jobs as command
-
-    _with_app(data_dir, lambda app: command.list_jobs(app, _say, status=status, limit=limit, as_json=json_))
-
-
-@jobs.command
-def retry(job_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
-    """Schedule a dead job again."""
-    from daysong.commands import jobs as command
-
-    _with_app(data_dir, lambda app: command.retry_job(app, _say, job_id))
-
-
-@webhooks.command(name="list")
-def list_webhooks(
-    *,
-    status: Annotated[str | None, Parameter(help="waiting, handled, dead or stranded.")] = None,
-    vendor: str | None = None,
-    limit: Limit = 50,
-    json_: Json = False,
-    data_dir: DataDir = DATA_DIR,
-) -> None:
-    """List the newest events; --status dead shows those whose handling ran out of retries."""
-    from daysong.commands import webhooks as command
-
-    _with_app(
-        data_dir,
-        lambda app: command.list_events(app, _say, vendor=vendor, status=status, limit=limit, as_json=json_),
-    )
-
-
-@webhooks.command
-def show(event_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
-    """Show one event in full. Its payload may hold personal data."""
-    from daysong.commands import webhooks as command
-
-    _with_app(data_dir, lambda app: command.show_event(app, _say, event_id))
-
-
-@webhooks.command
-def replay(event_id: str, *, data_dir: DataDir = DATA_DIR) -> None:
-    """Schedule an event to be handled again by a worker."""
-    from daysong.commands import webhooks as command
-
-    _with_app(data_dir, lambda app: command.replay_event(app, _say, event_id))
 
 
 @imports.command(name="convex")

@@ -127,7 +127,7 @@ def _reference(key: str, subject: str) -> str:
     return hmac.digest(key.encode(), b"paid for " + subject.encode(), hashlib.sha256)[:12].hex()
 
 
-def _references(settings: Settings, subject: str) -> list[str]:
+def references_of(settings: Settings, subject: str) -> list[str]:
     """Return the references that rows of a subject may have, the one of the current key first."""
     return [_reference(key, subject) for key in settings.hash_keys]
 
@@ -160,7 +160,7 @@ async def reserve_within(
         return NOTHING_LIMITS
     reference = reference_of(settings, subject)
     held = "select reference from budget_reservations where reference = any($1) and expires_at > $2 limit 1"
-    if (reserved := await tx.fetchval(held, _references(settings, subject), now)) is not None:
+    if (reserved := await tx.fetchval(held, references_of(settings, subject), now)) is not None:
         return Answer(reserved)
     await release(tx, settings, subject)
     wishes = [_Wish(purchase, account_mark(settings.hash_key, account), reference)]
@@ -176,7 +176,7 @@ async def reserve_within(
 
 async def release(tx: Transaction, settings: Settings, subject: str) -> None:
     """Release the reservation of `subject`."""
-    await tx.execute("delete from budget_reservations where reference = any($1)", _references(settings, subject))
+    await tx.execute("delete from budget_reservations where reference = any($1)", references_of(settings, subject))
 
 
 async def pay(
@@ -193,7 +193,7 @@ async def pay(
         # A cost that was recorded under an earlier key is not recorded again.
         recorded = await tx.fetchval(
             "select reference from vendor_costs where vendor = $1 and reference = any($2) limit 1",
-            vendor, [f"{one}{suffix}" for one in _references(settings, subject)],
+            vendor, [f"{one}{suffix}" for one in references_of(settings, subject)],
         )  # fmt: skip
         reference = reference if recorded is None else recorded.removesuffix(suffix)
     await tx.execute(
@@ -206,7 +206,7 @@ async def take_back(tx: Transaction, settings: Settings, vendor: str, amount: in
     """Undo a recorded cost that the vendor certainly did not charge, and reserve the amount again."""
     reference = await tx.fetchval(
         "delete from vendor_costs where vendor = $1 and reference = any($2) returning reference",
-        vendor, _references(settings, subject),
+        vendor, references_of(settings, subject),
     )  # fmt: skip
     if reference is not None:
         await tx.execute(

@@ -32,7 +32,7 @@ SCANNED_AT_ONCE = 20_000
 State = Literal["active", "banned", "locked", "blocked", "deleted"]
 
 _MARK = re.compile(r"[0-9a-f]{24}")
-_NUMBER_HASH = re.compile(r"[0-9a-f]{64}")
+_NUMBER_HASH = re.compile(r"(?:[0-9a-f]{2}){32,64}")
 # Tables by the prefix of their ids.
 _OWNED = {
     "diary": "diaries", "gen": "generations", "music": "music", "video": "music_videos", "call": "call_jobs",

@@ -12,7 +12,7 @@ from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, Result, given, mutation, query
-from daysong.kernel.limits.budgets import _references
+from daysong.kernel.limits.budgets import references_of
 from daysong.kernel.limits.marks import account_marks
 from daysong.kernel.time.clock import from_ms, to_ms
 from daysong.workflows.support import audit, jobs
@@ -235,7 +235,7 @@ async def _costs(ctx: QueryContext, row: asyncpg.Record) -> list[SongCost]:
         """select vendor, function, amount, at from vendor_costs
            where account = any($1) and at >= $2 and split_part(reference, ' ', 1) = any($3) order by at, id""",
         account_marks(ctx.settings.hash_keys, row["user_id"]), row["created_at"],
-        _references(ctx.settings, row["id"]),
+        references_of(ctx.settings, row["id"]),
     )  # fmt: skip
     return [
         SongCost(vendor=each["vendor"], function=each["function"], amount=each["amount"], at=to_ms(each["at"]))

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from daysong.commands import webhooks
+from daysong.commands.support import webhooks
 from daysong.kernel import inbox
-from daysong.kernel.errors import DaysongError
-from daysong.kernel.inbox import Event, NoSuchEvent
+from daysong.kernel.inbox import Event
+from daysong.workflows.support.webhooks import EventNotFound
 from daysong.workflows.vendor_events import handle_clerk_event
 from rehearsal.world import World
 
@@ -41,21 +41,22 @@ async def test_a_dead_letter_can_be_found_looked_at_and_replayed(world: World) -
 
     code, said = await daysong(world, "webhooks", "list", "--status", "dead")
     assert (code, event_id in said, "clerk user.created" in said, "8 failures" in said) == (0, True, True, True), said
-    with pytest.raises(NoSuchEvent, match="There is no event event_x in the inbox"):
+    with pytest.raises(EventNotFound, match="There is no such event in the inbox"):
         await webhooks.replay_event(world.app, print, "event_x")
 
     told: list[str] = []
-    await webhooks.show_event(world.app, told.append, event_id)
+    await webhooks.show_event(world.app, told.append, event_id, as_json=True)
     shown = json.loads(told.pop())
-    assert (shown["status"], shown["body"]) == ("dead", json.loads(BODY))
+    assert (shown["status"], shown["body"]["data"]) == ("dead", {"id": "(hidden)"})
+    await webhooks.show_event(world.app, told.append, event_id, reason="a user asked", as_json=True)
+    assert json.loads(told.pop())["body"] == json.loads(BODY)
+    assert await world.db.pool.fetchval("select who from audit_log") == "command line"
     await webhooks.replay_event(world.app, told.append, event_id)
     await webhooks.replay_event(world.app, told.append, event_id)
     assert told == ["queued again", "a job is at it already"]
     await world.app.worker.drain(until=None, clock=world.clock)
-    await webhooks.list_events(world.app, told.append, vendor=None, status=None, limit=5)
+    await webhooks.list_events(world.app, told.append, limit=5)
     assert "handled" in told[-1]
     assert told[-1].endswith("(created)")
-    await webhooks.list_events(world.app, told.append, vendor="suno", status=None, limit=5)
+    await webhooks.list_events(world.app, told.append, vendor="suno", limit=5)
     assert told[-1] == "none"
-    with pytest.raises(DaysongError, match="--status must be one of"):
-        await webhooks.list_events(world.app, told.append, vendor=None, status="lost", limit=5)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from daysong.commands import costs as costs_command
 from daysong.commands.options import CostsBy
+from daysong.commands.support import costs as costs_command
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
