@@ -1,4 +1,4 @@
-"""The share page in Debian's Chromium: the tests of share.test.mjs."""
+"""The share page and /docs in Debian's Chromium: the tests of share.test.mjs and docs.test.mjs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def missing() -> str | None:
 
 
 async def test_the_share_page_in_a_browser(database_url: str, tmp_path: Path) -> None:
-    """Every test of the file passes, and none is skipped."""
+    """Every test of the files passes, and none is skipped."""
     if why := missing():
         pytest.skip(why)
     async with World(database_url, tmp_path, datetime.now(UTC), port=free_port()) as world:
@@ -68,7 +68,7 @@ async def test_the_share_page_in_a_browser(database_url: str, tmp_path: Path) ->
             "DAYSONG_TOKEN": people["alice"].headers["Authorization"].removeprefix("Bearer "),
         }
         program = await asyncio.create_subprocess_exec(
-            shutil.which("node") or "", "--test", "--test-force-exit", "--test-reporter=tap", "share.test.mjs",
+            shutil.which("node") or "", "--test", "--test-force-exit", "--test-reporter=tap", "share.test.mjs", "docs.test.mjs",
             cwd=HERE, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         try:

@@ -118,7 +118,7 @@ def create(
     app = Litestar(
         route_handlers=[
             *openapi.handlers(described, settings),
-            *docs.handlers(described, assets),
+            *docs.handlers(described, assets, studio.sandbox_of(settings, assets)),
             *media.handlers(runtime, files),
             *share.handlers(runtime, assets),
             *previews.handlers(runtime, files),

@@ -1,4 +1,7 @@
-"""/docs: the reference of the public functions, as one page without scripts."""
+"""/docs: the reference of the public functions, as one page.
+
+Without scripts it is complete; with them it can be searched, and its functions can be called.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +34,29 @@ from daysong.transport.http import openapi
 from daysong.transport.pages.assets import Assets
 
 
-def handlers(describe: Callable[[], Description], assets: Assets) -> list[HTTPRouteHandler]:
-    """Return the route /docs; the page is rendered at the first request."""
+def handlers(describe: Callable[[], Description], assets: Assets, sandbox: str | None) -> list[HTTPRouteHandler]:
+    """Return the route /docs; the page is rendered at the first request.
+
+    sandbox  the address of the Clerk that gives anyone a token, in development
+    """
 
     @cache
     def rendered(is_folder: bool) -> tuple[str, dict[str, str]]:
         # Relative, so that it works below any path.
         address = f"{'../' * is_folder}openapi.json"
         title = "daysong functions"
-        shown = f"""<main>
+        description = describe()
+        data = f'data-api="{assets.path}/api"' + (f' data-clerk="{sandbox}"' if sandbox else "")
+        shown = f"""{contents(description)}
+<main id="main" {data}>
 <h1>{title}</h1>
 <p>For programs: <a href="{address}">openapi.json</a></p>
-{content(describe())}
+{content(description)}
 </main>"""
-        return assets.page(title=title, content=shown, kind="docs", styles=("docs.css",))
+        return assets.page(
+            title=title, content=shown, kind="docs", styles=("docs.css",), modules=("docs.js",),
+            sources={"connect-src": assets.own},
+        )  # fmt: skip
 
     @get("/docs", sync_to_thread=True)
     def docs(request: Request[Any, Any, Any]) -> Response[str]:
@@ -54,17 +66,46 @@ def handlers(describe: Callable[[], Description], assets: Assets) -> list[HTTPRo
     return [docs]
 
 
-def content(description: Description) -> str:
-    """Return the page's content as HTML: contents by module, functions, and types."""
-    parts = [_paragraphs(openapi.ABOUT), "<nav><dl>", *map(_contents, description.modules)]
+def contents(description: Description) -> str:
+    """Return the contents list as HTML, with a place for the search."""
+    parts = ['<nav aria-label="Contents"><div id="search" hidden></div><dl>', *map(_contents, description.modules)]
     parts.append(_entry("types", "Types", ((f"type-{one.name}", one.name) for one in description.types)))
-    parts.append("</dl></nav>")
+    parts.append('<dt><a href="#errors">Errors</a></dt></dl></nav>')
+    return "\n".join(parts)
+
+
+def content(description: Description) -> str:
+    """Return the page's content as HTML: functions by module, types, and errors."""
+    parts = [_paragraphs(openapi.ABOUT)]
     for module in description.modules:
         parts.append(f'<h2 id="{escape(module.name)}">{escape(module.name)}</h2>')
         parts.extend(map(_function, module.functions))
     parts.append('<h2 id="types">Types</h2>')
     parts.extend(map(_type, description.types))
+    parts.append(_errors(description))
     return "\n".join(parts)
+
+
+def _errors(description: Description) -> str:
+    """Return each error code with what it says and the functions that fail with it."""
+    messages: dict[str, dict[str, None]] = {}
+    functions: dict[str, list[str]] = {}
+    for function in (one for module in description.modules for one in module.functions):
+        for error in function.errors:
+            messages.setdefault(error.code, {})[error.message] = None
+        for code in function.codes:
+            functions.setdefault(code, []).append(function.identifier)
+    rows = []
+    for code in sorted(functions):
+        links = " ".join(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in functions[code])
+        rows.append(
+            f'<tr id="error-{escape(code)}"><th scope=row><code>{escape(code)}</code></th>'
+            f"<td>{'<br>'.join(map(_prose, messages[code]))}</td><td>{links}</td></tr>"
+        )
+    return f"""<h2 id="errors">Errors</h2>
+<p>A failure has a <code>code</code> in its <code>errorData</code>, and a message in plain words.</p>
+<table class="errors"><tr><th scope=col>code</th><th scope=col>message</th><th scope=col>functions</th></tr>
+{"".join(rows)}</table>"""
 
 
 def _contents(module: ModuleDescription) -> str:
@@ -79,8 +120,9 @@ def _entry(anchor: str, title: str, links: Iterable[tuple[str, str]]) -> str:
 
 def _function(function: FunctionDescription) -> str:
     name, kind = escape(function.identifier), escape(function.kind)
-    codes = ", ".join(f"<code>{escape(code)}</code>" for code in function.codes)
-    return f"""<article id="{name}">
+    codes = ", ".join(f'<a href="#error-{escape(code)}"><code>{escape(code)}</code></a>' for code in function.codes)
+    example = json.dumps({one.name: _example(one.shape) for one in function.arguments.fields if not one.optional})
+    return f"""<article id="{name}" data-kind="{kind}" data-args="{escape(example)}">
 <h3><code>{name}</code> <span class="kind {kind}">{kind}</span></h3>
 {_paragraphs(function.summary, function.description)}
 <p class="address"><code>POST {escape(openapi.address(function))}</code></p>
@@ -89,6 +131,20 @@ def _function(function: FunctionDescription) -> str:
 {codes and f"<p>Fails with {codes}</p>"}
 <p class="source"><code>{escape(str(function.source))}</code></p>
 </article>"""
+
+
+def _example(shape: Shape) -> Any:
+    """Return a value to begin with when a function is tried."""
+    match shape:
+        case AnyOf(options=options):
+            return _example(options[0])
+        case Choice(values=values):
+            return values[0]
+        case ListOf():
+            return []
+        case MapOf() | Reference():
+            return {}
+    return {"boolean": False, "integer": 1, "number": 1, "null": None}.get(shape.kind, "")
 
 
 def _type(one: ObjectType) -> str:

@@ -92,16 +92,21 @@ def handlers(runtime: Runtime, assets: Assets) -> list[HTTPRouteHandler]:
     return [front, shell, sign_in, worker]
 
 
+def sandbox_of(settings: Settings, assets: Assets) -> str | None:
+    """Return the path of the sandbox's Clerk, by which a name is enough to sign in; None when it is not used."""
+    plays = settings.sandboxed or not settings.production
+    return f"{assets.path}{SANDBOX}" if plays and urlsplit(settings.clerk.issuer).path.endswith(SANDBOX) else None
+
+
 class Studio:
     """The documents of the studio."""
 
     def __init__(self, settings: Settings, assets: Assets) -> None:
         self._settings = settings
         self._assets = assets
-        issuer = settings.clerk.issuer
-        plays = settings.sandboxed or not settings.production
-        self._is_sandbox = plays and urlsplit(issuer).path.endswith(SANDBOX)
-        self._clerk = f"{assets.path}{SANDBOX}" if self._is_sandbox else issuer
+        sandbox = sandbox_of(settings, assets)
+        self._is_sandbox = sandbox is not None
+        self._clerk = sandbox or settings.clerk.issuer
 
     @cache  # noqa: B019 - one object for the life of the process
     def shell(self) -> tuple[str, dict[str, str]]:
