@@ -68,7 +68,8 @@ async def test_the_share_page_in_a_browser(database_url: str, tmp_path: Path) ->
             "DAYSONG_TOKEN": people["alice"].headers["Authorization"].removeprefix("Bearer "),
         }
         program = await asyncio.create_subprocess_exec(
-            shutil.which("node") or "", "--test", "--test-force-exit", "--test-reporter=tap", "share.test.mjs", "docs.test.mjs",
+            shutil.which("node") or "", "--test", "--test-force-exit", "--test-reporter=tap",
+            "share.test.mjs", "docs.test.mjs",
             cwd=HERE, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         try:
