@@ -7,9 +7,10 @@ const AROUND = 600; // pixels above and below the window
 /**
  * Returns a list that scrolls with the window. An entry has a `key`, and `wide` if it takes a whole row. `measure(width)`
  * returns {columns, gap, wide, tall}: the columns, the gap between them, and the heights of wide entries and of others.
- * `make(entry)` makes an element, `update(element, entry)` shows an entry again. `onend` is called near the end.
+ * `make(entry)` makes an element, `update(element, entry)` shows an entry again. `onend` is called near the end, `onview`
+ * with the first and the last entry that are in the document.
  */
-export function virtual({ label, measure, make, update, onend }) {
+export function virtual({ label, measure, make, update, onend, onview }) {
   const element = h("div", { class: "virtual", role: "group", "aria-label": label });
   let [entries, places, height, width, asked] = [[], [], 0, 0, 0];
   const shown = new Map(); // key → {node, entry}
@@ -41,6 +42,7 @@ export function virtual({ label, measure, make, update, onend }) {
     const focused = [...shown].find(([, { node }]) => node.contains(document.activeElement))?.[0];
     const wanted = [];
     for (let number = first(from); number < entries.length && places[number].y < until; number++) wanted.push(number);
+    const [head, tail] = [entries[wanted[0]], entries[wanted.at(-1)]];
     // What has the focus stays, wherever it is.
     if (focused !== undefined && !wanted.some((number) => entries[number].key === focused)) {
       const number = entries.findIndex(({ key }) => key === focused);
@@ -67,6 +69,7 @@ export function virtual({ label, measure, make, update, onend }) {
       if (one.node === before) before = before.nextSibling;
       else element.insertBefore(one.node, before);
     }
+    if (head) onview?.(head, tail);
     if (until > height - innerHeight) onend?.();
   }
 
