@@ -140,7 +140,7 @@ async def begin_reading(ctx: MutationContext, args: OneEntry) -> Assignment | No
     if reading_id is None:
         await _postpone(ctx, args, owner, diary["version"], "readings of the day")
         return None
-    people, tags = await store.most_used(ctx.db, owner, rules.TOLD)
+    people, tags = await store.most_used(ctx.db, owner, rules.MOST_KNOWN)
     kept = [KnownEvent(row["title"], row["summary"]) for row in await store.kept_events(ctx.db, args.diary_id)]
     answer = await budgets.reserve_within(
         ctx.db, ctx.settings, Purchase.READING, account=owner, subject=reading_id, now=ctx.now

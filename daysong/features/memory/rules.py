@@ -21,8 +21,8 @@ MOST_POSTPONEMENTS = 3
 MOST_PEOPLE = 5_000
 MOST_TAGS = 2_000
 MOST_NAMES = 50  # of one person
-# What a model is told of earlier entries.
-TOLD = 50
+# Known people, and tags, in a request to the model.
+MOST_KNOWN = 50
 
 MOOD_WORDS = {level: word for word, level in MOODS.items()}
 AROUSAL_WORDS = {level: word for word, level in AROUSALS.items()}

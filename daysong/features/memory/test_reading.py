@@ -13,6 +13,7 @@ from daysong.features.memory import rules
 from daysong.features.memory.extraction import ReadEvents
 from daysong.kernel.functions.context import SYSTEM
 from daysong.vendors.openai.extraction import FoundEvent
+from rehearsal import memories
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +51,18 @@ async def set_flag(world: World, percent: int) -> None:
            on conflict (key) do update set percent = excluded.percent""",
         percent, world.clock.now(),
     )  # fmt: skip
+
+
+async def test_the_model_knows_the_fifty_most_used_people_and_tags(world: World, alice: Person) -> None:
+    """However many there are; each request costs about the same."""
+    await memories.fill(world, "alice", 180, people=60, tags=60)
+    await write(alice)
+    await world.pass_time(SOON)
+    [request] = await readings(world)
+    # The person of every event comes first.
+    assert "Secret friend 0" in request
+    assert request.count("Secret friend") == 50
+    assert request.count("Secret subject") == 50
 
 
 async def test_an_entry_has_its_events_after_half_a_minute(world: World, alice: Person) -> None:
