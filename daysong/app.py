@@ -29,6 +29,10 @@ from daysong.transport import added_functions, schedule, testing_mode
 from daysong.transport.callers.auth import Authenticator
 from daysong.transport.callers.gate import Gate
 from daysong.transport.http import app as http
+from daysong.transport.http.health import Readiness
+from daysong.transport.metrics.page import MetricsPage
+from daysong.transport.metrics.processes import Processes
+from daysong.transport.metrics.worker_app import WorkerApp
 from daysong.transport.sync.hub import Hub
 from daysong.transport.sync.hub import Limits as SocketLimits
 from daysong.transport.system import functions as system_functions
@@ -61,11 +65,12 @@ class App:
         transport: httpx2.AsyncBaseTransport | None = None,
         mounts: Mapping[str, ASGIApp] | None = None,
         limits: SocketLimits | None = None,
+        processes: Processes | None = None,
     ) -> None:
         """Connect everything; nothing is opened yet.
 
         `transport` takes the place of the network towards the vendors, `mounts` are other ASGI apps by path prefix,
-        and `limits` are those of sockets.
+        `limits` are those of sockets, and `processes` are those that serve together.
         """
         if settings.database_url is None:
             raise DaysongError("an app needs a database")
@@ -134,7 +139,9 @@ class App:
                 Budget: self.budget,
             },
         )
-        self.worker = Worker(self.runtime, schedule.timetable(settings.off))
+        timetable = schedule.timetable(settings.off)
+        self.worker = Worker(self.runtime, timetable)
+        self.metrics = MetricsPage(self.runtime, timetable, processes)
         authenticator = Authenticator(self._verifier, settings.admin_keys, settings.hash_key)
         self.gate = Gate(self.runtime, self.limits.buckets)
         authenticator.guard = self.gate
@@ -157,11 +164,17 @@ class App:
             pending_migrations=self._pending_migrations,
             hub=self.hub,
             gate=self.gate,
+            metrics=self.metrics,
             test_controls=testing_mode.Controls(reset=self._reset, drain=self._drain),
             on_startup=[self.report, self.open],
             on_shutdown=[self.close],
         )
         self._users = 0
+
+    def worker_asgi(self) -> WorkerApp:
+        """Return the ASGI app of a process that only works: metrics and health."""
+        readiness = Readiness(self.runtime, self._pending_migrations)
+        return WorkerApp(self.metrics, self.gate, self.settings.admin_key, self.worker, readiness)
 
     def report(self) -> None:
         """Log what a process that serves or works was started with: which time zone data it plans calls by."""
@@ -212,6 +225,7 @@ def build(
     transport: httpx2.AsyncBaseTransport | None = None,
     mounts: Mapping[str, ASGIApp] | None = None,
     limits: SocketLimits | None = None,
+    processes: Processes | None = None,
 ) -> App:
     """The app for these settings; see App."""
-    return App(settings, clock=clock, transport=transport, mounts=mounts, limits=limits)
+    return App(settings, clock=clock, transport=transport, mounts=mounts, limits=limits, processes=processes)

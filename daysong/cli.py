@@ -23,6 +23,7 @@ from daysong.commands.options import (
     DataDir,
     Host,
     Json,
+    MetricsPort,
     Port,
     Processes,
     SandboxUrl,
@@ -124,13 +125,19 @@ def serve(
 
 
 @command_line.command
-def work(*, with_sandbox: WithSandbox = False, sandbox_url: SandboxUrl = f"http://{LOOPBACK}:{DEFAULT_PORT}") -> None:
+def work(
+    *,
+    metrics_port: MetricsPort | None = None,
+    metrics_host: Host = LOOPBACK,
+    with_sandbox: WithSandbox = False,
+    sandbox_url: SandboxUrl = f"http://{LOOPBACK}:{DEFAULT_PORT}",
+) -> None:
     """Run jobs and crons. Any number of machines may work on one database."""
     from daysong.commands import environment
     from daysong.commands import work as command
 
     configured = environment.configured_for("work", sandbox_url if with_sandbox else None)
-    _run(command.work(configured))
+    _run(command.work(configured, metrics_host=metrics_host, metrics_port=metrics_port))
 
 
 @command_line.command

@@ -65,6 +65,22 @@ async def test_a_process_that_dies_is_followed_by_another(several: Server) -> No
         assert (await http.get("/healthz")).is_success
 
 
+async def test_g58_metrics_are_those_of_all_processes_whichever_is_asked(several: Server) -> None:
+    """Each counts its own requests: over new connections, the counts of both add up to them."""
+    for _ in range(30):
+        async with httpx2.AsyncClient(base_url=several.origin, trust_env=False) as http:
+            assert (await http.get("/api/query?path=values:echo&args={}")).status_code == 200
+    async with httpx2.AsyncClient(base_url=several.origin, trust_env=False) as http:
+        text = (await http.get("/metrics")).text
+    name = 'daysong_http_request_seconds_count{process="%d",method="GET",route="/api/query",status="200"} '
+    counts = [float(line.rpartition(" ")[2]) for number in (0, 1) for line in text.splitlines()
+              if line.startswith(name % number)]  # fmt: skip
+    assert sum(counts) >= 30
+    assert len(counts) == 2
+    assert 'daysong_processes{what="answered"} 2' in text
+    assert text.count("# TYPE daysong_http_request_seconds histogram") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_sigterm_stops_all_processes_and_closes_sockets_for_a_restart(
     several: Server, keys: Keys, number: signal.Signals

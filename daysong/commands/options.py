@@ -18,6 +18,9 @@ DataDir = Annotated[Path, Parameter(env_var="DAYSONG_DATA_DIR", help="Where data
 Port = Annotated[int, Parameter(help="Where to listen; 0 for any free port.", validator=Number(gte=0, lte=65_535))]
 Processes = Annotated[int, Parameter(help="How many share the port.", validator=Number(gte=1, lte=64))]
 Host = Annotated[str, Parameter(help="The address to listen on; 0.0.0.0 for every one.")]
+MetricsPort = Annotated[
+    int, Parameter(help="Answer /metrics, /healthz and /readyz there.", validator=Number(gte=0, lte=65_535))
+]
 WithSandbox = Annotated[
     bool, Parameter(negative=(), help="Play vendors whose keys are not set, for staging; never for real users.")
 ]

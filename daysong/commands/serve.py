@@ -12,8 +12,10 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from asyncio.subprocess import Process
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -25,6 +27,7 @@ from daysong.commands import environment, signals
 from daysong.kernel import logs
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
+from daysong.transport.metrics.processes import Processes
 from daysong.transport.server.server import Server, freeze_startup_objects, listen
 
 PAUSE = 1.0  # seconds before a process that died is followed by another
@@ -61,6 +64,7 @@ async def _serve(
     parent: int | None = None,
     sharers: int = 1,
     played_at: str | None = None,
+    processes: Processes | None = None,
 ) -> None:
     # However many processes there are, together they have the connections of one.
     connections = max(LEAST_CONNECTIONS, configured.database_pool // sharers)
@@ -72,7 +76,9 @@ async def _serve(
 
             played = await stack.enter_async_context(staging.playing(played_at, configured.data_dir))
             mounts["/sandbox"] = cast("ASGIApp", played.asgi)
-        await _serve_app(composition.build(configured, mounts=mounts), listener, parent)
+        if processes is not None:
+            await stack.enter_async_context(processes.listening())
+        await _serve_app(composition.build(configured, mounts=mounts, processes=processes), listener, parent)
 
 
 async def _serve_app(app: composition.App, listener: socket.socket, parent: int | None) -> None:
@@ -105,18 +111,21 @@ class _Processes:
         self._running: set[Process] = set()
         self._stopping = asyncio.Event()
         self._pipe, self._held = os.pipe()
+        # Where they answer each other for metrics.
+        self._folder = tempfile.TemporaryDirectory(prefix="daysong-")
 
     async def run(self, count: int) -> None:
         """Keep that many going until a signal says to stop; a second one stops them at once."""
         loop = asyncio.get_running_loop()
         for number in signals.stops():
             loop.add_signal_handler(number, self._stop)
-        going = asyncio.gather(*(self._keep_one(count) for _ in range(count)))
+        going = asyncio.gather(*(self._keep_one(number, count) for number in range(count)))
         await self._stopping.wait()
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(going), WITHIN)
         self._tell(signal.SIGKILL)
         await going
+        self._folder.cleanup()
 
     def _stop(self) -> None:
         self._tell(signal.SIGKILL if self._stopping.is_set() else signal.SIGTERM)
@@ -127,11 +136,12 @@ class _Processes:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
 
-    async def _keep_one(self, count: int) -> None:
+    async def _keep_one(self, number: int, count: int) -> None:
         host, port = self._where
         while not self._stopping.is_set():
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "daysong.commands.serve", host, str(port), str(self._pipe), str(count),
+                str(number), self._folder.name,
                 pass_fds=[self._pipe],
             )  # fmt: skip
             self._running.add(process)
@@ -145,10 +155,12 @@ class _Processes:
                     await asyncio.wait_for(self._stopping.wait(), PAUSE)
 
 
-def _one_of_several(host: str, port: str, parent: str, sharers: str) -> None:
+def _one_of_several(host: str, port: str, parent: str, sharers: str, number: str, folder: str) -> None:
     configured = environment.configured_for("serve", None)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(listen(host, int(port), shared=True), configured, int(parent), int(sharers)))
+        processes = Processes(Path(folder), int(number), int(sharers))
+        listener = listen(host, int(port), shared=True)
+        runner.run(_serve(listener, configured, int(parent), int(sharers), processes=processes))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
@@ -20,12 +21,42 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two looks for a databa
 log = logs.get_logger("process")
 
 
-async def work(configured: Settings) -> None:
-    """Work with these settings, from when the database can be reached."""
+async def work(configured: Settings, *, metrics_host: str, metrics_port: int | None) -> None:
+    """Work with these settings, from when the database can be reached.
+
+    With a port for metrics, /metrics, /healthz and /readyz are answered there from the beginning.
+    """
     stop = environment.until_asked_to_stop()
     app = composition.build(configured)
-    if not await _opened(app, configured, stop):
+    async with _metrics(app, metrics_host, metrics_port):
+        if await _opened(app, configured, stop):
+            await _work(app, configured, stop)
+
+
+@asynccontextmanager
+async def _metrics(app: composition.App, host: str, port: int | None) -> AsyncIterator[None]:
+    if port is None:
+        yield
         return
+    # Imported here, so that a worker without the port does not load a server.
+    from daysong.transport.server.server import Server, listen  # noqa: PLC0415
+
+    listener = listen(host, port)
+    log.info("metrics", host=host, port=listener.getsockname()[1])
+    server = Server(app.worker_asgi(), lifespan=False, close_sockets=_no_sockets)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.stop()
+        await asyncio.wait({serving})
+
+
+async def _no_sockets() -> None:
+    return
+
+
+async def _work(app: composition.App, configured: Settings, stop: asyncio.Event) -> None:
     app.report()
     # As in the server: collections then scan only what jobs have made.
     gc.collect()

@@ -19,6 +19,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
+from prometheus_client import Histogram
 
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
@@ -35,7 +36,15 @@ _NOTHING_SENT = (
     httpx2.LocalProtocolError,
 )
 
+TOO_MANY_REQUESTS = 429
 _ASKS_FOR_A_PAUSE = frozenset({429, 430, 503})
+
+SECONDS = Histogram(
+    "daysong_vendor_seconds",
+    "Duration of requests to vendors; the outcome is a class of statuses, 429, or the kind of failure",
+    ["vendor", "outcome"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0),
+)
 
 _log = logs.get_logger("vendors")
 # These path segments are followed by a Clerk user id.
@@ -113,6 +122,8 @@ class VendorClient(httpx2.AsyncClient):
             await self._line.hold(seconds)
 
     def _note(self, request: httpx2.Request, outcome: int | str, started: float) -> None:
+        seconds = time.perf_counter() - started
+        _seconds(self._vendor, _outcome(outcome)).observe(seconds)
         _log.info(
             "vendor call",
             vendor=self._vendor,
@@ -121,8 +132,19 @@ class VendorClient(httpx2.AsyncClient):
             # masked.
             path=request.headers.get("host") if self._private_paths else _PERSON.sub(r"\1*", request.url.path),
             status=outcome,
-            ms=round((time.perf_counter() - started) * 1000),
+            ms=round(seconds * 1000),
         )
+
+
+@functools.cache
+def _seconds(vendor: str, outcome: str) -> Histogram:
+    return SECONDS.labels(vendor, outcome)
+
+
+def _outcome(outcome: int | str) -> str:
+    if isinstance(outcome, int):
+        return "429" if outcome == TOO_MANY_REQUESTS else f"{outcome // 100}xx"
+    return "timeout" if "Timeout" in outcome else "unreachable"
 
 
 @functools.cache

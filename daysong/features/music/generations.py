@@ -9,12 +9,16 @@ import secrets
 from datetime import datetime, timedelta
 
 import asyncpg
+from prometheus_client import Counter
 
 from daysong.features.music.rules import ANSWER_LOST, LIVE, STEPS, TRACKS_PER_SONG, Status
 from daysong.features.subscriptions.quotas import usage
 from daysong.features.users import store as users
+from daysong.kernel.counting import count, label
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.ids import ChargeId, GenerationId, MusicId, UserId
+
+SONGS = Counter("daysong_songs", "Songs that were begun, and how they ended", ["outcome", "code"])
 
 
 async def live_for(db: Transaction, diary_id: str) -> bool:
@@ -40,6 +44,7 @@ async def insert(
     )  # fmt: skip
     if not is_first:
         await choose_song(db, diary_id, now)
+    count(SONGS.labels("begun", ""))
     return generation_id
 
 
@@ -108,6 +113,8 @@ async def step(db: Transaction, generation_id: str, to: Status, now: datetime) -
            where id = $1 and status = any($3) returning id""",
         generation_id, to, allowed, now,
     )  # fmt: skip
+    if moved is not None and to == "ready":
+        count(SONGS.labels("ready", ""))
     return moved is not None
 
 
@@ -118,6 +125,8 @@ async def deliver_gift(db: Transaction, generation_id: str, now: datetime) -> bo
            where id = $1 and status = 'failed' and failure_code = $2 returning id""",
         generation_id, ANSWER_LOST, now,
     )  # fmt: skip
+    if moved is not None:
+        count(SONGS.labels("ready", "after_refund"))
     return moved is not None
 
 
@@ -134,6 +143,7 @@ async def fail(db: Transaction, generation_id: str, *, code: str, reason: str, n
         return False
     await _end_tracks(db, failed, now, reason)
     await usage.refund(db, failed["charge_id"], code, now)
+    count(SONGS.labels("failed", label(code)))
     return True
 
 
@@ -158,6 +168,7 @@ async def cancel(db: Transaction, generation_id: str, *, reason: str, now: datet
     if canceled is None:
         return False
     await _end_tracks(db, canceled, now)
+    count(SONGS.labels("canceled", label(reason)))
     if canceled["asked_at"] is None:
         await usage.refund(db, canceled["charge_id"], reason, now)
     return True

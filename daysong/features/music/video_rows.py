@@ -9,12 +9,16 @@ import secrets
 from datetime import datetime
 
 import asyncpg
+from prometheus_client import Counter
 
 from daysong.features.music.video_rules import ANSWER_LOST, LIVE, POLL_AFTER, STEPS, Status
 from daysong.features.subscriptions.quotas import usage
 from daysong.features.users import store as users
+from daysong.kernel.counting import count, label
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.ids import ChargeId, UserId, VideoId
+
+VIDEOS = Counter("daysong_videos", "Videos that were begun, and how they ended", ["outcome", "code"])
 
 
 async def live_for(db: Transaction, music_id: str) -> bool:
@@ -31,6 +35,7 @@ async def insert(db: Transaction, *, owner: UserId, music_id: str, charge_id: Ch
            values ($1, $2, $3, $4, 'queued', $5, $6, $6)""",
         video_id, owner, music_id, charge_id, secrets.token_urlsafe(32), now,
     )  # fmt: skip
+    count(VIDEOS.labels("begun", ""))
     return video_id
 
 
@@ -112,6 +117,7 @@ async def deliver(db: Transaction, video_id: str, file_id: str, now: datetime) -
     )  # fmt: skip
     if delivered is None:
         return False
+    count(VIDEOS.labels("ready", ""))
     await choose_primary(db, delivered, now)
     return True
 
@@ -139,6 +145,7 @@ async def fail(db: Transaction, video_id: str, *, code: str, reason: str, now: d
     if charge_id is None:
         return False
     await usage.refund(db, charge_id, code, now)
+    count(VIDEOS.labels("failed", label(code)))
     return True
 
 
@@ -154,6 +161,7 @@ async def cancel(db: Transaction, video_id: str, *, reason: str, now: datetime) 
     )  # fmt: skip
     if canceled is None:
         return False
+    count(VIDEOS.labels("canceled", label(reason)))
     if canceled["requested_at"] is None:
         await usage.refund(db, canceled["charge_id"], reason, now)
     return True

@@ -6,13 +6,17 @@ Every function here runs in its caller's transaction and is idempotent.
 from __future__ import annotations
 
 import asyncpg
+from prometheus_client import Counter
 
 from daysong.features.phone_calls.numbers import consent
 from daysong.features.phone_calls.rules import REASONS, STEPS, Status
 from daysong.features.subscriptions.quotas import minutes
+from daysong.kernel.counting import count, label, rows_of
 from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.limits import budgets
+
+CALLS = Counter("daysong_calls", "Calls by the status they moved to, and why", ["status", "code"])
 
 # A call that occupies a line: requested from VAPI, and not known to be over.
 ON_A_LINE = "asked_at is not null and hung_up_at is null and ended_at is null"
@@ -77,6 +81,8 @@ async def step(
            where id = $1 and status = any($3) returning id""",
         job_id, to, allowed, code, message or (code and REASONS.get(code, REASONS["failed"])), ctx.now, not STEPS[to],
     )  # fmt: skip
+    if moved is not None and to != "queued":
+        count(CALLS.labels(to, label(code)))
     return moved is not None
 
 
@@ -126,9 +132,10 @@ async def stop_all(ctx: MutationContext, user_id: str) -> None:
            where user_id = $1""",
         user_id, ctx.now,
     )  # fmt: skip
-    await ctx.db.execute(
+    canceled = await ctx.db.execute(
         """update call_jobs set status = 'canceled', error_code = 'switched_off', error_message = $3, ended_at = $2,
              updated_at = $2
            where user_id = $1 and status = 'queued' and asked_at is null""",
         user_id, ctx.now, REASONS["switched_off"],
     )  # fmt: skip
+    count(CALLS.labels("canceled", "switched_off"), rows_of(canceled))

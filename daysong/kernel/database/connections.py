@@ -20,6 +20,7 @@ import os
 import random
 import socket
 import time
+import weakref
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -27,6 +28,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 from asyncpg.transaction import Transaction
+from prometheus_client import Counter, Gauge, Histogram
 
 from daysong.kernel import logs
 from daysong.kernel.errors import DatabaseMisconfigured, DatabaseUnavailable, TooBusy
@@ -41,6 +43,16 @@ PING_TIMEOUT = 1.5  # seconds
 SILENCE = 3.0  # seconds
 MOST_QUERIES = 50_000  # of a connection, which is then replaced
 LONGEST_USE = 30.0  # seconds; no transaction of ours takes so long
+
+# Shorter waits are not measured: nearly all are.
+WAITED = 0.001  # seconds
+WAITS = Histogram(
+    "daysong_pool_wait_seconds",
+    "Waits for a connection of the pool that took a millisecond or more",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+EXHAUSTED = Counter("daysong_pool_exhausted", "Waits for a connection that ended without one")
+SIZE = Gauge("daysong_pool_connections", "Connections of the pools of this process", ["pool", "state"])
 
 SESSION = {
     "statement_timeout": STATEMENT_TIMEOUT,
@@ -196,6 +208,10 @@ def _keep_alive(connection: asyncpg.Connection) -> None:
                     real.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
+# The open pools of this process by name, for metrics.
+_pools: dict[str, weakref.WeakSet[Pool]] = {}
+
+
 class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
     """A pool that checks connections before use, limits waiting, and drops connections to a server that is gone.
 
@@ -225,29 +241,38 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
         )  # fmt: skip
         self._probe = opening
         self._lent: dict[Any, float] = {}
+        of_name = _pools.setdefault(name, weakref.WeakSet())
+        of_name.add(self)
+        SIZE.labels(name, "open").set_function(lambda: sum(pool.get_size() for pool in of_name))
+        SIZE.labels(name, "in_use").set_function(lambda: sum(len(pool._lent) for pool in of_name))  # noqa: SLF001
 
     def acquire(self, *, timeout: float | None = None) -> _Lending:
         """Acquire a connection: `async with pool.acquire() as connection`."""
         return _Lending(self, timeout)
 
     async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109 - asyncpg's signature
-        deadline = time.monotonic() + (ACQUIRE_WITHIN if timeout is None else timeout)
+        began = time.monotonic()
+        deadline = began + (ACQUIRE_WITHIN if timeout is None else timeout)
         while True:
             left = deadline - time.monotonic()
             try:
                 # With a free connection there is nothing to wait for, and a timer would be wasted.
                 lent = await super()._acquire(None if self._queue.qsize() else max(left, 0.001))
             except TimeoutError:
+                EXHAUSTED.inc()
                 raise TooBusy("The database is busy. Please try again.") from None
             except asyncpg.TooManyConnectionsError as error:
                 # The server's limit is reached: a connection of this or another process may become free.
                 if left <= 0:
+                    EXHAUSTED.inc()
                     raise TooBusy("The database has no connection to spare. Please try again.") from error
                 await asyncio.sleep(min(left, random.uniform(0.02, 0.1)))  # noqa: S311
                 continue
             lent._holder._timeout = RELEASE_WITHIN  # noqa: SLF001 - else it is the remaining time to acquire
             if await self._is_alive(lent):
-                self._lent[lent] = time.monotonic()
+                self._lent[lent] = now = time.monotonic()
+                if now - began >= WAITED:
+                    WAITS.observe(now - began)
                 return lent
 
     async def _is_alive(self, lent: Any) -> bool:

@@ -12,6 +12,7 @@ import asyncpg
 import msgspec
 from prometheus_client import Counter
 
+from daysong.kernel import counting
 from daysong.kernel.database.connections import BROKEN, GOING_DOWN, Pool
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError, TooBusy
 
@@ -25,7 +26,9 @@ Isolation = Literal["read_committed", "serializable"]
 MAX_ATTEMPTS = 12
 LOST = (*BROKEN, *GOING_DOWN)
 
-ROLLBACKS = Counter("daysong_mutation_rollbacks", "Transactions that were rolled back and retried", ["reason"])
+ROLLBACKS = Counter(
+    "daysong_mutation_rollbacks", "Transactions that were rolled back and retried", ["function", "reason"]
+)
 
 
 class SecondStatement(DaysongError):
@@ -202,6 +205,7 @@ class Database:
         *,
         isolation: Isolation = "read_committed",
         one_statement: bool = False,
+        name: str = "",
     ) -> T:
         """Run `work` in a transaction, and retry it from the start after a deadlock or serialization failure.
 
@@ -209,7 +213,8 @@ class Database:
         MAX_ATTEMPTS.
 
         With `one_statement`, `work` is a single idempotent statement: it needs no transaction block, which saves two
-        round trips, and is retried after a lost connection although it may have been committed.
+        round trips, and is retried after a lost connection although it may have been committed. `name` is the
+        function that metrics name.
         """
         for attempt in range(MAX_ATTEMPTS):
             connected = committing = False
@@ -218,11 +223,12 @@ class Database:
                     connected = True
                     if one_statement:
                         return await work(connection)
-                    async with connection.transaction(isolation=isolation):
-                        result = await work(connection)
-                        committing = True
+                    with counting.uncommitted() as counted:
+                        async with connection.transaction(isolation=isolation):
+                            result = await work(connection)
+                            committing = True
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
-                ROLLBACKS.labels(type(error).__name__).inc()
+                ROLLBACKS.labels(name, type(error).__name__).inc()
             except asyncpg.ReadOnlySQLTransactionError as error:
                 # The connection may date from when the server was a standby or in maintenance: retry once on a new one.
                 if attempt:
@@ -232,6 +238,7 @@ class Database:
                 if committing or not connected:
                     raise
             else:
+                counting.commit(counted)
                 return result
             # Full jitter, so that conflicting transactions do not retry at the same moment.
             await asyncio.sleep(random.uniform(0, min(0.5, 0.005 * 2**attempt)))  # noqa: S311

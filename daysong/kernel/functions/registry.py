@@ -163,6 +163,11 @@ class Registry:
         """Return the function of a handler. Errors: KeyError when no module of this app lists it."""
         return self._by_handler[handler]
 
+    def name_of(self, handler: Handler) -> str:
+        """Return the wire name of a handler, for metrics; its own name when no module lists it."""
+        function = self._by_handler.get(handler)
+        return handler.__name__ if function is None else function.identifier
+
     def named(self, identifier: str) -> Function | None:
         """Return the function of that exact name, public or internal; None if there is none."""
         return self._by_name.get(identifier)

@@ -100,7 +100,7 @@ class Runtime:
             return result
 
         async with self._turns.of(caller.subject):
-            return await self.database.mutate(work, isolation=isolation)
+            return await self.database.mutate(work, isolation=isolation, name=self.registry.name_of(handler))
 
     async def query_on(
         self, db: Reader, function: Function, args: Any, caller: Caller, *, now: datetime, notes: Notes

@@ -16,11 +16,13 @@ from daysong.kernel import logs
 from daysong.kernel.database.connections import Pool
 from daysong.kernel.database.job_queue import queries_on_pool
 from daysong.kernel.database.transactions import Transaction, close_pool
-from daysong.kernel.errors import DaysongError, ExpectedError, VendorError
+from daysong.kernel.errors import ExpectedError, VendorError
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.declarations import Kind, NoArgs, Retry
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.jobs import metrics
+from daysong.kernel.jobs.failures import AttemptsExhausted, KilledTooOften, UnknownFunction, text_of
 from daysong.kernel.jobs.queue import Cron, Job, Superseded
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lanes import Lane, slots, slots_of_account
@@ -56,18 +58,6 @@ OLDEST_TICK = timedelta(days=7)
 log = logs.get_logger("worker")
 
 
-class KilledTooOften(DaysongError):
-    """The worker died several times in a row while running the job."""
-
-
-class UnknownFunction(DaysongError):
-    """This release has no function of the job's name; a worker of another release may."""
-
-
-class AttemptsExhausted(DaysongError):
-    """All attempts have failed; only `on_exhausted` is left to run."""
-
-
 class Worker:
     """Runs the jobs and crons of an app. Any number of workers may share one database."""
 
@@ -96,6 +86,11 @@ class Worker:
         self._resumed.set()
         self._running_jobs = self._drains = 0
         self.ready = asyncio.Event()
+
+    @property
+    def is_working(self) -> bool:
+        """Whether jobs are being taken: False while the database is away, and once asked to stop."""
+        return self._manager is not None and not self._stopping.is_set()
 
     async def run_forever(self, database_url: str) -> None:
         """Run jobs until `stop`; reconnect with exponential backoff when the database is unavailable."""
@@ -203,6 +198,11 @@ class Worker:
 
     async def run(self, job: Job) -> None:
         """Run a claimed job and store its outcome: done, queued for a retry, or dead."""
+        # The name becomes a label: it is one of the registry's, or of another release.
+        name = job.function if self._runtime.registry.named(job.function) else "unknown"
+        await metrics.measured(name, self._run_to_outcome(job))
+
+    async def _run_to_outcome(self, job: Job) -> str:
         with logs.request_scope(job.request_id or logs.new_request_id()):
             function = self._runtime.registry.named(job.function)
             try:
@@ -213,9 +213,11 @@ class Worker:
                 except Superseded:
                     raise
                 except Exception as error:  # noqa: BLE001 - a failure is an outcome to store
-                    await self._after_failure(job, function, error)
+                    return await self._after_failure(job, function, error)
             except Superseded:
                 log.info("job ended elsewhere", job=job.id, function=job.function)
+                return "superseded"
+        return "done"
 
     async def _run(self, job: Job, function: Function | None) -> None:
         if function is None:
@@ -240,18 +242,19 @@ class Worker:
             await self._runtime.call(function, args, SYSTEM)
             await self._runtime.database.mutate(mark_done)
 
-    async def _after_failure(self, job: Job, function: Function | None, error: Exception) -> None:
+    async def _after_failure(self, job: Job, function: Function | None, error: Exception) -> str:
+        """Store the outcome of a job that failed; return it for metrics."""
         if isinstance(error, Deferred) and job.deferrals < MOST_DEFERRALS:
             await self._defer(job, error)
-            return
-        error_text = _error_text(error)
+            return "deferred"
+        error_text = text_of(error)
         if isinstance(error, UnknownFunction | ClockWrong) and job.deferrals < MOST_WAITS:
             log.warning("job deferred", job=job.id, function=job.function, why=str(error))
             wait = timedelta(seconds=min(FIRST_WAIT * 2 ** min(job.deferrals, 10), LONGEST_DEFERRAL))
             await self._put_back(
                 job, failures=job.failures, delay=wait, error=error_text, deferrals=job.deferrals + 1
             )  # fmt: skip
-            return
+            return "deferred"
         final = isinstance(error, ExpectedError | KilledTooOften | AttemptsExhausted | UnknownFunction) or (
             isinstance(error, VendorError) and error.permanent
         )
@@ -262,7 +265,7 @@ class Worker:
         if delay is not None:
             log.warning("job failed, retry scheduled", job=job.id, function=job.function, error=logs.describe(error))
             await self._put_back(job, failures=failures, delay=delay, error=error_text)
-            return
+            return "retried"
         try:
             await self._mark_dead(job, function, error_text)
             log.error("job dead", job=job.id, function=job.function, error=logs.describe(error))
@@ -272,10 +275,12 @@ class Worker:
             log.error("on_exhausted failed", job=job.id, error=logs.describe(another))  # noqa: TRY400
             if failures >= retry.attempts + MAX_STARTS:
                 await self._mark_dead(job, None, error_text)
-                return
+                return "dead"
             # Its attempts stay exhausted, so that only `on_exhausted` is retried.
             used_up = max(failures, retry.attempts)
             await self._put_back(job, failures=used_up, delay=retry.longest, error=error_text)
+            return "retried"
+        return "dead"
 
     async def _defer(self, job: Job, error: Deferred) -> None:
         """Reschedule a job for which a vendor's line was too long, without counting a failure."""
@@ -329,6 +334,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - retried in the next minute
             log.warning("tick failed", error=logs.describe(error))
             return False
+        metrics.TICKED.set(now.timestamp())
         return True
 
     async def _wait(self, seconds: float) -> None:
@@ -391,10 +397,3 @@ async def _check_listener(manager: LaneManager) -> None:
     while True:
         await asyncio.sleep(LISTENER_CHECK.total_seconds())
         await manager.listener_healthy(LISTENER_CHECK)
-
-
-def _error_text(error: Exception) -> str | None:
-    # The text of our own errors is safe to store; others may quote people, so only type and place are kept.
-    if isinstance(error, AttemptsExhausted):
-        return None
-    return (f"{type(error).__name__}: {error}" if isinstance(error, DaysongError) else logs.describe(error))[:500]

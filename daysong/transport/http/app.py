@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any, cast
 
 from litestar import Litestar
-from litestar.plugins.prometheus import PrometheusController
 from litestar.types import ASGIApp, LifespanHook, Receive, Scope, Send
 
 from daysong.kernel.functions.descriptions import Description, describe
@@ -20,6 +19,8 @@ from daysong.transport.http import functions_api, health, media, openapi, upload
 from daysong.transport.http.addresses import BelowSite
 from daysong.transport.http.edge import Edge
 from daysong.transport.http.routes import Route, Routes
+from daysong.transport.metrics import page as metrics_page
+from daysong.transport.metrics.page import MetricsPage
 from daysong.transport.pages import docs, previews, share, site, static_route, studio
 from daysong.transport.pages.assets import Assets
 from daysong.transport.refusals import Refused
@@ -87,6 +88,7 @@ def create(
     test_controls: testing_mode.Controls | None = None,
     hub: Hub | None = None,
     gate: Gate | None = None,
+    metrics: MetricsPage | None = None,
     on_startup: Sequence[LifespanHook] = (),
     on_shutdown: Sequence[LifespanHook] = (),
 ) -> WebApp:
@@ -97,6 +99,7 @@ def create(
     mounts              other ASGI apps by path prefix
     pending_migrations  returns the migrations to apply; with any, /readyz is 503
     gate                enforces rate limits
+    metrics             renders /metrics
     hub                 serves the sockets of live queries
     test_controls       implements test mode's routes; without effect unless settings turn test mode on
     """
@@ -126,7 +129,7 @@ def create(
             *studio.handlers(runtime, assets),
             *static_route.handlers(),
             *health.handlers(runtime, pending_migrations),
-            PrometheusController,
+            *metrics_page.handlers(metrics or MetricsPage(runtime)),
             *(testing_mode.handlers(authenticator, runtime.clock, test_controls) if testing and test_controls else ()),
         ],
         exception_handlers=site.error_handlers(assets),

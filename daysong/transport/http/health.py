@@ -24,7 +24,7 @@ log = logs.get_logger("http")
 
 def handlers(runtime: Runtime, pending_migrations: PendingMigrations | None) -> list[HTTPRouteHandler]:
     """Return /healthz (the process runs) and /readyz (the database is writable, migrated, and its clock agrees)."""
-    readiness = _Readiness(runtime, pending_migrations)
+    readiness = Readiness(runtime, pending_migrations)
 
     @get("/healthz", sync_to_thread=False)
     def alive() -> dict[str, str]:
@@ -32,8 +32,24 @@ def handlers(runtime: Runtime, pending_migrations: PendingMigrations | None) -> 
 
     @get("/readyz")
     async def ready() -> dict[str, str]:
+        await readiness.require()
+        return {"status": "ready"}
+
+    return [alive, ready]
+
+
+class Readiness:
+    """Checks the database with a timeout; concurrent requests share one check."""
+
+    def __init__(self, runtime: Runtime, pending_migrations: PendingMigrations | None) -> None:
+        self._runtime = runtime
+        self._pending_migrations = pending_migrations
+        self._running: asyncio.Task[Sequence[str]] | None = None
+
+    async def require(self) -> None:
+        """Return when the database can be used. Errors: Refused (503), with the reason."""
         try:
-            pending = await readiness.check()
+            pending = await self.check()
         except ClockWrong as error:
             log.error("not ready", reason=str(error))  # noqa: TRY400 - not a bug
             raise Refused(503, "ClockWrong", "The clocks of this machine and of its database disagree.") from error
@@ -42,18 +58,6 @@ def handlers(runtime: Runtime, pending_migrations: PendingMigrations | None) -> 
             raise Refused(503, "DatabaseUnavailable", "The database does not answer as it should.") from error
         if pending:
             raise Refused(503, "MigrationsPending", f"{len(pending)} migrations are not applied yet.")
-        return {"status": "ready"}
-
-    return [alive, ready]
-
-
-class _Readiness:
-    """Checks the database with a timeout; concurrent requests share one check."""
-
-    def __init__(self, runtime: Runtime, pending_migrations: PendingMigrations | None) -> None:
-        self._runtime = runtime
-        self._pending_migrations = pending_migrations
-        self._running: asyncio.Task[Sequence[str]] | None = None
 
     async def check(self) -> Sequence[str]:
         """Return the migrations to apply. Errors: TimeoutError, or the error of the database."""

@@ -6,12 +6,20 @@ import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
+from prometheus_client import Counter
+
 from daysong.kernel import inbox, logs
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.inbox import MAX_BODY, Event, Handler
 from daysong.transport.http.routes import Reply, Request, Route, json_reply
 from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
+
+RECEIVED = Counter(
+    "daysong_webhooks",
+    "Webhooks by vendor and outcome: new, repeated, answered, refused, malformed, not_configured",
+    ["vendor", "outcome"],
+)
 
 log = logs.get_logger("webhooks")
 
@@ -52,15 +60,20 @@ def route(runtime: Runtime, vendor: str, read: Read, *, path: str, largest: int 
         try:
             received = await read(request)
         except NotConfigured as error:
+            RECEIVED.labels(vendor, "not_configured").inc()
             return json_reply(503, "NotConfigured", f"{error} is not set")
         except UnsignedEvent as error:
+            RECEIVED.labels(vendor, "refused").inc()
             log.warning("webhook refused", vendor=vendor, reason=error.message)
             return json_reply(401, "Unauthorized", error.message)
         except MalformedEvent as error:
+            RECEIVED.labels(vendor, "malformed").inc()
             return json_reply(400, error.code, error.message)
         if isinstance(received, Reply):
+            RECEIVED.labels(vendor, "answered").inc()
             return received
         new = await inbox.receive(runtime, received.event, received.handler, outcome=received.outcome)
+        RECEIVED.labels(vendor, "new" if new else "repeated").inc()
         log.info("webhook received", vendor=vendor, **received.log_fields, new=new)
         return json_reply(200, "OK", "Thank you")
 

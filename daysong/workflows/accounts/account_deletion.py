@@ -17,8 +17,10 @@ from typing import Any
 
 import asyncpg
 import msgspec
+from prometheus_client import Counter
 
 from daysong.features.invitations import store as invitations
+from daysong.features.music import generations, video_rows
 from daysong.features.music.rules import LIVE
 from daysong.features.music.video_rules import LIVE as LIVE_VIDEOS
 from daysong.features.phone_calls import calls
@@ -29,6 +31,7 @@ from daysong.features.users import store as users
 from daysong.features.users.owned_tables import Table
 from daysong.features.users.tombstones import Usage
 from daysong.kernel import logs
+from daysong.kernel.counting import count, rows_of
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
@@ -39,6 +42,8 @@ from daysong.vendors.storage import FileStore
 from daysong.vendors.vapi.client import Telephone
 
 log = logs.get_logger("accounts")
+
+ERASED = Counter("daysong_erasures", "Accounts whose last row was erased")
 
 # Rows per transaction: a few dozen milliseconds.
 AT_ONCE = 500
@@ -130,16 +135,18 @@ async def close(ctx: MutationContext, user_id: UserId, *, clerk_gone: bool = Fal
     )
     if closed["email"] is not None:
         await invitations.erase(ctx.db, closed["email"])
-    await ctx.db.execute(
+    canceled = await ctx.db.execute(
         """update generations set status = 'canceled', updated_at = $2
            where user_id = $1 and status = any($3)""",
         user_id, ctx.now, LIVE,
     )  # fmt: skip
-    await ctx.db.execute(
+    count(generations.SONGS.labels("canceled", "account_deleted"), rows_of(canceled))
+    canceled = await ctx.db.execute(
         """update music_videos set status = 'canceled', updated_at = $2
            where user_id = $1 and status = any($3)""",
         user_id, ctx.now, LIVE_VIDEOS,
     )  # fmt: skip
+    count(video_rows.VIDEOS.labels("canceled", "account_deleted"), rows_of(canceled))
     await calls.stop_all(ctx, user_id)
     await _schedule_run(ctx, erasure_id, "1")
 
@@ -349,6 +356,7 @@ async def erase_user(ctx: MutationContext, args: OneErasure) -> bool:
     if await _delete_mentions(ctx.db, schema, [row["id"], row["clerk_id"]]):
         return False
     await ctx.db.execute("delete from users where id = $1", row["id"])
+    count(ERASED)
     return True
 
 

@@ -15,6 +15,7 @@ from daysong.features.phone_calls import calls, dialing
 from daysong.features.phone_calls.rules import REASONS, UNKNOWN_TIMEZONE, is_late
 from daysong.features.phone_calls.schedule.calendar import is_known, next_run
 from daysong.kernel import logs
+from daysong.kernel.counting import count, rows_of
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, NoArgs, action, mutation, query
 from daysong.kernel.ids import CallJobId
@@ -144,4 +145,5 @@ async def cancel_late_calls(ctx: MutationContext, args: NoArgs) -> bool:  # noqa
                         order by scheduled_for, id limit $4 for update)""",
         ctx.now - timedelta(minutes=ctx.settings.vapi.latest_minutes), ctx.now, REASONS["missed"], CANCELED_AT_ONCE,
     )  # fmt: skip
+    count(calls.CALLS.labels("canceled", "missed"), rows_of(done))
     return done == f"UPDATE {CANCELED_AT_ONCE}"

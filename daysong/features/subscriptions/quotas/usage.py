@@ -7,15 +7,19 @@ from datetime import datetime
 from typing import NamedTuple
 
 import asyncpg
+from prometheus_client import Counter
 
 from daysong.features.subscriptions import purchases
 from daysong.features.subscriptions.entitlements import quota_of_row, status_columns
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, Quota
 from daysong.features.users import store as users
 from daysong.features.users.mailboxes import lock_mailbox
+from daysong.kernel.counting import count, label, rows_of
 from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import ChargeId, GrantId, UserId
+
+REFUNDS = Counter("daysong_refunds", "Refunded charges, by why", ["reason"])
 
 # The plan with the charges that can still count.
 QUOTA_SQL = f"select {status_columns('$2')} from subscriptions s where s.user_id = $1"  # noqa: S608
@@ -129,11 +133,13 @@ async def carry_over(
 async def refund(db: Transaction, charge_id: str, reason: str, now: datetime) -> None:
     """Refund a charge once; idempotent."""
     await db.execute("delete from mailbox_usage where charge_id = $1", charge_id)
-    await db.execute(
+    done = await db.execute(
         """insert into usage_refunds (charge_id, reason, refunded_at) values ($1, $2, $3)
            on conflict (charge_id) do nothing""",
         charge_id, reason, now,
     )  # fmt: skip
+    if rows_of(done):
+        count(REFUNDS.labels(label(reason)))
 
 
 async def release(db: Transaction, user_id: UserId, reason: str, now: datetime, *, amount: int = 1) -> bool:
