@@ -120,7 +120,7 @@ async def test_g58_a_worker_answers_for_itself(world: World, monkeypatch: pytest
     async with httpx2.AsyncClient(transport=worker, base_url="http://worker") as http:
         assert (await http.get("/healthz")).json() == {"status": "ok"}
         ready = await http.get("/readyz")
-        assert (ready.status_code, ready.json()["code"]) == (503, "NotWorking")
+        assert (ready.status_code, ready.json()["code"]) == (503, "ServiceUnavailable")
         monkeypatch.setattr(world.app.worker, "_manager", object())
         assert (await http.get("/readyz")).json() == {"status": "ready"}
         assert "daysong_queue_jobs" in (await http.get("/metrics", headers=ADMIN)).text

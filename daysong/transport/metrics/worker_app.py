@@ -53,7 +53,7 @@ class WorkerApp:
         except Refused as error:
             return json_reply(error.status, error.code, error.message)
         if not self._worker.is_working:
-            return json_reply(503, "NotWorking", "The worker takes no jobs at the moment.")
+            return json_reply(503, "ServiceUnavailable", "The worker takes no jobs at the moment.")
         return Reply(b'{"status":"ready"}')
 
     def _may_read(self, scope: Any) -> bool:
