@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import httpx2
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Scope
 
 from daysong.features.phone_calls.schedule import zones
 from daysong.kernel.database import job_queue, migrations
@@ -142,7 +142,7 @@ class App:
         timetable = schedule.timetable(settings.off)
         self.worker = Worker(self.runtime, timetable)
         self.metrics = MetricsPage(self.runtime, timetable, processes)
-        authenticator = Authenticator(self._verifier, settings.admin_keys, settings.hash_key)
+        self._authenticator = authenticator = Authenticator(self._verifier, settings.admin_keys, settings.hash_key)
         self.gate = Gate(self.runtime, self.limits.buckets)
         authenticator.guard = self.gate
         self.hub = Hub(
@@ -174,7 +174,11 @@ class App:
     def worker_asgi(self) -> WorkerApp:
         """Return the ASGI app of a process that only works: metrics and health."""
         readiness = Readiness(self.runtime, self._pending_migrations)
-        return WorkerApp(self.metrics, self.gate, self.settings.admin_key, self.worker, readiness)
+
+        async def may_read(scope: Scope) -> bool:
+            return self.gate.may_read_metrics(scope) or await self._authenticator.is_admin(scope, self.clock.now())
+
+        return WorkerApp(self.metrics, may_read, self.worker, readiness)
 
     def report(self) -> None:
         """Log what a process that serves or works was started with: which time zone data it plans calls by."""

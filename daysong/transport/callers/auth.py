@@ -58,6 +58,13 @@ class Authenticator:
         self._viewers_secret = viewers_secret
         self.guard: Guard | None = None
 
+    async def is_admin(self, scope: Scope, now: datetime) -> bool:
+        """Return whether an HTTP request has the admin key; False for any other, and for a wrong key."""
+        try:
+            return (await self.caller(scope, now)).is_admin
+        except Refused:
+            return False
+
     async def caller(self, scope: Scope, now: datetime) -> Caller:
         """Return the caller of an HTTP request, by its Authorization header; without one, an anonymous viewer.
 

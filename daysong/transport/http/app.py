@@ -23,7 +23,6 @@ from daysong.transport.metrics import page as metrics_page
 from daysong.transport.metrics.page import MetricsPage
 from daysong.transport.pages import docs, previews, share, site, static_route, studio
 from daysong.transport.pages.assets import Assets
-from daysong.transport.refusals import Refused
 from daysong.transport.server.bodies import BodyLimits
 from daysong.transport.server.held_bytes import UNREAD
 from daysong.transport.server.proxies import Proxies
@@ -67,13 +66,6 @@ class WebApp:
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         """Serve a request, a connection, or the lifespan."""
         return (self._litestar if scope["type"] == "lifespan" else self._layers)(scope, receive, send)
-
-
-async def _is_admin(authenticator: Authenticator, scope: Scope, runtime: Runtime) -> bool:
-    try:
-        return (await authenticator.caller(scope, runtime.clock.now())).is_admin
-    except Refused:
-        return False
 
 
 def create(
@@ -148,7 +140,7 @@ def create(
     received = uploads.routes(runtime, files, gate)
     inner: ASGIApp = Mounts(Routes(received, BodyLimits(Routes(direct, cast("ASGIApp", app)))), mounts or {})
     if gate is not None:
-        inner = GateKeeper(inner, gate, lambda scope: _is_admin(authenticator, scope, runtime))
+        inner = GateKeeper(inner, gate, lambda scope: authenticator.is_admin(scope, runtime.clock.now()))
     outer: ASGIApp = cast("ASGIApp", Edge(inner))
     if hub is not None:
         outer = cast("ASGIApp", SyncEndpoint(outer, hub))
