@@ -46,7 +46,7 @@ async def known_series(world: World) -> dict[str, set[str]]:
     """Return the labels of every series by name, those of histograms and counters included."""
     found = dict(OTHERS)
     for name, collector in REGISTRY._names_to_collectors.items():
-        found[name] = set(getattr(collector, "_labelnames", ()))
+        found[name] = set(getattr(collector, "_labelnames", getattr(collector, "_labels", ())))
     for family in await world.app.metrics._state.families():
         found[family.name] = set(family._labelnames)
     return found
