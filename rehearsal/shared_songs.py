@@ -81,17 +81,22 @@ async def share(
         "update music set title = $2, lyric = $3, duration = $4 where id = $1", song.music_id, title, lyric, SECONDS
     )
     if has_cover:
-        cover, file_id = draw_cover(title=title, style=style, seed="7"), f"cover_{song.file_id}"
-        await world.app.files.put(file_id, cover, "image/png")
-        await world.db.pool.execute(
-            """with kept as (insert into files (id, user_id, content_type, size, created_at)
-                             select $1, user_id, 'image/png', $2, created_at from files where id = $3 returning id)
-               update music set image_file_id = kept.id from kept where music.id = $4""",
-            file_id, len(cover), song.file_id, song.music_id,
-        )  # fmt: skip
+        await add_cover(world, song, title, style)
     link = await person.mutation("sharing:createShareLink", musicId=song.music_id)
     [row] = await person.query("sharing:listSharedMusic")
     return Link(link["shareUrl"], row["_id"])
+
+
+async def add_cover(world: World, song: library.Song, title: str, style: str) -> None:
+    """Draw a cover for a song of a library, and store it."""
+    cover, file_id = draw_cover(title=title, style=style, seed="7"), f"cover_{song.file_id}"
+    await world.app.files.put(file_id, cover, "image/png")
+    await world.db.pool.execute(
+        """with kept as (insert into files (id, user_id, content_type, size, created_at)
+                         select $1, user_id, 'image/png', $2, created_at from files where id = $3 returning id)
+           update music set image_file_id = kept.id from kept where music.diary_id = $4""",
+        file_id, len(cover), song.file_id, song.diary_id,
+    )  # fmt: skip
 
 
 def timing(lyric: str) -> dict[str, Any]:

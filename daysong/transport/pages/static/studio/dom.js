@@ -63,6 +63,9 @@ export function keyed(parent, items, keyOf, make, update) {
   kept.set(parent, after);
 }
 
+/** Text for screen readers alone. */
+export const unseen = (text = "") => h("span", { class: "unseen" }, text);
+
 /** A picture of the icon set below. */
 export function icon(name, more = "") {
   return h("svg", { class: `icon ${more}`.trim(), viewBox: "0 0 24 24", "aria-hidden": "true" }, h("path", { d: ICONS[name] }));

@@ -1,7 +1,7 @@
 // The bar of the player: what is being played, at the foot of every page.
 
 import { deck } from "../deck.js";
-import { h, icon, replace } from "./dom.js";
+import { h, icon, replace, unseen } from "./dom.js";
 import { cover } from "./parts/cover.js";
 import { drawn } from "./wave.js";
 
@@ -63,7 +63,7 @@ export function createBar(host, player, { time }) {
   const art = h("span", { class: "bar-cover" });
   const name = h("bdi", { class: "bar-title" });
   const about = h("bdi", { class: "bar-about" });
-  const song = h("button", { class: "bar-song", type: "button", on: { click: () => player.open("words") } }, art, h("span", { class: "bar-names" }, name, about));
+  const song = h("button", { class: "bar-song", type: "button", on: { click: () => player.open("words") } }, art, h("span", { class: "bar-names" }, unseen("Now playing: "), name, unseen(", "), about, unseen(". Show the words")));
   const next = iconButton("Next song", "next", player.next);
   const bar = h(
     "section",
@@ -101,7 +101,6 @@ export function createBar(host, player, { time }) {
       replace(art, cover(track, { eager: true }));
       name.textContent = track.title;
       about.textContent = aboutTrack(track, time);
-      song.setAttribute("aria-label", `Now playing: ${track.title}. Show the words`);
       showLength();
     }
     if (timed !== player.details?.timed) {

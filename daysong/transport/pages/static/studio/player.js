@@ -2,6 +2,7 @@
 // plays, and where, is kept on this device over a reload.
 
 import { controls, mediaSession } from "../deck.js";
+import { h } from "./dom.js";
 import { createBar } from "./player-bar.js";
 import { createNowPlaying } from "./now-playing.js";
 import { Queue } from "./queue.js";
@@ -16,8 +17,8 @@ const CROWDED = 40; // songs after which a failing queue is given up
 /** Returns the player, which shows itself in `host`; `ctx` has live, session, time, say and go. */
 export function createPlayer(host, ctx) {
   const { live, session, say } = ctx;
-  const audio = new Audio();
-  audio.preload = "metadata";
+  const audio = h("audio", { preload: "metadata", hidden: true });
+  host.append(audio);
   const queue = new Queue();
   const listeners = new Set();
   const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel(KEPT) : null;

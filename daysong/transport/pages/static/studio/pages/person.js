@@ -7,6 +7,13 @@ import { avatar, mentions } from "../parts/person-name.js";
 
 export const title = "Person";
 
+const MOODS = {
+  "very positive": "a wonderful moment",
+  positive: "a good moment",
+  negative: "a hard moment",
+  "very negative": "a very hard moment",
+};
+
 export function show(root, ctx, { id }) {
   const { live, time } = ctx;
   let [detail, writing, shown] = [undefined, false, ""];
@@ -113,7 +120,7 @@ export function show(root, ctx, { id }) {
             h(
               "a",
               { href: `${ctx.base}/diary/${event.diaryId}` },
-              h("span", { class: "fine" }, time.short(event.happenedAt), event.moodWord && ` · ${event.moodWord.replaceAll("_", " ")}`),
+              h("span", { class: "fine" }, time.short(event.happenedAt), MOODS[event.moodWord] && ` · ${MOODS[event.moodWord]}`),
               h("strong", { dir: "auto" }, event.title),
               h("span", { dir: "auto" }, event.summary),
             ),

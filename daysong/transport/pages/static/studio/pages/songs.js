@@ -1,6 +1,6 @@
 // Songs: the playlist of the person, with the songs of others that they keep.
 
-import { h, icon, replace } from "../dom.js";
+import { h, icon, replace, unseen } from "../dom.js";
 import { cover } from "../parts/cover.js";
 import { menuButton } from "../parts/menu.js";
 import { paged } from "../parts/paged.js";
@@ -172,11 +172,14 @@ export function show(root, ctx) {
   function make(entry) {
     if (entry.wide) return h("h2", { class: "songs-month" }, entry.text);
     const parts = {
-      art: h("span", { class: "song-cover" }),
+      act: unseen(),
+      art: h("span", { class: "song-cover", "aria-hidden": "true" }),
       name: h("bdi", { class: "song-title" }),
       about: h("span", { class: "song-about" }),
+      share: unseen(),
     };
-    const main = h("button", { class: "song-main", type: "button", on: { click: () => press(tile.entry.song) } }, parts.art, h("span", { class: "song-names" }, parts.name, parts.about));
+    const names = h("span", { class: "song-names" }, parts.act, parts.name, unseen(", "), parts.about, parts.share);
+    const main = h("button", { class: "song-main", type: "button", on: { click: () => press(tile.entry.song) } }, parts.art, names);
     main.addEventListener("focus", () => activate(tile.entry.key));
     const menu = menuButton("", () => songMenu(ctx, tile.entry.song), { class: "song-menu" });
     const tile = h("div", { class: "song" }, main, menu);
@@ -188,7 +191,7 @@ export function show(root, ctx) {
   function fill(tile, entry) {
     if (entry.wide) return void (tile.textContent = entry.text);
     const { song } = entry;
-    const { art, name, about } = tile.parts;
+    const { act, art, name, about } = tile.parts;
     const isNew = tile.entry?.song !== song;
     tile.entry = entry;
     const track = trackOf(song);
@@ -199,7 +202,8 @@ export function show(root, ctx) {
     tile.main.tabIndex = tile.menu.tabIndex = entry.key === active ? 0 : -1;
     name.textContent = titleOf(song);
     about.textContent = words;
-    tile.main.setAttribute("aria-label", labelOf(song, words, kind, isCurrent && player.playing, share));
+    act.textContent = kind !== "ready" ? "" : isCurrent && player.playing ? "Pause " : "Play ";
+    tile.parts.share.textContent = share ? `. ${stateOf(share)}` : "";
     tile.menu.setAttribute("aria-label", `More about ${titleOf(song)}`);
     const mark = `${song.imageUrl} ${titleOf(song)} ${share?.isPrivate} ${share?.viewCount} ${kind}`;
     if (!isNew && tile.mark === mark) return;
@@ -219,11 +223,6 @@ export function show(root, ctx) {
     if (song.ownershipType === "shared") return [song.ownerName ? `by ${song.ownerName}` : "from another diary", "ready"];
     const length = song.duration ? ` · ${time.length(song.duration)}` : "";
     return [`${time.short(song.diaryDate ?? song.createdAt)}${length}`, "ready"];
-  }
-
-  function labelOf(song, words, kind, isPlaying, share) {
-    const act = kind !== "ready" ? "" : isPlaying ? "Pause " : "Play ";
-    return `${act}${titleOf(song)}, ${words}${share ? `. ${stateOf(share)}` : ""}`;
   }
 
   function titleOf(song) {

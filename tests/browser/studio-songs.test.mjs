@@ -1,0 +1,275 @@
+// The player, Songs and People. `selma` has 400 songs and people in her days, `bob` has a song; rehearsal/playlists.py.
+
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import { ORIGIN, findings, visit } from "./browser.mjs";
+import { DESK, PHONE, as, call, chromium, enter } from "./studio.mjs";
+
+const FIRST = "The Long Way Home";
+const STILL = { reducedMotion: "reduce" };
+
+let browser;
+before(async () => (browser = await chromium()));
+
+const audio = (page) =>
+  page.evaluate(() => {
+    const { currentTime: time, paused, playbackRate: speed, currentSrc: address } = document.querySelector("#player audio");
+    return { time, paused, speed, address };
+  });
+const playing = (page) =>
+  page.waitForFunction(() => {
+    const element = document.querySelector("#player audio");
+    return !element.paused && element.currentTime > 0;
+  }, null, { polling: "raf" });
+const inSongs = (name, path, options, act) =>
+  as(browser, name, path, options, (page) => {
+    page.setDefaultTimeout(10_000);
+    return act(page);
+  });
+const song = (page, name) => page.locator(".song", { has: page.getByText(name, { exact: true }) });
+const choose = async (page, name, item) => {
+  await page.getByRole("button", { name: `More about ${name}`, exact: true }).click();
+  await page.getByRole("menuitem", { name: item }).click();
+};
+
+test("a song plays, with its words in time, is shared, opened by a stranger, and closed again", () =>
+  inSongs("selma", "/songs", DESK, async (page) => {
+    await page.getByRole("button", { name: /^Play The Long Way Home ?,/ }).click();
+    await playing(page);
+    await page.getByRole("button", { name: /^Now playing/ }).click();
+    const view = page.getByRole("dialog", { name: FIRST });
+    await view.locator(".line").first().waitFor();
+    for (const moment of [2.2, 5.1, 9, 14.3, 19.7]) {
+      const seen = await page.evaluate(
+        (at) =>
+          new Promise((done) => {
+            const element = document.querySelector("#player audio");
+            element.currentTime = at;
+            const begun = performance.now();
+            const look = () => {
+              if (element.seeking || performance.now() - begun < 250) return requestAnimationFrame(look);
+              const word = document.querySelector(".now-playing .line.now .word");
+              if (!word && performance.now() - begun < 3000) return requestAnimationFrame(look);
+              done({ time: element.currentTime, word: word?.dataset.t, many: document.querySelectorAll(".word").length });
+            };
+            requestAnimationFrame(look);
+          }),
+        moment,
+      );
+      assert.ok(seen.word, `no word is lit at ${moment}`);
+      assert.equal(seen.many, 1);
+      const [start, end] = seen.word.split(" ").map((hundredths) => hundredths / 100);
+      assert.ok(start - 0.15 <= seen.time && seen.time <= end + 0.15, `at ${seen.time}: the word of ${start} to ${end}`);
+    }
+    // The other version of the song.
+    await view.getByRole("button", { name: "Version 2" }).click();
+    await page.waitForFunction(() => document.querySelector(".versions [aria-pressed=true]").textContent === "Version 2");
+    await playing(page);
+    await view.getByRole("button", { name: "Version 1" }).click();
+
+    await view.getByRole("button", { name: "Share" }).click();
+    const panel = page.getByRole("dialog", { name: `Share “${FIRST}”` });
+    await panel.getByRole("button", { name: "Make a link" }).click();
+    const link = await panel.getByLabel("Link", { exact: true }).inputValue();
+    await visit(browser, link, PHONE, (stranger, { answer }) => {
+      assert.equal(answer.status(), 200);
+      return stranger.getByRole("heading", { name: FIRST }).waitFor();
+    });
+    // The count arrives by itself.
+    await panel.getByText("opened once").waitFor();
+    await panel.getByLabel("The link works").uncheck();
+    await panel.getByText("Private").waitFor();
+    assert.equal((await fetch(link)).status, 404);
+    await panel.getByLabel("The link works").check();
+    await panel.getByText("Anyone with the link").waitFor();
+    assert.equal((await fetch(link)).status, 200);
+    await panel.getByRole("button", { name: "Take the link back" }).click();
+    await page.getByRole("button", { name: "Take it back" }).click();
+    await panel.getByRole("button", { name: "Make a link" }).waitFor();
+    assert.equal((await fetch(link)).status, 404);
+  }));
+
+test("the player survives navigation and a reload", () =>
+  inSongs("selma", "/songs", DESK, async (page) => {
+    await page.getByRole("button", { name: /^Play Kettle Song ?,/ }).click();
+    await playing(page);
+    await page.evaluate(() => (document.querySelector("#player audio").currentTime = 21));
+    await page.getByRole("button", { name: "Speed: 1×" }).click();
+    await page.getByRole("link", { name: "People" }).click();
+    await page.getByRole("heading", { name: "People" }).waitFor();
+    await playing(page);
+    const before = await audio(page);
+    assert.ok(before.time >= 21 && !before.paused);
+    assert.equal(await page.evaluate(() => navigator.mediaSession.metadata.title), "Kettle Song");
+
+    await page.reload();
+    await page.getByRole("button", { name: /^Now playing: Kettle Song/ }).waitFor();
+    await page.waitForFunction(() => document.querySelector("#player audio").readyState > 0);
+    const after = await audio(page);
+    assert.ok(after.paused && Math.abs(after.time - before.time) < 3, `${before.time} became ${after.time}`);
+    assert.equal(after.speed, 1.25);
+    await page.keyboard.press("Space");
+    await playing(page);
+    assert.ok((await audio(page)).time >= after.time - 0.1);
+  }));
+
+test("songs are played with the keyboard alone", () =>
+  inSongs("selma", "/songs", DESK, async (page) => {
+    await page.locator(".song").first().waitFor();
+    const focused = () => page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent.trim());
+    const tabTo = async (wanted) => {
+      for (let n = 0; n < 25; n++) {
+        await page.keyboard.press("Tab");
+        if (wanted.test(await focused())) return;
+      }
+      assert.fail(`nothing called ${wanted} has the focus`);
+    };
+    await tabTo(/^Play Bob’s Harbour/);
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("ArrowUp");
+    await page.keyboard.press("ArrowRight");
+    assert.match(await focused(), /^Play The Long Way Home,/);
+    await page.keyboard.press("Enter");
+    await playing(page);
+    await page.keyboard.press("Tab");
+    assert.match(await focused(), /^More about The Long Way Home$/);
+    await page.keyboard.press("Enter");
+    assert.equal(await focused(), "Play next");
+    await page.keyboard.press("ArrowUp");
+    assert.equal(await focused(), "Delete…");
+    await page.keyboard.press("Escape");
+    assert.match(await focused(), /^More about The Long Way Home$/);
+    await tabTo(/^Now playing/);
+    await page.keyboard.press("Enter");
+    await page.locator(".now-playing .line[tabindex='0']").waitFor();
+    await tabTo(/^I walked home/);
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.querySelector("#player audio").currentTime >= 6.5, null, { polling: "raf" });
+    await page.keyboard.press("k");
+    assert.equal((await audio(page)).paused, true);
+    await page.keyboard.press("Escape");
+    assert.match(await focused(), /^Now playing/);
+  }));
+
+test("four hundred songs scroll with few elements, and none is missing", () =>
+  inSongs("selma", "/songs", { ...PHONE, ...STILL }, async (page) => {
+    await page.locator(".song").first().waitFor();
+    const { most, seen } = await page.evaluate(
+      () =>
+        new Promise((done) => {
+          const seen = new Set();
+          let [most, still, last] = [0, 0, -1];
+          const step = () => {
+            const shown = document.querySelectorAll(".song");
+            most = Math.max(most, shown.length);
+            for (const one of shown) seen.add(one.entry.key);
+            scrollBy(0, 900);
+            [still, last] = [scrollY === last ? still + 1 : 0, scrollY];
+            if (still > 60) done({ most, seen: seen.size });
+            else requestAnimationFrame(step);
+          };
+          step();
+        }),
+    );
+    assert.ok(most < 60, `${most} elements`);
+    assert.equal(seen, 401);
+  }));
+
+test("a song of another has its owner's name until it is private, and can be removed; an own one is deleted in every tab", () =>
+  inSongs("selma", "/songs", DESK, async (page) => {
+    const kept = song(page, "Bob’s Harbour");
+    await kept.getByText("by Bob").waitFor();
+    const [share] = await call("bob", "query", "sharing:listSharedMusic");
+    await call("bob", "mutation", "sharing:setSharePrivacy", { sharedMusicId: share._id, isPrivate: true });
+    await kept.getByText("No longer shared").waitFor();
+    await choose(page, "Bob’s Harbour", "Remove from my songs…");
+    await page.getByRole("button", { name: "Remove it" }).click();
+    await kept.waitFor({ state: "detached" });
+
+    const other = await page.context().newPage();
+    await other.goto(`${ORIGIN}/songs`);
+    await song(other, "What the Sea Said").waitFor();
+    // Chromium draws a tab in the background once a second.
+    await page.bringToFront();
+    await choose(page, "What the Sea Said", "Delete…");
+    await page.getByRole("button", { name: "Delete the song" }).click();
+    await song(other, "What the Sea Said").waitFor({ state: "detached" });
+    await song(page, "What the Sea Said").waitFor({ state: "detached" });
+  }));
+
+test("people are renamed and made one, live in two tabs", () =>
+  inSongs("selma", "/people", DESK, async (page) => {
+    const other = await page.context().newPage();
+    await other.goto(`${ORIGIN}/people`);
+    await other.getByRole("link", { name: /Tom/ }).click();
+    await other.getByRole("heading", { name: "Tom" }).waitFor();
+    await page.bringToFront();
+    await page.getByRole("link", { name: /Tom/ }).click();
+    await page.getByText("A long call in the rain").first().waitFor();
+    await choose(page, "Tom", "Edit names…");
+    await page.getByLabel("Name", { exact: true }).fill("Anna");
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByRole("button", { name: "They are the same person" }).waitFor();
+    await page.getByLabel("Name", { exact: true }).fill("Thomas");
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByRole("heading", { name: "Thomas" }).waitFor();
+    await other.getByRole("heading", { name: "Thomas" }).waitFor();
+
+    await choose(page, "Thomas", "Same as another person…");
+    await page.getByLabel("Find a name").fill("anni");
+    await page.getByRole("button", { name: /Annie/ }).click();
+    await page.getByRole("button", { name: "Yes, the same person" }).click();
+    await page.getByRole("heading", { name: "Annie" }).waitFor();
+    await page.getByText("also Thomas").waitFor();
+    await other.getByRole("heading", { name: "This person is no longer there" }).waitFor();
+    await other.bringToFront();
+    await other.getByRole("link", { name: "All people" }).click();
+    await other.getByRole("link", { name: /Annie/ }).waitFor();
+    assert.equal(await other.getByRole("link", { name: /Thomas/ }).count(), 0);
+  }));
+
+test("axe finds nothing serious, in both themes and sizes, and nothing is wider than a small screen", () =>
+  visit(browser, "about:blank", { ...DESK, ...STILL }, async (page) => {
+    await enter(page, "selma");
+    const looks = [
+      ["light", 1280, 800],
+      ["dark", 375, 667],
+    ];
+    async function look(what) {
+      for (const [colorScheme, width, height] of looks) {
+        await page.emulateMedia({ colorScheme, ...STILL });
+        await page.setViewportSize({ width, height });
+        assert.deepEqual(await findings(page), [], `${what}, ${colorScheme}`);
+      }
+      await page.setViewportSize({ width: 320, height: 640 });
+      assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 320, `${what} is too wide`);
+      await page.setViewportSize({ width: 1280, height: 800 });
+    }
+    await page.goto(`${ORIGIN}/songs`);
+    await page.getByRole("button", { name: /^Play The Long Way Home ?,/ }).click();
+    await playing(page);
+    await look("Songs");
+    await page.getByRole("button", { name: `More about ${FIRST}` }).click();
+    assert.deepEqual(await findings(page), [], "the menu");
+    await page.getByRole("menuitem", { name: "Show the song" }).click();
+    await page.locator(".song-words .line").first().waitFor();
+    await look("a song");
+    await page.getByRole("button", { name: "Share" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Make a link" }).click();
+    await page.getByLabel("The link works").waitFor();
+    await look("sharing");
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: /^Now playing/ }).click();
+    await page.locator(".now-playing .line.now").waitFor();
+    await look("now playing");
+    await page.getByRole("button", { name: "Queue" }).last().click();
+    await look("the queue");
+    await page.keyboard.press("Escape");
+    await page.goto(`${ORIGIN}/people`);
+    await page.locator(".person-card").first().waitFor();
+    await look("People");
+    await page.locator(".person-card").first().click();
+    await page.getByText("Lately").waitFor();
+    await look("a person");
+  }));
