@@ -1,6 +1,8 @@
 // What the tests of the studio share: people who are signed in, the server's functions, and a connection that breaks.
 
-import { launch, ORIGIN, visit } from "./browser.mjs";
+import { findings, launch, ORIGIN, visit as open } from "./browser.mjs";
+
+const PATIENCE = 9000; // ms; on a busy machine everything takes a while
 
 let started = null;
 /** The one Chromium of all files. */
@@ -10,13 +12,37 @@ export const chromium = () => (started ??= launch());
 export const PHONE = { viewport: { width: 375, height: 667 }, hasTouch: true, serviceWorkers: "block" };
 export const DESK = { viewport: { width: 1280, height: 800 }, serviceWorkers: "block" };
 
-/** Opens a page of the studio as a person of that name; a name that is not signed in yet is. */
-export const as = (browser, name, path, options, act) =>
-  visit(browser, "about:blank", options, async (page, seen) => {
-    await enter(page, name);
-    if (path !== "/today") await page.goto(`${ORIGIN}${path}`);
+/** Opens a page for a test, as `visit` of browser.mjs. */
+export const visit = (browser, address, options, act) =>
+  open(browser, "about:blank", options, async (page, seen) => {
+    page.setDefaultTimeout(PATIENCE);
+    if (address !== "about:blank") await page.goto(address);
     await act(page, seen);
   });
+
+/** Opens a page of the studio as a person of that name, who has signed in on this device. */
+export async function as(browser, name, path, options, act) {
+  await call(name, "mutation", "users:ensureCurrentUser");
+  const kept = { name: "daysong.session", value: JSON.stringify({ sub: `user_${name}`, name }) };
+  const storageState = { cookies: [], origins: [{ origin: ORIGIN, localStorage: [kept] }] };
+  await visit(browser, `${ORIGIN}${path}`, { ...options, storageState }, act);
+}
+
+/** What axe finds serious or critical: on a desk in the light, and on a small phone in the dark. Nothing is too wide. */
+export async function faults(page) {
+  const found = [];
+  const before = page.viewportSize();
+  for (const [colorScheme, width, height] of [["light", 1280, 800], ["dark", 320, 640]]) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    await page.setViewportSize({ width, height });
+    found.push(...(await findings(page)).map((what) => `${colorScheme} ${width}: ${what}`));
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    if (wide > width) found.push(`${width}: the page is ${wide} wide`);
+  }
+  await page.emulateMedia({ colorScheme: null, reducedMotion: null });
+  await page.setViewportSize(before);
+  return found;
+}
 
 /** Signs in, and waits for Today. */
 export async function enter(page, name) {
@@ -45,7 +71,7 @@ export const steer = (vendor, what, body = {}) =>
 
 /**
  * Puts the page's sockets through a relay. `cut` breaks the connection, and further ones until `mend`; `sent` has the
- * messages of the page.
+ * messages of the page, `say` sends it one, and `hold` says which of the server's do not arrive.
  */
 export async function relayed(page) {
   const relay = { open: new Set(), whole: true, sent: [], heard: [], hold: null };
@@ -62,6 +88,7 @@ export async function relayed(page) {
       relay.heard.push(told);
       if (!relay.hold?.(told)) socket.send(message);
     });
+    relay.say = (made) => socket.send(JSON.stringify(made));
   });
   relay.cut = () => {
     relay.whole = false;

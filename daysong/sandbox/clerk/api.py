@@ -48,6 +48,8 @@ from daysong.sandbox.vendor import Answer, Call, Vendor, reply
 SECRET_KEY = "sk_test_sandbox"  # noqa: S105 - the sandbox's, worth nothing elsewhere
 KEYS_FILE = "clerk-keys.json"
 NOT_BEFORE_SKEW = 10
+# Seconds that a token of a session is valid, as Clerk's.
+SESSION_TOKEN = 60
 
 
 class SignIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -206,12 +208,12 @@ class SandboxClerk(Vendor):
 
     def _token(self, sub: str) -> Answer:
         person = self.users.get(sub)
-        if sub in self._gone or (person is not None and person.session is None):
+        if person.session is None if person is not None else sub in self._gone:
             return _errors(401, "authentication_invalid", "The session has ended")
         name = sub.removeprefix("user_")
-        who = SignIn(sub, f"{name}@example.test", name.replace("_", " ").capitalize())
+        who = SignIn(sub, f"{name}@example.test", name.replace("_", " ").capitalize(), SESSION_TOKEN)
         if person is not None:
-            who = SignIn(sub, person.email, person.name)
+            who = SignIn(sub, person.email, person.name, SESSION_TOKEN)
         return reply({"jwt": self.sign_in(who)})
 
     def _sign_out(self, sub: str) -> Answer:

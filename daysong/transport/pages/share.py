@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Request, Response, get
 from litestar.background_tasks import BackgroundTask
@@ -35,6 +36,8 @@ PREFETCH = re.compile(r"prefetch|prerender|preview", re.IGNORECASE)
 # Titles with more characters are set smaller.
 LONG_TITLE = 34
 NOINDEX = '<meta name="robots" content="noindex">'
+# The cookie of a browser that someone has signed in with; it identifies no one.
+HINT = "daysong_studio"
 # Never cached, since a share can be revoked.
 UNCACHED = "private, no-store"
 
@@ -56,7 +59,7 @@ def handlers(runtime: Runtime, assets: Assets) -> list[HTTPRouteHandler]:
         if _is_view(request):
             # After the response, so that count_view does not delay it.
             count_view = BackgroundTask(calls.call, runtime, VIEW, {"shareId": share_id}, viewer)
-        body, headers = share_page(assets, settings, share_id, song)
+        body, headers = share_page(assets, settings, share_id, song, can_keep=HINT in request.cookies)
         headers["Cache-Control"] = UNCACHED
         return Response(body, media_type=MediaType.HTML, headers=headers, background=count_view)
 
@@ -83,16 +86,20 @@ def nothing(assets: Assets, *, is_gone: bool) -> Response[str]:
     return Response(body, status_code=404 if is_gone else 503, media_type=MediaType.HTML, headers=headers)
 
 
-def share_page(assets: Assets, settings: Settings, share_id: str, song: Shared) -> tuple[str, dict[str, str]]:
-    """Return the page of a song, and its headers."""
+def share_page(
+    assets: Assets, settings: Settings, share_id: str, song: Shared, *, can_keep: bool = False
+) -> tuple[str, dict[str, str]]:
+    """Return the page of a song, and its headers; `can_keep` for someone who can add it to their songs."""
     lyrics = lyrics_html(song.lyric, song.lyric_with_time)
+    address = f"{settings.site_url}/songs?add={quote(share_id)}"
+    keep = f'<p class="keep"><a class="quiet" href="{escape(address)}">Add to my songs</a></p>\n' if can_keep else ""
     content = f"""<main>
 <div class="song">
 {art(song)}
 <h1 dir="auto" lang=""{' class="long"' * (len(song.title) > LONG_TITLE)}>{escape(song.title)}</h1>
 <p class="about">{about(song)}</p>
 {deck(song)}
-</div>
+{keep}</div>
 {lyrics}
 <footer>Made with daysong, from a day in a diary.</footer>
 </main>"""

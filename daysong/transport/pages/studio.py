@@ -31,7 +31,6 @@ from daysong.transport.pages.assets import BASE, STUDIO_STYLES, Assets, static_f
 from daysong.transport.pages.shared import Shared, find
 
 SENTENCE = "Tell your diary about your day, and hear it as a song."
-HINT = "daysong_studio"
 SANDBOX = "/sandbox/clerk"
 # Clerk's check against bots at sign-up.
 CHALLENGES = "https://challenges.cloudflare.com"
@@ -68,7 +67,7 @@ def handlers(runtime: Runtime, assets: Assets) -> list[HTTPRouteHandler]:
 
     @get("/")
     async def front(request: Request[Any, Any, Any]) -> Response[str]:
-        if request.cookies.get(HINT):
+        if request.cookies.get(share.HINT):
             return _response(studio.shell())
         viewer = Caller(viewer=viewer_of(request.scope, runtime.clock.now(), runtime.settings.hash_key))
         song = None

@@ -12,7 +12,7 @@ import pytest
 
 from daysong.kernel.settings import load
 from daysong.transport.conftest import App, MakeApp
-from daysong.transport.pages import assets, studio
+from daysong.transport.pages import assets, share, studio
 from daysong.transport.pages.test_share import Tags, policy_of, sharing
 from rehearsal.world import World
 
@@ -42,7 +42,7 @@ async def test_the_front_page_says_one_sentence_and_leads_to_the_sign_in(app: Ap
     assert f"<h1>{studio.SENTENCE}</h1>" in front.text
     assert "/sign-in" in [link["href"] for link in tags.all("a")]
     assert "Cookie" in front.headers["vary"]
-    shell = await app.client.get("/", headers={"Cookie": f"{studio.HINT}=1"})
+    shell = await app.client.get("/", headers={"Cookie": f"{share.HINT}=1"})
     assert shell.content == (await app.client.get("/today")).content
 
 

@@ -195,7 +195,9 @@ function toSignIn(query = "") {
   location.assign(`${base}/sign-in${query}`);
 }
 
+let leaving = false;
 async function signOut(query = "") {
+  leaving = true;
   stopPage?.();
   stopPage = null;
   ctx.player.clear();
@@ -206,6 +208,8 @@ async function signOut(query = "") {
 }
 
 function ended() {
+  if (leaving) return;
+  leaving = true;
   // Pages keep their drafts as they stop.
   stopPage?.();
   stopPage = null;
@@ -255,6 +259,25 @@ async function begin() {
   history.scrollRestoration = "manual";
   addEventListener("popstate", () => show(true));
   await show(false);
+  await keepShared();
+}
+
+// The link of a share page. It asks, since any site can have such a link.
+async function keepShared() {
+  const shareId = new URLSearchParams(location.search).get("add");
+  if (!shareId) return;
+  history.replaceState(history.state, "", location.pathname);
+  try {
+    const [song, isKept] = await Promise.all([live.query("sharing:getSharedMusic", { shareId }), live.query("userSongs:isShareInLibrary", { shareId })]);
+    if (!song.found) return say("This song is no longer shared.");
+    if (isKept) return say("This song is among yours already.");
+    const whose = song.userName ? `A song by ${song.userName}.` : "A song that was shared with you.";
+    if (!(await ask({ title: `Add “${song.title || "Untitled"}”?`, text: whose, confirm: "Add" }))) return;
+    await live.mutation("userSongs:addFromShare", { shareId });
+    say("It is among your songs now.");
+  } catch (error) {
+    say(inWords(error));
+  }
 }
 
 // The front page of a development server: one click signs in.
@@ -283,7 +306,7 @@ async function run() {
     return showSignIn(main, { session, base, how, live, time });
   }
   if (!session.signedIn) {
-    if (here() !== "/") return toSignIn(`?next=${encodeURIComponent(here())}`);
+    if (here() !== "/") return toSignIn(`?next=${encodeURIComponent(here() + location.search)}`);
     // The front page is there already; its song, if it has one, gets the player of share pages.
     document.querySelector("[data-name]")?.addEventListener("click", enterAt);
     if (new URLSearchParams(location.search).has("gone")) say("Your account is deleted, with all that was in it.");

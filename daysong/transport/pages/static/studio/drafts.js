@@ -17,6 +17,8 @@ function database() {
 async function use(mode, act) {
   const store = (await database()).transaction("drafts", mode).objectStore("drafts");
   const request = act(store);
+  // At once, since the page may be about to go.
+  store.transaction.commit?.();
   return new Promise((done, failed) => {
     store.transaction.oncomplete = () => done(request.result);
     store.transaction.onabort = () => failed(store.transaction.error);
@@ -30,12 +32,12 @@ export function createDrafts(subject) {
     /** Returns what was kept under `name`; null without. */
     get: async (name) => (await use("readonly", (store) => store.get(key(name)))) ?? null,
     async set(name, draft) {
-      await use("readwrite", (store) => store.put(draft, key(name)));
       channel?.postMessage({ key: key(name), draft });
+      await use("readwrite", (store) => store.put(draft, key(name)));
     },
     async remove(name) {
-      await use("readwrite", (store) => store.delete(key(name)));
       channel?.postMessage({ key: key(name), draft: null });
+      await use("readwrite", (store) => store.delete(key(name)));
     },
     /** Calls `tell` with a draft that another tab has changed; null when it is no more. */
     onchange(name, tell) {

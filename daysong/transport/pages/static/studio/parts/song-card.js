@@ -33,13 +33,13 @@ export function songCard(ctx, musicId, { retry = null, first = null } = {}) {
 
   function showPlaying() {
     if (!play || !track) return;
-    const on = ctx.player.current?._id === track._id && ctx.player.playing;
+    const on = ctx.player.current?.key === track._id && ctx.player.playing;
     replace(play, icon(on ? "pause" : "play"));
     play.setAttribute("aria-label", `${on ? "Pause" : "Play"} ${track.title ?? "the song"}`);
   }
 
   function press() {
-    if (ctx.player.current?._id === track._id) ctx.player.toggle();
+    if (ctx.player.current?.key === track._id) ctx.player.toggle();
     else ctx.player.play([track], 0);
   }
 
