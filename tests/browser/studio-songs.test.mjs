@@ -254,7 +254,7 @@ test("axe finds nothing serious, in both themes and sizes, and nothing is wider 
     await page.locator(".song-words .line").first().waitFor();
     await look("a song");
     await page.getByRole("button", { name: "More about The Long Way Home" }).click();
-    await look("a menu", looks.slice(1));
+    assert.deepEqual(await findings(page), [], "a menu");
     await page.getByRole("menuitem", { name: "Share…" }).click();
     await page.getByRole("dialog").getByRole("button", { name: "Make a link" }).click();
     await page.getByLabel("The link works").waitFor();
