@@ -55,20 +55,20 @@ export function createSongs(ctx, diaryId, { start, can }) {
       "article",
       { class: "song-of-entry" },
       h("a", { class: "song-art-link", href: `${ctx.base}/songs/${main._id}`, "aria-label": `Show the song ${main.title ?? ""}` }, cover(main)),
-      h("div", { class: "song-side" }, h("h2", { dir: "auto" }, main.title || "Untitled"), h("ul", { class: "versions" }, song.map((one, index) => version(song, one, index)))),
+      h("div", { class: "song-side" }, h("h2", { dir: "auto" }, main.title || "Untitled"), h("ul", { class: "takes" }, song.map((one, index) => version(song, one, index)))),
     );
   }
 
   function version(song, one, index) {
     const name = versionName(index);
-    if (one.status !== "ready") return h("li", { class: "version" }, h("span", { class: "fine" }, `${name} ${one.status === "failed" ? "could not be made" : "is being made"}`));
+    if (one.status !== "ready") return h("li", { class: "take" }, h("span", { class: "fine" }, `${name} ${one.status === "failed" ? "could not be made" : "is being made"}`));
     const button = h("button", { class: "round", type: "button", on: { click: () => play(song, one) } });
     rows.set(one._id, { button, name, song: one });
     return h(
       "li",
-      { class: "version" },
+      { class: "take" },
       button,
-      h("span", { class: "version-name" }, name),
+      h("span", { class: "take-name" }, name),
       h("span", { class: "fine" }, one.duration ? ctx.time.length(one.duration) : ""),
       menuButton(`More for ${name} of ${one.title || "this song"}`, () => songMenu(ctx, one)),
     );
