@@ -68,8 +68,7 @@ export function createSongs(ctx, diaryId, { start, can }) {
       "li",
       { class: "take" },
       button,
-      h("span", { class: "take-name" }, name),
-      h("span", { class: "fine" }, one.duration ? ctx.time.length(one.duration) : ""),
+      h("span", { class: "take-name" }, name, one.duration && h("span", { class: "fine" }, ctx.time.length(one.duration))),
       menuButton(`More for ${name} of ${one.title || "this song"}`, () => songMenu(ctx, one)),
     );
   }
