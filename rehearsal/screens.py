@@ -16,12 +16,15 @@ from typing import Any
 
 from PIL import Image
 
-from rehearsal import databases, shared_songs
+from rehearsal import databases, lived, shared_songs
 from rehearsal.world import World, free_port
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs" / "screens"
 LARGEST = 60_000  # bytes
+PERSON = "clara"
+# The share of the front page.
+FEATURED = "DayLong234"
 SIZES = {"phone": (375, 760), "tablet": (768, 1000), "desk": (1280, 800)}
 
 
@@ -59,12 +62,47 @@ async def pictures(world: World) -> list[dict[str, Any]]:
     ]
     width, height = SIZES["phone"]
     nothing = {"name": "nothing-phone-light", "url": f"{world.origin}/share/2345678923", "dark": False, "at": 0}
-    return [*found, nothing | {"width": width, "height": height}]
+    return [*found, nothing | {"width": width, "height": height}, *await studio(world)]
+
+
+# Pages of the studio: name, path, and what is done before; see tests/browser/screens.mjs.
+STUDIO: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("front", "/", {"as": None, "wait": ".deck"}),
+    (
+        "today",
+        "/today",
+        {
+            "wait": ".so-far:not([hidden]) .song-card",
+            "text": "The kettle was singing when I came in, and the whole house smelled of rain.",
+        },
+    ),
+    ("you", "/you", {"wait": ".weeks"}),
+)
+
+
+async def studio(world: World) -> list[dict[str, Any]]:
+    """Return what to take of the studio: each page on a phone in both themes, and on a desk in the light."""
+    await lived.live(world, PERSON)
+    harper = await world.person("harper")
+    link = await shared_songs.share(world, harper, "harper", title="The Long Way Home")
+    await world.db.pool.execute(
+        "update shared_music set share_id = $1 where share_id = $2", FEATURED, link.url.rpartition("/")[2]
+    )
+    taken = (("phone", False), ("phone", True), ("desk", False))
+    return [
+        {"name": f"{name}-{size}-{'dark' if dark else 'light'}", "url": f"{world.origin}{path}", "dark": dark}
+        | {"as": PERSON}
+        | before
+        | dict(zip(("width", "height"), SIZES[size], strict=True))
+        for name, path, before in STUDIO
+        for size, dark in taken
+    ]
 
 
 async def take(database_url: str, folder: Path) -> None:
     """Write the pictures as PNG."""
-    async with World(database_url, folder, datetime.now(UTC), port=free_port()) as world:
+    environ = {"FEATURED_SHARE_ID": FEATURED}
+    async with World(database_url, folder, datetime.now(UTC), environ, port=free_port()) as world:
         listed = json.dumps(await pictures(world))
         environ = os.environ | {"DAYSONG_ORIGIN": world.origin, "DAYSONG_CHROMIUM": shutil.which("chromium") or ""}
         program = await asyncio.create_subprocess_exec(

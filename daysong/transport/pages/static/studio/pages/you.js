@@ -11,6 +11,7 @@ const NOTICES = [
   ["videoReady", "A video is ready"],
   ["callMissed", "A call was missed"],
 ];
+const SPACED = 3; // weeks between the names of two months
 // Languages to choose from; another one that is set already is added.
 const LANGUAGES = ["ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "ko", "nl", "no", "pl", "pt", "pt-BR", "ro", "ru", "sv", "sw", "ta", "th", "tr", "uk", "ur", "vi", "zh"];
 
@@ -131,11 +132,15 @@ function renderYear(section, ctx, weeks) {
   const [width, height, step] = [weeks.length * 12, 110, 12];
   const tall = (count) => (count ? Math.max(3, (count / tallest) * (height - 18)) : 0);
   const ordered = [...weeks].sort((one, other) => stampOf(one) - stampOf(other));
-  let month = "";
+  const monthOf = (week) => new Intl.DateTimeFormat(time.language, { month: "short", timeZone: "UTC" }).format(stampOf(week));
+  let [month, labeled] = ["", -SPACED];
   const bars = ordered.map((week, place) => {
     const stamp = stampOf(week);
-    const named = new Intl.DateTimeFormat(time.language, { month: "short", timeZone: "UTC" }).format(stamp);
-    const label = named !== month && place % 4 < 3 && place < weeks.length - 2 ? named : "";
+    // A month is named at its first week, where there is space for it.
+    const named = monthOf(week);
+    const fits = place - labeled >= SPACED && place <= ordered.length - SPACED && monthOf(ordered[place + 2] ?? week) === named;
+    const label = named !== month && fits ? named : "";
+    if (label) labeled = place;
     month = named;
     return h(
       "g",
@@ -147,7 +152,13 @@ function renderYear(section, ctx, weeks) {
       label && h("text", { x: place * step, y: height - 2 }, label),
     );
   });
-  const words = time.list([time.plural(sums.entries, "entry", "entries"), time.plural(sums.songs, "song", "songs"), time.plural(Math.round(sums.minutes), "minute", "minutes") + " on the phone"]);
+  const words = time.list(
+    [
+      sums.entries && time.plural(sums.entries, "entry", "entries"),
+      sums.songs && time.plural(sums.songs, "song", "songs"),
+      sums.minutes >= 1 && `${time.plural(Math.round(sums.minutes), "minute", "minutes")} on the phone`,
+    ].filter(Boolean),
+  );
   replace(
     section,
     h("h2", { id: "your-year" }, "Your year"),
