@@ -113,6 +113,46 @@ test("the player survives navigation and a reload", () =>
     assert.ok((await audio(page)).time >= after.time - 0.1);
   }));
 
+test("whatever is done with the queue, each track is in it once, and the one that plays goes on", () =>
+  visit(browser, `${ORIGIN}/sign-in`, DESK, async (page) => {
+    const wrong = await page.evaluate(async () => {
+      const { MOST, Queue } = await import(document.querySelector("script[type=module]").src.replace("app.js", "queue.js"));
+      const track = (key) => ({ key: `track ${key}` });
+      const some = (below) => Math.floor(Math.random() * below);
+      const acts = [
+        (queue) => queue.set(Array.from({ length: some(9) }, (_, key) => track(key)), some(9)),
+        (queue) => queue.add([track(some(30)), track(some(30))], { next: some(2) === 1 }),
+        (queue) => queue.next({ ended: some(2) === 1 }),
+        (queue) => queue.previous(),
+        (queue) => queue.jump(`track ${some(30)}`),
+        (queue) => queue.remove(`track ${some(30)}`),
+        (queue) => queue.shuffle(some(2) === 1),
+        (queue) => (queue.repeat = ["off", "all", "one"][some(3)]),
+        (queue) => queue.restore(JSON.parse(JSON.stringify(queue.kept()))),
+      ];
+      const keeps = new Set([1, 6, 7, 8]); // acts after which the same track plays
+      for (let round = 0; round < 3000; round++) {
+        const queue = new Queue();
+        for (let step = 0; step < 12; step++) {
+          const [act, before] = [some(acts.length), queue.current?.key];
+          acts[act](queue);
+          const keys = queue.tracks.map(({ key }) => key);
+          const sound =
+            new Set(keys).size === keys.length &&
+            [...queue.order].sort((one, other) => one - other).every((place, number) => place === number) &&
+            queue.order.length === keys.length &&
+            (keys.length ? queue.at >= 0 && queue.at < keys.length : queue.at === -1);
+          if (!sound) return `${act}: ${JSON.stringify(queue.kept())}`;
+          if (keeps.has(act) && before && queue.current.key !== before) return `${act} moved on from ${before}`;
+        }
+      }
+      const queue = new Queue();
+      queue.set(Array.from({ length: 3000 }, (_, key) => track(key)), 2900);
+      return queue.tracks.length <= MOST && queue.current.key === "track 2900" ? null : "a long list";
+    });
+    assert.equal(wrong, null);
+  }));
+
 test("songs are played with the keyboard alone", () =>
   inSongs("selma", "/songs", DESK, async (page) => {
     await page.locator(".song").first().waitFor();

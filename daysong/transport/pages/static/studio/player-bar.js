@@ -29,8 +29,8 @@ export function deckParts() {
   };
 }
 
-/** Calls `show` in each frame while the song plays and `wanted()`. Returns a function that starts it. */
-export function whilePlaying(audio, wanted, show) {
+/** Calls `show` in each frame while the song plays and `wanted()`, until `signal`. Returns a function that starts it. */
+export function whilePlaying(audio, wanted, show, signal) {
   let asked = 0;
   function frame() {
     asked = 0;
@@ -38,7 +38,7 @@ export function whilePlaying(audio, wanted, show) {
     if (!audio.paused && !audio.ended && wanted()) asked = requestAnimationFrame(frame);
   }
   const start = () => (asked ||= requestAnimationFrame(frame));
-  audio.addEventListener("play", start);
+  audio.addEventListener("play", start, { signal });
   return start;
 }
 

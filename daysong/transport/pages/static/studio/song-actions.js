@@ -6,15 +6,16 @@ import { trackOf } from "./tracks.js";
 /** Returns the items of a song's menu. `song` is one of the playlist, or what `music:getMusic` returns. */
 export function songMenu(ctx, song, { onPage = false, deleted } = {}) {
   const track = trackOf(song);
+  const plays = track !== null;
   const isOwn = song.ownershipType !== "shared";
   return [
-    track && { label: "Play next", icon: "next", act: () => add(ctx, song, true) },
-    track && { label: "Add to the queue", icon: "queue", act: () => add(ctx, song, false) },
-    track && null,
-    isOwn && track && !onPage && { label: "Show the song", icon: "note", act: () => ctx.go(`/songs/${song._id}`) },
+    plays && { label: "Play next", icon: "next", act: () => add(ctx, song, true) },
+    plays && { label: "Add to the queue", icon: "queue", act: () => add(ctx, song, false) },
+    plays && null,
+    isOwn && plays && !onPage && { label: "Show the song", icon: "note", act: () => ctx.go(`/songs/${song._id}`) },
     isOwn && song.diaryId && { label: "Read the entry", icon: "book", act: () => ctx.go(`/diary/${song.diaryId}`) },
-    isOwn && track && { label: "Share…", icon: "share", act: () => openShare(ctx, track) },
-    isOwn && track && null,
+    isOwn && plays && { label: "Share…", icon: "share", act: () => openShare(ctx, track) },
+    isOwn && plays && null,
     isOwn
       ? { label: song.status === "pending" ? "Stop and delete…" : "Delete…", icon: "bin", danger: true, act: () => remove(ctx, song).then((gone) => gone && deleted?.()) }
       : { label: "Remove from my songs…", icon: "bin", danger: true, act: () => removeKept(ctx, song) },

@@ -16,7 +16,7 @@ export function show(root, ctx, { id }) {
   const { live, player, time } = ctx;
   let [song, versions, shares, stopVersions, words] = [undefined, [], [], null, null];
   let [lyrics, following] = [{ show() {} }, null];
-  let stopped = false;
+  const shown = new AbortController();
 
   const heading = h("h1", { dir: "auto", lang: "" }, h("span", { class: "skeleton line-long" }));
   const about = h("p", { class: "song-about" });
@@ -29,7 +29,7 @@ export function show(root, ctx, { id }) {
 
   const isCurrent = () => player.current?.key === id || versions.some(({ _id }) => _id === player.current?.key);
   const draw = () => lyrics.show(player.current?.key === id ? player.audio.currentTime : 0, player.current?.key === id && player.playing);
-  const start = whilePlaying(player.audio, () => !stopped && player.current?.key === id, draw);
+  const start = whilePlaying(player.audio, () => !shown.signal.aborted && player.current?.key === id, draw, shown.signal);
 
   const stops = [
     live.watch("music:getMusic", { musicId: id }, { value: showSong, error: failed }),
@@ -37,7 +37,7 @@ export function show(root, ctx, { id }) {
     player.onchange(() => (showActs(), start())),
     () => stopVersions?.(),
     () => following?.abort(),
-    () => (stopped = true),
+    () => shown.abort(),
   ];
 
   function missing(words, sentence) {
@@ -93,7 +93,7 @@ export function show(root, ctx, { id }) {
           isPlaying ? "Pause" : "Play",
         ),
       track && h("button", { class: "button soft", type: "button", dataset: { act: "share" }, on: { click: () => openShare(ctx, track) } }, icon("share"), "Share"),
-      !track && h("p", { class: "lead" }, song.status === "failed" ? `It could not be made. ${ctx.inWords({ code: song.reason })}` : "It is being made. This takes a few minutes."),
+      !track && h("p", { class: "lead" }, song.status === "failed" ? failure(song) : "It is being made. This takes a few minutes."),
       menuButton(`More about ${song.title || "this song"}`, () => songMenu(ctx, song, { onPage: true, deleted: () => ctx.go("/songs") })),
     );
     if (focused) acts.querySelector(`[data-act=${focused}]`)?.focus();
@@ -117,6 +117,8 @@ export function show(root, ctx, { id }) {
     );
     list.classList.toggle("is-current", isCurrent());
   }
+
+  const failure = ({ reason = "" }) => (reason.includes(" ") ? reason : "It could not be made.");
 
   return () => stops.forEach((stop) => stop?.());
 }

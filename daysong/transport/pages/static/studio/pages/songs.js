@@ -66,7 +66,7 @@ export function show(root, ctx) {
   }
 
   function shown() {
-    if (filter === "shared") return songs.filter(({ _id }) => shares.has(_id));
+    if (filter === "shared") return [...shares.values()].map(({ music }) => music).sort((one, other) => other.createdAt - one.createdAt);
     if (filter === "kept") return songs.filter(({ ownershipType }) => ownershipType === "shared");
     return songs;
   }
@@ -75,12 +75,12 @@ export function show(root, ctx) {
     if (!songs) return;
     root.querySelector(".page-error")?.remove();
     const found = shown();
-    if (filter !== "all" && !done && songs.length < 2000) pages.more();
+    if (filter === "kept" && !done && songs.length < 2000) pages.more();
     tools.hidden = !songs.length && done;
     for (const tab of tabs.children) tab.setAttribute("aria-pressed", String(tab.dataset.name === filter));
     playAll.disabled = shuffle.disabled = !found.some(trackOf);
     if (found.length) replace(state);
-    else if (!done) waiting();
+    else if (!done && filter !== "shared") waiting();
     else if (filter !== "all" && songs.length) replace(state, h("p", { class: "lead" }, NOTHING[filter]));
     else invite();
     if (!found.some(({ _id }) => _id === active)) active = found[0]?._id ?? null;

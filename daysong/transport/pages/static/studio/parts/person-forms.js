@@ -8,7 +8,7 @@ const LONGEST_SUMMARY = 2000;
 
 function field(label, hint, props) {
   const input = h(props.rows ? "textarea" : "input", { autocomplete: "off", dir: "auto", ...props });
-  return { input, row: h("label", { class: "row" }, h("span", {}, label), input, hint && h("small", {}, hint)) };
+  return { input, row: h("label", { class: "person-field" }, h("span", {}, label), input, hint && h("small", {}, hint)) };
 }
 
 /** Shows a form in a dialog; `save` may reject with a refusal, whose words are shown. `also` adds elements for one. */
