@@ -33,6 +33,7 @@ from daysong.transport.http.health import Readiness
 from daysong.transport.metrics.page import MetricsPage
 from daysong.transport.metrics.processes import Processes
 from daysong.transport.metrics.worker_app import WorkerApp
+from daysong.transport.pages.console.records import Checks
 from daysong.transport.sync.hub import Hub
 from daysong.transport.sync.hub import Limits as SocketLimits
 from daysong.transport.system import functions as system_functions
@@ -77,6 +78,8 @@ class App:
         clock = clock or SystemClock()
         self.settings = settings
         self.clock = clock
+        # Set by commands: the checks of `daysong doctor`, for the console.
+        self.checks: Checks | None = None
         zones.use(settings.tzdata_dir)
         self.database = Database(
             settings.database_url,
@@ -166,6 +169,7 @@ class App:
             gate=self.gate,
             metrics=self.metrics,
             test_controls=testing_mode.Controls(reset=self._reset, drain=self._drain),
+            checks=lambda: self.checks,
             on_startup=[self.report, self.open],
             on_shutdown=[self.close],
         )

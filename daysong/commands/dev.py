@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 
 from daysong import app as composition
 from daysong.app import App
-from daysong.commands import environment, staging
+from daysong.commands import checks, environment, staging
 from daysong.kernel import logs, settings
 from daysong.kernel.errors import DaysongError
 from daysong.transport.server.server import Server, listen
@@ -54,6 +54,7 @@ async def running(
         tell("starting PostgreSQL" if configured.database_url is None else "connecting to PostgreSQL")
         configured = await stack.enter_async_context(environment.database(configured, migrate=True))
         app = composition.build(configured, mounts=mounts)
+        app.checks = checks.of(configured)
         await app.open()
         stack.push_async_callback(app.close)
         tell("starting the server and the worker")

@@ -66,22 +66,23 @@ async def doctor(environ: Mapping[str, str], data_dir: Path, *, as_json: bool = 
     console = Console(highlight=False, soft_wrap=True)
     if not as_json:
         console.print(f"Python {sys.version.split()[0]}, {found.environment}, data in {escape(str(found.data_dir))}")
-    findings = []
-    async for finding in _findings(found, problems, environ):
-        findings.append(finding)
+    all_found = []
+    async for finding in findings(found, problems, environ):
+        all_found.append(finding)
         if not as_json:
             console.print(f"{MARKS[finding.state]} {finding.name}: {escape(finding.detail)}")
-    well = all(finding.state != "failed" for finding in findings)
+    well = all(finding.state != "failed" for finding in all_found)
     if as_json:
-        print(json.dumps({"ok": well, "checks": [finding._asdict() for finding in findings]}, indent=2))
+        print(json.dumps({"ok": well, "checks": [finding._asdict() for finding in all_found]}, indent=2))
     else:
         console.print("All is well." if well else "Something is missing: see the ✗ above.")
     return well
 
 
-async def _findings(
+async def findings(
     found: Settings, problems: list[settings.Problem], environ: Mapping[str, str]
 ) -> AsyncIterator[Finding]:
+    """Yield what each check finds, the most important first."""
     problems = _with_database(found, problems)
     for problem in problems:
         yield Finding(problem.name, "failed", problem.what)

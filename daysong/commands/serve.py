@@ -23,7 +23,7 @@ import uvloop
 from litestar.types import ASGIApp
 
 from daysong import app as composition
-from daysong.commands import environment, signals
+from daysong.commands import checks, environment, signals
 from daysong.kernel import logs
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
@@ -82,6 +82,7 @@ async def _serve(
 
 
 async def _serve_app(app: composition.App, listener: socket.socket, parent: int | None) -> None:
+    app.checks = checks.of(app.settings)
     server = Server(app.asgi, lifespan=True, close_sockets=app.hub.close_sockets, message=app.hub.largest_message)
     freeze_startup_objects()
     loop = asyncio.get_running_loop()

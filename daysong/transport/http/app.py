@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -23,6 +23,8 @@ from daysong.transport.metrics import page as metrics_page
 from daysong.transport.metrics.page import MetricsPage
 from daysong.transport.pages import docs, previews, share, site, static_route, studio
 from daysong.transport.pages.assets import Assets
+from daysong.transport.pages.console import routes as console
+from daysong.transport.pages.console.records import Checks
 from daysong.transport.server.bodies import BodyLimits
 from daysong.transport.server.held_bytes import UNREAD
 from daysong.transport.server.proxies import Proxies
@@ -81,6 +83,7 @@ def create(
     hub: Hub | None = None,
     gate: Gate | None = None,
     metrics: MetricsPage | None = None,
+    checks: Callable[[], Checks | None] = lambda: None,
     on_startup: Sequence[LifespanHook] = (),
     on_shutdown: Sequence[LifespanHook] = (),
 ) -> WebApp:
@@ -93,6 +96,7 @@ def create(
     gate                enforces rate limits
     metrics             renders /metrics
     hub                 serves the sockets of live queries
+    checks              the checks of `daysong doctor`, for the console
     test_controls       implements test mode's routes; without effect unless settings turn test mode on
     """
     settings = runtime.settings
@@ -120,6 +124,7 @@ def create(
             *site.handlers(assets),
             *studio.handlers(runtime, assets),
             *static_route.handlers(),
+            *console.handlers(runtime, assets, authenticator, checks),
             *health.handlers(runtime, pending_migrations),
             *metrics_page.handlers(metrics or MetricsPage(runtime)),
             *(testing_mode.handlers(authenticator, runtime.clock, test_controls) if testing and test_controls else ()),

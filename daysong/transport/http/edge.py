@@ -3,7 +3,7 @@
 The log line has the route, never the path, since some paths are secrets (callbacks) or grant access (shares).
 
 Any origin may call the app and read its responses, errors too. No cookie identifies a user, so a foreign page without a
-token gains nothing.
+token gains nothing. But a cookie identifies an operator at /console: its responses are for its own pages alone.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ SECONDS = Durations(
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Requested every few seconds by monitoring; not logged.
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
+OWN_PAGES = "/console"
 LOG_FIELDS = "daysong.access"
 HEAD = "daysong.head"
 # Also without an Origin: a cache must not return that response to a request with one.
@@ -63,7 +64,8 @@ class Edge:
             return
         identifier, method, status, started = logs.new_request_id(), scope["method"], 500, time.perf_counter()
         request_headers = headers_of(scope)
-        origin = request_headers.get(b"origin")
+        is_shared = not scope["path"].startswith(OWN_PAGES)
+        origin = request_headers.get(b"origin") if is_shared else None
         added_headers = [(b"x-request-id", identifier.encode()), VARY]
         if origin:
             added_headers += ((b"access-control-allow-origin", origin), *ALLOWED)

@@ -25,6 +25,7 @@ ICON_SIZES = (180, 192, 512)
 # Share pages are open, since apps that show link previews follow this file too; theirs say `noindex`.
 ROBOTS = """User-agent: *
 Disallow: /api/
+Disallow: /console
 Disallow: /media/private/
 Disallow: /sandbox/
 """

@@ -1,0 +1,162 @@
+"""The first page: what happened by day, what waits, and how the vendors stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import UNSET
+
+from daysong.kernel.limits.prices import ALL
+from daysong.transport.pages.console.html import (
+    Html,
+    age,
+    badge,
+    code,
+    dollars,
+    el,
+    exactly,
+    facts,
+    join,
+    link,
+    panel,
+    table,
+)
+from daysong.transport.pages.console.plots import bars, meter
+from daysong.transport.pages.console.visits import Screen, Visit, heading
+
+DAYS = 30
+LATE = 60.0  # seconds
+
+
+async def index(visit: Visit) -> Screen:
+    """Return the overview."""
+    days: list[Any] = await visit.call("support/overview:countDays", days=DAYS)
+    state: Any = await visit.call("support/overview:showState")
+    content = join(
+        heading("Overview", el("p", f"The last {DAYS} days, UTC", class_="soft")),
+        el("div", _figures(days), class_="figures"),
+        el("div", _queue(visit, state), _under_way(visit, state), class_="columns"),
+        el("div", _vendors(state), _webhooks(visit, state), class_="columns"),
+        _numbers(days),
+    )
+    return Screen("Overview", "", content)
+
+
+def _figures(days: Sequence[Any]) -> list[Html]:
+    names = [day.day for day in days]
+    failed = [day.failed_songs for day in days]
+    return [
+        _figure("Songs", names, [day.songs for day in days], f"{failed[-1]} failed today", marked=failed),
+        _figure("Calls", names, [day.calls for day in days]),
+        _figure("Sign-ups", names, [day.sign_ups for day in days]),
+        _figure("Plan changes", names, [day.purchases for day in days]),
+        _figure("Spent at vendors", names, [day.spent for day in days], money=True),
+    ]
+
+
+def _figure(
+    title: str, days: Sequence[str], values: Sequence[int], note: str = "", *, money: bool = False,
+    marked: Sequence[int] | None = None,
+) -> Html:  # fmt: skip
+    def shown(value: float) -> str:
+        return dollars(value) if money else f"{value:,.0f}"
+
+    return el(
+        "section",
+        el("h2", title),
+        el("p", el("strong", shown(sum(values))), el("span", f"{shown(values[-1])} today"), class_="sum"),
+        bars(title, days, values, shown, marked=marked),
+        el("p", el("span", days[0][5:]), el("span", note or "\u00a0"), el("span", "today"), class_="axis"),
+        class_="figure",
+    )
+
+
+def _queue(visit: Visit, state: Any) -> Html:
+    queue = state.queue
+    oldest = age(queue.oldest_due) if queue.due else "none is late"
+    waiting = table(
+        "Functions that wait",
+        ("Function", "#Jobs", "#Oldest"),
+        [(code(row.function), f"{row.jobs:,}", age(row.oldest)) for row in state.waiting],
+        empty="No job is due.",
+    )
+    return panel(
+        "Queue",
+        facts({
+            "Due now": f"{queue.due:,}",
+            "Oldest due": el("span", oldest, class_="bad-text" if queue.oldest_due > LATE else None),
+            "Running": f"{queue.running:,}",
+            "Scheduled": f"{queue.queued - queue.due:,}",
+            "Given up": link(visit.to("jobs?status=dead"), f"{queue.dead:,}"),
+        }),
+        waiting,
+        note=link(visit.to("jobs"), "All jobs"),
+    )  # fmt: skip
+
+
+def _under_way(visit: Visit, state: Any) -> Html:
+    def oldest(row: Any) -> Any:
+        if row.kind == "video":
+            return code(row.oldest_id)
+        return link(visit.to(f"{row.kind}s", row.oldest_id), age(row.oldest))
+
+    return panel(
+        "Under way",
+        table(
+            "Songs, videos and calls that are not over",
+            ("What", "Status", "#Count", "#Oldest"),
+            [(row.kind.capitalize(), badge(row.status), f"{row.count:,}", oldest(row)) for row in state.stuck],
+            empty="Nothing is under way.",
+        ),
+        note=link(visit.to("songs?status=failed"), "Failed songs"),
+    )
+
+
+def _vendors(state: Any) -> Html:
+    rows = []
+    for vendor in state.vendors:
+        money: Any = None
+        if vendor.cap is not UNSET:
+            words = f"{dollars(vendor.spent)} of {dollars(vendor.cap)}"
+            money = el("span", meter(vendor.spent, vendor.cap, words), words, class_="metered")
+        line: Any = "open"
+        if vendor.paused is not UNSET:
+            line = join(badge("paused"), " until ", exactly(vendor.paused))
+        elif vendor.line >= 1:
+            line = f"{age(vendor.line)} to wait"
+        name = "In all" if vendor.vendor == ALL else vendor.vendor
+        rows.append((name, line if vendor.vendor != ALL else "", money or "no limit"))
+    return panel("Vendors", table("Vendors", ("Vendor", "Requests", "Today's money"), rows))
+
+
+def _webhooks(visit: Visit, state: Any) -> Html:
+    return panel(
+        "Webhooks of the last day",
+        table(
+            "Webhooks by vendor and status",
+            ("Vendor", "Status", "#Events"),
+            [
+                (
+                    row.vendor,
+                    badge(row.status),
+                    link(visit.to(f"webhooks?vendor={row.vendor}&status={row.status}"), f"{row.count:,}"),
+                )
+                for row in state.webhooks
+            ],
+            empty="None came.",
+        ),
+        note=link(visit.to("webhooks"), "All events"),
+    )
+
+
+def _numbers(days: Sequence[Any]) -> Html:
+    rows = [
+        (
+            day.day, f"{day.songs:,}", f"{day.failed_songs:,}", f"{day.calls:,}", f"{day.sign_ups:,}",
+            f"{day.purchases:,}", dollars(day.spent),
+        )
+        for day in reversed(days)
+    ]  # fmt: skip
+    heads = ("Day", "#Songs", "#Failed", "#Calls", "#Sign-ups", "#Plan changes", "#Spent")
+    return el("details", el("summary", "The same as numbers"), table("Counts by day", heads, rows), class_="numbers")
