@@ -7,13 +7,12 @@ import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import pytest
 
 from conftest import NOW
-from daysong.commands.doctor import Finding
 from daysong.kernel.inbox import STATUSES
 from daysong.kernel.settings import read
 from daysong.transport.callers import gate
@@ -26,6 +25,14 @@ pytestmark = pytest.mark.anyio
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 ENTRY = "I walked home in the rain and called my sister"
+
+
+class Finding(NamedTuple):
+    """What a check found."""
+
+    name: str
+    state: str
+    detail: str
 
 
 class Operator:
