@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -155,6 +156,65 @@ def doctor(*, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
 
     if not _run(command.doctor(os.environ, data_dir.absolute(), as_json=json_)):
         sys.exit(1)
+
+
+@command_line.command
+def backup(
+    folder: Path,
+    *,
+    files: Annotated[bool, Parameter(help="Copy stored files too; those of a bucket are never copied.")] = True,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Back up database, stored files and the journal of removals into a new folder. Works while daysong serves."""
+    from daysong.commands.backup import backup as command
+
+    target = folder.absolute()
+
+    async def run(app: App) -> None:
+        await command.backup(app, _say, target, with_files=files)
+
+    _with_app(data_dir, run)
+
+
+@command_line.command
+def restore(
+    folder: Path | None = None,
+    *,
+    replace: Annotated[bool, Parameter(negative=(), help="Delete what the database has.")] = False,
+    recovered_at: Annotated[datetime | None, Parameter(help="PostgreSQL itself has recovered this moment.")] = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Restore a backup into an empty database, on hold until `daysong resume`.
+
+    With --recovered-at, a database that PostgreSQL has recovered to a moment is put on hold instead.
+    """
+    from daysong.commands import environment, local_app
+    from daysong.commands.backup import restore as command
+    from daysong.kernel import logs
+
+    if (folder is None) == (recovered_at is None):
+        raise DaysongError("Give the folder of a backup, or --recovered-at.")
+    source = folder.absolute() if folder else None
+
+    async def run() -> None:
+        logs.configure(readable=True, quiet=True)
+        async with environment.database(local_app.local_settings(data_dir), migrate=False, bare=True) as configured:
+            if source is not None:
+                await command.restore(configured, _say, source, replace=replace)
+            elif recovered_at is not None:
+                await command.hold_recovered(
+                    configured, _say, recovered_at if recovered_at.tzinfo else recovered_at.replace(tzinfo=UTC)
+                )
+
+    _run(run())
+
+
+@command_line.command
+def resume(*, data_dir: DataDir = DATA_DIR) -> None:
+    """After a restore: let jobs and crons run again. What has been due meanwhile is not done a second time."""
+    from daysong.commands.backup import resume as command
+
+    _with_app(data_dir, lambda app: command.resume(app, _say))
 
 
 @command_line.command

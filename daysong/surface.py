@@ -41,6 +41,7 @@ from daysong.workflows.accounts import account_deletion, suspended_accounts
 from daysong.workflows.calls import call_reaper, call_reports, call_to_diary, call_words
 from daysong.workflows.moving import songs as moving_songs
 from daysong.workflows.push import sending
+from daysong.workflows.recovery import journal, removing, resuming
 from daysong.workflows.songs import diary_to_song, song_budget, song_delivery, song_files
 from daysong.workflows.support import audit, overview, people_actions, publishing, rerun
 from daysong.workflows.support import calls as support_calls
@@ -258,6 +259,11 @@ SURFACE = (
         internal=(
             vendor_events.handle_clerk_event, vendor_events.handle_revenuecat_event,
             vendor_events.handle_suno_event, vendor_events.handle_kie_event, vendor_events.handle_vapi_event,
+        )),
+    module("recovery",
+        internal=(
+            journal.write_journal, journal.recorded_removals, journal.delete_recorded, removing.remove_again,
+            resuming.get_hold, resuming.resume,
         )),
     module("crons",
         internal=(

@@ -155,7 +155,7 @@ async def _emptying(connection: asyncpg.Connection) -> str:
     order = graphlib.TopologicalSorter({table["name"]: table["first"] for table in tables}).static_order()
     final = {table["name"] for table in tables if table["is_final"]}
     deletions = (_deleting_final(table) if table in final else f"delete from {table};" for table in order)  # noqa: S608 - names from the catalog
-    return "set local lock_timeout = '10s';" + "".join(deletions)
+    return "set local lock_timeout = '10s'; set local daysong.unrecorded = 'on';" + "".join(deletions)
 
 
 def _deleting_final(table: str) -> str:

@@ -19,6 +19,7 @@ from daysong.features.subscriptions import purchases
 from daysong.kernel import logs, settings
 from daysong.kernel.database import connections, migrations
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError, VendorError
+from daysong.kernel.jobs import hold
 from daysong.kernel.parts import Part
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import SystemClock
@@ -97,6 +98,7 @@ async def findings(
         ("Clock", lambda: _clock(found), "DATABASE_URL"),
         ("Earlier secrets", lambda: _earlier_secrets(found), None),
         ("Hash keys", lambda: _hash_keys(found), "DATABASE_URL"),
+        ("Hold", lambda: _hold(found), "DATABASE_URL"),
         ("Files", lambda: _files(found), None),
         ("Time zones", lambda: _zones(found), None),
         ("Clerk", lambda: _clerk(found), "CLERK_FRONTEND_API_URL"),
@@ -204,6 +206,22 @@ async def _hash_keys(found: Settings) -> str:
         return "no rows yet"
     finally:
         await connection.close()
+
+
+async def _hold(found: Settings) -> str:
+    connection = await connections.connect(found.listen_url, name="daysong doctor")
+    try:
+        held = await hold.current(connection)
+    except asyncpg.UndefinedTableError:
+        held = None
+    finally:
+        await connection.close()
+    if held is not None:
+        raise NotUrgent(
+            f"restored from a backup of {held.snapshot_at:%Y-%m-%d %H:%M} UTC: songs, calls, notifications and crons "
+            "wait until `daysong resume`"
+        )
+    return "none: jobs run"
 
 
 async def _products(found: Settings) -> str:

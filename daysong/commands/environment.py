@@ -153,8 +153,11 @@ def local_defaults(data_dir: Path, origin: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def database(configured: Settings, *, migrate: bool) -> AsyncIterator[Settings]:
-    """The settings with a database that is up: the configured one, or the embedded one for as long as this lasts."""
+async def database(configured: Settings, *, migrate: bool, bare: bool = False) -> AsyncIterator[Settings]:
+    """The settings with a database that is up: the configured one, or the embedded one for as long as this lasts.
+
+    The embedded one is always migrated, unless it is wanted `bare`, since it will be replaced.
+    """
     if configured.database_url is not None:
         if migrate:
             await migrations.migrate(configured.listen_url, migrations.FOLDER)
@@ -171,7 +174,8 @@ async def database(configured: Settings, *, migrate: bool) -> AsyncIterator[Sett
         raise
     try:
         # No other process migrates the embedded database, so this one always does.
-        await migrations.migrate(server.url, migrations.FOLDER)
+        if not bare:
+            await migrations.migrate(server.url, migrations.FOLDER)
         yield msgspec.structs.replace(configured, database_url=server.url)
     finally:
         await asyncio.to_thread(server.stop)

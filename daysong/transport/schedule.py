@@ -11,10 +11,12 @@ from collections.abc import Collection
 from daysong.features.phone_calls.schedule.planner import execute_scheduled_calls
 from daysong.features.phone_calls.schedule.replanning import replan_calls
 from daysong.features.subscriptions.reconciliation import reconcile_stale_subscriptions
+from daysong.kernel.functions.declarations import Handler
 from daysong.kernel.jobs.queue import Cron
 from daysong.kernel.parts import Part
-from daysong.workflows.accounts.account_deletion import resume_erasures
+from daysong.workflows.accounts.account_deletion import erase_account, resume_erasures
 from daysong.workflows.calls.call_reaper import reap_calls
+from daysong.workflows.recovery.journal import write_journal
 from daysong.workflows.retention import retention
 from daysong.workflows.songs.song_budget import count_costs
 from daysong.workflows.songs.song_delivery import sweep_generations
@@ -28,9 +30,14 @@ TIMETABLE = (
     Cron("generation-sweeper", "* * * * *", sweep_generations),
     Cron("video-sweeper", "* * * * *", sweep_videos),
     Cron("erasure-sweeper", "15 * * * *", resume_erasures),
+    Cron("removal-journal", "* * * * *", write_journal),
     Cron("revenuecat-reconciliation", "0 0 * * *", reconcile_stale_subscriptions, part="billing"),
     Cron("retention", "30 3 * * *", retention),
 )
+
+
+# What runs while a restored database is on hold: nothing that rings a phone or is paid for.
+RUNS_ON_HOLD: tuple[Handler, ...] = (erase_account, resume_erasures, write_journal)
 
 
 def timetable(off: Collection[Part] = ()) -> tuple[Cron, ...]:

@@ -182,10 +182,15 @@ class FileStore:
 
         await asyncio.gather(*map(delete, keys))
 
-    async def list(self) -> AsyncIterator[Sequence[StoredFile]]:
-        """Yield all stored files in pages of a thousand, unordered."""
+    @property
+    def is_folder(self) -> bool:
+        """Whether the files are in a folder, and not in a bucket."""
+        return self._folder is not None
+
+    async def list(self, prefix: str | None = None) -> AsyncIterator[Sequence[StoredFile]]:
+        """Yield all stored files, or those in the folder `prefix`, in pages of a thousand, unordered."""
         try:
-            async for page in obstore.list(self._store, chunk_size=PAGE):
+            async for page in obstore.list(self._store, prefix, chunk_size=PAGE):
                 yield [StoredFile(file["path"], file["last_modified"]) for file in page]
         except BaseError as error:
             raise _failure(error) from error
@@ -200,6 +205,7 @@ def _write_all(file: IO[bytes], content: bytes) -> None:
 
 def _move(file: IO[bytes], target: Path) -> None:
     os.fsync(file.fileno())
+    target.parent.mkdir(parents=True, exist_ok=True)
     Path(file.name).replace(target)
 
 

@@ -17,6 +17,7 @@ from daysong.features.subscriptions import accounts
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.functions.declarations import Args, IdText, mutation
+from daysong.kernel.ids import UserId
 from daysong.workflows.calls.call_words import delete_words_of_entry
 from daysong.workflows.songs.song_files import file_id_of
 
@@ -41,12 +42,17 @@ async def delete_diary(ctx: MutationContext, args: DeleteDiary) -> None:
         await store.check_owner(ctx.db, args.diary_id, owner)
     except DiaryNotFound:
         return
-    await generations.cancel_of(ctx.db, args.diary_id, reason="diary_deleted", now=ctx.now)
-    await video_rows.cancel_of_diary(ctx.db, args.diary_id, reason="diary_deleted", now=ctx.now)
-    file_ids = [*await _files_of(ctx.db, args.diary_id), *await files_of_entry(ctx.db, args.diary_id)]
-    await delete_words_of_entry(ctx, owner, args.diary_id)
-    await forget_entry(ctx.db, owner, args.diary_id)
-    await ctx.db.execute("delete from diaries where id = $1", args.diary_id)
+    await remove(ctx, owner, args.diary_id)
+
+
+async def remove(ctx: MutationContext, owner: UserId, diary_id: str) -> None:
+    """Delete an entry of an account whose lock the caller holds."""
+    await generations.cancel_of(ctx.db, diary_id, reason="diary_deleted", now=ctx.now)
+    await video_rows.cancel_of_diary(ctx.db, diary_id, reason="diary_deleted", now=ctx.now)
+    file_ids = [*await _files_of(ctx.db, diary_id), *await files_of_entry(ctx.db, diary_id)]
+    await delete_words_of_entry(ctx, owner, diary_id)
+    await forget_entry(ctx.db, owner, diary_id)
+    await ctx.db.execute("delete from diaries where id = $1", diary_id)
     await ctx.db.execute("delete from files where id = any($1)", file_ids)
     if file_ids:
         await ctx.schedule(remove_stored_files, StoredFiles(file_ids=file_ids))

@@ -75,6 +75,8 @@ RETENTION = {
     # A grant counts in its period.
     "usage_grants": Rule("usage_grants", "id", "granted_at < $1"),
     "tombstones": Rule("tombstones", "clerk_hash", "deleted_at < $1"),
+    # Rows are deleted within a minute; files of the journal by recovery/journal.py.
+    "removals": Rule("removals", "id", "at < $1"),
 }
 
 

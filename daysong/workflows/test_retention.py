@@ -33,6 +33,7 @@ OTHERWISE = {
     "rate_limits": "one row a limit and key, for as long as it says something: kernel/limits",
     "reconciliation_runs": "one row",
     "audit_log": "what operators did, which nobody may delete; a few rows a day, without a person",
+    "holds": "one row, until `daysong resume`",
 }
 
 

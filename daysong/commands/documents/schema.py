@@ -52,6 +52,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Imports": ("import_progress", "import_users", "import_files", "imported_ids", "imported_music"),
     "Webhooks inbox": ("webhook_events",),
     "Jobs": ("jobs",),
+    "Backup and restore": ("holds", "removals"),
     "Limits, costs and budgets": ("rate_limits", "vendor_costs", "budget_reservations", "budget_days"),
     "Answered mutations": ("answered_mutations",),
     "Operators": ("audit_log", "console_sessions"),

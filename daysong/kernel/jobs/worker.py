@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -18,11 +18,12 @@ from daysong.kernel.database.job_queue import queries_on_pool
 from daysong.kernel.database.transactions import Transaction, close_pool
 from daysong.kernel.errors import ExpectedError, VendorError
 from daysong.kernel.functions.context import SYSTEM
-from daysong.kernel.functions.declarations import Kind, NoArgs, Retry
+from daysong.kernel.functions.declarations import Handler, Kind, NoArgs, Retry
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
-from daysong.kernel.jobs import metrics
+from daysong.kernel.jobs import hold, metrics
 from daysong.kernel.jobs.failures import AttemptsExhausted, KilledTooOften, UnknownFunction, text_of
+from daysong.kernel.jobs.hold import OnHold
 from daysong.kernel.jobs.queue import Cron, Job, Superseded
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lanes import Lane, slots, slots_of_account
@@ -50,6 +51,8 @@ LONGEST_DEFERRAL = 900.0
 FIRST_WAIT = 15.0
 MOST_WAITS = 960
 # Seconds between checks, and in all, that a drain waits for jobs the worker loop is running.
+# Between two looks of a job that waits for the end of a hold.
+HOLD_PAUSE = timedelta(minutes=1)
 DRAIN_POLL, DRAIN_WAIT = 0.02, 20.0
 LISTENER_CHECK = timedelta(seconds=10)
 # Older ticks are not caught up on, since the job row that shows whether they ran may be purged.
@@ -69,10 +72,12 @@ class Worker:
         heartbeat: timedelta = HEARTBEAT,
         grace: timedelta = GRACE,
         at_once: int = AT_ONCE,
+        runs_on_hold: Collection[Handler] = (),
     ) -> None:
         """Run up to `at_once` (at least 20) jobs concurrently.
 
         A dead worker's jobs are redelivered after `heartbeat`; running jobs get `grace` to finish at shutdown.
+        After a restore only jobs of `runs_on_hold` run until `daysong resume`.
         """
         self._runtime = runtime
         self._queue = runtime.queue
@@ -81,6 +86,8 @@ class Worker:
         self._grace = grace
         self._at_once = at_once
         self._manager: LaneManager | None = None
+        self._runs_on_hold = frozenset(runs_on_hold)
+        self._is_held: bool | None = None
         self._stopping = asyncio.Event()
         self._resumed = asyncio.Event()
         self._resumed.set()
@@ -226,6 +233,8 @@ class Worker:
             raise KilledTooOften(f"started {job.starts - 1} times without an end")
         if job.failures >= function.retry.attempts:
             raise AttemptsExhausted
+        if function.handler not in self._runs_on_hold and await self._on_hold():
+            raise OnHold("restored from a backup: `daysong resume` lets jobs run again")
         if function.punctual:
             await require_agreement(self._runtime.database.one_statement(), self._runtime.clock)
         args = msgspec.convert(job.args, function.args_type)
@@ -248,6 +257,11 @@ class Worker:
             await self._defer(job, error)
             return "deferred"
         error_text = text_of(error)
+        if isinstance(error, OnHold):
+            await self._put_back(
+                job, failures=job.failures, delay=HOLD_PAUSE, error=error_text, deferrals=job.deferrals
+            )  # fmt: skip
+            return "deferred"
         if isinstance(error, UnknownFunction | ClockWrong) and job.deferrals < MOST_WAITS:
             log.warning("job deferred", job=job.id, function=job.function, why=str(error))
             wait = timedelta(seconds=min(FIRST_WAIT * 2 ** min(job.deferrals, 10), LONGEST_DEFERRAL))
@@ -323,10 +337,11 @@ class Worker:
         now = self._runtime.clock.now()
         try:
             await self._queue.rescue(now)
+            held = self._is_held = await hold.current(self._runtime.database.one_statement()) is not None
             await require_agreement(self._runtime.database.one_statement(), self._runtime.clock)
             for cron in self._timetable:
                 tick = cron.latest_tick(now)
-                if now - tick < OLDEST_TICK:
+                if now - tick < OLDEST_TICK and not (held and cron.handler not in self._runs_on_hold):
                     await self._queue.tick(cron, tick, NoArgs())
         except ClockWrong as error:
             log.error("crons and calls paused", why=str(error))  # noqa: TRY400 - a traceback says nothing more
@@ -336,6 +351,12 @@ class Worker:
             return False
         metrics.TICKED.set(now.timestamp())
         return True
+
+    async def _on_hold(self) -> bool:
+        # A restore takes no database that is in use, so a process that was not on hold never will be.
+        if self._is_held is None or self._is_held:
+            self._is_held = await hold.current(self._runtime.database.one_statement()) is not None
+        return self._is_held
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -384,7 +405,8 @@ class Worker:
             elif tick is not None:
                 clock.move_to(tick)
                 for cron in [cron for cron, due_at in ticks.items() if due_at == tick]:
-                    await self._queue.tick(cron, tick, NoArgs())
+                    if cron.handler in self._runs_on_hold or not await self._on_hold():
+                        await self._queue.tick(cron, tick, NoArgs())
                     ticks[cron] = cron.next_tick(tick)
             else:
                 clock.move_to(end)

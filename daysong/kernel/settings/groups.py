@@ -69,6 +69,7 @@ RETENTION_DAYS = {
     "console_sessions": (1, 1),
     "usage_grants": (400, 62),
     "tombstones": (366, 62),
+    "removals": (400, 30),
 }
 TIERS = ("free", "weekly", "monthly", "yearly")
 

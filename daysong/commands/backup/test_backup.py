@@ -1,0 +1,179 @@
+"""The restore drill: a backup is taken while people use daysong, time goes on, and the database is restored."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from conftest import NOW
+from daysong.commands.backup import programs
+from daysong.commands.backup.backup import backup
+from daysong.commands.backup.manifest import DATABASE, FILES, MANIFEST, BackupInvalid
+from daysong.commands.backup.programs import ProgramFailed
+from daysong.commands.backup.restore import NotRestored, restore
+from daysong.embedded.server import EmbeddedPostgres
+from daysong.kernel.functions.context import SYSTEM
+from daysong.workflows.recovery.journal import Removal
+from daysong.workflows.recovery.removing import standing
+from rehearsal import databases as testing
+from rehearsal.calls.phones import BOBS, answers, has_agreed, rings, until_due, wants_calls
+from rehearsal.world import FunctionError, Person, World
+
+pytestmark = pytest.mark.anyio
+
+DORAS = "+12025550125"
+
+
+def quietly(text: str) -> None:
+    """Print nothing."""
+
+
+async def live_until_the_backup(world: World, people: dict[str, Person]) -> None:
+    """Songs, shares and calls; the second song of bob is not ordered yet, and the calls of tonight are to come."""
+    for name in ("bob", "dora"):
+        song = await people[name].song()
+        await people[name].mutation("sharing:createShareLink", musicId=song["_id"])
+    await people["charlie"].mutation("diaries:createDiary", content="To be deleted")
+    await wants_calls(people["bob"], BOBS)
+    await has_agreed(world, BOBS)
+    await wants_calls(people["dora"], DORAS)
+    await answers(world, "refuses", DORAS)
+    await people["bob"].action("music:startDiaryMusicGeneration", content="A second song")
+
+
+async def live_until_the_disaster(world: World, people: dict[str, Person]) -> None:
+    """The song is made, the calls ring, one callee refuses; an account, an entry and a share are deleted."""
+    await world.settle()
+    assert len(await world.asked("suno", "/generate")) >= 3
+    await until_due(world)
+    assert {ring["number"] for ring in await rings(world)} == {BOBS, DORAS}
+    await people["alice"].mutation("users:deleteAccount")
+    [share] = await people["bob"].query("sharing:listSharedMusic")
+    await people["bob"].mutation("sharing:revokeShare", sharedMusicId=share["_id"])
+    [doras] = await people["dora"].query("sharing:listSharedMusic")
+    await people["dora"].mutation("sharing:setSharePrivacy", sharedMusicId=doras["_id"], isPrivate=True)
+    [entry] = await people["charlie"].query("diaries:listDiaries")
+    await people["charlie"].mutation("diaries:deleteDiary", diaryId=entry["_id"])
+    await world.app.call("recovery:writeJournal", caller=SYSTEM)
+
+
+async def test_the_drill(database_url: str, data_dir: Path, tmp_path: Path, database_server: EmbeddedPostgres) -> None:
+    """Nothing is ordered, phoned or pushed twice, and what was deleted, revoked or refused since does not come back."""
+    folder = tmp_path / "backup"
+    async with World(database_url, data_dir, NOW) as before:
+        people = {name: await before.person(name) for name in ("alice", "bob", "charlie", "dora")}
+        await live_until_the_backup(before, people)
+        taken = await backup(before.app, quietly, folder)
+        assert (taken.damaged, taken.gone, taken.files > 0) == ([], [], True)
+        await live_until_the_disaster(before, people)
+        now = before.clock.now()
+    with pytest.raises(NotRestored, match="has accounts"):
+        await restore(before.settings, quietly, folder)
+    fresh = await testing.create_database(database_server, "daysong_restored", migrated=False)
+    settings = msgspec.structs.replace(before.settings, database_url=fresh)
+    removed = await restore(settings, quietly, folder, clock=before.clock)
+    assert {name: removed[name] for name in ("accounts", "diaries", "shared_music", "share_private")} == {
+        "accounts": 1, "diaries": 1, "shared_music": 1, "share_private": 1,
+    }  # fmt: skip
+    assert removed["numbers_refused"] == 1
+
+    # Some minutes late, the calls of tonight would still be made.
+    async with World(fresh, data_dir, now) as after:
+        alice, bob, charlie = [Person(after, people[name].headers) for name in ("alice", "bob", "charlie")]
+        await after.pass_time(timedelta(minutes=2))
+        assert (await after.app.call("recovery:getHold", caller=SYSTEM)).since is not None
+        with pytest.raises(FunctionError):
+            await alice.mutation("users:ensureCurrentUser")
+        assert await after.db.pool.fetchval("select count(*) from users where clerk_id = 'user_alice'") == 0
+        shares = await after.db.pool.fetch("select is_private from shared_music")
+        assert [row["is_private"] for row in shares] == [True]
+        assert await charlie.query("diaries:listDiaries") == []
+        with pytest.raises(FunctionError) as refused:
+            await wants_calls(charlie, DORAS)
+        assert refused.value.code == "number_refused"
+        assert [song["status"] for song in await bob.query("music:listPlaylistMusic")] == ["pending", "ready"]
+
+        done = await after.app.call("recovery:resume", caller=SYSTEM)
+        assert (done.songs, done.calls >= 1, done.was_held) == (1, True, True)
+        await after.pass_time(timedelta(minutes=3))
+        assert [song["status"] for song in await bob.query("music:listPlaylistMusic")] == ["failed", "ready"]
+        assert (await bob.query("usage:getCurrentUserUsage"))["musicGenerationsUsed"] == 1
+        for vendor, path in (("suno", "/generate"), ("vapi", "/call"), ("expo", "/push/send")):
+            assert await after.asked(vendor, path) == []
+        # The next day is as any other.
+        await until_due(after)
+        assert [ring["number"] for ring in await rings(after)] == [BOBS]
+        assert not (await after.app.call("recovery:resume", caller=SYSTEM)).was_held
+
+
+async def test_a_backup_that_is_not_whole_is_not_restored(world: World, alice: Person, tmp_path: Path) -> None:
+    """A changed or missing file, an unfinished backup, or one whose hash key is not set; nothing is changed."""
+    await alice.song()
+    folder = tmp_path / "backup"
+    await backup(world.app, quietly, folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert manifest["rows"]["users"] == 1
+    assert sorted(path.name for path in (folder / FILES).iterdir()) == [
+        row["id"] for row in await world.db.pool.fetch("select id from files order by id")
+    ]
+    with pytest.raises(NotRestored, match="in use"):
+        await restore(world.settings, quietly, folder, replace=True)
+    lost = msgspec.structs.replace(world.settings, hash_key="another key")
+    with pytest.raises(NotRestored, match="DAYSONG_HASH_KEY_OLD"):
+        await restore(lost, quietly, folder)
+    some = next((folder / FILES).iterdir())
+    some.write_bytes(some.read_bytes() + b" ")
+    with pytest.raises(BackupInvalid, match=some.name):
+        await restore(world.settings, quietly, folder)
+    some.unlink()
+    with pytest.raises(BackupInvalid, match="missing"):
+        await restore(world.settings, quietly, folder)
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"format": 9}))
+    with pytest.raises(BackupInvalid, match="format 9"):
+        await restore(world.settings, quietly, folder)
+    (folder / MANIFEST).unlink()
+    with pytest.raises(BackupInvalid, match="no manifest"):
+        await restore(world.settings, quietly, folder)
+    assert (folder / DATABASE).stat().st_mode & 0o077 == 0
+
+
+async def test_programs_that_are_too_old_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to install; the newest that serves is taken."""
+    old = tmp_path / "pg_dump"
+    old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 13.4'\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    with pytest.raises(ProgramFailed, match=r"PostgreSQL 99.*is of version 13.*install pg_dump 99"):
+        await programs.program("pg_dump", 99)
+    assert await programs.program("pg_dump", 13) == old
+    assert await programs.program("pg_dump", 18) != old
+
+
+def test_passwords_are_not_on_the_command_line() -> None:
+    """A database URL becomes libpq's variables, with several hosts, a socket folder, and escapes."""
+    found = programs.libpq_environment("postgresql://al%40ice:p%2Fw@one:5433,[::1]/day%20song?sslmode=require")
+    assert found == {
+        "PGUSER": "al@ice",
+        "PGPASSWORD": "p/w",
+        "PGHOST": "one,::1",
+        "PGPORT": "5433,5432",
+        "PGDATABASE": "day song",
+        "PGSSLMODE": "require",
+    }
+    assert programs.libpq_environment("postgresql://postgres@/x?host=%2Ftmp%2Fs&port=5432")["PGHOST"] == "/tmp/s"
+
+
+def test_of_opposite_removals_the_last_one_counts() -> None:
+    """Calls that were switched off and on again stay on; in any order of the files."""
+    lines = [
+        Removal(kind="calls_on", mark="aa", at=3),
+        Removal(kind="calls_off", mark="aa", at=2),
+        Removal(kind="calls_off", mark="bb", at=1),
+        Removal(kind="diaries", mark="cc", at=1),
+    ]
+    found = standing(lines)
+    assert (set(found["calls_off"]), set(found["diaries"])) == ({b"\xbb"}, {b"\xcc"})
