@@ -12,6 +12,8 @@ from rehearsal.calls import call_history
 from rehearsal.world import Person, World
 
 SONGS = 40
+# Who has shared a song with them.
+FRIEND = "dora"
 # Every how many days there is an entry, and of how many years.
 EVERY, YEARS = 3, 2
 ENTRIES = (
@@ -52,6 +54,8 @@ from users u, unnest($2::timestamptz[], $3::text[]) as written (moment, content)
 MOVE = (
     "update diaries set date = $2, created_at = $2, updated_at = $2, content = $3 where id = $1",
     "update music set created_at = $2, updated_at = $2 where diary_id = $1 and $3 <> ''",
+    """update user_songs l set created_at = $2 from music m
+       where m.id = l.music_id and m.diary_id = $1 and $3 <> ''""",
     """update usage_charges c set charged_at = $2 from generations g
        where g.charge_id = c.id and g.diary_id = $1 and $3 <> ''""",
 )
@@ -67,9 +71,9 @@ FAIL = (
 
 async def live(world: World, name: str) -> Person:
     """Insert the year of the person called `name`, and return them."""
-    person, other = await world.person(name), await world.person(f"{name}_friend")
+    person, other = await world.person(name), await world.person(FRIEND)
     await person.mutation("users:updateSettings", timezone="Europe/Lisbon")
-    link = await shared_songs.share(world, other, f"{name}_friend", title="A Harbour, Seen from the Train")
+    link = await shared_songs.share(world, other, FRIEND, title="A Harbour, Seen from the Train")
     await person.mutation("userSongs:addFromShare", shareId=link.url.rsplit("/", 1)[1])
     await playlists.meet(world, name)
     await _sing(world, name)

@@ -16,6 +16,11 @@ TITLES = (
 STYLES = ("calm, acoustic", "happy, bright", "dark, slow", "warm, folk")
 # Songs whose recording is there, the newest ones, and every how many of them have no cover.
 HEARD, PLAIN = 12, 4
+EVENTS = (
+    ("A long call in the rain", "We talked until the kettle was empty, and neither wanted to hang up."),
+    ("Soup on the balcony", "The first evening warm enough. The whole street was out, and the swifts."),
+    ("The piano on the stairs", "Four of us, two hours, one scratch that nobody will ever find."),
+)
 NAMES = (("Anna", "sister"), ("Tom", "colleague"), ("Annie", ""), ("أمينة", "friend"), ("健二", "neighbour"))
 
 
@@ -61,11 +66,14 @@ async def meet(world: World, name: str) -> None:
                              highlighted_at = $2, highlight_is_own = true where id = $1""",
         rows[0]["id"], world.clock.now(),
     )  # fmt: skip
+    titles, summaries = zip(*EVENTS, strict=True)
     await world.db.pool.execute(
-        """update events e set title = 'A long call in the rain', summary = 'We talked until the kettle was empty.'
-           from users u where u.id = e.user_id and u.clerk_id = $1""",
-        f"user_{name}",
-    )
+        """update events e set title = ($2::text[])[n % 3 + 1], summary = ($3::text[])[n % 3 + 1]
+           from (select e.id, row_number() over (order by happened_at) as n
+                 from events e join users u on u.id = e.user_id where u.clerk_id = $1) numbered
+           where numbered.id = e.id""",
+        f"user_{name}", titles, summaries,
+    )  # fmt: skip
 
 
 async def of_selma(world: World) -> None:

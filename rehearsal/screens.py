@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,14 @@ STUDIO: tuple[tuple[str, str, dict[str, Any]], ...] = (
         },
     ),
     ("you", "/you", {"wait": ".weeks"}),
+    ("songs", "/songs", {"wait": ".song-cover img"}),
+    (
+        "now-playing",
+        "/songs",
+        {"wait": ".song-cover img", "click": [".song.is-ready .song-main >> nth=1", ".bar-song"], "at": 11.0},
+    ),
+    ("people", "/people", {"wait": ".person-card"}),
+    ("person", "/people", {"wait": ".person-card", "click": [".person-card >> nth=0"]}),
 )
 
 
@@ -99,11 +108,12 @@ async def studio(world: World) -> list[dict[str, Any]]:
     ]
 
 
-async def take(database_url: str, folder: Path) -> None:
-    """Write the pictures as PNG."""
+async def take(database_url: str, folder: Path, names: Sequence[str]) -> None:
+    """Write the pictures as PNG: all, or those whose names begin with one of `names`."""
     environ = {"FEATURED_SHARE_ID": FEATURED}
     async with World(database_url, folder, datetime.now(UTC), environ, port=free_port()) as world:
-        listed = json.dumps(await pictures(world))
+        found = [one for one in await pictures(world) if not names or one["name"].startswith(tuple(names))]
+        listed = json.dumps(found)
         environ = os.environ | {"DAYSONG_ORIGIN": world.origin, "DAYSONG_CHROMIUM": shutil.which("chromium") or ""}
         program = await asyncio.create_subprocess_exec(
             "node", "screens.mjs", str(folder), listed, cwd=ROOT / "tests" / "browser", env=environ
@@ -124,16 +134,16 @@ def compress(png: Path) -> None:
 
 
 def main() -> None:
-    """Replace the pictures."""
+    """Replace the pictures; with arguments, those whose names begin with one of them."""
     for needed in ("chromium", "node"):
         if shutil.which(needed) is None:
             sys.exit(f"screens: {needed} is needed")
     databases.begin_run()
     try:
         with tempfile.TemporaryDirectory() as name, databases.server() as server, databases.own_database(server) as own:
-            asyncio.run(take(own.url, Path(name)))
+            asyncio.run(take(own.url, Path(name), sys.argv[1:]))
             TARGET.mkdir(parents=True, exist_ok=True)
-            for old in TARGET.glob("*.webp"):
+            for old in TARGET.glob("*.webp") if not sys.argv[1:] else ():
                 old.unlink()
             for png in sorted(Path(name).glob("*.png")):
                 compress(png)

@@ -1,6 +1,6 @@
 // Takes the pictures of docs/screens as PNG: argument 1 is the folder, 2 the list [{name, url, width, height, dark}], each
 // with what is done before: `at` plays a song to that second, `as` is who has signed in, `wait` an element to wait for,
-// `text` is typed into the editor, `click` lists buttons to press.
+// `text` is typed into the editor, `click` lists buttons to press, by name or by selector.
 
 import { launch, ORIGIN } from "./browser.mjs";
 
@@ -19,7 +19,9 @@ for (const { name, url, width, height, dark, at, as, wait, text, click = [] } of
   await page.goto(url, { waitUntil: "networkidle" });
   if (wait) await page.locator(wait).first().waitFor();
   if (text) await page.locator(".editor textarea").fill(text);
-  for (const label of click) await page.getByRole("button", { name: label, exact: true }).first().click();
+  for (const what of click) {
+    await (what.startsWith(".") ? page.locator(what) : page.getByRole("button", { name: what, exact: true }).first()).click();
+  }
   if (text || click.length) await page.waitForTimeout(700);
   if (at) {
     await page.evaluate((seconds) => {

@@ -62,7 +62,7 @@ export function show(root, ctx) {
   function measure(width) {
     if (width < SMALL) return { columns: 1, gap: 4, wide: 52, tall: 72 };
     const columns = Math.max(3, Math.floor((width + 24) / 204));
-    return { columns, gap: 24, wide: 60, tall: (width - 24 * (columns - 1)) / columns + 60 };
+    return { columns, gap: 24, wide: 60, tall: (width - 24 * (columns - 1)) / columns + 82 };
   }
 
   function shown() {
