@@ -60,7 +60,7 @@ SESSION = {
     "idle_in_transaction_session_timeout": STATEMENT_TIMEOUT,
 }
 _SET_SESSION = "select " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in SESSION.items())
-_SET_LOCAL = "; ".join(f"set local {name} = '{value}'" for name, value in SESSION.items())
+SET_LOCAL = "; ".join(f"set local {name} = '{value}'" for name, value in SESSION.items())
 
 # How long the kernel waits for a peer that acknowledges nothing; options the operating system lacks are skipped.
 TCP_OPTIONS = {"TCP_KEEPIDLE": 5, "TCP_KEEPALIVE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
@@ -81,7 +81,7 @@ class _LocalTransaction(Transaction):  # type: ignore[misc]  # asyncpg has no ty
         outermost = not self._connection.is_in_transaction()
         await super().start()
         if outermost:
-            await self._connection.execute(_SET_LOCAL)
+            await self._connection.execute(SET_LOCAL)
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types

@@ -13,7 +13,7 @@ import msgspec
 from prometheus_client import Counter
 
 from daysong.kernel import counting
-from daysong.kernel.database.connections import BROKEN, GOING_DOWN, Pool
+from daysong.kernel.database.connections import BROKEN, GOING_DOWN, SET_LOCAL, Pool
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError, TooBusy
 
 T = TypeVar("T")
@@ -22,6 +22,13 @@ T = TypeVar("T")
 # the newest rows. SERIALIZABLE also aborts transactions that only touch the same index page, so that accounts that
 # share no row fail each other (docs/decisions/0010).
 Isolation = Literal["read_committed", "serializable"]
+
+# PostgreSQL keeps notifications in the order of commits: a transaction that notifies holds a lock until its commit is on
+# disk, and all others that notify wait for it. So the commit does not wait for the disk, but the next statement does:
+# it commits too, behind the first, and holds no lock. Commits that come together then share one write.
+BEGIN = "begin; set local synchronous_commit = off"
+BEGIN_SERIALIZABLE = "begin isolation level serializable; set local synchronous_commit = off"
+COMMIT = "commit; select pg_current_xact_id()"
 
 MAX_ATTEMPTS = 12
 LOST = (*BROKEN, *GOING_DOWN)
@@ -199,6 +206,10 @@ class Database:
         ):
             yield connection
 
+    def _begin(self, isolation: Isolation) -> str:
+        begin = BEGIN if isolation == "read_committed" else BEGIN_SERIALIZABLE
+        return f"{begin}; {SET_LOCAL}" if self._transactions_only else begin
+
     async def mutate(
         self,
         work: Callable[[Transaction], Awaitable[T]],
@@ -223,10 +234,16 @@ class Database:
                     connected = True
                     if one_statement:
                         return await work(connection)
-                    with counting.uncommitted() as counted:
-                        async with connection.transaction(isolation=isolation):
+                    await connection.execute(self._begin(isolation))
+                    try:
+                        with counting.uncommitted() as counted:
                             result = await work(connection)
-                            committing = True
+                    except BaseException:
+                        if not connection.is_closed():
+                            await connection.execute("rollback")
+                        raise
+                    committing = True
+                    await connection.execute(COMMIT)
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
                 ROLLBACKS.labels(name, type(error).__name__).inc()
             except asyncpg.ReadOnlySQLTransactionError as error:

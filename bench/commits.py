@@ -1,0 +1,90 @@
+"""Commits a second of writers that share nothing: with and without the notifications of live queries.
+
+    script/bench commits [--writers 16] [--seconds 4] [--rounds 3]
+
+Each writer has an account and a connection of its own, and saves one entry in each transaction, as
+`diaries:createDiary` does. Durability is on. The rounds are interleaved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import asyncpg
+
+from daysong.embedded import server as embedded
+from daysong.kernel.database import migrations
+from daysong.kernel.database.transactions import BEGIN, COMMIT
+
+# Whether there are triggers, and how a transaction begins and ends.
+WAYS = {
+    "as in kernel/database/transactions.py": ("enable", BEGIN, COMMIT),
+    "with triggers, in ordinary transactions": ("enable", "begin", "commit"),
+    "without triggers, in ordinary transactions": ("disable", "begin", "commit"),
+}
+ACCOUNT = "insert into users (id, clerk_id, created_at, updated_at) values ($1, $1, now(), now())"
+LOCK = "select id from users where clerk_id = $1 and deleted_at is null for no key update"
+ENTRY = """insert into diaries (id, user_id, content, date, created_at, updated_at)
+           values ($1 || '-' || $2::int, $1, 'Rain.', now(), now(), now())"""
+
+
+async def write(url: str, writer: str, first: int, until: float, begin: str, commit: str) -> int:
+    """Save entries until that moment; return how many."""
+    connection = await asyncpg.connect(url)
+    saved = 0
+    while time.monotonic() < until:
+        await connection.execute(begin)
+        await connection.fetchval(LOCK, writer)
+        await connection.execute(ENTRY, writer, first + saved)
+        await connection.execute(commit)
+        saved += 1
+    await connection.close()
+    return saved
+
+
+async def bench(folder: Path, writers: int, seconds: float, rounds: int) -> None:
+    """Measure, and print a line for each."""
+    names = [f"writer {number}" for number in range(writers)]
+    with embedded.start(folder / "postgres") as postgres:
+        await migrations.migrate(postgres.url)
+        own = await asyncpg.connect(postgres.url)
+        await own.executemany(ACCOUNT, [(name,) for name in names])
+        found: dict[str, list[float]] = {name: [] for name in WAYS}
+        first = 0
+        for _ in range(rounds):
+            for name, (triggers, begin, commit) in WAYS.items():
+                await own.execute(f"alter table diaries {triggers} trigger user")
+                until = time.monotonic() + seconds
+                work = [write(postgres.url, each, first, until, begin, commit) for each in names]
+                saved = sum(await asyncio.gather(*work))
+                first += saved
+                found[name].append(saved / seconds)
+        await own.close()
+    for name, rates in found.items():
+        print(f"{name:45} {median(rates):7,.0f} commits/s")
+
+
+def main() -> None:
+    """Parse the arguments and measure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--writers", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="daysong-commits-"))
+    folder.chmod(0o711)  # as root, the server's account must be able to traverse it
+    try:
+        asyncio.run(bench(folder, options.writers, options.seconds, options.rounds))
+    finally:
+        embedded.remove(folder / "postgres")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
