@@ -100,10 +100,14 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
 
     @property
     def is_clean(self) -> bool:
-        """Whether the connection is open, and neither in a transaction nor canceling a query."""
+        """Whether the connection is open, and neither listens, nor is in a transaction, nor cancels a query."""
         protocol = self._protocol
         return not (
-            self.is_closed() or protocol._is_cancelling() or protocol.is_in_transaction() or self._top_xact is not None  # noqa: SLF001
+            self.is_closed()
+            or self._listeners
+            or protocol._is_cancelling()  # noqa: SLF001
+            or protocol.is_in_transaction()
+            or self._top_xact is not None
         )
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's signature
