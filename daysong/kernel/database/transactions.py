@@ -23,8 +23,8 @@ T = TypeVar("T")
 # share no row fail each other (docs/decisions/0010).
 Isolation = Literal["read_committed", "serializable"]
 
-# PostgreSQL keeps notifications in the order of commits: a transaction that notifies holds a lock until its commit is on
-# disk, and all others that notify wait for it. So the commit does not wait for the disk, but the next statement does:
+# PostgreSQL keeps notifications in the order of commits: a transaction that notifies holds a lock until its commit is
+# on disk, and all others that notify wait for it. So the commit does not wait for the disk, but the next statement does:
 # it commits too, behind the first, and holds no lock. Commits that come together then share one write.
 BEGIN = "begin; set local synchronous_commit = off"
 BEGIN_SERIALIZABLE = "begin isolation level serializable; set local synchronous_commit = off"
@@ -117,6 +117,18 @@ async def savepoint(db: Reader) -> AsyncIterator[None]:
 def is_closed(db: Reader) -> bool:
     """Return whether a snapshot's connection is closed."""
     return bool(cast("Any", db).is_closed())
+
+
+@asynccontextmanager
+async def _uncommitted(connection: asyncpg.Connection, begin: str) -> AsyncIterator[None]:
+    """Begin a transaction, and roll it back after an error inside. Committing it is up to the caller."""
+    await connection.execute(begin)
+    try:
+        yield
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("rollback")
+        raise
 
 
 async def close_pool(pool: asyncpg.Pool) -> None:
@@ -234,14 +246,9 @@ class Database:
                     connected = True
                     if one_statement:
                         return await work(connection)
-                    await connection.execute(self._begin(isolation))
-                    try:
+                    async with _uncommitted(connection, self._begin(isolation)):
                         with counting.uncommitted() as counted:
                             result = await work(connection)
-                    except BaseException:
-                        if not connection.is_closed():
-                            await connection.execute("rollback")
-                        raise
                     committing = True
                     await connection.execute(COMMIT)
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
