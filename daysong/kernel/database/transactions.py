@@ -24,7 +24,7 @@ T = TypeVar("T")
 Isolation = Literal["read_committed", "serializable"]
 
 # PostgreSQL keeps notifications in the order of commits: a transaction that notifies holds a lock until its commit is
-# on disk, and all others that notify wait for it. So the commit does not wait for the disk, but the next statement does:
+# on disk, and all others that notify wait for it. So a commit does not wait for the disk, but the next statement does:
 # it commits too, behind the first, and holds no lock. Commits that come together then share one write.
 BEGIN = "begin; set local synchronous_commit = off"
 BEGIN_SERIALIZABLE = "begin isolation level serializable; set local synchronous_commit = off"
