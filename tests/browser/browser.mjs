@@ -32,7 +32,7 @@ export async function watched(browser, options = {}) {
   page.on("pageerror", (error) => wrong.push(`error: ${error}`));
   page.on("console", (message) => message.type() === "error" && wrong.push(`console: ${message.text()}`));
   page.on("request", (request) => {
-    if (!request.url().startsWith(`${ORIGIN}/`)) wrong.push(`foreign: ${request.url()}`);
+    if (!request.url().replace(/^blob:/, "").startsWith(`${ORIGIN}/`)) wrong.push(`foreign: ${request.url()}`);
   });
   page.on("requestfinished", async (request) => {
     const sizes = await request.sizes().catch(() => null);

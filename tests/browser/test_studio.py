@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal import playlists
+from rehearsal import long_diary, playlists
 from rehearsal.world import World, free_port
 from tests.browser.test_share_page import HERE, missing
 
@@ -38,6 +38,7 @@ async def test_the_studio_in_a_browser(database_url: str, tmp_path: Path) -> Non
         pytest.skip(why)
     async with World(database_url, tmp_path, datetime.now(UTC), port=free_port()) as world:
         await playlists.of_selma(world)
+        await long_diary.write(world, "olga", 10_000)
         environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(tmp_path),

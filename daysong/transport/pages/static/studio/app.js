@@ -90,7 +90,7 @@ function say(text) {
 // Router
 
 function go(path, { replaced = false } = {}) {
-  if (path === here() && !replaced) return;
+  if (path === here() + location.search && !replaced) return;
   history.replaceState({ y: scrollY }, "");
   history[replaced ? "replaceState" : "pushState"]({ y: 0 }, "", base + path);
   return show(true);
@@ -148,7 +148,7 @@ document.addEventListener("click", (event) => {
   const path = link.pathname.startsWith(base) ? link.pathname.slice(base.length) : "";
   if (!ROUTES.some(([pattern]) => pattern.test(path))) return;
   event.preventDefault();
-  go(path);
+  go(path + link.search);
 });
 
 // Keys

@@ -48,7 +48,6 @@ export function callSentence(ctx, onsave) {
             class: "chip",
             type: "button",
             "aria-pressed": chosen.has(day),
-            "aria-label": time.words(`2024-01-0${day || 7}`, { weekday: "long" }),
             dataset: { day },
             on: { click: () => ((chosen.delete(day) || chosen.add(day)), drawDays(), changed(), days.querySelector(`[data-day="${day}"]`).focus()) },
           },

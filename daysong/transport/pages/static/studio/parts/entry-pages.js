@@ -2,7 +2,7 @@
 
 import { rowOf } from "./entry-row.js";
 
-const PAGE = 50;
+const PAGE = 100;
 
 /** Reads all entries, newest first; those before a moment (ms) with `before`. */
 export function diaryPages(live, before) {

@@ -28,7 +28,7 @@ export function entryRow(row, ctx) {
   const link = h(
     "a",
     { class: "entry-row" },
-    h("span", { class: "when" }, h("b"), h("small")),
+    h("span", { class: "when" }, h("span", { class: "visually-hidden" }), h("b", { "aria-hidden": "true" }), h("small", { "aria-hidden": "true" })),
     h("span", { class: "words" }, h("b", { class: "title", dir: "auto" }), h("span", { class: "text", dir: "auto" }), h("span", { class: "facts" })),
     h("span", { class: "art" }),
   );
@@ -43,14 +43,14 @@ export function updateEntryRow(link, row, ctx) {
   const [when, words, art] = link.children;
   const key = time.key(row.date);
   link.href = `${base}/diary/${encodeURIComponent(row._id)}`;
-  when.children[0].textContent = String(Number(key.slice(8)));
-  when.children[1].textContent = time.words(key, { weekday: "short" });
+  when.children[0].textContent = time.words(key, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+  when.children[1].textContent = String(Number(key.slice(8)));
+  when.children[2].textContent = time.words(key, { weekday: "short" });
   words.children[0].textContent = row.title;
   words.children[0].hidden = !row.title;
   words.children[1].textContent = row.text;
   const said = songWords(row.song);
   words.children[2].replaceChildren(time.clock(row.date), ...(said ? [h("span", { class: `song ${row.song.status}` }, icon("note"), h("bdi", {}, said))] : []));
-  link.setAttribute("aria-label", [time.words(key, { weekday: "long", day: "numeric", month: "long", year: "numeric" }), row.title || row.text.slice(0, 90), said].filter(Boolean).join(". "));
   const image = row.song?.status === "ready" ? `${row.song.imageUrl} ${row.song.title}` : "";
   if (art.dataset.image === image) return;
   art.dataset.image = image;
