@@ -86,11 +86,11 @@ export function callHistory(ctx, onlive) {
   }
 
   function showWords(session) {
-    const turns = session.transcript.filter((turn) => turn.message ?? turn.content);
+    const turns = session.transcript.map((turn) => ({ role: turn.role, text: turn.text ?? turn.message ?? turn.content })).filter((turn) => turn.text);
     const content = h(
       "div",
       { class: "turns", tabIndex: 0, role: "region", "aria-label": "What was said" },
-      turns.map((turn) => h("p", { class: turn.role === "user" ? "turn own" : "turn", dir: "auto" }, h("span", { class: "fine" }, turn.role === "user" ? "You" : "daysong"), turn.message ?? turn.content)),
+      turns.map((turn) => h("p", { class: turn.role === "user" ? "turn own" : "turn", dir: "auto" }, h("span", { class: "fine" }, turn.role === "user" ? "You" : "daysong"), turn.text)),
     );
     ctx.openDialog({ title: "What was said", content, name: "said" });
   }
