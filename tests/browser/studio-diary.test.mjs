@@ -191,13 +191,14 @@ test("axe finds nothing serious in the diary and the calls, in both themes and s
     for (const [path, sign] of views) {
       await page.goto(`${ORIGIN}${path}`);
       await page.locator(sign).first().waitFor();
-      for (const [width, colorScheme] of [[1280, "light"], [1280, "dark"], [320, "dark"], [375, "light"]]) {
+      for (const [width, colorScheme] of [[1280, "light"], [375, "dark"]]) {
         await page.setViewportSize({ width, height: 800 });
         await page.emulateMedia({ colorScheme });
         await settled(page);
         assert.deepEqual(await findings(page), [], `${path}, ${width}, ${colorScheme}`);
-        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${path} is wider than ${width}`);
       }
+      await page.setViewportSize({ width: 320, height: 800 });
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${path} is too wide`);
     }
   });
 });
