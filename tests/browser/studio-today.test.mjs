@@ -40,7 +40,7 @@ for (const [size, options, slow] of [["desk", DESK, false], ["phone, with 400 ms
       });
       await steer("openai", "faults", { latency: 0.3 });
       await button(page, "Save and make a song").click();
-      await page.locator(".song-card.is-ready").waitFor({ timeout: 15_000 });
+      await page.locator(".song-card.is-ready").waitFor({ timeout: 30_000 });
       await steer("openai", "faults");
       const stages = await page.evaluate(() => stages);
       assert.deepEqual(stages.filter((stage) => ["writing", "composing", "ready"].includes(stage)), ["writing", "composing", "ready"]);
@@ -139,13 +139,13 @@ test("a song that fails says why, and that it was not counted; trying again make
     await editor(page).fill("Nothing went right today.");
     await button(page, "Save and make a song").click();
     const card = page.locator(".song-card");
-    await page.locator(".song-card.is-failed").waitFor({ timeout: 10_000 });
+    await page.locator(".song-card.is-failed").waitFor({ timeout: 30_000 });
     assert.match(await card.innerText(), /not counted/i);
     await page.getByText("5 songs left").waitFor();
     assert.deepEqual(await faults(page), []);
     await steer("suno", "faults");
     await button(page, "Try again").click();
-    await page.locator(".song-card.is-ready").waitFor({ timeout: 10_000 });
+    await page.locator(".song-card.is-ready").waitFor({ timeout: 30_000 });
   }));
 
 test("without songs left the entry is saved all the same", () =>

@@ -203,6 +203,7 @@ async function signOut(query = "") {
   ctx.player.clear();
   live.stop();
   await clearDrafts().catch(() => {});
+  localStorage.removeItem(KEPT_TIME);
   await session.signOut();
   location.assign(`${base}/${query}`);
 }
@@ -218,6 +219,15 @@ function ended() {
   const back = ROUTES.some(([pattern]) => pattern.test(next)) ? `&next=${encodeURIComponent(next)}` : "";
   // IndexedDB finishes what it was given before the page goes.
   setTimeout(() => toSignIn(`?ended=1${back}`), 50);
+}
+
+// Zone and language are kept on this device, so that the first page has them before the server answers. A page is not
+// shown anew under the fingers of its reader.
+const KEPT_TIME = "daysong.time";
+function setTime({ timezone, language }) {
+  localStorage.setItem(KEPT_TIME, JSON.stringify({ timezone, language }));
+  const isBusy = typing(document.activeElement) || document.querySelector("dialog[open], [aria-expanded=true]");
+  if (time.configure({ timezone, language }) && stopPage && !isBusy) show(false);
 }
 
 // A new account is in UTC: after signing in it gets the zone of the device.
@@ -240,6 +250,7 @@ function follow(path, use) {
 
 async function begin() {
   drafts = createDrafts(session.subject);
+  time.configure(JSON.parse(localStorage.getItem(KEPT_TIME) ?? "{}"));
   session.onend(ended);
   live.start((force) => session.token(force), ended);
   document.body.classList.add("signed-in");
@@ -249,7 +260,7 @@ async function begin() {
   follow("users:getSettings", (settings) => {
     ctx.settings = settings;
     if (settings) newcomer(settings);
-    if (settings && time.configure(settings) && stopPage) show(false);
+    if (settings) setTime(settings);
   });
   follow("featureFlags:getUserFlags", (flags) => {
     ctx.flags = flags ?? {};

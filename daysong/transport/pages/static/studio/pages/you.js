@@ -216,7 +216,7 @@ function nameOf(names, tag) {
 const row = (id, label, control) => h("div", { class: "row" }, h("label", { htmlFor: id }, label), control);
 
 function toggle(id, label, on, set) {
-  const box = h("input", { id, type: "checkbox", role: "switch", class: "switch", checked: on, on: { change: () => set(box.checked) } });
+  const box = h("input", { id, type: "checkbox", role: "switch", class: "onoff", checked: on, on: { change: () => set(box.checked) } });
   return h("div", { class: "row" }, h("label", { htmlFor: id }, label), box);
 }
 
