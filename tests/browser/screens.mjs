@@ -33,6 +33,7 @@ for (const { name, url, width, height, dark, at, as, wait, text, click = [] } of
     await page.evaluate(() => document.querySelector("audio").pause());
     await page.mouse.move(1, 1);
   }
+  await page.waitForFunction(() => [...document.images].every((one) => one.complete || one.getBoundingClientRect().top > innerHeight));
   await page.screenshot({ path: `${folder}/${name}.png` });
   await page.close();
 }

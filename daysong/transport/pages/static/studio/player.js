@@ -12,7 +12,7 @@ const KEPT = "daysong.player";
 const KEPT_AT = "daysong.player.at";
 const KEEP_EVERY = 5; // seconds of playing
 const BEGINNING = 3; // seconds after which "previous" starts the song anew
-const CROWDED = 40; // songs after which a failing queue is given up
+const MOST_FAILURES = 3; // songs in a row that cannot be played, until the queue waits
 
 /** Returns the player, which shows itself in `host`; `ctx` has live, session, time, say and go. */
 export function createPlayer(host, ctx) {
@@ -266,10 +266,13 @@ export function createPlayer(host, ctx) {
   audio.addEventListener("error", () => {
     if (!audio.getAttribute("src")) return;
     failures += 1;
-    if (player.hasNext && failures < Math.min(CROWDED, queue.tracks.length)) {
+    if (player.hasNext && failures < Math.min(MOST_FAILURES, queue.tracks.length)) {
       say(`“${queue.current.title}” cannot be played right now.`);
       player.next();
-    } else steer.fail();
+    } else {
+      failures = 0;
+      steer.fail();
+    }
   });
   live.onstatus((status) => status === "open" && restore());
 

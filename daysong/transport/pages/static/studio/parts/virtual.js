@@ -23,7 +23,7 @@ export function virtual({ label, measure, make, update, onend, onview }) {
     const column = (width - gap * (columns - 1)) / columns;
     let [x, y] = [0, 0];
     places = entries.map((entry) => {
-      if (entry.wide && x) [x, y] = [0, y + tall + gap];
+      if (entry.wide && x) [x, y] = [0, y + tall];
       const place = { x: x * (column + gap), y, width: entry.wide ? width : column, height: entry.wide ? wide : tall };
       if (entry.wide) y += wide;
       else if (++x === columns) [x, y] = [0, y + tall + gap];
