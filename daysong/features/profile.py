@@ -56,6 +56,8 @@ async def get_user_profile(ctx: QueryContext, args: NoArgs) -> Profile | None:  
     row = await ctx.db.fetchrow(PROFILE_SQL, ctx.caller.subject, ctx.now - LONGEST_PERIOD)
     if row is None:
         return None
+    if row["subscription_id"] is not None:
+        ctx.holds_until(minutes.talk_holds_until(row, ctx.now))
     return Profile(
         user=ProfileOfUser(id=row["account_id"], name=given(row["name"]), email=given(row["email"])),
         subscription=status_of(row, ctx.now),

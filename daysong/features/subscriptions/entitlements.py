@@ -13,7 +13,7 @@ Everything is pure, except that `status_columns` returns SQL. A query that shows
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any
 
@@ -29,6 +29,7 @@ from daysong.features.subscriptions.rules import (
     Span,
     Status,
     Tier,
+    counting_window,
     platform_of,
     quota,
 )
@@ -37,6 +38,8 @@ from daysong.kernel.time.clock import to_ms
 from daysong.vendors.revenuecat.events import BillingEvent
 
 READS = ("subscriptions", "usage_charges", "usage_refunds", "usage_grants", "users", "mailbox_usage")
+
+MAX = datetime.max.replace(tzinfo=UTC)
 
 # Names in the columns `lines` of the database, where they differ.
 _STORED_NAMES = {
@@ -253,6 +256,17 @@ def quota_of_row(row: asyncpg.Record, now: datetime, *, charged_at: tuple[dateti
     """Return the song quota of a row with `status_columns`; `charged_at` are charges made after it was read."""
     grants = zip(row["granted_at"], row["granted"], strict=True)
     return quota(quota_state_of(row), (*row["charges"], *charged_at), now, shared=row["shared"], grants=grants)
+
+
+# Songs that other accounts of the mailbox used stop counting one by one, at moments that a row does not have.
+SHARED_HOLDS = timedelta(hours=1)
+
+
+def holds_until(row: asyncpg.Record, now: datetime) -> datetime:
+    """Return until when the status and quotas of a row with `status_columns` are as at `now`, while no row changes."""
+    entitlements = parse_entitlements(row["subscription_lines"])
+    ends = [end for each in entitlements.values() for end in (each.expires_at, each.until) if end and end > now]
+    return min([counting_window(quota_state_of(row), now).until, now + SHARED_HOLDS if row["shared"] else MAX, *ends])
 
 
 def status_of(row: asyncpg.Record, now: datetime) -> SubscriptionOfProfile | None:

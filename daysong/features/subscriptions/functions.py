@@ -11,6 +11,7 @@ from daysong.features.subscriptions import accounts, revenuecat_billing
 from daysong.features.subscriptions.entitlements import (
     READS,
     SubscriptionStatus,
+    holds_until,
     quota_of_row,
     status_columns,
     status_of,
@@ -107,7 +108,10 @@ async def _current(ctx: QueryContext, sql: str = CURRENT_SQL) -> asyncpg.Record 
     if ctx.caller.subject is None:
         return None
     row = await ctx.db.fetchrow(sql, ctx.caller.subject, ctx.now - LONGEST_PERIOD)
-    return row if row is not None and row["subscription_id"] is not None else None
+    if row is None or row["subscription_id"] is None:
+        return None
+    ctx.holds_until((holds_until if sql is CURRENT_SQL else minutes.talk_holds_until)(row, ctx.now))
+    return row
 
 
 def _snapshot(quota: Quota) -> Snapshot:

@@ -59,14 +59,18 @@ class Notes:
     log_lines  lines for the caller's console, written by `ctx.log`
     journal    of a query: the journal of its previous run going in, of this run coming out; see `ctx.keep`
     owners     of a query: owners of rows it depends on, besides the caller; see `ctx.depends_on`
+    is_timed   whether a query has read the time
+    until      until when its result holds while no row changes, if it has said so; see `ctx.holds_until`
     """
 
-    __slots__ = ("journal", "log_lines", "owners")
+    __slots__ = ("is_timed", "journal", "log_lines", "owners", "until")
 
     def __init__(self, journal: str | None = None) -> None:
         self.log_lines: list[str] = []
         self.journal = journal
         self.owners: set[str] = set()
+        self.is_timed = False
+        self.until: datetime | None = None
 
 
 class Logging:
@@ -125,13 +129,23 @@ class QueryContext(Logging):
         self, *, db: Reader, now: datetime, caller: Caller, settings: Settings, notes: Notes | None = None
     ) -> None:
         self.db = db
-        self.now = now
         self.caller = caller
         self.settings = settings
+        self._now = now
         self._notes = notes or Notes()
         # The journal of the subscription's previous run; None on the first.
         self.journal = self._notes.journal
         self._notes.journal = None
+
+    @property
+    def now(self) -> datetime:
+        """The time of the call. A subscribed query that reads it is rerun with each new token, unless `holds_until`."""
+        self._notes.is_timed = True
+        return self._now
+
+    def holds_until(self, moment: datetime) -> None:
+        """Rerun the subscribed query at `moment`; before, only changed rows can change its result."""
+        self._notes.until = min(moment, self._notes.until or moment)
 
     def depends_on(self, owner: str) -> None:
         """Rerun the query when rows of `owner` change in the tables of `reads`, besides the caller's own rows.

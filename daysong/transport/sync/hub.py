@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import Counter, Gauge
@@ -65,7 +66,7 @@ class Limits:
     pauses         between two runs for changed rows, of small results: the first, and the longest as changes continue
     rate           bytes of results per second that are computed again for changed rows: large results pause longer
     longest_pause  upper bound of the pause after large results
-    fresh          age up to which results need no new run when the same person authenticates again
+    fresh          age up to which results that depend on the time need no new run for a new token of the same person
     """
 
     message: int = 16 * 2**20
@@ -91,6 +92,8 @@ class OpenSocket(Protocol):
     wire: Wire
     address: str
     sign_in: SignIn | None
+
+    def check_time(self, now: datetime) -> None: ...
 
 
 class Hub:
@@ -185,8 +188,9 @@ class Hub:
         step = min(1.0, limits.ping_interval / 4, limits.send_timeout / 4, limits.idle_timeout / 4)
         while True:
             await asyncio.sleep(step)
-            now = loop.time()
+            now, moment = loop.time(), self.runtime.clock.now()
             for session in list(self.sessions):
+                session.check_time(moment)
                 wire = session.wire
                 if wire.sending_since is not None:
                     if now - wire.sending_since > (SEND_TIMEOUT_WHEN_FULL if UNSENT.full else limits.send_timeout):

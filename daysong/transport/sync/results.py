@@ -51,13 +51,12 @@ class Subscription:
 
 
 class Outcome(NamedTuple):
-    """The encoded modification of a query, its digest, and the journal and owners of the run."""
+    """The encoded modification of a query, its digest, and the notes of the run."""
 
     subscription: Subscription
     modification: msgspec.Raw
     digest: bytes
-    journal: str | None
-    owners: set[str]
+    notes: Notes
 
     @property
     def is_changed(self) -> bool:
@@ -174,7 +173,7 @@ async def _outcome(
             digest.update(b"updated")
             digest.update(value)
             digest.update(_encode(result.log_lines))
-            return Outcome(subscription, modification, digest.digest(), journal, notes.owners)
+            return Outcome(subscription, modification, digest.digest(), notes)
         except (TypeError, OverflowError, ResultTooLarge) as error:
             result = calls.failure(
                 error, result.function, production=runtime.settings.production, log_lines=result.log_lines
@@ -186,4 +185,4 @@ async def _outcome(
     text = result.message.partition("] ")[2] if result.message.startswith(_REQUEST_ID) else result.message
     digest.update(_encode((text, result.log_lines)))
     digest.update(data or b"none")
-    return Outcome(subscription, modification, digest.digest(), journal, notes.owners)
+    return Outcome(subscription, modification, digest.digest(), notes)

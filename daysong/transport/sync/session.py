@@ -8,11 +8,15 @@ The session watches the owners of its results before the snapshot is taken, so n
 `kernel/live.py` wakes it. While changes continue, the pause between two runs grows, and is longer after large results,
 so that the many steps of one song are sent together. No query runs before the client has received the previous
 messages: a slow client gets the newest state and no backlog.
+
+A query whose result holds until some moment is run again then. A renewed token runs queries only if one of them has
+read the time without saying until when its result holds.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -41,7 +45,7 @@ from daysong.transport.sync.hub import (
     Hub,
 )
 from daysong.transport.sync.messages import NULL, Add, Authenticate, Connect, ModifyQuerySet, Version
-from daysong.transport.sync.results import Results, Subscription
+from daysong.transport.sync.results import Outcome, Results, Subscription
 from daysong.transport.sync.wire import Wire
 
 UNAVAILABLE = 503
@@ -61,9 +65,9 @@ class Session:
     """The state of one connection; a reconnecting client starts with a new one."""
 
     __slots__ = (
-        "_fresh_since", "_held", "_hold", "_identity", "_not_before", "_owners", "_pause", "_queries", "_query_set",
-        "_removed", "_sent", "_skew", "_stale", "_timer", "_transition", "_transition_due", "_woken",
-        "address", "commits", "hub", "is_python", "session_id", "sign_in", "tables", "wire",
+        "_fresh_since", "_held", "_hold", "_identity", "_is_timed", "_not_before", "_owners", "_pause", "_queries",
+        "_query_set", "_removed", "_sent", "_skew", "_stale", "_timer", "_transition", "_transition_due", "_woken",
+        "address", "commits", "holds_until", "hub", "is_python", "session_id", "sign_in", "tables", "wire",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, wire: Wire, *, address: str, is_python: bool) -> None:
@@ -88,6 +92,9 @@ class Session:
         self._pause = 0.0
         self._not_before = 0.0
         self._fresh_since = 0.0
+        # Whether a result depends on the time without saying until when it holds, and until when all others do.
+        self._is_timed = False
+        self.holds_until: datetime | None = None
 
     @property
     def viewer(self) -> str:
@@ -156,7 +163,8 @@ class Session:
         self._identity += 1
         self._transition_due = True
         loop = asyncio.get_running_loop()
-        if not same_caller or loop.time() - self._fresh_since > self.hub.limits.fresh:
+        is_old = self._is_timed and loop.time() - self._fresh_since > self.hub.limits.fresh
+        if not same_caller or is_old:
             self._stale = True
         self.schedule_transition()
 
@@ -337,8 +345,7 @@ class Session:
         modifications += [outcome.modification for outcome in outcomes if outcome.is_changed]
         if (stale and queries) or not queries:
             self._fresh_since = asyncio.get_running_loop().time()
-        for outcome in outcomes:
-            outcome.subscription.digest, outcome.subscription.journal = outcome.digest, outcome.journal
+        self._keep(outcomes)
         del self._removed[:removed]
         self._stale = self._stale or again
         moved = (query_set, identity) != (self._sent.query_set, self._sent.identity)
@@ -348,6 +355,21 @@ class Session:
             self._sent = end
             TRANSITIONS.inc()
         return True
+
+    def _keep(self, outcomes: Sequence[Outcome]) -> None:
+        """Remember what was sent, and how it depends on the time. Outcomes are of all queries, or there are none."""
+        for outcome in outcomes:
+            outcome.subscription.digest, outcome.subscription.journal = outcome.digest, outcome.notes.journal
+        if outcomes:
+            notes = [outcome.notes for outcome in outcomes]
+            self.holds_until = min((each.until for each in notes if each.until is not None), default=None)
+            self._is_timed = any(each.is_timed and each.until is None for each in notes)
+
+    def check_time(self, now: datetime) -> None:
+        """Mark the results as stale when one of them holds no longer."""
+        if self.holds_until is not None and self.holds_until <= now:
+            self.holds_until = None
+            self.touched()
 
     async def _results(self, queries: list[Subscription], caller: Caller) -> tuple[Results, bool]:
         """Return the outcomes in one snapshot, and whether they depend on an owner that was not watched yet."""
@@ -370,7 +392,7 @@ class Session:
                 break
             self._watch(caller, self._owners | {results.owner})
         RUNS.inc(len(queries))
-        owners = frozenset[str]().union(*(outcome.owners for outcome in results.outcomes))
+        owners = frozenset[str]().union(*(outcome.notes.owners for outcome in results.outcomes))
         if results.owner is not None:
             owners |= {results.owner}
         before = self._owners

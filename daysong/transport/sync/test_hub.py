@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +285,37 @@ async def test_closed_sockets_leave_no_state(world: World, alice: Person) -> Non
     await until(lambda: not world.app.hub.sessions)
     assert world.app.hub.live._watchers == {}
     assert REGISTRY.get_sample_value("daysong_sync_subscriptions") == 0
+
+
+async def test_a_renewed_token_runs_no_query_that_does_not_depend_on_the_time(
+    database_url: str, data_dir: Path
+) -> None:
+    """Not even when its result is old; a query that reads the time without saying until when it holds is run."""
+    async with served(database_url, data_dir, fresh=0.0) as world, SyncSocket(world.origin) as socket:
+        alice = await world.person("alice")
+        await subscribed(socket, alice)
+        await socket.subscribe(1, q1=("users:getUserProfile", {}), q2=("billing:getCurrentUserStatus", {}))
+        await socket.transition(2)
+        runs = counted("daysong_sync_query_runs_total")
+        await socket.authenticate(1, token(alice))
+        renewed = await socket.receive(lambda message: bool(message["endVersion"]["identity"] == 2))
+        assert renewed["modifications"] == []
+        assert counted("daysong_sync_query_runs_total") == runs
+        await socket.subscribe(2, q3=("diaries:onThisDay", {}))
+        await socket.transition(3)
+        runs = counted("daysong_sync_query_runs_total")
+        await socket.authenticate(2, token(alice))
+        await socket.receive(lambda message: bool(message["endVersion"]["identity"] == 3))
+        assert counted("daysong_sync_query_runs_total") == runs + 4
+
+
+async def test_a_result_is_sent_anew_at_the_moment_until_which_it_holds(world: World, alice: Person) -> None:
+    """The plan's period ends: the new one is shown without a change, and without a message of the client."""
+    async with SyncSocket(world.origin) as socket:
+        await subscribed(socket, alice)
+        await socket.subscribe(1, q1=("billing:getCurrentUserStatus", {}))
+        before = (await socket.transition(2))["modifications"][0]["value"]
+        moment = datetime.fromtimestamp(before["periodEnd"] / 1000, UTC)
+        world.clock.move_to(moment)
+        message = await socket.receive(lambda message: bool(message.get("modifications")))
+        assert message["modifications"][0]["value"]["periodStart"] == before["periodEnd"]

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import asyncpg
 
-from daysong.features.subscriptions.entitlements import quota_state_of, status_columns
+from daysong.features.subscriptions.entitlements import MAX, SHARED_HOLDS, holds_until, quota_state_of, status_columns
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, TalkQuota, Tier, talk_quota
 from daysong.features.users.mailboxes import lock_mailbox
 from daysong.kernel.database.transactions import Reader, Transaction
@@ -54,6 +54,11 @@ def talk_quota_of_row(row: asyncpg.Record, minutes: Mapping[Tier, int], now: dat
     """Return the talk quota of a row with `status_columns` and `talk_columns`."""
     talks = zip(row["talked_at"], row["talked_for"], strict=True)
     return talk_quota(quota_state_of(row), talks, minutes, now, shared=row["talk_shared"])
+
+
+def talk_holds_until(row: asyncpg.Record, now: datetime) -> datetime:
+    """Return until when the talk quota of a row is as at `now`, while no row changes."""
+    return min(holds_until(row, now), now + SHARED_HOLDS if row["talk_shared"] else MAX)
 
 
 async def talk_quota_of(db: Reader, user_id: str, minutes: Mapping[Tier, int], now: datetime) -> TalkQuota:
