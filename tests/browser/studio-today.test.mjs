@@ -311,3 +311,62 @@ test("a shared song is kept from its page, after a question", () =>
     await page.goto(`${ORIGIN}/songs?add=2345678923`);
     await page.getByText("This song is no longer shared.").waitFor();
   }));
+
+// The parts of Clerk's script that the studio uses, as Clerk documents them; tokens are those of the sandbox.
+const CLERK = `
+  const kept = () => sessionStorage.getItem("played");
+  const post = (what, body) => fetch("/sandbox/clerk/" + what, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  const listeners = [];
+  globalThis.Clerk = {
+    async load(options) { this.options = options; },
+    get user() { return kept() ? { id: kept(), firstName: "Clara" } : null; },
+    get session() { return kept() ? { getToken: async ({ template }) => {
+      if (template) throw Object.assign(new Error("no such template"), { status: 404 });
+      const answer = await post("token", { sub: kept() });
+      return answer.ok ? (await answer.json()).jwt : null;
+    } } : null; },
+    addListener(tell) { listeners.push(tell); tell({ user: this.user }); },
+    mountSignIn(place, { forceRedirectUrl }) {
+      const button = document.createElement("button");
+      button.textContent = "Clerk's button";
+      button.setAttribute("style", "color: green");
+      button.onclick = () => { sessionStorage.setItem("played", "user_clerk_clara"); location.assign(forceRedirectUrl); };
+      place.append(button);
+    },
+    async signOut() { sessionStorage.removeItem("played"); },
+    expire() { sessionStorage.removeItem("played"); for (const tell of listeners) tell({ user: null }); },
+  };`;
+
+test("with Clerk's own script people sign in, come back to where they were, and sign out", () =>
+  visit(browser, "about:blank", { ...DESK, bypassCSP: true }, async (page, { wrong }) => {
+    const clerk = "https://clerk.example.test";
+    await page.route(`${clerk}/**`, (route) => {
+      const isUi = route.request().url() === `${clerk}/npm/@clerk/ui@1/dist/ui.browser.js`;
+      const isCore = route.request().url() === `${clerk}/npm/@clerk/clerk-js@6/dist/clerk.browser.js`;
+      const headers = { "Access-Control-Allow-Origin": "*" };
+      if (!isUi && !isCore) return route.abort();
+      return route.fulfill({ contentType: "text/javascript", headers, body: isUi ? "globalThis.__internal_ClerkUICtor = class {};" : CLERK });
+    });
+    // This server has the sandbox's Clerk: its pages are changed to what they are with another issuer.
+    await page.addInitScript((address) => {
+      new MutationObserver((_, observer) => {
+        const studio = document.getElementById("studio");
+        if (!studio) return;
+        Object.assign(studio.dataset, { auth: "clerk", clerk: address, clerkKey: "pk_test_played" });
+        observer.disconnect();
+      }).observe(document, { subtree: true, childList: true });
+    }, clerk);
+    await page.goto(`${ORIGIN}/you`);
+    await page.waitForURL("**/sign-in?next=*");
+    await button(page, "Clerk's button").click();
+    await page.waitForURL("**/you");
+    await page.locator(".plan h2").waitFor();
+    await page.getByRole("link", { name: "Today" }).click();
+    await editor(page).fill("Kept until I am back");
+    await page.evaluate(() => Clerk.expire());
+    await page.getByText("You were signed out. What you wrote is kept on this device.").waitFor();
+    await button(page, "Clerk's button").click();
+    await page.waitForURL("**/today");
+    await page.waitForFunction(() => document.querySelector("textarea")?.value === "Kept until I am back");
+    expected(wrong, /clerk\.example\.test/);
+  }));
