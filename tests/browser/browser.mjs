@@ -59,7 +59,7 @@ export async function visit(browser, address, options, act) {
 /** Returns what axe finds serious or critical. */
 export async function findings(page) {
   // Not as a script of the page, whose policy would refuse it.
-  await page.evaluate(AXE);
+  if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ["violations"] }));
   return violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")

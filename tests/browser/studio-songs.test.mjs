@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { ORIGIN, findings, visit } from "./browser.mjs";
-import { DESK, PHONE, as, call, chromium, enter } from "./studio.mjs";
+import { DESK, PHONE, call, chromium } from "./studio.mjs";
 
 const FIRST = "The Long Way Home";
 const STILL = { reducedMotion: "reduce" };
@@ -21,8 +21,11 @@ const playing = (page) =>
     const element = document.querySelector("#player audio");
     return !element.paused && element.currentTime > 0;
   }, null, { polling: "raf" });
-const inSongs = (name, path, options, act) =>
-  as(browser, name, path, options, (page) => {
+// Signed in before: without the sign-in page, and Today after it.
+const session = { name: "daysong.session", value: JSON.stringify({ sub: "user_selma", name: "Selma" }) };
+const storageState = { cookies: [], origins: [{ origin: ORIGIN, localStorage: [session] }] };
+const asSelma = (path, options, act) =>
+  visit(browser, `${ORIGIN}${path}`, { storageState, ...options }, (page) => {
     page.setDefaultTimeout(10_000);
     return act(page);
   });
@@ -33,7 +36,7 @@ const choose = async (page, name, item) => {
 };
 
 test("a song plays, with its words in time, is shared, opened by a stranger, and closed again", () =>
-  inSongs("selma", "/songs", DESK, async (page) => {
+  asSelma("/songs", DESK, async (page) => {
     await page.getByRole("button", { name: /^Play The Long Way Home ?,/ }).click();
     await playing(page);
     await page.getByRole("button", { name: /^Now playing/ }).click();
@@ -90,7 +93,7 @@ test("a song plays, with its words in time, is shared, opened by a stranger, and
   }));
 
 test("the player survives navigation and a reload", () =>
-  inSongs("selma", "/songs", DESK, async (page) => {
+  asSelma("/songs", DESK, async (page) => {
     await page.getByRole("button", { name: /^Play Kettle Song ?,/ }).click();
     await playing(page);
     await page.evaluate(() => (document.querySelector("#player audio").currentTime = 21));
@@ -154,7 +157,7 @@ test("whatever is done with the queue, each track is in it once, and the one tha
   }));
 
 test("songs are played with the keyboard alone", () =>
-  inSongs("selma", "/songs", DESK, async (page) => {
+  asSelma("/songs", DESK, async (page) => {
     await page.locator(".song").first().waitFor();
     const focused = () => page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent.trim());
     const tabTo = async (wanted) => {
@@ -193,7 +196,7 @@ test("songs are played with the keyboard alone", () =>
   }));
 
 test("four hundred songs scroll with few elements, and none is missing", () =>
-  inSongs("selma", "/songs", { ...PHONE, ...STILL }, async (page) => {
+  asSelma("/songs", { ...PHONE, ...STILL }, async (page) => {
     await page.locator(".song").first().waitFor();
     const { most, seen } = await page.evaluate(
       () =>
@@ -217,7 +220,7 @@ test("four hundred songs scroll with few elements, and none is missing", () =>
   }));
 
 test("a song of another has its owner's name until it is private, and can be removed; an own one is deleted in every tab", () =>
-  inSongs("selma", "/songs", DESK, async (page) => {
+  asSelma("/songs", DESK, async (page) => {
     const kept = song(page, "Bob’s Harbour");
     await kept.getByText("by Bob").waitFor();
     const [share] = await call("bob", "query", "sharing:listSharedMusic");
@@ -239,7 +242,7 @@ test("a song of another has its owner's name until it is private, and can be rem
   }));
 
 test("people are renamed and made one, live in two tabs", () =>
-  inSongs("selma", "/people", DESK, async (page) => {
+  asSelma("/people", DESK, async (page) => {
     const other = await page.context().newPage();
     await other.goto(`${ORIGIN}/people`);
     await other.getByRole("link", { name: /Tom/ }).click();
@@ -270,8 +273,7 @@ test("people are renamed and made one, live in two tabs", () =>
   }));
 
 test("axe finds nothing serious, in both themes and sizes, and nothing is wider than a small screen", () =>
-  visit(browser, "about:blank", { ...DESK, ...STILL }, async (page) => {
-    await enter(page, "selma");
+  asSelma("/songs", { ...DESK, ...STILL }, async (page) => {
     const looks = [
       ["light", 1280, 800],
       ["dark", 375, 667],
@@ -286,7 +288,6 @@ test("axe finds nothing serious, in both themes and sizes, and nothing is wider 
       await page.waitForFunction(() => document.documentElement.scrollWidth <= 320, null, { timeout: 3000 }).catch(() => assert.fail(`${what} is too wide`));
       await page.setViewportSize({ width: 1280, height: 800 });
     }
-    await page.goto(`${ORIGIN}/songs`);
     await page.getByRole("button", { name: /^Play The Long Way Home ?,/ }).click();
     await playing(page);
     await look("Songs");
