@@ -5,9 +5,13 @@ Long titles, Arabic and Japanese, an entry of 3,000 words, a failed song, songs 
 
 from __future__ import annotations
 
+import io
+import random
 from datetime import timedelta
 
-from rehearsal import library, playlists, shared_songs
+from PIL import Image, ImageDraw, ImageFilter
+
+from rehearsal import library, photos, playlists, shared_songs
 from rehearsal.calls import call_history
 from rehearsal.world import Person, World
 
@@ -69,6 +73,29 @@ FAIL = (
 )
 
 
+# $1 Clerk id, $2 now. One call on each of the last days, agreed to, and an entry of each.
+TALK = (
+    """with job as (select j.id, row_number() over (order by j.status = 'failed' desc, j.scheduled_for desc) as n
+                    from call_jobs j join users u on u.id = j.user_id where u.clerk_id = $1)
+       update call_jobs j set scheduled_for = $2::timestamptz - (job.n - 0.7) * interval '1 day',
+              error_message = case when error_message is not null then 'The line was busy.' end
+       from job where job.id = j.id""",
+    """with job as (select j.id, j.scheduled_for, row_number() over (order by j.scheduled_for desc) as n
+                    from call_jobs j join users u on u.id = j.user_id
+                    where u.clerk_id = $1 and j.status = 'completed'),
+            talk as (select s.id, row_number() over (order by s.created_at desc) as n
+                     from call_sessions s join users u on u.id = s.user_id where u.clerk_id = $1),
+            diary as (select d.id, row_number() over (order by d.date desc) as n
+                      from diaries d join users u on u.id = d.user_id where u.clerk_id = $1 and d.date < $2)
+       update call_sessions s set call_job_id = job.id, diary_id = case when job.n <> 4 then diary.id end,
+              started_at = job.scheduled_for, created_at = job.scheduled_for, duration_sec = 95 + 40 * job.n,
+              outcome = case when job.n = 4 then 'too_short' else 'diary' end
+       from talk join job using (n) join diary using (n) where talk.id = s.id""",
+    """update call_settings c set consent = 'granted', consent_at = $2 from users u
+       where u.id = c.user_id and u.clerk_id = $1""",
+)
+
+
 async def live(world: World, name: str) -> Person:
     """Insert the year of the person called `name`, and return them."""
     person, other = await world.person(name), await world.person(FRIEND)
@@ -82,7 +109,28 @@ async def live(world: World, name: str) -> Person:
     await call_history.had_calls(world, name, 9)
     await call_history.had_calls(world, name, 1, "failed")
     await call_history.has_talked(world, name, 9)
+    for statement in TALK:
+        await world.db.pool.execute(statement, f"user_{name}", world.clock.now())
+    newest = (await person.query("diaries:listDiaries"))[0]["_id"]
+    for seed in range(3):
+        await photos.attached(world, person, newest, bokeh(seed))
     return person
+
+
+def bokeh(seed: int) -> bytes:
+    """Return a JPEG of lights out of focus, as a photo taken at night."""
+    dice = random.Random(seed)  # noqa: S311
+    picture = Image.new("RGB", (900, 900), ((24, 20, 46), (40, 24, 30), (14, 34, 44))[seed % 3])
+    for blur in (40, 14, 5):
+        drawn = ImageDraw.Draw(picture)
+        for _ in range(26):
+            x, y, size = dice.randrange(900), dice.randrange(900), dice.randrange(16, 90)
+            light = dice.choice([(250, 196, 110), (236, 120, 92), (250, 232, 190), (120, 160, 220), (200, 90, 140)])
+            drawn.ellipse((x, y, x + size, y + size), fill=light)
+        picture = picture.filter(ImageFilter.GaussianBlur(blur))
+    kept = io.BytesIO()
+    picture.save(kept, "JPEG", quality=82)
+    return kept.getvalue()
 
 
 async def _sing(world: World, name: str) -> None:

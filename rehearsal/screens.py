@@ -77,6 +77,11 @@ STUDIO: tuple[tuple[str, str, dict[str, Any]], ...] = (
             "text": "The kettle was singing when I came in, and the whole house smelled of rain.",
         },
     ),
+    ("diary-month", "/diary", {"wait": ".day.covered"}),
+    ("diary-year", "/diary?view=year", {"wait": ".year-map"}),
+    ("diary-list", "/diary?view=list", {"wait": ".virtual .entry-row"}),
+    ("entry", "/diary?view=list", {"wait": ".virtual .entry-row", "click": [".virtual .entry-row >> nth=0"]}),
+    ("calls", "/calls", {"wait": ".next-when"}),
     ("you", "/you", {"wait": ".weeks"}),
     ("songs", "/songs", {"wait": ".song-cover img"}),
     (

@@ -130,7 +130,7 @@ test("a call now: it rings, is talked, and becomes an entry and a song by themse
     await button(page, "Call me now").click();
     await page.getByText(/You talked for .* It became an entry\./).waitFor();
     await page.getByRole("heading", { name: "You agreed to these calls" }).waitFor();
-    await page.locator(".call-entry .entry-row .song.ready").waitFor();
+    await page.locator(".call-entry .entry-row .of-song.ready").waitFor();
     const more = page.getByRole("button", { name: "More for this call" });
     await more.scrollIntoViewIfNeeded();
     await page.waitForTimeout(100); // a menu closes when the page scrolls

@@ -53,8 +53,9 @@ export function show(root, ctx, { id }) {
 
   function draw() {
     const key = time.key(entry.date);
-    eyebrow.textContent = entry.title ? `${time.words(key, { weekday: "long", day: "numeric", month: "long", year: "numeric" })}, ${time.clock(entry.date)}` : time.clock(entry.date);
-    heading.textContent = entry.title || time.words(key, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+    const day = time.words(key, { weekday: "long", day: "numeric", month: "long" });
+    eyebrow.textContent = [entry.title && day, key.slice(0, 4), time.clock(entry.date)].filter(Boolean).join(" · ");
+    heading.textContent = entry.title || day;
     document.title = `${heading.textContent} · daysong`;
     if (!editor) {
       replace(words, entry.content.split(/\n{2,}/).filter((part) => part.trim()).map((part) => h("p", { dir: "auto" }, part)));

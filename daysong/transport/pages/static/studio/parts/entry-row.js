@@ -50,7 +50,7 @@ export function updateEntryRow(link, row, ctx) {
   words.children[0].hidden = !row.title;
   words.children[1].textContent = row.text;
   const said = songWords(row.song);
-  words.children[2].replaceChildren(time.clock(row.date), ...(said ? [h("span", { class: `song ${row.song.status}` }, icon("note"), h("bdi", {}, said))] : []));
+  words.children[2].replaceChildren(time.clock(row.date), ...(said ? [h("span", { class: `of-song ${row.song.status}` }, icon("note"), h("bdi", {}, said))] : []));
   const image = row.song?.status === "ready" ? `${row.song.imageUrl} ${row.song.title}` : "";
   if (art.dataset.image === image) return;
   art.dataset.image = image;
