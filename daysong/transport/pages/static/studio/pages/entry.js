@@ -69,6 +69,9 @@ export function show(root, ctx, { id }) {
 
   function showEvents() {
     const list = entry.events ?? [];
+    const state = JSON.stringify(list);
+    if (events.shown === state) return;
+    events.shown = state;
     events.hidden = !list.length;
     replace(
       events,
