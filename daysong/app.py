@@ -143,7 +143,9 @@ class App:
             },
         )
         timetable = schedule.timetable(settings.off)
-        self.worker = Worker(self.runtime, timetable, runs_on_hold=schedule.RUNS_ON_HOLD)
+        self.worker = Worker(
+            self.runtime, timetable, runs_on_hold=schedule.RUNS_ON_HOLD, each_minute=schedule.EACH_MINUTE
+        )
         self.metrics = MetricsPage(self.runtime, timetable, processes)
         self._authenticator = authenticator = Authenticator(self._verifier, settings.admin_keys, settings.hash_key)
         self.gate = Gate(self.runtime, self.limits.buckets)

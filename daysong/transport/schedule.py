@@ -30,14 +30,15 @@ TIMETABLE = (
     Cron("generation-sweeper", "* * * * *", sweep_generations),
     Cron("video-sweeper", "* * * * *", sweep_videos),
     Cron("erasure-sweeper", "15 * * * *", resume_erasures),
-    Cron("removal-journal", "* * * * *", write_journal),
     Cron("revenuecat-reconciliation", "0 0 * * *", reconcile_stale_subscriptions, part="billing"),
     Cron("retention", "30 3 * * *", retention),
 )
 
 
 # What runs while a restored database is on hold: nothing that rings a phone or is paid for.
-RUNS_ON_HOLD: tuple[Handler, ...] = (erase_account, resume_erasures, write_journal)
+RUNS_ON_HOLD: tuple[Handler, ...] = (erase_account, resume_erasures)
+# What each worker does every minute, as often as there are workers, and without a job.
+EACH_MINUTE: tuple[Handler, ...] = (write_journal,)
 
 
 def timetable(off: Collection[Part] = ()) -> tuple[Cron, ...]:

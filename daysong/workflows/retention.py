@@ -16,6 +16,7 @@ from daysong.kernel.functions.context import ActionContext, MutationContext
 from daysong.kernel.functions.declarations import Args, NoArgs, action, mutation
 from daysong.kernel.limits.lanes import Lane
 from daysong.workflows.orphan_files import remove_orphan_files
+from daysong.workflows.recovery import journal
 
 AT_ONCE = 500
 
@@ -75,7 +76,7 @@ RETENTION = {
     # A grant counts in its period.
     "usage_grants": Rule("usage_grants", "id", "granted_at < $1"),
     "tombstones": Rule("tombstones", "clerk_hash", "deleted_at < $1"),
-    # Rows are deleted within a minute; files of the journal by recovery/journal.py.
+    # Rows are gone within a minute; the files of the journal are kept as long.
     "removals": Rule("removals", "id", "at < $1"),
 }
 
@@ -88,7 +89,7 @@ class OneRetention(Args):
 
 @action(lane=Lane.FILES)
 async def retention(ctx: ActionContext, args: NoArgs) -> None:
-    """Delete expired rows, unused numbers and viewers of shared songs in small transactions; then orphan files."""
+    """Delete expired rows, unused numbers and viewers of shared songs in small transactions; then old files."""
     for name in RETENTION:
         while await ctx.run_mutation(delete_expired_rows, OneRetention(name=name)):
             pass
@@ -99,6 +100,7 @@ async def retention(ctx: ActionContext, args: NoArgs) -> None:
     while await ctx.run_mutation(tally_views, args):
         pass
     await remove_orphan_files(ctx)
+    await journal.delete_old(ctx)
 
 
 @mutation

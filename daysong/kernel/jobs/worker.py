@@ -73,11 +73,13 @@ class Worker:
         grace: timedelta = GRACE,
         at_once: int = AT_ONCE,
         runs_on_hold: Collection[Handler] = (),
+        each_minute: Sequence[Handler] = (),
     ) -> None:
         """Run up to `at_once` (at least 20) jobs concurrently.
 
         A dead worker's jobs are redelivered after `heartbeat`; running jobs get `grace` to finish at shutdown.
-        After a restore only jobs of `runs_on_hold` run until `daysong resume`.
+        After a restore only jobs of `runs_on_hold` run until `daysong resume`. Every worker runs the actions of
+        `each_minute`, also then, and at the same time as others.
         """
         self._runtime = runtime
         self._queue = runtime.queue
@@ -88,6 +90,7 @@ class Worker:
         self._manager: LaneManager | None = None
         self._runs_on_hold = frozenset(runs_on_hold)
         self._is_held: bool | None = None
+        self._each_minute = each_minute
         self._stopping = asyncio.Event()
         self._resumed = asyncio.Event()
         self._resumed.set()
@@ -329,8 +332,17 @@ class Worker:
     async def _tick_forever(self) -> None:
         while not self._stopping.is_set():
             await self.tick()
+            await self.run_each_minute()
             now = self._runtime.clock.now()
             await self._wait(60 - now.second + random.uniform(0, 0.5))  # noqa: S311
+
+    async def run_each_minute(self) -> None:
+        """Run what is due every minute without a job; what fails is run again in the next one."""
+        for handler in self._each_minute:
+            try:
+                await self._runtime.call(self._runtime.registry.of(handler), NoArgs(), SYSTEM)
+            except Exception as error:  # noqa: BLE001 - tried again in the next minute
+                log.warning("not done in this minute", function=handler.__name__, error=logs.describe(error))
 
     async def tick(self) -> bool:
         """Requeue lost jobs and schedule the crons that are due; False when that failed."""

@@ -1,7 +1,7 @@
 """The journal of removals, kept in the file storage, where it outlives the database.
 
 Triggers record in `removals` what people delete, revoke or refuse, in the same transaction
-(migrations/0013_recovery.sql). Each minute a cron writes the new rows to a file and deletes them. After a restore, what
+(migrations/0013_recovery.sql). Each minute workers write the new rows to a file and delete them. After a restore, what
 was recorded since the backup is applied again (`removing.py`). A line has a kind, a hash and a time: nothing of what
 was removed.
 """
@@ -47,17 +47,18 @@ class Recorded(Args):
 
 @action(lane=Lane.FILES)
 async def write_journal(ctx: ActionContext, args: NoArgs) -> None:
-    """Move recorded removals to the journal, and delete files of it that are too old. A cron; idempotent.
-
-    A file that is written twice says the same twice.
-    """
+    """Move recorded removals to the journal. Each worker does so every minute; what is written twice counts once."""
     store = ctx.vendor(FileStore)
     while rows := await ctx.run_query(recorded_removals, args):
         await store.put(_name(ctx.now), encode([row.removal for row in rows]), JSON_LINES)
         await ctx.run_mutation(delete_recorded, Recorded(ids=[row.id for row in rows]))
-    if ctx.now.minute == 0:
-        oldest = ctx.now - timedelta(days=ctx.settings.retention_days["removals"])
-        await store.delete([key async for key, stored_at in files(store) if stored_at < oldest])
+
+
+async def delete_old(ctx: ActionContext) -> None:
+    """Delete the files of the journal that are over their retention."""
+    store = ctx.vendor(FileStore)
+    oldest = ctx.now - timedelta(days=ctx.settings.retention_days["removals"])
+    await store.delete([key async for key, stored_at in files(store) if stored_at < oldest])
 
 
 @query(reads=("removals",))
