@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from rehearsal import databases, lived, shared_songs
+from rehearsal import databases, lived, operators, shared_songs
 from rehearsal.world import World, free_port
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,12 @@ async def pictures(world: World) -> list[dict[str, Any]]:
     ]
     width, height = SIZES["phone"]
     nothing = {"name": "nothing-phone-light", "url": f"{world.origin}/share/2345678923", "dark": False, "at": 0}
-    return [*found, nothing | {"width": width, "height": height}, *await studio(world)]
+    return [
+        *found,
+        nothing | {"width": width, "height": height},
+        *await studio(world),
+        *await operators.pictures(world),
+    ]
 
 
 # Pages of the studio: name, path, and what is done before; see tests/browser/screens.mjs.

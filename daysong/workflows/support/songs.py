@@ -179,7 +179,6 @@ SONG_SQL = f"""
     where g.id = $1 or g.id = (select generation_id from music where id = $1)"""  # noqa: S608 - a constant
 STEPS = {
     "charged": "charged_at", "begun": "created_at", "asked": "asked_at", "composing": "composing_since",
-    "refunded": "refunded_at", "changed": "updated_at",
 }  # fmt: skip
 
 
@@ -199,7 +198,7 @@ async def show_song(ctx: QueryContext, args: OneSong) -> SongInFull:
     return SongInFull(
         **_fields(row),
         owner=row["clerk_id"],
-        steps={step: to_ms(row[column]) for step, column in STEPS.items() if row[column] is not None},
+        steps=_steps(row),
         polls=row["polls"],
         task_id=given(row["task_id"]),
         refund_reason=given(row["refund_reason"]),
@@ -209,6 +208,15 @@ async def show_song(ctx: QueryContext, args: OneSong) -> SongInFull:
         others=[of_row(each) for each in others],
         rerunnable=await refusal(ctx.db, row) is None,
     )
+
+
+def _steps(row: asyncpg.Record) -> dict[str, float]:
+    """Return the moments of the steps so far, the last one by the status."""
+    moments = {step: row[column] for step, column in STEPS.items()}
+    if row["status"] in {"ready", "failed", "canceled"}:
+        moments[row["status"]] = row["updated_at"]
+    moments["refunded"] = row["refunded_at"]
+    return {step: to_ms(moment) for step, moment in moments.items() if moment is not None}
 
 
 async def _tracks(ctx: QueryContext, song_id: str) -> list[Track]:

@@ -116,25 +116,20 @@ def dollars(micro: Any) -> str:
     return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
 
 
-def facts(rows: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Html:
+def facts(rows: Mapping[str, Any] | Iterable[tuple[str, Any]], *, close: bool = False) -> Html:
     """Return names with values; those without a value are left out."""
     pairs = rows.items() if isinstance(rows, Mapping) else rows
     kept = [(name, value) for name, value in pairs if value is not None and value is not UNSET and value != ""]
-    return el("dl", [el("div", el("dt", name), el("dd", value)) for name, value in kept], class_="facts")
+    return el(
+        "dl",
+        [el("div", el("dt", name), el("dd", value)) for name, value in kept],
+        class_="facts close" if close else "facts",
+    )
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "Nothing here.") -> Html:
     """Return a table, or the sentence `empty`. Cells under heads that begin with `#` are numbers."""
-    body = [
-        el(
-            "tr",
-            [
-                el("td", cell, class_="number" if head.startswith("#") else None, data_label=head.lstrip("#") or None)
-                for head, cell in zip(heads, row, strict=True)
-            ],
-        )
-        for row in rows
-    ]
+    body = [el("tr", [_cell(head, cell) for head, cell in zip(heads, row, strict=True)]) for row in rows]
     if not body:
         return el("p", empty, class_="empty")
     top = [
@@ -145,6 +140,13 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     ]
     whole = el("table", el("caption", caption, class_="unseen"), el("thead", el("tr", top)), el("tbody", body))
     return el("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def _cell(head: str, cell: Any) -> Html:
+    kind = "number" if head.startswith("#") else None
+    if cell is None or cell is UNSET or cell == "":
+        return el("td", class_="none")
+    return el("td", el("div", cell), class_=kind, data_label=head.lstrip("#") or None)
 
 
 def panel(title: str, *children: Any, note: Any = None, id_: str | None = None) -> Html:

@@ -45,7 +45,7 @@ def _navigation(assets: Assets, visit: Visit, current: str) -> Html:
         for group in SECTIONS
     ]  # fmt: skip
     brand = el("a", el("img", src=assets.address("icon.svg"), alt="", width=28, height=28), el("span", "daysong"),
-               href=visit.root, class_="brand")  # fmt: skip
+               href=visit.root, class_="brand", aria_label="daysong: overview")  # fmt: skip
     out = visit.form_to("/sign-out", el("button", "Sign out", class_="bare"), class_="out")
     return el("nav", brand, groups, out, aria_label="Console")
 

@@ -27,6 +27,8 @@ from daysong.transport.pages.console.visits import Screen, Visit, heading
 
 DAYS = 30
 LATE = 60.0  # seconds
+# Micro-dollars from which cents do not matter.
+WHOLE_DOLLARS = 100_000_000
 
 
 async def index(visit: Visit) -> Screen:
@@ -60,7 +62,9 @@ def _figure(
     marked: Sequence[int] | None = None,
 ) -> Html:  # fmt: skip
     def shown(value: float) -> str:
-        return dollars(value) if money else f"{value:,.0f}"
+        if money:
+            return f"${value / 1e6:,.0f}" if value >= WHOLE_DOLLARS else dollars(value)
+        return f"{value:,.0f}"
 
     return el(
         "section",
@@ -89,7 +93,7 @@ def _queue(visit: Visit, state: Any) -> Html:
             "Running": f"{queue.running:,}",
             "Scheduled": f"{queue.queued - queue.due:,}",
             "Given up": link(visit.to("jobs?status=dead"), f"{queue.dead:,}"),
-        }),
+        }, close=True),
         waiting,
         note=link(visit.to("jobs"), "All jobs"),
     )  # fmt: skip

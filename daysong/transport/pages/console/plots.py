@@ -50,7 +50,7 @@ def meter(value: float, limit: float, words: str) -> Html:
     share = min(1.0, value / limit) if limit else 0.0
     kind = "full" if share >= 0.8 else None  # noqa: PLR2004 - as the alarm of budgets
     return el(
-        "svg", el("rect", width=100, height=6, rx=3, class_="track"),
-        el("rect", width=f"{100 * share:.1f}", height=6, rx=3, class_=kind or "fill"),
+        "svg", el("rect", width=100, height=6, class_="track"),
+        el("rect", width=f"{100 * share:.1f}", height=6, class_=kind or "fill"),
         viewBox="0 0 100 6", role="img", aria_label=words, preserveAspectRatio="none", class_="meter",
     )  # fmt: skip

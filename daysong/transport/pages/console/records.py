@@ -83,7 +83,8 @@ async def webhook(visit: Visit, words: Any = None) -> Screen:
     """Return an event's page, with the trace from the event to its effects."""
     event: Any = await visit.call("support/webhooks:showEvent", event_id=visit.id)
     log = await visit.call("support/audit:listEntries", target=event.id, limit=20)
-    body = panel("Body, private values hidden", pre(event.body))
+    kept = pre(event.body) if event.body else el("p", "It was not kept after the event was handled.", class_="empty")
+    body = panel("Body, private values hidden", kept)
     if words is not None:
         body = panel("Body", pre(words.body), id_="words")
     content = join(

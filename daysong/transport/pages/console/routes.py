@@ -120,9 +120,10 @@ class _Desk:
         """Return the handler of a POST; with `actions`, of those paths alone."""
 
         async def act(request: Request[Any, Any, Any]) -> Response[Any]:
-            session, form = await self._session(request), await _form(request)
+            session = await self._session(request)
             if session is None:
                 return self._redirect("/sign-in")
+            form = await _form(request)
             if not _is_ours(request) or not session.sent(form.get("csrf", "")):
                 text = "This form is not of your session: open the page again, and repeat what you did."
                 return layout.plain(self._assets, self._root, "Not accepted", text, 403)
@@ -218,8 +219,10 @@ def _is_ours(request: Request[Any, Any, Any]) -> bool:
 
 async def _form(request: Request[Any, Any, Any]) -> dict[str, str]:
     """Return the fields of a form; of repeated ones, the last."""
-    body = await request.body()
-    if len(body) > LARGEST_FORM:
+    announced = request.headers.get("content-length", "")
+    is_large = announced.isdecimal() and int(announced[:20]) > LARGEST_FORM
+    body = b"" if is_large else await request.body()
+    if is_large or len(body) > LARGEST_FORM:
         raise Refused(413, "PayloadTooLarge", "The body is too large")
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))

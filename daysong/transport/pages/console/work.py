@@ -58,8 +58,8 @@ async def song(visit: Visit, words: Any = None) -> Screen:
     events = await visit.call("support/webhooks:listEvents", about=one.song_id, limit=20)
     why = None
     if one.reason is not UNSET:
-        refund = f" Its charge was refunded ({one.refund_reason})." if one.refunded else ""
-        why = el("p", el("strong", one.reason), f" {one.failure_code}.{refund}", class_="why")
+        refund = ". Its charge was refunded." if one.refunded else ""
+        why = el("p", el("strong", one.reason), f" {one.failure_code}{refund}", class_="why")
     content = join(
         heading("Song", badge(one.status), back=(visit.to("songs"), "Songs")),
         why,
