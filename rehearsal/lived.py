@@ -158,7 +158,7 @@ async def _sing(world: World, name: str) -> None:
         await shared_songs.add_cover(world, song, TITLES[number % len(TITLES)], STYLES[number % len(STYLES)])
     # Two of them in the period of the plan, which began today.
     for song in songs[:2]:
-        await world.db.pool.execute(MOVE[2], song.diary_id, now, ENTRIES[0])
+        await world.db.pool.execute(MOVE[2], song.diary_id, now + timedelta(milliseconds=1), ENTRIES[0])
     for statement in FAIL:
         await world.db.pool.execute(statement, songs[2].diary_id)
 

@@ -60,6 +60,7 @@ async def demo(*, entry: str | None, photo: Path | None, port: int, data_dir: Pa
             return
         making.result()
         if not leave:
+            console.print(f"Studio      {app.settings.site_url}/ (one click signs you in)", soft_wrap=True)
             console.print("\nStill serving. Press Ctrl-C to stop.")
             await stopping
         stopping.cancel()
