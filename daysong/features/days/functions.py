@@ -194,6 +194,8 @@ async def on_this_day(ctx: QueryContext, args: OnThisDay) -> list[DayOfAnEarlier
         return []
     timezone = rules.zone_of(rows[0]["timezone"])
     day = rules.local_date(ctx.now, timezone) if args.date is UNSET else guess
+    if args.date is UNSET:
+        ctx.holds_until(rules.next_day(ctx.now, timezone))
     return [
         DayOfAnEarlierYear(years_ago=found.years_ago, diaries=diaries)
         for found in rules.anniversaries(day)
@@ -219,7 +221,9 @@ async def get_usage_by_week(ctx: QueryContext, args: GetUsageByWeek) -> list[Wee
     by_week: dict[date, Counts] = defaultdict(Counts)
     for day, counts in by_date(rows).items():
         by_week[rules.week_start(day)] = by_week[rules.week_start(day)].plus(counts)
-    today = rules.local_date(ctx.now, rules.zone_of(rows[0]["timezone"]))
+    timezone = rules.zone_of(rows[0]["timezone"])
+    ctx.holds_until(rules.next_day(ctx.now, timezone))
+    today = rules.local_date(ctx.now, timezone)
     return [
         WeekOfUsage(
             week_start=week.isoformat(),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from daysong.features.phone_calls.schedule.calendar import DAYS, is_known, local_time
+from daysong.features.phone_calls.schedule.calendar import DAYS, EVERY_DAY, is_known, local_time, next_run
 from daysong.kernel.errors import ExpectedError
 
 DAY = timedelta(days=1)
@@ -55,6 +55,11 @@ def zone_of(timezone: str) -> str:
 def local_date(moment: datetime, timezone: str) -> date:
     """Return the local date of a moment."""
     return local_time(moment, timezone).date
+
+
+def next_day(now: datetime, timezone: str) -> datetime:
+    """Return when the next local date begins."""
+    return next_run(after=now, timezone=timezone, local_minutes=0, byday_mask=EVERY_DAY)
 
 
 def parsed(text: str) -> date:

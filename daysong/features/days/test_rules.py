@@ -56,6 +56,15 @@ def test_quarters_of_an_hour_belong_to_one_local_date(moment: datetime, timezone
     assert rules.local_date(begin, timezone) == rules.local_date(moment, timezone)
 
 
+@given(MOMENTS, ZONES, st.floats(0, 0.999))
+def test_a_day_lasts_until_the_next_one(now: datetime, timezone: str, share: float) -> None:
+    """So results about today hold until then; where midnight is skipped, the day begins later."""
+    until = rules.next_day(now, timezone)
+    today = rules.local_date(now, timezone)
+    assert rules.local_date(now + (until - now) * share, timezone) == today
+    assert rules.local_date(until, timezone) > today
+
+
 @given(DATES)
 def test_each_date_is_remembered_on_one_day_of_every_later_year(day: date) -> None:
     """29 February on the 28th of a year without it; and a 29th also remembers the 28th of a year that had no 29th."""

@@ -53,8 +53,11 @@ async def get_next_call(ctx: QueryContext, args: NoArgs) -> NextCall | None:  # 
     if row is None:
         return None
     at = _at(row, ctx.now)
+    if at is not None and row["next_run_at"] is None:
+        ctx.holds_until(at)
     talk = None
     if row["subscription_id"] is not None:
+        ctx.holds_until(minutes.talk_holds_until(row, ctx.now))
         talk = minutes.talk_quota_of_row(row, ctx.settings.vapi.minutes, ctx.now)
     return NextCall(
         at=UNSET if at is None else to_ms(at),
