@@ -56,11 +56,11 @@ export async function visit(browser, address, options, act) {
   }
 }
 
-/** Returns what axe finds serious or critical. */
-export async function findings(page) {
+/** Returns what axe finds serious or critical, in all of the page or within an element. */
+export async function findings(page, within = "html") {
   // Not as a script of the page, whose policy would refuse it.
   if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ["violations"] }));
+  const { violations } = await page.evaluate((where) => globalThis.axe.run(where, { resultTypes: ["violations"] }), within);
   return violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);

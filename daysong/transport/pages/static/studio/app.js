@@ -172,6 +172,7 @@ function help() {
   const keys = [
     ["N", "Write a new entry"],
     ["Space", "Play or pause the song"],
+    ["← →", "Go from song to song; five seconds back or forward while the words are shown"],
     ["?", "Show this help"],
     ["Esc", "Close what is open"],
   ];

@@ -18,7 +18,7 @@ export function songMenu(ctx, song, { onPage = false, deleted } = {}) {
     isOwn && plays && null,
     isOwn
       ? { label: song.status === "pending" ? "Stop and delete…" : "Delete…", icon: "bin", danger: true, act: () => remove(ctx, song).then((gone) => gone && deleted?.()) }
-      : { label: "Remove from my songs…", icon: "bin", danger: true, act: () => removeKept(ctx, song) },
+      : { label: "Remove from my songs…", icon: "bin", danger: true, act: () => removeKept(ctx, song).then((gone) => gone && deleted?.()) },
   ];
 }
 
@@ -49,8 +49,9 @@ async function removeKept(ctx, song) {
     text: "It stays with the person who made it. With their link you can add it again.",
     confirm: "Remove it",
   });
-  if (!sure || !(await run(ctx, "userSongs:removeFromLibrary", { userSongId: song.userSongId }, "The song is removed."))) return;
+  if (!sure || !(await run(ctx, "userSongs:removeFromLibrary", { userSongId: song.userSongId }, "The song is removed."))) return false;
   if (song.addedViaShareId) ctx.player.remove(song.addedViaShareId);
+  return true;
 }
 
 async function run(ctx, path, args, done) {

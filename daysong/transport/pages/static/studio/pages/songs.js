@@ -96,18 +96,14 @@ export function show(root, ctx) {
     returned ||= entries.length > 0;
   }
 
-  // Entries that say the same stay the same, so that their elements are left alone.
-  let [before, words] = [new Map(), new Map()];
+  // An entry of a song that has not changed stays the same, so that its element is left alone.
+  let before = new Map();
   function reused(entries) {
-    const [next, said] = [new Map(), new Map()];
     const kept = entries.map((entry) => {
-      const text = JSON.stringify(entry);
-      const one = words.get(entry.key) === text ? before.get(entry.key) : entry;
-      next.set(entry.key, one);
-      said.set(entry.key, text);
-      return one;
+      const one = before.get(entry.key);
+      return one && one.song === entry.song && one.text === entry.text ? one : entry;
     });
-    [before, words] = [next, said];
+    before = new Map(kept.map((entry) => [entry.key, entry]));
     return kept;
   }
 
@@ -181,7 +177,7 @@ export function show(root, ctx) {
     const names = h("span", { class: "song-names" }, parts.act, parts.name, unseen(", "), parts.about, parts.share);
     const main = h("button", { class: "song-main", type: "button", on: { click: () => press(tile.entry.song) } }, parts.art, names);
     main.addEventListener("focus", () => activate(tile.entry.key));
-    const menu = menuButton("", () => songMenu(ctx, tile.entry.song), { class: "song-menu" });
+    const menu = menuButton("", () => songMenu(ctx, tile.entry.song, { deleted: focusAt(tile.entry) }), { class: "song-menu" });
     const tile = h("div", { class: "song" }, main, menu);
     Object.assign(tile, { parts, main, menu });
     fill(tile, entry);
@@ -192,7 +188,6 @@ export function show(root, ctx) {
     if (entry.wide) return void (tile.textContent = entry.text);
     const { song } = entry;
     const { act, art, name, about } = tile.parts;
-    const isNew = tile.entry?.song !== song;
     tile.entry = entry;
     const track = trackOf(song);
     const isCurrent = Boolean(track) && player.current?.key === track.key;
@@ -206,7 +201,7 @@ export function show(root, ctx) {
     tile.parts.share.textContent = share ? `. ${stateOf(share)}` : "";
     tile.menu.setAttribute("aria-label", `More about ${titleOf(song)}`);
     const mark = `${song.imageUrl} ${titleOf(song)} ${share?.isPrivate} ${share?.viewCount} ${kind}`;
-    if (!isNew && tile.mark === mark) return;
+    if (tile.mark === mark) return;
     tile.mark = mark;
     replace(art, cover(song), h("span", { class: "song-sign" }, icon("play", "to-play"), icon("pause", "to-pause"), h("span", { class: "bars" }, h("i", {}), h("i", {}), h("i", {}))), badge(share));
   }
@@ -235,6 +230,15 @@ export function show(root, ctx) {
     if (active === key) return;
     active = key;
     list.refresh();
+  }
+
+  /** Returns what brings the focus to the song that is at the place of this one once it is gone. */
+  function focusAt({ song }) {
+    const at = shown().indexOf(song);
+    return () => {
+      const next = shown()[Math.min(at, shown().length - 1)];
+      (next ? list.reveal(next._id)?.main : root.querySelector("h1"))?.focus({ preventScroll: true });
+    };
   }
 
   list.element.addEventListener("keydown", (event) => {
