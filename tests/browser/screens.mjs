@@ -34,7 +34,8 @@ for (const { name, url, width, height, dark, at, as, wait, text, cookie, click =
     await page.evaluate(() => document.querySelector("audio").pause());
     await page.mouse.move(1, 1);
   }
-  await page.waitForFunction(() => [...document.images].every((one) => one.complete || one.getBoundingClientRect().top > innerHeight));
+  // Covers in sight; those of what is hidden are not loaded.
+  await page.waitForFunction(() => [...document.images].every((one) => one.complete || !(one.getClientRects()[0]?.top < innerHeight)));
   await page.screenshot({ path: `${folder}/${name}.png` });
   await page.close();
 }
