@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -44,13 +46,31 @@ class Mortals:
         return self._parent.stdout.readline()
 
 
+@cache
+def _parent() -> subprocess.Popen[bytes]:
+    """Start the process whose children are killed: one for all tests of a process, since it imports the whole app."""
+    command = [sys.executable, "-m", mortal_worker.__name__]
+    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+    atexit.register(_end, parent)
+    return parent
+
+
+def _end(parent: subprocess.Popen[bytes]) -> None:
+    with parent:
+        parent.kill()
+
+
 @contextmanager
 def mortals() -> Iterator[Mortals]:
     """Yield a source of workers to be killed."""
-    command = [sys.executable, "-m", mortal_worker.__name__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:  # noqa: S603
+    parent = _parent()
+    try:
         yield Mortals(parent)
-        parent.kill()
+    except BaseException:
+        # Its child may still run.
+        _parent.cache_clear()
+        _end(parent)
+        raise
 
 
 async def schedule(world: World, handler: Callable[..., Awaitable[Any]], args: msgspec.Struct) -> None:

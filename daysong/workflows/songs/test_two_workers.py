@@ -19,7 +19,7 @@ from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio
 
-PEOPLE = 300
+PEOPLE = 100
 
 
 async def work(world: World) -> asyncio.subprocess.Process:
@@ -32,7 +32,7 @@ async def work(world: World) -> asyncio.subprocess.Process:
 
 
 async def test_f33_f42_two_workers_call_everybody_once(database_url: str, data_dir: Path) -> None:
-    """Hundreds due in one minute, two executors and the timetable's own at once: each phone rings, and once."""
+    """A hundred due in one minute, two executors and the timetable's own at once: each phone rings, and once."""
     now = datetime.now(UTC)
     async with World(database_url, data_dir, now, port=free_port()) as world:
         await world.steer("vapi", "limits", concurrency=1000)
