@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.kernel.functions.context import QueryContext
 from daysong.kernel.functions.declarations import Args, NoArgs, Result, given, query
+from daysong.kernel.jobs import hold
 from daysong.kernel.limits import declarations
 from daysong.kernel.limits.prices import ALL
 from daysong.kernel.time.clock import to_ms
@@ -22,7 +23,11 @@ class CountDays(Args):
 
 
 class DayCounts(Result):
-    """What happened on a day (UTC). `spent` is in micro-dollars; deleted accounts no longer count."""
+    """What happened on a day (UTC); deleted accounts no longer count.
+
+    purchases  events of RevenueCat that changed a plan
+    spent      micro-dollars
+    """
 
     day: str
     songs: int
@@ -85,7 +90,7 @@ class VendorState(Result):
 
 
 class State(Result):
-    """The state of the service now."""
+    """The state of the service now; `backup_of` is there while jobs are on hold after a restore of that backup (ms)."""
 
     queue: QueueState
     waiting: list[Waiting]
@@ -93,6 +98,7 @@ class State(Result):
     webhooks: list[Received]
     vendors: list[VendorState]
     sessions: int
+    backup_of: float | UnsetType = UNSET
 
 
 DAYS_SQL = """
@@ -105,7 +111,8 @@ DAYS_SQL = """
     people as (select (created_at at time zone 'UTC')::date as day, count(*) as n
                from users where created_at >= $1 group by 1),
     bought as (select (recorded_at at time zone 'UTC')::date as day, count(*) as n
-               from subscription_log where recorded_at >= $1 and event_type <> 'account' group by 1),
+               from subscription_log
+               where recorded_at >= $1 and event_type not in ('account', 'reconciliation') group by 1),
     spent as (select (at at time zone 'UTC')::date as day, sum(amount)::bigint as n
               from vendor_costs where at >= $1 group by 1)
     select to_char(days.day, 'YYYY-MM-DD') as day, coalesce(songs.n, 0) as songs,
@@ -156,7 +163,7 @@ MONEY_SQL = "select vendor, amount from budget_days where day = $1"
 @query(
     reads=(
         "jobs", "generations", "music_videos", "call_jobs", "webhook_events", "rate_limits", "budget_days",
-        "console_sessions",
+        "console_sessions", "holds",
     ),
     snapshot=True,
 )  # fmt: skip
@@ -164,6 +171,7 @@ async def show_state(ctx: QueryContext, args: NoArgs) -> State:  # noqa: ARG001
     """Return how the queue, the songs and calls under way, the webhooks and the vendors stand."""
     now, db = ctx.now, ctx.db
     queue = await db.fetchrow(QUEUE_SQL, now)
+    held = await hold.current(db)
     lines = {row["name"]: row for row in await db.fetch(LINES_SQL, list(declarations.OUTBOUND))}
     money = {row["vendor"]: row["amount"] for row in await db.fetch(MONEY_SQL, now.astimezone(UTC).date())}
     return State(
@@ -172,6 +180,7 @@ async def show_state(ctx: QueryContext, args: NoArgs) -> State:  # noqa: ARG001
         stuck=[Stuck(**dict(row)) for row in await db.fetch(STUCK_SQL, now)],
         webhooks=[Received(**dict(row)) for row in await db.fetch(WEBHOOKS_SQL, now - timedelta(days=1))],
         vendors=[_vendor(ctx, name, lines.get(name), money) for name in (*declarations.OUTBOUND, ALL)],
+        backup_of=given(None if held is None else to_ms(held.snapshot_at)),
         sessions=await db.fetchval("select count(*) from console_sessions where expires_at > $1", now),
     )
 

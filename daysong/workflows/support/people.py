@@ -208,7 +208,7 @@ LEDGER_SQL = f"""
     from usage_refunds r join usage_charges c on c.id = r.charge_id where c.user_id = $1
     union all
     select 'grant', id, granted_at, amount, null from usage_grants where user_id = $1
-    order by at desc, kind limit {MOST_LEDGER}"""  # noqa: S608 - a constant
+    order by at desc, kind desc limit {MOST_LEDGER}"""  # noqa: S608 - a constant
 COUNTS_SQL = """
     select (select count(*) from diaries where user_id = $1 and content <> '') as entries,
            (select count(*) from music where user_id = $1 and music_index = 0 and deleted_at is null

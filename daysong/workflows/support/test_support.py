@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from conftest import NOW
 from daysong.kernel import inbox
 from daysong.kernel.inbox import Event
 from daysong.kernel.limits.marks import account_mark
@@ -272,5 +273,8 @@ async def test_what_is_counted_adds_up(world: World, alice: Person, admin: Perso
     assert (cost["what"], cost["amount"]) == (today["day"], today["spent"])
     state = await admin.query("support/overview:showState")
     assert state["queue"]["running"] == 0
+    assert "backupOf" not in state
+    await world.db.pool.execute("insert into holds (reason, since, snapshot_at) values ('restored', $1, $1)", NOW)
+    assert (await admin.query("support/overview:showState"))["backupOf"] == to_ms(NOW)
     assert {row["vendor"] for row in state["webhooks"]} >= {"suno"}
     assert {"suno", "openai", "all"} <= {row["vendor"] for row in state["vendors"]}

@@ -37,12 +37,20 @@ async def index(visit: Visit) -> Screen:
     state: Any = await visit.call("support/overview:showState")
     content = join(
         heading("Overview", el("p", f"The last {DAYS} days, UTC", class_="soft")),
+        _hold(state),
         el("div", _figures(days), class_="figures"),
         el("div", _queue(visit, state), _under_way(visit, state), class_="columns"),
         el("div", _vendors(state), _webhooks(visit, state), class_="columns"),
         _numbers(days),
     )
     return Screen("Overview", "", content)
+
+
+def _hold(state: Any) -> Html | None:
+    if state.backup_of is UNSET:
+        return None
+    backup = el("strong", "Restored from a backup of ", exactly(state.backup_of), " UTC.")
+    return el("p", backup, " Songs, calls, notifications and crons wait until ", code("daysong resume"), class_="why")
 
 
 def _figures(days: Sequence[Any]) -> list[Html]:
@@ -52,7 +60,7 @@ def _figures(days: Sequence[Any]) -> list[Html]:
         _figure("Songs", names, [day.songs for day in days], f"{failed[-1]} failed today", marked=failed),
         _figure("Calls", names, [day.calls for day in days]),
         _figure("Sign-ups", names, [day.sign_ups for day in days]),
-        _figure("Plan changes", names, [day.purchases for day in days]),
+        _figure("Revenue events", names, [day.purchases for day in days]),
         _figure("Spent at vendors", names, [day.spent for day in days], money=True),
     ]
 
@@ -162,5 +170,5 @@ def _numbers(days: Sequence[Any]) -> Html:
         )
         for day in reversed(days)
     ]  # fmt: skip
-    heads = ("Day", "#Songs", "#Failed", "#Calls", "#Sign-ups", "#Plan changes", "#Spent")
+    heads = ("Day", "#Songs", "#Failed", "#Calls", "#Sign-ups", "#Revenue events", "#Spent")
     return el("details", el("summary", "The same as numbers"), table("Counts by day", heads, rows), class_="numbers")
