@@ -74,7 +74,7 @@ def contents(storage: Bucket | Path) -> set[str]:
     """Return what a storage holds, unfinished files included."""
     if isinstance(storage, Bucket):
         return storage.objects() | ({"unfinished"} if storage.unfinished() else set())
-    return {path.name for path in storage.rglob("*") if path.is_file()}
+    return {path.name for path in storage.rglob("*") if path.is_file() and path.parent.name != "journal"}
 
 
 async def large_video() -> AsyncIterator[bytes]:

@@ -28,6 +28,7 @@ from daysong.kernel.ids import PushOccasionId
 from daysong.kernel.jobs import hold
 from daysong.kernel.limits import budgets
 from daysong.kernel.time.clock import to_ms
+from daysong.workflows.support import audit
 
 CODE = "restored"
 REASON = "Our records of this one were lost. It costs nothing; please try again."
@@ -70,6 +71,8 @@ async def resume(ctx: MutationContext, args: NoArgs) -> Resumed:  # noqa: ARG001
     videos = await _fail_videos(ctx, held["since"])
     calls = await _miss_calls(ctx)
     await ctx.db.execute("delete from holds")
+    counts = {"songs": songs, "videos": videos, "calls": calls, "notifications": notifications}
+    await audit.record(ctx, "resumed after a restore", details=counts)
     log.info("resumed after a restore", songs=songs, videos=videos, calls=calls, notifications=notifications)
     return Resumed(songs=songs, videos=videos, calls=calls, notifications=notifications)
 
