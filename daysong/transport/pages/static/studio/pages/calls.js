@@ -66,12 +66,10 @@ export function show(root, ctx) {
       : "At a time you choose, your phone rings and a friendly voice asks about your day. What you tell it becomes an entry, and a song.";
     lead.hidden = Boolean(settings);
     next.hidden = !settings;
-    consent.hidden = !settings;
-    if (settings) {
-      showNext();
-      const [head, text] = CONSENT[settings.consent];
-      replace(consent, h("h2", {}, head), h("p", {}, text));
-    }
+    consent.hidden = false;
+    if (settings) showNext();
+    const [head, text] = CONSENT[settings?.consent ?? "unknown"];
+    replace(consent, h("h2", {}, head), h("p", {}, text));
     [...next.querySelectorAll("button")].find((one) => one.textContent === focused)?.focus();
   }
 

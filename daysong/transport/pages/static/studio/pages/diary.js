@@ -261,6 +261,7 @@ function picker(any, label, value, onchoose) {
       replace(select, h("option", { value: "" }, any), options.map(([id, name]) => h("option", { value: id }, name)));
       select.value = options.some(([id]) => id === value) ? value : "";
       select.classList.toggle("chosen", Boolean(select.value));
+      if (select.value) select.parentNode.scrollLeft = select.offsetLeft - select.parentNode.offsetLeft - 24;
     },
   };
 }

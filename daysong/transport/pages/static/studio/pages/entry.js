@@ -90,8 +90,7 @@ export function show(root, ctx, { id }) {
               { class: "event-facts" },
               event.people.map((person) => h("a", { class: "tag person", href: `${ctx.base}/people/${person._id}` }, h("bdi", {}, person.name))),
               event.tags.map((tag) => h("a", { class: "tag", href: `${ctx.base}/diary?tag=${encodeURIComponent(tag._id)}` }, h("bdi", {}, tag.name))),
-              event.moodWord && h("span", { class: `mood mood-${event.mood}` }, event.moodWord),
-              event.arousalWord && h("span", { class: "mood" }, event.arousalWord),
+              (event.moodWord || event.arousalWord) && h("span", { class: "mood" }, [event.moodWord, event.arousalWord].filter(Boolean).join(", ")),
             ),
           )),
       ),
@@ -102,7 +101,7 @@ export function show(root, ctx, { id }) {
 
   function begin(draft) {
     if (editor) return editor.area.focus();
-    const area = h("textarea", { class: "entry-area", dir: "auto", rows: 8, maxlength: 50_000, "aria-label": "The words of this entry", value: draft ?? entry.content, on: { input: changed, keydown: keys } });
+    const area = h("textarea", { class: "entry-area", dir: "auto", rows: 4, maxlength: 50_000, "aria-label": "The words of this entry", value: draft ?? entry.content, on: { input: changed, keydown: keys } });
     const save = h("button", { class: "button", type: "button", on: { click: saveWords } }, "Save");
     const cancel = h("button", { class: "button soft", type: "button", on: { click: leave } }, "Cancel");
     editor = { area, save, node: h("div", { class: "entry-editor" }, area, h("div", { class: "answers" }, cancel, save)) };
