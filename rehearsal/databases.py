@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -34,9 +34,10 @@ def begin_run() -> None:
     """Create the run's folder, and delete folders of killed runs."""
     temporary = Path(tempfile.gettempdir())
     for folder in temporary.glob(f"{PREFIX}*"):
-        there = folder.stat()
-        if there.st_uid == os.geteuid() and there.st_mtime < time.time() - LEFT_BEHIND:
-            _discard(folder)
+        with suppress(FileNotFoundError):  # of a run that has ended since
+            there = folder.stat()
+            if there.st_uid == os.geteuid() and there.st_mtime < time.time() - LEFT_BEHIND:
+                _discard(folder)
     run = Path(tempfile.mkdtemp(prefix=PREFIX))
     run.chmod(0o711)  # as root, the server's account must be able to traverse it
     os.environ[FOLDER] = str(run)
