@@ -88,7 +88,8 @@ TALK = (
             diary as (select d.id, row_number() over (order by d.date desc) as n
                       from diaries d join users u on u.id = d.user_id where u.clerk_id = $1 and d.date < $2)
        update call_sessions s set call_job_id = job.id, diary_id = case when job.n <> 4 then diary.id end,
-              started_at = job.scheduled_for, created_at = job.scheduled_for, duration_sec = case when job.n = 4 then 9 else 95 + 40 * job.n end,
+              started_at = job.scheduled_for, created_at = job.scheduled_for,
+              duration_sec = case when job.n = 4 then 9 else 95 + 40 * job.n end,
               outcome = case when job.n = 4 then 'too_short' else 'diary' end
        from talk join job using (n) join diary using (n) where talk.id = s.id""",
     """update call_settings c set consent = 'granted', consent_at = $2 from users u
