@@ -44,7 +44,7 @@ const live = createLive(`${site.href.replace(/^http/, "ws")}api/sync`);
 const here = () => location.pathname.slice(base.length) || "/";
 
 let drafts = null;
-let [stopPage, visit] = [null, 0];
+let [stopPage, visit, isStale] = [null, 0, false];
 
 const ctx = {
   live,
@@ -201,6 +201,7 @@ async function signOut(query = "") {
   leaving = true;
   stopPage?.();
   stopPage = null;
+  main.replaceChildren();
   ctx.player.clear();
   live.stop();
   await clearDrafts().catch(() => {});
@@ -215,6 +216,7 @@ function ended() {
   // Pages keep their drafts as they stop.
   stopPage?.();
   stopPage = null;
+  main.replaceChildren();
   live.stop();
   const next = here();
   const back = ROUTES.some(([pattern]) => pattern.test(next)) ? `&next=${encodeURIComponent(next)}` : "";
@@ -328,8 +330,15 @@ async function run() {
   await begin();
 }
 
-run();
+
+// A page that the browser has kept, as after going back, shows nothing of who has signed out.
+addEventListener("pageshow", ({ persisted }) => persisted && !session.signedIn && location.reload());
 
 if ("serviceWorker" in navigator) {
-  addEventListener("load", () => navigator.serviceWorker.register(`${base}/sw.js`, { scope: `${base}/` }).catch(() => {}));
+  const workers = navigator.serviceWorker;
+  const hadOne = Boolean(workers.controller);
+  workers.addEventListener("controllerchange", () => (isStale = hadOne));
+  addEventListener("load", () => workers.register(`${base}/sw.js`, { scope: `${base}/` }).catch(() => {}));
 }
+
+run();
