@@ -22,6 +22,7 @@ from daysong.commands.options import (
     LOOPBACK,
     CostsBy,
     DataDir,
+    Drain,
     Host,
     Json,
     MetricsPort,
@@ -112,6 +113,7 @@ def serve(
     port: Port = DEFAULT_PORT,
     host: Host = LOOPBACK,
     processes: Processes = 1,
+    drain: Drain = 0,
     with_sandbox: WithSandbox = False,
     sandbox_url: SandboxUrl | None = None,
 ) -> None:
@@ -122,7 +124,7 @@ def serve(
     played_at = (sandbox_url or f"http://{LOOPBACK}:{port}") if with_sandbox else None
     configured = environment.configured_for("serve", played_at)
     _run(environment.check_migrated(configured))
-    command.serve(host, port, processes, configured, played_at=played_at)
+    command.serve(host, port, processes, configured, drain=drain, played_at=played_at)
 
 
 @command_line.command

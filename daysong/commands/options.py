@@ -21,6 +21,9 @@ Host = Annotated[str, Parameter(help="The address to listen on; 0.0.0.0 for ever
 MetricsPort = Annotated[
     int, Parameter(help="Answer /metrics, /healthz and /readyz there.", validator=Number(gte=0, lte=65_535))
 ]
+Drain = Annotated[
+    int, Parameter(help="Seconds that /readyz answers 503 before it stops.", validator=Number(gte=0, lte=300))
+]
 WithSandbox = Annotated[
     bool, Parameter(negative=(), help="Play vendors whose keys are not set, for staging; never for real users.")
 ]

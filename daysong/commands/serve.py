@@ -38,10 +38,13 @@ WITHIN = 40.0  # seconds
 log = logs.get_logger("serve")
 
 
-def serve(host: str, port: int, processes: int, configured: Settings, *, played_at: str | None = None) -> None:
+def serve(
+    host: str, port: int, processes: int, configured: Settings, *, drain: float = 0, played_at: str | None = None
+) -> None:
     """Serve until a signal says to stop. PortTaken when another program listens there.
 
-    `played_at` is the address of a sandbox that this server has as a part, for staging.
+    For `drain` seconds after the signal, /readyz answers 503 and all else goes on, so that a proxy which asks it sends
+    new requests elsewhere. `played_at` is the address of a sandbox that this server has as a part, for staging.
     """
     if played_at is not None and processes > 1:
         raise DaysongError("The sandbox keeps its state in one process: use --with-sandbox without --processes.")
@@ -50,12 +53,12 @@ def serve(host: str, port: int, processes: int, configured: Settings, *, played_
     log.info("serving", host=where[0], port=where[1], processes=processes)
     if processes == 1:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(listener, configured, played_at=played_at))
+            runner.run(_serve(listener, configured, drain=drain, played_at=played_at))
         return
     # Only now is it known that the port was free: processes that share one do not notice each other.
     listener.close()
     with listen(*where, shared=True), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Processes(where).run(processes))
+        runner.run(_Processes(where, drain).run(processes))
 
 
 async def _serve(
@@ -63,6 +66,7 @@ async def _serve(
     configured: Settings,
     parent: int | None = None,
     sharers: int = 1,
+    drain: float = 0,
     played_at: str | None = None,
     processes: Processes | None = None,
 ) -> None:
@@ -78,10 +82,11 @@ async def _serve(
             mounts["/sandbox"] = cast("ASGIApp", played.asgi)
         if processes is not None:
             await stack.enter_async_context(processes.listening())
-        await _serve_app(composition.build(configured, mounts=mounts, processes=processes), listener, parent)
+        app = composition.build(configured, mounts=mounts, processes=processes)
+        await _serve_app(app, listener, parent, drain)
 
 
-async def _serve_app(app: composition.App, listener: socket.socket, parent: int | None) -> None:
+async def _serve_app(app: composition.App, listener: socket.socket, parent: int | None, drain: float) -> None:
     app.checks = checks.of(app.settings)
     server = Server(app.asgi, lifespan=True, close_sockets=app.hub.close_sockets, message=app.hub.largest_message)
     freeze_startup_objects()
@@ -89,9 +94,11 @@ async def _serve_app(app: composition.App, listener: socket.socket, parent: int 
 
     def asked() -> None:
         # A signal may come twice: from a process manager that stops all, and from the first. Only that ends at once.
-        if server.should_exit and parent is None:
+        if (server.should_exit or app.runtime.is_draining) and parent is None:
             server.stop_immediately()
-        server.stop()
+        if not app.runtime.is_draining:
+            app.runtime.is_draining = True
+            loop.call_later(drain, server.stop)
 
     def orphaned(pipe: int) -> None:
         loop.remove_reader(pipe)
@@ -107,8 +114,9 @@ async def _serve_app(app: composition.App, listener: socket.socket, parent: int 
 class _Processes:
     """The processes that serve, and who looks after them."""
 
-    def __init__(self, where: tuple[str, int]) -> None:
+    def __init__(self, where: tuple[str, int], drain: float) -> None:
         self._where = where
+        self._drain = drain
         self._running: set[Process] = set()
         self._stopping = asyncio.Event()
         self._pipe, self._held = os.pipe()
@@ -123,7 +131,7 @@ class _Processes:
         going = asyncio.gather(*(self._keep_one(number, count) for number in range(count)))
         await self._stopping.wait()
         with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(going), WITHIN)
+            await asyncio.wait_for(asyncio.shield(going), WITHIN + self._drain)
         self._tell(signal.SIGKILL)
         await going
         self._folder.cleanup()
@@ -142,7 +150,7 @@ class _Processes:
         while not self._stopping.is_set():
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "daysong.commands.serve", host, str(port), str(self._pipe), str(count),
-                str(number), self._folder.name,
+                str(number), self._folder.name, str(self._drain),
                 pass_fds=[self._pipe],
             )  # fmt: skip
             self._running.add(process)
@@ -156,12 +164,12 @@ class _Processes:
                     await asyncio.wait_for(self._stopping.wait(), PAUSE)
 
 
-def _one_of_several(host: str, port: str, parent: str, sharers: str, number: str, folder: str) -> None:
+def _one_of_several(host: str, port: str, parent: str, sharers: str, number: str, folder: str, drain: str) -> None:
     configured = environment.configured_for("serve", None)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         processes = Processes(Path(folder), int(number), int(sharers))
         listener = listen(host, int(port), shared=True)
-        runner.run(_serve(listener, configured, int(parent), int(sharers), processes=processes))
+        runner.run(_serve(listener, configured, int(parent), int(sharers), float(drain), processes=processes))
 
 
 if __name__ == "__main__":

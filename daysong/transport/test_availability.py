@@ -105,3 +105,12 @@ async def test_g50_a_read_only_database_is_not_ready_and_its_connections_are_rep
         await admin.close()
     assert (await world.http.get("/readyz")).is_success
     await alice.mutation("diaries:createDiary", content="Rain.")
+
+
+async def test_a_server_that_drains_is_not_ready_and_answers_all_the_same(world: World, alice: Person) -> None:
+    """So that a proxy which asks /readyz sends new requests elsewhere, and none fails meanwhile."""
+    world.app.runtime.is_draining = True
+    refused = await world.http.get("/readyz")
+    assert (refused.status_code, refused.json()["code"]) == (503, "ServiceUnavailable")
+    assert (await world.http.get("/healthz")).is_success
+    assert await alice.query("diaries:listDiaries") == []

@@ -76,7 +76,8 @@ async def test_g69_what_the_document_says_to_type_works(database_server: Embedde
 
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     environ |= {line.split("=", 1)[0]: line.split("=", 1)[1].strip("'") for line in text.splitlines() if "=" in line}
-    units = [(ROOT / f"deploy/systemd/daysong-{part}.service").read_text() for part in ("serve", "work")]
+    files = ("daysong-serve@.service", "daysong-work.service")
+    units = [(ROOT / "deploy/systemd" / name).read_text().replace("%i", "8000") for name in files]
     commands = [here(re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)[0]).split() for unit in units]
     with (tmp_path / "log").open("wb") as log:
         running = [

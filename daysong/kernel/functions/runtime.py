@@ -43,6 +43,8 @@ class Runtime:
         self.timestamps = Timestamps(clock)
         self.services = services
         self._turns = Turns(MUTATIONS_OF_ONE_ACCOUNT)
+        # Set while a server that is about to stop still serves.
+        self.is_draining = False
         # Called before a client's function runs; may reject it with an ExpectedError.
         self.gate: Callable[[Function, Caller, str], Awaitable[None]] | None = None
 

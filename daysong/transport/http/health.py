@@ -47,7 +47,9 @@ class Readiness:
         self._running: asyncio.Task[Sequence[str]] | None = None
 
     async def require(self) -> None:
-        """Return when the database can be used. Errors: Refused (503), with the reason."""
+        """Return when this process can serve. Errors: Refused (503), with the reason."""
+        if self._runtime.is_draining:
+            raise Refused(503, "ServiceUnavailable", "This server is about to stop.")
         try:
             pending = await self.check()
         except ClockWrong as error:

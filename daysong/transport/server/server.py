@@ -5,6 +5,7 @@ The connections are in `http_connection.py` and `socket_connection.py`.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import gc
 import logging
@@ -74,6 +75,10 @@ def freeze_startup_objects() -> None:
     gc.freeze()
 
 
+# Turns of the event loop in which waiting connections are accepted before a server stops listening.
+ACCEPT_ROUNDS = 3
+
+
 class Server(uvicorn.Server):
     """Serves `app` until `stop` is called: `await server.serve(sockets=[listen(host, port)])`.
 
@@ -121,6 +126,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down; called by `serve`."""
+        # Connections that the kernel has accepted for us would be reset: take them first.
+        for _ in range(ACCEPT_ROUNDS):
+            await asyncio.sleep(0)
         # First, so that clients that reconnect at once reach another server.
         for listening in self.servers:
             listening.close()
