@@ -99,9 +99,25 @@ test("a month, a year and the list lead to an entry, with the keyboard alone, an
     await page.keyboard.press("Enter");
     await page.locator(".take").first().waitFor();
     assert.match(page.url(), new RegExp(`/diary/${id}$`));
-    await page.locator(".back").press("Enter");
+    await page.locator(".entry-back").press("Enter");
     await page.locator(".virtual .entry-row").waitFor();
     assert.match(page.url(), /only=songs/);
+  }));
+
+test("the days with a person, and the entries of one subject", () =>
+  inDiary("selma", "/people", PHONE, async (page) => {
+    await page.locator(".person-card").first().click();
+    await page.getByRole("link", { name: "All of these days" }).click();
+    await page.locator(".virtual .entry-row").first().waitFor();
+    const person = page.getByRole("combobox", { name: "Person" });
+    assert.match(page.url(), /person=person_/);
+    assert.notEqual(await person.inputValue(), "");
+    const subject = page.getByRole("combobox", { name: "Subject" });
+    await subject.selectOption({ index: 1 });
+    await page.waitForURL(/tag=tag_/);
+    await page.locator(".virtual .entry-row").first().waitFor();
+    await button(page, "All").click();
+    await page.locator(".virtual .entry-row .of-song").first().waitFor();
   }));
 
 test("a call now: it rings, is talked, and becomes an entry and a song by themselves", async () => {

@@ -46,7 +46,7 @@ export function show(root, ctx, { id }) {
       videos.node,
       events,
     );
-    replace(root, h("a", { class: "quiet back", href: `${ctx.base}/diary${lastView()}` }, icon("back"), "Diary"), article);
+    replace(root, h("a", { class: "quiet entry-back", href: `${ctx.base}/diary${lastView()}` }, icon("back"), "Diary"), article);
     photos.dropOn(article);
     parts = { photos, songs, videos };
   }

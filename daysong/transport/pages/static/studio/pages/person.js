@@ -127,6 +127,7 @@ export function show(root, ctx, { id }) {
           ),
         ),
       ),
+      h("a", { class: "quiet", href: `${ctx.base}/diary?person=${encodeURIComponent(id)}` }, "All of these days"),
     );
   }
 

@@ -82,7 +82,7 @@ export function legend() {
   const square = (level) => h("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, h("rect", { class: `level-${level}`, x: 0.5, y: 0.5, width: 9, height: 9, rx: 2.6 }));
   return h(
     "p",
-    { class: "legend fine" },
+    { class: "year-legend fine" },
     h("span", {}, "One entry"), [1, 2, 3, 4].map(square), h("span", {}, "four or more"),
     h("span", { class: "gap" }, h("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, h("circle", { class: "sung", cx: 5, cy: 5, r: 3.4 })), "with a song"),
   );
