@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import asyncpg
@@ -278,3 +279,12 @@ async def test_what_is_counted_adds_up(world: World, alice: Person, admin: Perso
     assert (await admin.query("support/overview:showState"))["backupOf"] == to_ms(NOW)
     assert {row["vendor"] for row in state["webhooks"]} >= {"suno"}
     assert {"suno", "openai", "all"} <= {row["vendor"] for row in state["vendors"]}
+
+
+async def test_two_operators_make_one_song(world: World, alice: Person, admin: Person) -> None:
+    """Of several reruns at once, one begins; each is in the log."""
+    failed = await failed_song(world, alice)
+    reruns = [admin.action("support/songs:rerunSong", songId=failed) for _ in range(4)]
+    outcomes = [answer["outcome"] for answer in await asyncio.gather(*reruns)]
+    assert sorted(outcomes) == ["done", *["in progress"] * 3]
+    assert sorted(outcome for _, outcome in await log_of(admin, target=failed)) == sorted(outcomes)

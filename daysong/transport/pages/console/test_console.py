@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
+import msgspec
 import pytest
 
 from conftest import NOW
 from daysong.kernel.inbox import STATUSES
 from daysong.kernel.settings import read
 from daysong.transport.callers import gate
+from daysong.transport.callers.auth import Authenticator
+from daysong.transport.pages.assets import Assets
 from daysong.transport.pages.console import records
 from daysong.transport.pages.console.html import Html, el, join
-from daysong.transport.pages.console.routes import routes
+from daysong.transport.pages.console.routes import handlers, routes
+from daysong.vendors.clerk.client import TokenVerifier
 from rehearsal.world import ADMIN_KEY, Person, World
 
 pytestmark = pytest.mark.anyio
@@ -114,10 +118,16 @@ async def test_without_a_session_every_page_asks_for_the_key(world: World) -> No
                 assert answer.headers["location"].startswith("/console/sign-in")
 
 
-async def test_the_console_is_off_in_production_unless_enabled() -> None:
+async def test_the_console_is_off_in_production_unless_enabled(world: World) -> None:
+    """Without it there is no route."""
     for environ, on in (({}, True), ({"DAYSONG_ENV": "production"}, False)):
         assert read(environ)[0].console is on
         assert read(environ | {"CONSOLE": "1"})[0].console is True
+    runtime = world.app.runtime
+    arguments = (Assets(runtime.settings), Authenticator(TokenVerifier(runtime.settings.clerk), (), ""), lambda: None)
+    assert len(handlers(runtime, *arguments)) > len(routes(lambda: None))
+    runtime.settings = msgspec.structs.replace(runtime.settings, console=False)
+    assert handlers(runtime, *arguments) == []
 
 
 async def test_wrong_keys_are_slowed_and_then_refused(
