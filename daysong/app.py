@@ -176,6 +176,7 @@ class App:
             on_shutdown=[self.close],
         )
         self._users = 0
+        self._loading: asyncio.Task[None] | None = None
 
     def worker_asgi(self) -> WorkerApp:
         """Return the ASGI app of a process that only works: metrics and health."""
@@ -194,8 +195,8 @@ class App:
         """Connect to the database. The server and the worker of one process may both ask; the first one does."""
         self._users += 1
         if self._users == 1:
-            # In a thread: the first call that schedules a job must not hold up the others.
-            await asyncio.to_thread(job_queue.load)
+            # In a thread, while calls are served: what needs it first must not hold up the others.
+            self._loading = asyncio.create_task(asyncio.to_thread(job_queue.load))
             await self.database.open()
             if self._added is not None:
                 await self._added.create_tables(self.database)
@@ -205,6 +206,8 @@ class App:
         self._users -= 1
         if self._users == 0:
             await self.hub.close()
+            if self._loading is not None:
+                await asyncio.wait({self._loading})
             await self.database.close()
             for client in (
                 self._openai, self._suno, self._fetcher, self._verifier, self._clerk_users, self._revenuecat,

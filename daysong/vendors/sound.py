@@ -8,17 +8,10 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import mutagen
-from mutagen.aac import AAC
-from mutagen.flac import FLAC
-from mutagen.id3 import APIC, ID3, TIT2, TPE1, USLT, ID3NoHeaderError
-from mutagen.mp3 import MP3
-from mutagen.mp4 import MP4
-from mutagen.oggopus import OggOpus
-from mutagen.oggvorbis import OggVorbis
-from mutagen.wave import WAVE
+if TYPE_CHECKING:
+    import mutagen
 
 # How much of a file is enough to recognise it: room for the tags in front of the first frames.
 HEAD = 128 * 1024
@@ -105,6 +98,9 @@ def _jpeg_size(content: bytes) -> tuple[int, int] | None:
 
 def tagged(content: bytes, *, title: str, artist: str, lyrics: str, cover: bytes | None) -> bytes:
     """Return an MP3 with these tags in place of what it had; other files, and what cannot be tagged, as they are."""
+    import mutagen  # noqa: PLC0415 - slow to import
+    from mutagen.id3 import APIC, ID3, TIT2, TPE1, USLT, ID3NoHeaderError  # noqa: PLC0415
+
     if not _is_mp3(content):
         return content
     tags = ID3()
@@ -141,6 +137,15 @@ def _is_mp3(content: bytes) -> bool:
 
 def _candidates(content: bytes) -> list[tuple[str, tuple[type[mutagen.FileType], ...]]]:
     """The kinds of audio that a file which begins so may be."""
+    # Imported here, since mutagen is slow to import.
+    from mutagen.aac import AAC  # noqa: PLC0415
+    from mutagen.flac import FLAC  # noqa: PLC0415
+    from mutagen.mp3 import MP3  # noqa: PLC0415
+    from mutagen.mp4 import MP4  # noqa: PLC0415
+    from mutagen.oggopus import OggOpus  # noqa: PLC0415
+    from mutagen.oggvorbis import OggVorbis  # noqa: PLC0415
+    from mutagen.wave import WAVE  # noqa: PLC0415
+
     start = content[:12]
     if start[:4] == b"OggS":
         return [("audio/ogg", (OggOpus, OggVorbis))]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import unicodedata
 from datetime import datetime, timedelta
 
-from email_validator import EmailNotValidError, validate_email
-
 from daysong.kernel.errors import ExpectedError
 
 LONGEST_EMAIL = 254
@@ -28,6 +26,8 @@ def normalized(email: str, *, production: bool) -> str:
 
     Checks the syntax alone, without DNS; outside production `.test` counts as a domain. Errors: InvalidEmail.
     """
+    from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415 - slow to import
+
     try:
         checked = validate_email(
             email.strip(), check_deliverability=False, strict=True, test_environment=not production

@@ -19,7 +19,6 @@ from typing import Any
 
 import asyncpg
 import msgspec
-from croniter import croniter
 
 from daysong.kernel import logs, values
 from daysong.kernel.database.job_queue import ENQUEUE_JOB, queries_on
@@ -52,13 +51,19 @@ class Cron:
 
     def latest_tick(self, now: datetime) -> datetime:
         """Return the last due time at or before `now`."""
-        tick: datetime = croniter(self.expression, now + timedelta(microseconds=1)).get_prev(datetime)
+        tick: datetime = _ticks(self.expression, now + timedelta(microseconds=1)).get_prev(datetime)
         return tick
 
     def next_tick(self, now: datetime) -> datetime:
         """Return the first due time after `now`."""
-        tick: datetime = croniter(self.expression, now).get_next(datetime)
+        tick: datetime = _ticks(self.expression, now).get_next(datetime)
         return tick
+
+
+def _ticks(expression: str, start: datetime) -> Any:
+    from croniter import croniter  # noqa: PLC0415 - slow to import, and servers need none
+
+    return croniter(expression, start)
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-
-import phonenumbers
-from phonenumbers import PhoneNumber, PhoneNumberFormat, PhoneNumberType
+from typing import TYPE_CHECKING
 
 from daysong.kernel.errors import ExpectedError
 from daysong.kernel.keys import keyed_hashes
 from daysong.kernel.settings import Settings
 
+if TYPE_CHECKING:
+    from phonenumbers import PhoneNumber
+
 LONGEST_NUMBER = 16
 LONGEST_CALLER = 40
 # Types at which a person answers at the price of a call. Excluded: premium-rate, shared-cost and toll-free numbers,
 # pagers, voicemail, company numbers, and personal numbers, which may be forwarded anywhere at any price.
-PERSONAL = frozenset(
-    {
-        PhoneNumberType.FIXED_LINE,
-        PhoneNumberType.MOBILE,
-        PhoneNumberType.FIXED_LINE_OR_MOBILE,
-        PhoneNumberType.VOIP,
-    }
-)
+PERSONAL = ("FIXED_LINE", "MOBILE", "FIXED_LINE_OR_MOBILE", "VOIP")
 # libphonenumber's region of numbers without a country, such as satellite phones.
 NOWHERE = "001"
 
@@ -65,6 +59,8 @@ def checked(text: str, allowed: Collection[str] = ()) -> str:
     InvalidPhoneNumber, PremiumPhoneNumber, TollFreePhoneNumber, UnsuitablePhoneNumber; PhoneNumberNotInService unless
     it begins with one of the `allowed` prefixes.
     """
+    import phonenumbers  # noqa: PLC0415 - slow to import
+
     if len(text) > LONGEST_NUMBER or not re.fullmatch(r"\+[1-9][0-9]+", text):
         raise InvalidPhoneNumber
     try:
@@ -78,10 +74,10 @@ def checked(text: str, allowed: Collection[str] = ()) -> str:
         if not text.startswith(tuple(allowed)):
             raise PhoneNumberNotInService
         return text
-    kind = phonenumbers.number_type(number)
-    if kind in {PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST}:
+    kind = phonenumbers.PhoneNumberType.to_string(phonenumbers.number_type(number))
+    if kind in {"PREMIUM_RATE", "SHARED_COST"}:
         raise PremiumPhoneNumber
-    if kind == PhoneNumberType.TOLL_FREE:
+    if kind == "TOLL_FREE":
         raise TollFreePhoneNumber
     if kind not in PERSONAL or phonenumbers.region_code_for_number(number) in {None, NOWHERE}:
         raise UnsuitablePhoneNumber
@@ -93,6 +89,8 @@ def country_of(number: str | None) -> str | None:
 
     For a number unknown to libphonenumber, it is the main country of its calling code.
     """
+    import phonenumbers  # noqa: PLC0415 - slow to import
+
     try:
         parsed = phonenumbers.parse(number or "")
     except phonenumbers.NumberParseException:
@@ -137,6 +135,8 @@ def caller_keys(text: str | None, line: str | None) -> tuple[str, ...]:
 
 def _key(text: str, country: str | None) -> str | None:
     """Return the `key_of` of a number in any form; None when there is no such number."""
+    import phonenumbers  # noqa: PLC0415 - slow to import
+
     try:
         number = phonenumbers.parse(text, country)
         key = key_of(_e164(number))
@@ -148,11 +148,15 @@ def _key(text: str, country: str | None) -> str | None:
 
 
 def _is_possible(number: PhoneNumber) -> bool:
+    import phonenumbers  # noqa: PLC0415 - slow to import
+
     return phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
 
 
 def _e164(number: PhoneNumber) -> str:
-    return phonenumbers.format_number(number, PhoneNumberFormat.E164)
+    import phonenumbers  # noqa: PLC0415 - slow to import
+
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 def number_hashes(settings: Settings, number: str) -> list[bytes]:
