@@ -11,6 +11,7 @@ import { verses } from "./verses.js";
 import { drawn } from "./wave.js";
 
 const STEP = 5; // seconds that an arrow key moves
+const SHOWN = 50; // songs of the queue
 
 /** Returns the view; it is built when it is opened first. */
 export function createNowPlaying(player, ctx) {
@@ -86,21 +87,23 @@ function build(player, ctx) {
     toWords.setAttribute("aria-pressed", String(!isQueue));
     toQueue.setAttribute("aria-pressed", String(isQueue));
     scroller.scrollTop = 0;
+    showQueue();
   }
 
   function update() {
     if (!dialog.open) return;
     const track = player.current;
     if (!track) return dialog.close();
-    const key = `${track.key} ${track.imageUrl} ${track.title}`;
+    const key = `${track.key} ${track.imageUrl} ${track.title} ${track.by}`;
     if (shown !== key) {
       shown = key;
+      const leave = { href: `${ctx.base}/diary/${track.diaryId}`, on: { click: () => dialog.close() } };
+      replace(about, aboutTrack(track, ctx.time), track.diaryId && [" · ", h("a", leave, "Read the entry")]);
       replace(art, track.imageUrl && h("img", { class: "light", src: track.imageUrl, alt: "", "aria-hidden": "true" }), cover(track, { eager: true }));
       title.textContent = track.title;
       title.classList.toggle("long", track.title.length > 34);
       showLength();
     }
-    replace(about, aboutTrack(track, ctx.time), track.diaryId && [" · ", h("a", { href: `${ctx.base ?? ""}/diary/${track.diaryId}`, on: { click: () => dialog.close() } }, "Read the entry")]);
     share.hidden = Boolean(track.shareId);
     showWords();
     showVersions(track);
@@ -151,7 +154,8 @@ function build(player, ctx) {
   }
 
   function showQueue() {
-    const upcoming = player.upcoming.slice(0, 100);
+    if (queue.hidden) return;
+    const upcoming = player.upcoming.slice(0, SHOWN);
     keyed(list, upcoming, ({ key }) => key, row);
     if (!upcoming.length && !list.querySelector(".none")) list.append(h("li", { class: "none" }, "Nothing comes after this song."));
     else if (upcoming.length) list.querySelector(".none")?.remove();
