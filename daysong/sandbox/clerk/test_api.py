@@ -95,3 +95,22 @@ async def test_a_deletion_can_be_rate_limited(world: World) -> None:
     error = await failure(world.users.delete_user("user_alice"))
     assert (error.permanent, error.retry_after) == (False, 10.0)
     assert set(world.sandbox.clerk.users) == {"user_alice"}
+
+
+async def test_a_session_has_short_tokens_until_it_ends(world: World) -> None:
+    """As Clerk's script gets them. Who is unknown, as after a restart, has a session; who is deleted has none."""
+
+    async def asked(sub: str) -> tuple[int, Any]:
+        answer = await world.steering.post("clerk/token", json={"sub": sub})
+        return answer.status_code, answer.json()
+
+    await world.sign_in(email="alice@example.com", name="Alice Ames")
+    status, said = await asked("user_alice")
+    identity = await world.tokens.verify(said["jwt"], world.clock.now())
+    assert (status, identity.email, identity.name) == (200, "alice@example.com", "Alice Ames")
+    assert identity.expires_at == world.clock.now() + timedelta(minutes=1)
+    await world.steer("clerk/sign-out", {"sub": "user_alice"})
+    assert (await asked("user_alice"))[0] == 401
+    assert (await asked("user_bob"))[0] == 200
+    await world.steer("clerk/delete", {"sub": "user_bob"})
+    assert (await asked("user_bob"))[0] == 401

@@ -13,6 +13,7 @@ import pytest
 from daysong.kernel.settings import load
 from daysong.transport.conftest import App, MakeApp
 from daysong.transport.pages import assets, share, studio
+from daysong.transport.pages.shared import Shared
 from daysong.transport.pages.test_share import Tags, policy_of, sharing
 from rehearsal.world import World
 
@@ -44,6 +45,18 @@ async def test_the_front_page_says_one_sentence_and_leads_to_the_sign_in(app: Ap
     assert "Cookie" in front.headers["vary"]
     shell = await app.client.get("/", headers={"Cookie": f"{share.HINT}=1"})
     assert shell.content == (await app.client.get("/today")).content
+
+
+def test_the_front_page_plays_the_featured_song(app: App) -> None:
+    """Its title is text, whatever is in it."""
+    pages = studio.Studio(app.runtime.settings, assets.Assets(app.runtime.settings))
+    song = Shared(title='<i>Rain</i> & "sun"', audio_url="https://daysong.test/media/shared/a/audio", user_name="<b>")
+    front, headers = pages.front(song)
+    tags = Tags(front)
+    assert [one["src"] for one in tags.all("audio")] == [song.audio_url]
+    assert not tags.all("i")
+    assert not tags.all("b")
+    assert "'unsafe" not in headers["Content-Security-Policy"]
 
 
 async def test_only_clerk_is_allowed_beside_this_server(app: App) -> None:
