@@ -112,5 +112,5 @@ async def test_a_session_has_short_tokens_until_it_ends(world: World) -> None:
     await world.steer("clerk/sign-out", {"sub": "user_alice"})
     assert (await asked("user_alice"))[0] == 401
     assert (await asked("user_bob"))[0] == 200
-    await world.steer("clerk/delete", {"sub": "user_bob"})
+    await world.users.delete_user("user_bob")
     assert (await asked("user_bob"))[0] == 401
