@@ -1,4 +1,4 @@
-"""A TCP proxy that can stop forwarding bytes without closing anything, as in a half-open connection."""
+"""A TCP proxy that can stop forwarding bytes without closing anything, or close all: a dead server, and one away."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class FrozenProxy:
     """A proxy in front of a server: `async with FrozenProxy(host, port) as proxy`, then connect to `proxy.port`.
 
     `port` of the server may be the path of a Unix socket. `freeze` silences open connections, and with `also_new` later
-    ones; bytes are still read, so that no kernel notices anything.
+    ones; bytes are still read, so that no kernel notices anything. `cut` closes connections, and new ones at once,
+    until `restore`.
     """
 
     def __init__(self, target: tuple[str, int] | str) -> None:
@@ -30,6 +31,7 @@ class FrozenProxy:
         self._flowing: set[asyncio.Event] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._new_flow = True
+        self._away = False
         self.port = 0
         self.accepted = 0
 
@@ -60,11 +62,25 @@ class FrozenProxy:
         """Forward new connections again; silenced ones stay silent."""
         self._new_flow = True
 
+    def cut(self) -> None:
+        """Close all connections, and new ones as soon as they are opened."""
+        self._away = True
+        for task in self._tasks:
+            task.cancel()
+
+    def restore(self) -> None:
+        """Forward new connections again."""
+        self._away = False
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
         self.accepted += 1
+        if self._away:
+            writer.transport.abort()
+            return
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         flowing = asyncio.Event()
         if self._new_flow:
             flowing.set()

@@ -12,7 +12,7 @@ import pytest
 from daysong.kernel.conftest import Kernel, MakeKernel
 from daysong.kernel.database import transactions as database_module
 from daysong.kernel.database.transactions import Database, SecondStatement, Transaction, lock
-from daysong.kernel.errors import DaysongError, TooBusy
+from daysong.kernel.errors import DatabaseUnavailable, DaysongError, TooBusy
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, NoArgs, mutation, query
 from daysong.kernel.functions.registry import module
@@ -199,6 +199,19 @@ async def test_a_deadlock_is_a_lost_race(kernel: Kernel) -> None:
 
     await asyncio.gather(kernel.database.mutate(lock("alice", "bob")), kernel.database.mutate(lock("bob", "alice")))
     assert tries == 3
+
+
+async def test_who_loses_every_connection_is_told_that_the_database_is_away(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pooler may accept connections for a server that is away: that is no conflict with others' changes."""
+    monkeypatch.setattr(database_module, "MAX_ATTEMPTS", 3)
+
+    async def work(tx: Transaction) -> None:
+        await tx.execute("select pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(DatabaseUnavailable):
+        await kernel.database.mutate(work)
 
 
 async def test_who_loses_every_race_is_told_to_come_back(kernel: Kernel) -> None:

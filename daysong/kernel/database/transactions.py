@@ -233,14 +233,16 @@ class Database:
         """Run `work` in a transaction, and retry it from the start after a deadlock or serialization failure.
 
         `work` may run several times and must not do anything that a rollback does not undo. Errors: TooBusy after
-        MAX_ATTEMPTS.
+        MAX_ATTEMPTS, DatabaseUnavailable when nothing was done for want of a database.
 
         With `one_statement`, `work` is a single idempotent statement: it needs no transaction block, which saves two
         round trips, and is retried after a lost connection although it may have been committed. `name` is the
         function that metrics name.
         """
+        lost: Exception | None = None
         for attempt in range(MAX_ATTEMPTS):
             connected = committing = False
+            lost = None
             try:
                 async with self.pool.acquire() as connection:
                     connected = True
@@ -257,13 +259,17 @@ class Database:
                 # The connection may date from when the server was a standby or in maintenance: retry once on a new one.
                 if attempt:
                     raise DatabaseUnavailable("The database cannot be written at the moment.") from error
-            except LOST:
+            except LOST as error:
                 # Before COMMIT everything is rolled back with the connection, so a retry is safe.
                 if committing or not connected:
                     raise
+                lost = error
             else:
                 counting.commit(counted)
                 return result
             # Full jitter, so that conflicting transactions do not retry at the same moment.
             await asyncio.sleep(random.uniform(0, min(0.5, 0.005 * 2**attempt)))  # noqa: S311
+        if lost is not None:
+            # Behind a pooler, connections can be had while its server is away.
+            raise DatabaseUnavailable("The database connection was lost again and again.") from lost
         raise TooBusy("Too many changes to the same data at once. Please try again.")

@@ -25,8 +25,8 @@ import asyncpg
 from prometheus_client import Counter, Gauge
 
 from daysong.kernel import logs
-from daysong.kernel.database.transactions import Database, Transaction
-from daysong.kernel.errors import DaysongError
+from daysong.kernel.database.transactions import LOST, Database, Transaction
+from daysong.kernel.errors import DatabaseUnavailable, DaysongError
 from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.marks import account_mark
 from daysong.kernel.limits.prices import ALL, VENDORS, Costs, Purchase
@@ -292,7 +292,8 @@ class Budget:
                         again = await self._decide([batch[place] for place in refused])
                         for place, answer in zip(refused, again, strict=True):
                             answers[place] = answer
-                except Exception as error:  # noqa: BLE001 - passed on to every caller that waits
+                except Exception as failure:  # noqa: BLE001 - passed on to every caller that waits
+                    error = _told(failure)
                     for wanted in batch:
                         if not wanted.answer.done():
                             wanted.answer.set_exception(error)
@@ -416,3 +417,12 @@ async def _write(
 
 def _midnight(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _told(failure: Exception) -> Exception:
+    """Return what callers get instead of a lost connection: nothing was bought, and a reservation expires by itself."""
+    if not isinstance(failure, (*LOST, OSError)):
+        return failure
+    error = DatabaseUnavailable("The connection was lost before anything was bought.")
+    error.__cause__ = failure
+    return error

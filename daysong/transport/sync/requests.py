@@ -1,8 +1,9 @@
 """The requests of a client on a socket: mutations run in order, actions run concurrently.
 
 A running request completes even when the client disconnects. A queued mutation does not: the client reconnects and
-sends it again. When the result of a commit is lost, its outcome is unknown; the socket is closed, and the client's
-retry finds the recorded answer, if any.
+sends it again. While the database is not available, a mutation waits. When the result of a commit is lost, its outcome
+is unknown: the mutation is run again, as by a client that reconnects, and finds the recorded answer, if any. Where none
+would be recorded, or the database stays away, the socket is closed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 
 from daysong.kernel import logs, values
 from daysong.kernel.database.connections import BROKEN as CONNECTION_LOST
-from daysong.kernel.errors import ArgumentValidationError
+from daysong.kernel.errors import ArgumentValidationError, DatabaseUnavailable
 from daysong.kernel.functions.arguments import ArgumentsTooLarge
 from daysong.kernel.functions.context import Caller, MutationContext, Notes
 from daysong.kernel.functions.declarations import Kind
@@ -29,6 +30,7 @@ from daysong.transport.sync import messages as sync_messages
 from daysong.transport.sync.commits import Commit
 from daysong.transport.sync.hub import INTERNAL_ERROR
 from daysong.transport.sync.messages import Action, Mutation
+from daysong.transport.sync.outage import Outage
 from daysong.transport.sync.session import Session
 
 _encode = msgspec.json.Encoder().encode
@@ -164,7 +166,7 @@ class Requests:
             self._check(pending)
             args = calls.decode_args(function, request.args)
             mutation = _IdempotentMutation(session, request, caller, notes)
-            answer = await mutation.run(function, args)
+            answer = await mutation.run_when_available(function, args)
             result = Success(None, function)
             # No await between these lines: a Transition may be sent at any await.
             session.wire.send(sync_messages.succeeded(request, answer.result, answer.log_lines, answer.ts))
@@ -215,6 +217,21 @@ class _IdempotentMutation:
             self._key = answered.request_of(session.session_id, request.request_id, caller, keys)
         self._settled_by: Handler | None = None
         self._answer: Answer | None = None
+
+    async def run_when_available(self, function: Function, args: Any) -> Answer:
+        """Do the same as `run`, after waiting for the database if it is not available for moments."""
+        outage = Outage()
+        while True:
+            try:
+                return await self.run(function, args)
+            except (*CONNECTION_LOST, OSError) as error:
+                # Either nothing was done, or another run finds what was recorded. Were the socket closed, the client
+                # could not get back until the database is.
+                again = isinstance(error, DatabaseUnavailable) or (
+                    self._key is not None and not isinstance(error, ValueError)
+                )
+                if not again or self._session.wire.ended or not await outage.wait(error):
+                    raise
 
     async def run(self, function: Function, args: Any) -> Answer:
         """Return the answer of this run, or the recorded answer of an earlier one."""
@@ -285,6 +302,11 @@ class _IdempotentMutation:
             done: tuple[Any, Answer] = await self._runtime.mutate(
                 run_and_record, args, self._caller, notes=notes, isolation=function.isolation
             )
+        except DatabaseUnavailable:
+            # It was raised before a transaction, after any earlier attempt was rolled back.
+            if commit is not None:
+                session.commits.roll_back(commit)
+            raise
         except (*CONNECTION_LOST, OSError):
             # The outcome is unknown: Transitions keep waiting for the commit, and the socket is closed.
             raise

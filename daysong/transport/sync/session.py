@@ -30,7 +30,7 @@ from daysong.kernel.time import timestamps
 from daysong.kernel.time.clock import to_ms
 from daysong.kernel.time.timestamps import FromTheFuture
 from daysong.transport.callers.auth import SignIn
-from daysong.transport.refusals import Refused
+from daysong.transport.refusals import UNAVAILABLE, Refused
 from daysong.transport.server.held_bytes import UNREAD, Hold
 from daysong.transport.sync import messages as sync_messages
 from daysong.transport.sync import results as sync_results
@@ -45,14 +45,14 @@ from daysong.transport.sync.hub import (
     Hub,
 )
 from daysong.transport.sync.messages import NULL, Add, Authenticate, Connect, ModifyQuerySet, Version
+from daysong.transport.sync.outage import Outage
 from daysong.transport.sync.results import Outcome, Results, Subscription
 from daysong.transport.sync.wire import Wire
 
-UNAVAILABLE = 503
+STATUS_UNAVAILABLE = 503
 NO_TABLES: frozenset[str] = frozenset()
-# A database that restarts is unavailable for moments; the delay is in seconds.
 ATTEMPTS = 3
-RETRY_DELAY = 0.2
+RETRY_DELAY = 0.2  # seconds
 
 log = logs.get_logger("sync")
 
@@ -149,7 +149,7 @@ class Session:
         try:
             sign_in = await self._verify(message)
         except Refused as error:
-            if error.status == UNAVAILABLE:
+            if error.status == STATUS_UNAVAILABLE:
                 self.wire.close(1013, "AuthProviderUnavailable")
             else:
                 self._refuse_sign_in(error.message, attempted=True)
@@ -292,11 +292,16 @@ class Session:
     async def _run_transition(self) -> None:
         try:
             with logs.request_scope(logs.new_request_id()):
-                failures = 0
+                failures, outage = 0, Outage()
                 while not self.wire.ended and (self._transition_due or self._stale):
                     try:
                         if await self._try_transition():
                             break
+                    except (*UNAVAILABLE, OSError) as error:
+                        # Were the socket closed, the client could not get back until the database is.
+                        self._transition_due = True
+                        if not await outage.wait(error):
+                            raise
                     except Exception as error:
                         failures += 1
                         if failures == ATTEMPTS:

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from conftest import NOW
 from daysong.transport.sync.hub import Limits
 from rehearsal import library
+from rehearsal.processes.frozen_proxy import proxy_to
 from rehearsal.sync_rules import check_messages
 from rehearsal.sync_socket import Message, SocketClosed, SyncSocket
 from rehearsal.world import Person, World, free_port
@@ -164,6 +165,25 @@ async def test_sockets_survive_the_loss_of_all_database_connections(world: World
         await socket.receive(lists("Rain"))
         await socket.mutate(0, "diaries:createDiary", {"content": "Sun"})
         assert (await socket.response(0))["success"]
+
+
+async def test_a_socket_stays_open_while_the_database_is_away(database_url: str, data_dir: Path) -> None:
+    """What was asked meanwhile, on an open socket and on one that was opened meanwhile, is done once it is back."""
+    async with proxy_to(database_url) as proxy, served(proxy.url(database_url), data_dir) as world:
+        alice = await world.person("alice")
+        async with SyncSocket(world.origin) as socket, SyncSocket(world.origin) as later:
+            await subscribed(socket, alice)
+            proxy.cut()
+            await socket.mutate(0, "diaries:createDiary", {"content": "Rain"})
+            await later.connect()
+            await later.authenticate(0, token(alice))
+            await later.subscribe(0, q0=DIARIES)
+            refused = proxy.accepted
+            await until(lambda: proxy.accepted > refused + 8)
+            proxy.restore()
+            assert (await socket.response(0))["success"]
+            await socket.receive(lists("Rain"))
+            await later.receive(lists("Rain"))
 
 
 async def test_a_reset_of_the_database_is_shown_at_once(database_url: str, data_dir: Path) -> None:
