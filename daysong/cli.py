@@ -118,11 +118,11 @@ def serve(
     sandbox_url: SandboxUrl | None = None,
 ) -> None:
     """Serve HTTP. Any number of machines may serve one database, which must have been migrated."""
-    from daysong.commands import environment
+    from daysong.commands import environment, starting
     from daysong.commands import serve as command
 
     played_at = (sandbox_url or f"http://{LOOPBACK}:{port}") if with_sandbox else None
-    configured = environment.configured_for("serve", played_at)
+    configured = starting.configured_for("serve", played_at)
     _run(environment.check_migrated(configured))
     command.serve(host, port, processes, configured, drain=drain, played_at=played_at)
 
@@ -136,10 +136,10 @@ def work(
     sandbox_url: SandboxUrl = f"http://{LOOPBACK}:{DEFAULT_PORT}",
 ) -> None:
     """Run jobs and crons. Any number of machines may work on one database."""
-    from daysong.commands import environment
+    from daysong.commands import starting
     from daysong.commands import work as command
 
-    configured = environment.configured_for("work", sandbox_url if with_sandbox else None)
+    configured = starting.configured_for("work", sandbox_url if with_sandbox else None)
     _run(command.work(configured, metrics_host=metrics_host, metrics_port=metrics_port))
 
 

@@ -40,16 +40,6 @@ def configured(defaults: Mapping[str, str] | None = None) -> Settings:
     return given
 
 
-def configured_for(command: str, played_at: str | None) -> Settings:
-    """The same for a command, after logging has been configured; `played_at` is where the sandbox plays vendors."""
-    logs.configure(readable=not settings.read(os.environ)[0].production)
-    if played_at is None:
-        return configured()
-    from daysong.commands import staging  # noqa: PLC0415 - an installation without the extra has no sandbox
-
-    return staging.configured(played_at, command=command)
-
-
 def until_asked_to_stop() -> asyncio.Event:
     """An event that Ctrl-C, a polite kill and a closed terminal set."""
     stop = asyncio.Event()

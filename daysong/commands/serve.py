@@ -23,7 +23,7 @@ import uvloop
 from litestar.types import ASGIApp
 
 from daysong import app as composition
-from daysong.commands import checks, environment, signals
+from daysong.commands import checks, signals, starting
 from daysong.kernel import logs
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
@@ -165,7 +165,7 @@ class _Processes:
 
 
 def _one_of_several(host: str, port: str, parent: str, sharers: str, number: str, folder: str, drain: str) -> None:
-    configured = environment.configured_for("serve", None)
+    configured = starting.configured_for("serve", None)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         processes = Processes(Path(folder), int(number), int(sharers))
         listener = listen(host, int(port), shared=True)

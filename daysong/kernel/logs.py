@@ -17,12 +17,15 @@ from contextlib import suppress
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from daysong.kernel.errors import VendorError
 from daysong.kernel.time.clock import SystemClock
+
+if TYPE_CHECKING:
+    from daysong.kernel.monitoring.error_reports import Reporter
 
 # structlog imports rich, for tracebacks that are not logged here; that would take 60 ms and 5 MB.
 _without_rich = sys.modules.setdefault("rich", None) is None  # type: ignore[arg-type]
@@ -125,10 +128,11 @@ def _stdout_logger(*_: Any) -> _StdoutLogger:
     return _StdoutLogger(sys.stdout)
 
 
-def configure(*, readable: bool, quiet: bool = False, silent: bool = False) -> None:
+def configure(*, readable: bool, quiet: bool = False, silent: bool = False, reporter: Reporter | None = None) -> None:
     """Configure logging for a process: readable lines in development, JSON lines otherwise.
 
-    `quiet` drops everything below a warning, `silent` everything; for commands with their own output.
+    `quiet` drops everything below a warning, `silent` everything; for commands with their own output. `reporter`
+    reports errors elsewhere too.
     """
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=False) if readable else structlog.processors.JSONRenderer()
@@ -141,7 +145,12 @@ def configure(*, readable: bool, quiet: bool = False, silent: bool = False) -> N
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.ExceptionRenderer(_describe_info), renderer],
+        processors=[
+            *shared,
+            structlog.processors.ExceptionRenderer(_describe_info),
+            *([reporter] if reporter else []),
+            renderer,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.CRITICAL if silent else logging.WARNING if quiet else logging.INFO
         ),

@@ -3,7 +3,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.registry import REGISTRY
 
-from daysong.kernel.durations import Durations
+from daysong.kernel.monitoring.durations import Durations
 
 
 def test_durations_are_exposed_as_a_histogram_of_the_library() -> None:

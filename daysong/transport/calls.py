@@ -15,7 +15,6 @@ import msgspec
 
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import LOST
-from daysong.kernel.durations import Durations
 from daysong.kernel.errors import (
     ArgumentValidationError,
     DatabaseUnavailable,
@@ -30,6 +29,7 @@ from daysong.kernel.functions.context import Caller, Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.monitoring.durations import Durations
 
 log = logs.get_logger("calls")
 

@@ -14,9 +14,9 @@ from prometheus_client import Counter
 from daysong.features.music.rules import ANSWER_LOST, LIVE, STEPS, TRACKS_PER_SONG, Status
 from daysong.features.subscriptions.quotas import usage
 from daysong.features.users import store as users
-from daysong.kernel.counting import count, label
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.ids import ChargeId, GenerationId, MusicId, UserId
+from daysong.kernel.monitoring.counting import count, label
 
 SONGS = Counter("daysong_songs", "Songs that were begun, and how they ended", ["outcome", "code"])
 

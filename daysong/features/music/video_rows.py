@@ -14,9 +14,9 @@ from prometheus_client import Counter
 from daysong.features.music.video_rules import ANSWER_LOST, LIVE, POLL_AFTER, STEPS, Status
 from daysong.features.subscriptions.quotas import usage
 from daysong.features.users import store as users
-from daysong.kernel.counting import count, label
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.ids import ChargeId, UserId, VideoId
+from daysong.kernel.monitoring.counting import count, label
 
 VIDEOS = Counter("daysong_videos", "Videos that were begun, and how they ended", ["outcome", "code"])
 

@@ -11,10 +11,10 @@ from prometheus_client import Counter
 from daysong.features.phone_calls.numbers import consent
 from daysong.features.phone_calls.rules import REASONS, STEPS, Status
 from daysong.features.subscriptions.quotas import minutes
-from daysong.kernel.counting import count, label, rows_of
 from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.functions.context import MutationContext
 from daysong.kernel.limits import budgets
+from daysong.kernel.monitoring.counting import count, label, rows_of
 
 CALLS = Counter("daysong_calls", "Calls by the status they moved to, and why", ["status", "code"])
 

@@ -12,9 +12,9 @@ import asyncpg
 import msgspec
 from prometheus_client import Counter
 
-from daysong.kernel import counting
 from daysong.kernel.database.connections import BROKEN, GOING_DOWN, SET_LOCAL, Pool
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError, TooBusy
+from daysong.kernel.monitoring import counting
 
 T = TypeVar("T")
 

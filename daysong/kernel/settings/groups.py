@@ -242,6 +242,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     costs: Costs = msgspec.field(default_factory=Costs)
     # The parts that are on; see kernel/parts.py.
     parts: tuple[Part, ...] = PARTS
+    # Where errors are reported, by Sentry's protocol.
+    sentry_dsn: str | None = None
     # Whether vendors are played by the sandbox in a process that serves, for staging.
     sandboxed: bool = False
 

@@ -10,6 +10,7 @@ from typing import cast
 import msgspec
 
 from daysong.kernel.limits import declarations
+from daysong.kernel.monitoring.error_reports import target_of
 from daysong.kernel.parts import PARTS, Part
 from daysong.kernel.settings.environment import Environment, Problem, SettingsError
 from daysong.kernel.settings.groups import (
@@ -159,6 +160,7 @@ def _read(variables: Environment) -> Settings:
             metrics_from=variables.networks("METRICS_FROM", "" if production else "127.0.0.0/8,::1"),
         ),
         costs=variables.costs(),
+        sentry_dsn=_dsn(variables),
         parts=cast("tuple[Part, ...]", variables.choices("MODULES", PARTS)),
     )
     if not settings.offers("billing"):
@@ -171,6 +173,17 @@ def _read(variables: Environment) -> Settings:
     if production:
         _check_production(settings, variables.problems)
     return settings
+
+
+def _dsn(variables: Environment) -> str | None:
+    dsn = variables.optional("SENTRY_DSN")
+    if dsn is not None:
+        try:
+            target_of(dsn)
+        except ValueError:
+            variables.problems.append(Problem("SENTRY_DSN", "must be https://KEY@HOST/PROJECT"))
+            return None
+    return dsn
 
 
 def _check_production(settings: Settings, problems: list[Problem]) -> None:

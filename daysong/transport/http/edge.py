@@ -16,7 +16,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from daysong.kernel import logs
-from daysong.kernel.durations import Durations
+from daysong.kernel.monitoring.durations import Durations
 from daysong.transport.server.headers import headers_of
 
 SECONDS = Durations(

@@ -31,12 +31,12 @@ from daysong.features.users import store as users
 from daysong.features.users.owned_tables import Table
 from daysong.features.users.tombstones import Usage
 from daysong.kernel import logs
-from daysong.kernel.counting import count, rows_of
 from daysong.kernel.database.transactions import Transaction
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, Retry, action, mutation, query
 from daysong.kernel.ids import ErasureId, UserId
+from daysong.kernel.monitoring.counting import count, rows_of
 from daysong.vendors.clerk.client import ClerkUsers
 from daysong.vendors.storage import FileStore
 from daysong.vendors.vapi.client import Telephone

@@ -15,11 +15,11 @@ from daysong.features.phone_calls import calls, dialing
 from daysong.features.phone_calls.rules import REASONS, UNKNOWN_TIMEZONE, is_late
 from daysong.features.phone_calls.schedule.calendar import is_known, next_run
 from daysong.kernel import logs
-from daysong.kernel.counting import count, rows_of
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, NoArgs, action, mutation, query
 from daysong.kernel.ids import CallJobId
 from daysong.kernel.limits.lanes import Lane
+from daysong.kernel.monitoring.counting import count, rows_of
 
 log = logs.get_logger("calls")
 

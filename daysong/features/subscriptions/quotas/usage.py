@@ -14,10 +14,10 @@ from daysong.features.subscriptions.entitlements import quota_of_row, status_col
 from daysong.features.subscriptions.rules import LONGEST_PERIOD, Quota
 from daysong.features.users import store as users
 from daysong.features.users.mailboxes import lock_mailbox
-from daysong.kernel.counting import count, label, rows_of
 from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.ids import ChargeId, GrantId, UserId
+from daysong.kernel.monitoring.counting import count, label, rows_of
 
 REFUNDS = Counter("daysong_refunds", "Refunded charges, by why", ["reason"])
 
