@@ -97,7 +97,7 @@ test("the studio opens without a connection, with the draft in it", () =>
     await page.getByText("Draft kept on this device").waitFor();
     await page.context().setOffline(true);
     await page.goto(`${ORIGIN}/today`);
-    await page.waitForFunction(() => document.querySelector("textarea")?.value === "Kept for later.");
+    await page.waitForFunction(() => document.querySelector("textarea")?.value === "Kept for later.", null, { timeout: 60_000 });
     await page.getByText("You are offline.").waitFor();
     await page.context().setOffline(false);
     expected(wrong, /ERR_INTERNET_DISCONNECTED|WebSocket/);
