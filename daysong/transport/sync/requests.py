@@ -2,8 +2,8 @@
 
 A running request completes even when the client disconnects. A queued mutation does not: the client reconnects and
 sends it again. While the database is not available, a mutation waits. When the result of a commit is lost, its outcome
-is unknown: the mutation is run again, as by a client that reconnects, and finds the recorded answer, if any. Where none
-would be recorded, or the database stays away, the socket is closed.
+is unknown: the socket is closed, and the client's retry finds the recorded answer, if any. It is not looked for at
+once, since a primary that is dying may show a commit that no standby has.
 """
 
 from __future__ import annotations
@@ -224,13 +224,9 @@ class _IdempotentMutation:
         while True:
             try:
                 return await self.run(function, args)
-            except (*CONNECTION_LOST, OSError) as error:
-                # Either nothing was done, or another run finds what was recorded. Were the socket closed, the client
-                # could not get back until the database is.
-                again = isinstance(error, DatabaseUnavailable) or (
-                    self._key is not None and not isinstance(error, ValueError)
-                )
-                if not again or self._session.wire.ended or not await outage.wait(error):
+            except DatabaseUnavailable as error:
+                # Nothing was done. Were the socket closed, the client could not get back until the database is.
+                if self._session.wire.ended or not await outage.wait(error):
                     raise
 
     async def run(self, function: Function, args: Any) -> Answer:
@@ -238,14 +234,19 @@ class _IdempotentMutation:
         if function.repeatable:
             # A retry runs it again.
             self._key = None
-        recorded = await self._recorded()
+        try:
+            recorded = await self._recorded()
+        except (*CONNECTION_LOST, OSError) as error:
+            raise DatabaseUnavailable("The connection was lost before anything was done.") from error
         if recorded is not None:
             return recorded
         if self._runtime.gate is not None:
             await self._runtime.gate(function, self._caller, self._session.viewer)
         try:
             return await self._run(function, args)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, (*CONNECTION_LOST, OSError)) and not isinstance(error, ValueError):
+                raise
             # A concurrent run of the same request may be the reason for the failure.
             recorded = await self._recorded()
             if recorded is None:
