@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 import httpx2
+import msgspec
 from litestar.types import ASGIApp
 
 from daysong import app as composition
@@ -25,6 +27,7 @@ from daysong.kernel.functions.registry import Function, Registry, canonical
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import MovableClock
 from daysong.sandbox.app import Sandbox
+from daysong.sandbox.clerk.api import KEYS_FILE, new_key
 from daysong.sandbox.kie.clips import Film, film, glimpse
 from daysong.sandbox.music.composer import compose
 from daysong.sandbox.music.hum import hum
@@ -60,6 +63,18 @@ def functions() -> list[Function]:
 def public_functions() -> list[Function]:
     """Return every public function, by name."""
     return [function for function in functions() if function.public]
+
+
+@cache
+def _signing_key() -> bytes:
+    return msgspec.json.encode([new_key()])
+
+
+def _give_signing_key(file: Path) -> None:
+    """Have the sandbox's Clerk sign with a key that all worlds of this process share: making one takes 0.1 s."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(_signing_key())
 
 
 class FunctionError(Exception):
@@ -98,6 +113,7 @@ class World:
         self.clock = MovableClock(now)
         self._transport = None if port else httpx2.ASGITransport(app=self._serve)
         self.http = httpx2.AsyncClient(transport=self._transport, base_url=self.origin, trust_env=False)
+        _give_signing_key(data_dir / "sandbox" / KEYS_FILE)
         self.sandbox = Sandbox(
             self.origin, data_dir=data_dir, http=self.http, clock=self.clock, compose=compose, film=film
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import msgspec
@@ -101,14 +101,21 @@ def _with_names(handlers: Sequence[Handler | Named]) -> tuple[Named, ...]:
 
 def _function(module: Module, one: Named, *, public: bool) -> Function:
     declared = declaration_of(one.handler)
-    hints = typing.get_type_hints(one.handler)
+    args_type, result_type = _types_of(one.handler)
     return Function(
         identifier=f"{module.name}:{one.name}",
         public=public,
-        args_type=hints["args"],
-        result_type=hints["return"],
+        args_type=args_type,
+        result_type=result_type,
         **{field.name: getattr(declared, field.name) for field in fields(Declaration)},
     )
+
+
+@cache
+def _types_of(handler: Handler) -> tuple[Any, Any]:
+    """Return the types of a handler's arguments and result; an app has several registries."""
+    hints = typing.get_type_hints(handler)
+    return hints["args"], hints["return"]
 
 
 def camel(name: str) -> str:

@@ -28,6 +28,7 @@ import math
 import os
 import secrets
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from urllib.parse import unquote
@@ -87,7 +88,7 @@ class Update(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     lock_seconds: float | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class StoredKey(msgspec.Struct):
+class StoredKey(msgspec.Struct, frozen=True):
     """A private signing key and its id."""
 
     kid: str
@@ -110,7 +111,7 @@ class SandboxClerk(Vendor):
         self.issuer = f"{origin}/sandbox/clerk"
         self._origin = origin
         self._file = data_dir / KEYS_FILE
-        self._keys = self._stored() or [_new_key()]
+        self._keys = self._stored() or [new_key()]
         self._private = {key.kid: _private(key) for key in self._keys}
         self._save()
         self.users: dict[str, Person] = {}
@@ -184,7 +185,7 @@ class SandboxClerk(Vendor):
 
     def rotate_keys(self, how: Rotate) -> str:
         """Sign with a new key from now on; return its id."""
-        self._keys = [_new_key(), *(self._keys if how.keep_old else [])]
+        self._keys = [new_key(), *(self._keys if how.keep_old else [])]
         self._private = {key.kid: _private(key) for key in self._keys}
         self._save()
         return self._keys[0].kid
@@ -272,13 +273,15 @@ class SandboxClerk(Vendor):
         fresh.replace(self._file)
 
 
-def _new_key() -> StoredKey:
+def new_key() -> StoredKey:
+    """Return a new key to sign tokens with."""
     pem = generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return StoredKey(f"ins_{secrets.token_hex(12)}", pem.decode())
 
 
+@lru_cache(16)
 def _private(key: StoredKey) -> RSAPrivateKey:
     loaded = serialization.load_pem_private_key(key.pem.encode(), password=None)
     if not isinstance(loaded, RSAPrivateKey):

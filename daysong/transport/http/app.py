@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from litestar import Litestar
 from litestar.plugins.core import MsgspecDIPlugin
+from litestar.routes import BaseRoute
 from litestar.types import ASGIApp, LifespanHook, Receive, Scope, Send
 
 from daysong.kernel.functions.descriptions import Description, describe
@@ -67,16 +69,25 @@ class _Litestar(Litestar):
 
 
 class WebApp:
-    """The whole ASGI app: its layers around Litestar, which also gets the lifespan events."""
+    """The whole ASGI app: its layers around Litestar, which also gets the lifespan events.
 
-    def __init__(self, litestar: Litestar, layers: ASGIApp) -> None:
-        self.routes = litestar.routes
+    litestar  returns Litestar, which takes long to build; a server asks for it before it serves
+    """
+
+    def __init__(self, litestar: Callable[[], Litestar], layers: ASGIApp) -> None:
         self._litestar = litestar
         self._layers = layers
 
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """The routes of Litestar."""
+        return self._litestar().routes
+
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         """Serve a request, a connection, or the lifespan."""
-        return (self._litestar if scope["type"] == "lifespan" else self._layers)(scope, receive, send)
+        if scope["type"] == "lifespan":
+            return self._litestar()(scope, receive, send)
+        return self._layers(scope, receive, send)
 
 
 def create(
@@ -123,43 +134,52 @@ def create(
     def described() -> Description:
         return describe(function for function in documented or runtime.registry if function.public)
 
-    app = _Litestar(
-        route_handlers=[
-            *openapi.handlers(described, settings),
-            *docs.handlers(described, assets, studio.sandbox_of(settings, assets)),
-            *media.handlers(runtime, files),
-            *share.handlers(runtime, assets),
-            *previews.handlers(runtime, files),
-            *site.handlers(assets),
-            *studio.handlers(runtime, assets),
-            *static_route.handlers(),
-            *console.handlers(runtime, assets, authenticator, checks),
-            *health.handlers(runtime, pending_migrations),
-            *metrics_page.handlers(metrics or MetricsPage(runtime)),
-            *(testing_mode.handlers(authenticator, runtime.clock, test_controls) if testing and test_controls else ()),
-        ],
-        exception_handlers=site.error_handlers(assets),
-        request_max_body_size=largest,
-        # Our document has the exact types of every function; Litestar's would describe its handlers.
-        openapi_config=None,
-        # Litestar would log tracebacks, which may quote users' texts.
-        logging_config=None,
-        debug=False,
-        on_startup=on_startup,
-        on_shutdown=on_shutdown,
-    )
+    controls = test_controls if testing else None
+
+    @cache
+    def litestar() -> Litestar:
+        return _Litestar(
+            route_handlers=[
+                *openapi.handlers(described, settings),
+                *docs.handlers(described, assets, studio.sandbox_of(settings, assets)),
+                *media.handlers(runtime, files),
+                *share.handlers(runtime, assets),
+                *previews.handlers(runtime, files),
+                *site.handlers(assets),
+                *studio.handlers(runtime, assets),
+                *static_route.handlers(),
+                *console.handlers(runtime, assets, authenticator, checks),
+                *health.handlers(runtime, pending_migrations),
+                *metrics_page.handlers(metrics or MetricsPage(runtime)),
+                *(testing_mode.handlers(authenticator, runtime.clock, controls) if controls else ()),
+            ],
+            exception_handlers=site.error_handlers(assets),
+            request_max_body_size=largest,
+            # Our document has the exact types of every function; Litestar's would describe its handlers.
+            openapi_config=None,
+            # Litestar would log tracebacks, which may quote users' texts.
+            logging_config=None,
+            debug=False,
+            on_startup=on_startup,
+            on_shutdown=on_shutdown,
+        )
+
+    def others(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return cast("Awaitable[None]", litestar()(scope, receive, send))
+
     # Around the router, since its middleware does not see requests without a route.
     direct = [*api.routes(), *webhooks]
     # Uploads have their own limits: a file takes longer than other bodies, and is not held in memory.
     received = uploads.routes(runtime, files, gate)
-    inner: ASGIApp = Mounts(Routes(received, BodyLimits(Routes(direct, cast("ASGIApp", app)))), mounts or {})
+    inner: ASGIApp = Mounts(Routes(received, BodyLimits(Routes(direct, cast("ASGIApp", others)))), mounts or {})
     if gate is not None:
         inner = GateKeeper(inner, gate, lambda scope: authenticator.is_admin(scope, runtime.clock.now()))
     outer: ASGIApp = cast("ASGIApp", Edge(inner))
     if hub is not None:
         outer = cast("ASGIApp", SyncEndpoint(outer, hub))
-    paths = (route.path for route in (*app.routes, *direct, *received))
-    own = {path.split("/")[1] for path in (*paths, *(mounts or {}))}
+    if urlsplit(settings.site_url).path.strip("/"):
+        paths = (route.path for route in (*litestar().routes, *direct, *received))
+        own = {path.split("/")[1] for path in (*paths, *(mounts or {}))}
+        outer = cast("ASGIApp", BelowSite(outer, settings.site_url, own))
     # Outermost, so that all layers see the client's address.
-    outer = cast("ASGIApp", BelowSite(outer, settings.site_url, own))
-    return WebApp(app, cast("ASGIApp", Proxies(outer, settings.trusted_proxies)))
+    return WebApp(litestar, cast("ASGIApp", Proxies(outer, settings.trusted_proxies)))
