@@ -85,8 +85,8 @@ MODULES = [module("garden", public=(plant, page)), module("garden/old", internal
     [
         "/** A bed whose name TypeScript has already. *\\/ alert(1) */\nexport type Error_ = {\n  _id: string;\n",
         "  grown: boolean;\n  plants?: Record<string, number>;\n  beside: Error_ | null;\n  \"a-b\"?: string;\n",
-        'export type ErrorCode = "no_bed" | "rate_limited";\n',
-        '  "garden:plant": "no_bed" | "rate_limited";\n  "garden/old:beds": "rate_limited";\n',
+        'export type ErrorCode = "no_bed" | "part_is_off" | "rate_limited";\n',
+        '  "garden:plant": "no_bed" | "part_is_off" | "rate_limited";\n  "garden/old:beds": "part_is_off" | "rate_limited";\n',
         "   * Plant something.\n",
         '    plant: FunctionReference<"mutation", "public", {\n      bedId: string;\n',
         "      seeds: Array<string | null>;\n      depth?: number;\n      label?: ArrayBuffer;\n    }, Error_>;\n",

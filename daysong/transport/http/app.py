@@ -79,7 +79,7 @@ class WebApp:
         self._layers = layers
 
     @property
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> Sequence[BaseRoute]:
         """The routes of Litestar."""
         return self._litestar().routes
 
