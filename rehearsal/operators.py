@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import shutil
-import subprocess
-import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from rehearsal import databases
-from rehearsal.world import ADMIN_KEY, Person, World, free_port
+from rehearsal.world import ADMIN_KEY, Person, World
 
 BROWSER = Path(__file__).parents[1] / "tests" / "browser"
 SIZES = {"phone": (375, 760), "desk": (1280, 860)}
@@ -146,33 +138,3 @@ async def pictures(world: World) -> list[dict[str, Any]]:
         for page, path in pages.items()
         for size, dark in (TAKEN if page in {"overview", "person"} else (("desk", False), ("phone", True)))
     ]
-
-
-async def _take(database_url: str, folder: Path, target: Path) -> None:
-    async with World(database_url, folder, datetime.now(UTC), port=free_port()) as world:
-        listed = json.dumps(await pictures(world))
-        environ = os.environ | {"DAYSONG_ORIGIN": world.origin, "DAYSONG_CHROMIUM": shutil.which("chromium") or ""}
-        program = await asyncio.create_subprocess_exec(
-            "node", "screens.mjs", str(target), listed, cwd=BROWSER, env=environ
-        )
-        if await program.wait():
-            raise subprocess.CalledProcessError(program.returncode or 1, "node screens.mjs")
-
-
-def main() -> None:
-    """Take the pictures of the console alone."""
-    from rehearsal import screens  # noqa: PLC0415 - which takes these among all
-
-    databases.begin_run()
-    try:
-        with tempfile.TemporaryDirectory() as name, databases.server() as server, databases.own_database(server) as own:
-            target = Path(os.environ.get("DAYSONG_PICTURES", name))
-            asyncio.run(_take(own.url, Path(name), target))
-            for png in sorted(target.glob("console-*.png")):
-                screens.compress(png)
-    finally:
-        databases.end_run()
-
-
-if __name__ == "__main__":
-    main()
