@@ -19,7 +19,7 @@ import hmac
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from daysong.kernel.database.transactions import Reader
+from daysong.kernel.database.transactions import Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import Caller, MutationContext
 from daysong.kernel.keys import any_equal
@@ -78,6 +78,15 @@ async def find(db: Reader, request: Request) -> Answer | None:
     if not any_equal([request.caller, *request.earlier], [row["caller"]]):
         raise AnsweredToOtherCaller("This request was already made under another sign-in.")
     return Answer(row["result"], list(row["log_lines"] or ()), row["ts"])
+
+
+async def confirm(tx: Transaction) -> None:
+    """Write something, so that the commit of this transaction follows that of an answer that was found.
+
+    A primary that is dying may show a commit that no synchronous standby has, and that a failover undoes. Once a later
+    commit has succeeded, the standby has the earlier one too.
+    """
+    await tx.fetchval("select pg_logical_emit_message(true, 'daysong', 'answered')")
 
 
 async def record(ctx: MutationContext, request: Request, answer: Answer) -> int:

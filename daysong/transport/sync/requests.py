@@ -323,6 +323,7 @@ class _IdempotentMutation:
             return None
         answer = await answered.find(self._runtime.database.one_statement(), self._key)
         if answer is not None:
+            await self._runtime.database.mutate(answered.confirm)
             # A Transition that is being computed may not see the commit yet.
             self._session.hub.timestamps.seen(answer.ts)
             self._session.commits.add(answer.ts)
