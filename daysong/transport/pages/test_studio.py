@@ -6,6 +6,9 @@ import base64
 import gzip
 import json
 import re
+import shutil
+import subprocess
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -136,3 +139,61 @@ def test_the_studio_is_light() -> None:
     joined = [name for name in names if not (name.startswith(assets.STUDIO) and name.endswith(".css"))]
     weight = sum(len(gzip.compress(assets.static_files()[name])) for name in [*joined, assets.STUDIO_STYLES])
     assert 10_000 < weight < LARGEST
+
+
+def run_module(name: str, more: str) -> Any:
+    """Run a script of the studio in Node, with `more` at its end; return what it logs, which is JSON."""
+    if (node := shutil.which("node")) is None:
+        pytest.skip("Node is not installed")
+    text = files("daysong.transport.pages").joinpath(f"static/studio/{name}").read_text("utf-8")
+    done = subprocess.run([node, "--input-type=module"], input=text + more, capture_output=True, text=True, check=True)  # noqa: S603
+    return json.loads(done.stdout)
+
+
+def test_after_signing_in_no_address_leads_to_another_site() -> None:
+    """Browsers leave out tabs and take a backslash for a slash; such addresses lead to /today, or stay here."""
+    nexts = [
+        "/songs/x?a=1", "//evil.test", "/\\evil.test", "/\t/evil.test", "/\n\\evil.test", "/.//evil.test", "//[",
+        "https://evil.test", "javascript:alert(1)", "/../..//evil.test",
+    ]  # fmt: skip
+    asked = f"""
+    globalThis.location = {{ origin: "https://daysong.test" }};
+    const to = (base, next) => new URL(nextOf(base, `?${{new URLSearchParams({{ next }})}}`), location.origin).href;
+    console.log(JSON.stringify(["", "/app"].map((base) => {json.dumps(nexts)}.map((next) => to(base, next)))));
+    """
+    plain, below = run_module("session.js", asked)
+    assert plain[0] == "https://daysong.test/songs/x?a=1"
+    assert plain[1] == plain[3] == plain[6] == plain[8] == "https://daysong.test/today"
+    assert all(target.startswith("https://daysong.test/") for target in plain)
+    assert all(target.startswith("https://daysong.test/app/") for target in below)
+
+
+def test_drafts_are_not_kept_again_after_they_were_cleared_in_another_tab() -> None:
+    """A tab that is told of the sign-out keeps its draft as it stops; by then the device has none any more."""
+    before = """
+    const kept = new Map();
+    const request = (act) => { const one = {}; queueMicrotask(() => { one.result = act(); one.onsuccess?.(); }); return one; };
+    globalThis.indexedDB = { open: () => request(() => ({
+      transaction() {
+        const transaction = { commit() { queueMicrotask(() => transaction.oncomplete()); } };
+        const store = {
+          transaction,
+          put: (draft, key) => (kept.set(key, draft), {}),
+          clear: () => (kept.clear(), {}),
+        };
+        return { objectStore: () => store };
+      },
+    })) };
+    const drafts = createDrafts("user_alice");
+    await drafts.set("today", { text: "Mine" });
+    const before = [...kept.keys()];
+    const other = new BroadcastChannel(NAME);
+    other.postMessage({ cleared: true });
+    await new Promise((done) => setTimeout(done, 50));
+    kept.clear();
+    await drafts.set("today", { text: "Mine" });
+    console.log(JSON.stringify([before, [...kept.keys()]]));
+    other.close();
+    channel.close();
+    """
+    assert run_module("drafts.js", before) == [["user_alice today"], []]

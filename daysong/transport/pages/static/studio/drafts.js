@@ -3,6 +3,10 @@
 const NAME = "daysong-drafts";
 const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel(NAME) : null;
 
+// Another tab that keeps its drafts as the session ends must not do so after they were cleared.
+let cleared = false;
+channel?.addEventListener("message", ({ data }) => data.cleared && (cleared = true));
+
 let opened = null;
 function database() {
   opened ??= new Promise((done, failed) => {
@@ -32,6 +36,7 @@ export function createDrafts(subject) {
     /** Returns what was kept under `name`; null without. */
     get: async (name) => (await use("readonly", (store) => store.get(key(name)))) ?? null,
     async set(name, draft) {
+      if (cleared) return;
       channel?.postMessage({ key: key(name), draft });
       await use("readwrite", (store) => store.put(draft, key(name)));
     },
@@ -48,7 +53,9 @@ export function createDrafts(subject) {
   };
 }
 
-/** Forgets all drafts on this device. */
+/** Forgets all drafts on this device, and those of its other tabs; nothing is kept until a page is loaded anew. */
 export async function clearDrafts() {
+  cleared = true;
+  channel?.postMessage({ cleared });
   await use("readwrite", (store) => store.clear());
 }

@@ -3,6 +3,17 @@
 const HINT = "daysong_studio"; // a cookie: whether to show the studio or the front page at first
 const KEPT = "daysong.session";
 
+/** Returns the address to go to after signing in, as the page was asked to; /today when that leaves the studio. */
+export function nextOf(base, search) {
+  const home = `${base}/today`;
+  const next = new URLSearchParams(search).get("next");
+  if (!next?.startsWith("/") || !URL.canParse(base + next, location.origin)) return home;
+  // As the browser reads it: it leaves out tabs and line ends, and takes a backslash for a slash.
+  const target = new URL(base + next, location.origin);
+  const isOurs = target.origin === location.origin && target.pathname.startsWith(`${base}/`);
+  return isOurs ? target.href : home;
+}
+
 /** Returns the session of this browser. `how` is the data of the page: how people sign in here, and where. */
 export function createSession(how) {
   const enders = new Set();
@@ -176,16 +187,18 @@ function clerk(how, signal) {
     async token(force) {
       if (!script?.session) return null;
       const options = { template: "convex", skipCache: Boolean(force) };
-      // Installations without that template use the session's own token.
-      return script.session.getToken(options).catch((error) => {
-        if (error?.status === 404) return script.session.getToken({ skipCache: Boolean(force) });
-        if (error?.status === 401) return null;
+      const over = (error) => {
+        if (error?.status === 401 || error?.status === 404) return null;
         throw error;
+      };
+      // Installations without that template use the session's own token; a session that has ended has neither.
+      return script.session.getToken(options).catch((error) => {
+        if (error?.status === 404 && script.session) return script.session.getToken({ skipCache: Boolean(force) }).catch(over);
+        return over(error);
       });
     },
     async signIn(place) {
-      const next = new URLSearchParams(location.search).get("next") ?? "/today";
-      const target = `${how.base}${/^\/(?![/\\])/.test(next) ? next : "/today"}`;
+      const target = nextOf(how.base, location.search);
       script.mountSignIn(place, { routing: "hash", forceRedirectUrl: target, signUpForceRedirectUrl: target, withSignUp: true });
     },
     async signOut() {

@@ -1,11 +1,11 @@
 // Where people sign in: in development with a name, in production with Clerk's own component.
 
 import { h, replace } from "../dom.js";
+import { nextOf } from "../session.js";
 
 export async function showSignIn(main, { session, base }) {
   const asked = new URLSearchParams(location.search);
-  const next = /^\/(?![/\\])/.test(asked.get("next") ?? "") ? asked.get("next") : "/today";
-  const leave = () => location.replace(base + next);
+  const leave = () => location.replace(nextOf(base, location.search));
   document.title = "Sign in · daysong";
   if (session.signedIn) return leave();
   const ended = asked.has("ended") && h("p", { class: "notice-line", role: "status" }, "You were signed out. What you wrote is kept on this device.");
