@@ -172,7 +172,11 @@ def test_drafts_are_not_kept_again_after_they_were_cleared_in_another_tab() -> N
     """A tab that is told of the sign-out keeps its draft as it stops; by then the device has none any more."""
     before = """
     const kept = new Map();
-    const request = (act) => { const one = {}; queueMicrotask(() => { one.result = act(); one.onsuccess?.(); }); return one; };
+    const request = (act) => {
+      const one = {};
+      queueMicrotask(() => { one.result = act(); one.onsuccess?.(); });
+      return one;
+    };
     globalThis.indexedDB = { open: () => request(() => ({
       transaction() {
         const transaction = { commit() { queueMicrotask(() => transaction.oncomplete()); } };

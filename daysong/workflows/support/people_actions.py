@@ -9,7 +9,7 @@ import msgspec
 from daysong.features.subscriptions.quotas import usage
 from daysong.features.users import store as users
 from daysong.kernel.functions.context import MutationContext
-from daysong.kernel.functions.declarations import mutation
+from daysong.kernel.functions.declarations import IdText, mutation
 from daysong.kernel.ids import UserId
 from daysong.workflows.accounts import account_deletion, suspended_accounts
 from daysong.workflows.support import audit
@@ -27,9 +27,10 @@ class ChangePerson(OnePerson):
 
 
 class GrantSongs(ChangePerson):
-    """How many songs the account gets in its current period."""
+    """How many songs the account gets in its current period. What is sent twice with one `grant_id` is granted once."""
 
     songs: Annotated[int, msgspec.Meta(ge=1, le=MOST_SONGS)]
+    grant_id: IdText | msgspec.UnsetType = msgspec.UNSET
 
 
 class SetSongLimit(ChangePerson):
@@ -46,13 +47,16 @@ async def _lock(ctx: MutationContext, user_id: str) -> UserId:
 
 @mutation
 async def grant_songs(ctx: MutationContext, args: GrantSongs) -> Outcome:
-    """Give an account songs in its current period. Errors: PersonNotFound."""
+    """Give an account songs in its current period; the outcome `unchanged` when the grant is there already. Errors:
+    PersonNotFound.
+    """
     owner = await _lock(ctx, args.user_id)
     await usage.open_free_plan(ctx.db, owner, ctx.now)
-    await usage.grant(ctx.db, owner, args.songs, ctx.now)
+    is_new = await usage.grant(ctx.db, owner, args.songs, ctx.now, args.grant_id or None)
     return await audit.record(
-        ctx, "people grant songs", account=owner, reason=args.reason, details={"songs": args.songs}
-    )
+        ctx, "people grant songs", account=owner, reason=args.reason, details={"songs": args.songs},
+        outcome=audit.DONE if is_new else "unchanged",
+    )  # fmt: skip
 
 
 @mutation

@@ -169,9 +169,11 @@ async def charge_nothing(db: Transaction, user_id: str, reason: str, now: dateti
     return charge_id
 
 
-async def grant(db: Transaction, user_id: str, amount: int, now: datetime) -> None:
-    """Raise the limit of the current period by `amount` songs."""
-    await db.execute(
-        "insert into usage_grants (id, user_id, amount, granted_at) values ($1, $2, $3, $4)",
-        GrantId.new(now), user_id, amount, now,
+async def grant(db: Transaction, user_id: str, amount: int, now: datetime, grant_id: str | None = None) -> bool:
+    """Raise the limit of the current period by `amount` songs; False, and nothing changes, when the id is taken."""
+    done = await db.execute(
+        """insert into usage_grants (id, user_id, amount, granted_at) values ($1, $2, $3, $4)
+           on conflict (id) do nothing""",
+        grant_id or GrantId.new(now), user_id, amount, now,
     )  # fmt: skip
+    return rows_of(done) == 1

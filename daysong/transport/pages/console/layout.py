@@ -9,7 +9,7 @@ from litestar.enums import MediaType
 
 from daysong.transport.pages.assets import Assets
 from daysong.transport.pages.console.html import Html, el, join
-from daysong.transport.pages.console.visits import NOTES, Screen, Visit
+from daysong.transport.pages.console.visits import Screen, Visit, note_of
 
 STYLES = ("console.css",)
 SECTIONS = (
@@ -23,7 +23,7 @@ SOURCES = {"form-action": "'self'"}
 
 def page(assets: Assets, visit: Visit, screen: Screen) -> Response[str]:
     """Return a page for a signed-in operator."""
-    note = NOTES.get(visit.query.get("note", ""))
+    note = note_of(visit.query.get("note", ""))
     content = join(
         el("a", "To the content", href="#main", class_="skip"),
         _navigation(assets, visit, screen.section),

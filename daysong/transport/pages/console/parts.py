@@ -108,7 +108,7 @@ def _short(identifier: str) -> Html:
     return el("code", f"{kind}_…{tail[-6:]}" if len(tail) > 12 else identifier, title=identifier)  # noqa: PLR2004
 
 
-def whole(text: str) -> int | None:
-    """Return a number that was typed; None for anything else."""
+def number(text: str) -> int | str | None:
+    """Return a whole number that was typed; None for an empty field, and any other text for the function to refuse."""
     text = text.strip()
-    return int(text) if text.isdecimal() and len(text) <= LONGEST_WHOLE else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= LONGEST_WHOLE else text or None

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from daysong.kernel.ids import GrantId
 from daysong.transport.pages.console import parts
 from daysong.transport.pages.console.html import (
     Html,
@@ -189,6 +190,8 @@ def _actions(visit: Visit, person: Any) -> Html | None:
         visit.act(
             f"{path}/grant", "Grant songs", "Raises the limit of the current period.",
             field("Songs", "songs", type_="number", min=1, max=1000, value=1, required=True),
+            # A form that is sent twice grants once.
+            el("input", type_="hidden", name="grant", value=GrantId.new(visit.now)),
         ),
         visit.act(
             f"{path}/limit", "Set a limit", "Songs of each period, whatever the plan. Empty: those of the plan.",
@@ -211,11 +214,14 @@ async def act(visit: Visit) -> Redirect:
     given: dict[str, Any] = {"userId": user_id, "reason": visit.form.get("reason", "")}
     path = f"/people/{user_id}"
     if action == "limit":
-        limit = parts.whole(visit.form.get("limit", ""))
+        limit = parts.number(visit.form.get("limit", ""))
         outcome = await visit.call_with("support/people:setSongLimit", given | {"limit": limit})
         return after(path, outcome, "limited")
     if action == ERASE and visit.form.get("confirm") != ERASE:
         return Redirect(path, "unchanged")
     function, note = ACTIONS[action]
-    more = {"songs": parts.whole(visit.form.get("songs", "")) or 0} if action == "grant" else {}
+    more: dict[str, Any] = {}
+    if action == "grant":
+        more = {"songs": parts.number(visit.form.get("songs", ""))}
+        more |= {"grantId": once} if (once := visit.form.get("grant")) else {}
     return after(path, await visit.call_with(f"support/people:{function}", given | more), note)

@@ -224,7 +224,7 @@ async def flag_act(visit: Visit) -> Redirect:
     if visit.id == "remove":
         return after("/flags", await visit.call("support/publishing:dropFlag", key=key, reason=reason), "removed")
     lists = {name: [one] if (one := visit.form.get(name, "").strip()) else None for name in ("allow", "deny", "unlist")}
-    percent = parts.whole(visit.form.get("percent", ""))
+    percent = parts.number(visit.form.get("percent", ""))
     outcome = await visit.call("support/publishing:changeFlag", key=key, percent=percent, reason=reason, **lists)
     return after("/flags", outcome, "changed")
 
@@ -259,7 +259,7 @@ async def audit(visit: Visit) -> Screen:
     """Return the audit log."""
     before, who, action = (visit.query.get(name, "").strip() for name in ("before", "who", "action"))
     rows: Any = await visit.call(
-        "support/audit:listEntries", limit=PAGE, before=parts.whole(before), who=who, action=action
+        "support/audit:listEntries", limit=PAGE, before=parts.number(before), who=who, action=action
     )
     form = filters(
         visit, "audit", field("Who", "who", value=who, placeholder="command line"),

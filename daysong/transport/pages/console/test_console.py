@@ -243,6 +243,27 @@ async def test_what_a_form_says_is_checked(world: World, alice: Person, operator
     assert await world.db.pool.fetchval("select deleted_at from users") is not None
 
 
+async def test_a_form_that_is_sent_twice_grants_once(world: World, alice: Person, operator: Operator) -> None:
+    """A second click, or the browser's reload; the form of a fresh page grants again. Typing errors change nothing."""
+    user_id = await world.db.pool.fetchval("select id from users")
+    path = f"/people/{user_id}/grant"
+
+    async def once() -> str:
+        page = await operator.get(f"/people/{user_id}")
+        return str(re.findall(r'name="grant" value="(\w+)"', page.text)[0])
+
+    first = await once()
+    said = [(await operator.act(path, songs="2", reason="ticket 9", grant=first)).headers["location"] for _ in range(2)]
+    assert [address.partition("=")[2] for address in said] == ["granted", "unchanged"]
+    world.clock.forward(timedelta(seconds=1))
+    await operator.act(path, songs="2", reason="ticket 9", grant=await once())
+    assert await world.db.pool.fetchval("select sum(amount) from usage_grants") == 4
+    await operator.act(f"/people/{user_id}/limit", reason="ticket 9", limit="7")
+    assert (await operator.act(f"/people/{user_id}/limit", reason="ticket 9", limit="1,000")).status_code == 400
+    assert await world.db.pool.fetchval("select custom_music_limit from subscriptions") == 7
+    assert "a daily limit" in (await operator.get(f"/people/{user_id}?note=daily+limit+of+suno")).text
+
+
 async def test_flags_and_posts_are_changed_and_recorded(world: World, admin: Person, operator: Operator) -> None:
     post = await admin.mutation("blog:createDraft", title="Spring", bodyMarkdown="It is here.")
     await operator.act("/flags", key="beta", percent="20")

@@ -35,6 +35,7 @@ NOTES = {
     "made already": "Not made again: there is a newer song of this entry.",
     "account is suspended": "Not made again: the account is suspended.",
     "no songs left": "Not made again: the account has no songs left to count it against.",
+    "daily limit": "Not made again: a daily limit of money is reached, that of the account or of all.",
 }
 
 
@@ -112,6 +113,11 @@ def after(path: str, outcome: Any, note: str) -> Redirect:
     """Return where to go after an action, with what to say of its outcome."""
     said: str = outcome.outcome
     return Redirect(path, note if said == DONE else said)
+
+
+def note_of(key: str) -> str | None:
+    """Return what a page says for the key in its address; `daily limit of …` names a vendor."""
+    return NOTES.get("daily limit" if key.startswith("daily limit of ") else key)
 
 
 def filters(visit: Visit, path: str, *fields: Any) -> Html:
