@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,16 +21,22 @@ import msgspec
 from daysong.app import App
 from daysong.commands.backup import manifest, programs
 from daysong.commands.backup.manifest import DATABASE, FILES, FORMAT, JOURNAL, Manifest
+from daysong.commands.support.saying import OPERATOR
 from daysong.kernel.errors import DaysongError
-from daysong.kernel.functions.context import SYSTEM
+from daysong.kernel.functions.context import SYSTEM, MutationContext
 from daysong.kernel.keys import fingerprint
 from daysong.kernel.time.clock import to_ms
 from daysong.vendors.storage import FileMissing
 from daysong.workflows.recovery import journal
+from daysong.workflows.support import audit
 
 AT_ONCE = 8
 COUNTED = ("users", "diaries", "music", "files", "jobs")
-DUMP = ("--format=custom", "--no-owner", "--no-privileges", "--exclude-table-data=holds")
+# Without sessions of operators: one that was ended since would be valid again.
+DUMP = (
+    "--format=custom", "--no-owner", "--no-privileges", "--exclude-table-data=holds",
+    "--exclude-table-data=console_sessions",
+)  # fmt: skip
 
 Tell = Callable[[str], None]
 
@@ -39,6 +46,7 @@ async def backup(app: App, tell: Tell, folder: Path, *, with_files: bool = True)
     _create(folder)
     copies = with_files and app.files.is_folder
     taken, listed = await _dump(app, folder)
+    await app.runtime.mutate(_record, taken, OPERATOR)
     sums = {DATABASE: await asyncio.to_thread(manifest.sha256, folder / DATABASE)}
     missing = await _copy_files(app, folder, listed if copies else [], sums)
     damaged = await app.database.pool.fetch("select id from files where id = any($1) order by id", missing)
@@ -62,6 +70,11 @@ async def backup(app: App, tell: Tell, folder: Path, *, with_files: bool = True)
             f"see `damaged` in {folder / manifest.MANIFEST}."
         )
     return done
+
+
+async def _record(ctx: MutationContext, taken: Manifest) -> None:
+    """Record in the audit log that all private texts were copied."""
+    await audit.record(ctx, "backup", details={table: taken.rows[table] for table in ("users", "diaries")})
 
 
 def _create(folder: Path) -> None:
@@ -120,7 +133,9 @@ async def _copy_journal(app: App, folder: Path, sums: dict[str, str]) -> None:
     (folder / JOURNAL).mkdir(mode=0o700)
     async for key, _ in journal.files(app.files):
         name = key.rpartition("/")[2]
-        sums[f"{JOURNAL}/{name}"] = await _copy(app, key, folder / JOURNAL / name)
+        # One that is over its retention may be deleted meanwhile.
+        with suppress(FileMissing):
+            sums[f"{JOURNAL}/{name}"] = await _copy(app, key, folder / JOURNAL / name)
 
 
 async def _copy(app: App, key: str, target: Path) -> str:

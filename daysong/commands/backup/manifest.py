@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,8 @@ FILES = "files"
 JOURNAL = "journal"
 FORMAT = 1
 CHUNK = 2**20
+# What a backup may name: nothing outside its folder, or outside the file storage.
+NAMES = re.compile(rf"{re.escape(DATABASE)}|(?:{FILES}|{JOURNAL})/[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 class BackupInvalid(DaysongError):
@@ -69,8 +72,13 @@ async def verify(folder: Path, manifest: Manifest) -> dict[str, str]:
         raise BackupInvalid(f"{folder / SUMS} is missing.") from None
     if hashlib.sha256(text).hexdigest() != manifest.sums:
         raise BackupInvalid(f"{folder / SUMS} was changed.")
-    sums = {name: digest for digest, name in (line.split("  ", 1) for line in text.decode().splitlines())}
+    lines = (line.partition("  ") for line in text.decode(errors="replace").splitlines())
+    sums = {name: digest for digest, _, name in lines}
+    if DATABASE not in sums:
+        raise BackupInvalid(f"{folder / SUMS} does not have {DATABASE}.")
     for name, digest in sums.items():
+        if not NAMES.fullmatch(name):
+            raise BackupInvalid(f"{folder / SUMS} names {name[:100]!r}, which no backup has.")
         if not (folder / name).is_file():
             raise BackupInvalid(f"{folder / name} is missing.")
         if await asyncio.to_thread(sha256, folder / name) != digest:

@@ -12,7 +12,18 @@ import pytest
 from conftest import NOW
 from daysong.commands.backup import programs
 from daysong.commands.backup.backup import backup
-from daysong.commands.backup.manifest import DATABASE, FILES, MANIFEST, BackupInvalid
+from daysong.commands.backup.manifest import (
+    DATABASE,
+    FILES,
+    FORMAT,
+    MANIFEST,
+    BackupInvalid,
+    Manifest,
+    read,
+    sha256,
+    verify,
+    write,
+)
 from daysong.commands.backup.programs import ProgramFailed
 from daysong.commands.backup.restore import NotRestored, restore
 from daysong.embedded.server import EmbeddedPostgres
@@ -68,6 +79,7 @@ async def test_the_drill(database_url: str, data_dir: Path, tmp_path: Path, data
     async with World(database_url, data_dir, NOW) as before:
         people = {name: await before.person(name) for name in ("alice", "bob", "charlie", "dora")}
         await live_until_the_backup(before, people)
+        await before.db.pool.execute("insert into console_sessions values ('a', 'b', now(), now() + interval '1 h')")
         taken = await backup(before.app, quietly, folder)
         assert (taken.damaged, taken.gone, taken.files > 0) == ([], [], True)
         await live_until_the_disaster(before, people)
@@ -90,6 +102,7 @@ async def test_the_drill(database_url: str, data_dir: Path, tmp_path: Path, data
         with pytest.raises(FunctionError):
             await alice.mutation("users:ensureCurrentUser")
         assert await after.db.pool.fetchval("select count(*) from users where clerk_id = 'user_alice'") == 0
+        assert await after.db.pool.fetchval("select count(*) from console_sessions") == 0
         shares = await after.db.pool.fetch("select is_private from shared_music")
         assert [row["is_private"] for row in shares] == [True]
         assert await charlie.query("diaries:listDiaries") == []
@@ -126,6 +139,7 @@ async def test_a_backup_that_is_not_whole_is_not_restored(world: World, alice: P
     lost = msgspec.structs.replace(world.settings, hash_key="another key")
     with pytest.raises(NotRestored, match="DAYSONG_HASH_KEY_OLD"):
         await restore(lost, quietly, folder)
+    assert await world.db.pool.fetchval("select who from audit_log where action = 'backup'") == "command line"
     some = next((folder / FILES).iterdir())
     some.write_bytes(some.read_bytes() + b" ")
     with pytest.raises(BackupInvalid, match=some.name):
@@ -140,6 +154,27 @@ async def test_a_backup_that_is_not_whole_is_not_restored(world: World, alice: P
     with pytest.raises(BackupInvalid, match="no manifest"):
         await restore(world.settings, quietly, folder)
     assert (folder / DATABASE).stat().st_mode & 0o077 == 0
+
+
+async def test_a_backup_names_nothing_outside_its_folder(tmp_path: Path) -> None:
+    """Of a folder that was made by another, nothing is read or written elsewhere, and the database is verified."""
+    folder = tmp_path / "backup"
+    folder.mkdir()
+    (tmp_path / "secret").write_text("secret")
+    (folder / DATABASE).write_bytes(b"dump")
+    empty = Manifest(
+        format=FORMAT, version="0", snapshot_at=0, postgres=18, migrations=[], hash_keys=[], rows={}
+    )  # fmt: skip
+    whole = {DATABASE: sha256(folder / DATABASE)}
+    for name in ("../secret", "files/../../secret", str(tmp_path / "secret"), "files/", "files/.x", "other"):
+        write(folder, whole | {name: sha256(tmp_path / "secret")}, empty)
+        with pytest.raises(BackupInvalid, match="which no backup has"):
+            await verify(folder, read(folder))
+    write(folder, {}, empty)
+    with pytest.raises(BackupInvalid, match="does not have"):
+        await verify(folder, read(folder))
+    write(folder, whole, empty)
+    assert await verify(folder, read(folder)) == whole
 
 
 async def test_programs_that_are_too_old_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
