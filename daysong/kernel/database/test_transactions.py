@@ -362,3 +362,17 @@ async def test_g59_a_reset_empties_the_schema_that_is_used(kernel: Kernel) -> No
     finally:
         await kernel.fetch(f'alter database "{urlsplit(kernel.url).path[1:]}" reset search_path')
         await kernel.fetch("drop schema elsewhere cascade")
+
+
+async def test_a_mutation_is_on_disk_when_it_returns(database_url: str) -> None:
+    """Although its own commit does not wait for the disk. Here the server writes to the log in time, without fsync."""
+    writer = await asyncpg.connect(database_url, server_settings={"synchronous_commit": "on"})
+    watcher = await asyncpg.connect(database_url)
+    for number in range(20):
+        await writer.execute(database_module.BEGIN)
+        await writer.execute("insert into feature_flags values ($1, 0, now(), now())", f"flag-{number}")
+        written = await writer.fetchval("select pg_current_wal_insert_lsn()")
+        await writer.execute(database_module.COMMIT)
+        assert await watcher.fetchval("select pg_current_wal_flush_lsn() >= $1::pg_lsn", written)
+    await writer.close()
+    await watcher.close()

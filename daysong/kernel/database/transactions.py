@@ -25,10 +25,10 @@ Isolation = Literal["read_committed", "serializable"]
 
 # PostgreSQL keeps notifications in the order of commits: a transaction that notifies holds a lock until its commit is
 # on disk, and all others that notify wait for it. So a commit does not wait for the disk, but the next statement does:
-# it commits too, behind the first, and holds no lock. Commits that come together then share one write.
+# it commits too, behind the first, and holds no lock. Commits that come together then share one write. That statement
+# must write to the log: a transaction that only has an id would neither flush it nor wait for a standby.
 BEGIN = "begin; set local synchronous_commit = off"
 BEGIN_SERIALIZABLE = "begin isolation level serializable; set local synchronous_commit = off"
-# It writes to the log, as a transaction that only has an id would neither flush it nor wait for a standby.
 COMMIT = "commit; select pg_logical_emit_message(true, 'daysong', '')"
 
 MAX_ATTEMPTS = 12
