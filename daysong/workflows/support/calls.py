@@ -101,13 +101,14 @@ class CallPlan(Result):
     next_run_at: float | UnsetType = UNSET
 
 
-# Calls that we made, with their session, and incoming ones, which have no job.
+# Calls that we made, with their session, and incoming ones, which have no job. Sessions are looked up for those alone
+# that are listed.
 CALLS_SQL = """
     (select j.id, j.user_id, j.kind, j.status, j.scheduled_for as at, j.error_code, j.error_message, s.id as session_id,
             s.duration_sec, s.ended_reason, s.outcome
-     from call_jobs j left join lateral (
-         select * from call_sessions where call_job_id = j.id order by created_at desc limit 1) s on true
-     where {condition} order by j.scheduled_for desc, j.id desc limit $1)
+     from (select * from call_jobs j where {condition} order by j.scheduled_for desc, j.id desc limit $1) j
+     left join lateral (
+         select * from call_sessions where call_job_id = j.id order by created_at desc limit 1) s on true)
     union all
     (select s.id, s.user_id, 'incoming', s.state, s.created_at, null, null, s.id, s.duration_sec, s.ended_reason,
             s.outcome

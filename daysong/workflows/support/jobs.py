@@ -94,16 +94,19 @@ def _fields(row: asyncpg.Record) -> dict[str, Any]:
     }
 
 
+LIST_SQL = """
+    select * from jobs
+    where ($2::text is null or status = $2) and ($3::text is null or function = $3)
+      and ($4::text[] is null or account = any($4)) and ($5::text is null or mentioned(args) ? $5)
+    order by id desc limit $1"""
+
+
 @query(reads=("jobs",))
 async def list_jobs(ctx: QueryContext, args: ListJobs) -> list[Job]:
-    """Return the jobs that are due last, first."""
+    """Return the jobs, newest first: by when they were due at first, which their ids tell."""
     accounts = account_marks(ctx.settings.hash_keys, args.user_id) if args.user_id else None
     rows = await ctx.db.fetch(
-        """select * from jobs
-           where ($2::text is null or status = $2) and ($3::text is null or function = $3)
-             and ($4::text[] is null or account = any($4)) and ($5::text is null or mentioned(args) ? $5)
-           order by due_at desc, id desc limit $1""",
-        args.limit, args.status or None, args.function or None, accounts, args.about or None,
+        LIST_SQL, args.limit, args.status or None, args.function or None, accounts, args.about or None,
     )  # fmt: skip
     return [of_row(row) for row in rows]
 

@@ -13,6 +13,7 @@ from daysong.kernel import inbox
 from daysong.kernel.inbox import Event
 from daysong.kernel.limits.marks import account_mark
 from daysong.kernel.time.clock import to_ms
+from daysong.workflows.support import calls, jobs
 from daysong.workflows.support.hiding import HIDDEN
 from daysong.workflows.vendor_events import handle_clerk_event
 from rehearsal.world import FunctionError, Person, World
@@ -288,3 +289,14 @@ async def test_two_operators_make_one_song(world: World, alice: Person, admin: P
     outcomes = [answer["outcome"] for answer in await asyncio.gather(*reruns)]
     assert sorted(outcomes) == ["done", *["in progress"] * 3]
     assert sorted(outcome for _, outcome in await log_of(admin, target=failed)) == sorted(outcomes)
+
+
+async def test_jobs_of_all_accounts_are_read_by_their_primary_key(world: World) -> None:
+    """With a million rows, the newest are found without sorting the others; sessions are looked up for listed calls."""
+    async with world.db.pool.acquire() as connection, connection.transaction():
+        await connection.execute("set local enable_seqscan = off")
+        plan = "\n".join(row[0] for row in await connection.fetch(f"explain {jobs.LIST_SQL}", 100, *(None,) * 4))
+        assert "Index Scan Backward using jobs_pkey" in plan
+        plan = "\n".join(row[0] for row in await connection.fetch(f"explain {calls.LIST_SQL}", 100, *(None,) * 3))
+        before, _, _ = plan.partition("call_sessions_by_job")
+        assert before.rindex("Limit") > before.rindex("Nested Loop")
