@@ -58,7 +58,7 @@ def _search(visit: Visit, text: str = "", found: list[Any] | None = None) -> Scr
         ]  # fmt: skip
         result = table(
             "People that were found", ("Account", "Name", "State", "Since", "Clerk id"), rows,
-            empty="Nobody is known by that. A phone number needs its country code.",
+            empty="There is no such account. A phone number needs its country code.",
         )  # fmt: skip
     hint = el("p", "What you look for is neither in the address of the page nor in a log.", class_="soft")
     return Screen("People", SECTION, join(heading("People"), form, result or hint))

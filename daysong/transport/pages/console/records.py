@@ -162,7 +162,7 @@ async def costs(visit: Visit) -> Screen:
 
     def person(mark: str) -> Any:
         if mark == "-":
-            return "nobody"
+            return "no account"
         hidden = el("input", type_="hidden", name="text", value=mark)
         return find("/people", hidden, el("button", code(mark), class_="bare", aria_label=f"Find {mark}"))
 

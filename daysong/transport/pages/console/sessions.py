@@ -1,7 +1,8 @@
 """Sessions of operators: the admin key once, then a cookie for twelve hours.
 
-The cookie is a random token; `console_sessions` has its hash under the admin key, so that another key ends all
-sessions. Forms carry a token derived from it, which a foreign site does not know.
+The cookie is a random token; `console_sessions` has its hash under the admin key and its earlier values. So a new key
+ends all sessions, and so does the removal of an earlier one, with which a session may have begun. Forms carry a token
+derived from the cookie, which a foreign site does not know.
 """
 
 from __future__ import annotations
@@ -102,4 +103,5 @@ class Sessions:
         return f"{self.cookie_name}={value}; Path={self.path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
 
     def _hash(self, token: str) -> bytes:
-        return hmac.digest(self._settings.admin_key.encode(), b"console " + token.encode(), hashlib.sha256)
+        keys = "\n".join(self._settings.admin_keys)
+        return hmac.digest(keys.encode(), b"console " + token.encode(), hashlib.sha256)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator
+from copy import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from daysong.transport.pages.assets import Assets
 from daysong.transport.pages.console import records
 from daysong.transport.pages.console.html import Html, el, join
 from daysong.transport.pages.console.routes import handlers, routes
+from daysong.transport.pages.console.sessions import Sessions
 from daysong.vendors.clerk.client import TokenVerifier
 from rehearsal.world import ADMIN_KEY, Person, World
 
@@ -91,6 +93,20 @@ async def test_the_admin_key_opens_a_session_of_twelve_hours(world: World, opera
     await operator.sign_in()
     world.clock.forward(timedelta(hours=12, seconds=1))
     assert (await operator.get("/jobs")).headers["location"] == "/console/sign-in?to=/jobs"
+
+
+async def test_a_session_ends_with_the_key_that_it_began_with(world: World) -> None:
+    """While an earlier key is accepted, it opens a session; none outlives a change of the keys."""
+    former = world.app.runtime.settings
+    runtime = copy(world.app.runtime)
+    for keys in (("leaked",), ()):
+        runtime.settings = msgspec.structs.replace(former, admin_key="new", admin_keys_old=keys)
+        sessions = Sessions(runtime)
+        if keys:
+            cookie = sessions.cookie(await sessions.begin())
+            assert await sessions.find(cookie, NOW) is not None
+        else:
+            assert await sessions.find(cookie, NOW) is None
 
 
 async def test_over_https_the_cookie_is_secure(database_url: str, data_dir: Path) -> None:

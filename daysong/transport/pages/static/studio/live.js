@@ -6,7 +6,7 @@
 
 const SILENCE = 40_000; // ms without a message after which a connection counts as lost; the server pings every 15 s
 const OPENING = 15_000; // ms that a connection may take to open
-const LINGER = 15_000; // ms that a query which nobody watches stays subscribed
+const LINGER = 15_000; // ms that a query without watchers stays subscribed
 const FIRST_PAUSE = 400; // ms before the first attempt to reconnect
 const LONGEST_PAUSE = 16_000;
 const OVERLOADED_PAUSE = 3_000;
@@ -233,7 +233,7 @@ export function createLive(url, { connect = (address) => new WebSocket(address) 
         news.push(query);
       }
     }
-    // All of them hold at once, so nobody is told before all are known.
+    // All of them hold at once, so watchers are called once all are known.
     for (const query of news) for (const watcher of [...query.watchers]) tell(query, watcher);
     for (const request of [...requests.values()]) {
       if (request.done && request.ts <= version.ts) settle(request, request.result);

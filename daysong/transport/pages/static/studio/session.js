@@ -28,7 +28,7 @@ export function createSession(how) {
   const own = how.auth === "clerk" ? clerk(how, signal) : sandbox(how, signal);
 
   return {
-    /** Resolves once it is known whether somebody is signed in. */
+    /** Resolves once it is known whether a user is signed in. */
     async start() {
       await own.start();
       hint(how.base, own.signedIn);
