@@ -1,4 +1,4 @@
-"""`daysong flags`: feature flags, by the same functions that the admin key may call."""
+"""`daysong flags`: feature flags. Changes are made by the functions of the console, and are in the audit log."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from daysong.app import App
+from daysong.commands.support.saying import OPERATOR
 from daysong.features.feature_flags import settings
 from daysong.kernel import values
 from daysong.kernel.functions.context import SYSTEM
@@ -36,11 +37,12 @@ async def set_flag(
 ) -> None:  # fmt: skip
     """Create or change a flag."""
     given: dict[str, Any] = {"key": key, "allow": list(allow), "deny": list(deny), "unlist": list(unlist)}
-    await app.call("featureFlags:setFlag", given if percent is None else given | {"percent": percent}, caller=SYSTEM)
+    given |= {} if percent is None else {"percent": percent}
+    await app.call("support/publishing:changeFlag", given, caller=OPERATOR)
     say("set")
 
 
 async def remove_flag(app: App, say: Say, key: str) -> None:
     """Remove a flag."""
-    await app.call("featureFlags:removeFlag", {"key": key}, caller=SYSTEM)
+    await app.call("support/publishing:dropFlag", {"key": key}, caller=OPERATOR)
     say("removed")

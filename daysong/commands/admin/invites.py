@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from daysong.app import App
+from daysong.commands.support.saying import OPERATOR
 from daysong.features.invitations.functions import Invitation
 from daysong.kernel import values
 from daysong.kernel.errors import DaysongError
-from daysong.kernel.functions.context import SYSTEM
+from daysong.kernel.functions.context import SYSTEM, MutationContext
 from daysong.kernel.time.clock import from_ms
+from daysong.workflows.support import audit
 
 Say = Callable[[str], None]
 COLUMNS = ("email", "android", "source", "entered first", "entered last")
@@ -22,7 +24,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 async def export(app: App, say: Say, *, as_json: bool) -> None:
-    """Say all addresses in alphabetical order: as CSV, a line each, or as one JSON array."""
+    """Say all addresses in alphabetical order: as CSV, a line each, or as one JSON array. The audit log keeps it."""
+    await app.runtime.mutate(_record, "invites export", OPERATOR)
     if as_json:
         say(json.dumps([values.encode(one, "json") async for one in _all(app)], indent=2, ensure_ascii=False))
         return
@@ -36,7 +39,12 @@ async def remove(app: App, say: Say, email: str) -> None:
     """Delete an address. Errors: DaysongError when it is not there."""
     if not await app.call("emailNotify:removeInvitation", {"email": email}, caller=SYSTEM):
         raise DaysongError("This address is not there.")
+    await app.runtime.mutate(_record, "invites remove", OPERATOR)
     say("removed")
+
+
+async def _record(ctx: MutationContext, action: str) -> None:
+    await audit.record(ctx, action)
 
 
 async def _all(app: App) -> AsyncIterator[Invitation]:
