@@ -32,11 +32,7 @@ from daysong.workflows.support import audit
 
 AT_ONCE = 8
 COUNTED = ("users", "diaries", "music", "files", "jobs")
-# Without sessions of operators: one that was ended since would be valid again.
-DUMP = (
-    "--format=custom", "--no-owner", "--no-privileges", "--exclude-table-data=holds",
-    "--exclude-table-data=console_sessions",
-)  # fmt: skip
+DUMP = ("--format=custom", "--no-owner", "--no-privileges", "--exclude-table-data=holds")
 
 Tell = Callable[[str], None]
 

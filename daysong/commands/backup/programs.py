@@ -83,7 +83,9 @@ async def run(path: Path, *arguments: str, url: str) -> None:
 
 
 async def _output(path: Path, *arguments: str, environ: Mapping[str, str]) -> str:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    # What the URL lacks, asyncpg reads from these variables too. Others, such as PGSERVICE, would win over them.
+    shared = VARIABLES.values()
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PG") or name in shared}
     process = await asyncio.create_subprocess_exec(
         path, *arguments, env=plain | dict(environ), stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

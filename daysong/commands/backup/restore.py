@@ -81,6 +81,8 @@ async def _finish(
         if source is not None:
             tell(f"files       {await _put_files(app, *source)} put back")
         removed = await _remove_again(app, snapshot_at)
+        # A session of an operator that was ended since would be valid again.
+        await app.database.pool.execute("delete from console_sessions")
         said = ", ".join(f"{count} {kind}" for kind, count in removed.items()) or "nothing"
         tell(f"removed     {said}, since then")
         if lost := await _lost_files(app):

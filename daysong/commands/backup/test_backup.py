@@ -189,6 +189,23 @@ async def test_programs_that_are_too_old_are_named(tmp_path: Path, monkeypatch: 
     assert await programs.program("pg_dump", 18) != old
 
 
+async def test_a_program_reaches_the_database_that_daysong_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password from the environment serves both; a service of libpq, which would name another server, does not."""
+    program = tmp_path / "pg_dump"
+    program.write_text("#!/bin/sh\nenv | grep ^PG >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PGPASSWORD", "word")
+    monkeypatch.setenv("PGHOST", "elsewhere")
+    monkeypatch.setenv("PGSERVICE", "another")
+    with pytest.raises(ProgramFailed) as failed:
+        await programs.run(program, url="postgresql://alice@one/day")
+    said = str(failed.value)
+    assert ("PGPASSWORD=word" in said, "PGHOST=one" in said) == (True, True)
+    assert "PGSERVICE" not in said
+
+
 def test_passwords_are_not_on_the_command_line() -> None:
     """A database URL becomes libpq's variables, with several hosts, a socket folder, and escapes."""
     found = programs.libpq_environment("postgresql://al%40ice:p%2Fw@one:5433,[::1]/day%20song?sslmode=require")
