@@ -9,6 +9,8 @@ HIDDEN = "(hidden)"
 # Our ids and Clerk's, which identify a row and say nothing of a person.
 _ID = re.compile(r"(?:[a-z]{2,12}_[0-9a-zA-Z]{10,40}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+# Ids as vendors make them have letters and digits. An app chooses those of RevenueCat.
+_VENDORS_ID = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9_])[$A-Za-z0-9_:-]{8,100}")
 # Fields whose values are of a vocabulary.
 _VOCABULARY = frozenset({
     "callbackType", "callback_type", "cancel_reason", "code", "currency", "direction", "endedReason", "environment",
@@ -37,6 +39,11 @@ def visible(value: Any, field: str = "") -> Any:
 
 def _is_public(text: str, field: str) -> bool:
     return text == "" or bool(_ID.fullmatch(text)) or (field in _VOCABULARY and bool(_WORD.fullmatch(text)))
+
+
+def visible_id(text: str) -> str:
+    """Return an id that a vendor named; hidden when it may be an e-mail address, a phone number or a name."""
+    return text if _VENDORS_ID.fullmatch(text) else HIDDEN
 
 
 def masked_number(number: str | None) -> str | None:

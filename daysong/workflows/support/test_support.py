@@ -14,7 +14,7 @@ from daysong.kernel.inbox import Event
 from daysong.kernel.limits.marks import account_mark
 from daysong.kernel.time.clock import to_ms
 from daysong.workflows.support import calls, jobs
-from daysong.workflows.support.hiding import HIDDEN
+from daysong.workflows.support.hiding import HIDDEN, visible_id
 from daysong.workflows.vendor_events import handle_clerk_event
 from rehearsal.world import FunctionError, Person, World
 
@@ -289,6 +289,17 @@ async def test_two_operators_make_one_song(world: World, alice: Person, admin: P
     outcomes = [answer["outcome"] for answer in await asyncio.gather(*reruns)]
     assert sorted(outcomes) == ["done", *["in progress"] * 3]
     assert sorted(outcome for _, outcome in await log_of(admin, target=failed)) == sorted(outcomes)
+
+
+def test_ids_that_vendors_name_are_shown_and_what_may_name_a_person_is_hidden() -> None:
+    """RevenueCat has the ids that an app gave it."""
+    ids = [
+        "user_2abcDEF", "$RCAnonymousID:8069238d6049ce87cc529853916d624c", "gen_01jd0000000000000000000000",
+        "5c79be8e11aa2233445566778899aabb", "8069238d-6049-ce87-cc52-9853916d624c",
+    ]  # fmt: skip
+    assert [visible_id(one) for one in ids] == ids
+    for text in ("alice@example.test", "+351912345678", "351912345678", "Alice Smith", "alice"):
+        assert visible_id(text) == HIDDEN
 
 
 async def test_jobs_of_all_accounts_are_read_by_their_primary_key(world: World) -> None:

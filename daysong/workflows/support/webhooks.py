@@ -16,7 +16,7 @@ from daysong.kernel.inbox import NoSuchEvent, OneEvent
 from daysong.kernel.time.clock import from_ms, to_ms
 from daysong.workflows.support import audit, jobs
 from daysong.workflows.support.audit import Limit, Outcome, Reason, Target
-from daysong.workflows.support.hiding import visible
+from daysong.workflows.support.hiding import visible, visible_id
 from daysong.workflows.support.jobs import Job
 
 Vendor = Literal["clerk", "revenuecat", "suno", "kie", "vapi"]
@@ -141,7 +141,12 @@ async def show_event(ctx: QueryContext, args: OneEvent) -> EventInFull:
     seen = {job.id for job in trace}
     for request in dict.fromkeys(each["request_id"] for each in handlers):
         trace += [job for job in await jobs.related(ctx, request) if job.id not in seen]
-    return EventInFull(**_fields(row), about=row["about"], body=visible(_decoded(row["body"])), trace=trace)
+    return EventInFull(
+        **_fields(row),
+        about=[visible_id(one) for one in row["about"]],
+        body=visible(_decoded(row["body"])),
+        trace=trace,
+    )
 
 
 async def _one(ctx: QueryContext | MutationContext, args: OneEvent) -> asyncpg.Record:
