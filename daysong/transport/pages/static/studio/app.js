@@ -331,8 +331,8 @@ async function run() {
 }
 
 
-// A page that the browser has kept, as after going back, shows nothing of who has signed out.
-addEventListener("pageshow", ({ persisted }) => persisted && !session.signedIn && location.reload());
+// A page that the browser has kept, as after going back, does not know who has signed out or in meanwhile in other tabs.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 if ("serviceWorker" in navigator) {
   const workers = navigator.serviceWorker;
