@@ -104,6 +104,7 @@ test("everything works with the keyboard alone", () =>
     await page.keyboard.press("Shift+>");
     const { muted, speed } = await state(page);
     assert.deepEqual({ muted, speed }, { muted: true, speed: 1.25 });
+    await page.getByRole("button", { name: "Speed: 1.25×" }).waitFor();
     // Position, speed, download, mute, volume, and one stop for all lines.
     const stops = [];
     for (let n = 0; n < 6; n++) {

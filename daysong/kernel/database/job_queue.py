@@ -6,6 +6,7 @@ Importing it takes 0.2 seconds, so it is loaded on first use; `App.open` does th
 from __future__ import annotations
 
 import importlib
+import threading
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -25,13 +26,21 @@ if TYPE_CHECKING:
     from pgqueuer.adapters.persistence.queries import Queries
 
 
+_loading = threading.Lock()
+
+
 def load() -> None:
-    """Import pgqueuer, if it is not imported yet."""
-    importlib.import_module("pgqueuer.adapters.persistence.queries")
+    """Import pgqueuer, if it is not imported yet; before any other import of it.
+
+    One thread at a time: its modules import each other in circles, which fails when two threads begin at two ends.
+    """
+    with _loading:
+        importlib.import_module("pgqueuer.adapters.persistence.queries")
 
 
 def queries_on(connection: asyncpg.Connection) -> Queries:
     """Return the queue's statements on a connection."""
+    load()
     from pgqueuer.adapters.persistence.queries import Queries  # noqa: PLC0415 - slow to import
 
     return Queries.from_asyncpg_connection(connection)
@@ -39,6 +48,7 @@ def queries_on(connection: asyncpg.Connection) -> Queries:
 
 def queries_on_pool(pool: asyncpg.Pool) -> Queries:
     """Return the queue's statements on connections of a pool."""
+    load()
     from pgqueuer.adapters.persistence.queries import Queries  # noqa: PLC0415 - slow to import
 
     return Queries.from_asyncpg_pool(pool)

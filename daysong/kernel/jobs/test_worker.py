@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -396,3 +397,28 @@ async def test_g50_a_worker_gets_over_a_spell_of_read_only(kernel: Kernel, monke
             await admin.execute(f'alter database "{name}" reset default_transaction_read_only')
             await admin.close()
     assert len(await kernel.notes()) == 1
+
+
+LOADERS = """
+import threading
+from daysong.kernel.database import job_queue
+
+failed = []
+threading.excepthook = failed.append
+
+def load_loop():
+    job_queue.load()
+    from daysong.kernel.jobs.lane_manager import LaneManager
+
+threads = [threading.Thread(target=one) for one in (job_queue.load, load_loop, job_queue.load, load_loop)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+raise SystemExit(len(failed))
+"""
+
+
+def test_the_queue_library_is_loaded_by_one_thread_at_a_time() -> None:
+    """Its modules import each other in circles: two threads that began at two ends both failed, and so did a worker."""
+    assert subprocess.run([sys.executable, "-c", LOADERS], check=False, capture_output=True).returncode == 0  # noqa: S603

@@ -13,8 +13,8 @@ import asyncpg
 import msgspec
 
 from daysong.kernel import logs
+from daysong.kernel.database import job_queue
 from daysong.kernel.database.connections import Pool
-from daysong.kernel.database.job_queue import queries_on_pool
 from daysong.kernel.database.transactions import Transaction, close_pool
 from daysong.kernel.errors import ExpectedError, VendorError
 from daysong.kernel.functions.context import SYSTEM
@@ -140,9 +140,10 @@ class Worker:
 
     async def _work_with(self, pool: asyncpg.Pool) -> None:
         # Imported here, so that a process that only serves does not load pgqueuer's loop.
+        job_queue.load()
         from daysong.kernel.jobs.lane_manager import LaneManager  # noqa: PLC0415
 
-        manager = LaneManager(queries_on_pool(pool), {lane.value: slots(lane, self._at_once) for lane in Lane})
+        manager = LaneManager(job_queue.queries_on_pool(pool), {lane.value: slots(lane, self._at_once) for lane in Lane})
         for lane in Lane:
             # Queue rows are deleted when handled; the outcome of a job is stored in `jobs`.
             manager.entrypoint(lane.value, on_failure="delete")(self._on_queue_row)
