@@ -27,7 +27,8 @@ self.addEventListener("fetch", (event) => {
   if (request.mode === "navigate") {
     if (PAGES.test(pathname)) event.respondWith(page(request));
   } else if (pathname.includes("/static/")) {
-    event.respondWith(caches.match(request).then((kept) => kept ?? fetch(request)));
+    // The responses vary by Origin, which module scripts send and what was kept at installation did not.
+    event.respondWith(caches.match(request, { ignoreVary: true }).then((kept) => kept ?? fetch(request)));
   }
 });
 
