@@ -143,7 +143,8 @@ class Worker:
         job_queue.load()
         from daysong.kernel.jobs.lane_manager import LaneManager  # noqa: PLC0415
 
-        manager = LaneManager(job_queue.queries_on_pool(pool), {lane.value: slots(lane, self._at_once) for lane in Lane})
+        queries = job_queue.queries_on_pool(pool)
+        manager = LaneManager(queries, {lane.value: slots(lane, self._at_once) for lane in Lane})
         for lane in Lane:
             # Queue rows are deleted when handled; the outcome of a job is stored in `jobs`.
             manager.entrypoint(lane.value, on_failure="delete")(self._on_queue_row)
