@@ -76,6 +76,7 @@ test("a draft survives a reload, and is the same in two tabs, as are the entries
 
 test("without a connection there is a note, the draft is kept, and it can be saved afterwards", () =>
   as(browser, "offline", "/today", PHONE, async (page, { wrong }) => {
+    await editor(page).waitFor();
     await page.context().setOffline(true);
     await page.getByText("You are offline. What you write is kept on this device.").waitFor();
     await editor(page).fill("Written in a tunnel.");
