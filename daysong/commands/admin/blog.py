@@ -1,4 +1,4 @@
-"""`daysong blog`: writing, publishing and counting posts, by the same functions that the admin key may call."""
+"""`daysong blog`: writing, publishing and counting posts. What publishes, archives or deletes is in the audit log."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from daysong.app import App
+from daysong.commands.support import saying
 from daysong.kernel import values
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import SYSTEM
@@ -39,7 +40,7 @@ async def write(app: App, say: Say, arguments: dict[str, Any], *, publish: bool,
     """Save a new draft, or publish it at once."""
     draft = await _call(app, "createDraft", arguments)
     if publish:
-        await change(app, say, "publish", {"postId": draft["_id"]}, as_json=as_json)
+        await move(app, say, "published", draft["_id"], as_json=as_json)
         return
     if as_json:
         _say_json(say, draft)
@@ -50,7 +51,16 @@ async def write(app: App, say: Say, arguments: dict[str, Any], *, publish: bool,
 
 async def change(app: App, say: Say, function: str, arguments: dict[str, Any], *, as_json: bool) -> None:
     """Change a post, and say its id, status and slug."""
-    post = await _call(app, function, arguments)
+    _say_post(say, await _call(app, function, arguments), as_json=as_json)
+
+
+async def move(app: App, say: Say, to: str, post: str, *, as_json: bool) -> None:
+    """Publish, archive or delete a post by the function of the console, and say its id, status and slug."""
+    changed = await saying.call(app, "support/publishing:changePost", post_id=post, to=to)
+    _say_post(say, changed.get("post"), as_json=as_json)
+
+
+def _say_post(say: Say, post: Any, *, as_json: bool) -> None:
     if as_json:
         _say_json(say, post)
     elif post is None:

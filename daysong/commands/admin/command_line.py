@@ -136,19 +136,19 @@ def update_post(
 @blog.command(name="publish")
 def publish_post(post: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
     """Publish a draft, or a post that was archived."""
-    _change("publish", post, json_, data_dir)
+    _move("published", post, json_, data_dir)
 
 
 @blog.command(name="archive")
 def archive_post(post: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
     """Take a post off the blog; it can be published again."""
-    _change("archive", post, json_, data_dir)
+    _move("archived", post, json_, data_dir)
 
 
 @blog.command(name="delete")
 def delete_post(post: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
     """Delete a post with its slugs and its numbers of views."""
-    _change("deletePost", post, json_, data_dir)
+    _move("deleted", post, json_, data_dir)
 
 
 @blog.command(name="redirects")
@@ -210,6 +210,12 @@ def _change(function: str, post: str, as_json: bool, data_dir: Path, **parts: An
 
     given = command.given(post_id=post, **parts)
     _with_app(data_dir, lambda app: command.change(app, _say, function, given, as_json=as_json))
+
+
+def _move(to: str, post: str, as_json: bool, data_dir: Path) -> None:
+    from daysong.commands.admin import blog as command
+
+    _with_app(data_dir, lambda app: command.move(app, _say, to, post, as_json=as_json))
 
 
 def _with_app(data_dir: Path, work: Callable[[App], Awaitable[None]]) -> None:

@@ -37,7 +37,7 @@ async def test_a_post_is_written_published_and_deleted(world: World, tmp_path: P
     assert revision.endswith("6  Rain")
     await blog.show_revision(app, say, revision.split()[0], as_json=False)
     assert said.pop() == "title: Rain\n\n# Rain"
-    await blog.change(app, say, "publish", {"postId": "rain"}, as_json=False)
+    await blog.move(app, say, "published", "rain", as_json=False)
     await blog.change(app, say, "setRedirects", blog.given(post_id="rain", redirect_from=["old"]), as_json=False)
     assert {line.split("  ", 1)[1] for line in said} == {"draft  rain", "published  rain"}
     await blog.list_posts(app, say, status="published", as_json=True)
@@ -49,13 +49,17 @@ async def test_a_post_is_written_published_and_deleted(world: World, tmp_path: P
     assert "redirectFrom: old" in said
     await blog.analytics(app, say, "rain", as_json=True)
     assert json.loads(said.pop())["viewCount"] == 0
-    await blog.change(app, say, "archive", {"postId": "rain"}, as_json=True)
+    await blog.move(app, say, "archived", "rain", as_json=True)
     assert json.loads(said.pop())["status"] == "archived"
-    await blog.change(app, say, "deletePost", {"postId": "rain"}, as_json=False)
+    await blog.move(app, say, "deleted", "rain", as_json=False)
     await blog.list_posts(app, say, status=None, as_json=False)
     assert said[-2:] == ["deleted", "none"]
-    with pytest.raises(DaysongError, match="Post not found"):
-        await blog.show(app, say, "rain", as_json=False)
+    for gone in (blog.show(app, say, "rain", as_json=False), blog.move(app, say, "published", "rain", as_json=False)):
+        with pytest.raises(DaysongError, match="Post not found"):
+            await gone
+    log = await world.db.pool.fetch("select who, action, target from audit_log order by id")
+    actions = ("published", "archived", "deleted")
+    assert [tuple(row) for row in log] == [("command line", f"blog {did}", draft["_id"]) for did in actions]
     await blog.write(app, say, blog.given(title="At once", body=str(text)), publish=True, as_json=False)
     assert "published  at-once" in said[-1]
 

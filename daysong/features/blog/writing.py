@@ -167,7 +167,7 @@ async def update_draft(ctx: MutationContext, args: UpdateDraft) -> PostState:
 
     Errors: PostNotFound, InvalidPost, InvalidSlug, SlugTaken.
     """
-    row = await _locked(ctx.db, args.post_id)
+    row = await locked(ctx.db, args.post_id)
     changes = {name: value for name, value in msgspec.structs.asdict(args).items() if value is not UNSET}
     columns = _columns({name: value for name, value in changes.items() if name not in {"post_id", "slug"}})
     if args.slug is not UNSET and args.slug != row["slug"]:
@@ -191,7 +191,7 @@ async def update_draft(ctx: MutationContext, args: UpdateDraft) -> PostState:
 @mutation
 async def create_preview_token(ctx: MutationContext, args: OnePost) -> NewDraft:
     """Return a new token for a draft; the one before is no longer valid. Errors: PostNotFound, NotADraft."""
-    row = await _locked(ctx.db, args.post_id)
+    row = await locked(ctx.db, args.post_id)
     if row["status"] != "draft":
         raise NotADraft
     token = rules.new_token()
@@ -202,7 +202,7 @@ async def create_preview_token(ctx: MutationContext, args: OnePost) -> NewDraft:
 @mutation
 async def publish(ctx: MutationContext, args: Publish) -> PostState:
     """Publish a draft or an archived post; its preview token is deleted. Errors: PostNotFound, InvalidPost."""
-    row = await _locked(ctx.db, args.post_id)
+    row = await locked(ctx.db, args.post_id)
     if not row["body_markdown"].strip():
         raise InvalidPost("A post without a text cannot be published")
     at = None if args.published_at is UNSET else from_ms(args.published_at)
@@ -219,7 +219,7 @@ async def publish(ctx: MutationContext, args: Publish) -> PostState:
 @mutation
 async def archive(ctx: MutationContext, args: OnePost) -> PostState:
     """Take a post off the blog, and its preview token with it; it can be published again. Errors: PostNotFound."""
-    row = await _locked(ctx.db, args.post_id)
+    row = await locked(ctx.db, args.post_id)
     changed = await ctx.db.fetchrow(
         """update blog_posts set status = 'archived', preview_hash = null, updated_at = $2
            where id = $1 and status <> 'archived' returning *""",
@@ -231,14 +231,14 @@ async def archive(ctx: MutationContext, args: OnePost) -> PostState:
 @mutation
 async def delete_post(ctx: MutationContext, args: OnePost) -> None:
     """Delete a post with its slugs and views. Errors: PostNotFound."""
-    row = await _locked(ctx.db, args.post_id)
+    row = await locked(ctx.db, args.post_id)
     await ctx.db.execute("delete from blog_posts where id = $1", row["id"])
 
 
 @mutation
 async def set_redirects(ctx: MutationContext, args: SetRedirects) -> PostState:
     """Replace the former slugs that lead to a post. Errors: PostNotFound, InvalidSlug, SlugTaken."""
-    row = await _locked(ctx.db, args.post_id)
+    row = await locked(ctx.db, args.post_id)
     wanted = [rules.check_slug(slug) for slug in args.redirect_from if slug != row["slug"]]
     await ctx.db.execute(
         "delete from blog_slugs where post_id = $1 and slug <> $2 and slug <> all($3)", row["id"], row["slug"], wanted
@@ -363,7 +363,8 @@ async def _reserve(ctx: MutationContext, post_id: str, slugs: list[str]) -> str:
     raise SlugTaken
 
 
-async def _locked(db: Transaction, post: str) -> asyncpg.Record:
+async def locked(db: Transaction, post: str) -> asyncpg.Record:
+    """Lock a post, named by its id or slug, and return its row. Errors: PostNotFound."""
     row = await db.fetchrow("select * from blog_posts where id = $1 or slug = $1 for update", post)
     if row is None:
         raise PostNotFound

@@ -1,4 +1,4 @@
-"""Flags and posts, changed by operators in the console: as by their own functions, and in the audit log."""
+"""Flags and posts, changed by operators: as by their own functions, and in the audit log."""
 
 from __future__ import annotations
 
@@ -27,10 +27,16 @@ class DropFlag(flags.OneFlag):
 
 
 class ChangePost(writing.OnePost):
-    """Which post is published or archived, and why."""
+    """Which post is published, archived or deleted, and why."""
 
-    to: Literal["published", "archived"]
+    to: Literal["published", "archived", "deleted"]
     reason: Reason | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChangedPost(Outcome):
+    """What was done, and the post after it; none when it was deleted."""
+
+    post: writing.PostState | msgspec.UnsetType = msgspec.UNSET
 
 
 @mutation
@@ -50,10 +56,15 @@ async def drop_flag(ctx: MutationContext, args: DropFlag) -> Outcome:
 
 
 @mutation
-async def change_post(ctx: MutationContext, args: ChangePost) -> Outcome:
-    """Publish or archive a post. Errors: PostNotFound, InvalidPost."""
+async def change_post(ctx: MutationContext, args: ChangePost) -> ChangedPost:
+    """Publish, archive or delete a post. Errors: PostNotFound, InvalidPost."""
+    post_id = (await writing.locked(ctx.db, args.post_id))["id"]
+    post: writing.PostState | msgspec.UnsetType = msgspec.UNSET
     if args.to == "published":
-        await writing.publish(ctx, writing.Publish(post_id=args.post_id))
+        post = await writing.publish(ctx, writing.Publish(post_id=post_id))
+    elif args.to == "archived":
+        post = await writing.archive(ctx, args)
     else:
-        await writing.archive(ctx, args)
-    return await audit.record(ctx, f"blog {args.to}", target=args.post_id, reason=args.reason)
+        await writing.delete_post(ctx, args)
+    recorded = await audit.record(ctx, f"blog {args.to}", target=post_id, reason=args.reason)
+    return ChangedPost(outcome=recorded.outcome, post=post)
