@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import NOW
+from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Registry
 from daysong.kernel.parts import PARTS, empty_value
@@ -82,6 +83,9 @@ async def test_g65_of_what_is_off_queries_are_empty_and_the_rest_says_so(bare: W
     assert (await dana.query("billing:getCurrentUserStatus"))["tier"] == "free"
     assert (await dana.query("callJobs:getDashboardStats"))["totalCalls"] == 0
     assert (await dana.query("featureFlags:getUserFlags")) == {"event-extraction": False}
+    user_id = await bare.db.pool.fetchval("select id from users where clerk_id = 'user_dana'")
+    shown = await bare.app.call("support/people:showPerson", {"userId": user_id}, caller=SYSTEM)
+    assert shown.flags == {"event-extraction": False}
     assert (await dana.action("usage:checkUsageWithReconciliation"))["canGenerate"] is True
     assert await bare.asked("revenuecat") == []
 

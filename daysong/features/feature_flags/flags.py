@@ -12,7 +12,7 @@ from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, query
 
-__all__ = ["EVENT_EXTRACTION", "Setting", "decide", "get_user_flags", "is_on", "setting_sql"]
+__all__ = ["EVENT_EXTRACTION", "Setting", "decide", "flags_of_account", "get_user_flags", "is_on", "setting_sql"]
 
 # The key that the triggers of feature_flags notify with.
 CHANGES = "feature flags"
@@ -61,15 +61,20 @@ class GetUserFlags(Args):
     user_id: IdText | UnsetType = UNSET
 
 
-CALLERS_SQL = f"""
+def _flags_sql(condition: str) -> str:
+    return f"""
     select u.id as user_id, f.key, f.percent, a.is_on as listed
     from users u
     left join (
         select coalesce(known.key, declared.key) as key, known.percent
         from feature_flags known full join unnest($2::text[]) as declared (key) on declared.key = known.key) f on true
     left join feature_flag_accounts a on a.flag_key = f.key and a.user_id = u.id
-    where {IS_CALLER}
+    where {condition}
     order by f.key collate "C" limit {rules.MOST_FLAGS + len(rules.DECLARED)}"""  # noqa: S608 - constants
+
+
+CALLERS_SQL = _flags_sql(IS_CALLER)
+OF_ACCOUNT_SQL = _flags_sql("u.id = $1")
 
 
 @query(reads=("feature_flags", "feature_flag_accounts", "users"))
@@ -81,7 +86,16 @@ async def get_user_flags(ctx: QueryContext, args: GetUserFlags) -> dict[str, boo
     ctx.depends_on(CHANGES)
     if ctx.caller.subject is None:
         return {}
-    rows = await ctx.db.fetch(CALLERS_SQL, ctx.caller.subject, list(rules.DECLARED))
+    return await _decided(ctx, CALLERS_SQL, ctx.caller.subject)
+
+
+async def flags_of_account(ctx: QueryContext, user_id: str) -> dict[str, bool]:
+    """Return the flags of an account by key, and whether each is on."""
+    return await _decided(ctx, OF_ACCOUNT_SQL, user_id)
+
+
+async def _decided(ctx: QueryContext, sql: str, account: str) -> dict[str, bool]:
+    rows = await ctx.db.fetch(sql, account, list(rules.DECLARED))
     return {
         row["key"]: decide(ctx, row["user_id"], row["key"], Setting(row["percent"], row["listed"]))
         for row in rows

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from daysong.features.feature_flags import rules as flag_rules
+from daysong.features.feature_flags import flags
 from daysong.features.phone_calls.numbers.numbers import caller_keys
 from daysong.features.subscriptions.entitlements import SubscriptionOfProfile, status_columns, status_of
 from daysong.features.subscriptions.rules import LONGEST_PERIOD
@@ -216,12 +216,6 @@ COUNTS_SQL = """
            (select count(*) from shared_music where user_id = $1) as shares,
            (select count(*) from call_sessions where user_id = $1) as calls,
            (select coalesce(sum(size), 0)::bigint from files where user_id = $1) as storage"""
-FLAGS_SQL = """
-    select f.key, f.percent, a.is_on as listed
-    from (select coalesce(known.key, declared.key) as key, known.percent
-          from feature_flags known full join unnest($2::text[]) as declared (key) on declared.key = known.key) f
-    left join feature_flag_accounts a on a.flag_key = f.key and a.user_id = $1
-    order by f.key collate "C" """
 
 
 @query(
@@ -256,7 +250,7 @@ async def show_person(ctx: QueryContext, args: OnePerson) -> PersonInFull:
         calls=await calls.listed(ctx, user_id=args.user_id, limit=MOST_SONGS),
         call_plan=given(await calls.plan_of(ctx, args.user_id)),
         devices=await _devices(ctx, args.user_id),
-        flags=await _flags(ctx, args.user_id),
+        flags=await flags.flags_of_account(ctx, args.user_id),
         costs=await _costs(ctx, args.user_id),
         verified_numbers=[masked_number(number) or "" for number in row["verified_phones"]],
     )
@@ -279,16 +273,6 @@ async def _devices(ctx: QueryContext, user_id: str) -> list[Device]:
         )
         for row in rows
     ]
-
-
-async def _flags(ctx: QueryContext, user_id: str) -> dict[str, bool]:
-    rows = await ctx.db.fetch(FLAGS_SQL, user_id, list(flag_rules.DECLARED))
-    return {
-        row["key"]: flag_rules.is_on(
-            user_id, row["key"], percent=row["percent"], listed=row["listed"], production=ctx.settings.production
-        )
-        for row in rows
-    }
 
 
 async def _costs(ctx: QueryContext, user_id: str) -> list[VendorCost]:
