@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from daysong.app import App
-from daysong.kernel.functions.context import SYSTEM
+from daysong.commands.support.saying import OPERATOR
 from daysong.kernel.functions.declarations import NoArgs
 from daysong.workflows.recovery import resuming
 
 
 async def resume(app: App, tell: Callable[[str], None]) -> None:
     """End the hold, and say what was not repeated."""
-    done = await app.runtime.run_mutation(resuming.resume, NoArgs(), SYSTEM)
+    done = await app.runtime.run_mutation(resuming.resume, NoArgs(), OPERATOR)
     if not done.was_held:
         tell("nothing was on hold")
         return

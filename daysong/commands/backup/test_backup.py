@@ -26,6 +26,7 @@ from daysong.commands.backup.manifest import (
 )
 from daysong.commands.backup.programs import ProgramFailed
 from daysong.commands.backup.restore import NotRestored, restore
+from daysong.commands.backup.resume import resume
 from daysong.embedded.server import EmbeddedPostgres
 from daysong.kernel.functions.context import SYSTEM
 from daysong.workflows.recovery.journal import Removal
@@ -122,6 +123,17 @@ async def test_the_drill(database_url: str, data_dir: Path, tmp_path: Path, data
         await until_due(after)
         assert [ring["number"] for ring in await rings(after)] == [BOBS]
         assert not (await after.app.call("recovery:resume", caller=SYSTEM)).was_held
+
+
+async def test_the_end_of_a_hold_is_in_the_audit_log(world: World) -> None:
+    """Under the name of the command line, as the backup; a second `resume` finds no hold and records nothing."""
+    await world.db.pool.execute("insert into holds (reason, since, snapshot_at) values ('restored', $1, $1)", NOW)
+    said: list[str] = []
+    for _ in range(2):
+        await resume(world.app, said.append)
+    assert said[-2:] == ["Jobs and crons run again within a minute.", "nothing was on hold"]
+    rows = await world.db.pool.fetch("select who, action from audit_log")
+    assert [tuple(row) for row in rows] == [("command line", "resumed after a restore")]
 
 
 async def test_a_backup_that_is_not_whole_is_not_restored(world: World, alice: Person, tmp_path: Path) -> None:
