@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
@@ -78,24 +79,25 @@ async def set_song_limit(ctx: MutationContext, args: SetSongLimit) -> Outcome:
 @mutation
 async def block_person(ctx: MutationContext, args: ChangePerson) -> Outcome:
     """Sign a person out, and make no songs and calls for them, until they are unblocked. Errors: PersonNotFound."""
-    owner = await _lock(ctx, args.user_id)
-    is_new = await users.block(ctx, owner)
-    if is_new:
-        await suspended_accounts.stop(ctx, owner)
-    return await audit.record(
-        ctx, "people block", account=owner, reason=args.reason, outcome=audit.DONE if is_new else "unchanged"
-    )
+    return await _suspend(ctx, args, users.block, "people block")
 
 
 @mutation
 async def unblock_person(ctx: MutationContext, args: ChangePerson) -> Outcome:
     """End a block; a ban or lock at Clerk stays. Errors: PersonNotFound."""
+    return await _suspend(ctx, args, users.unblock, "people unblock")
+
+
+async def _suspend(
+    ctx: MutationContext, args: ChangePerson, change: Callable[[MutationContext, str], Awaitable[bool]], action: str
+) -> Outcome:
+    """Change the block of an account, and stop what it may not have then: Clerk's word holds after a block."""
     owner = await _lock(ctx, args.user_id)
-    is_new = await users.unblock(ctx, owner)
+    is_new = await change(ctx, owner)
     if is_new:
         await suspended_accounts.stop(ctx, owner)
     return await audit.record(
-        ctx, "people unblock", account=owner, reason=args.reason, outcome=audit.DONE if is_new else "unchanged"
+        ctx, action, account=owner, reason=args.reason, outcome=audit.DONE if is_new else "unchanged"
     )
 
 

@@ -11,6 +11,8 @@ from daysong.transport.pages.console.html import Html, badge, code, el, join, li
 from daysong.transport.pages.console.visits import Visit
 
 LONGEST_WHOLE = 9
+# Pages of the things that actions are named after.
+TARGETS = frozenset({"songs", "calls", "jobs", "webhooks"})
 
 
 def songs(visit: Visit, rows: Sequence[Any], title: str, *, of_person: bool = False) -> Html:
@@ -95,10 +97,9 @@ def details(row: Any) -> str:
 
 def target(visit: Visit, row: Any) -> Any:
     """Return what an action was done to, with a link."""
-    pages = {"songs": "songs", "calls": "calls", "jobs": "jobs", "webhooks": "webhooks"}
     if row.target is not UNSET:
-        page = pages.get(row.action.partition(" ")[0])
-        return link(visit.to(page, row.target), _short(row.target)) if page else code(row.target)
+        page = row.action.partition(" ")[0]
+        return link(visit.to(page, row.target), _short(row.target)) if page in TARGETS else code(row.target)
     return None if row.account is UNSET else code(row.account)
 
 

@@ -129,12 +129,12 @@ def _trace(visit: Visit, event: Any) -> Any:
            exactly(job.finished_at if job.finished_at is not UNSET else job.due_at))
         for job in event.trace
     ]  # fmt: skip
-    pages = {"gen": "songs", "user": "people", "call": "calls", "talk": "calls"}
+    # An id that begins with user_ may be Clerk's, which has no page.
+    pages = {"gen": "songs", "call": "calls", "talk": "calls"}
     about = [
-        link(visit.to(pages[kind], one), one) if (kind := one.partition("_")[0]) in pages and kind != "user"
-        else code(one)
+        link(visit.to(pages[kind], one), one) if (kind := one.partition("_")[0]) in pages else code(one)
         for one in event.about
-    ]  # fmt: skip
+    ]
     mentioned = el("p", el("span", "It mentions ", class_="soft"), about, class_="codes") if about else None
     return panel("From the event to its effects", el("ol", steps, class_="steps"), mentioned)
 
