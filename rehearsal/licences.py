@@ -34,7 +34,7 @@ KNOWN = (
 ALLOWED = {
     "MPL-2.0", "Apache-2.0", "MIT", "BSD-2-Clause", "0BSD", "BSD-3-Clause", "ISC", "PSF-2.0", "Unlicense", "HPND",
 }  # fmt: skip
-# Under GPL 2 or later: whoever passes on an installation with it, such as an image, does so by the terms of GPL 3.
+# Under GPL 2 or later: an installation with it, such as an image, is passed on under the terms of GPL 3.
 EXCEPTIONS = {"mutagen": "GPL-2.0-or-later"}
 
 

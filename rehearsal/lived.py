@@ -1,4 +1,4 @@
-"""A year with daysong, inserted into the database: entries, songs, calls and people, as pictures and eyes need them.
+"""A year with daysong, inserted into the database: entries, songs, calls and people, for pictures of the studio.
 
 Long titles, Arabic and Japanese, an entry of 3,000 words, a failed song, songs without cover, one of another's.
 """

@@ -31,7 +31,7 @@ def test_haproxy_takes_its_configuration(tmp_path: Path) -> None:
 
 
 def test_an_acknowledged_write_is_on_two_nodes(tmp_path: Path) -> None:
-    """Patroni is told to replicate synchronously, also with one node left, and its times fit one another."""
+    """Patroni's configuration is to replicate synchronously, also with one node left, and its times fit one another."""
     for node in nodes(tmp_path):
         dcs = json.loads(configs.patroni(node, ["127.0.0.1:1"], Path("/bin")))["bootstrap"]["dcs"]
         assert dcs["synchronous_mode"]

@@ -1,7 +1,7 @@
 """`--with-sandbox`: `serve` and `work` with the vendors played by the sandbox, for staging in production mode.
 
 `serve` plays the vendors whose keys are not set, at `/sandbox`; `work` needs to know where. Without Clerk's settings
-whoever reaches the server can sign in as any user, so each start says what is played.
+any client that reaches the server can sign in as any user, so each start says what is played.
 """
 
 from __future__ import annotations

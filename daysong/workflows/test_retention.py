@@ -32,7 +32,7 @@ OTHERWISE = {
     "blog_viewers": "tallied the day after: features/blog/views.py",
     "rate_limits": "one row a limit and key, for as long as it says something: kernel/limits",
     "reconciliation_runs": "one row",
-    "audit_log": "what operators did, which nobody may delete; a few rows a day, without a person",
+    "audit_log": "what operators did, which cannot be deleted; a few rows a day, without a person",
     "holds": "one row, until `daysong resume`",
 }
 

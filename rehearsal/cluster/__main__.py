@@ -26,7 +26,7 @@ import httpx2
 from rehearsal.cluster import programs
 from rehearsal.cluster.cluster import FIRST_PORT, MOTO, Cluster
 from rehearsal.cluster.configs import ports_from
-from rehearsal.cluster.journeys import Heard, Person
+from rehearsal.cluster.journeys import Observations, Person
 from rehearsal.cluster.report import Figures, Kill, counted, in_progress
 
 PAUSE = 1.5  # seconds, about, between two entries of a person over HTTP, and over the socket
@@ -41,7 +41,7 @@ class Run:
         self._cluster = cluster
         self._count = people
         self._calm = calm
-        self.heard = Heard()
+        self.observed = Observations()
         self.kills: list[Kill] = []
 
     async def __call__(self) -> Figures:
@@ -73,7 +73,7 @@ class Run:
             used = time.monotonic() - began
             ready = await self._until_sung()
         doctor = json.loads((await asyncio.to_thread(self._cluster.command, "doctor", "--json", check=False)).stdout)
-        figures = await counted(self._cluster, self.heard, self.kills, used)
+        figures = await counted(self._cluster, self.observed, self.kills, used)
         return figures.with_end(ready, doctor)
 
     async def _signed_in(self, http: httpx2.AsyncClient) -> list[Person]:
@@ -82,7 +82,7 @@ class Run:
             for number in range(self._count):
                 who = {"sub": f"user_cluster_{number}", "email": f"cluster{number}@example.test", "ttl": 86_400}
                 answer = (await vendors.post("/sandbox/clerk/sign-in", json=who)).raise_for_status()
-                people.append(Person(number, self._cluster.origin, http, answer.json()["jwt"], self.heard))
+                people.append(Person(number, self._cluster.origin, http, answer.json()["jwt"], self.observed))
         return people
 
     async def _kill_twice(self) -> None:

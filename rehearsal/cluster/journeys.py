@@ -1,8 +1,8 @@
 """The people of a cluster: each writes entries over HTTP and over a live socket, and asks for songs now and then.
 
-What was answered, and when, is kept: `Heard`. A call that got no answer, or one that leaves it open, may have been
-carried out or not; it is not repeated, except on a socket, where the session's request is sent again as the official
-clients do.
+What was answered, and when, is kept: `Observations`. A call that got no answer, or one that leaves it open, may have
+been carried out or not; it is not repeated, except on a socket, where the session's request is sent again as the
+official clients do.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ UNAVAILABLE = 503
 
 
 @dataclass
-class Heard:
-    """What clients heard, over all people. Times are those of time.monotonic().
+class Observations:
+    """What clients observed, over all people. Times are those of time.monotonic().
 
     acked      when an entry's call was answered with success, by the entry's content
     refused    entries whose call was answered with "the database is not available": nothing was done
@@ -56,18 +56,18 @@ class Heard:
 class Person:
     """A person with an app: HTTP calls, and one live socket."""
 
-    def __init__(self, number: int, origin: str, http: httpx2.AsyncClient, token: str, heard: Heard) -> None:
+    def __init__(self, number: int, origin: str, http: httpx2.AsyncClient, token: str, observed: Observations) -> None:
         self.number = number
         self._origin = origin
         self._http = http
         self._token = token
-        self._heard = heard
+        self._observed = observed
         self._stopping = False
         self._count = 0
         self._requests: dict[int, str] = {}
         self._request = 0
         self._session: str | None = None
-        heard.pushes[number] = []
+        observed.pushes[number] = []
 
     def stop(self) -> None:
         """Send no more."""
@@ -81,8 +81,8 @@ class Person:
 
     async def call(self, kind: str, path: str, content: str) -> bool:
         """Call a function that saves an entry; return whether that was answered with success."""
-        heard = self._heard
-        heard.sent[content] = began = time.monotonic()
+        observed = self._observed
+        observed.sent[content] = began = time.monotonic()
         try:
             answer = await self._http.post(
                 f"/api/{kind}",
@@ -94,18 +94,18 @@ class Person:
             )
             said = answer.json() if answer.headers.get("content-type", "").startswith("application/json") else {}
         except (httpx2.HTTPError, ValueError) as error:
-            heard.failed.append((time.monotonic(), type(error).__name__))
+            observed.failed.append((time.monotonic(), type(error).__name__))
             return False
         now = time.monotonic()
         if answer.status_code == UNAVAILABLE:
-            heard.refused.add(content)
+            observed.refused.add(content)
         elif said.get("status") == "success" and said["value"]["success" if kind == "action" else "_id"]:
-            heard.acked[content] = now
-            heard.waits.append((began, now - began))
+            observed.acked[content] = now
+            observed.waits.append((began, now - began))
             return True
         data = said.get("errorData") or {}
         what = said.get("code") or data.get("code") or _told(said.get("errorMessage", ""))
-        heard.failed.append((now, f"{answer.status_code} {what}".strip()))
+        observed.failed.append((now, f"{answer.status_code} {what}".strip()))
         return False
 
     async def write(self, pause: float) -> None:
@@ -123,7 +123,7 @@ class Person:
                 return
             content = self._content("I walked home in the rain")
             if await self.call("action", "music:startDiaryMusicGeneration", content):
-                self._heard.songs[content] = self._heard.acked[content]
+                self._observed.songs[content] = self._observed.acked[content]
 
     # Over a socket
 
@@ -138,7 +138,7 @@ class Person:
                     await self._on(socket, pause)
             except (SocketClosed, TimeoutError) as error:
                 code = error.code if isinstance(error, SocketClosed) else 0
-                self._heard.closed.append((time.monotonic(), code))
+                self._observed.closed.append((time.monotonic(), code))
             connections += 1
             if self._stopping:
                 return
@@ -155,7 +155,7 @@ class Person:
         writing = asyncio.create_task(self._write_on(socket, pause))
         try:
             while not (self._stopping and not self._requests):
-                self._hear(await socket.receive(within=ASKS_AGAIN))
+                self._observe(await socket.receive(within=ASKS_AGAIN))
                 socket.received.clear()
         finally:
             writing.cancel()
@@ -169,23 +169,23 @@ class Person:
             self._request += 1
             content = self._content("Sun")
             self._requests[self._request] = content
-            self._heard.sent[content] = time.monotonic()
+            self._observed.sent[content] = time.monotonic()
             await socket.mutate(self._request, "diaries:createDiary", {"content": content})
 
-    def _hear(self, message: Message) -> None:
-        heard, now = self._heard, time.monotonic()
+    def _observe(self, message: Message) -> None:
+        observed, now = self._observed, time.monotonic()
         if message["type"] == "MutationResponse":
             content = self._requests.pop(message["requestId"], None)
             if content is None:
                 return
             if message["success"]:
-                heard.acked[content] = now
+                observed.acked[content] = now
             else:
-                heard.failed.append((now, f"socket: {_told(message['result'])}"))
+                observed.failed.append((now, f"socket: {_told(message['result'])}"))
         elif message["type"] == "Transition":
             for content in _contents(message):
-                if content in heard.sent:
-                    heard.pushes[self.number].append((now, heard.sent[content]))
+                if content in observed.sent:
+                    observed.pushes[self.number].append((now, observed.sent[content]))
 
 
 def _told(message: str) -> str:

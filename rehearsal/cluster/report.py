@@ -1,4 +1,4 @@
-"""What a run of the cluster has shown: what clients heard, compared with what the database has."""
+"""What a run of the cluster has shown: what clients observed, compared with what the database has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import asyncpg
 
 from rehearsal.cluster.cluster import Cluster
 from rehearsal.cluster.configs import Node
-from rehearsal.cluster.journeys import Heard
+from rehearsal.cluster.journeys import Observations
 
 BACK_WITHIN = 10.0  # seconds
 WINDOW = 30.0  # seconds after a kill whose failures are its
@@ -80,64 +80,66 @@ async def in_progress(cluster: Cluster) -> int:
         await connection.close()
 
 
-async def counted(cluster: Cluster, heard: Heard, kills: list[Kill], used: float) -> Figures:
+async def counted(cluster: Cluster, observed: Observations, kills: list[Kill], used: float) -> Figures:
     """Return the figures of a run that took `used` seconds."""
     figures = Figures()
-    calls = len(heard.sent)
-    figures.add("people, each with a live socket", len(heard.pushes))
+    calls = len(observed.sent)
+    figures.add("people, each with a live socket", len(observed.pushes))
     figures.add("writes sent (entries over HTTP and sockets, songs)", f"{calls} in {used:.0f} s")
-    waits = [wait for began, wait in heard.waits if not any(-AROUND < began - kill.at < WINDOW for kill in kills)]
+    waits = [wait for began, wait in observed.waits if not any(-AROUND < began - kill.at < WINDOW for kill in kills)]
     if len(waits) > 1:
         figures.add(
             "HTTP writes when nothing was killed", f"p50 {_ms(median(waits))}, p95 {_ms(quantiles(waits, n=20)[-1])}"
         )
     for number, kill in enumerate(kills, 1):
         end = min([kill.at + WINDOW, *(other.at for other in kills if other.at > kill.at)])
-        _add_kill(figures, heard, kill, end, f"kill {number} ({kill.what})")
+        _add_kill(figures, observed, kill, end, f"kill {number} ({kill.what})")
     connection = await asyncpg.connect(cluster.url())
     try:
-        await _add_entries(figures, heard, connection)
-        await _add_songs(figures, heard, connection, cluster)
+        await _add_entries(figures, observed, connection)
+        await _add_songs(figures, observed, connection, cluster)
     finally:
         await connection.close()
     return figures
 
 
-def _add_kill(figures: Figures, heard: Heard, kill: Kill, end: float, name: str) -> None:
+def _add_kill(figures: Figures, observed: Observations, kill: Kill, end: float, name: str) -> None:
     figures.add(f"{name}: another node led after", f"{kill.primary:.1f} s")
-    first = min((at for content, at in heard.acked.items() if heard.sent[content] > kill.at), default=math.nan)
+    first = min((at for content, at in observed.acked.items() if observed.sent[content] > kill.at), default=math.nan)
     figures.add(f"{name}: first write acknowledged after", f"{first - kill.at:.1f} s")
     back = []
-    for pushes in heard.pushes.values():
+    for pushes in observed.pushes.values():
         shown = [at - kill.at for at, sent in pushes if sent > kill.at]
         back.append(min(shown, default=math.inf))
     figures.add(f"{name}: sockets showed a new entry after", f"{median(back):.1f} s (median), {max(back):.1f} s (last)")
-    closed = sum(kill.at <= at < end for at, _ in heard.closed)
+    closed = sum(kill.at <= at < end for at, _ in observed.closed)
     figures.add(f"{name}: sockets closed and opened again", closed)
-    failures = heard.failures(kill.at - AROUND, end)
-    sent = sum(kill.at - AROUND <= at < end for at in heard.sent.values())
+    failures = observed.failures(kill.at - AROUND, end)
+    sent = sum(kill.at - AROUND <= at < end for at in observed.sent.values())
     told = ", ".join(f"{count} × {what}" for what, count in failures.most_common(8)) or "none"
     figures.add(f"{name}: failed calls of {sent} in {end - kill.at:.0f} s", f"{failures.total()} ({told})")
     figures.add(f"{name}: back as a standby after", f"{kill.whole:.1f} s")
     figures.checks[f"{name}: every socket back within {BACK_WITHIN:.0f} s"] = max(back) < BACK_WITHIN
 
 
-async def _add_entries(figures: Figures, heard: Heard, connection: Any) -> None:
+async def _add_entries(figures: Figures, observed: Observations, connection: Any) -> None:
     rows = await connection.fetch("select content, count(*) as times from diaries group by content")
     found = {row["content"]: row["times"] for row in rows}
-    lost = [content for content in heard.acked if not found.get(content)]
-    twice = [content for content in heard.sent if found.get(content, 0) > 1]
-    done = [content for content in heard.refused if content in found]
-    unknown = [content for content in heard.sent if content not in heard.acked and content not in heard.refused]
-    figures.add("acknowledged writes", f"{len(heard.acked)}, {len(lost)} lost, {len(twice)} there twice")
-    figures.add("writes answered with 503", f"{len(heard.refused)}, {len(done)} done all the same")
+    lost = [content for content in observed.acked if not found.get(content)]
+    twice = [content for content in observed.sent if found.get(content, 0) > 1]
+    done = [content for content in observed.refused if content in found]
+    unknown = [
+        content for content in observed.sent if content not in observed.acked and content not in observed.refused
+    ]
+    figures.add("acknowledged writes", f"{len(observed.acked)}, {len(lost)} lost, {len(twice)} there twice")
+    figures.add("writes answered with 503", f"{len(observed.refused)}, {len(done)} done all the same")
     figures.add("writes without a clear answer", f"{len(unknown)}, {sum(one in found for one in unknown)} done")
     figures.checks["no acknowledged write is lost"] = not lost
     figures.checks["no write is there twice"] = not twice
     figures.checks["nothing was done that was answered with 503"] = not done
 
 
-async def _add_songs(figures: Figures, heard: Heard, connection: Any, cluster: Cluster) -> None:
+async def _add_songs(figures: Figures, observed: Observations, connection: Any, cluster: Cluster) -> None:
     rows = await connection.fetch(
         """select g.id, g.status, d.content,
                   (select count(*) from usage_refunds r where r.charge_id = g.charge_id) as refunds
@@ -149,8 +151,8 @@ async def _add_songs(figures: Figures, heard: Heard, connection: Any, cluster: C
     asked = {row["id"]: sum(n for url, n in orders.items() if f"/{row['id']}/" in url) for row in rows}
     ready = sum(row["status"] == "ready" for row in rows)
     refunds = sum(row["refunds"] for row in rows)
-    once = charges == len(rows) and all(count == 1 for count in songs.values()) and not set(heard.songs) - set(songs)
-    figures.add("songs", f"{len(heard.songs)} acknowledged, {len(rows)} begun, {ready} ready, {refunds} refunded")
+    once = charges == len(rows) and all(count == 1 for count in songs.values()) and not set(observed.songs) - set(songs)
+    figures.add("songs", f"{len(observed.songs)} acknowledged, {len(rows)} begun, {ready} ready, {refunds} refunded")
     figures.add("charges, orders at Suno", f"{charges}, {sum(asked.values())}")
     figures.checks["every song is charged once"] = once
     figures.checks["no song is ordered twice"] = all(count <= 1 for count in asked.values())

@@ -58,7 +58,7 @@ async def _until_over(person: Person, console: Console) -> None:
         jobs = await person.call("query", "callJobs:getCallJobs", {})
         status = jobs[0]["status"] if jobs else None
         if status is not None and status not in STAGES:
-            raise DemoFailed(f"the call was {status}: {jobs[0].get('errorMessage', 'nobody knows why')}")
+            raise DemoFailed(f"the call was {status}: {jobs[0].get('errorMessage', 'no reason was given')}")
         # A stage may pass between two looks; each is shown, since each happened.
         stages = list(STAGES)
         for stage in stages[: stages.index(status) + 1] if status else ():

@@ -48,7 +48,7 @@ async def test_an_operator_finds_a_failed_song_and_makes_it_again(world: World, 
 
 
 async def test_an_account_is_changed_and_shown_in_lines(world: World, alice: Person) -> None:
-    """Granted, limited, blocked and erased; nobody is changed by a name that leads to nobody."""
+    """Granted, limited, blocked and erased; a name without an account changes none."""
     app, lines = world.app, list[str]()
     await alice.song()
     plain: dict[str, Any] = {"as_json": False, "reason": "ticket 2"}

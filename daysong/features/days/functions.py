@@ -1,8 +1,8 @@
 """What a user did by day and by week, and what was written on this day in earlier years.
 
 Days are local to the user's time zone (`users:getSettings`). The zone is read by the same statement as the rows, so a
-statement reads a span that includes the wanted days in any zone, and the days are told apart here. Rows are counted by
-quarters of an hour, which bounds what is returned: local midnights fall on these in all zones since 1972.
+statement reads a span that includes the wanted days in any zone, and the rows are assigned to days here. Rows are
+counted by quarters of an hour, which bounds what is returned: local midnights fall on these in all zones since 1972.
 """
 
 from __future__ import annotations

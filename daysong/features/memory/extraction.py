@@ -41,7 +41,7 @@ class OneEntry(Args):
 
 
 class Assignment(Result):
-    """An entry to be read, with what the model is told of earlier ones."""
+    """An entry to be read, with what the request to the model contains of earlier ones."""
 
     reading_id: str
     owner: str

@@ -1,8 +1,9 @@
 """The processes of one `daysong serve`, which answer for each other when any of them is asked for metrics.
 
-Each listens on a socket in a folder of theirs, named by its number, and sends its samples to whoever connects. The one
-that is asked labels the samples of all with `process`. They are not added up: a process that dies is followed by one
-with its number, whose counters begin at zero, and Prometheus takes that for the reset it is. A sum would only shrink.
+Each listens on a socket in a folder of theirs, named by its number, and sends its samples over each connection. The
+process that is asked labels the samples of all with `process`. They are not added up: a process that dies is followed
+by one with its number, whose counters begin at zero, and Prometheus takes that for the reset it is. A sum would only
+shrink.
 """
 
 from __future__ import annotations

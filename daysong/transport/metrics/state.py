@@ -1,8 +1,8 @@
 """Gauges of what the database holds: the queue, crons, open work, costs, sizes.
 
-Any process can tell, and each tells the same, so over several instances they are combined by `max`. The statements read
-partial indexes of open rows; they run when somebody asks, at most every ten seconds, and those of sizes every ten
-minutes.
+Any process has them, and each has the same, so over several instances they are combined by `max`. The statements read
+partial indexes of open rows; they run when metrics are requested, at most every ten seconds, and those of sizes every
+ten minutes.
 """
 
 from __future__ import annotations

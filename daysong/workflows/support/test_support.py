@@ -16,6 +16,7 @@ from daysong.kernel.time.clock import to_ms
 from daysong.workflows.support import calls, jobs
 from daysong.workflows.support.hiding import HIDDEN, visible_id
 from daysong.workflows.vendor_events import handle_clerk_event
+from rehearsal.operators import failed_song
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio
@@ -26,16 +27,6 @@ WHY = "ticket 4711"
 
 async def account(world: World, name: str) -> str:
     found: str = await world.db.pool.fetchval("select id from users where clerk_id = $1", f"user_{name}")
-    return found
-
-
-async def failed_song(world: World, person: Person) -> str:
-    """Have a song fail at Suno for good; return its id."""
-    await world.fault("suno", callbackCode=413)
-    await person.action("music:startDiaryMusicGeneration", content=ENTRY)
-    await world.settle()
-    await world.fault("suno")
-    found: str = await world.db.pool.fetchval("select id from generations where status = 'failed'")
     return found
 
 
@@ -63,7 +54,7 @@ async def test_the_audit_log_cannot_be_changed(world: World, alice: Person, admi
 
 
 async def test_people_are_found_by_what_they_say(world: World, alice: Person, bob: Person, admin: Person) -> None:
-    """By address, ids, share link, phone number and its hash, song, and keyed hash; a stranger's text finds nobody."""
+    """By address, ids, share link, phone number and its hash, song, and keyed hash; other texts find no account."""
     song = await alice.song()
     link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
     number = "+351912345678"
@@ -142,7 +133,7 @@ async def test_a_ban_at_clerk_outlasts_a_block(world: World, alice: Person, admi
 
 async def test_a_failed_song_is_made_again_and_counted_once_at_most(world: World, alice: Person, admin: Person) -> None:
     """As a gift by default: the refund of the first stays, and the second counts nothing. A third is not made."""
-    failed = await failed_song(world, alice)
+    failed = await failed_song(world, alice, ENTRY)
     shown = await admin.query("support/songs:showSong", songId=failed)
     assert (shown["status"], shown["refunded"], shown["rerunnable"], bool(shown["reason"])) == (
         "failed", True, True, True,
@@ -164,7 +155,7 @@ async def test_a_failed_song_is_made_again_and_counted_once_at_most(world: World
 
 async def test_a_rerun_that_counts_needs_a_song_that_is_left(world: World, alice: Person, admin: Person) -> None:
     """With `charge` it counts once, by the quota's rules."""
-    failed, user_id = await failed_song(world, alice), await account(world, "alice")
+    failed, user_id = await failed_song(world, alice, ENTRY), await account(world, "alice")
     await admin.mutation("support/people:setSongLimit", userId=user_id, limit=0, reason=WHY)
     refused = await admin.action("support/songs:rerunSong", songId=failed, charge=True)
     assert refused == {"outcome": "no songs left"}
@@ -266,7 +257,7 @@ async def test_a_dead_event_is_replayed_once(world: World, admin: Person) -> Non
 async def test_what_is_counted_adds_up(world: World, alice: Person, admin: Person) -> None:
     """Today's row has the song, the person and the money; the state has the vendors with their caps."""
     await alice.song()
-    await failed_song(world, alice)
+    await failed_song(world, alice, ENTRY)
     days = await admin.query("support/overview:countDays", days=7)
     assert len(days) == 7
     today = days[-1]
@@ -284,7 +275,7 @@ async def test_what_is_counted_adds_up(world: World, alice: Person, admin: Perso
 
 async def test_two_operators_make_one_song(world: World, alice: Person, admin: Person) -> None:
     """Of several reruns at once, one begins; each is in the log."""
-    failed = await failed_song(world, alice)
+    failed = await failed_song(world, alice, ENTRY)
     reruns = [admin.action("support/songs:rerunSong", songId=failed) for _ in range(4)]
     outcomes = [answer["outcome"] for answer in await asyncio.gather(*reruns)]
     assert sorted(outcomes) == ["done", *["in progress"] * 3]

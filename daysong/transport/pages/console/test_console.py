@@ -182,7 +182,7 @@ async def test_a_form_needs_the_sessions_token_and_this_site(world: World, alice
 
 
 async def test_another_origin_may_not_read_the_console(world: World, operator: Operator) -> None:
-    """All else is open to any origin, since only here a cookie identifies anybody."""
+    """All else is open to any origin, since only here a cookie identifies the caller."""
     headers = {"Origin": "https://evil.test", "Cookie": operator.cookie}
     page = await world.http.get("/console", headers=headers)
     assert page.status_code == 200
