@@ -41,7 +41,7 @@ class Proxies:
         """Serve a request or a connection."""
         if self._trusted and (client := cast("Any", scope).get("client")):
             recorded = tuple([header for header in scope["headers"] if header[0] in HEADERS])
-            short = sum(map(len, dict(recorded).values())) + len(recorded) <= LONGEST_KNOWN
+            short = sum(len(value) + 1 for _, value in recorded) <= LONGEST_KNOWN
             found = (self._known if short else self._address_of)(client[0], recorded)
             if found is not None:
                 cast("dict[str, Any]", scope)["client"] = (found, 0)

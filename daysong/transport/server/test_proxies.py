@@ -43,6 +43,26 @@ XFF, FORWARDED = "X-Forwarded-For", "Forwarded"
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("headers", [["x" * 50_000], ["x" * 50_000, "203.0.113.5"], [""] * 300])
+async def test_long_forged_headers_are_not_kept(headers: list[str]) -> None:
+    """Also when a short one of the same name follows, as proxies add it: else each address could hold 64 KB."""
+    kept: list[int] = []
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        kept.append(proxies._known.cache_info().currsize)
+
+    proxies = Proxies(cast("Any", app), TRUSTED)
+    for recorded in (headers, ["203.0.113.5"]):
+        scope = {
+            "type": "http",
+            "client": ("10.0.0.1", 5555),
+            "headers": [(b"x-forwarded-for", value.encode()) for value in recorded],
+        }
+        await proxies(cast("Any", scope), cast("Any", None), cast("Any", None))
+    assert kept == [0, 1]
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("peer", "headers", "expected"),
     [
