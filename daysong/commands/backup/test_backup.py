@@ -70,7 +70,7 @@ async def live_until_the_disaster(world: World, people: dict[str, Person]) -> No
     await people["dora"].mutation("sharing:setSharePrivacy", sharedMusicId=doras["_id"], isPrivate=True)
     [entry] = await people["charlie"].query("diaries:listDiaries")
     await people["charlie"].mutation("diaries:deleteDiary", diaryId=entry["_id"])
-    await world.app.worker.run_each_minute()
+    await world.app.worker.ticker.run_each_minute()
     assert await world.db.pool.fetchval("select count(*) from removals") == 0
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 import pytest
@@ -13,11 +15,25 @@ from daysong.kernel.errors import ExpectedError, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext
 from daysong.kernel.functions.declarations import Args, NoArgs, Retry, action, mutation
 from daysong.kernel.functions.registry import module
+from daysong.kernel.jobs.worker import Worker
 
 HEARTBEAT = timedelta(seconds=1)
 # So many that twenty actions run at once, of those that name no lane.
 TWENTY_ACTIONS = 134
 DIARY = "Today I told nobody about it."
+ALL_DONE = "select count(*) > 0 and bool_and(status = 'done') from jobs"
+
+
+@asynccontextmanager
+async def working(*workers: Worker, url: str) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Workers at work, stopped at the end."""
+    tasks = [asyncio.create_task(worker.run_forever(url)) for worker in workers]
+    try:
+        yield tasks
+    finally:
+        for worker in workers:
+            await worker.stop()
+        await asyncio.gather(*tasks)
 
 
 class Text(Args):

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,9 +15,10 @@ import asyncpg
 import pytest
 import structlog
 
-from daysong.kernel.conftest import NOW, PATIENCE, Kernel, MakeKernel, until
+from daysong.kernel.conftest import PATIENCE, Kernel, MakeKernel, until
 from daysong.kernel.jobs import worker as worker_module
 from daysong.kernel.jobs.conftest import (
+    ALL_DONE,
     DIARY,
     HEARTBEAT,
     TWENTY_ACTIONS,
@@ -27,33 +27,14 @@ from daysong.kernel.jobs.conftest import (
     plan_note,
     plan_question,
     plan_question_for,
-    question_on_time,
     room,
-    sweep,
+    working,
 )
-from daysong.kernel.jobs.queue import Cron
-from daysong.kernel.jobs.worker import Worker
 from daysong.kernel.limits.lanes import Lane, slots, slots_of_account
-from daysong.kernel.time.clock import SystemClock
 
 pytestmark = pytest.mark.anyio
 
 # The loop
-
-
-@asynccontextmanager
-async def working(*workers: Worker, url: str) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Workers at work, stopped at the end."""
-    tasks = [asyncio.create_task(worker.run_forever(url)) for worker in workers]
-    try:
-        yield tasks
-    finally:
-        for worker in workers:
-            await worker.stop()
-        await asyncio.gather(*tasks)
-
-
-ALL_DONE = "select count(*) > 0 and bool_and(status = 'done') from jobs"
 
 
 async def test_a_job_runs_as_soon_as_its_transaction_is_committed(kernel: Kernel) -> None:
@@ -325,36 +306,6 @@ async def test_a_job_that_cannot_be_settled_is_delivered_again(
     assert not any(DIARY in row["text"] for row in written)
     assert DIARY not in caplog.text
     assert len(await kernel.notes()) == 1
-
-
-async def test_a_tick_runs_once_however_many_workers_there_are(make_kernel: MakeKernel) -> None:
-    """Three see the same minute; a tick missed while none was there is made up for once, by the first that comes."""
-    vendors = [Vendor() for _ in range(3)]
-    kernels = [await make_kernel(room, services={Vendor: vendor}) for vendor in vendors]
-    timetable = (
-        Cron("sweeper", "* * * * *", sweep),
-        Cron("daily", "30 3 * * *", question_on_time),
-        Cron("yearly", "0 0 1 1 *", sweep),
-    )
-    async with working(*[kernel.worker(*timetable) for kernel in kernels], url=kernels[0].url):
-        await kernels[0].until("select count(*) = 2 and bool_and(status = 'done') from jobs")
-    async with working(kernels[0].worker(*timetable), url=kernels[0].url):
-        await kernels[0].call(plan_note, Text(text="after"))
-        await kernels[0].until("select count(*) = 3 and bool_and(status = 'done') from jobs")
-    assert await kernels[0].notes() == ["swept at 12:00:00", "after at 12:00:00"]
-    assert sum(len(vendor.asked) for vendor in vendors) == 1
-    due = await kernels[0].value("select due_at from jobs where function = 'band:questionOnTime'")
-    assert due == NOW.replace(hour=3, minute=30)
-
-
-async def test_a_worker_rescues_jobs_when_it_starts(make_kernel: MakeKernel) -> None:
-    """A job whose queue row is lost is requeued when a worker starts."""
-    kernel = await make_kernel(room, clock=SystemClock())
-    await kernel.call(plan_note, Text(text="la"))
-    await kernel.database.pool.execute("delete from pgqueuer")
-    await kernel.database.pool.execute("update jobs set due_at = due_at - interval '2 minutes'")
-    async with working(kernel.worker(), url=kernel.url):
-        await kernel.until(ALL_DONE)
 
 
 async def test_g59_a_drain_and_the_worker_beside_it_run_no_job_twice(kernel: Kernel, vendor: Vendor) -> None:

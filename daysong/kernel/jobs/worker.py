@@ -21,10 +21,11 @@ from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.declarations import Handler, Kind, NoArgs, Retry
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
-from daysong.kernel.jobs import hold, metrics
+from daysong.kernel.jobs import metrics
 from daysong.kernel.jobs.failures import AttemptsExhausted, KilledTooOften, UnknownFunction, text_of
-from daysong.kernel.jobs.hold import OnHold
+from daysong.kernel.jobs.hold import Holding, OnHold
 from daysong.kernel.jobs.queue import Cron, Job, Superseded
+from daysong.kernel.jobs.ticking import Ticker
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lanes import Lane, slots, slots_of_account
 from daysong.kernel.limits.lines import on_behalf_of
@@ -50,13 +51,11 @@ LONGEST_DEFERRAL = 900.0
 # A job of a newer release is deferred for up to 15 minutes at a time, for ten days in all.
 FIRST_WAIT = 15.0
 MOST_WAITS = 960
-# Seconds between checks, and in all, that a drain waits for jobs the worker loop is running.
 # Between two looks of a job that waits for the end of a hold.
 HOLD_PAUSE = timedelta(minutes=1)
+# Seconds between checks, and in all, that a drain waits for jobs the worker loop is running.
 DRAIN_POLL, DRAIN_WAIT = 0.02, 20.0
 LISTENER_CHECK = timedelta(seconds=10)
-# Older ticks are not caught up on, since the job row that shows whether they ran may be purged.
-OLDEST_TICK = timedelta(days=7)
 
 log = logs.get_logger("worker")
 
@@ -88,9 +87,8 @@ class Worker:
         self._grace = grace
         self._at_once = at_once
         self._manager: LaneManager | None = None
-        self._runs_on_hold = frozenset(runs_on_hold)
-        self._is_held: bool | None = None
-        self._each_minute = each_minute
+        self._holding = Holding(runtime.database, runs_on_hold)
+        self.ticker = Ticker(runtime, timetable, self._holding, each_minute)
         self._stopping = asyncio.Event()
         self._resumed = asyncio.Event()
         self._resumed.set()
@@ -238,7 +236,7 @@ class Worker:
             raise KilledTooOften(f"started {job.starts - 1} times without an end")
         if job.failures >= function.retry.attempts:
             raise AttemptsExhausted
-        if function.handler not in self._runs_on_hold and await self._on_hold():
+        if await self._holding.stops(function.handler):
             raise OnHold("restored from a backup: `daysong resume` lets jobs run again")
         if function.punctual:
             await require_agreement(self._runtime.database.one_statement(), self._runtime.clock)
@@ -333,44 +331,10 @@ class Worker:
 
     async def _tick_forever(self) -> None:
         while not self._stopping.is_set():
-            await self.tick()
-            await self.run_each_minute()
+            await self.ticker.tick()
+            await self.ticker.run_each_minute()
             now = self._runtime.clock.now()
             await self._wait(60 - now.second + random.uniform(0, 0.5))  # noqa: S311
-
-    async def run_each_minute(self) -> None:
-        """Run what is due every minute without a job; what fails is run again in the next one."""
-        for handler in self._each_minute:
-            try:
-                await self._runtime.call(self._runtime.registry.of(handler), NoArgs(), SYSTEM)
-            except Exception as error:  # noqa: BLE001 - tried again in the next minute
-                log.warning("not done in this minute", function=handler.__name__, error=logs.describe(error))
-
-    async def tick(self) -> bool:
-        """Requeue lost jobs and schedule the crons that are due; False when that failed."""
-        now = self._runtime.clock.now()
-        try:
-            await self._queue.rescue(now)
-            held = self._is_held = await hold.current(self._runtime.database.one_statement()) is not None
-            await require_agreement(self._runtime.database.one_statement(), self._runtime.clock)
-            for cron in self._timetable:
-                tick = cron.latest_tick(now)
-                if now - tick < OLDEST_TICK and not (held and cron.handler not in self._runs_on_hold):
-                    await self._queue.tick(cron, tick, NoArgs())
-        except ClockWrong as error:
-            log.error("crons and calls paused", why=str(error))  # noqa: TRY400 - a traceback says nothing more
-            return False
-        except Exception as error:  # noqa: BLE001 - retried in the next minute
-            log.warning("tick failed", error=logs.describe(error))
-            return False
-        metrics.TICKED.set(now.timestamp())
-        return True
-
-    async def _on_hold(self) -> bool:
-        # A restore takes no database that is in use, so a process that was not on hold never will be.
-        if self._is_held is None or self._is_held:
-            self._is_held = await hold.current(self._runtime.database.one_statement()) is not None
-        return self._is_held
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -419,7 +383,7 @@ class Worker:
             elif tick is not None:
                 clock.move_to(tick)
                 for cron in [cron for cron, due_at in ticks.items() if due_at == tick]:
-                    if cron.handler in self._runs_on_hold or not await self._on_hold():
+                    if not await self._holding.stops(cron.handler):
                         await self._queue.tick(cron, tick, NoArgs())
                     ticks[cron] = cron.next_tick(tick)
             else:

@@ -75,7 +75,7 @@ async def test_g75_crons_and_calls_pause_while_the_clock_is_wrong(make_kernel: M
     with pytest.raises(ClockWrong, match="ahead of"):
         await require_agreement(kernel.database.one_statement(), clock)
 
-    assert await worker.tick() is False
+    assert await worker.ticker.tick() is False
     assert await kernel.value("select count(*) from jobs") == 0
     await kernel.call(plan_ring)
     await worker.run(await kernel.claim())
@@ -87,7 +87,7 @@ async def test_g75_crons_and_calls_pause_while_the_clock_is_wrong(make_kernel: M
     await kernel.fetch("update jobs set due_at = now()")
     await worker.run(await kernel.claim())
     assert (await kernel.job())["status"] == "done"
-    assert await worker.tick() is True
+    assert await worker.ticker.tick() is True
     assert await kernel.value("select count(*) from jobs where unique_key like 'every-minute@%'") == 1
 
 
