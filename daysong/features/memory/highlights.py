@@ -13,7 +13,8 @@ from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, action, mutation, query
 from daysong.kernel.limits import budgets
-from daysong.kernel.limits.budgets import ACCOUNT, LIMIT_OF_ALL
+from daysong.kernel.limits.budgets import LIMIT_OF_ALL
+from daysong.kernel.limits.counters import ACCOUNT
 from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.limits.prices import Purchase

@@ -10,7 +10,8 @@ import msgspec
 from daysong.features.subscriptions.quotas import minutes
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.limits import budgets
-from daysong.kernel.limits.budgets import NOTHING_LIMITS, Answer, Budget
+from daysong.kernel.limits.budgets import NOTHING_LIMITS, Budget
+from daysong.kernel.limits.counters import Answer
 from daysong.kernel.limits.prices import Purchase
 from daysong.vendors.vapi.reports import Report
 

@@ -5,7 +5,8 @@
     store.py          rates in PostgreSQL: one row each, one statement per reservation
     lines.py          outbound: requests to a vendor queue for its rate
     buckets.py        inbound: requests over the limit are rejected or delayed
-    budgets.py        money: daily caps, reservations and recorded costs
+    budgets.py        money: reservations and recorded costs
+    counters.py       money: the counters of a day, and their caps
     lanes.py          shares of the worker's slots
     errors.py         errors raised when a limit is reached
 

@@ -15,21 +15,23 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import asyncpg
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import LOST, Database, Transaction
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError
+from daysong.kernel.limits import counters
+from daysong.kernel.limits.counters import ACCOUNT, Answer, Wish
 from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.marks import account_mark
-from daysong.kernel.limits.prices import ALL, VENDORS, Costs, Purchase
+from daysong.kernel.limits.prices import Purchase
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import Clock
 
@@ -37,32 +39,13 @@ from daysong.kernel.time.clock import Clock
 UNCLAIMED = timedelta(minutes=5)
 CLAIMED = timedelta(hours=2)
 RECOUNT_PAUSE = 1.0
-WARN_AT = 0.8
 
-ACCOUNT = "account"
 LIMIT_OF_ALL = "So much was made today that no more can be made until tomorrow."
 
-SPENT = Gauge(
-    "daysong_budget_used_dollars", "Costs and reservations of today", ["vendor"], multiprocess_mode="mostrecent"
-)
-ALARMS = Counter("daysong_budget_alarms_total", "Daily budgets that reached 80 % of their cap", ["vendor"])
 REFUSALS = Counter("daysong_budget_refusals_total", "Paid work refused because a cap was reached", ["cap"])
 
 log = logs.get_logger("costs")
 
-_DAY_SQL = "select vendor, amount, warned from budget_days where day = $1 order by vendor for update"
-_ACCOUNTS_SQL = """
-    select account, sum(amount)::bigint as amount from (
-      select account, amount from vendor_costs where account = any($1) and at >= $2
-      union all
-      select account, amount from budget_reservations where account = any($1) and day = $3 and expires_at > $4
-    ) used group by account"""
-_COUNT_SQL = """
-    select vendor, sum(amount)::bigint as amount from (
-      select vendor, amount from vendor_costs where at >= $1 and at < $1 + interval '1 day'
-      union all
-      select vendor, amount from budget_reservations where day = $2 and expires_at > $3
-    ) used group by vendor"""
 _PAY_SQL = """
     with paid as (
       insert into vendor_costs (at, vendor, function, account, amount, reference, estimated)
@@ -75,13 +58,6 @@ _PAY_SQL = """
     from paid where r.reference = $7 and r.vendor = $2"""
 
 
-class Answer(NamedTuple):
-    """A reservation, "" when limits are off, or None with the `cap` that is reached: `account`, a vendor or `all`."""
-
-    reservation: str | None
-    cap: str | None = None
-
-
 NOTHING_LIMITS = Answer("")
 
 
@@ -91,12 +67,6 @@ class _Wanted(NamedTuple):
     answer: asyncio.Future[Answer]
 
 
-class _Wish(NamedTuple):
-    purchase: Purchase
-    account: str | None
-    reference: str
-
-
 class Payer(NamedTuple):
     """The account (by its hash) that costs are recorded for, and the reference of the reservation they use up."""
 
@@ -104,8 +74,8 @@ class Payer(NamedTuple):
     reference: str = ""
 
 
-_NOBODY = Payer()
-_payer: ContextVar[Payer] = ContextVar("payer", default=_NOBODY)
+_NO_PAYER = Payer()
+_payer: ContextVar[Payer] = ContextVar("payer", default=_NO_PAYER)
 
 
 @contextmanager
@@ -163,12 +133,12 @@ async def reserve_within(
     if (reserved := await tx.fetchval(held, references_of(settings, subject), now)) is not None:
         return Answer(reserved)
     await release(tx, settings, subject)
-    wishes = [_Wish(purchase, account_mark(settings.hash_key, account), reference)]
-    [answer] = await _decide(tx, settings.costs, wishes, now, now + CLAIMED)
+    wishes = [Wish(purchase, account_mark(settings.hash_key, account), reference)]
+    [answer] = await counters.decide(tx, settings.costs, wishes, now, now + CLAIMED)
     if answer.cap is not None and answer.cap != ACCOUNT:
         # The counter may be inexact, so recount before refusing. The sum of an account is always exact.
-        await _recount(tx, settings.costs, now)
-        [answer] = await _decide(tx, settings.costs, wishes, now, now + CLAIMED)
+        await counters.recount(tx, settings.costs, now)
+        [answer] = await counters.decide(tx, settings.costs, wishes, now, now + CLAIMED)
     if answer.cap is not None:
         REFUSALS.labels(answer.cap).inc()
     return answer
@@ -278,7 +248,7 @@ class Budget:
     async def recount(self) -> None:
         """Make today's counter exact, raise alarms that are due, and delete expired reservations."""
         async with self._database.pool.acquire() as connection, connection.transaction():
-            await _recount(connection, self._costs, self._clock.now())
+            await counters.recount(connection, self._costs, self._clock.now())
 
     async def _run(self) -> None:
         try:
@@ -293,7 +263,7 @@ class Budget:
                         for place, answer in zip(refused, again, strict=True):
                             answers[place] = answer
                 except Exception as failure:  # noqa: BLE001 - passed on to every caller that waits
-                    error = _told(failure)
+                    error = _for_callers(failure)
                     for wanted in batch:
                         if not wanted.answer.done():
                             wanted.answer.set_exception(error)
@@ -315,111 +285,13 @@ class Budget:
         return True
 
     async def _decide(self, batch: list[_Wanted]) -> list[Answer]:
-        wishes = [_Wish(wanted.purchase, wanted.account, secrets.token_hex(12)) for wanted in batch]
+        wishes = [Wish(wanted.purchase, wanted.account, secrets.token_hex(12)) for wanted in batch]
         now = self._clock.now()
         async with self._database.pool.acquire() as connection, connection.transaction():
-            return await _decide(connection, self._costs, wishes, now, now + UNCLAIMED)
+            return await counters.decide(connection, self._costs, wishes, now, now + UNCLAIMED)
 
 
-async def _decide(
-    tx: Transaction, costs: Costs, wishes: Sequence[_Wish], now: datetime, until: datetime
-) -> list[Answer]:
-    """Reserve, until `until`, each request that the caps of the day allow, in order."""
-    day = now.date()
-    rows = await _lock_day(tx, now)
-    used = {row["vendor"]: row["amount"] for row in rows}
-    marks = list({wish.account for wish in wishes if wish.account is not None})
-    of_accounts = {
-        row["account"]: row["amount"] for row in await tx.fetch(_ACCOUNTS_SQL, marks, _midnight(now), day, now)
-    }
-    answers, reserved = [], []
-    for wish in wishes:
-        prices = costs.prices(wish.purchase)
-        price = sum(prices.values())
-        cap = _reached(costs, wish.account, prices, used, of_accounts)
-        if cap is not None:
-            answers.append(Answer(None, cap))
-            continue
-        for vendor, amount in prices.items():
-            used[vendor] = used.get(vendor, 0) + amount
-        used[ALL] = used.get(ALL, 0) + price
-        if wish.account is not None:
-            of_accounts[wish.account] = of_accounts.get(wish.account, 0) + price
-        reserved += [(wish.reference, vendor, wish.account, amount) for vendor, amount in prices.items()]
-        answers.append(Answer(wish.reference))
-    if reserved:
-        await tx.execute(
-            """insert into budget_reservations (reference, vendor, account, amount, day, expires_at)
-               select r.*, $5, $6
-               from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) r""",
-            *([row[column] for row in reserved] for column in range(4)), day, until,
-        )  # fmt: skip
-        await _write(tx, costs, now, used, rows)
-    return answers
-
-
-async def _recount(tx: Transaction, costs: Costs, now: datetime) -> None:
-    rows = await _lock_day(tx, now)
-    await tx.execute("delete from budget_reservations where expires_at < $1", now)
-    counted = await tx.fetch(_COUNT_SQL, _midnight(now), now.date(), now)
-    amounts = {row["vendor"]: row["amount"] for row in counted}
-    amounts[ALL] = sum(amounts.values())
-    await _write(tx, costs, now, {row["vendor"]: amounts.get(row["vendor"], 0) for row in rows}, rows)
-
-
-def _reached(
-    costs: Costs,
-    account: str | None,
-    prices: Mapping[str, int],
-    used: Mapping[str, int],
-    of_accounts: Mapping[str, int],
-) -> str | None:
-    """Return the first cap that these prices would exceed, if any."""
-    caps, price = costs.caps, sum(prices.values())
-    if account is not None and ACCOUNT in caps and of_accounts.get(account, 0) + price > caps[ACCOUNT]:
-        return ACCOUNT
-    for vendor, amount in (*prices.items(), (ALL, price)):
-        if vendor in caps and used.get(vendor, 0) + amount > caps[vendor]:
-            return vendor
-    return None
-
-
-async def _lock_day(tx: Transaction, now: datetime) -> list[asyncpg.Record]:
-    rows = await tx.fetch(_DAY_SQL, now.date())
-    if not rows:
-        await tx.execute(
-            """insert into budget_days (day, vendor) select $1, unnest($2::text[])
-               on conflict (day, vendor) do nothing""",
-            now.date(), sorted((*VENDORS, ALL)),
-        )  # fmt: skip
-        rows = await tx.fetch(_DAY_SQL, now.date())
-    return rows
-
-
-async def _write(
-    tx: Transaction, costs: Costs, now: datetime, used: Mapping[str, int], rows: list[asyncpg.Record]
-) -> None:
-    warned = {row["vendor"]: row["warned"] for row in rows}
-    for vendor, amount in used.items():
-        cap = costs.caps.get(vendor)
-        SPENT.labels(vendor).set(amount / 1e6)
-        if cap is not None and amount >= WARN_AT * cap and not warned.get(vendor, False):
-            warned[vendor] = True
-            ALARMS.labels(vendor).inc()
-            log.warning("80 % of a daily budget are used", vendor=vendor, amount=amount, cap=cap)
-    await tx.execute(
-        """update budget_days d set amount = n.amount, warned = n.warned
-           from (select * from unnest($2::text[], $3::bigint[], $4::bool[]) n (vendor, amount, warned)) n
-           where d.day = $1 and d.vendor = n.vendor""",
-        now.date(), list(used), list(used.values()), [warned.get(vendor, False) for vendor in used],
-    )  # fmt: skip
-
-
-def _midnight(now: datetime) -> datetime:
-    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _told(failure: Exception) -> Exception:
+def _for_callers(failure: Exception) -> Exception:
     """Return what callers get instead of a lost connection: nothing was bought, and a reservation expires by itself."""
     if not isinstance(failure, (*LOST, OSError)):
         return failure

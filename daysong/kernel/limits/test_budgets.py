@@ -11,8 +11,9 @@ import structlog
 
 from daysong.kernel.conftest import settings
 from daysong.kernel.database.transactions import Database, Transaction
-from daysong.kernel.limits import budgets
-from daysong.kernel.limits.budgets import Answer, Budget, paid_for
+from daysong.kernel.limits import budgets, counters
+from daysong.kernel.limits.budgets import Budget, paid_for
+from daysong.kernel.limits.counters import Answer
 from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.prices import Costs, Purchase
 from daysong.kernel.settings import Settings
@@ -137,7 +138,7 @@ async def test_g03_an_alarm_is_raised_once_at_80_percent(
     """While there is still time to do something."""
     budget = Budget(capped(all=10 * SONG), databases[0], MovableClock(NOW))
     with structlog.testing.capture_logs() as lines:
-        monkeypatch.setattr(budgets, "log", structlog.get_logger())
+        monkeypatch.setattr(counters, "log", structlog.get_logger())
         for _ in range(7):
             await budget.reserve(Purchase.SONG, None)
         assert lines == []

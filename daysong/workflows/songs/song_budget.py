@@ -5,7 +5,8 @@ from __future__ import annotations
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.functions.declarations import NoArgs, action, query
 from daysong.kernel.limits import budgets
-from daysong.kernel.limits.budgets import ACCOUNT, NOTHING_LIMITS, Answer, Budget
+from daysong.kernel.limits.budgets import NOTHING_LIMITS, Budget
+from daysong.kernel.limits.counters import ACCOUNT, Answer
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.limits.prices import Purchase
 

@@ -30,6 +30,7 @@ from daysong.kernel.functions.context import ActionContext, MutationContext
 from daysong.kernel.functions.declarations import NoArgs, Result, Retry, action, mutation
 from daysong.kernel.ids import UserId
 from daysong.kernel.limits import budgets
+from daysong.kernel.limits.counters import ACCOUNT
 from daysong.kernel.limits.errors import DEFERRED
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.limits.prices import Purchase
@@ -124,7 +125,7 @@ async def begin_video(ctx: MutationContext, args: BeginVideo) -> StartedVideo:
     if await video_rows.live_for(ctx.db, args.music_id):
         return await _refused(ctx, owner, "ALREADY_IN_PROGRESS", IN_PROGRESS)
     if args.cap is not None and (await usage.quota_of(ctx.db, owner, ctx.now)).remaining >= SONGS_OF_A_VIDEO:
-        reason = OWN_CAP if args.cap == budgets.ACCOUNT else COMMON_CAP
+        reason = OWN_CAP if args.cap == ACCOUNT else COMMON_CAP
         return await _refused(ctx, owner, "UNKNOWN_ERROR", reason)
     charge_id = await usage.charge(ctx.db, owner, ctx.now, amount=SONGS_OF_A_VIDEO)
     if charge_id is None:
