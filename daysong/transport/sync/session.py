@@ -20,10 +20,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-import msgspec
-
 from daysong.kernel import logs
-from daysong.kernel.functions.context import ANONYMOUS, Caller
+from daysong.kernel.functions.context import Caller
 from daysong.kernel.functions.registry import canonical
 from daysong.kernel.live import ANYBODY
 from daysong.kernel.time import timestamps
@@ -34,6 +32,7 @@ from daysong.transport.refusals import UNAVAILABLE, Refused
 from daysong.transport.server.held_bytes import UNREAD, Hold
 from daysong.transport.sync import messages as sync_messages
 from daysong.transport.sync import results as sync_results
+from daysong.transport.sync import sign_ins
 from daysong.transport.sync.commits import Commits
 from daysong.transport.sync.hub import (
     INTERNAL_ERROR,
@@ -44,8 +43,9 @@ from daysong.transport.sync.hub import (
     WAKES,
     Hub,
 )
-from daysong.transport.sync.messages import NULL, Add, Authenticate, Connect, ModifyQuerySet, Version
+from daysong.transport.sync.messages import Add, Authenticate, Connect, ModifyQuerySet, Version
 from daysong.transport.sync.outage import Outage
+from daysong.transport.sync.pace import Pace
 from daysong.transport.sync.results import Outcome, Results, Subscription
 from daysong.transport.sync.wire import Wire
 
@@ -65,7 +65,7 @@ class Session:
     """The state of one connection; a reconnecting client starts with a new one."""
 
     __slots__ = (
-        "_fresh_since", "_held", "_hold", "_identity", "_is_timed", "_not_before", "_owners", "_pause", "_queries",
+        "_fresh_since", "_held", "_hold", "_identity", "_is_timed", "_owners", "_pace", "_queries",
         "_query_set", "_removed", "_sent", "_skew", "_stale", "_timer", "_transition", "_transition_due", "_woken",
         "address", "commits", "holds_until", "hub", "is_python", "session_id", "sign_in", "tables", "wire",
     )  # fmt: skip
@@ -89,8 +89,7 @@ class Session:
         self._transition_due = self._stale = self._woken = False
         self._transition: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._pause = 0.0
-        self._not_before = 0.0
+        self._pace = Pace(hub.limits)
         self._fresh_since = 0.0
         # Whether a result depends on the time without saying until when it holds, and until when all others do.
         self._is_timed = False
@@ -147,14 +146,14 @@ class Session:
             self.wire.close(*INTERNAL_ERROR)
             return
         try:
-            sign_in = await self._verify(message)
+            sign_in = await sign_ins.verify(self.hub, self.address, message)
         except Refused as error:
             if error.status == STATUS_UNAVAILABLE:
                 self.wire.close(1013, "AuthProviderUnavailable")
             else:
                 self._refuse_sign_in(error.message, attempted=True)
             return
-        same_caller = _without_issue_time(sign_in) == _without_issue_time(self.sign_in)
+        same_caller = sign_ins.is_same_caller(sign_in, self.sign_in)
         if not same_caller:
             # A journal holds page cursors of the previous caller.
             for query in self._queries.values():
@@ -167,17 +166,6 @@ class Session:
         if not same_caller or is_old:
             self._stale = True
         self.schedule_transition()
-
-    async def _verify(self, message: Authenticate) -> SignIn | None:
-        authenticator = self.hub.authenticator
-        if message.token_type == "None":  # noqa: S105 - a kind of token
-            return None
-        if message.token_type == "User":  # noqa: S105
-            return await authenticator.user(message.value, self.hub.runtime.clock.now())
-        acting_as = message.acting_as if message.impersonating == NULL else message.impersonating
-        viewer = authenticator.viewer(self.address, self.hub.runtime.clock.now()).viewer
-        caller = await authenticator.guarded(viewer, lambda: authenticator.admin(message.value, bytes(acting_as)))
-        return SignIn(caller, None)
 
     def modify_queries(self, message: ModifyQuerySet) -> None:
         """Add and remove subscriptions."""
@@ -267,9 +255,9 @@ class Session:
             if not self._stale:
                 return
             loop = asyncio.get_running_loop()
-            if loop.time() < self._not_before:
+            if loop.time() < self._pace.not_before:
                 if self._timer is None:
-                    self._timer = loop.call_at(self._not_before, self._after_pause)
+                    self._timer = loop.call_at(self._pace.not_before, self._after_pause)
                 return
         if self._timer is not None:
             self._timer.cancel()
@@ -279,15 +267,6 @@ class Session:
     def _after_pause(self) -> None:
         self._timer = None
         self.schedule_transition()
-
-    def _throttle(self, size: int) -> None:
-        """Set the pause after a run with results of `size` bytes; it grows while changes continue."""
-        now = asyncio.get_running_loop().time()
-        limits = self.hub.limits
-        shortest, longest = limits.pauses
-        continuing = now < self._not_before + longest
-        self._pause = min(self._pause * 2, longest) if continuing and self._pause else shortest
-        self._not_before = now + max(self._pause, min(size / limits.rate, limits.longest_pause))
 
     async def _run_transition(self) -> None:
         try:
@@ -343,7 +322,9 @@ class Session:
             self._transition_due, self._stale = self._transition_due or due, True
             return False
         if woken:
-            self._throttle(sum(len(memoryview(outcome.modification)) for outcome in results.outcomes) if results else 0)
+            self._pace.after_run(
+                sum(len(memoryview(outcome.modification)) for outcome in results.outcomes) if results else 0
+            )
         end = Version(query_set, identity, ts)
         outcomes = results.outcomes if results else []
         modifications = [sync_messages.query_removed(number) for number in self._removed[:removed]]
@@ -415,8 +396,3 @@ class Session:
         SUBSCRIPTIONS.dec(len(self._queries))
         self._queries = {}
         self._hold.set(0)
-
-
-def _without_issue_time(sign_in: SignIn | None) -> Caller:
-    """Return the caller of a sign-in; equal for two tokens of one person."""
-    return ANONYMOUS if sign_in is None else msgspec.structs.replace(sign_in.caller, issued_at=None)
