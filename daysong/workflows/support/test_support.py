@@ -13,7 +13,7 @@ from daysong.kernel import inbox
 from daysong.kernel.inbox import Event
 from daysong.kernel.limits.marks import account_mark
 from daysong.kernel.time.clock import to_ms
-from daysong.workflows.support import calls, jobs
+from daysong.workflows.support import calls, jobs, people
 from daysong.workflows.support.hiding import HIDDEN, visible_id
 from daysong.workflows.vendor_events import handle_clerk_event
 from rehearsal.operators import failed_song
@@ -53,8 +53,11 @@ async def test_the_audit_log_cannot_be_changed(world: World, alice: Person, admi
     assert "user_alice" not in kept
 
 
-async def test_people_are_found_by_what_they_say(world: World, alice: Person, bob: Person, admin: Person) -> None:
+async def test_people_are_found_by_what_they_say(
+    world: World, alice: Person, bob: Person, admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By address, ids, share link, phone number and its hash, song, and keyed hash; other texts find no account."""
+    monkeypatch.setattr(people, "SCANNED_AT_ONCE", 1)
     song = await alice.song()
     link = await alice.mutation("sharing:createShareLink", musicId=song["_id"])
     number = "+351912345678"
@@ -71,6 +74,8 @@ async def test_people_are_found_by_what_they_say(world: World, alice: Person, bo
     for text in texts:
         [found] = await admin.query("support/people:findPeople", text=text)
         assert (found["clerkId"], found["email"], found["state"]) == ("user_alice", "alice@example.test", "active")
+    bobs = account_mark(world.settings.hash_key, await account(world, "bob"))
+    assert [one["clerkId"] for one in await admin.query("support/people:findPeople", text=bobs)] == ["user_bob"]
     for text in ("nobody@example.test", "user_nobody", "9" * 24, "f" * 64, "+351911111111", "' or true --"):
         assert await admin.query("support/people:findPeople", text=text) == []
     assert (shown["callPlan"]["number"], shown["callPlan"]["timeOfDay"]) == ("+351•••••••78", "20:30")
