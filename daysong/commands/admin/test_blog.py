@@ -51,15 +51,19 @@ async def test_a_post_is_written_published_and_deleted(world: World, tmp_path: P
     assert json.loads(said.pop())["viewCount"] == 0
     await blog.move(app, say, "archived", "rain", as_json=True)
     assert json.loads(said.pop())["status"] == "archived"
+    await blog.move(app, say, "archived", "rain", as_json=False)
+    assert said.pop().endswith("archived  rain")
     await blog.move(app, say, "deleted", "rain", as_json=False)
     await blog.list_posts(app, say, status=None, as_json=False)
     assert said[-2:] == ["deleted", "none"]
     for gone in (blog.show(app, say, "rain", as_json=False), blog.move(app, say, "published", "rain", as_json=False)):
         with pytest.raises(DaysongError, match="Post not found"):
             await gone
-    log = await world.db.pool.fetch("select who, action, target from audit_log order by id")
-    actions = ("published", "archived", "deleted")
-    assert [tuple(row) for row in log] == [("command line", f"blog {did}", draft["_id"]) for did in actions]
+    log = await world.db.pool.fetch("select action, outcome, who, target from audit_log order by id")
+    assert {(row["who"], row["target"]) for row in log} == {("command line", draft["_id"])}
+    assert [(row["action"], row["outcome"]) for row in log] == [
+        ("blog published", "done"), ("blog archived", "done"), ("blog archived", "unchanged"), ("blog deleted", "done"),
+    ]  # fmt: skip
     await blog.write(app, say, blog.given(title="At once", body=str(text)), publish=True, as_json=False)
     assert "published  at-once" in said[-1]
 

@@ -57,8 +57,9 @@ async def drop_flag(ctx: MutationContext, args: DropFlag) -> Outcome:
 
 @mutation
 async def change_post(ctx: MutationContext, args: ChangePost) -> ChangedPost:
-    """Publish, archive or delete a post. Errors: PostNotFound, InvalidPost."""
-    post_id = (await writing.locked(ctx.db, args.post_id))["id"]
+    """Publish, archive or delete a post; the outcome `unchanged` when it is so. Errors: PostNotFound, InvalidPost."""
+    former = await writing.locked(ctx.db, args.post_id)
+    post_id, outcome = former["id"], "unchanged" if former["status"] == args.to else audit.DONE
     post: writing.PostState | msgspec.UnsetType = msgspec.UNSET
     if args.to == "published":
         post = await writing.publish(ctx, writing.Publish(post_id=post_id))
@@ -66,5 +67,5 @@ async def change_post(ctx: MutationContext, args: ChangePost) -> ChangedPost:
         post = await writing.archive(ctx, args)
     else:
         await writing.delete_post(ctx, args)
-    recorded = await audit.record(ctx, f"blog {args.to}", target=post_id, reason=args.reason)
-    return ChangedPost(outcome=recorded.outcome, post=post)
+    await audit.record(ctx, f"blog {args.to}", target=post_id, reason=args.reason, outcome=outcome)
+    return ChangedPost(outcome=outcome, post=post)
