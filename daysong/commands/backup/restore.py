@@ -28,7 +28,6 @@ from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import Clock, from_ms, to_ms
 from daysong.vendors.storage import FileMissing
 from daysong.workflows.recovery import journal, removing
-from daysong.workflows.recovery.journal import Removal
 from daysong.workflows.recovery.removing import Removals
 
 RESTORE = ("--no-owner", "--no-privileges", "--exit-on-error")
@@ -182,10 +181,7 @@ async def _put(app: App, source: Path, key: str, content_type: str) -> None:
 
 async def _remove_again(app: App, snapshot_at: float) -> dict[str, int]:
     """Apply what the journal has since the snapshot."""
-    removals: list[Removal] = []
-    async for key, _ in journal.files(app.files):
-        removals += journal.decode(b"".join([chunk async for chunk in app.files.read(key)]))
-    since = [one for one in removals if one.at > snapshot_at - MARGIN_MS]
+    since = await journal.since(app.files, from_ms(snapshot_at - MARGIN_MS))
     result = await app.runtime.run_mutation(removing.remove_again, Removals(removals=since), SYSTEM)
     counts: dict[str, int] = msgspec.convert(result, dict[str, int])
     return counts

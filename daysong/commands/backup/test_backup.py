@@ -29,6 +29,8 @@ from daysong.commands.backup.restore import NotRestored, restore
 from daysong.commands.backup.resume import resume
 from daysong.embedded.server import EmbeddedPostgres
 from daysong.kernel.functions.context import SYSTEM
+from daysong.kernel.time.clock import to_ms
+from daysong.workflows.recovery import journal
 from daysong.workflows.recovery.journal import Removal
 from daysong.workflows.recovery.removing import standing
 from rehearsal import databases as testing
@@ -123,6 +125,15 @@ async def test_the_drill(database_url: str, data_dir: Path, tmp_path: Path, data
         await until_due(after)
         assert [ring["number"] for ring in await rings(after)] == [BOBS]
         assert not (await after.app.call("recovery:resume", caller=SYSTEM)).was_held
+
+
+async def test_a_restore_reads_no_file_of_the_journal_from_before_the_backup(world: World) -> None:
+    """The old file could not even be decoded; of the one with a line from after the backup, only that line counts."""
+    seconds = timedelta(seconds=30)
+    lines = [Removal(kind="diaries", mark=mark, at=to_ms(at)) for mark, at in (("00", NOW - seconds), ("01", NOW))]
+    for moment, content in ((NOW - seconds, b"?"), (NOW, journal.encode(lines))):
+        await world.app.files.put(f"journal/{moment:%Y%m%dT%H%M%S}-ab.jsonl", content, journal.JSON_LINES)
+    assert await journal.since(world.app.files, NOW) == lines[1:]
 
 
 async def test_the_end_of_a_hold_is_in_the_audit_log(world: World) -> None:

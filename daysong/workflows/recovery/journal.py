@@ -9,7 +9,7 @@ was removed.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, NoArgs, Result, action, mutation, query
 from daysong.kernel.limits.lanes import Lane
+from daysong.kernel.time.clock import from_ms, to_ms
 from daysong.vendors.storage import FileStore
 
 FOLDER = "journal"
@@ -50,7 +51,7 @@ async def write_journal(ctx: ActionContext, args: NoArgs) -> None:
     """Move recorded removals to the journal. Each worker does so every minute; what is written twice counts once."""
     store = ctx.vendor(FileStore)
     while rows := await ctx.run_query(recorded_removals, args):
-        await store.put(_name(ctx.now), encode([row.removal for row in rows]), JSON_LINES)
+        await store.put(_name(rows), encode([row.removal for row in rows]), JSON_LINES)
         await ctx.run_mutation(delete_recorded, Recorded(ids=[row.id for row in rows]))
 
 
@@ -90,6 +91,19 @@ def decode(content: bytes) -> list[Removal]:
     return [msgspec.json.decode(line, type=Removal) for line in content.splitlines() if line.strip()]
 
 
+async def since(store: FileStore, moment: datetime) -> list[Removal]:
+    """Return what was recorded since a moment.
+
+    Files whose newest line is older are not read: a worker writes up to half a million in a year.
+    """
+    earliest = _prefix(moment)
+    found: list[Removal] = []
+    async for key, _ in files(store):
+        if key >= earliest:
+            found += decode(b"".join([chunk async for chunk in store.read(key)]))
+    return [removal for removal in found if removal.at >= to_ms(moment)]
+
+
 async def files(store: FileStore) -> AsyncIterator[tuple[str, datetime]]:
     """Yield the keys of the journal's files, and when they were stored."""
     async for page in store.list(f"{FOLDER}/"):
@@ -97,5 +111,11 @@ async def files(store: FileStore) -> AsyncIterator[tuple[str, datetime]]:
             yield file.key, file.stored_at
 
 
-def _name(now: datetime) -> str:
-    return f"{FOLDER}/{now:%Y%m%dT%H%M%S}-{secrets.token_hex(6)}.jsonl"
+def _name(rows: Sequence[RecordedRemoval]) -> str:
+    newest = max(row.removal.at for row in rows)
+    return f"{_prefix(from_ms(newest))}-{secrets.token_hex(6)}.jsonl"
+
+
+def _prefix(moment: datetime) -> str:
+    """Return the beginning of the names of files whose newest line is of that second."""
+    return f"{FOLDER}/{moment:%Y%m%dT%H%M%S}"
