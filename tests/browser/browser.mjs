@@ -60,8 +60,35 @@ export async function visit(browser, address, options, act) {
 export async function findings(page, within = "html") {
   // Not as a script of the page, whose policy would refuse it.
   if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(AXE);
-  const { violations } = await page.evaluate((where) => globalThis.axe.run(where, { resultTypes: ["violations"] }), within);
+  const { violations } = await page.evaluate((where) => globalThis.axe.run(where, { resultTypes: ["violations"], preload: false }), within);
   return violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
+}
+
+/** Moves the playing audio to some moments: at each, one word is lit, that of the moment. `player`, `words`: where to look. */
+export async function assertWordsInTime(page, { player = "audio", words = ".line.now .word" } = {}) {
+  for (const moment of [2.2, 5.1, 9, 14.3, 19.7]) {
+    const seen = await page.evaluate(
+      ([at, audio, lit]) =>
+        new Promise((done) => {
+          const element = document.querySelector(audio);
+          element.currentTime = at;
+          const begun = performance.now();
+          // After the page's own frames, in one of them.
+          const look = () => {
+            if (element.seeking || performance.now() - begun < 250) return requestAnimationFrame(look);
+            const word = document.querySelector(lit);
+            if (!word && performance.now() - begun < 3000) return requestAnimationFrame(look);
+            done({ time: element.currentTime, word: word?.dataset.t, many: document.querySelectorAll(".word").length });
+          };
+          requestAnimationFrame(look);
+        }),
+      [moment, player, words],
+    );
+    assert.ok(seen.word, `no word is lit at ${moment}`);
+    assert.equal(seen.many, 1);
+    const [start, end] = seen.word.split(" ").map((hundredths) => hundredths / 100);
+    assert.ok(start - 0.15 <= seen.time && seen.time <= end + 0.15, `at ${seen.time}: the word of ${start} to ${end}`);
+  }
 }

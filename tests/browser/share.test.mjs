@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
-import { ORIGIN, findings, launch, visit } from "./browser.mjs";
+import { ORIGIN, assertWordsInTime, findings, launch, visit } from "./browser.mjs";
 
 const LINKS = JSON.parse(process.env.DAYSONG_LINKS);
 const PHONE = { viewport: { width: 375, height: 667 }, hasTouch: true };
@@ -32,29 +32,7 @@ test("words light up as they are sung, and their line is in view", () =>
   visit(browser, LINKS.english, PHONE, async (page) => {
     await page.getByRole("button", { name: "Play", exact: true }).click();
     await playing(page);
-    for (const moment of [2.2, 5.1, 9, 14.3, 19.7]) {
-      const seen = await page.evaluate(
-        (at) =>
-          new Promise((done) => {
-            const audio = document.querySelector("audio");
-            audio.currentTime = at;
-            const begun = performance.now();
-            // After the page's own frames, in one of them.
-            const look = () => {
-              if (audio.seeking || performance.now() - begun < 250) return requestAnimationFrame(look);
-              const word = document.querySelector(".line.now .word");
-              if (!word && performance.now() - begun < 3000) return requestAnimationFrame(look);
-              done({ time: audio.currentTime, word: word?.dataset.t, many: document.querySelectorAll(".word").length });
-            };
-            requestAnimationFrame(look);
-          }),
-        moment,
-      );
-      assert.ok(seen.word, `no word is lit at ${moment}`);
-      assert.equal(seen.many, 1);
-      const [start, end] = seen.word.split(" ").map((hundredths) => hundredths / 100);
-      assert.ok(start - 0.15 <= seen.time && seen.time <= end + 0.15, `at ${seen.time}: the word of ${start} to ${end}`);
-    }
+    await assertWordsInTime(page);
     const line = await page.locator(".line.now").boundingBox();
     assert.ok(line.y > 0 && line.y + line.height < 667, "the line is out of view");
     await page.getByRole("button", { name: "Pause" }).click();

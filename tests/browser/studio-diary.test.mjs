@@ -13,11 +13,7 @@ let browser;
 before(async () => (browser = await chromium()));
 
 const button = (page, name) => page.getByRole("button", { name, exact: true });
-const inDiary = (name, path, options, act) =>
-  as(browser, name, path, options, (page, seen) => {
-    page.setDefaultTimeout(12_000);
-    return act(page, seen);
-  });
+const inDiary = (name, path, options, act) => as(browser, name, path, options, act);
 /** Waits until nothing moves, so that axe sees the colours there are. */
 const settled = (page) => page.evaluate(() => Promise.all(document.getAnimations().filter(({ effect }) => effect.getTiming().iterations === 1).map(({ finished }) => finished)));
 

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { ORIGIN, findings, visit } from "./browser.mjs";
-import { DESK, PHONE, call, chromium } from "./studio.mjs";
+import { ORIGIN, assertWordsInTime, findings, visit } from "./browser.mjs";
+import { DESK, PATIENCE, PHONE, call, chromium } from "./studio.mjs";
 
 const FIRST = "The Long Way Home";
 const STILL = { reducedMotion: "reduce" };
@@ -26,7 +26,7 @@ const session = { name: "daysong.session", value: JSON.stringify({ sub: "user_se
 const storageState = { cookies: [], origins: [{ origin: ORIGIN, localStorage: [session] }] };
 const asSelma = (path, options, act) =>
   visit(browser, `${ORIGIN}${path}`, { storageState, ...options }, (page) => {
-    page.setDefaultTimeout(10_000);
+    page.setDefaultTimeout(PATIENCE);
     return act(page);
   });
 const song = (page, name) => page.locator(".song", { has: page.getByText(name, { exact: true }) });
@@ -42,28 +42,7 @@ test("a song plays, with its words in time, is shared, opened by a stranger, and
     await page.getByRole("button", { name: /^Now playing/ }).click();
     const view = page.getByRole("dialog", { name: FIRST });
     await view.locator(".line").first().waitFor();
-    for (const moment of [2.2, 5.1, 9, 14.3, 19.7]) {
-      const seen = await page.evaluate(
-        (at) =>
-          new Promise((done) => {
-            const element = document.querySelector("#player audio");
-            element.currentTime = at;
-            const begun = performance.now();
-            const look = () => {
-              if (element.seeking || performance.now() - begun < 250) return requestAnimationFrame(look);
-              const word = document.querySelector(".now-playing .line.now .word");
-              if (!word && performance.now() - begun < 3000) return requestAnimationFrame(look);
-              done({ time: element.currentTime, word: word?.dataset.t, many: document.querySelectorAll(".word").length });
-            };
-            requestAnimationFrame(look);
-          }),
-        moment,
-      );
-      assert.ok(seen.word, `no word is lit at ${moment}`);
-      assert.equal(seen.many, 1);
-      const [start, end] = seen.word.split(" ").map((hundredths) => hundredths / 100);
-      assert.ok(start - 0.15 <= seen.time && seen.time <= end + 0.15, `at ${seen.time}: the word of ${start} to ${end}`);
-    }
+    await assertWordsInTime(page, { player: "#player audio", words: ".now-playing .line.now .word" });
     // The other version of the song.
     await view.getByRole("button", { name: "Version 2" }).click();
     await page.waitForFunction(() => document.querySelector(".versions [aria-pressed=true]").textContent === "Version 2");

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import re
-import shutil
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +9,7 @@ import pytest
 
 from rehearsal import operators
 from rehearsal.world import ADMIN_KEY, World, free_port
-from tests.browser.test_share_page import HERE, missing
-from tests.browser.test_studio import run_jobs
+from tests.browser.suites import assert_passes, missing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -31,31 +25,5 @@ async def test_the_console_in_a_browser(database_url: str, tmp_path: Path) -> No
     async with World(database_url, tmp_path, datetime.now(UTC), limits, port=free_port()) as world:
         alice = await world.person("alice")
         await operators.failed_song(world, alice, ENTRY)
-        environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "DAYSONG_ORIGIN": world.origin,
-            "DAYSONG_CHROMIUM": shutil.which("chromium") or "",
-            "DAYSONG_ADMIN_KEY": ADMIN_KEY,
-            "DAYSONG_EMAIL": "alice@example.test",
-            "DAYSONG_ENTRY": ENTRY,
-        }
-        jobs = asyncio.create_task(run_jobs(world))
-        program = await asyncio.create_subprocess_exec(
-            shutil.which("node") or "", "--test", "--test-force-exit", "--test-reporter=tap", "console.test.mjs",
-            cwd=HERE, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(LIMIT):
-                said = (await program.communicate())[0].decode()
-        except TimeoutError:
-            program.kill()
-            raise
-        finally:
-            jobs.cancel()
-            with suppress(asyncio.CancelledError):
-                await jobs
-    failed = re.findall(r"^ *not ok .*(?:\n(?! *(?:not )?ok |# Subtest).*)*", said, re.MULTILINE)
-    assert program.returncode == 0, "\n".join(failed)[:20_000] or said[-4000:]
-    counts = dict(re.findall(r"^# (pass|fail|cancelled|skipped|todo) (\d+)$", said, re.MULTILINE))
-    assert [counts[word] for word in ("fail", "cancelled", "skipped", "todo")] == ["0"] * 4
+        environ = {"DAYSONG_ADMIN_KEY": ADMIN_KEY, "DAYSONG_EMAIL": "alice@example.test", "DAYSONG_ENTRY": ENTRY}
+        await assert_passes(world, tmp_path, ["console.test.mjs"], limit=LIMIT, environ=environ, jobs=True)
