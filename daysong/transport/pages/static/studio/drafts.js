@@ -1,11 +1,33 @@
 // What is written and not saved yet, kept on this device: by person, until it is saved or they sign out.
 
 const NAME = "daysong-drafts";
+// In localStorage: drafts that a page has had when it went, since the database may not finish what such a page gives it.
+const LATE = `${NAME} `;
 const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel(NAME) : null;
+const listeners = new Set();
+const keepers = new Set();
+const unwritten = new Map(); // key → what is on its way into the database; null removes a draft
 
 // Another tab that keeps its drafts as the session ends must not do so after they were cleared.
 let cleared = false;
-channel?.addEventListener("message", ({ data }) => data.cleared && (cleared = true));
+channel?.addEventListener("message", ({ data }) => (data.cleared ? forget() : tell(data)));
+
+function tell(news) {
+  for (const listener of [...listeners]) listener(news);
+}
+
+function forget() {
+  cleared = true;
+  unwritten.clear();
+  for (const key of Object.keys(localStorage)) if (key.startsWith(LATE)) localStorage.removeItem(key);
+}
+
+const leave = () => keepers.forEach((keep) => keep());
+document.addEventListener("visibilitychange", () => document.visibilityState === "hidden" && leave());
+addEventListener("pagehide", () => {
+  leave();
+  for (const [key, draft] of unwritten) localStorage.setItem(LATE + key, JSON.stringify(draft));
+});
 
 let opened = null;
 function database() {
@@ -29,33 +51,50 @@ async function use(mode, act) {
   });
 }
 
+async function write(key, draft, act) {
+  unwritten.set(key, draft);
+  localStorage.removeItem(LATE + key);
+  channel?.postMessage({ key, draft });
+  await use("readwrite", (store) => act(store, key));
+  if (unwritten.get(key) === draft) unwritten.delete(key);
+}
+
 /** The drafts of one person. */
 export function createDrafts(subject) {
-  const key = (name) => `${subject} ${name}`;
+  const keyOf = (name) => `${subject} ${name}`;
   return {
     /** Returns what was kept under `name`; null without. */
-    get: async (name) => (await use("readonly", (store) => store.get(key(name)))) ?? null,
+    async get(name) {
+      const late = localStorage.getItem(LATE + keyOf(name));
+      if (late !== null) return JSON.parse(late);
+      return (await use("readonly", (store) => store.get(keyOf(name)))) ?? null;
+    },
     async set(name, draft) {
-      if (cleared) return;
-      channel?.postMessage({ key: key(name), draft });
-      await use("readwrite", (store) => store.put(draft, key(name)));
+      if (!cleared) await write(keyOf(name), draft, (store, key) => store.put(draft, key));
     },
     async remove(name) {
-      channel?.postMessage({ key: key(name), draft: null });
-      await use("readwrite", (store) => store.delete(key(name)));
+      const key = keyOf(name);
+      // This tab may show the draft on another page than the one that has saved it.
+      tell({ key, draft: null });
+      await write(key, null, (store) => store.delete(key));
     },
-    /** Calls `tell` with a draft that another tab has changed; null when it is no more. */
-    onchange(name, tell) {
-      const heard = ({ data }) => data.key === key(name) && tell(data.draft);
-      channel?.addEventListener("message", heard);
-      return () => channel?.removeEventListener("message", heard);
+    /** Calls `changed` with a draft that another tab has changed; null when it is no more. */
+    onchange(name, changed) {
+      const listener = ({ key, draft }) => key === keyOf(name) && changed(draft);
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    /** Calls `keep` when the page is hidden or goes, so that it sets what it has not yet. */
+    onleave(keep) {
+      keepers.add(keep);
+      return () => keepers.delete(keep);
     },
   };
 }
 
 /** Forgets all drafts on this device, and those of its other tabs; nothing is kept until a page is loaded anew. */
 export async function clearDrafts() {
-  cleared = true;
+  forget();
   channel?.postMessage({ cleared });
   await use("readwrite", (store) => store.clear());
 }

@@ -212,6 +212,7 @@ export function show(root, ctx, { id }) {
   }
 
   replace(root, h("h1", { class: "visually-hidden" }, title), h("p", { class: "skeleton wide" }), h("p", { class: "skeleton" }), h("p", { class: "skeleton" }), h("p", { class: "skeleton short" }));
+  const stopLeaving = ctx.drafts.onleave(() => timer && keep());
   const stopWatching = live.watch("diaries:getDiary", { diaryId: id }, {
     value(found) {
       if (!found) return nothing("This entry is not there", "It may have been deleted.");
@@ -233,6 +234,7 @@ export function show(root, ctx, { id }) {
   return () => {
     if (timer) keep();
     stopped = true;
+    stopLeaving();
     stopWatching();
     parts?.photos.stop();
     parts?.songs.stop();

@@ -197,8 +197,7 @@ function createEditor(ctx, follow) {
     save.textContent = on ? "Saving…" : "Save";
   }
 
-  const hidden = () => document.visibilityState === "hidden" && timer && keep();
-  document.addEventListener("visibilitychange", hidden);
+  const stopLeaving = drafts.onleave(() => timer && keep());
   const stopHearing = drafts.onchange(DRAFT, (draft) => {
     if (!saving && document.activeElement !== area) fill(draft);
   });
@@ -216,7 +215,7 @@ function createEditor(ctx, follow) {
       // Before the page goes: also when the session has ended.
       if (timer) keep();
       stopped = true;
-      document.removeEventListener("visibilitychange", hidden);
+      stopLeaving();
       stopHearing();
     },
   };
