@@ -45,6 +45,8 @@ const here = () => location.pathname.slice(base.length) || "/";
 
 let drafts = null;
 let [stopPage, visit, isStale] = [null, 0, false];
+let showAgain = null; // shows the page anew, at once
+let isTouched = false; // whether its reader has begun to do something on the page
 
 const ctx = {
   live,
@@ -112,10 +114,17 @@ async function show(moved) {
   try {
     page = await PAGES[name]();
   } catch {
-    if (number === visit) unreachable();
-    return;
+    if (number !== visit) return;
+    // Of a release that is no longer there.
+    if (isStale) return location.reload();
+    return unreachable();
   }
   if (number !== visit) return;
+  showAgain = () => put(page, name, groups, false);
+  put(page, name, groups, moved);
+}
+
+function put(page, name, groups, moved) {
   stopPage?.();
   stopPage = null;
   const root = h("div", { class: `page page-${name}` });
@@ -126,18 +135,24 @@ async function show(moved) {
   stopPage = () => stop?.();
   main.removeAttribute("aria-busy");
   scrollTo(0, history.state?.y ?? 0);
-  if (!moved) return;
   const heading = root.querySelector("h1");
-  if (heading && !root.contains(document.activeElement)) {
+  if (moved && heading && !root.contains(document.activeElement)) {
     heading.tabIndex = -1;
     heading.focus({ preventScroll: true });
   }
+  isTouched = false;
+}
+
+for (const kind of ["pointerdown", "keydown", "focusin", "input"]) {
+  addEventListener(kind, () => (isTouched = true), { capture: true, passive: true });
 }
 
 function unreachable() {
   stopPage?.();
   stopPage = null;
-  const again = h("button", { class: "button", type: "button", on: { click: () => show(true) } }, "Try again");
+  // Loaded anew, since browsers remember that a module could not be loaded.
+  const retry = () => (navigator.onLine || !drafts ? location.reload() : show(true));
+  const again = h("button", { class: "button", type: "button", on: { click: retry } }, "Try again");
   replace(main, h("div", { class: "page" }, h("h1", {}, "This page could not be loaded"), h("p", { class: "lead" }, "Please check your connection."), again));
 }
 
@@ -220,8 +235,7 @@ function ended() {
   live.stop();
   const next = here();
   const back = ROUTES.some(([pattern]) => pattern.test(next)) ? `&next=${encodeURIComponent(next)}` : "";
-  // IndexedDB finishes what it was given before the page goes.
-  setTimeout(() => toSignIn(`?ended=1${back}`), 50);
+  toSignIn(`?ended=1${back}`);
 }
 
 // Zone and language are kept on this device, so that the first page has them before the server answers. A page is not
@@ -229,8 +243,8 @@ function ended() {
 const KEPT_TIME = "daysong.time";
 function setTime({ timezone, language }) {
   localStorage.setItem(KEPT_TIME, JSON.stringify({ timezone, language }));
-  const isBusy = typing(document.activeElement) || document.querySelector("dialog[open], [aria-expanded=true]");
-  if (time.configure({ timezone, language }) && stopPage && !isBusy) show(false);
+  const isBusy = isTouched || typing(document.activeElement) || document.querySelector("dialog[open], [aria-expanded=true]");
+  if (time.configure({ timezone, language }) && stopPage && !isBusy) showAgain();
 }
 
 // A new account is in UTC: after signing in it gets the zone of the device.
