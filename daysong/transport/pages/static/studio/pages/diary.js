@@ -241,7 +241,7 @@ function showFilters(host, ctx, state, onchange) {
   const chosen = state.person || state.tag;
   const chip = (name, only) =>
     h("button", { type: "button", class: "chip", "aria-pressed": !chosen && state.only === only, on: { click: () => onchange({ only, person: "", tag: "" }) } }, name);
-  const people = picker("Anybody", "Person", state.person, (person) => onchange({ person, tag: "", only: "" }));
+  const people = picker("Everyone", "Person", state.person, (person) => onchange({ person, tag: "", only: "" }));
   const tags = picker("Any subject", "Subject", state.tag, (tag) => onchange({ tag, person: "", only: "" }));
   replace(host, chip("All", ""), chip("With a song", "songs"), people.node, tags.node);
   if (!ctx.flags["event-extraction"]) return () => {};

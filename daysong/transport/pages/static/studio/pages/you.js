@@ -11,7 +11,8 @@ const NOTICES = [
   ["videoReady", "A video is ready"],
   ["callMissed", "A call was missed"],
 ];
-const SPACED = 3; // weeks between the names of two months
+const STEP = 12; // from week to week
+const LETTER = 6.5; // width of a letter below the weeks
 // Languages to choose from; another one that is set already is added.
 const LANGUAGES = ["ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "ko", "nl", "no", "pl", "pt", "pt-BR", "ro", "ru", "sv", "sw", "ta", "th", "tr", "uk", "ur", "vi", "zh"];
 
@@ -129,27 +130,18 @@ function renderYear(section, ctx, weeks) {
   section.hidden = !(sums.songs + sums.minutes + sums.entries);
   if (section.hidden) return;
   const tallest = Math.max(...weeks.map((week) => Math.max(week.entries, week.songs)), 3);
-  const [width, height, step] = [weeks.length * 12, 110, 12];
+  const [width, height] = [weeks.length * STEP, 110];
   const tall = (count) => (count ? Math.max(3, (count / tallest) * (height - 18)) : 0);
   const ordered = [...weeks].sort((one, other) => stampOf(one) - stampOf(other));
-  const monthOf = (week) => new Intl.DateTimeFormat(time.language, { month: "short", timeZone: "UTC" }).format(stampOf(week));
-  let [month, labeled] = ["", -SPACED];
   const bars = ordered.map((week, place) => {
     const stamp = stampOf(week);
-    // A month is named at its first week, where there is space for it.
-    const named = monthOf(week);
-    const fits = place - labeled >= SPACED && place <= ordered.length - SPACED && monthOf(ordered[place + 2] ?? week) === named;
-    const label = named !== month && fits ? named : "";
-    if (label) labeled = place;
-    month = named;
     return h(
       "g",
       {},
       h("title", {}, `${time.words(new Date(stamp).toISOString().slice(0, 10))}: ${time.plural(week.entries, "entry", "entries")}, ${time.plural(week.songs, "song", "songs")}`),
-      h("rect", { class: "base", x: place * step + 1, y: height - 15, width: 8, height: 1 }),
-      h("rect", { class: "entries", x: place * step + 1, y: height - 15 - tall(week.entries), width: 8, height: tall(week.entries), rx: 2 }),
-      h("rect", { class: "songs", x: place * step + 1, y: height - 15 - tall(week.songs), width: 8, height: tall(week.songs), rx: 2 }),
-      label && h("text", { x: place * step, y: height - 2 }, label),
+      h("rect", { class: "base", x: place * STEP + 1, y: height - 15, width: 8, height: 1 }),
+      h("rect", { class: "entries", x: place * STEP + 1, y: height - 15 - tall(week.entries), width: 8, height: tall(week.entries), rx: 2 }),
+      h("rect", { class: "songs", x: place * STEP + 1, y: height - 15 - tall(week.songs), width: 8, height: tall(week.songs), rx: 2 }),
     );
   });
   const words = time.list(
@@ -163,11 +155,28 @@ function renderYear(section, ctx, weeks) {
     section,
     h("h2", { id: "your-year" }, "Your year"),
     h("p", { class: "year-words" }, words),
-    h("div", { class: "scroller", tabIndex: 0, role: "img", "aria-label": `Entries and songs by week, in the last year: ${words}` }, h("svg", { viewBox: `0 0 ${width} ${height}`, class: "weeks", "aria-hidden": "true" }, bars)),
+    h("div", { class: "scroller", tabIndex: 0, role: "img", "aria-label": `Entries and songs by week, in the last year: ${words}` }, h("svg", { viewBox: `0 0 ${width} ${height}`, class: "weeks", "aria-hidden": "true" }, bars, monthNames(ordered, time.language, height - 2))),
     h("p", { class: "legend fine" }, h("span", { class: "dot entries" }), "Entries", h("span", { class: "dot songs" }), "Songs"),
   );
   const scroller = section.querySelector(".scroller");
   scroller.scrollLeft = scroller.scrollWidth;
+}
+
+/** Returns the names of months below their first weeks, of those that fit between their neighbors. */
+function monthNames(weeks, language, y) {
+  const month = new Intl.DateTimeFormat(language, { month: "short", timeZone: "UTC" });
+  const all = weeks.map((week) => month.format(stampOf(week)));
+  const starts = [...all.keys()].filter((place) => all[place] !== all[place - 1]);
+  const end = weeks.length * STEP;
+  const widthOf = (place) => (all[place].length + 1) * LETTER;
+  // The last month is named even if it has just begun: its name ends where the weeks do.
+  const last = Math.min(starts.at(-1) * STEP, end - widthOf(starts.at(-1)) + LETTER);
+  const at = starts.map((place, number) => (number === starts.length - 1 ? last : place * STEP));
+  return starts.map((place, number) => {
+    if (at[number] + widthOf(place) > (at[number + 1] ?? Infinity)) return null;
+    const where = at[number] < place * STEP ? { x: end, "text-anchor": "end" } : { x: at[number] };
+    return h("text", { ...where, y }, all[place]);
+  });
 }
 
 // Weeks begin on a date, given in words or as a moment.
