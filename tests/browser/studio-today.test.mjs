@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { findings, ORIGIN } from "./browser.mjs";
-import { as, call, chromium, DESK, enter, faults, PHONE, relayed, steer, visit } from "./studio.mjs";
+import { as, call, chromium, DESK, enter, faults, PHONE, relayed, steer, until, visit } from "./studio.mjs";
 
 let browser;
 before(async () => (browser = await chromium()));
@@ -89,16 +89,28 @@ test("without a connection there is a note, the draft is kept, and it can be sav
     expected(wrong, /ERR_INTERNET_DISCONNECTED|WebSocket/);
   }));
 
+test("a page that could not be loaded is, once there is a connection", () =>
+  as(browser, "lost", "/today", DESK, async (page, { wrong }) => {
+    await editor(page).waitFor();
+    await page.context().setOffline(true);
+    await page.getByRole("link", { name: "You" }).click();
+    await page.getByRole("heading", { name: "This page could not be loaded" }).waitFor();
+    await page.context().setOffline(false);
+    await button(page, "Try again").click();
+    await page.locator(".plan h2").waitFor();
+    expected(wrong, /ERR_INTERNET_DISCONNECTED|WebSocket/);
+  }));
+
 test("the studio opens without a connection, with the draft in it", () =>
   visit(browser, "about:blank", { ...PHONE, serviceWorkers: "allow" }, async (page, { wrong }) => {
     await enter(page, "tunnel");
-    await page.evaluate(() => navigator.serviceWorker.ready);
-    await page.waitForFunction(async () => (await (await caches.open((await caches.keys())[0])).keys()).length > 20);
+    // It is once all files are kept.
+    await page.evaluate(() => navigator.serviceWorker.ready.then(() => true));
     await editor(page).fill("Kept for later.");
     await page.getByText("Draft kept on this device").waitFor();
     await page.context().setOffline(true);
     await page.goto(`${ORIGIN}/today`);
-    await page.waitForFunction(() => document.querySelector("textarea")?.value === "Kept for later.", null, { timeout: 60_000 });
+    await page.waitForFunction(() => document.querySelector("textarea")?.value === "Kept for later.");
     await page.getByText("You are offline.").waitFor();
     await page.context().setOffline(false);
     expected(wrong, /ERR_INTERNET_DISCONNECTED|WebSocket/);
@@ -109,6 +121,7 @@ test("when the session ends, signing in again leads back to the draft", () =>
     const relay = await relayed(page);
     await enter(page, "ended");
     await editor(page).fill("Half a thought");
+    await until(() => relay.heard.some(({ type }) => type === "MutationResponse"));
     // Signed out on another device: the server refuses the token, and Clerk gives no other.
     await steer("clerk", "sign-out", { sub: "user_ended" });
     relay.say({ type: "AuthError", error: "Token expired", baseVersion: 1, authUpdateAttempted: false });
@@ -170,9 +183,9 @@ test("You shows the plan, keeps preferences, and follows other devices", () =>
     await call("settled", "mutation", "users:updateSettings", { language: "de" });
     await page.waitForFunction(() => document.getElementById("language")?.value === "de");
     await page.waitForFunction(() => !document.getElementById("names").checked);
+    await until(async () => !(await call("settled", "query", "pushNotifications:getPreferences")).musicReady);
     const settings = await call("settled", "query", "users:getSettings");
     assert.deepEqual(settings, { timezone: "Asia/Tokyo", language: "de", showNameOnShares: false });
-    assert.equal((await call("settled", "query", "pushNotifications:getPreferences")).musicReady, false);
     await call("settled", "mutation", "usage:recordCurrentUserMusicGeneration");
     await page.getByText("1 of 5 songs").waitFor();
   }));
@@ -187,10 +200,14 @@ test("an account is deleted once its owner has typed it", () =>
     await dialog.getByRole("textbox").fill("delete");
     await dialog.getByRole("button", { name: "Delete everything" }).click();
     await page.getByText("Your account is deleted, with all that was in it.").waitFor();
+    // Who comes back before the erasure has ended is signed out by it, as Clerk's user is deleted.
+    await until(async () => {
+      const asked = await (await fetch(`${ORIGIN}/sandbox/clerk/log`)).json();
+      return asked.some(({ method, path }) => method === "DELETE" && path.endsWith("/user_goner"));
+    });
+    await until(() => call("goner", "mutation", "users:ensureCurrentUser").then(() => true, () => false));
     await enter(page, "goner");
-    const empty = () => page.waitForFunction(() => document.querySelector("textarea")?.placeholder.startsWith("Your first entry"), null, { timeout: 12_000 });
-    // Until the erasure has ended, the account may still be closed.
-    await empty().catch(async () => { await page.reload(); await empty(); });
+    await page.waitForFunction(() => document.querySelector("textarea")?.placeholder.startsWith("Your first entry"));
     assert.equal(await page.locator(".entry").count(), 0);
     expected(wrong, /40[0-9]|WebSocket/);
   }));
@@ -278,6 +295,8 @@ test("a connection that breaks while an entry is saved does not save it twice", 
     const relay = await relayed(page);
     await enter(page, "torn");
     await editor(page).fill("Only once.");
+    // That of the account, which is ensured at first.
+    await until(() => relay.heard.some(({ type }) => type === "MutationResponse"));
     relay.hold = ({ type }) => {
       if (type !== "MutationResponse") return false;
       relay.hold = null;

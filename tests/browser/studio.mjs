@@ -2,7 +2,7 @@
 
 import { findings, launch, ORIGIN, visit as open } from "./browser.mjs";
 
-const PATIENCE = 20_000; // ms; on a busy machine everything takes a while
+export const PATIENCE = 20_000; // ms; on a busy machine everything takes a while
 
 let started = null;
 /** The one Chromium of all files. */
@@ -12,20 +12,19 @@ export const chromium = () => (started ??= launch());
 export const PHONE = { viewport: { width: 375, height: 667 }, hasTouch: true, serviceWorkers: "block", reducedMotion: "reduce" };
 export const DESK = { viewport: { width: 1280, height: 800 }, serviceWorkers: "block", reducedMotion: "reduce" };
 
-/** Opens a page for a test, as `visit` of browser.mjs. What only took too long, as on two busy cores, is done once more. */
-export async function visit(browser, address, options, act) {
-  const run = () =>
-    open(browser, "about:blank", options, async (page, seen) => {
-      page.setDefaultTimeout(PATIENCE);
-      if (address !== "about:blank") await page.goto(address);
-      await act(page, seen);
-    });
-  try {
-    await run();
-  } catch (error) {
-    if (error.name !== "TimeoutError") throw error;
-    console.error(`once more after: ${error.message}`);
-    await run();
+/** Opens a page for a test, as `visit` of browser.mjs. */
+export const visit = (browser, address, options, act) =>
+  open(browser, address, options, (page, seen) => {
+    page.setDefaultTimeout(PATIENCE);
+    return act(page, seen);
+  });
+
+/** Resolves once `check` does to something true; for what the page does not show. */
+export async function until(check) {
+  const end = performance.now() + PATIENCE;
+  while (!(await check())) {
+    if (performance.now() > end) throw new Error(`never so: ${check}`);
+    await new Promise((done) => setTimeout(done, 50));
   }
 }
 
