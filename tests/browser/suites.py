@@ -16,7 +16,7 @@ from tests.conformance.test_node import OLDEST_NODE
 
 HERE = Path(__file__).parent
 # Seconds between a vendor's order and its callback, so that each stage can be seen.
-PAUSE = 0.25
+PAUSE = 0.1
 
 
 def missing() -> str | None:
