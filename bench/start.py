@@ -27,6 +27,7 @@ from daysong.embedded import server as embedded
 from rehearsal.processes.server import DAYSONG, ROOT, Keys
 
 WITHIN = 60.0  # seconds
+IDLE = 0.05  # CPU seconds of all processes in 0.2 seconds
 
 
 def measure(environ: dict[str, str], processes: int) -> tuple[float, float, float]:
@@ -42,8 +43,9 @@ def measure(environ: dict[str, str], processes: int) -> tuple[float, float, floa
         seconds, cpu = time.monotonic() - started, cpu_of_tree(server.pid)
         if processes > 1:
             # Until all of them serve: then none takes CPU time any more.
-            while (before := cpu) == before and (cpu := _later(server.pid)) - before > 0.05:  # noqa: PLR2004
-                seconds = time.monotonic() - started
+            before = 0.0
+            while cpu - before > IDLE:
+                seconds, before, cpu = time.monotonic() - started, cpu, _later(server.pid)
         return seconds, cpu, max(map(_memory, _tree(server.pid)))
     finally:
         server.terminate()

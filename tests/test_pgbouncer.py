@@ -11,7 +11,7 @@ import pytest
 
 from conftest import NOW
 from daysong.kernel.database.migrations import migrate, pending
-from daysong.kernel.live import ANYBODY, Live
+from daysong.kernel.live import ANY_OWNER, Live
 from rehearsal.processes import pgbouncer
 from rehearsal.processes.installed_postgres import InstalledPostgres, installed, running
 from rehearsal.world import World
@@ -68,7 +68,7 @@ async def _use(world: World) -> None:
     assert [len(one) for one in lists] == [30] * 20
 
     live, listener = Live(world.settings.listen_url), Listener()
-    live.watch(listener, ANYBODY)
+    live.watch(listener, ANY_OWNER)
     live.open()
     working = asyncio.create_task(world.app.worker.run_forever(world.settings.listen_url))
     try:

@@ -22,7 +22,7 @@ from daysong.kernel.errors import DatabaseUnavailable
 
 CHANNEL = "daysong_live"
 EVERYTHING = "*"
-ANYBODY = "*"
+ANY_OWNER = "*"
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
@@ -66,7 +66,7 @@ class Live:
             await asyncio.wait({listening})
 
     def watch(self, watcher: Watcher, owner: str) -> None:
-        """Wake `watcher` for rows of `owner`, or of any owner with ANYBODY."""
+        """Wake `watcher` for rows of `owner`, or of any owner with ANY_OWNER."""
         self._watchers.setdefault(owner, set()).add(watcher)
 
     def forget(self, watcher: Watcher, owner: str) -> None:
@@ -79,7 +79,7 @@ class Live:
 
     def touch(self, table: str, owner: str) -> None:
         """Wake the watchers of rows of `owner` in `table`."""
-        for key in (owner, ANYBODY):
+        for key in (owner, ANY_OWNER):
             for watcher in self._watchers.get(key, ()):
                 if table in watcher.tables:
                     watcher.touched()

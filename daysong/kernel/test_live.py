@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from daysong.kernel.live import ANYBODY, Live
+from daysong.kernel.live import ANY_OWNER, Live
 
 pytestmark = pytest.mark.anyio
 
@@ -73,14 +73,14 @@ async def test_each_owner_is_told_once_for_a_statement_and_for_a_transaction(
     await heard(db, live)
     await user(db, "alice")
     await user(db, "bob")
-    hers, his, music, anybody = Ear("diaries"), Ear("diaries"), Ear("music"), Ear("diaries")
-    for ear, owner in ((hers, "alice"), (his, "bob"), (music, "alice"), (anybody, ANYBODY)):
+    hers, his, music, any_owner = Ear("diaries"), Ear("diaries"), Ear("music"), Ear("diaries")
+    for ear, owner in ((hers, "alice"), (his, "bob"), (music, "alice"), (any_owner, ANY_OWNER)):
         live.watch(ear, owner)
     async with db.transaction():
         await entries(db, "alice", "one", "two", "three")
         await db.execute("update diaries set content = 'Sun'")
     await heard(db, live)
-    assert (hers.woken, his.woken, music.woken, anybody.woken) == (1, 0, 0, 1)
+    assert (hers.woken, his.woken, music.woken, any_owner.woken) == (1, 0, 0, 1)
     await db.execute("update diaries set user_id = 'bob' where id = 'one'")
     await heard(db, live)
     assert (hers.woken, his.woken) == (2, 1)

@@ -23,7 +23,7 @@ from rehearsal.processes.frozen_proxy import HOST, FrozenProxy, proxy_to
 
 pytestmark = pytest.mark.anyio
 
-BUSY_MACHINE = 10.0  # seconds; far below what a silent server would cost without anybody's noticing
+BUSY_MACHINE = 10.0  # seconds; far below what a silent server would cost without a check
 
 
 @pytest.fixture

@@ -201,7 +201,7 @@ async def test_a_deadlock_is_a_lost_race(kernel: Kernel) -> None:
     assert tries == 3
 
 
-async def test_who_loses_every_connection_is_told_that_the_database_is_away(
+async def test_a_mutation_that_loses_every_connection_ends_with_database_unavailable(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pooler may accept connections for a server that is away: that is no conflict with others' changes."""
@@ -340,7 +340,7 @@ async def test_json_comes_back_as_it_was_stored(kernel: Kernel) -> None:
 
 
 async def test_a_closed_database_says_so() -> None:
-    """A call before `open` or after `close` is told why it failed; closing twice is fine."""
+    """A call before `open` or after `close` fails with the reason; closing twice is fine."""
     database = Database("postgresql:///nothing")
     await database.close()
     with pytest.raises(DaysongError, match="not open"):

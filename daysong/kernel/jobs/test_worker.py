@@ -200,7 +200,7 @@ async def test_a_worker_survives_the_loss_of_its_connections(
 
 
 async def test_a_worker_that_went_deaf_listens_anew(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all connections only that is lost by which it is told of new jobs: soon it has another."""
+    """Of all connections only that is lost that notifies it of new jobs: soon it has another."""
     monkeypatch.setattr(worker_module, "LISTENER_CHECK", timedelta(seconds=0.2))
     listeners = """from pg_stat_activity where datname = current_database()
                    and application_name = 'daysong worker' and query ilike 'listen %'"""
@@ -256,7 +256,7 @@ async def test_stopping_waits_for_running_jobs(kernel: Kernel, vendor: Vendor) -
 
 
 async def test_jobs_that_outlast_a_stop_are_handed_on(kernel: Kernel, vendor: Vendor) -> None:
-    """At once, and not when somebody notices that their heartbeat stopped."""
+    """At once, and not when their heartbeat is missed."""
     vendor.may_answer.clear()
     await kernel.call(plan_question, Text(text="la?"))
     async with working(kernel.worker(grace=timedelta(seconds=0.1)), url=kernel.url):

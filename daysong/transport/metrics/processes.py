@@ -18,7 +18,6 @@ from typing import NamedTuple
 from prometheus_client import REGISTRY, generate_latest
 
 ANSWERS_WITHIN = 1.0  # seconds
-LARGEST = 32 * 2**20  # bytes
 
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)")
 
@@ -61,7 +60,7 @@ class Processes:
         writer = None
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(ANSWERS_WITHIN):
-                reader, writer = await asyncio.open_unix_connection(self._folder / str(number), limit=LARGEST)
+                reader, writer = await asyncio.open_unix_connection(self._folder / str(number))
                 text = await reader.read(-1)
                 writer.close()
                 return text.decode()

@@ -23,7 +23,7 @@ from uuid import UUID
 from daysong.kernel import logs
 from daysong.kernel.functions.context import Caller
 from daysong.kernel.functions.registry import canonical
-from daysong.kernel.live import ANYBODY
+from daysong.kernel.live import ANY_OWNER
 from daysong.kernel.time import timestamps
 from daysong.kernel.time.clock import to_ms
 from daysong.kernel.time.timestamps import FromTheFuture
@@ -237,7 +237,7 @@ class Session:
         if tables and caller.subject is not None:
             owners.add(caller.subject)
         if any_owner and caller.is_admin:
-            owners.add(ANYBODY)
+            owners.add(ANY_OWNER)
         live = self.hub.live
         for owner in self._owners - owners:
             live.forget(self, owner)

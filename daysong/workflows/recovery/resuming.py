@@ -14,7 +14,8 @@ restored database knows nothing. Whether they were cannot be known, so none is r
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 
 from daysong.features.music import generations, video_rows
 from daysong.features.music.rules import LIVE
@@ -32,6 +33,12 @@ from daysong.workflows.support import audit
 
 CODE = "restored"
 REASON = "Our records of this one were lost. It costs nothing; please try again."
+
+# Of songs and videos that are not ended: those that were not ordered, and began before the hold.
+_UNORDERED_SONGS = """
+    select id from generations where status = any($1) and asked_at is null and created_at <= $2 order by id"""
+_UNORDERED_VIDEOS = """
+    select id from music_videos where status = any($1) and requested_at is null and created_at <= $2 order by id"""
 
 log = logs.get_logger("recovery")
 
@@ -67,8 +74,8 @@ async def resume(ctx: MutationContext, args: NoArgs) -> Resumed:  # noqa: ARG001
     if held is None:
         return Resumed(was_held=False)
     notifications = await _drop_notifications(ctx, held["since"])
-    songs = await _fail_songs(ctx, held["since"])
-    videos = await _fail_videos(ctx, held["since"])
+    songs = await _fail(ctx, _UNORDERED_SONGS, LIVE, held["since"], generations.fail)
+    videos = await _fail(ctx, _UNORDERED_VIDEOS, LIVE_VIDEOS, held["since"], video_rows.fail)
     calls = await _miss_calls(ctx)
     await ctx.db.execute("delete from holds")
     counts = {"songs": songs, "videos": videos, "calls": calls, "notifications": notifications}
@@ -77,29 +84,18 @@ async def resume(ctx: MutationContext, args: NoArgs) -> Resumed:  # noqa: ARG001
     return Resumed(songs=songs, videos=videos, calls=calls, notifications=notifications)
 
 
-async def _fail_songs(ctx: MutationContext, since: Any) -> int:
-    rows = await ctx.db.fetch(
-        "select id from generations where status = any($1) and asked_at is null and created_at <= $2 order by id",
-        LIVE, since,
-    )  # fmt: skip
+async def _fail(
+    ctx: MutationContext, unordered: str, live: Sequence[str], since: datetime, fail: Callable[..., Awaitable[bool]]
+) -> int:
+    """Fail and refund what was not ordered; return how many."""
+    rows = await ctx.db.fetch(unordered, live, since)
     for row in rows:
         await budgets.release(ctx.db, ctx.settings, row["id"])
-        await generations.fail(ctx.db, row["id"], code=CODE, reason=REASON, now=ctx.now)
+        await fail(ctx.db, row["id"], code=CODE, reason=REASON, now=ctx.now)
     return len(rows)
 
 
-async def _fail_videos(ctx: MutationContext, since: Any) -> int:
-    rows = await ctx.db.fetch(
-        "select id from music_videos where status = any($1) and requested_at is null and created_at <= $2 order by id",
-        LIVE_VIDEOS, since,
-    )  # fmt: skip
-    for row in rows:
-        await budgets.release(ctx.db, ctx.settings, row["id"])
-        await video_rows.fail(ctx.db, row["id"], code=CODE, reason=REASON, now=ctx.now)
-    return len(rows)
-
-
-async def _drop_notifications(ctx: MutationContext, since: Any) -> int:
+async def _drop_notifications(ctx: MutationContext, since: datetime) -> int:
     """Mark as sent what waits to be sent, and what ordered songs and videos would tell of."""
     done = await ctx.db.execute(
         "update push_occasions set taken_at = $2 where taken_at is null and created_at <= $1", since, ctx.now
