@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App as CommandLine
 from cyclopts import Parameter
 
-from daysong.commands import extras, signals
+from daysong.commands import extras, running, signals
 from daysong.commands.admin import command_line as admin
 from daysong.commands.options import (
     DATA_DIR,
@@ -36,8 +35,6 @@ from daysong.kernel.errors import DaysongError
 
 if TYPE_CHECKING:
     from daysong.app import App
-
-T = TypeVar("T")
 
 NEEDS_EXTRA = 2  # exit code
 
@@ -73,11 +70,11 @@ def dev(
         from daysong.kernel import logs
 
         logs.configure(readable=True)
-        _run(reloading.dev(host=host, port=chosen, data_dir=folder, sandbox=sandbox))
+        running.run(reloading.dev(host=host, port=chosen, data_dir=folder, sandbox=sandbox))
         return
     from daysong.commands import dev as command
 
-    _run(command.dev(host=host, port=chosen, data_dir=folder, sandbox=sandbox))
+    running.run(command.dev(host=host, port=chosen, data_dir=folder, sandbox=sandbox))
 
 
 @command_line.command
@@ -96,7 +93,7 @@ def demo(
     from daysong.commands.environment import free_port
 
     text = None if call_ else entry
-    _run(
+    running.run(
         command.demo(
             entry=text,
             photo=None if call_ else photo,
@@ -123,7 +120,7 @@ def serve(
 
     played_at = (sandbox_url or f"http://{LOOPBACK}:{port}") if with_sandbox else None
     configured = starting.configured_for("serve", played_at)
-    _run(environment.check_migrated(configured))
+    running.run(environment.check_migrated(configured))
     command.serve(host, port, processes, configured, drain=drain, played_at=played_at)
 
 
@@ -140,7 +137,7 @@ def work(
     from daysong.commands import work as command
 
     configured = starting.configured_for("work", sandbox_url if with_sandbox else None)
-    _run(command.work(configured, metrics_host=metrics_host, metrics_port=metrics_port))
+    running.run(command.work(configured, metrics_host=metrics_host, metrics_port=metrics_port))
 
 
 @command_line.command
@@ -148,7 +145,7 @@ def migrate(*, data_dir: DataDir = DATA_DIR) -> None:
     """Bring the database's schema up to date."""
     from daysong.commands import local_app
 
-    _say(_run(local_app.migrate(data_dir)))
+    running.say(running.run(local_app.migrate(data_dir)))
 
 
 @command_line.command
@@ -156,7 +153,7 @@ def doctor(*, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
     """Check the installation; exit code 1 when `serve` or `work` would refuse to run."""
     from daysong.commands import doctor as command
 
-    if not _run(command.doctor(os.environ, data_dir.absolute(), as_json=json_)):
+    if not running.run(command.doctor(os.environ, data_dir.absolute(), as_json=json_)):
         sys.exit(1)
 
 
@@ -173,9 +170,9 @@ def backup(
     target = folder.absolute()
 
     async def run(app: App) -> None:
-        await command.backup(app, _say, target, with_files=files)
+        await command.backup(app, running.say, target, with_files=files)
 
-    _with_app(data_dir, run)
+    running.with_app(data_dir, run)
 
 
 @command_line.command
@@ -202,13 +199,13 @@ def restore(
         logs.configure(readable=True, quiet=True)
         async with environment.database(local_app.local_settings(data_dir), migrate=False, bare=True) as configured:
             if source is not None:
-                await command.restore(configured, _say, source, replace=replace)
+                await command.restore(configured, running.say, source, replace=replace)
             elif recovered_at is not None:
                 await command.hold_recovered(
-                    configured, _say, recovered_at if recovered_at.tzinfo else recovered_at.replace(tzinfo=UTC)
+                    configured, running.say, recovered_at if recovered_at.tzinfo else recovered_at.replace(tzinfo=UTC)
                 )
 
-    _run(run())
+    running.run(run())
 
 
 @command_line.command
@@ -216,7 +213,7 @@ def resume(*, data_dir: DataDir = DATA_DIR) -> None:
     """After a restore: let jobs and crons run again. What has been due meanwhile is not done a second time."""
     from daysong.commands.backup import resume as command
 
-    _with_app(data_dir, lambda app: command.resume(app, _say))
+    running.with_app(data_dir, lambda app: command.resume(app, running.say))
 
 
 @command_line.command
@@ -231,7 +228,7 @@ def call(
     from daysong.commands import call as command
 
     given = command.arguments_from(arguments)
-    _with_app(data_dir, lambda app: command.call(app, _say, name, given, acting_as=acting_as))
+    running.with_app(data_dir, lambda app: command.call(app, running.say, name, given, acting_as=acting_as))
 
 
 @command_line.command
@@ -267,7 +264,7 @@ def schema() -> None:
     async def run() -> None:
         sys.stdout.write(await command.of_migrations())
 
-    _run(run())
+    running.run(run())
 
 
 @command_line.command
@@ -282,9 +279,9 @@ def costs(
     """What vendors cost, by day, by account (as a keyed hash) or by vendor."""
     from daysong.commands.support import costs as command
 
-    _with_app(
+    running.with_app(
         data_dir,
-        lambda app: command.show(app, _say, by=by, days=max(1, days), limit=limit, as_json=json_),
+        lambda app: command.show(app, running.say, by=by, days=max(1, days), limit=limit, as_json=json_),
     )
 
 
@@ -302,26 +299,10 @@ def import_convex(
     from daysong.workflows.moving.archive import Archive
 
     archive, only = Archive(snapshot), command.chosen_users(only_users)
-    _with_app(
+    running.with_app(
         data_dir,
-        lambda app: command.import_convex(app, _say, archive, apply=apply, only=only, as_json=json_),
+        lambda app: command.import_convex(app, running.say, archive, apply=apply, only=only, as_json=json_),
     )
-
-
-def _with_app(data_dir: Path, work: Callable[[App], Awaitable[None]]) -> None:
-    from daysong.commands import local_app
-
-    _run(local_app.use(data_dir, work))
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    import asyncio
-
-    return asyncio.run(work)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from daysong import cli
-from daysong.commands import signals
+from daysong.app import App
+from daysong.commands import running, signals
+from daysong.commands.support import people
 from daysong.kernel import logs
+from rehearsal.world import Person, World
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -90,3 +94,25 @@ def test_g55_a_wrong_password_or_name_is_told_of_in_a_line(run: Run, monkeypatch
         assert code == 1
         assert len((out + err).strip().splitlines()) == 1
         assert "hunter2" not in out + err
+
+
+async def test_lists_share_the_options_that_are_typed(
+    world: World, alice: Person, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`songs list`, `calls list` and `audit`: of which account, how many, and as JSON."""
+    works: list[Callable[[App], Awaitable[None]]] = []
+    monkeypatch.setattr(running, "with_app", lambda _data_dir, work: works.append(work))
+    await alice.song()
+    await people.change(world.app, print, "blockPerson", "user_alice", "blocked", reason="ticket 1", as_json=False)
+
+    async def typed(line: str) -> Any:
+        command, bound, _ = cli.command_line.parse_args(line, exit_on_error=False)
+        command(*bound.args, **bound.kwargs)
+        capsys.readouterr()
+        await works.pop()(world.app)
+        return json.loads(capsys.readouterr().out)
+
+    assert len(await typed("songs list --of user_alice --status ready --limit 1 --json")) == 1
+    assert await typed("songs list --of user_alice --status failed --json") == []
+    assert await typed("calls list --of user_alice --json") == []
+    assert [row["action"] for row in await typed("audit --of user_alice --json")] == ["people block"]

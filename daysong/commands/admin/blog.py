@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from daysong.app import App
 from daysong.commands.support import saying
+from daysong.commands.support.saying import say_json
 from daysong.kernel import values
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import SYSTEM
@@ -43,7 +43,7 @@ async def write(app: App, say: Say, arguments: dict[str, Any], *, publish: bool,
         await move(app, say, "published", draft["_id"], as_json=as_json)
         return
     if as_json:
-        _say_json(say, draft)
+        say_json(say, draft)
         return
     say(f"{draft['_id']}  draft  {draft['slug']}")
     say(f"preview token {draft['previewToken']}")
@@ -62,7 +62,7 @@ async def move(app: App, say: Say, to: str, post: str, *, as_json: bool) -> None
 
 def _say_post(say: Say, post: Any, *, as_json: bool) -> None:
     if as_json:
-        _say_json(say, post)
+        say_json(say, post)
     elif post is None:
         say("deleted")
     else:
@@ -73,7 +73,7 @@ async def preview(app: App, say: Say, post: str, *, as_json: bool) -> None:
     """Say a new preview token of a draft; the one before is no longer valid."""
     draft = await _call(app, "createPreviewToken", {"postId": post})
     if as_json:
-        _say_json(say, draft)
+        say_json(say, draft)
     else:
         say(draft["previewToken"])
 
@@ -82,7 +82,7 @@ async def list_posts(app: App, say: Say, *, status: str | None, as_json: bool) -
     """Say all posts without their texts, newest first."""
     posts = await _call(app, "listPosts", {} if status is None else {"status": status})
     if as_json:
-        _say_json(say, posts)
+        say_json(say, posts)
         return
     for post in posts:
         say(f"{post['_id']}  {post['status']:9}  views {post['viewCount']:>6.0f}  {post['slug']}  {post['title']}")
@@ -96,7 +96,7 @@ async def show(app: App, say: Say, post: str, *, as_json: bool) -> None:
     if found is None:
         raise DaysongError("Post not found")
     if as_json:
-        _say_json(say, found)
+        say_json(say, found)
         return
     parts = {"status": found["status"], **found["post"]}
     text = parts.pop("bodyMarkdown")
@@ -111,7 +111,7 @@ async def analytics(app: App, say: Say, post: str, *, as_json: bool) -> None:
     if found is None:
         raise DaysongError("Post not found")
     if as_json:
-        _say_json(say, found)
+        say_json(say, found)
         return
     for day in found["days"]:
         say(f"{day['date']}  {day['views']:>6.0f}")
@@ -122,7 +122,7 @@ async def list_revisions(app: App, say: Say, post: str, *, as_json: bool) -> Non
     """Say the earlier texts of a post, newest first, with their lengths in characters."""
     revisions = await _call(app, "listRevisions", {"postId": post})
     if as_json:
-        _say_json(say, revisions)
+        say_json(say, revisions)
         return
     for revision in revisions:
         written = f"{from_ms(revision['createdAt']):%Y-%m-%d %H:%M}"
@@ -137,14 +137,10 @@ async def show_revision(app: App, say: Say, revision: str, *, as_json: bool) -> 
     if found is None:
         raise DaysongError("Revision not found")
     if as_json:
-        _say_json(say, found)
+        say_json(say, found)
         return
     say(f"title: {found['title']}\n\n{found['bodyMarkdown']}")
 
 
 async def _call(app: App, function: str, arguments: dict[str, Any]) -> Any:
     return values.encode(await app.call(f"blog:{function}", arguments, caller=SYSTEM), "json")
-
-
-def _say_json(say: Say, value: Any) -> None:
-    say(json.dumps(value, indent=2, ensure_ascii=False))

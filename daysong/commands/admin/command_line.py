@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App as CommandLine
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from daysong.commands import running
 from daysong.commands.options import DATA_DIR, DataDir, Json
-
-if TYPE_CHECKING:
-    from daysong.app import App
 
 flags = CommandLine(name="flags", help="Feature flags: for how many accounts each is on, and for which.")
 invites = CommandLine(name="invites", help="E-mail addresses that asked to be notified.")
@@ -38,7 +35,7 @@ def list_flags(*, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
     """List all flags with their percentage and lists."""
     from daysong.commands.admin import flags as command
 
-    _with_app(data_dir, lambda app: command.list_flags(app, _say, as_json=json_))
+    running.with_app(data_dir, lambda app: command.list_flags(app, running.say, as_json=json_))
 
 
 @flags.command(name="set")
@@ -55,7 +52,7 @@ def set_flag(
     from daysong.commands.admin import flags as command
 
     lists = {"allow": allow or (), "deny": deny or (), "unlist": unlist or ()}
-    _with_app(data_dir, lambda app: command.set_flag(app, _say, key, percent=percent, **lists))
+    running.with_app(data_dir, lambda app: command.set_flag(app, running.say, key, percent=percent, **lists))
 
 
 @flags.command(name="remove")
@@ -63,7 +60,7 @@ def remove_flag(key: str, *, data_dir: DataDir = DATA_DIR) -> None:
     """Remove a flag with its lists; one that exists from the start returns to its default."""
     from daysong.commands.admin import flags as command
 
-    _with_app(data_dir, lambda app: command.remove_flag(app, _say, key))
+    running.with_app(data_dir, lambda app: command.remove_flag(app, running.say, key))
 
 
 @invites.command(name="export")
@@ -71,7 +68,7 @@ def export_invites(*, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None
     """Print all addresses as CSV."""
     from daysong.commands.admin import invites as command
 
-    _with_app(data_dir, lambda app: command.export(app, _say, as_json=json_))
+    running.with_app(data_dir, lambda app: command.export(app, running.say, as_json=json_))
 
 
 @invites.command(name="remove")
@@ -79,7 +76,7 @@ def remove_invite(email: str, *, data_dir: DataDir = DATA_DIR) -> None:
     """Delete an address."""
     from daysong.commands.admin import invites as command
 
-    _with_app(data_dir, lambda app: command.remove(app, _say, email))
+    running.with_app(data_dir, lambda app: command.remove(app, running.say, email))
 
 
 @blog.command(name="create")
@@ -107,7 +104,7 @@ def create_post(
     from daysong.commands.admin import blog as command
 
     given = command.given(**parts)
-    _with_app(data_dir, lambda app: command.write(app, _say, given, publish=publish, as_json=json_))
+    running.with_app(data_dir, lambda app: command.write(app, running.say, given, publish=publish, as_json=json_))
 
 
 @blog.command(name="update")
@@ -162,7 +159,7 @@ def preview_post(post: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR
     """Print a new preview token of a draft; the one before is no longer valid."""
     from daysong.commands.admin import blog as command
 
-    _with_app(data_dir, lambda app: command.preview(app, _say, post, as_json=json_))
+    running.with_app(data_dir, lambda app: command.preview(app, running.say, post, as_json=json_))
 
 
 @blog.command(name="list")
@@ -170,7 +167,7 @@ def list_posts(*, status: PostStatus | None = None, json_: Json = False, data_di
     """List the newest 500 posts, without their texts."""
     from daysong.commands.admin import blog as command
 
-    _with_app(data_dir, lambda app: command.list_posts(app, _say, status=status, as_json=json_))
+    running.with_app(data_dir, lambda app: command.list_posts(app, running.say, status=status, as_json=json_))
 
 
 @blog.command(name="show")
@@ -178,7 +175,7 @@ def show_post(post: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -
     """Print a whole post."""
     from daysong.commands.admin import blog as command
 
-    _with_app(data_dir, lambda app: command.show(app, _say, post, as_json=json_))
+    running.with_app(data_dir, lambda app: command.show(app, running.say, post, as_json=json_))
 
 
 @blog.command(name="analytics")
@@ -186,7 +183,7 @@ def count_views(post: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR)
     """Print how often a post was viewed, by day and in all."""
     from daysong.commands.admin import blog as command
 
-    _with_app(data_dir, lambda app: command.analytics(app, _say, post, as_json=json_))
+    running.with_app(data_dir, lambda app: command.analytics(app, running.say, post, as_json=json_))
 
 
 @blog.command(name="revisions")
@@ -194,7 +191,7 @@ def list_revisions(post: str, *, json_: Json = False, data_dir: DataDir = DATA_D
     """List the earlier texts of a post, the newest 100."""
     from daysong.commands.admin import blog as command
 
-    _with_app(data_dir, lambda app: command.list_revisions(app, _say, post, as_json=json_))
+    running.with_app(data_dir, lambda app: command.list_revisions(app, running.say, post, as_json=json_))
 
 
 @blog.command(name="revision")
@@ -202,29 +199,17 @@ def show_revision(revision: str, *, json_: Json = False, data_dir: DataDir = DAT
     """Print an earlier text of a post."""
     from daysong.commands.admin import blog as command
 
-    _with_app(data_dir, lambda app: command.show_revision(app, _say, revision, as_json=json_))
+    running.with_app(data_dir, lambda app: command.show_revision(app, running.say, revision, as_json=json_))
 
 
 def _change(function: str, post: str, as_json: bool, data_dir: Path, **parts: Any) -> None:
     from daysong.commands.admin import blog as command
 
     given = command.given(post_id=post, **parts)
-    _with_app(data_dir, lambda app: command.change(app, _say, function, given, as_json=as_json))
+    running.with_app(data_dir, lambda app: command.change(app, running.say, function, given, as_json=as_json))
 
 
 def _move(to: str, post: str, as_json: bool, data_dir: Path) -> None:
     from daysong.commands.admin import blog as command
 
-    _with_app(data_dir, lambda app: command.move(app, _say, to, post, as_json=as_json))
-
-
-def _with_app(data_dir: Path, work: Callable[[App], Awaitable[None]]) -> None:
-    import asyncio
-
-    from daysong.commands import local_app
-
-    asyncio.run(local_app.use(data_dir, work))
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
+    running.with_app(data_dir, lambda app: command.move(app, running.say, to, post, as_json=as_json))

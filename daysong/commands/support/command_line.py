@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App as CommandLine
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from daysong.commands import running
 from daysong.commands.options import DATA_DIR, DataDir, JobStatus, Json
-
-if TYPE_CHECKING:
-    from daysong.app import App
 
 people = CommandLine(
     name="people",
@@ -28,7 +27,6 @@ GROUPS = (people, songs, calls, jobs, webhooks)
 Reason = Annotated[str, Parameter(help="Why, for the audit log.")]
 Why = Annotated[str | None, Parameter(help="Why, for the audit log.")]
 ReadWhy = Annotated[str | None, Parameter(help="Why private texts are read: shows them, and is recorded.")]
-Person = Annotated[str | None, Parameter(name="--of", help="Of this account alone.")]
 Newest = Annotated[int, Parameter(help="How many at most.", validator=Number(gte=1, lte=500))]
 SongStatus = Literal["queued", "writing", "composing", "ready", "failed", "canceled"]
 CallStatus = Literal["queued", "scheduled", "started", "completed", "failed", "canceled"]
@@ -36,12 +34,26 @@ EventStatus = Literal["waiting", "handled", "dead", "stranded"]
 Vendor = Literal["clerk", "revenuecat", "suno", "kie", "vapi"]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Which:
+    """The options of what is listed newest first, of all accounts or of one."""
+
+    of: Annotated[str | None, Parameter(name="--of", help="Of this account alone.")] = None
+    limit: Newest = 50
+    json_: Json = False
+    data_dir: DataDir = DATA_DIR
+
+
+NEWEST = Which()
+
+
 @people.command(name="find")
 def find_people(text: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
     """Find accounts by what a person says of themselves, or by an id from a log."""
     from daysong.commands.support import people as command
 
-    _with_app(data_dir, lambda app: command.find(app, _say, text, as_json=json_))
+    running.with_app(data_dir, lambda app: command.find(app, running.say, text, as_json=json_))
 
 
 @people.command(name="show")
@@ -49,7 +61,7 @@ def show_person(person: str, *, json_: Json = False, data_dir: DataDir = DATA_DI
     """Show an account with its plan, ledger, songs, calls, devices, flags and costs, without private texts."""
     from daysong.commands.support import people as command
 
-    _with_app(data_dir, lambda app: command.show(app, _say, person, as_json=json_))
+    running.with_app(data_dir, lambda app: command.show(app, running.say, person, as_json=json_))
 
 
 @people.command(name="grant-songs")
@@ -81,7 +93,9 @@ def set_limit(
     if limit != "none" and not limit.isdigit():
         raise DaysongError("The limit must be a number, or `none`.")
     songs = None if limit == "none" else int(limit)
-    _with_app(data_dir, lambda app: command.set_limit(app, _say, person, songs, reason=reason, as_json=json_))
+    running.with_app(
+        data_dir, lambda app: command.set_limit(app, running.say, person, songs, reason=reason, as_json=json_)
+    )
 
 
 @people.command(name="block")
@@ -114,21 +128,11 @@ def erase(
 
 
 @songs.command(name="list")
-def list_songs(
-    *,
-    status: SongStatus | None = None,
-    of: Person = None,
-    limit: Newest = 50,
-    json_: Json = False,
-    data_dir: DataDir = DATA_DIR,
-) -> None:
+def list_songs(*, status: SongStatus | None = None, which: Which = NEWEST) -> None:
     """List the newest songs; --status failed shows those that could not be made, and why."""
     from daysong.commands.support import songs as command
 
-    _with_app(
-        data_dir,
-        lambda app: command.list_songs(app, _say, status=status, person=of, limit=limit, as_json=json_),
-    )
+    _list(command.list_songs, which, status=status)
 
 
 @songs.command(name="show")
@@ -136,7 +140,7 @@ def show_song(song: str, *, reason: ReadWhy = None, json_: Json = False, data_di
     """Show a song, by its id or that of a track: steps, costs, jobs."""
     from daysong.commands.support import songs as command
 
-    _with_app(data_dir, lambda app: command.show_song(app, _say, song, reason=reason, as_json=json_))
+    running.with_app(data_dir, lambda app: command.show_song(app, running.say, song, reason=reason, as_json=json_))
 
 
 @songs.command(name="rerun")
@@ -151,25 +155,17 @@ def rerun_song(
     """Make a failed song again. The refund of the failed one stays; the new one counts only with --charge."""
     from daysong.commands.support import songs as command
 
-    _with_app(data_dir, lambda app: command.rerun(app, _say, song, reason=reason, charge=charge, as_json=json_))
+    running.with_app(
+        data_dir, lambda app: command.rerun(app, running.say, song, reason=reason, charge=charge, as_json=json_)
+    )
 
 
 @calls.command(name="list")
-def list_calls(
-    *,
-    status: CallStatus | None = None,
-    of: Person = None,
-    limit: Newest = 50,
-    json_: Json = False,
-    data_dir: DataDir = DATA_DIR,
-) -> None:
+def list_calls(*, status: CallStatus | None = None, which: Which = NEWEST) -> None:
     """List the newest calls, incoming ones among them."""
     from daysong.commands.support import songs as command
 
-    _with_app(
-        data_dir,
-        lambda app: command.list_calls(app, _say, status=status, person=of, limit=limit, as_json=json_),
-    )
+    _list(command.list_calls, which, status=status)
 
 
 @calls.command(name="show")
@@ -177,7 +173,7 @@ def show_call(call: str, *, reason: ReadWhy = None, json_: Json = False, data_di
     """Show a call, by its id or that of its session: steps, minutes, outcome."""
     from daysong.commands.support import songs as command
 
-    _with_app(data_dir, lambda app: command.show_call(app, _say, call, reason=reason, as_json=json_))
+    running.with_app(data_dir, lambda app: command.show_call(app, running.say, call, reason=reason, as_json=json_))
 
 
 @jobs.command(name="list")
@@ -194,7 +190,7 @@ def list_jobs(
     from daysong.commands.support import jobs as command
 
     which = {"status": status, "function": function, "about": about, "limit": limit}
-    _with_app(data_dir, lambda app: command.list_jobs(app, _say, as_json=json_, **which))
+    running.with_app(data_dir, lambda app: command.list_jobs(app, running.say, as_json=json_, **which))
 
 
 @jobs.command(name="show")
@@ -202,7 +198,7 @@ def show_job(job: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -> 
     """Show a job with its arguments, and the other jobs of its request."""
     from daysong.commands.support import jobs as command
 
-    _with_app(data_dir, lambda app: command.show_job(app, _say, job, as_json=json_))
+    running.with_app(data_dir, lambda app: command.show_job(app, running.say, job, as_json=json_))
 
 
 @jobs.command(name="retry")
@@ -210,7 +206,7 @@ def retry_job(job: str, *, reason: Why = None, json_: Json = False, data_dir: Da
     """Schedule a dead job again."""
     from daysong.commands.support import jobs as command
 
-    _with_app(data_dir, lambda app: command.retry_job(app, _say, job, reason=reason, as_json=json_))
+    running.with_app(data_dir, lambda app: command.retry_job(app, running.say, job, reason=reason, as_json=json_))
 
 
 @jobs.command(name="cancel")
@@ -218,7 +214,7 @@ def cancel_job(job: str, *, reason: Why = None, json_: Json = False, data_dir: D
     """Give up a queued job: what it was for fails, and is refunded."""
     from daysong.commands.support import jobs as command
 
-    _with_app(data_dir, lambda app: command.cancel_job(app, _say, job, reason=reason, as_json=json_))
+    running.with_app(data_dir, lambda app: command.cancel_job(app, running.say, job, reason=reason, as_json=json_))
 
 
 @webhooks.command(name="list")
@@ -236,7 +232,7 @@ def list_webhooks(
     from daysong.commands.support import webhooks as command
 
     which = {"status": status, "vendor": vendor, "type": type_, "about": about, "limit": limit}
-    _with_app(data_dir, lambda app: command.list_events(app, _say, as_json=json_, **which))
+    running.with_app(data_dir, lambda app: command.list_events(app, running.say, as_json=json_, **which))
 
 
 @webhooks.command(name="show")
@@ -244,7 +240,7 @@ def show_event(event: str, *, reason: ReadWhy = None, json_: Json = False, data_
     """Show an event and what it led to. Private values are hidden unless a reason is given."""
     from daysong.commands.support import webhooks as command
 
-    _with_app(data_dir, lambda app: command.show_event(app, _say, event, reason=reason, as_json=json_))
+    running.with_app(data_dir, lambda app: command.show_event(app, running.say, event, reason=reason, as_json=json_))
 
 
 @webhooks.command(name="replay")
@@ -252,24 +248,18 @@ def replay_event(event: str, *, reason: Why = None, json_: Json = False, data_di
     """Schedule an event to be handled again by a worker."""
     from daysong.commands.support import webhooks as command
 
-    _with_app(data_dir, lambda app: command.replay_event(app, _say, event, reason=reason, as_json=json_))
+    running.with_app(data_dir, lambda app: command.replay_event(app, running.say, event, reason=reason, as_json=json_))
 
 
 def audit(
     *,
-    of: Person = None,
     target: Annotated[str | None, Parameter(help="Of this song, call, job, event, flag or post.")] = None,
-    limit: Newest = 50,
-    json_: Json = False,
-    data_dir: DataDir = DATA_DIR,
+    which: Which = NEWEST,
 ) -> None:
     """What operators did, newest first."""
     from daysong.commands.support import audit as command
 
-    _with_app(
-        data_dir,
-        lambda app: command.list_entries(app, _say, person=of, target=target, limit=limit, as_json=json_),
-    )
+    _list(command.list_entries, which, target=target)
 
 
 def _change(
@@ -277,16 +267,13 @@ def _change(
 ) -> None:  # fmt: skip
     from daysong.commands.support import people as command
 
-    _with_app(data_dir, lambda app: command.change(app, _say, function, person, done, as_json=as_json, **arguments))
+    running.with_app(
+        data_dir, lambda app: command.change(app, running.say, function, person, done, as_json=as_json, **arguments)
+    )
 
 
-def _with_app(data_dir: Path, work: Callable[[App], Awaitable[None]]) -> None:
-    import asyncio
-
-    from daysong.commands import local_app
-
-    asyncio.run(local_app.use(data_dir, work))
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
+def _list(list_rows: Callable[..., Awaitable[None]], which: Which, **filters: str | None) -> None:
+    running.with_app(
+        which.data_dir,
+        lambda app: list_rows(app, running.say, person=which.of, limit=which.limit, as_json=which.json_, **filters),
+    )
