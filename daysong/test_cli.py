@@ -96,6 +96,7 @@ def test_g55_a_wrong_password_or_name_is_told_of_in_a_line(run: Run, monkeypatch
         assert "hunter2" not in out + err
 
 
+@pytest.mark.anyio
 async def test_lists_share_the_options_that_are_typed(
     world: World, alice: Person, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
