@@ -16,7 +16,10 @@ from daysong.commands.options import DATA_DIR, DataDir, JobStatus, Json
 
 people = CommandLine(
     name="people",
-    help="Accounts. One is named by an e-mail address, a Clerk id, a user id, a phone number, or a share link.",
+    help=(
+        "Accounts. One is named by an e-mail address, a Clerk id, a user id, a phone number, or a share link; "
+        "`-` reads that from standard input, so that it is in no process list."
+    ),
 )
 songs = CommandLine(name="songs", help="Songs that were begun, and why they failed.")
 calls = CommandLine(name="calls", help="Phone calls, and how they ended.")
@@ -39,7 +42,9 @@ Vendor = Literal["clerk", "revenuecat", "suno", "kie", "vapi"]
 class Which:
     """The options of what is listed newest first, of all accounts or of one."""
 
-    of: Annotated[str | None, Parameter(name="--of", help="Of this account alone.")] = None
+    of: Annotated[
+        str | None, Parameter(name="--of", help="Of this account alone; `-` reads it from standard input.")
+    ] = None
     limit: Newest = 50
     json_: Json = False
     data_dir: DataDir = DATA_DIR

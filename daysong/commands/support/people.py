@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from daysong.app import App
 from daysong.commands.support.saying import OPERATOR, Say, act, call, fields, moment, say_json, say_rows
 from daysong.kernel.errors import DaysongError
 
+MOST_TYPED = 300  # characters, as FindPeople takes
 LISTS = ("ledger", "songs", "calls", "devices", "flags", "costs")
+
+
+def _typed(text: str) -> str:
+    """Return what leads to an account; for `-` a line of standard input, which no process list or history shows."""
+    if text != "-":
+        return text
+    if sys.stdin.isatty():
+        print("Account: ", end="", file=sys.stderr, flush=True)
+    if line := sys.stdin.readline(MOST_TYPED).strip():
+        return line
+    raise DaysongError("Standard input has no text: `-` reads a line of it.")
 
 
 async def find(app: App, say: Say, text: str, *, as_json: bool) -> None:
     """Say the accounts that a text leads to."""
-    rows = await call(app, "support/people:findPeople", text=text)
+    rows = await call(app, "support/people:findPeople", text=_typed(text))
     say_rows(say, rows, _lines, as_json=as_json)
 
 
@@ -45,7 +58,7 @@ async def show(app: App, say: Say, text: str, *, as_json: bool) -> None:
 
 async def user_of(app: App, text: str) -> str:
     """Return the id of the one account that a text leads to. Errors: DaysongError for none or several."""
-    found = await call(app, "support/people:findPeople", text=text)
+    found = await call(app, "support/people:findPeople", text=_typed(text))
     if len(found) != 1:
         several = "That is several accounts: name one by its id; `daysong people find` lists them."
         raise DaysongError(several if found else "There is no such account.")

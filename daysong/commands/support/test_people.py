@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Awaitable
 from typing import Any
@@ -45,6 +46,20 @@ async def test_an_operator_finds_a_failed_song_and_makes_it_again(world: World, 
     ]  # fmt: skip
     await songs.rerun(app, lines.append, failed["songId"], reason=None, charge=False, as_json=False)
     assert lines.pop() == "nothing done: made already"
+
+
+async def test_an_account_is_named_on_standard_input(
+    world: World, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`-` reads a line of it, wherever an account is named; an empty one names none."""
+    app, lines = world.app, list[str]()
+    await alice.mutation("users:ensureCurrentUser")
+    monkeypatch.setattr("sys.stdin", io.StringIO("Alice@example.test\nuser_alice\n"))
+    [found] = await said(people.find(app, lines.append, "-", as_json=True), lines)
+    assert found["clerkId"] == "user_alice"
+    assert await said(songs.list_songs(app, lines.append, status=None, person="-", limit=5, as_json=True), lines) == []
+    with pytest.raises(DaysongError, match="Standard input has no text"):
+        await people.find(app, lines.append, "-", as_json=True)
 
 
 async def test_an_account_is_changed_and_shown_in_lines(world: World, alice: Person) -> None:

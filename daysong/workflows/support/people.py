@@ -26,6 +26,7 @@ from daysong.workflows.support.hiding import masked_number
 from daysong.workflows.support.songs import Song
 
 MOST_FOUND = 20
+SHORTEST_NAME = 2
 MOST_LEDGER = 30
 MOST_SONGS = 20
 # About 8 ms of hashing for each key, in which the process answers nothing else.
@@ -41,6 +42,27 @@ _OWNED = {
 }  # fmt: skip
 
 
+# Each by an index. The first step is materialized, or PostgreSQL may look through all accounts, newest first.
+FOUND_SQL = {
+    by: f"""
+        with found as materialized (select * from users where {condition})
+        select * from found order by created_at desc, id limit {MOST_FOUND}"""  # noqa: S608 - constants
+    for by, condition in {
+        "id": "id = $1 or clerk_id = $1",
+        "email": "mailbox_hash = any($1)",
+        "share_id": "id = (select user_id from shared_music where share_id = $1)",
+        "number": """id in (select user_id from call_settings where number_key = any($1)
+                           union all select id from users where verified_phones && $1 and verified_phones <> '{}')""",
+        "number_hash": "id in (select user_id from call_jobs where number_hash = $1)",
+        **{prefix: f"id = (select user_id from {table} where id = $1)" for prefix, table in _OWNED.items()},  # noqa: S608
+    }.items()
+}
+# The names that begin with a text, as a range of an index: no text is a pattern. The last character follows all others.
+NAMED_SQL = f"""
+    select * from users where lower(name) ~>=~ lower($1) and lower(name) ~<~ (lower($1) || chr(1114111))
+    order by lower(name) using ~<~, id limit {MOST_FOUND}"""  # noqa: S608 - a constant
+
+
 class PersonNotFound(ExpectedError):
     """No such account."""
 
@@ -51,7 +73,7 @@ class PersonNotFound(ExpectedError):
 
 class FindPeople(Args):
     """An e-mail address, a Clerk id, a user id, a phone number or its hash, a share link or its id, the id of an entry,
-    a song or a call, or the keyed hash of an account in costs and in the audit log.
+    a song or a call, the keyed hash of an account in costs and in the audit log, or how a name begins.
     """
 
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
@@ -147,34 +169,29 @@ async def find_people(ctx: QueryContext, args: FindPeople) -> list[FoundPerson]:
 
 async def _found(ctx: QueryContext, text: str) -> Sequence[asyncpg.Record]:
     if "@" in text:
-        hashes = tombstones.email_hashes(ctx.settings, text)
-        return await _users(ctx, "mailbox_hash = any($1) or lower(email) = $2", hashes, text.lower())
+        return await _users(ctx, "email", tombstones.email_hashes(ctx.settings, text))
     if text.startswith("user_"):
-        return await _users(ctx, "id = $1 or clerk_id = $1", text)
+        return await _users(ctx, "id", text)
     if _NUMBER_HASH.fullmatch(text):
-        return await _users(ctx, "id in (select user_id from call_jobs where number_hash = $1)", bytes.fromhex(text))
+        return await _users(ctx, "number_hash", bytes.fromhex(text))
     if _MARK.fullmatch(text):
         return await _marked(ctx, text)
-    table = _OWNED.get(text.partition("_")[0])
-    if table and "_" in text:
-        return await _users(ctx, f"id = (select user_id from {table} where id = $1)", text)  # noqa: S608 - of _OWNED
-    if found := await _users(
-        ctx, "id = (select user_id from shared_music where share_id = $1)", text.rstrip("/").rpartition("/")[2]
-    ):
+    prefix = text.partition("_")[0]
+    if prefix in _OWNED and "_" in text:
+        return await _users(ctx, prefix, text)
+    if found := await _users(ctx, "share_id", text.rstrip("/").rpartition("/")[2]):
         return found
     if keys := caller_keys(text, None):
-        return await _users(
-            ctx, "id in (select user_id from call_settings where number_key = any($1)) or verified_phones && $1",
-            list(keys),
-        )  # fmt: skip
-    return await _users(ctx, "clerk_id = $1", text)
+        return await _users(ctx, "number", list(keys))
+    if found := await _users(ctx, "id", text):
+        return found
+    if len(text) < SHORTEST_NAME:
+        return []
+    return await ctx.db.fetch(NAMED_SQL, text)
 
 
-async def _users(ctx: QueryContext, condition: str, *parameters: Any) -> Sequence[asyncpg.Record]:
-    return await ctx.db.fetch(
-        f"select * from users where {condition} order by created_at desc, id limit {MOST_FOUND}",  # noqa: S608
-        *parameters,
-    )
+async def _users(ctx: QueryContext, by: str, value: object) -> Sequence[asyncpg.Record]:
+    return await ctx.db.fetch(FOUND_SQL[by], value)
 
 
 async def _marked(ctx: QueryContext, mark: str) -> Sequence[asyncpg.Record]:
@@ -184,7 +201,7 @@ async def _marked(ctx: QueryContext, mark: str) -> Sequence[asyncpg.Record]:
         rows = await ctx.db.fetch("select id from users where id > $1 order by id limit $2", last, SCANNED_AT_ONCE)
         for row in rows:
             if mark in account_marks(ctx.settings.hash_keys, row["id"]):
-                return await _users(ctx, "id = $1", row["id"])
+                return await _users(ctx, "id", row["id"])
         if len(rows) < SCANNED_AT_ONCE:
             return []
         last = rows[-1]["id"]

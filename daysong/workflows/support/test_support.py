@@ -88,6 +88,37 @@ async def test_people_are_found_by_what_they_say(
     assert song["title"] not in text
 
 
+async def test_people_are_found_by_how_their_name_begins(world: World, admin: Person) -> None:
+    """In either case, at most twenty, first by name; no text is a pattern."""
+    names = ["Charlie Ångström", "charlie b", "Charlotte", "100% Bob", *(f"Dan {number:02}" for number in range(25))]
+    for number, name in enumerate(names):
+        await world.db.pool.execute(
+            "insert into users (id, clerk_id, name, created_at, updated_at) values ($1, $1, $2, $3, $3)",
+            f"user_{number:02}", name, NOW,
+        )  # fmt: skip
+
+    async def found(text: str) -> list[str]:
+        return [one["name"] for one in await admin.query("support/people:findPeople", text=text)]
+
+    assert await found("CHARLIE") == ["charlie b", "Charlie Ångström"]
+    assert await found("charlie å") == ["Charlie Ångström"]
+    assert await found("100%") == ["100% Bob"]
+    assert await found("dan") == [f"Dan {number:02}" for number in range(20)]
+    assert [await found(text) for text in ("c", "%", "ch%", "ngström")] == [[], [], [], []]
+
+
+async def test_people_are_found_by_indexes_alone(world: World) -> None:
+    """With a million accounts as with ten: no way to find one reads a whole table."""
+    async with world.db.pool.acquire() as connection, connection.transaction():
+        await connection.execute("set local enable_seqscan = off")
+        for sql in (*people.FOUND_SQL.values(), people.NAMED_SQL):
+            statement = await connection.prepare(sql)
+            empty = {"text": "''", "bytea": "''", "text[]": "'{a}'", "bytea[]": "'{}'"}
+            value = empty[statement.get_parameters()[0].name]
+            plan = "\n".join(row[0] for row in await connection.fetch("explain " + sql.replace("$1", value)))
+            assert "Seq Scan" not in plan, plan
+
+
 async def test_granted_songs_and_a_limit_count(world: World, alice: Person, admin: Person) -> None:
     """A grant raises the limit of its period alone; a limit holds in each."""
     user_id = await account(world, "alice")

@@ -44,7 +44,7 @@ def _search(visit: Visit, text: str = "", found: list[Any] | None = None) -> Scr
         "/people",
         el("label", el("span", "Find a person", class_="unseen"), el(
             "input", type_="search", name="text", value=text, required=True, autocomplete="off", maxlength=300,
-            placeholder="E-mail, Clerk id, phone number, share link, or an id from a log", autofocus=not text,
+            placeholder="E-mail, beginning of a name, phone number, share link, or an id", autofocus=not text,
         )),
         el("button", "Find"),
         class_="search", role="search",
