@@ -2,7 +2,7 @@
 
     script/bench commits [--writers 16] [--seconds 4] [--rounds 3]
 
-Each writer has an account and a connection of its own, and saves one entry in each transaction, as
+Each writer has an account and a connection of its own, and saves one entry in each transaction or statement, as
 `diaries:createDiary` does. Durability is on. The rounds are interleaved.
 """
 
@@ -20,29 +20,38 @@ import asyncpg
 
 from daysong.embedded import server as embedded
 from daysong.kernel.database import migrations
-from daysong.kernel.database.transactions import BEGIN, COMMIT
+from daysong.kernel.database.transactions import BEGIN, COMMIT, FLUSH, UNFLUSHED
 
-# Whether there are triggers, and how a transaction begins and ends.
+# Whether there are triggers, and what begins and ends a transaction, or what follows a statement without one.
 WAYS = {
     "as in kernel/database/transactions.py": ("enable", BEGIN, COMMIT),
+    "the same, in one statement": ("enable", None, FLUSH),
     "with triggers, in ordinary transactions": ("enable", "begin", "commit"),
+    "the same, in one statement that flushes": ("enable", None, None),
     "without triggers, in ordinary transactions": ("disable", "begin", "commit"),
 }
 ACCOUNT = "insert into users (id, clerk_id, created_at, updated_at) values ($1, $1, now(), now())"
 LOCK = "select id from users where clerk_id = $1 and deleted_at is null for no key update"
 ENTRY = """insert into diaries (id, user_id, content, date, created_at, updated_at)
            values ($1 || '-' || $2::int, $1, 'Rain.', now(), now(), now())"""
+AT_ONCE = f"""with account as ({LOCK})
+              insert into diaries (id, user_id, content, date, created_at, updated_at)
+              select $1 || '-' || $2::int, id, 'Rain.', now(), now(), now() from account returning id"""  # noqa: S608
 
 
-async def write(url: str, writer: str, first: int, until: float, begin: str, commit: str) -> int:
+async def write(url: str, writer: str, first: int, until: float, begin: str | None, commit: str | None) -> int:
     """Save entries until that moment; return how many."""
     connection = await asyncpg.connect(url)
     saved = 0
     while time.monotonic() < until:
-        await connection.execute(begin)
-        await connection.fetchval(LOCK, writer)
-        await connection.execute(ENTRY, writer, first + saved)
-        await connection.execute(commit)
+        if begin is None:
+            await connection.fetchrow(f"{AT_ONCE}, {UNFLUSHED}" if commit else AT_ONCE, writer, first + saved)
+        else:
+            await connection.execute(begin)
+            await connection.fetchval(LOCK, writer)
+            await connection.execute(ENTRY, writer, first + saved)
+        if commit is not None:
+            await connection.execute(commit)
         saved += 1
     await connection.close()
     return saved

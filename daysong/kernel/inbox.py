@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from daysong.kernel.database.transactions import Reader, Transaction
+from daysong.kernel.database.transactions import UNFLUSHED, Reader, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import SYSTEM, MutationContext
 from daysong.kernel.functions.declarations import Args, IdText
@@ -40,16 +40,18 @@ STATUS_SQL = """
     left join jobs j on j.unique_key = 'event ' || e.id || ' ' || e.replays"""
 
 
-# One statement, so that a webhook costs one round trip; both return a row for an event that is new.
-_STORE_SQL = """
+# One statement each; both return a row for an event that is new.
+_STORE_SQL = f"""
     insert into webhook_events
         (id, vendor, event_id, type, subject, about, body, received_at, handled_at, outcome)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) on conflict (vendor, event_id) do nothing returning id"""
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) on conflict (vendor, event_id) do nothing
+    returning id, {UNFLUSHED}"""  # noqa: S608 - a constant
 _STORE_WITH_JOB_SQL = job_sql(
     """event as (
         insert into webhook_events (id, vendor, event_id, type, subject, about, body, received_at, handler)
         values ($12, $13, $14, $15, $16, $17, $18, $19, $6) on conflict (vendor, event_id) do nothing returning id),""",
     "from event",
+    output=UNFLUSHED,
 )
 
 

@@ -15,7 +15,8 @@ from daysong.features.memory import extraction
 from daysong.features.memory.shown import EVENT_TABLES, EntryEvent, entry_event, events_of
 from daysong.features.pages import PageArgs, Paginated
 from daysong.features.subscriptions import accounts
-from daysong.kernel.functions.context import MutationContext, QueryContext
+from daysong.kernel.database.transactions import Statement
+from daysong.kernel.functions.context import MutationContext, QueryContext, StatementContext
 from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, mutation, query
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.time.clock import from_ms, to_ms
@@ -112,7 +113,14 @@ async def _with_reading(ctx: MutationContext, owner: UserId, written: store.Writ
     return written.id
 
 
-@mutation
+def _create_at_once(ctx: StatementContext, args: CreateDiary) -> Statement | None:
+    if ctx.caller.subject is None or not args.content:
+        return None
+    statement = store.insert_at_once(ctx, rules.checked(args.content))
+    return statement._replace(result=lambda row: Created(id=row["id"]))
+
+
+@mutation(at_once=_create_at_once)
 async def create_diary(ctx: MutationContext, args: CreateDiary) -> Created:
     """Save an entry dated now. Errors: DiaryIsEmpty, DiaryTooLong, TooManyUnwritten.
 

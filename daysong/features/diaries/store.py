@@ -10,13 +10,15 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.diaries.rules import DiaryNotFound
-from daysong.features.feature_flags.flags import Setting
+from daysong.features.feature_flags.flags import EVENT_EXTRACTION, Setting, default_of
 from daysong.features.links import media_url
-from daysong.features.memory.extraction import flag_sql
+from daysong.features.memory.extraction import flag_sql, may_read_sql
 from daysong.features.pages import LARGEST_LIST, LARGEST_LIVE_PAGE, LONGEST_LIST, PageSql, json_bytes
 from daysong.features.users.callers import CALLERS_ID, IS_CALLER
-from daysong.kernel.database.transactions import Transaction
+from daysong.features.users.store import UNCHANGED_SQL, unchanged
+from daysong.kernel.database.transactions import UNFLUSHED, Statement, Transaction
 from daysong.kernel.errors import Forbidden
+from daysong.kernel.functions.context import StatementContext
 from daysong.kernel.functions.declarations import Result, given, stored
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.settings import Settings
@@ -153,6 +155,24 @@ async def insert(db: Transaction, owner: UserId, content: str, now: datetime) ->
             DiaryId.new(now), owner, content, now,
         )
     )  # fmt: skip
+
+
+# Inserts an entry of a caller whose account needs no change, and whose entries are not read: then there is no job. It
+# returns the id, also when it is run again. $1 to $4 are those of `unchanged`.
+INSERT_AT_ONCE_SQL = f"""
+    with account as ({UNCHANGED_SQL}),
+    entry as (
+        insert into diaries (id, user_id, content, date, created_at, updated_at)
+        select $5, id, $6, $7, $7, $7 from account where not {may_read_sql("account.id", "$8::int")}
+        on conflict (id) do nothing returning id)
+    select id, {UNFLUSHED} from entry union all select id, {UNFLUSHED} from diaries where id = $5"""  # noqa: S608
+
+
+def insert_at_once(ctx: StatementContext, content: str) -> Statement:
+    """Return the statement that inserts an entry of the caller, dated now, if nothing else is to be done with it."""
+    default = default_of(ctx.settings, EVENT_EXTRACTION)
+    args = (*unchanged(ctx.settings, ctx.caller), DiaryId.new(ctx.now), content, ctx.now, default)
+    return Statement(INSERT_AT_ONCE_SQL, args, lambda row: row["id"])
 
 
 async def insert_of_call(

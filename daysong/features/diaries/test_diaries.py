@@ -123,3 +123,67 @@ async def version(world: World) -> int:
     """Of the only entry."""
     counted: int = await world.db.pool.fetchval("select version from diaries")
     return counted
+
+
+@pytest.fixture
+async def unread(world: World) -> None:
+    """The flag that has entries read is off, so that an entry takes one statement."""
+    await world.app.call("featureFlags:setFlag", {"key": "event-extraction", "percent": 0}, caller=SYSTEM)
+
+
+def tries(world: World) -> bool:
+    """Return whether the next entry is tried in one statement."""
+    untried: dict[str, int] = world.app.runtime._untried  # noqa: SLF001
+    return not untried.pop("diaries:createDiary", 0)
+
+
+@pytest.mark.usefixtures("unread")
+async def test_an_entry_takes_one_statement(world: World, alice: Person) -> None:
+    """For an account that is as the token says; otherwise the transaction does what it does besides."""
+    await alice.mutation("diaries:createDiary", content="The account is made.")
+    tries(world)
+    await alice.mutation("diaries:createDiary", content=" Rain ")
+    assert tries(world)
+    pool = world.app.runtime.database.pool
+    await pool.execute("update users set email = 'old@example.test'")
+    await alice.mutation("diaries:createDiary", content="Sun")
+    assert not tries(world)
+    assert await pool.fetchval("select email from users") != "old@example.test"
+    await world.app.call("featureFlags:setFlag", {"key": "event-extraction", "percent": 100}, caller=SYSTEM)
+    await alice.mutation("diaries:createDiary", content="Wind")
+    assert not tries(world)
+    assert await pool.fetchval("select count(*) from jobs where function like '%processDiaryEntry'") == 1
+    listed = await alice.query("diaries:listDiaries")
+    assert [each["content"] for each in listed] == ["Wind", "Sun", "Rain", "The account is made."]
+
+
+@pytest.mark.usefixtures("unread")
+async def test_a_suspended_or_closed_account_writes_nothing(world: World, alice: Person) -> None:
+    """Neither by the statement nor by the transaction after it."""
+    await id_of(alice)
+    pool = world.app.runtime.database.pool
+    for state in ("suspension = 'banned', suspension_told_at = now()", "suspension = null, deleted_at = now()"):
+        await pool.execute(f"update users set {state}")  # noqa: S608 - constants
+        with pytest.raises(FunctionError) as refused:
+            await alice.mutation("diaries:createDiary", content="Rain")
+        assert refused.value.code == "unauthorized"
+        tries(world)
+    assert await pool.fetchval("select count(*) from diaries") == 0
+
+
+@pytest.mark.usefixtures("unread")
+async def test_an_entry_waits_for_the_lock_of_its_account(world: World, alice: Person) -> None:
+    """The account is closed meanwhile, by a transaction that began first: then there is no entry."""
+    await id_of(alice)
+    database = world.app.runtime.database
+    async with database.pool.acquire() as other:
+        await other.execute("begin; update users set deleted_at = now()")
+        writing = asyncio.create_task(alice.mutation("diaries:createDiary", content="Rain"))
+        while not await database.pool.fetchval(
+            "select true from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        ):
+            await asyncio.sleep(0)
+        await other.execute("commit")
+    with pytest.raises(FunctionError):
+        await writing
+    assert await database.pool.fetchval("select count(*) from diaries") == 0

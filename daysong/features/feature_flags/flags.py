@@ -11,8 +11,19 @@ from daysong.features.feature_flags.rules import EVENT_EXTRACTION
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, query
+from daysong.kernel.settings import Settings
 
-__all__ = ["EVENT_EXTRACTION", "Setting", "decide", "flags_of_account", "get_user_flags", "is_on", "setting_sql"]
+__all__ = [
+    "EVENT_EXTRACTION",
+    "Setting",
+    "decide",
+    "default_of",
+    "flags_of_account",
+    "get_user_flags",
+    "is_on",
+    "may_be_on_sql",
+    "setting_sql",
+]
 
 # The key that the triggers of feature_flags notify with.
 CHANGES = "feature flags"
@@ -53,6 +64,20 @@ def decide(ctx: QueryContext | MutationContext, user_id: str, key: str, setting:
     return ctx.settings.offers(rules.PARTS.get(key)) and rules.is_on(
         user_id, key, percent=setting.percent, listed=setting.listed, production=ctx.settings.production
     )
+
+
+def may_be_on_sql(user_id: str, key: str, default: str) -> str:
+    """Return SQL for whether a flag may be on for an account; see `setting_sql`. `default` is that of `default_of`."""
+    return f"""({default} is not null
+                and (coalesce((select f.percent from feature_flags f where f.key = {key}), {default}) > 0
+                     or exists (select from feature_flag_accounts a
+                                where a.flag_key = {key} and a.user_id = {user_id} and a.is_on)))"""  # noqa: S608
+
+
+def default_of(settings: Settings, key: str) -> int | None:
+    """Return the percentage of a flag without one of its own; None when its part is off, and it never is on."""
+    offered = settings.offers(rules.PARTS.get(key))
+    return rules.default_percent(key, production=settings.production) if offered else None
 
 
 class GetUserFlags(Args):

@@ -73,6 +73,11 @@ def flag_sql(user_id: str) -> str:
     return flags.setting_sql(user_id, f"'{flags.EVENT_EXTRACTION}'")
 
 
+def may_read_sql(user_id: str, default: str) -> str:
+    """Return SQL for whether the entries of an account may be read; `default` is `default_of` the feature flag."""
+    return flags.may_be_on_sql(user_id, f"'{flags.EVENT_EXTRACTION}'", default)
+
+
 async def schedule_reading(
     ctx: MutationContext, owner: str, diary_id: str, version: int, flag: flags.Setting
 ) -> None:  # fmt: skip

@@ -8,7 +8,7 @@ other. Rows of other tables that reference the account can be inserted meanwhile
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -17,6 +17,7 @@ from daysong.kernel.database.transactions import Transaction, lock
 from daysong.kernel.errors import Unauthorized
 from daysong.kernel.functions.context import Caller, MutationContext
 from daysong.kernel.ids import UserId
+from daysong.kernel.settings import Settings
 
 
 class Account(NamedTuple):
@@ -129,6 +130,24 @@ async def _insert(ctx: MutationContext, clerk_id: str, *, email: str | None, nam
         user_id, clerk_id, email, name, ctx.now, await _mailbox(ctx, email),
     )  # fmt: skip
     return Account(user_id, is_new=True, email_is_new=email is not None)
+
+
+# Locks the caller's account and returns its id, if `of_caller` would change nothing and the account has a plan. It takes
+# the parameters of `unchanged`.
+UNCHANGED_SQL = """
+    select id from users
+    where clerk_id = $1 and deleted_at is null and suspension is null
+      and ($2::text is null or (email = $2 and mailbox_hash = any($4::bytea[])))
+      and ($3::text is null or name = $3) and (email is null) = (mailbox_hash is null)
+      and exists (select from subscriptions where user_id = users.id)
+    for no key update"""
+
+
+def unchanged(settings: Settings, caller: Caller) -> tuple[Any, ...]:
+    """Return the first four parameters of a statement with UNCHANGED_SQL."""
+    email = caller.email or None
+    hashes = [] if email is None else tombstones.email_hashes(settings, email)
+    return caller.subject, email, caller.name or None, hashes
 
 
 async def of_caller(ctx: MutationContext, *, allow_suspended: bool = False) -> Account:

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
 import asyncpg
 import msgspec
@@ -26,10 +26,15 @@ Isolation = Literal["read_committed", "serializable"]
 # PostgreSQL keeps notifications in the order of commits: a transaction that notifies holds a lock until its commit is
 # on disk, and all others that notify wait for it. So a commit does not wait for the disk, but the next statement does:
 # it commits too, behind the first, and holds no lock. Commits that come together then share one write. That statement
-# must write to the log: a transaction that only has an id would neither flush it nor wait for a standby.
+# must write to the log: a transaction that only has an id would neither flush it nor wait for a standby. It runs on the
+# same connection, so that it fails when the server has crashed in between.
 BEGIN = "begin; set local synchronous_commit = off"
 BEGIN_SERIALIZABLE = "begin isolation level serializable; set local synchronous_commit = off"
-COMMIT = "commit; select pg_logical_emit_message(true, 'daysong', '')"
+FLUSH = "select pg_logical_emit_message(true, 'daysong', '')"
+COMMIT = f"commit; {FLUSH}"
+# An output column of a statement that `Database.mutate` runs as `one_statement`, which flushes after it. Without the
+# column it waits for the disk itself.
+UNFLUSHED = "set_config('synchronous_commit', 'off', true)"
 
 MAX_ATTEMPTS = 12
 LOST = (*BROKEN, *GOING_DOWN)
@@ -55,6 +60,17 @@ class Transaction(Reader, Protocol):
     """Runs any statement, inside one transaction."""
 
     async def execute(self, sql: str, *args: Any) -> str: ...
+
+
+class Statement(NamedTuple):
+    """A statement that does a whole mutation, or changes nothing and returns no row.
+
+    It is idempotent, also after it was committed, and outputs UNFLUSHED. `result` returns the result of its row.
+    """
+
+    sql: str
+    args: tuple[Any, ...]
+    result: Callable[[asyncpg.Record], Any]
 
 
 class OneStatement:
@@ -236,9 +252,9 @@ class Database:
         `work` may run several times and must not do anything that a rollback does not undo. Errors: TooBusy after
         MAX_ATTEMPTS, DatabaseUnavailable when nothing was done for want of a database.
 
-        With `one_statement`, `work` is a single idempotent statement: it needs no transaction block, which saves two
-        round trips, and is retried after a lost connection although it may have been committed. `name` is the
-        function that metrics name.
+        With `one_statement`, `work` is a single idempotent statement, which outputs UNFLUSHED: it needs no transaction
+        block, which saves two round trips, and is retried after a lost connection although it may have been committed.
+        `name` is the function that metrics name.
         """
         lost: Exception | None = None
         for attempt in range(MAX_ATTEMPTS):
@@ -247,8 +263,10 @@ class Database:
             try:
                 async with self.pool.acquire() as connection:
                     connected = True
-                    if one_statement:
-                        return await work(connection)
+                    if one_statement and not self._transactions_only:
+                        done = await work(connection)
+                        await connection.execute(FLUSH)
+                        return done
                     async with _uncommitted(connection, self._begin(isolation)):
                         with counting.uncommitted() as counted:
                             result = await work(connection)
@@ -262,7 +280,7 @@ class Database:
                     raise DatabaseUnavailable("The database cannot be written at the moment.") from error
             except LOST as error:
                 # Before COMMIT everything is rolled back with the connection, so a retry is safe.
-                if committing or not connected:
+                if (committing and not one_statement) or not connected:
                     raise
                 lost = error
             else:

@@ -159,6 +159,14 @@ class QueryContext(Logging):
         self._notes.journal = journal
 
 
+class StatementContext(NamedTuple):
+    """What a mutation's `at_once` may depend on: the time, the caller, the settings."""
+
+    now: datetime
+    caller: Caller
+    settings: Settings
+
+
 class MutationContext(Logging):
     """The context of a mutation: its transaction, and jobs that exist if and only if it commits."""
 

@@ -14,10 +14,10 @@ from typing import Annotated, Any, TypeVar, cast, overload
 
 import msgspec
 
-from daysong.kernel.database.transactions import Isolation
+from daysong.kernel.database.transactions import Isolation, Statement
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.arguments import LARGEST, Reader
-from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
+from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext, StatementContext
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.values import StoredJson
 
@@ -26,6 +26,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 LONGEST_RETRY_AFTER = 24 * 3600.0
 Handler = Callable[..., Awaitable[Any]]
+AtOnce = Callable[[StatementContext, Any], Statement | None]
 Query = Callable[[QueryContext, A], Awaitable[R]]
 Mutation = Callable[[MutationContext, A], Awaitable[R]]
 Action = Callable[[ActionContext, A], Awaitable[R]]
@@ -101,6 +102,8 @@ class Declaration:
                    action as a mutation
     reader         how arguments are decoded
     isolation      the isolation level of a mutation's transaction
+    at_once        returns the one statement that does what the mutation does for most calls, None for one that needs
+                   more; the handler runs when the statement has changed nothing
     repeatable     a mutation that does and returns the same when it is run again, so that its answer is not recorded
                    for clients that retry: it may quote a person who is not the caller
     largest        the maximum size of its arguments, in bytes of JSON
@@ -117,6 +120,7 @@ class Declaration:
     settled_by: Handler | None = None
     reader: type[Reader] = Reader
     isolation: Isolation = "read_committed"
+    at_once: AtOnce | None = None
     repeatable: bool = False
     largest: int = LARGEST
     lane: Lane = Lane.QUICK
@@ -172,6 +176,7 @@ def mutation(
     retry: Retry = Retry(),
     reader: type[Reader] = Reader,
     isolation: Isolation = "read_committed",
+    at_once: AtOnce | None = None,
     repeatable: bool = False,
     largest: int = LARGEST,
     lane: Lane = Lane.QUICK,

@@ -6,9 +6,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from daysong.kernel.database.transactions import Database, Isolation, Reader, Transaction
+from daysong.kernel.database.transactions import Database, Isolation, Reader, Statement, Transaction
 from daysong.kernel.database.turns import Turns
-from daysong.kernel.functions.context import ActionContext, Caller, MutationContext, Notes, QueryContext, Runner
+from daysong.kernel.functions.context import (
+    ActionContext,
+    Caller,
+    MutationContext,
+    Notes,
+    QueryContext,
+    Runner,
+    StatementContext,
+)
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function, Registry
 from daysong.kernel.jobs.queue import Queue
@@ -20,6 +28,9 @@ Handler = Callable[..., Awaitable[Any]]
 
 # One holds the account's lock and one waits for it; more would only hold connections.
 MUTATIONS_OF_ONE_ACCOUNT = 2
+
+# After a statement `at_once` that changed nothing: the same reason may hold for the next calls, such as a flag.
+UNTRIED = 16
 
 
 class Runtime:
@@ -43,6 +54,8 @@ class Runtime:
         self.timestamps = Timestamps(clock)
         self.services = services
         self._turns = Turns(MUTATIONS_OF_ONE_ACCOUNT)
+        # By function: for how many calls `at_once` is not tried.
+        self._untried: dict[str, int] = {}
         # Set while a server that is about to stop still serves.
         self.is_draining = False
         # Called before a client's function runs; may reject it with an ExpectedError.
@@ -64,7 +77,7 @@ class Runtime:
             case Kind.QUERY:
                 return await self._query(function, args, caller, notes)
             case Kind.MUTATION:
-                return await self.mutate(function.handler, args, caller, notes=notes, isolation=function.isolation)
+                return await self._mutation(function, args, caller, notes)
             case Kind.ACTION:
                 return await function.handler(self._action_context(caller, notes, runner), args)
 
@@ -74,8 +87,7 @@ class Runtime:
 
     async def run_mutation(self, handler: Handler, args: Any, caller: Caller) -> Any:
         """Run a registered mutation by its handler, in a transaction of its own."""
-        function = self.registry.of(handler)
-        return await self.mutate(function.handler, args, caller, isolation=function.isolation)
+        return await self._mutation(self.registry.of(handler), args, caller)
 
     async def mutate(
         self,
@@ -103,6 +115,32 @@ class Runtime:
 
         async with self._turns.of(caller.subject):
             return await self.database.mutate(work, isolation=isolation, name=self.registry.name_of(handler))
+
+    async def _mutation(self, function: Function, args: Any, caller: Caller, notes: Notes | None = None) -> Any:
+        if (at_once := function.at_once) is not None and self._is_tried(function):
+            statement = at_once(StatementContext(self.clock.now(), caller, self.settings), args)
+            if statement is not None and (done := await self._run_alone(statement, function, caller)) is not None:
+                return done
+        return await self.mutate(function.handler, args, caller, notes=notes, isolation=function.isolation)
+
+    def _is_tried(self, function: Function) -> bool:
+        untried = self._untried.get(function.identifier, 0)
+        if untried:
+            self._untried[function.identifier] = untried - 1
+        return not untried
+
+    async def _run_alone(self, statement: Statement, function: Function, caller: Caller) -> Any | None:
+        """Run the statement that does a whole mutation; None when it has changed nothing."""
+
+        async def work(tx: Transaction) -> Any | None:
+            row = await tx.fetchrow(statement.sql, *statement.args)
+            return None if row is None else statement.result(row)
+
+        async with self._turns.of(caller.subject):
+            done = await self.database.mutate(work, one_statement=True, name=function.identifier)
+        if done is None:
+            self._untried[function.identifier] = UNTRIED
+        return done
 
     async def query_on(
         self, db: Reader, function: Function, args: Any, caller: Caller, *, now: datetime, notes: Notes

@@ -80,18 +80,18 @@ class Job(msgspec.Struct, frozen=True):
     deferrals: int
 
 
-def job_sql(before: str = "", source: str = "") -> str:
+def job_sql(before: str = "", source: str = "", output: str = "") -> str:
     """Return a statement that inserts the job and queue row of Queue.new_job, unless there is a job with its key.
 
     `before` are further CTEs, whose parameters begin at $12. With a `source`, such as `from event`, there is a job only
-    if that has a row. The statement returns a row if there is a job.
+    if that has a row. The statement returns a row if there is a job, with a further column `output`.
     """
     return f"""
         with {before} job as (
             insert into jobs (id, ticket, function, args, due_at, unique_key, request_id, account)
             select $4, $5, $6, $7::jsonb, $8::timestamptz, $9, $10, $11 {source}
             on conflict (unique_key) do nothing returning id),
-        {ENQUEUE_JOB}"""
+        {ENQUEUE_JOB}{output and ", "}{output}"""
 
 
 _SCHEDULE_SQL = job_sql()
