@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.phone_calls.schedule import settings as call_settings
 from daysong.features.phone_calls.schedule.settings import CallSettings
-from daysong.features.subscriptions.entitlements import READS, SubscriptionOfProfile, status_columns, status_of
+from daysong.features.subscriptions.entitlements import MAX, READS, SubscriptionOfProfile, status_columns, status_of
 from daysong.features.subscriptions.quotas import minutes
 from daysong.features.subscriptions.rules import LONGEST_PERIOD
 from daysong.features.users.callers import IS_CALLER
@@ -54,10 +54,10 @@ async def get_user_profile(ctx: QueryContext, args: NoArgs) -> Profile | None:  
     if ctx.caller.subject is None:
         return None
     row = await ctx.db.fetchrow(PROFILE_SQL, ctx.caller.subject, ctx.now - LONGEST_PERIOD)
+    has_plan = row is not None and row["subscription_id"] is not None
+    ctx.holds_until(minutes.talk_holds_until(row, ctx.now) if has_plan else MAX)
     if row is None:
         return None
-    if row["subscription_id"] is not None:
-        ctx.holds_until(minutes.talk_holds_until(row, ctx.now))
     return Profile(
         user=ProfileOfUser(id=row["account_id"], name=given(row["name"]), email=given(row["email"])),
         subscription=status_of(row, ctx.now),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ import httpx2
 import msgspec
 import pytest
 
+from daysong.kernel.errors import ArgumentValidationError, ExpectedError
+from daysong.kernel.functions.context import Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
 from rehearsal import library, memories, photos
@@ -315,6 +318,23 @@ async def test_g05_a_banned_user_is_anonymous_and_can_delete_the_account(
     shared = await alice.query("sharing:getSharedMusic", shareId=alices.arguments["shareId"])
     assert (shared["found"], shared["isOwner"]) == (True, False)
     assert (await alice.mutation("users:deleteAccount"))["success"]
+
+
+async def test_a_query_that_reads_the_time_says_until_when_it_holds(
+    world: World, alices: Library, alice: Person, bob: Person, subtests: pytest.Subtests
+) -> None:
+    """So that a renewed token reruns none of a socket's queries: for the owner, another account, and without one."""
+    await bob.mutation("users:ensureCurrentUser")
+    queries = [function for function in FUNCTIONS if function.kind is Kind.QUERY]
+    for name in ("user_alice", "user_bob", "user_charlie"):
+        caller = world.acting_as(name)
+        for function in queries:
+            with subtests.test(f"{function.identifier} for {name}"):
+                for args in (arguments(function, alices), {}):
+                    notes = Notes()
+                    with suppress(ExpectedError, ArgumentValidationError):
+                        await world.app.runtime.call(function, function.parse(args), caller, notes)
+                    assert not notes.is_timed or (notes.until is not None and notes.until > world.clock.now())
 
 
 async def test_an_expired_token_is_refused_before_anything_happens(

@@ -181,6 +181,8 @@ async def on_this_day(ctx: QueryContext, args: OnThisDay) -> list[DayOfAnEarlier
     """
     if args.date is UNSET:
         guess, either_side = ctx.now.astimezone(UTC).date(), 2
+        # Until then the statement below is the same, and it finds nothing for most callers.
+        ctx.holds_until(rules.next_day(ctx.now, "UTC"))
     else:
         guess, either_side = rules.parsed(args.date), 0
     if ctx.caller.subject is None:
@@ -216,13 +218,14 @@ async def get_usage_by_week(ctx: QueryContext, args: GetUsageByWeek) -> list[Wee
     if ctx.caller.subject is None:
         return []
     rows = await ctx.db.fetch(USAGE_SQL, ctx.caller.subject, *rules.span_of_weeks(ctx.now, args.weeks))
+    # Without an account nothing depends on the time.
+    timezone = rules.zone_of(rows[0]["timezone"]) if rows else "UTC"
+    ctx.holds_until(rules.next_day(ctx.now, timezone))
     if not rows:
         return []
     by_week: dict[date, Counts] = defaultdict(Counts)
     for day, counts in by_date(rows).items():
         by_week[rules.week_start(day)] = by_week[rules.week_start(day)].plus(counts)
-    timezone = rules.zone_of(rows[0]["timezone"])
-    ctx.holds_until(rules.next_day(ctx.now, timezone))
     today = rules.local_date(ctx.now, timezone)
     return [
         WeekOfUsage(

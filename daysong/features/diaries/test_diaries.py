@@ -133,7 +133,7 @@ async def unread(world: World) -> None:
 
 def tries(world: World) -> bool:
     """Return whether the next entry is tried in one statement."""
-    untried: dict[str, int] = world.app.runtime._untried  # noqa: SLF001
+    untried: dict[str, int] = world.app.runtime._untried
     return not untried.pop("diaries:createDiary", 0)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from daysong.features.diary_media.store import FIRST_PHOTO_SQL
 from daysong.kernel.database.transactions import Reader
@@ -37,8 +37,16 @@ def is_upload_address(settings: Settings, upload_id: str, signature: str) -> boo
 
 def media_address(settings: Settings, file_id: str, now: datetime) -> str:
     """Return the address of a photo or a video, good for 24 hours."""
-    full_hour = int(now.timestamp()) // HOUR * HOUR
-    return _media_address(settings, file_id, full_hour + HOUR + int(GOOD_FOR.total_seconds()))
+    return _media_address(settings, file_id, _next_hour(now) + int(GOOD_FOR.total_seconds()))
+
+
+def addresses_hold_until(now: datetime) -> datetime:
+    """Return until when `media_address` returns the same address."""
+    return datetime.fromtimestamp(_next_hour(now), UTC)
+
+
+def _next_hour(now: datetime) -> int:
+    return (int(now.timestamp()) // HOUR + 1) * HOUR
 
 
 def is_media_address(settings: Settings, file_id: str, expires: str, signature: str, now: datetime) -> bool:

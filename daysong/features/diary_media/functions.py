@@ -9,7 +9,7 @@ import msgspec
 from daysong.features.diaries import store as diaries
 from daysong.features.diaries import unwritten
 from daysong.features.diary_media import store
-from daysong.features.diary_media.addresses import media_address
+from daysong.features.diary_media.addresses import addresses_hold_until, media_address
 from daysong.features.diary_media.file_types import is_photo
 from daysong.features.diary_media.rules import MAX_PER_ENTRY, MediaNotFound, StorageLimitReached, TooManyMedia
 from daysong.features.stored_files import StoredFiles, remove_stored_files
@@ -95,6 +95,8 @@ async def get_diary_media(ctx: QueryContext, args: GetDiaryMedia) -> list[DiaryM
     if ctx.caller.subject is None:
         return []
     rows = await ctx.db.fetch(store.MEDIA_SQL, ctx.caller.subject, args.diary_id)
+    if rows:
+        ctx.holds_until(addresses_hold_until(ctx.now))
     return [
         DiaryMedia(
             id=row["id"],

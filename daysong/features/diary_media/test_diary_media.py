@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daysong.features.diary_media import store
-from daysong.features.diary_media.addresses import photo_address_for_vendor
+from daysong.features.diary_media.addresses import addresses_hold_until, media_address, photo_address_for_vendor
 from daysong.features.diary_media.rules import MAX_PER_ENTRY
+from daysong.kernel.conftest import settings
 from rehearsal import library, photos
 from rehearsal.world import FunctionError, Person, World
 
@@ -239,3 +242,14 @@ async def test_the_media_of_an_entry_cost_the_same_in_a_large_library(world: Wor
                 assert node["Actual Rows"] * node["Actual Loops"] <= 25
         assert root["Shared Hit Blocks"] + root["Shared Read Blocks"] <= 300
     assert len(await media(alice, diary_id)) == 25
+
+
+@given(st.integers(0, 10**9))
+def test_an_address_holds_until_another_is_shown(second: int) -> None:
+    """Until the next hour begins."""
+    now = datetime.fromtimestamp(second, UTC)
+    until = addresses_hold_until(now)
+    assert until > now
+    address = media_address(settings(), "file_1", now)
+    assert media_address(settings(), "file_1", until - timedelta(microseconds=1)) == address
+    assert media_address(settings(), "file_1", until) != address

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.phone_calls.rules import Status
-from daysong.features.phone_calls.schedule.calendar import is_known, local_time
+from daysong.features.phone_calls.schedule.calendar import EVERY_DAY, is_known, local_time, next_run
 from daysong.features.phone_calls.sessions import Direction
 from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.errors import Unauthorized
@@ -238,9 +238,11 @@ async def get_dashboard_stats(ctx: QueryContext, args: NoArgs) -> DashboardStats
     row = await ctx.db.fetchrow(
         DASHBOARD_SQL, ctx.caller.signed_in, ctx.now - OVER_A_MONTH, ctx.now + OVER_A_MONTH
     )  # fmt: skip
+    timezone = row["timezone"] if row is not None and is_known(row["timezone"]) else NOWHERE
+    # Another month begins with one of the days.
+    ctx.holds_until(next_run(after=ctx.now, timezone=timezone, local_minutes=0, byday_mask=EVERY_DAY))
     if row is None:
         raise Unauthorized
-    timezone = row["timezone"] if is_known(row["timezone"]) else NOWHERE
     today = local_time(ctx.now, timezone).date
     days = {local_time(moment, timezone).date for moment in row["dates"]}
     return DashboardStats(

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from daysong.features.phone_calls.history import JOBS_SQL, SESSIONS_SQL
+from daysong.features.phone_calls.history import JOBS_SQL, SESSIONS_SQL, get_dashboard_stats
+from daysong.kernel.functions.context import Notes
+from daysong.kernel.functions.declarations import NoArgs
 from daysong.kernel.time.clock import to_ms
 from rehearsal import library
 from rehearsal.calls.call_history import had_calls, has_talked, wants_calls
@@ -187,6 +189,15 @@ async def test_the_month_changes_where_somebody_is(world: World, alice: Person) 
     assert (await ask(alice, "getDashboardStats"))["activeDaysThisMonth"] == 1
     world.clock.move_to(datetime(2026, 11, 30, 11, 30, tzinfo=UTC))
     assert (await ask(alice, "getDashboardStats"))["activeDaysThisMonth"] == 0
+
+
+async def test_the_days_of_a_month_hold_until_midnight_where_the_user_is(world: World, alice: Person) -> None:
+    """A subscribed query is rerun then, and the month may be another."""
+    await wants_calls(alice, timezone="Pacific/Auckland")
+    world.clock.move_to(datetime(2026, 11, 30, 10, 30, tzinfo=UTC))
+    query, notes = world.app.runtime.registry.of(get_dashboard_stats), Notes()
+    await world.app.runtime.call(query, NoArgs(), world.acting_as("user_alice"), notes)
+    assert notes.until == datetime(2026, 11, 30, 11, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

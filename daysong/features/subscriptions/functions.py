@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from daysong.features.subscriptions import accounts, revenuecat_billing
 from daysong.features.subscriptions.entitlements import (
+    MAX,
     READS,
     SubscriptionStatus,
     holds_until,
@@ -109,6 +110,7 @@ async def _current(ctx: QueryContext, sql: str = CURRENT_SQL) -> asyncpg.Record 
         return None
     row = await ctx.db.fetchrow(sql, ctx.caller.subject, ctx.now - LONGEST_PERIOD)
     if row is None or row["subscription_id"] is None:
+        ctx.holds_until(MAX)
         return None
     ctx.holds_until((holds_until if sql is CURRENT_SQL else minutes.talk_holds_until)(row, ctx.now))
     return row

@@ -132,8 +132,8 @@ async def _insert(ctx: MutationContext, clerk_id: str, *, email: str | None, nam
     return Account(user_id, is_new=True, email_is_new=email is not None)
 
 
-# Locks the caller's account and returns its id, if `of_caller` would change nothing and the account has a plan. It takes
-# the parameters of `unchanged`.
+# Locks the caller's account and returns its id, if `of_caller` would change nothing and the account has a plan. Its
+# parameters are those of `unchanged`.
 UNCHANGED_SQL = """
     select id from users
     where clerk_id = $1 and deleted_at is null and suspension is null

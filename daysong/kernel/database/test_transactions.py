@@ -81,7 +81,7 @@ async def two_looks(ctx: QueryContext, args: NoArgs) -> None:
     await ctx.db.fetchrow("select 2")
 
 
-def _begin_at_once(ctx: StatementContext, args: Named) -> Statement:  # noqa: ARG001
+def _begin_at_once(ctx: StatementContext, args: Named) -> Statement:
     sql = f"insert into tally values ($1, 0) on conflict do nothing returning {UNFLUSHED}"  # noqa: S608
     return Statement(sql, (args.name,), lambda _: "at once")
 

@@ -8,7 +8,7 @@ import asyncpg
 from msgspec import UNSET, UnsetType
 
 from daysong.features.phone_calls.schedule.calendar import is_known, next_run
-from daysong.features.subscriptions.entitlements import READS, status_columns
+from daysong.features.subscriptions.entitlements import MAX, READS, status_columns
 from daysong.features.subscriptions.quotas import minutes
 from daysong.features.subscriptions.rules import LONGEST_PERIOD
 from daysong.features.users.callers import IS_CALLER
@@ -50,6 +50,7 @@ async def get_next_call(ctx: QueryContext, args: NoArgs) -> NextCall | None:  # 
     if ctx.caller.subject is None:
         return None
     row = await ctx.db.fetchrow(NEXT_CALL_SQL, ctx.caller.subject, ctx.now - LONGEST_PERIOD)
+    ctx.holds_until(MAX)
     if row is None:
         return None
     at = _at(row, ctx.now)
