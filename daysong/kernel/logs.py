@@ -83,8 +83,10 @@ class _StdoutLogger(structlog.WriteLogger):
     fatal = failure = err = error = critical = exception = msg
 
 
-# Lines of requests, which are written together once the event loop has served what was ready.
+# Lines of requests, which are written together: a write for each would cost as much as the rest of a small request.
 _waiting: deque[str] = deque()
+_MOST_WAITING = 1_000
+_LONGEST_WAIT = 0.05  # seconds
 _request_log = structlog.get_logger(part="http")
 _writes_json = False
 
@@ -100,8 +102,10 @@ def request(**fields: Any) -> None:
     fields["level"] = "info"
     fields["timestamp"] = SystemClock().now().isoformat()[:-6] + "Z"
     if not _waiting:
-        asyncio.get_running_loop().call_soon(_write_waiting)
+        asyncio.get_running_loop().call_later(_LONGEST_WAIT, _write_waiting)
     _waiting.append(msgspec.json.encode(fields).decode())
+    if len(_waiting) >= _MOST_WAITING:
+        _write_waiting()
 
 
 @atexit.register

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import inf
 from typing import Any
 
@@ -200,7 +201,7 @@ def summary(entitlements: Entitlements, now: datetime) -> Summary:
 
 def status_columns(since: str) -> str:
     """Return the columns to select of `subscriptions s`; `since` is the parameter with `now - LONGEST_PERIOD`."""
-    return f"""s.id as subscription_id, s.lines as subscription_lines, s.custom_music_limit, s.last_reset_at,
+    return f"""s.id as subscription_id, s.lines::text as subscription_lines, s.custom_music_limit, s.last_reset_at,
            s.counted_since, s.counted_until, s.counted_at,
            array(select c.charged_at from usage_charges c, generate_series(1, c.amount)
                  where c.user_id = s.user_id and c.charged_at > {since}
@@ -239,13 +240,24 @@ def parse_entitlements(value: Any) -> Entitlements:
     return msgspec.convert(value, Entitlements)
 
 
+# Cached, since all that follows from a row needs them, and rows with the same plan come again.
+@lru_cache(1_000)
+def _entitlements(lines: str) -> Entitlements:
+    return msgspec.json.decode(lines, type=Entitlements)
+
+
+@lru_cache(1_000)
+def _spans(lines: str) -> tuple[Span, ...]:
+    return spans(_entitlements(lines))
+
+
 def quota_state_of(row: asyncpg.Record) -> QuotaState:
     """Return the quota state of a row with `status_columns`."""
     window = None
     if row["counted_at"] is not None:
         window = CountingWindow(row["counted_since"], row["counted_until"], row["counted_at"])
     return QuotaState(
-        spans=spans(parse_entitlements(row["subscription_lines"])),
+        spans=_spans(row["subscription_lines"]),
         custom_music_limit=row["custom_music_limit"],
         last_reset_at=row["last_reset_at"],
         window=window,
@@ -264,7 +276,7 @@ SHARED_HOLDS = timedelta(hours=1)
 
 def holds_until(row: asyncpg.Record, now: datetime) -> datetime:
     """Return until when the status and quotas of a row with `status_columns` are as at `now`, while no row changes."""
-    entitlements = parse_entitlements(row["subscription_lines"])
+    entitlements = _entitlements(row["subscription_lines"])
     ends = [end for each in entitlements.values() for end in (each.expires_at, each.until) if end and end > now]
     return min([counting_window(quota_state_of(row), now).until, now + SHARED_HOLDS if row["shared"] else MAX, *ends])
 
@@ -273,7 +285,7 @@ def status_of(row: asyncpg.Record, now: datetime) -> SubscriptionOfProfile | Non
     """Return the status of a row with `status_columns`; None where a join found no subscription."""
     if row["subscription_id"] is None:
         return None
-    songs, found = quota_of_row(row, now), summary(parse_entitlements(row["subscription_lines"]), now)
+    songs, found = quota_of_row(row, now), summary(_entitlements(row["subscription_lines"]), now)
     return SubscriptionOfProfile(
         tier=songs.tier,
         product_id=found.product_id,

@@ -47,7 +47,7 @@ UNCLAIMED_PREFIX = f"{ParkedCustomerId.prefix}_"
 
 log = logs.get_logger("billing")
 
-ROW_SQL = "select s.*, s.lines as subscription_lines from subscriptions s where s.user_id = $1 for update"
+ROW_SQL = "select s.*, s.lines::text as subscription_lines from subscriptions s where s.user_id = $1 for update"
 
 UNMAPPED_SQL = """
     select line.value ->> 'product' as product, count(distinct s.user_id) as customers

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 
 Tier = Literal["free", "weekly", "monthly", "yearly"]
@@ -151,6 +152,8 @@ def current_period(anchor: datetime, period: timedelta, now: datetime) -> tuple[
     return start, start + period
 
 
+# Cached, since songs, minutes and how long both hold are computed one after the other.
+@lru_cache(16)
 def counting_window(state: QuotaState, now: datetime) -> CountingWindow:
     """Return the window of charges that count at `now`.
 

@@ -42,7 +42,7 @@ def test_until_then_status_and_quota_do_not_change(
 ) -> None:
     """At any moment before, both are as they are now; so a subscribed result need not be computed again."""
     row: Any = {
-        "subscription_id": "sub", "subscription_lines": lines, "custom_music_limit": None,
+        "subscription_id": "sub", "subscription_lines": msgspec.json.encode(lines).decode(), "custom_music_limit": None,
         "last_reset_at": NOW - timedelta(days=abs(reset)), "counted_at": None, "shared": 0,
         "charges": [NOW - timedelta(days=abs(days)) for days in charges], "granted_at": [], "granted": [],
     }  # fmt: skip

@@ -36,10 +36,14 @@ class _NoPlan(Exception):
 
 
 class Plan(NamedTuple):
-    """What is to be done for a type: `fix` is None where it can hold no numbers, `size` where it is one value."""
+    """What is to be done for a type: `fix` is None where it can hold no numbers, `size` where it is never large.
+
+    most  the number of values where `size` is None
+    """
 
     fix: Fix | None
     size: Count | None
+    most: int = 1
 
 
 class ResultEncoder:
@@ -158,7 +162,7 @@ def _union(plans: list[Plan]) -> Plan:
     def count(value: Any) -> int:
         return max(one(value) for one in counts)
 
-    return Plan(_only(fixes, fix), _only(counts, count))
+    return Plan(_only(fixes, fix), _only(counts, count), max(plan.most for plan in plans))
 
 
 def _only(several: list[Any], together: Any) -> Any:
@@ -167,36 +171,36 @@ def _only(several: list[Any], together: Any) -> Any:
 
 
 def _list(item: Plan) -> Plan:
-    fix_item, count_item = item
+    fix_item = item.fix
 
     def fix(value: Any, form: values.Format) -> Any:
         return [fix_item(one, form) for one in value] if isinstance(value, list | tuple) else value  # type: ignore[misc]
 
     def count(value: Any) -> int:
-        return _sum(value, count_item) if isinstance(value, list | tuple) else 1
+        return _sum(value, item) if isinstance(value, list | tuple) else 1
 
     return Plan(fix_item and fix, count)
 
 
 def _dict(item: Plan) -> Plan:
-    fix_item, count_item = item
+    fix_item = item.fix
 
     def fix(value: Any, form: values.Format) -> Any:
         return {name: fix_item(one, form) for name, one in value.items()} if isinstance(value, dict) else value  # type: ignore[misc]
 
     def count(value: Any) -> int:
-        return _sum(value.values(), count_item) if isinstance(value, dict) else 1
+        return _sum(value.values(), item) if isinstance(value, dict) else 1
 
     return Plan(fix_item and fix, count)
 
 
-def _sum(parts: Collection[Any], count: Count | None) -> int:
+def _sum(parts: Collection[Any], plan: Plan) -> int:
     """Return how many values there are in all parts; beyond FEW the rest is not counted, since a list may be long."""
-    if count is None:
-        return len(parts)
+    if plan.size is None:
+        return len(parts) * plan.most
     found = 0
     for part in parts:
-        found += count(part)
+        found += plan.size(part)
         if found > FEW:
             break
     return found
@@ -207,7 +211,8 @@ def _struct(fields: dict[tuple[str, str], Plan]) -> Plan:  # noqa: C901 - the lo
     numbers = [name for name, one in fixes if one is values.encode_number]
     fixes = [(name, one) for name, one in fixes if one is not values.encode_number]
     counts = [(name, plan.size) for (name, _), plan in fields.items() if plan.size is not None]
-    size = len(fields)
+    # Of the fields that are never large, the most there can be.
+    size = sum(plan.most for plan in fields.values() if plan.size is None)
 
     def fix(value: Any, form: values.Format) -> Any:
         if isinstance(value, dict):
@@ -231,4 +236,4 @@ def _struct(fields: dict[tuple[str, str], Plan]) -> Plan:  # noqa: C901 - the lo
                 found += one(part)
         return found
 
-    return Plan(fix if fixes or numbers else None, count)
+    return Plan(fix if fixes or numbers else None, count if counts else None, size)

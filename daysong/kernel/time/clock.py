@@ -70,7 +70,7 @@ class CurrentClock:
 
     def now(self) -> datetime:
         """Return the current time, UTC."""
-        return self.clock.now()
+        return (_replacement.get() or self._clock).now()
 
     @property
     def clock(self) -> Clock:

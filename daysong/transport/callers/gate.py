@@ -204,7 +204,8 @@ class GateKeeper:
             await self._webhook(viewer, scope, receive, send)
             return
         try:
-            await self._gate.charge("requests_viewer", viewer)
+            if not self._gate.buckets.takes("requests_viewer", viewer):
+                await self._gate.charge("requests_viewer", viewer)
             # Uploads charge their bytes themselves, once the signature of the address is checked.
             if (size := announced_size(scope) or 0) > COUNTED_SIZE and not path.startswith(UPLOADS):
                 await self._gate.charge("bytes_viewer", viewer, size)

@@ -208,7 +208,7 @@ class FunctionsApi:
                 result = calls.failure(error, result.function, production=self._runtime.settings.production)
             else:
                 lines = _encode(result.log_lines) if result.log_lines else b"[]"
-                return b'{"status":"success","value":' + value + b',"logLines":' + lines + b"}"
+                return b"".join((b'{"status":"success","value":', value, b',"logLines":', lines, b"}"))
         body: dict[str, Any] = {"status": "error", "errorMessage": result.message, "logLines": result.log_lines}
         if result.data is not None:
             body["errorData"] = values.encode(result.data, form)

@@ -95,12 +95,14 @@ class Routes:
     def __init__(self, routes: Iterable[Route], others: ASGIApp) -> None:
         self._others = others
         self._fixed: dict[str, dict[str, Route]] = {}
-        self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        # By the first part of the path.
+        self._patterns: dict[str, list[tuple[re.Pattern[str], dict[str, Route]]]] = {}
         for route in routes:
             if route.path not in self._fixed:
                 self._fixed[route.path] = {}
                 if "{" in route.path:
-                    self._patterns.append((_pattern(route.path), self._fixed[route.path]))
+                    patterns = self._patterns.setdefault(_first_part(route.path), [])
+                    patterns.append((_pattern(route.path), self._fixed[route.path]))
             self._fixed[route.path][route.method] = route
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -128,8 +130,9 @@ class Routes:
     def _find(self, path: str) -> tuple[dict[str, Route] | None, Mapping[str, str]]:
         if (found := self._fixed.get(path)) is not None:
             return found, {}
-        path = re.sub("/+", "/", path).rstrip("/")
-        for pattern, methods in self._patterns:
+        if "//" in path or path.endswith("/"):
+            path = re.sub("/+", "/", path).rstrip("/")
+        for pattern, methods in self._patterns.get(_first_part(path), ()):
             if match := pattern.fullmatch(path):
                 return methods, match.groupdict()
         return self._fixed.get(path), {}
@@ -154,6 +157,10 @@ async def _reply(methods: dict[str, Route], scope: Any, receive: Receive, parame
 def json_reply(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> Reply:
     """Return a response with `code` and `message`."""
     return Reply(_encode({"code": code, "message": message}), status, headers)
+
+
+def _first_part(path: str) -> str:
+    return path[1:].partition("/")[0]
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 _KEY = "daysong.headers"
+_SIZE = "daysong.size"
 
 
 def headers_of(scope: Any) -> Mapping[bytes, bytes]:
@@ -19,5 +20,9 @@ def headers_of(scope: Any) -> Mapping[bytes, bytes]:
 
 def announced_size(scope: Any) -> int | None:
     """Return the size of the body that was announced, if any."""
-    text = headers_of(scope).get(b"content-length", b"")
-    return int(text) if text.isdigit() and len(text) < 20 else None  # noqa: PLR2004 - digits
+    state: MutableMapping[str, Any] = scope
+    if _SIZE not in state:
+        text = headers_of(scope).get(b"content-length", b"")
+        state[_SIZE] = int(text) if text.isdigit() and len(text) < 20 else None  # noqa: PLR2004 - digits
+    size: int | None = state[_SIZE]
+    return size

@@ -15,6 +15,8 @@ from typing import Any, cast
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from daysong.transport.server.headers import headers_of
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -40,8 +42,10 @@ class Proxies:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request or a connection."""
         if self._trusted and (client := cast("Any", scope).get("client")):
-            recorded = tuple([header for header in scope["headers"] if header[0] in HEADERS])
-            short = sum(len(value) + 1 for _, value in recorded) <= LONGEST_KNOWN
+            recorded: tuple[tuple[bytes, bytes], ...] = ()
+            if not HEADERS.isdisjoint(headers_of(scope)):
+                recorded = tuple([header for header in scope["headers"] if header[0] in HEADERS])
+            short = not recorded or sum(len(value) + 1 for _, value in recorded) <= LONGEST_KNOWN
             found = (self._known if short else self._address_of)(client[0], recorded)
             if found is not None:
                 cast("dict[str, Any]", scope)["client"] = (found, 0)
