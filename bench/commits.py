@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import shutil
-import tempfile
 import time
-from pathlib import Path
 from statistics import median
 
 import asyncpg
 
-from daysong.embedded import server as embedded
+from bench import machine
 from daysong.kernel.database import migrations
 from daysong.kernel.database.transactions import BEGIN, COMMIT, FLUSH, UNFLUSHED
 
@@ -57,24 +54,23 @@ async def write(url: str, writer: str, first: int, until: float, begin: str | No
     return saved
 
 
-async def bench(folder: Path, writers: int, seconds: float, rounds: int) -> None:
+async def bench(url: str, writers: int, seconds: float, rounds: int) -> None:
     """Measure, and print a line for each."""
     names = [f"writer {number}" for number in range(writers)]
-    with embedded.start(folder / "postgres") as postgres:
-        await migrations.migrate(postgres.url)
-        own = await asyncpg.connect(postgres.url)
-        await own.executemany(ACCOUNT, [(name,) for name in names])
-        found: dict[str, list[float]] = {name: [] for name in WAYS}
-        first = 0
-        for _ in range(rounds):
-            for name, (triggers, begin, commit) in WAYS.items():
-                await own.execute(f"alter table diaries {triggers} trigger user")
-                until = time.monotonic() + seconds
-                work = [write(postgres.url, each, first, until, begin, commit) for each in names]
-                saved = sum(await asyncio.gather(*work))
-                first += saved
-                found[name].append(saved / seconds)
-        await own.close()
+    await migrations.migrate(url)
+    own = await asyncpg.connect(url)
+    await own.executemany(ACCOUNT, [(name,) for name in names])
+    found: dict[str, list[float]] = {name: [] for name in WAYS}
+    first = 0
+    for _ in range(rounds):
+        for name, (triggers, begin, commit) in WAYS.items():
+            await own.execute(f"alter table diaries {triggers} trigger user")
+            until = time.monotonic() + seconds
+            work = [write(url, each, first, until, begin, commit) for each in names]
+            saved = sum(await asyncio.gather(*work))
+            first += saved
+            found[name].append(saved / seconds)
+    await own.close()
     for name, rates in found.items():
         print(f"{name:45} {median(rates):7,.0f} commits/s")
 
@@ -86,13 +82,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="daysong-commits-"))
-    folder.chmod(0o711)  # as root, the server's account must be able to traverse it
-    try:
-        asyncio.run(bench(folder, options.writers, options.seconds, options.rounds))
-    finally:
-        embedded.remove(folder / "postgres")
-        shutil.rmtree(folder, ignore_errors=True)
+    with machine.postgres("commits") as (postgres, _):
+        print(machine.line())
+        asyncio.run(bench(postgres.url, options.writers, options.seconds, options.rounds))
 
 
 if __name__ == "__main__":

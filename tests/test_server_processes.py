@@ -21,7 +21,8 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def several(environ: dict[str, str], log_folder: Path) -> Iterator[Server]:
     """Two server processes and their supervisor."""
-    with Server(environ, log_folder, "several", processes=2) as running:
+    reported = {"SENTRY_DSN": "http://key@127.0.0.1:9/1"}
+    with Server(environ | reported, log_folder, "several", processes=2) as running:
         yield running
 
 
@@ -58,6 +59,8 @@ async def close_code(socket: SyncSocket) -> int:
 async def test_a_process_that_dies_is_followed_by_another(several: Server) -> None:
     await until(lambda: len(several.workers()) == 2)
     victim, other = several.workers()
+    # A fork copies one thread: what the others held would stay locked.
+    assert len(list(Path(f"/proc/{several.process.pid}/task").iterdir())) == 1
     os.kill(victim, signal.SIGKILL)
     await until(lambda: len(several.workers()) == 2 and victim not in several.workers())
     assert other in several.workers()
@@ -67,9 +70,13 @@ async def test_a_process_that_dies_is_followed_by_another(several: Server) -> No
 
 async def test_g58_metrics_are_those_of_all_processes_whichever_is_asked(several: Server) -> None:
     """Each counts its own requests: over new connections, the counts of both add up to them."""
+    identifiers = set()
     for _ in range(30):
         async with httpx2.AsyncClient(base_url=several.origin, trust_env=False) as http:
-            assert (await http.get("/api/query?path=values:echo&args={}")).status_code == 200
+            answer = await http.get("/api/query?path=values:echo&args={}")
+            assert answer.status_code == 200
+            identifiers.add(answer.headers["x-request-id"])
+    assert len(identifiers) == 30, "processes of one supervisor give the same ids"
     async with httpx2.AsyncClient(base_url=several.origin, trust_env=False) as http:
         text = (await http.get("/metrics")).text
     name = 'daysong_http_request_seconds_count{process="%d",method="GET",route="/api/query",status="200"} '

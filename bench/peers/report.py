@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 
+from bench import machine
 from bench.peers.client import Measured
 from bench.peers.functions import CONTENDERS, Contender, Measurable
 
-ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "PERFORMANCE.md"
+DOCUMENT = machine.ROOT / "docs" / "PERFORMANCE.md"
 BEGIN, END = "<!-- peers: written by script/bench peers -->", "<!-- peers: end -->"
 
 Rounds = Mapping[Contender, Sequence[Measured]]
@@ -59,7 +54,7 @@ HEAD = f"{'':26}" + "".join(f"{contender:>9}" for contender in CONTENDERS) + "  
 def table(results: Mapping[str, Rounds], functions: Sequence[Measurable], how: str) -> str:
     """Return the whole table in Markdown."""
     parts = [
-        f"{_today()}, commit {_commit()}, {_machine()}. {how}",
+        f"{machine.line()}. {how}",
         "",
         "| function | daysong/s | floor/s | usual/s | of floor | × usual | p99 × floor | goals |",
         "|---|---|---|---|---|---|---|---|",
@@ -103,30 +98,3 @@ def _rate(measured: Measured) -> float:
 
 def _rate_of(rounds: Rounds, contender: Contender) -> float:
     return median(map(_rate, rounds[contender]))
-
-
-def _today() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _commit() -> str:
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],  # noqa: S607
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found.stdout.strip()
-
-
-def _machine() -> str:
-    model = "an unknown processor"
-    for text in Path("/proc/cpuinfo").read_text().splitlines():
-        if text.startswith("model name"):
-            model = text.partition(":")[2].strip()
-            break
-    return (
-        f"{len(os.sched_getaffinity(0))} cores of {model}, load {os.getloadavg()[0]:.1f} at the start,"
-        f" Python {platform.python_version()}"
-    )

@@ -1,30 +1,33 @@
 """`daysong serve`: one process that serves, or one that looks after several.
 
-Several processes share a port, and the kernel deals out the connections. One that dies is followed by another. Each
-holds the reading end of a pipe whose other end only the first process has: when that is gone, however it went, they
-stop by themselves.
+Several processes share a port, and the kernel deals out the connections. The supervisor builds the app once and forks
+them, so that they start at once and share the memory of what was built; it opens no connection and starts no thread,
+which a fork would break. One that dies is followed by another. Each holds the reading end of a pipe whose other end
+only the supervisor has: when that is gone, however it went, they stop by themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import socket
 import sys
 import tempfile
-from asyncio.subprocess import Process
+import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 import msgspec
 import uvloop
 from litestar.types import ASGIApp
 
 from daysong import app as composition
-from daysong.commands import checks, signals, starting
+from daysong.commands import checks, signals
 from daysong.kernel import logs
+from daysong.kernel.database import job_queue
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.settings import Settings
 from daysong.transport.metrics.processes import Processes
@@ -57,22 +60,11 @@ def serve(
         return
     # Only now is it known that the port was free: processes that share one do not notice each other.
     listener.close()
-    with listen(*where, shared=True), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Processes(where, drain).run(processes))
+    with listen(*where, shared=True) as held:
+        _Supervisor(where, configured, processes, drain).run(held)
 
 
-async def _serve(
-    listener: socket.socket,
-    configured: Settings,
-    parent: int | None = None,
-    sharers: int = 1,
-    drain: float = 0,
-    played_at: str | None = None,
-    processes: Processes | None = None,
-) -> None:
-    # However many processes there are, together they have the connections of one.
-    connections = max(LEAST_CONNECTIONS, configured.database_pool // sharers)
-    configured = msgspec.structs.replace(configured, database_pool=connections)
+async def _serve(listener: socket.socket, configured: Settings, *, drain: float, played_at: str | None) -> None:
     async with AsyncExitStack() as stack:
         mounts = {}
         if played_at is not None:
@@ -80,10 +72,7 @@ async def _serve(
 
             played = await stack.enter_async_context(staging.playing(played_at, configured.data_dir))
             mounts["/sandbox"] = cast("ASGIApp", played.asgi)
-        if processes is not None:
-            await stack.enter_async_context(processes.listening())
-        app = composition.build(configured, mounts=mounts, processes=processes)
-        await _serve_app(app, listener, parent, drain)
+        await _serve_app(composition.build(configured, mounts=mounts), listener, None, drain)
 
 
 async def _serve_app(app: composition.App, listener: socket.socket, parent: int | None, drain: float) -> None:
@@ -111,66 +100,112 @@ async def _serve_app(app: composition.App, listener: socket.socket, parent: int 
     await server.serve(sockets=[listener])
 
 
-class _Processes:
-    """The processes that serve, and who looks after them."""
+class _Supervisor:
+    """Forks the processes that serve, and replaces those that die, until a signal says to stop."""
 
-    def __init__(self, where: tuple[str, int], drain: float) -> None:
+    def __init__(self, where: tuple[str, int], configured: Settings, count: int, drain: float) -> None:
         self._where = where
         self._drain = drain
-        self._running: set[Process] = set()
-        self._stopping = asyncio.Event()
-        self._pipe, self._held = os.pipe()
         # Where they answer each other for metrics.
         self._folder = tempfile.TemporaryDirectory(prefix="daysong-")
+        self._processes = Processes(Path(self._folder.name), 0, count)
+        # However many processes there are, together they have the connections of one.
+        connections = max(LEAST_CONNECTIONS, configured.database_pool // count)
+        configured = msgspec.structs.replace(configured, database_pool=connections)
+        self._app = composition.build(configured, processes=self._processes)
+        # Else each would import it.
+        job_queue.load()
+        self._stops = signals.stops()
+        self._pipe, self._held = os.pipe()
+        # By process id, the number of each; and when those that do not run are started.
+        self._running: dict[int, int] = {}
+        self._due = dict.fromkeys(range(count), 0.0)
+        self._stopping = False
 
-    async def run(self, count: int) -> None:
-        """Keep that many going until a signal says to stop; a second one stops them at once."""
-        loop = asyncio.get_running_loop()
-        for number in signals.stops():
-            loop.add_signal_handler(number, self._stop)
-        going = asyncio.gather(*(self._keep_one(number, count) for number in range(count)))
-        await self._stopping.wait()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(going), WITHIN + self._drain)
-        self._tell(signal.SIGKILL)
-        await going
+    def run(self, held: socket.socket) -> None:
+        """Supervise until all have stopped; a second signal stops them at once. `held` reserves the port."""
+        woken, wake = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(wake, False)
+        # The number of each signal arrives in the pipe; without a handler there would be none.
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for each in (*self._stops, signal.SIGCHLD):
+            signal.signal(each, _ignore)
+        inherited = (woken, wake, self._held, held.fileno())
+        freeze_startup_objects()
+        deadline = float("inf")
+        while self._running or not self._stopping:
+            now = time.monotonic()
+            if now >= deadline:
+                self._tell(signal.SIGKILL)
+                deadline = float("inf")
+            for number in [] if self._stopping else [number for number, due in self._due.items() if due <= now]:
+                self._start(number, inherited)
+            until = deadline if self._stopping else min(self._due.values(), default=deadline)
+            select.select([woken], [], [], None if until == float("inf") else max(0.0, until - now))
+            with suppress(BlockingIOError):
+                for number in os.read(woken, select.PIPE_BUF):
+                    if number in self._stops:
+                        self._stop()
+                        deadline = min(deadline, time.monotonic() + WITHIN + self._drain)
+            self._reap()
         self._folder.cleanup()
 
+    def _start(self, number: int, inherited: tuple[int, ...]) -> None:
+        sys.stdout.flush()
+        # A signal must not meet the supervisor's handlers in the new process, which would lose it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._stops)
+        pid = os.fork()
+        if pid == 0:
+            self._serve(number, inherited, before)
+        del self._due[number]
+        self._running[pid] = number
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _serve(self, number: int, inherited: tuple[int, ...], mask: set[int]) -> NoReturn:
+        """Serve in a forked process, which ends here: what the supervisor was about to do is not for it."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for each in (*self._stops, signal.SIGCHLD):
+                signal.signal(each, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            for descriptor in inherited:
+                os.close(descriptor)
+            self._processes.number = number
+            host, port = self._where
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve_one(listen(host, port, shared=True)))
+            code = 0
+        except BaseException as error:  # noqa: BLE001 - nothing may run further up
+            log.error("a server process failed", error=logs.describe(error))  # noqa: TRY400 - its text may be private
+        finally:
+            logs.flush()
+            os._exit(code)
+
+    async def _serve_one(self, listener: socket.socket) -> None:
+        async with self._processes.listening():
+            await _serve_app(self._app, listener, self._pipe, self._drain)
+
     def _stop(self) -> None:
-        self._tell(signal.SIGKILL if self._stopping.is_set() else signal.SIGTERM)
-        self._stopping.set()
+        self._tell(signal.SIGKILL if self._stopping else signal.SIGTERM)
+        self._stopping = True
 
     def _tell(self, number: signal.Signals) -> None:
-        for process in self._running:
-            with suppress(ProcessLookupError):
-                process.send_signal(number)
+        for pid in self._running:
+            # One that has ended is a zombie until it is reaped, and its id is not given to another.
+            os.kill(pid, number)
 
-    async def _keep_one(self, number: int, count: int) -> None:
-        host, port = self._where
-        while not self._stopping.is_set():
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "daysong.commands.serve", host, str(port), str(self._pipe), str(count),
-                str(number), self._folder.name, str(self._drain),
-                pass_fds=[self._pipe],
-            )  # fmt: skip
-            self._running.add(process)
-            if self._stopping.is_set():
-                process.terminate()
-            code = await process.wait()
-            self._running.discard(process)
-            if not self._stopping.is_set():
-                log.warning("a server process ended", code=code)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), PAUSE)
+    def _reap(self) -> None:
+        for pid in list(self._running):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
+                continue
+            number = self._running.pop(pid)
+            self._due[number] = time.monotonic() + PAUSE
+            if not self._stopping:
+                log.warning("a server process ended", code=os.waitstatus_to_exitcode(status))
 
 
-def _one_of_several(host: str, port: str, parent: str, sharers: str, number: str, folder: str, drain: str) -> None:
-    configured = starting.configured_for("serve", None)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        processes = Processes(Path(folder), int(number), int(sharers))
-        listener = listen(host, int(port), shared=True)
-        runner.run(_serve(listener, configured, int(parent), int(sharers), float(drain), processes=processes))
-
-
-if __name__ == "__main__":
-    _one_of_several(*sys.argv[1:])
+def _ignore(*_: object) -> None:
+    """Handle a signal of the supervisor, which reads its number from a pipe."""

@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import json
 import logging
+import os
 import random
 import sys
 import traceback
@@ -37,6 +38,8 @@ if _without_rich:
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 # Seeded by the operating system once: asking it for each id takes longer than all else about an id.
 _ids = random.Random()  # noqa: S311 - ids are no secrets
+# Else all processes that are forked from one would give the same ids.
+os.register_at_fork(after_in_child=_ids.seed)
 
 
 def new_request_id() -> str:
@@ -75,7 +78,7 @@ class _StdoutLogger(structlog.WriteLogger):
     """Writes lines to stdout; lines are dropped when it is closed or full."""
 
     def msg(self, message: str) -> None:
-        _write_waiting()
+        flush()
         with suppress(OSError, ValueError):
             super().msg(message)
 
@@ -102,14 +105,15 @@ def request(**fields: Any) -> None:
     fields["level"] = "info"
     fields["timestamp"] = SystemClock().now().isoformat()[:-6] + "Z"
     if not _waiting:
-        asyncio.get_running_loop().call_later(_LONGEST_WAIT, _write_waiting)
+        asyncio.get_running_loop().call_later(_LONGEST_WAIT, flush)
     _waiting.append(msgspec.json.encode(fields).decode())
     if len(_waiting) >= _MOST_WAITING:
-        _write_waiting()
+        flush()
 
 
 @atexit.register
-def _write_waiting() -> None:
+def flush() -> None:
+    """Write the lines of requests that wait."""
     if not _waiting:
         return
     lines = []

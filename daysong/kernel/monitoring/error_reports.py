@@ -7,6 +7,7 @@ beyond what the queue holds, or the limit of a minute, are dropped and counted.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -59,9 +60,15 @@ class Reporter:
         self._target = target_of(dsn)
         self._environment = environment
         self._release = f"daysong@{version('daysong')}"
-        self._waiting: queue.Queue[bytes] = queue.Queue(WAITING)
         self._minute, self._count = 0, 0
-        threading.Thread(target=self._send_forever, name="error reports", daemon=True).start()
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        # The thread waits for the first report: a process that is going to fork others must have none.
+        self._waiting: queue.Queue[bytes] = queue.Queue(WAITING)
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def __call__(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Report a log line if it is an error; it is returned unchanged."""
@@ -71,7 +78,14 @@ class Reporter:
             else:
                 with suppress(queue.Full):  # another thread was faster
                     self._waiting.put_nowait(self._envelope(line))
+                self._start()
         return line
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._send_forever, name="error reports", daemon=True)
+                self._thread.start()
 
     def _is_within_limit(self) -> bool:
         minute = int(time.monotonic() // 60)
