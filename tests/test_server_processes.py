@@ -41,6 +41,11 @@ def lives(pid: int) -> bool:
         return False
 
 
+def threads(pid: int) -> int:
+    """Return the number of threads of that process."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
 async def subscribed(socket: SyncSocket, keys: Keys) -> None:
     """Subscribe to the entries of a user."""
     await socket.connect()
@@ -60,7 +65,7 @@ async def test_a_process_that_dies_is_followed_by_another(several: Server) -> No
     await until(lambda: len(several.workers()) == 2)
     victim, other = several.workers()
     # A fork copies one thread: what the others held would stay locked.
-    assert len(list(Path(f"/proc/{several.process.pid}/task").iterdir())) == 1
+    assert threads(several.process.pid) == 1
     os.kill(victim, signal.SIGKILL)
     await until(lambda: len(several.workers()) == 2 and victim not in several.workers())
     assert other in several.workers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import IO, cast
 import pytest
 
 from daysong.kernel.errors import VendorError
+from daysong.vendors import local_files
 from daysong.vendors.storage import CHUNK, FileMissing, FileStore, IncomingFile
 
 pytestmark = pytest.mark.anyio
@@ -171,3 +173,16 @@ async def test_a_short_write_is_continued() -> None:
     await incoming.write(b"0123456789")
     await incoming.close()
     assert (bytes(written), incoming.size) == (b"0123456789", 10)
+
+
+async def test_what_is_not_cached_is_read_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after a reader has gone, the file is closed only once the thread has read."""
+    (tmp_path / "song").write_bytes(bytes(range(250)) * 4)
+    monkeypatch.setattr(local_files, "NO_WAIT", None)
+    read = [chunk async for chunk in FileStore(tmp_path).read("song", 100, 1100)]
+    assert b"".join(read) == (bytes(range(250)) * 4)[100:]
+    gone = asyncio.ensure_future(anext(aiter(FileStore(tmp_path).read("song", 0, 1000))))
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
