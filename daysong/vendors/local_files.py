@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 # Linux: return only what is cached, and EAGAIN if nothing is.
@@ -14,7 +14,7 @@ NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 NOT_AT_ONCE = frozenset({errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
-async def read(path: Path, start: int, end: int, chunk: int) -> AsyncIterator[bytes]:
+async def read(path: Path, start: int, end: int, chunk: int) -> AsyncGenerator[bytes, None]:
     """Yield the bytes from `start` to `end` (exclusive), or to the end of the file. Errors: OSError."""
     # Not in a thread: that would take longer than all else about a small part of a file.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
