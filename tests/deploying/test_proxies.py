@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from conftest import NOW
+from daysong.kernel.ids import FileId
 from rehearsal.world import World, free_port
 
 pytestmark = pytest.mark.anyio
@@ -131,16 +132,22 @@ def proxy(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> Itera
         process.wait(20)
 
 
+async def until_ready(http: httpx2.AsyncClient) -> None:
+    """Wait until the proxy and daysong behind it answer."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                if (await http.get("/readyz")).is_success:
+                    return
+            except httpx2.TransportError:
+                pass
+            await asyncio.sleep(0.05)
+
+
 async def test_g69_the_examples_of_proxies_work(world: World, proxy: Proxy) -> None:
     """Calls, bodies, sockets and the client's address come through; /metrics does not; forged headers do nothing."""
     async with httpx2.AsyncClient(base_url=proxy.origin, verify=proxy.trusted, trust_env=False) as http:
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    if (await http.get("/readyz")).is_success:
-                        break
-                except httpx2.TransportError:
-                    await asyncio.sleep(0.05)
+        await until_ready(http)
         assert (await http.get("/metrics")).status_code == 404
         large = await http.post("/api/mutation", content=b" " * (2 * 2**20))
         assert large.json()["code"] in {"PayloadTooLarge", "BadJsonBody"}  # daysong's answer, not the proxy's
@@ -156,3 +163,46 @@ async def test_g69_the_examples_of_proxies_work(world: World, proxy: Proxy) -> N
             while not world.app.hub.sessions:
                 await asyncio.sleep(0.01)
         assert {session.address for session in world.app.hub.sessions} == {"127.0.0.5"}
+
+
+async def test_nginx_sends_stored_files_itself(database_url: str, data_dir: Path, tmp_path: Path) -> None:
+    """With MEDIA_ACCEL: daysong decides who may have a file and with which headers, nginx sends it or a part of it."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("there is no nginx here")
+    environ = {"TRUSTED_PROXIES": "127.0.0.1", "MEDIA_ACCEL": "/stored"}
+    async with World(database_url, data_dir, NOW, environ, port=free_port()) as world:
+        file_id, content = FileId.new(), bytes(range(256)) * 400
+        await world.person("alice")
+        await world.app.files.put(file_id, content, "image/svg+xml")
+        await world.db.pool.execute(
+            """insert into files (id, user_id, content_type, size, created_at)
+               select $1, id, 'image/svg+xml', $2, now() from users""",
+            file_id, len(content),
+        )  # fmt: skip
+        command, _, running = nginx(program, tmp_path, int(world.origin.rpartition(":")[2]))
+        conf = (tmp_path / "daysong.conf").read_text()
+        (tmp_path / "daysong.conf").write_text(conf.replace("/var/lib/daysong/files/", f"{data_dir}/files/"))
+        if os.geteuid() == 0:
+            # Its workers would run as another account, which cannot read this folder.
+            (tmp_path / "nginx.conf").write_text(f"user root;{AROUND.format(folder=tmp_path)}")
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603, ASYNC220
+        try:
+            async with httpx2.AsyncClient(base_url=running.origin, verify=running.trusted, trust_env=False) as http:
+                await until_ready(http)
+                whole = await http.get(f"/media/{file_id}", headers={"Origin": "https://app.example.com"})
+                part = await http.get(f"/media/{file_id}", headers={"Range": "bytes=10-19"})
+                same = await http.get(f"/media/{file_id}", headers={"If-None-Match": whole.headers["etag"]})
+                assert (await http.get(f"/media/{FileId.new()}")).status_code == 404
+                assert (await http.get(f"/stored/{file_id}")).status_code == 404
+        finally:
+            process.terminate()
+            process.wait(20)
+    assert (whole.status_code, whole.content) == (200, content)
+    assert whole.headers["etag"] == f'"{file_id}"'
+    assert whole.headers["content-security-policy"].startswith("sandbox;")
+    assert whole.headers["access-control-allow-origin"] == "https://app.example.com"
+    assert whole.headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert "x-accel-redirect" not in whole.headers
+    assert (part.status_code, part.content) == (206, content[10:20])
+    assert (same.status_code, same.content) == (304, b"")

@@ -214,6 +214,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     site_url: str
     share_base_url: str
     storage_url: str
+    # An internal location of nginx that has the stored files; without it we send them ourselves.
+    media_accel: str | None = None
     admin_key: str
     admin_keys_old: tuple[str, ...] = ()
     # Networks of reverse proxies, whose forwarded client address is trusted.

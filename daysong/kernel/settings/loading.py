@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -82,6 +83,7 @@ def _read(variables: Environment) -> Settings:
         site_url=site_url,
         share_base_url=variables.url("SHARE_BASE_URL", site_url, "the base address of share links"),
         storage_url=variables.optional("STORAGE_URL") or str(data_dir / "files"),
+        media_accel=_accel(variables),
         admin_key=variables.required("DAYSONG_ADMIN_KEY", "the key for internal functions; any long random text"),
         admin_keys_old=variables.earlier("DAYSONG_ADMIN_KEY"),
         trusted_proxies=variables.networks("TRUSTED_PROXIES", ""),
@@ -184,6 +186,17 @@ def _dsn(variables: Environment) -> str | None:
             variables.problems.append(Problem("SENTRY_DSN", "must be https://KEY@HOST/PROJECT"))
             return None
     return dsn
+
+
+def _accel(variables: Environment) -> str | None:
+    path = variables.optional("MEDIA_ACCEL")
+    if path is None:
+        return None
+    if not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", path):
+        variables.problems.append(Problem("MEDIA_ACCEL", "must be a path such as /stored"))
+    if "://" in (variables.optional("STORAGE_URL") or ""):
+        variables.problems.append(Problem("MEDIA_ACCEL", "needs files in a folder, not in a bucket"))
+    return path
 
 
 def _check_production(settings: Settings, problems: list[Problem]) -> None:

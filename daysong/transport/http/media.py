@@ -4,6 +4,8 @@
 /media/shared/<share>/audio  for every client (also .../cover), while the share is open; revalidated at each request
 /media/private/<file id>     photos and videos: with a signature, until it expires; features/diary_media/addresses.py
 
+With MEDIA_ACCEL, nginx sends the bytes: the response names the file in X-Accel-Redirect, and has no body.
+
 With `?download=1` a browser saves the file instead of playing it; at a share's address, if its owner allows that.
 """
 
@@ -132,7 +134,7 @@ class ServedFile(NamedTuple):
 
 def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
     """Return the routes /media/<file id>, /media/shared/<share id>/{audio,cover} and /media/private/<file id>."""
-    database = runtime.database
+    database, accel = runtime.database, runtime.settings.media_accel
 
     @get("/media/{file_id:str}")
     async def media(file_id: FromPath[str]) -> ASGIApp:
@@ -142,7 +144,7 @@ def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
                 await _plain(send, 404, "Not Found")
                 return
             cache = f"private, max-age={A_YEAR}, immutable"
-            await _serve(cast("HTTPScope", scope), send, _served(row, f'"{file_id}"', cache), files)
+            await _serve(cast("HTTPScope", scope), send, _served(row, f'"{file_id}"', cache), files, accel)
 
         return serve
 
@@ -155,7 +157,7 @@ def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
                 etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
                 served = _served(row, f'"{etag}"', REVALIDATE)
                 may_save = row["allow_download"]
-                await _serve(cast("HTTPScope", scope), send, served, files, may_save=may_save)
+                await _serve(cast("HTTPScope", scope), send, served, files, accel, may_save=may_save)
             elif row is not None and urlsplit(row["url"] or "").scheme in {"http", "https"}:
                 # Not stored yet; the vendor's URL expires within two weeks.
                 headers = {"location": row["url"], "cache-control": "no-store", "referrer-policy": "no-referrer"}
@@ -181,7 +183,8 @@ def _private(runtime: Runtime, files: FileStore) -> HTTPRouteHandler:
                 await _plain(send, 404, "Not Found", {"cache-control": "no-store"})
                 return
             cache = f"private, max-age={AN_HOUR}"
-            await _serve(cast("HTTPScope", scope), send, _served(row, f'"{file_id}"', cache), files)
+            served = _served(row, f'"{file_id}"', cache)
+            await _serve(cast("HTTPScope", scope), send, served, files, runtime.settings.media_accel)
 
         return serve
 
@@ -192,11 +195,18 @@ def _served(row: asyncpg.Record, etag: str, cache: str) -> ServedFile:
     return ServedFile(row["id"], row["content_type"], row["size"], row["title"], etag, cache)
 
 
-async def _serve(scope: HTTPScope, send: Send, served: ServedFile, files: FileStore, *, may_save: bool = True) -> None:
+async def _serve(
+    scope: HTTPScope, send: Send, served: ServedFile, files: FileStore, accel: str | None, *, may_save: bool = True
+) -> None:
     file_id, size, etag = served.file_id, served.size, served.etag
     headers = _headers(served, is_download=may_save and _is_download(scope))
     if _matches(_header(scope, b"if-none-match"), etag):
         await _start(send, 304, headers)
+        await _end(send)
+        return
+    if accel is not None:
+        # nginx answers the range that its client asks for.
+        await _start(send, 200, headers | {"x-accel-redirect": f"{accel}/{file_id}", "content-length": "0"})
         await _end(send)
         return
     try:
