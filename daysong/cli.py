@@ -1,4 +1,4 @@
-"""daysong serve | work | dev | demo | migrate | doctor | call | functions | schema | costs | jobs | webhooks | …"""
+"""daysong serve | work | dev | demo | migrate | doctor | call | functions | schema | settings | errors | metrics | costs | jobs | webhooks | …"""
 
 from __future__ import annotations
 
@@ -265,6 +265,33 @@ def schema() -> None:
         sys.stdout.write(await command.of_migrations())
 
     running.run(run())
+
+
+@command_line.command
+def settings() -> None:
+    """Describe every setting: daysong settings > docs/SETTINGS.md."""
+    from daysong.commands.documents import settings as command
+
+    sys.stdout.write(command.document())
+
+
+@command_line.command
+def errors() -> None:
+    """Describe every error code, and what a client should do: daysong errors > docs/ERRORS.md."""
+    from daysong.commands.documents import errors as command
+    from daysong.kernel.functions.descriptions import describe
+    from daysong.kernel.functions.registry import Registry
+    from daysong.surface import SURFACE
+
+    sys.stdout.write(command.document(describe(Registry(SURFACE))))
+
+
+@command_line.command
+def metrics() -> None:
+    """Describe every series of /metrics: daysong metrics > docs/METRICS.md."""
+    from daysong.commands.documents import metrics as command
+
+    sys.stdout.write(command.document())
 
 
 @command_line.command

@@ -16,7 +16,7 @@ class Durations(Collector):
     """A histogram of seconds by labels, for one thread."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
-        self._name, self._documentation, self._labels = name, documentation, labels
+        self.name, self.documentation, self.labels = name, documentation, tuple(labels)
         # By the values of the labels: the number up to each bound and above the one before, and last their sum.
         self._found: dict[tuple[str, ...], list[float]] = {}
         REGISTRY.register(self)
@@ -31,11 +31,11 @@ class Durations(Collector):
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
         """Yield the name, for the registry."""
-        yield HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+        yield HistogramMetricFamily(self.name, self.documentation, labels=self.labels)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield all that was recorded."""
-        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+        family = HistogramMetricFamily(self.name, self.documentation, labels=self.labels)
         for labels, found in [*self._found.items()]:
             buckets, total = [], 0.0
             for bound, count in zip((*map(str, BOUNDS), "+Inf"), found[:-1], strict=True):

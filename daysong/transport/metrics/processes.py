@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,11 @@ from typing import NamedTuple
 from prometheus_client import REGISTRY, generate_latest
 
 ANSWERS_WITHIN = 1.0  # seconds
+
+# Name, meaning and labels of the series that this file adds.
+PROCESSES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "daysong_processes": ("Processes of this server that are expected, and that have answered", ("what",)),
+}
 
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)")
 
@@ -90,7 +95,7 @@ def merged(texts: dict[int, str], count: int) -> str:
             known.samples.extend(labelled(sample, number) for sample in family.samples)
     lines = [line for family in families.values() for line in (*family.head, *family.samples)]
     lines += [
-        "# HELP daysong_processes Processes of this server that are expected, and that have answered.",
+        f"# HELP daysong_processes {PROCESSES['daysong_processes'][0]}.",
         "# TYPE daysong_processes gauge",
         f'daysong_processes{{what="expected"}} {count}',
         f'daysong_processes{{what="answered"}} {len(texts)}',

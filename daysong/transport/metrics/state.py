@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any
@@ -71,6 +71,31 @@ _FILES_SQL = """
     select split_part(content_type, '/', 1) as kind, count(*) as files, coalesce(sum(size), 0)::bigint as bytes
     from files group by 1"""
 
+# Name, meaning and labels of each.
+GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "daysong_info": ("1, with the version of this process", ("version",)),
+    "daysong_part_on": ("Whether a part is on", ("part",)),
+    "daysong_sandbox_on": ("1 while vendors are played by the sandbox in production", ()),
+    "daysong_database_up": ("Whether the database has answered", ()),
+    "daysong_queue_jobs": ("Jobs by state: due, scheduled for later, running, dead", ("function", "state")),
+    "daysong_queue_oldest_seconds": ("How long the oldest job has been due", ("function",)),
+    "daysong_cron_lag_seconds": (
+        "How long the next run of a cron, after the last that is done, has been due",
+        ("cron",),
+    ),
+    "daysong_open": ("Songs, videos, calls and erasures under way, by status", ("kind", "status")),
+    "daysong_open_oldest_seconds": ("Age of the oldest of them", ("kind", "status")),
+    "daysong_webhooks_unhandled": ("Stored events that are not handled", ("vendor",)),
+    "daysong_webhooks_oldest_seconds": ("Age of the oldest of them", ("vendor",)),
+    "daysong_cost_today_dollars": ("Costs and reservations of the day (UTC), by vendor and in all", ("vendor",)),
+    "daysong_cost_cap_dollars": ("Daily caps of costs", ("vendor",)),
+    "daysong_database_connections": ("Connections of clients to PostgreSQL, and the most it allows", ("what",)),
+    "daysong_table_bytes": ("Size of a table with its indexes", ("table",)),
+    "daysong_table_rows": ("Rows of a table, as estimated", ("table",)),
+    "daysong_storage_bytes": ("Bytes of stored files", ("kind",)),
+    "daysong_storage_files": ("Stored files", ("kind",)),
+}
+
 log = logs.get_logger("metrics")
 
 
@@ -85,12 +110,12 @@ class State:
         self._read_at = self._sizes_read_at = float("-inf")
         self._reading = asyncio.Lock()
         settings = runtime.settings
-        info = GaugeMetricFamily("daysong_info", "1, with the version of this process", labels=["version"])
+        info = gauge("daysong_info")
         info.add_metric([version("daysong")], 1)
-        parts = GaugeMetricFamily("daysong_part_on", "Whether a part is on", labels=["part"])
+        parts = gauge("daysong_part_on")
         for part in PARTS:
             parts.add_metric([part], settings.offers(part))
-        sandbox = GaugeMetricFamily("daysong_sandbox_on", "1 while vendors are played by the sandbox in production")
+        sandbox = gauge("daysong_sandbox_on")
         sandbox.add_metric([], settings.sandboxed)
         self._constant = [info, parts, sandbox]
 
@@ -104,7 +129,7 @@ class State:
         return [*self._constant, *self._families]
 
     async def _read(self, *, sizes: bool) -> list[GaugeMetricFamily]:
-        up = GaugeMetricFamily("daysong_database_up", "Whether the database has answered")
+        up = gauge("daysong_database_up")
         try:
             async with asyncio.timeout(PATIENCE), self._runtime.database.pool.acquire(timeout=PATIENCE) as connection:
                 found = await self._read_open(connection)
@@ -128,8 +153,6 @@ class State:
         return [
             gauge(
                 "daysong_queue_jobs",
-                "Jobs by state: due, scheduled for later, running, dead",
-                ("function", "state"),
                 [
                     *(
                         ((row["function"], state), row[state])
@@ -141,56 +164,38 @@ class State:
             ),
             gauge(
                 "daysong_queue_oldest_seconds",
-                "How long the oldest job has been due",
-                ("function",),
                 [((row["function"],), float(row["oldest"])) for row in jobs],
             ),
             gauge(
                 "daysong_cron_lag_seconds",
-                "How long the next run of a cron, after the last that is done, has been due",
-                ("cron",),
                 self._lags({row["name"]: row["due_at"] for row in crons}, now),
             ),
             gauge(
                 "daysong_open",
-                "Songs, videos, calls and erasures under way, by status",
-                ("kind", "status"),
                 [((row["kind"], row["status"]), row["count"]) for row in under_way],
             ),
             gauge(
                 "daysong_open_oldest_seconds",
-                "Age of the oldest of them",
-                ("kind", "status"),
                 [((row["kind"], row["status"]), _age(row["oldest"], now)) for row in under_way],
             ),
             gauge(
                 "daysong_webhooks_unhandled",
-                "Stored events that are not handled",
-                ("vendor",),
                 [((row["vendor"],), row["count"]) for row in webhooks],
             ),
             gauge(
                 "daysong_webhooks_oldest_seconds",
-                "Age of the oldest of them",
-                ("vendor",),
                 [((row["vendor"],), _age(row["oldest"], now)) for row in webhooks],
             ),
             gauge(
                 "daysong_cost_today_dollars",
-                "Costs and reservations of the day (UTC), by vendor and in all",
-                ("vendor",),
                 [((row["vendor"],), row["amount"] / 1e6) for row in costs],
             ),
             gauge(
                 "daysong_cost_cap_dollars",
-                "Daily caps of costs",
-                ("vendor",),
                 [((vendor,), cap / 1e6) for vendor, cap in self._runtime.settings.costs.caps.items()],
             ),
             gauge(
                 "daysong_database_connections",
-                "Connections of clients to PostgreSQL, and the most it allows",
-                ("what",),
                 [(("used",), connections["used"]), (("most",), connections["most"])],
             ),
         ]
@@ -216,17 +221,16 @@ class State:
         named = [((row["name"],), row) for row in tables]
         kinds = [((row["kind"],), row) for row in files]
         self._sizes = [
-            gauge("daysong_table_bytes", "Size of a table with its indexes", ("table",), _column(named, "bytes")),
-            gauge("daysong_table_rows", "Rows of a table, as estimated", ("table",), _column(named, "rows")),
-            gauge("daysong_storage_bytes", "Bytes of stored files", ("kind",), _column(kinds, "bytes")),
-            gauge("daysong_storage_files", "Stored files", ("kind",), _column(kinds, "files")),
+            gauge("daysong_table_bytes", _column(named, "bytes")),
+            gauge("daysong_table_rows", _column(named, "rows")),
+            gauge("daysong_storage_bytes", _column(kinds, "bytes")),
+            gauge("daysong_storage_files", _column(kinds, "files")),
         ]
 
 
-def gauge(
-    name: str, what: str, labels: tuple[str, ...], values: Iterable[tuple[tuple[str, ...], float]]
-) -> GaugeMetricFamily:
+def gauge(name: str, values: Iterable[tuple[tuple[str, ...], float]] = ()) -> GaugeMetricFamily:
     """Return a gauge with its values by labels."""
+    what, labels = GAUGES[name]
     family = GaugeMetricFamily(name, what, labels=list(labels))
     for of, value in values:
         family.add_metric(list(of), value)
