@@ -1,4 +1,4 @@
-"""daysong serve | work | dev | demo | migrate | doctor | call | functions | schema | settings | errors | metrics | costs | jobs | webhooks | …"""
+"""daysong serve | work | dev | demo | migrate | doctor | call | functions | settings | errors | metrics | jobs | …"""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ ADVICE: Mapping[str, str] = {
     "not_a_primary_track": "Send the track of `musicIndex` 0",
     "not_authorized_for_video": "As `forbidden`",
     "not_authorized_to_share": "As `forbidden`",
-    "number_refused": "Do not offer to retry: the owner of the number said no, and only a number verified at Clerk undoes it",
+    "number_refused": "Do not retry: the owner of the number said no; only its verification at Clerk undoes that",
     "on_both_lists": _OPERATOR,
     "part_is_off": "Hide this part of the app: the server does not offer it",
     "person_not_found": _GONE,

@@ -27,8 +27,8 @@ Which codes a function has is in [Functions](FUNCTIONS.md).
 REFUSED = """
 ## Refused requests
 
-A request that no function has answered has another status, and `{code, message}` as its body. All with 503, and 429, may
-be retried; what has no effect twice may always be.
+A request that no function has answered has another status, and `{code, message}` as its body. All with 503, and 429,
+may be retried; what has no effect twice may always be.
 
 | code | status | what to do |
 |---|---|---|
@@ -47,8 +47,8 @@ mutations again that were under way; each takes effect once.
 WEBHOOKS = """
 ## Webhooks
 
-A vendor's webhook is answered with 200 once it is stored, with 401 `Unauthorized` when its signature is wrong, 400 when it
-cannot be read, and 503 `NotConfigured` while its secret is not set. All but 200 are sent again by vendors;
+A vendor's webhook is answered with 200 once it is stored, with 401 `Unauthorized` when its signature is wrong, 400 when
+it cannot be read, and 503 `NotConfigured` while its secret is not set. All but 200 are sent again by vendors;
 `daysong_webhooks_total` counts them by outcome ([Metrics](METRICS.md)).
 """
 

@@ -18,10 +18,10 @@ HEAD = """# Metrics
 
 Written by `daysong metrics > docs/METRICS.md`; a test fails when it is out of date.
 
-`/metrics` of `daysong serve`, and of `daysong work --metrics-port`, in Prometheus's text format. A counter's name ends with
-`_total`; a histogram has `_bucket`, `_count` and `_sum`, in seconds. A series is there from its first sample on. Times of
-creation (`_created`), and `process_…` and `python_…` of the library, are not listed. On `serve` each series of a process
-has the label `process` as well. [Operate](OPERATING.md) says how to combine instances, and has the alerts.
+`/metrics` of `daysong serve`, and of `daysong work --metrics-port`, in Prometheus's text format. A counter's name ends
+with `_total`; a histogram has `_bucket`, `_count` and `_sum`, in seconds. A series is there from its first sample on. Times
+of creation (`_created`), and `process_…` and `python_…` of the library, are not listed. On `serve` each series of a
+process has the label `process` as well. [Operate](OPERATING.md) says how to combine instances, and has the alerts.
 """
 
 OF_PROCESSES = """
@@ -65,7 +65,7 @@ def own_series() -> list[Series]:
 def _declared() -> Iterator[Series]:
     for collector in REGISTRY._collector_to_names:  # noqa: SLF001 - the library has no list of what is declared
         if isinstance(collector, MetricWrapperBase):
-            kind = collector._type  # noqa: SLF001
+            kind = collector._type or "untyped"  # noqa: SLF001
             name = collector._name + ("_total" if kind == "counter" else "")  # noqa: SLF001
             yield Series(name, kind, tuple(collector._labelnames), collector._documentation)  # noqa: SLF001
         elif isinstance(collector, Durations):

@@ -16,16 +16,16 @@ HEAD = """# Settings
 
 Written by `daysong settings > docs/SETTINGS.md`; a test fails when it is out of date.
 
-Settings are environment variables. `NAME_FILE` may name a file that holds the value of `NAME` instead. "Always" means for
-`daysong serve` and `daysong work`, "production" for these in production mode alone; `daysong dev` fills in everything that
-it is not given. What is missing or wrong is named all at once, a name that looks like a misspelled setting too, and the
-process does not start. `daysong doctor` says the same without starting.
+Settings are environment variables. `NAME_FILE` may name a file that holds the value of `NAME` instead. "Always" means
+for `daysong serve` and `daysong work`, "production" for these in production mode alone; `daysong dev` fills in
+everything that it is not given. What is missing or wrong is named all at once, a name that looks like a misspelled
+setting too, and the process does not start. `daysong doctor` says the same without starting.
 """
 
 NOTES: Mapping[str, str] = {
     "Costs": "[Operate](OPERATING.md#daysongcostnearcap) says what happens at a cap.",
-    "Rates": "A rate is written as `20/10s`, `240/1m` or `60/h`; `off` ends it. Requests to vendors wait in line; callers "
-    "are refused with [`rate_limited`](ERRORS.md#errors-of-functions), or 429 before a function is known.",
+    "Rates": "A rate is written as `20/10s`, `240/1m` or `60/h`; `off` ends it. Requests to vendors wait in line; "
+    "callers are refused with [`rate_limited`](ERRORS.md#errors-of-functions), or 429 before a function is known.",
     "Tests": "None of these is for production.",
 }
 
