@@ -19,9 +19,9 @@ HEAD = """# Metrics
 Written by `daysong metrics > docs/METRICS.md`; a test fails when it is out of date.
 
 `/metrics` of `daysong serve`, and of `daysong work --metrics-port`, in Prometheus's text format. A counter's name ends
-with `_total`; a histogram has `_bucket`, `_count` and `_sum`, in seconds. A series is there from its first sample on. Times
-of creation (`_created`), and `process_…` and `python_…` of the library, are not listed. On `serve` each series of a
-process has the label `process` as well. [Operate](OPERATING.md) says how to combine instances, and has the alerts.
+with `_total`; a histogram has `_bucket`, `_count` and `_sum`, in seconds. A series is there from its first sample on.
+Times of creation (`_created`), and `process_…` and `python_…` of the library, are not listed. On `serve` each series of
+a process has the label `process` as well. [Operate](OPERATING.md) says how to combine instances, and has the alerts.
 """
 
 OF_PROCESSES = """
