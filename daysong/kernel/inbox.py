@@ -49,7 +49,7 @@ _STORE_SQL = f"""
 _STORE_WITH_JOB_SQL = job_sql(
     """event as (
         insert into webhook_events (id, vendor, event_id, type, subject, about, body, received_at, handler)
-        values ($12, $13, $14, $15, $16, $17, $18, $19, $6) on conflict (vendor, event_id) do nothing returning id),""",
+        values ($13, $14, $15, $16, $17, $18, $19, $20, $6) on conflict (vendor, event_id) do nothing returning id),""",
     "from event",
     output=UNFLUSHED,
 )
@@ -105,6 +105,14 @@ async def receive(runtime: Runtime, event: Event, handler: Handler | None, *, ou
 
     # The unique key makes it idempotent.
     return await runtime.database.mutate(store, one_statement=True)
+
+
+async def trace_of(runtime: Runtime, order: str) -> str | None:
+    """Return the `traceparent` that the jobs of an order began with: a song's, a video's or a call's id."""
+    found: str | None = await runtime.database.one_statement().fetchval(
+        "select traceparent from jobs where mentioned(args) ? $1 and traceparent is not null order by id limit 1", order
+    )
+    return found
 
 
 def _job_key(event_id: str, *, replays: int) -> str:

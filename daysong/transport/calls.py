@@ -29,6 +29,7 @@ from daysong.kernel.functions.context import Caller, Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.monitoring import tracing
 from daysong.kernel.monitoring.durations import Durations
 
 log = logs.get_logger("calls")
@@ -97,26 +98,30 @@ async def call(
     started = time.perf_counter()
     notes = Notes()
     result: Success | Failure
-    try:
-        function = runtime.registry.find(path, caller, kind)
-        if runtime.gate is not None:
-            await runtime.gate(function, caller, viewer)
-        value = await runtime.call(function, decode_args(function, args), caller, notes)
-        result = Success(value, function, notes.log_lines)
-    except Exception as error:  # noqa: BLE001 - every error is reported to the caller
-        result = failure(error, function, production=runtime.settings.production, log_lines=notes.log_lines)
-    measure(result, started)
+    with tracing.span("call"):
+        try:
+            function = runtime.registry.find(path, caller, kind)
+            if runtime.gate is not None:
+                await runtime.gate(function, caller, viewer)
+            value = await runtime.call(function, decode_args(function, args), caller, notes)
+            result = Success(value, function, notes.log_lines)
+        except Exception as error:  # noqa: BLE001 - every error is reported to the caller
+            result = failure(error, function, production=runtime.settings.production, log_lines=notes.log_lines)
+        measure(result, started)
     return result
 
 
 def measure(result: Success | Failure, started: float) -> None:
-    """Record the run time of a call that started at `started`, by `time.perf_counter`."""
+    """Record the run time of a call that started at `started`, by `time.perf_counter`, and describe its span."""
     if result.function is not None:
         outcome = (
             "success" if isinstance(result, Success) else "expected" if result.data is not None else result.outcome
         )
-        labels = (result.function.identifier, result.function.kind.value, outcome)
-        SECONDS.observe(labels, time.perf_counter() - started)
+        name, kind = result.function.identifier, result.function.kind.value
+        SECONDS.observe((name, kind, outcome), time.perf_counter() - started)
+        if tracing.is_on():
+            failed = outcome in {UNAVAILABLE, "failed"}
+            tracing.annotate(name, function=name, kind=kind, outcome=outcome, failed=failed)
 
 
 def failure(error: Exception, function: Function | None, *, production: bool, log_lines: Sequence[str] = ()) -> Failure:

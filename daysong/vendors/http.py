@@ -25,6 +25,7 @@ from prometheus_client import Histogram
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
 from daysong.kernel.limits.lines import Line
+from daysong.kernel.monitoring import tracing
 from daysong.kernel.time.clock import SystemClock
 
 CONNECT_TIMEOUT = 5.0
@@ -38,6 +39,7 @@ _NOTHING_SENT = (
 )
 
 TOO_MANY_REQUESTS = 429
+FIRST_SERVER_ERROR = 500
 _ASKS_FOR_A_PAUSE = frozenset({429, 430, 503})
 
 SECONDS = Histogram(
@@ -100,7 +102,15 @@ class VendorClient(httpx2.AsyncClient):
         self._line = line
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
-        """Send a request within the rate limit. Errors: VendorError; Deferred when the queue is too long."""
+        """Send a request within the rate limit. Errors: VendorError; Deferred when the queue is too long.
+
+        It has our request id, but no `traceparent`: a vendor would record a trace whose other spans it cannot see, and
+        what we sample is no concern of it.
+        """
+        with tracing.span(self._vendor, "client", vendor=self._vendor, method=request.method):
+            return await self._send(request, stream=stream, **options)
+
+    async def _send(self, request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
         if self._line is not None:
             await self._line.wait()
         if identifier := logs.request_id():
@@ -124,7 +134,10 @@ class VendorClient(httpx2.AsyncClient):
 
     def _note(self, request: httpx2.Request, outcome: int | str, started: float) -> None:
         seconds = time.perf_counter() - started
-        _seconds(self._vendor, _outcome(outcome)).observe(seconds)
+        kind = _outcome(outcome)
+        _seconds(self._vendor, kind).observe(seconds)
+        status = outcome if isinstance(outcome, int) else None
+        tracing.annotate(outcome=kind, status=status, failed=status is None or status >= FIRST_SERVER_ERROR)
         _log.info(
             "vendor call",
             vendor=self._vendor,

@@ -20,6 +20,7 @@ from daysong.kernel.functions.context import (
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function, Registry
 from daysong.kernel.jobs.queue import Queue
+from daysong.kernel.monitoring import tracing
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import Clock, CurrentClock
 from daysong.kernel.time.timestamps import Timestamps
@@ -83,11 +84,15 @@ class Runtime:
 
     async def run_query(self, handler: Handler, args: Any, caller: Caller) -> Any:
         """Run a registered query by its handler."""
-        return await self._query(self.registry.of(handler), args, caller)
+        function = self.registry.of(handler)
+        with _span_of(function):
+            return await self._query(function, args, caller)
 
     async def run_mutation(self, handler: Handler, args: Any, caller: Caller) -> Any:
         """Run a registered mutation by its handler, in a transaction of its own."""
-        return await self._mutation(self.registry.of(handler), args, caller)
+        function = self.registry.of(handler)
+        with _span_of(function):
+            return await self._mutation(function, args, caller)
 
     async def mutate(
         self,
@@ -166,3 +171,7 @@ class Runtime:
             services=self.services,
             notes=notes,
         )
+
+
+def _span_of(function: Function) -> tracing.Span:
+    return tracing.span(function.identifier, function=function.identifier, kind=function.kind.value)

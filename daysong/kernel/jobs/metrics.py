@@ -20,9 +20,10 @@ RUNNING = Gauge("daysong_jobs_running", "Jobs that run in this process")
 TICKED = Gauge("daysong_cron_ticked_timestamp_seconds", "When this process last scheduled the crons that were due")
 
 
-async def measured(function: str, run: Awaitable[str]) -> None:
-    """Measure a job that returns its outcome."""
+async def measured(function: str, run: Awaitable[str]) -> str:
+    """Measure a job, and return its outcome."""
     STARTS.labels(function).inc()
     with SECONDS.labels(function).time(), RUNNING.track_inprogress():
         outcome = await run
     OUTCOMES.labels(function, outcome).inc()
+    return outcome

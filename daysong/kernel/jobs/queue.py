@@ -29,6 +29,7 @@ from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Registry
 from daysong.kernel.ids import JobId
 from daysong.kernel.limits.lanes import Lane
+from daysong.kernel.monitoring import tracing
 from daysong.kernel.parts import Part
 
 # No limit on the jobs of one account.
@@ -78,24 +79,26 @@ class Job(msgspec.Struct, frozen=True):
     request_id: str
     account: str | None
     deferrals: int
+    traceparent: str | None = None
 
 
 def job_sql(before: str = "", source: str = "", output: str = "") -> str:
     """Return a statement that inserts the job and queue row of Queue.new_job, unless there is a job with its key.
 
-    `before` are further CTEs, whose parameters begin at $12. With a `source`, such as `from event`, there is a job only
+    `before` are further CTEs, whose parameters begin at $13. With a `source`, such as `from event`, there is a job only
     if that has a row. The statement returns a row if there is a job, with a further column `output`.
     """
     return f"""
         with {before} job as (
-            insert into jobs (id, ticket, function, args, due_at, unique_key, request_id, account)
-            select $4, $5, $6, $7::jsonb, $8::timestamptz, $9, $10, $11 {source}
+            insert into jobs (id, ticket, function, args, due_at, unique_key, request_id, account,
+                              traceparent)
+            select $4, $5, $6, $7::jsonb, $8::timestamptz, $9, $10, $11, $12 {source}
             on conflict (unique_key) do nothing returning id),
         {ENQUEUE_JOB}{output and ", "}{output}"""
 
 
 _SCHEDULE_SQL = job_sql()
-COLUMNS = "id, ticket, function, args, starts, failures, request_id, account, deferrals"
+COLUMNS = "id, ticket, function, args, starts, failures, request_id, account, deferrals, traceparent"
 
 
 class Queue:
@@ -140,7 +143,7 @@ class Queue:
         job_id, ticket = JobId.new(due_at), new_ticket()
         return (
             f"{job_id}:{ticket}", function.lane.value, max(delay, timedelta(0)), job_id, ticket, function.identifier,
-            values.plain(args), due_at, key, logs.request_id(), account,
+            values.plain(args), due_at, key, logs.request_id(), account, tracing.current(),
         )  # fmt: skip
 
     async def claim(self, ticket: str, now: datetime, *, of_account: int = UNLIMITED) -> Job | None:

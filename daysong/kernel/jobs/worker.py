@@ -29,6 +29,7 @@ from daysong.kernel.jobs.ticking import Ticker
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lanes import Lane, slots, slots_of_account
 from daysong.kernel.limits.lines import on_behalf_of
+from daysong.kernel.monitoring import tracing
 from daysong.kernel.time.clock import MovableClock, using
 from daysong.kernel.time.clock_check import ClockWrong, require_agreement
 
@@ -210,23 +211,29 @@ class Worker:
         """Run a claimed job and store its outcome: done, queued for a retry, or dead."""
         # The name becomes a label: it is one of the registry's, or of another release.
         name = job.function if self._runtime.registry.named(job.function) else "unknown"
-        await metrics.measured(name, self._run_to_outcome(job))
+        identifier = job.request_id or logs.new_request_id()
+        span = tracing.span(
+            f"job {name}", "consumer", parent=job.traceparent, function=name, attempt=job.failures + 1,
+            request=identifier,
+        )  # fmt: skip
+        with logs.request_scope(identifier), span:
+            outcome = await metrics.measured(name, self._run_to_outcome(job))
+            tracing.annotate(outcome=outcome, failed=outcome in {"retried", "dead"})
 
     async def _run_to_outcome(self, job: Job) -> str:
-        with logs.request_scope(job.request_id or logs.new_request_id()):
-            function = self._runtime.registry.named(job.function)
+        function = self._runtime.registry.named(job.function)
+        try:
             try:
-                try:
-                    with on_behalf_of(job.account or "", returning=job.deferrals > 0):
-                        await self._run(job, function)
-                    log.info("job done", job=job.id, function=job.function)
-                except Superseded:
-                    raise
-                except Exception as error:  # noqa: BLE001 - a failure is an outcome to store
-                    return await self._after_failure(job, function, error)
+                with on_behalf_of(job.account or "", returning=job.deferrals > 0):
+                    await self._run(job, function)
+                log.info("job done", job=job.id, function=job.function)
             except Superseded:
-                log.info("job ended elsewhere", job=job.id, function=job.function)
-                return "superseded"
+                raise
+            except Exception as error:  # noqa: BLE001 - a failure is an outcome to store
+                return await self._after_failure(job, function, error)
+        except Superseded:
+            log.info("job ended elsewhere", job=job.id, function=job.function)
+            return "superseded"
         return "done"
 
     async def _run(self, job: Job, function: Function | None) -> None:

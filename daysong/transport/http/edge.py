@@ -16,6 +16,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from daysong.kernel import logs
+from daysong.kernel.monitoring import tracing
 from daysong.kernel.monitoring.durations import Durations
 from daysong.transport.server.headers import headers_of
 
@@ -85,7 +86,9 @@ class Edge:
                 body_sent, message = True, {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
 
-        with logs.request_scope(identifier):
+        # A client's own `traceparent` is not continued: anyone could have their requests traced, or join another trace.
+        span = _span(scope["path"], identifier)
+        with logs.request_scope(identifier), span:
             try:
                 if method == "OPTIONS" and origin and b"access-control-request-method" in request_headers:
                     await _preflight(request_headers.get(b"access-control-request-headers"), send_response)
@@ -97,10 +100,23 @@ class Edge:
                 seconds = time.perf_counter() - started
                 # Client-supplied methods and paths never become metric labels.
                 route = state.get("path_template", "none")
-                SECONDS.observe((method if method in METHODS else "other", route, str(status)), seconds)
+                label = method if method in METHODS else "other"
+                SECONDS.observe((label, route, str(status)), seconds)
+                _describe(span, label, route, status)
                 if route not in QUIET_ROUTES:
                     fields = state.get(LOG_FIELDS) or {}
                     logs.request(method=method, route=route, status=status, ms=round(seconds * 1000, 1), **fields)
+
+
+def _span(path: str, request_id: str) -> tracing.Span:
+    # Those would be most of all traces of a quiet server.
+    return tracing.OFF if path in QUIET_ROUTES else tracing.span("HTTP", "server", parent=None, request=request_id)
+
+
+def _describe(span: tracing.Span, method: str, route: str, status: int) -> None:
+    if span is not tracing.OFF:
+        failed = status >= 500  # noqa: PLR2004 - an HTTP status
+        tracing.annotate(f"{method} {route}", method=method, route=route, status=status, failed=failed)
 
 
 def _allow_head(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

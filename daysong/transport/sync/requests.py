@@ -22,6 +22,7 @@ from daysong.kernel.functions.arguments import ArgumentsTooLarge
 from daysong.kernel.functions.context import Caller, MutationContext, Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
+from daysong.kernel.monitoring import tracing
 from daysong.transport import answered, calls, encoding
 from daysong.transport.answered import Answer
 from daysong.transport.callers.auth import SignIn
@@ -101,7 +102,11 @@ class Requests:
         """Run one request under a new request id; an unexpected error closes the socket."""
         session = self._session
         try:
-            with logs.request_scope(logs.new_request_id()):
+            identifier = logs.new_request_id()
+            with (
+                logs.request_scope(identifier),
+                tracing.span("sync", "server", parent=None, request=identifier),
+            ):
                 await work(pending)
         except (*CONNECTION_LOST, OSError) as error:
             log.warning("request given up", error=logs.describe(error))

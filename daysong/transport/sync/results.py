@@ -20,6 +20,7 @@ from daysong.kernel.functions.context import Caller, Notes
 from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.monitoring import tracing
 from daysong.transport import calls, encoding
 from daysong.transport.calls import Failure, Success
 from daysong.transport.encoding import ResultTooLarge
@@ -128,8 +129,9 @@ async def _run(
             await asyncio.sleep(0)
             started = time.perf_counter()
             notes = Notes(subscription.journal)
-            result = await _call(runtime, db, subscription, caller, notes, now=now, savepoints=savepoints)
-            calls.measure(result, started)
+            with tracing.span("call"):
+                result = await _call(runtime, db, subscription, caller, notes, now=now, savepoints=savepoints)
+                calls.measure(result, started)
             outcome = await _outcome(runtime, subscription, result, notes, largest=min(budget, largest))
             if outcome.is_changed:
                 budget -= len(bytes(outcome.modification))

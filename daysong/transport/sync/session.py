@@ -24,6 +24,7 @@ from daysong.kernel import logs
 from daysong.kernel.functions.context import Caller
 from daysong.kernel.functions.registry import canonical
 from daysong.kernel.live import ANY_OWNER
+from daysong.kernel.monitoring import tracing
 from daysong.kernel.time import timestamps
 from daysong.kernel.time.clock import to_ms
 from daysong.kernel.time.timestamps import FromTheFuture
@@ -270,7 +271,8 @@ class Session:
 
     async def _run_transition(self) -> None:
         try:
-            with logs.request_scope(logs.new_request_id()):
+            identifier = logs.new_request_id()
+            with logs.request_scope(identifier), tracing.span("sync queries", parent=None, request=identifier):
                 failures, outage = 0, Outage()
                 while not self.wire.ended and (self._transition_due or self._stale):
                     try:

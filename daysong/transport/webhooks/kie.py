@@ -49,7 +49,7 @@ def routes(runtime: Runtime) -> list[Route]:
             body=body.decode(),
             subject=video_id,
         )
-        return Received(event, handle_kie_event, {"video": video_id, "state": parsed.state})
+        return Received(event, handle_kie_event, {"video": video_id, "state": parsed.state}, order=video_id)
 
     return [
         receiving.route(runtime, "kie", without_secret, path="/http/kie-webhook"),

@@ -11,7 +11,9 @@ from prometheus_client import Counter
 from daysong.kernel import inbox, logs
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.runtime import Runtime
+from daysong.kernel.ids import may_be_id
 from daysong.kernel.inbox import MAX_BODY, Event, Handler
+from daysong.kernel.monitoring import tracing
 from daysong.transport.http.routes import Reply, Request, Route, json_reply
 from daysong.vendors.webhooks import MalformedEvent, UnsignedEvent
 
@@ -33,12 +35,14 @@ class Received(NamedTuple):
 
     handler     the mutation that applies the event in a job; without one it is stored as handled, with `outcome`
     log_fields  further fields of the log line
+    order       the id of the song, video or call that the vendor was asked for: the event continues its trace
     """
 
     event: Event
     handler: Handler | None
     log_fields: Mapping[str, Any]
     outcome: str = "noted"
+    order: str | None = None
 
 
 def check_secret(given: str, expected: str | None) -> None:
@@ -56,24 +60,37 @@ Read = Callable[[Request], Awaitable[Received | Reply]]
 def route(runtime: Runtime, vendor: str, read: Read, *, path: str, largest: int = MAX_BODY) -> Route:
     """Return the route that receives the vendor's events, which `read` verifies and parses."""
 
+    async def trace_of(received: Received) -> str | None:
+        found = None
+        if tracing.is_on() and received.order is not None and may_be_id(received.order):
+            found = await inbox.trace_of(runtime, received.order)
+        return found or tracing.CURRENT
+
+    def count(outcome: str) -> None:
+        RECEIVED.labels(vendor, outcome).inc()
+        tracing.annotate(vendor=vendor, outcome=outcome)
+
     async def receive(request: Request) -> Reply:
         try:
             received = await read(request)
         except NotConfigured as error:
-            RECEIVED.labels(vendor, "not_configured").inc()
+            count("not_configured")
             return json_reply(503, "NotConfigured", f"{error} is not set")
         except UnsignedEvent as error:
-            RECEIVED.labels(vendor, "refused").inc()
+            count("refused")
             log.warning("webhook refused", vendor=vendor, reason=error.message)
             return json_reply(401, "Unauthorized", error.message)
         except MalformedEvent as error:
-            RECEIVED.labels(vendor, "malformed").inc()
+            count("malformed")
             return json_reply(400, error.code, error.message)
         if isinstance(received, Reply):
-            RECEIVED.labels(vendor, "answered").inc()
+            count("answered")
             return received
-        new = await inbox.receive(runtime, received.event, received.handler, outcome=received.outcome)
-        RECEIVED.labels(vendor, "new" if new else "repeated").inc()
+        with tracing.span(f"webhook {vendor}", "consumer", parent=await trace_of(received), vendor=vendor):
+            new = await inbox.receive(runtime, received.event, received.handler, outcome=received.outcome)
+            outcome = "new" if new else "repeated"
+            tracing.annotate(outcome=outcome)
+        RECEIVED.labels(vendor, outcome).inc()
         log.info("webhook received", vendor=vendor, **received.log_fields, new=new)
         return json_reply(200, "OK", "Thank you")
 

@@ -45,7 +45,7 @@ def routes(runtime: Runtime) -> list[Route]:
             subject=generation_id,
         )
         log_fields = {"generation": generation_id, "stage": parsed.stage, "code": parsed.code}
-        return Received(event, handle_suno_event, log_fields)
+        return Received(event, handle_suno_event, log_fields, order=generation_id)
 
     return [
         receiving.route(runtime, "suno", without_secret, path="/http/suno-webhook"),

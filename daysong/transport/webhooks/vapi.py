@@ -41,7 +41,8 @@ def routes(runtime: Runtime) -> list[Route]:
             call = IncomingCall(vapi_call_id=message.call_id, number=message.customer_number, line=message.line_number)
             assistant = await runtime.run_mutation(inbound.answer_call, call, SYSTEM)
             return Reply(msgspec.json.encode(assistant))
-        return Received(event, handle_vapi_event, {"type": message.type, "status": message.status})
+        log_fields = {"type": message.type, "status": message.status}
+        return Received(event, handle_vapi_event, log_fields, order=message.job_id)
 
     return [receiving.route(runtime, "vapi", read, path="/http/vapi-webhook", largest=MAX_REPORT)]
 
