@@ -17,6 +17,7 @@ from daysong.app import App
 from daysong.commands import checks, environment, staging
 from daysong.kernel import logs, settings
 from daysong.kernel.errors import DaysongError
+from daysong.kernel.monitoring import trace_export
 from daysong.transport.server.server import Server, listen
 
 READY_WITHIN = 60.0
@@ -58,6 +59,7 @@ async def running(
         await app.open()
         stack.push_async_callback(app.close)
         tell("starting the server and the worker")
+        stack.enter_context(trace_export.exporting(environ))
         server = Server(app.asgi, lifespan=True, close_sockets=app.hub.close_sockets, message=app.hub.largest_message)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         working = asyncio.create_task(app.worker.run_forever(configured.listen_url))

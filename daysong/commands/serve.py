@@ -29,6 +29,7 @@ from daysong.commands import checks, signals
 from daysong.kernel import logs
 from daysong.kernel.database import job_queue
 from daysong.kernel.errors import DaysongError
+from daysong.kernel.monitoring import trace_export
 from daysong.kernel.settings import Settings
 from daysong.transport.metrics.processes import Processes
 from daysong.transport.server.server import Server, freeze_startup_objects, listen
@@ -97,7 +98,9 @@ async def _serve_app(app: composition.App, listener: socket.socket, parent: int 
         loop.add_signal_handler(number, asked)
     if parent is not None:
         loop.add_reader(parent, orphaned, parent)
-    await server.serve(sockets=[listener])
+    # Here, since forked processes do not have the threads of the first.
+    with trace_export.exporting(os.environ):
+        await server.serve(sockets=[listener])
 
 
 class _Supervisor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -14,6 +15,7 @@ from daysong.commands import environment
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import LOST
 from daysong.kernel.errors import DatabaseMisconfigured, DatabaseUnavailable
+from daysong.kernel.monitoring import trace_export
 from daysong.kernel.settings import Settings
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two looks for a database that is away
@@ -28,9 +30,10 @@ async def work(configured: Settings, *, metrics_host: str, metrics_port: int | N
     """
     stop = environment.until_asked_to_stop()
     app = composition.build(configured)
-    async with _metrics(app, metrics_host, metrics_port):
-        if await _opened(app, configured, stop):
-            await _work(app, configured, stop)
+    with trace_export.exporting(os.environ):
+        async with _metrics(app, metrics_host, metrics_port):
+            if await _opened(app, configured, stop):
+                await _work(app, configured, stop)
 
 
 @asynccontextmanager

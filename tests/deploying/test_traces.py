@@ -64,7 +64,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.server_port}"}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    assert trace_export.start(environ, "0") is None
+    assert trace_export.start(environ) is None
     try:
         yield received
     finally:
@@ -174,11 +174,11 @@ def test_traces_are_off_without_a_collector_or_the_extra(monkeypatch: pytest.Mon
         {}, asked | {"OTEL_SDK_DISABLED": "true"}, asked | {"OTEL_TRACES_EXPORTER": "none"},
         {"OTEL_SERVICE_NAME": "songs"},
     ):  # fmt: skip
-        assert trace_export.start(environ, "0") is None
+        assert trace_export.start(environ) is None
         assert not tracing.is_on()
-    assert "http/protobuf" in (trace_export.start(asked | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "0") or "")
+    assert "http/protobuf" in (trace_export.start(asked | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}) or "")
     monkeypatch.setattr(trace_export, "is_installed", lambda: False)
-    assert trace_export.INSTALL in (trace_export.start(asked, "0") or "")
+    assert trace_export.INSTALL in (trace_export.start(asked) or "")
     assert tracing.span("job x", parent=None, function="x") is tracing.OFF
     assert tracing.current() is None
     with logs.request_scope("00aa11bb22cc33dd"), tracing.span("x"):

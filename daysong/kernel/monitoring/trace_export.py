@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
 
+from daysong.kernel import logs
 from daysong.kernel.monitoring import tracing
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
 INSTALL = "pip install 'daysong[otel]'"
 
+log = logs.get_logger("traces")
 
-def start(environ: Mapping[str, str], service_version: str) -> str | None:
+
+@contextmanager
+def exporting(environ: Mapping[str, str]) -> Iterator[None]:
+    """Send the spans that are made inside, if the environment asks for it. Not to be forked: a thread sends them."""
+    if (problem := start(environ)) is not None:
+        log.warning("traces are off", why=problem)
+    try:
+        yield
+    finally:
+        tracing.stop()
+
+
+def start(environ: Mapping[str, str]) -> str | None:
     """Make spans from now on if the environment asks for it; return why not, if it does and that is not possible."""
     if tracing.is_on() or not is_wanted(environ):
         return None
@@ -22,7 +38,7 @@ def start(environ: Mapping[str, str], service_version: str) -> str | None:
         return f"no traces without the extra: {INSTALL}"
     from daysong.kernel.monitoring.opentelemetry_spans import OpenTelemetry  # noqa: PLC0415
 
-    tracing.use(OpenTelemetry(service_version))
+    tracing.use(OpenTelemetry(version("daysong")))
     return None
 
 
