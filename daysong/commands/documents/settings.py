@@ -26,6 +26,8 @@ NOTES: Mapping[str, str] = {
     "Costs": "[Operate](OPERATING.md#daysongcostnearcap) says what happens at a cap.",
     "Rates": "A rate is written as `20/10s`, `240/1m` or `60/h`; `off` ends it. Requests to vendors wait in line; "
     "callers are refused with [`rate_limited`](ERRORS.md#errors-of-functions), or 429 before a function is known.",
+    "Monitoring": "Traces: with the extra `daysong[otel]`, `serve` and `work` send them to the collector that "
+    "OpenTelemetry's own variables name, `OTEL_EXPORTER_OTLP_ENDPOINT` above all; see [Operate](OPERATING.md#traces).",
     "Tests": "None of these is for production.",
 }
 
