@@ -101,14 +101,15 @@ async def save(ctx: MutationContext, owner: UserId, content: str, diary_id: str 
     if diary_id is None:
         return await _insert(ctx, owner, content)
     await store.check_owner(ctx.db, diary_id, owner)
-    return await _with_reading(ctx, owner, await store.update(ctx.db, diary_id, content, ctx.now))
+    return await with_reading(ctx, owner, await store.update(ctx.db, diary_id, content, ctx.now))
 
 
 async def _insert(ctx: MutationContext, owner: UserId, content: str) -> DiaryId:
-    return await _with_reading(ctx, owner, await store.insert(ctx.db, owner, content, ctx.now))
+    return await with_reading(ctx, owner, await store.insert(ctx.db, owner, content, ctx.now))
 
 
-async def _with_reading(ctx: MutationContext, owner: UserId, written: store.Written) -> DiaryId:
+async def with_reading(ctx: MutationContext, owner: UserId, written: store.Written) -> DiaryId:
+    """Schedule the reading of an entry that was written, if its events are to be read; return its id."""
     await extraction.schedule_reading(ctx, owner, *written)
     return written.id
 
@@ -200,4 +201,4 @@ async def save_of_call(
     written = await store.insert_of_call(
         ctx.db, owner, content, date=date, call_session_id=call_session_id, now=ctx.now
     )  # fmt: skip
-    return await _with_reading(ctx, owner, written) if isinstance(written, store.Written) else written
+    return await with_reading(ctx, owner, written) if isinstance(written, store.Written) else written

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import asyncpg
 from prometheus_client import Counter
 
+from daysong.features.diaries.store import RETURNING, Written
+from daysong.features.feature_flags.flags import Setting
 from daysong.features.music.rules import ANSWER_LOST, LIVE, STEPS, TRACKS_PER_SONG, Status
 from daysong.features.subscriptions.quotas import usage
+from daysong.features.subscriptions.quotas.usage import Charge, charge_ctes
 from daysong.features.users import store as users
 from daysong.kernel.database.transactions import Transaction
-from daysong.kernel.ids import ChargeId, GenerationId, MusicId, UserId
+from daysong.kernel.ids import ChargeId, DiaryId, GenerationId, MusicId, UserId
+from daysong.kernel.jobs.queue import job_sql
 from daysong.kernel.monitoring.counting import count, label
 
 SONGS = Counter("daysong_songs", "Songs that were begun, and how they ended", ["outcome", "code"])
@@ -27,37 +32,64 @@ async def live_for(db: Transaction, diary_id: str) -> bool:
     return found is not None
 
 
-async def insert(
-    db: Transaction, *, owner: UserId, diary_id: str, charge_id: ChargeId, style_hint: str | None, now: datetime,
-    is_first: bool = False,
-) -> GenerationId:  # fmt: skip
-    """Insert a queued generation with its pending tracks; return its id.
+class Beginning(NamedTuple):
+    """What a generation begins with.
 
-    A unique index lets only one live generation of a diary commit. `is_first`: the transaction has just inserted the
-    diary, so its song is this one.
+    content   of the entry, for one that is inserted with its song; None for an entry that is there
+    charge    to insert; None when `charge_id` is there
+    claimed   the columns of a reservation that becomes the generation's, see `budgets.claimed`
     """
-    generation_id = GenerationId.new(now)
+
+    id: GenerationId
+    owner: UserId
+    diary_id: DiaryId
+    charge_id: ChargeId
+    content: str | None = None
+    charge: Charge | None = None
+    style_hint: str | None = None
+    claimed: tuple[Any, ...] = (None, None, None)
+
+
+async def begin(db: Transaction, new: Beginning, now: datetime, job: tuple[Any, ...]) -> Written | None:
+    """Insert a queued generation with its pending tracks and its job, in one statement with what it begins with.
+
+    `job` are the parameters of `job_sql`. A unique index lets only one live generation of a diary commit. Returns the
+    entry, if it is new.
+    """
     tracks = [MusicId.new(now) for _ in range(TRACKS_PER_SONG)]
-    await db.execute(
-        _INSERT_SQL, generation_id, owner, diary_id, charge_id, style_hint, secrets.token_urlsafe(32), now, tracks,
-        is_first,
+    row: Any = await db.fetchrow(
+        _BEGIN_SQL, *job, now, new.owner, new.diary_id, new.content, new.charge and new.charge.id,
+        new.charge and new.charge.mailbox, new.id, new.charge_id, new.style_hint, secrets.token_urlsafe(32), tracks,
+        *new.claimed,
     )  # fmt: skip
-    if not is_first:
-        await choose_song(db, diary_id, now)
     count(SONGS.labels("begun", ""))
-    return generation_id
+    if new.content is None:
+        await choose_song(db, new.diary_id, now)
+        return None
+    return Written(new.diary_id, row["version"], Setting(*row["flag"]))
 
 
-_INSERT_SQL = """
-    with generation as (
+# $12 now, $13 owner, $14 entry, $15 its content, $16 charge to insert, $17 mailbox, $18 generation, $19 its charge,
+# $20 style hint, $21 secret, $22 tracks, $23 to $25 reservation, its new reference and end.
+_BEGIN_SQL = job_sql(
+    f"""
+    entry as (
+        insert into diaries (id, user_id, content, date, primary_music_id, created_at, updated_at)
+        select $14, $13, $15, $12, ($22::text[])[1], $12, $12 where $15::text is not null
+        {RETURNING}),
+    {charge_ctes("$16", "$13", "$12", "true", "1", "$17")},
+    generation as (
         insert into generations
             (id, user_id, diary_id, charge_id, status, style_hint, callback_secret, created_at, updated_at)
-        values ($1::text, $2::text, $3::text, $4, 'queued', $5, $6, $7::timestamptz, $7)),
+        values ($18::text, $13::text, $14::text, $19::text, 'queued', $20, $21, $12::timestamptz, $12)),
     tracks as (
         insert into music (id, user_id, diary_id, generation_id, music_index, status, created_at, updated_at)
-        select track.id, $2, $3, $1, track.place - 1, 'pending', $7, $7
-        from unnest($8::text[]) with ordinality as track (id, place))
-    update diaries set primary_music_id = ($8::text[])[1] where id = $3 and $9::bool"""
+        select track.id, $13, $14, $18, track.place - 1, 'pending', $12, $12
+        from unnest($22::text[]) with ordinality as track (id, place)),
+    claimed as (
+        update budget_reservations set reference = $24, expires_at = $25 where reference = $23),""",  # noqa: S608 - constants
+    output="(select version from entry) as version, (select flag from entry) as flag",
+)
 
 
 async def insert_tracks(db: Transaction, generation_id: str, now: datetime) -> None:

@@ -245,6 +245,7 @@ class Database:
         *,
         isolation: Isolation = "read_committed",
         one_statement: bool = False,
+        durable: bool = True,
         name: str = "",
     ) -> T:
         """Run `work` in a transaction, and retry it from the start after a deadlock or serialization failure.
@@ -254,7 +255,8 @@ class Database:
 
         With `one_statement`, `work` is a single idempotent statement, which outputs UNFLUSHED: it needs no transaction
         block, which saves two round trips, and is retried after a lost connection although it may have been committed.
-        `name` is the function that metrics name.
+        What is not `durable` may be lost if the server crashes within a second. `name` is the function that metrics
+        name.
         """
         lost: Exception | None = None
         for attempt in range(MAX_ATTEMPTS):
@@ -271,7 +273,7 @@ class Database:
                         with counting.uncommitted() as counted:
                             result = await work(connection)
                     committing = True
-                    await connection.execute(COMMIT)
+                    await connection.execute(COMMIT if durable else "commit")
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
                 ROLLBACKS.labels(name, type(error).__name__).inc()
             except asyncpg.ReadOnlySQLTransactionError as error:

@@ -103,6 +103,10 @@ class Scheduler(Protocol):
         due_at: datetime, delay: timedelta, key: str | None, account: str | None = None,
     ) -> None: ...  # fmt: skip
 
+    def new_job(
+        self, handler: Callable[..., Awaitable[Any]], args: msgspec.Struct, *, due_at: datetime, account: str | None
+    ) -> tuple[Any, ...]: ...
+
     async def retry_in(self, tx: Transaction, job_id: str, now: datetime) -> bool: ...
 
     async def lock_queued(self, tx: Transaction, job_id: str) -> OpenJob | None: ...
@@ -203,10 +207,18 @@ class MutationContext(Logging):
         user's id for a job of an account: only some jobs of one account run at a time, and vendor lines serve accounts
         round-robin.
         """
-        mark = None if account is None else account_mark(self.settings.hash_key, account)
         await self.jobs.schedule(
-            self.db, handler, args, due_at=self.now + delay, delay=delay, key=key, account=mark
+            self.db, handler, args, due_at=self.now + delay, delay=delay, key=key, account=self._mark(account)
         )  # fmt: skip
+
+    def new_job(
+        self, handler: Callable[..., Awaitable[R]], args: msgspec.Struct, *, account: str | None = None
+    ) -> tuple[Any, ...]:
+        """Return the parameters of `job_sql` for a job that is due at once, for a statement that also does more."""
+        return self.jobs.new_job(handler, args, due_at=self.now, account=self._mark(account))
+
+    def _mark(self, account: str | None) -> str | None:
+        return None if account is None else account_mark(self.settings.hash_key, account)
 
 
 class ActionContext(Logging):

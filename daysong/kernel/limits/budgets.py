@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 from prometheus_client import Counter
@@ -102,20 +102,19 @@ def references_of(settings: Settings, subject: str) -> list[str]:
     return [_reference(key, subject) for key in settings.hash_keys]
 
 
-async def claim(
-    tx: Transaction, settings: Settings, reservation: str | None, subject: str, now: datetime, *, is_new: bool = False
-) -> None:
-    """Assign a reservation to `subject`, such as a generation, in the transaction that starts it.
-
-    A subject that `is_new` has no earlier reservation to release.
-    """
+async def claim(tx: Transaction, settings: Settings, reservation: str | None, subject: str, now: datetime) -> None:
+    """Assign a reservation to `subject`, such as a call, in the transaction that starts it; releases an earlier one."""
     if reservation:
-        if not is_new:
-            await release(tx, settings, subject)
+        await release(tx, settings, subject)
         await tx.execute(
             "update budget_reservations set reference = $2, expires_at = $3 where reference = $1",
-            reservation, reference_of(settings, subject), now + CLAIMED,
-        )  # fmt: skip
+            *claimed(settings, reservation, subject, now),
+        )
+
+
+def claimed(settings: Settings, reservation: str | None, subject: str, now: datetime) -> tuple[Any, ...]:
+    """Return the reference of a reservation, and its new one and end, to assign it to a subject that has none."""
+    return reservation or None, reference_of(settings, subject), now + CLAIMED
 
 
 async def reserve_within(
@@ -287,8 +286,12 @@ class Budget:
     async def _decide(self, batch: list[_Wanted]) -> list[Answer]:
         wishes = [Wish(wanted.purchase, wanted.account, secrets.token_hex(12)) for wanted in batch]
         now = self._clock.now()
-        async with self._database.pool.acquire() as connection, connection.transaction():
-            return await counters.decide(connection, self._costs, wishes, now, now + UNCLAIMED)
+
+        async def work(tx: Transaction) -> list[Answer]:
+            return await counters.decide(tx, self._costs, wishes, now, now + UNCLAIMED)
+
+        # What it is reserved for is committed later, to the same log. A crash before forgets both.
+        return await self._database.mutate(work, durable=False)
 
 
 def _for_callers(failure: Exception) -> Exception:

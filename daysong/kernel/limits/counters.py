@@ -66,7 +66,8 @@ async def decide(tx: Transaction, costs: Costs, wishes: Sequence[Wish], now: dat
     of_accounts = {
         row["account"]: row["amount"] for row in await tx.fetch(_ACCOUNTS_SQL, marks, _midnight(now), day, now)
     }
-    answers, reserved = [], []
+    answers: list[Answer] = []
+    reserved: list[tuple[str, str, str | None, int]] = []
     for wish in wishes:
         prices = costs.prices(wish.purchase)
         price = sum(prices.values())
@@ -82,13 +83,7 @@ async def decide(tx: Transaction, costs: Costs, wishes: Sequence[Wish], now: dat
         reserved += [(wish.reference, vendor, wish.account, amount) for vendor, amount in prices.items()]
         answers.append(Answer(wish.reference))
     if reserved:
-        await tx.execute(
-            """insert into budget_reservations (reference, vendor, account, amount, day, expires_at)
-               select r.*, $5, $6
-               from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) r""",
-            *([row[column] for row in reserved] for column in range(4)), day, until,
-        )  # fmt: skip
-        await _write(tx, costs, now, used, rows)
+        await _write(tx, costs, now, used, rows, reserved, until)
     return answers
 
 
@@ -132,8 +127,10 @@ async def _lock_day(tx: Transaction, now: datetime) -> list[asyncpg.Record]:
 
 
 async def _write(
-    tx: Transaction, costs: Costs, now: datetime, used: Mapping[str, int], rows: list[asyncpg.Record]
-) -> None:
+    tx: Transaction, costs: Costs, now: datetime, used: Mapping[str, int], rows: list[asyncpg.Record],
+    reserved: Sequence[tuple[str, str, str | None, int]] = (), until: datetime | None = None,
+) -> None:  # fmt: skip
+    """Set the counters, insert reservations (reference, vendor, account, amount), and raise alarms that are due."""
     warned = {row["vendor"]: row["warned"] for row in rows}
     for vendor, amount in used.items():
         cap = costs.caps.get(vendor)
@@ -143,10 +140,14 @@ async def _write(
             ALARMS.labels(vendor).inc()
             log.warning("80 % of a daily budget are used", vendor=vendor, amount=amount, cap=cap)
     await tx.execute(
-        """update budget_days d set amount = n.amount, warned = n.warned
+        """with reserved as (
+             insert into budget_reservations (reference, vendor, account, amount, day, expires_at)
+             select r.*, $1, $9 from unnest($5::text[], $6::text[], $7::text[], $8::bigint[]) r)
+           update budget_days d set amount = n.amount, warned = n.warned
            from (select * from unnest($2::text[], $3::bigint[], $4::bool[]) n (vendor, amount, warned)) n
            where d.day = $1 and d.vendor = n.vendor""",
         now.date(), list(used), list(used.values()), [warned.get(vendor, False) for vendor in used],
+        *([row[column] for row in reserved] for column in range(4)), until,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from daysong.kernel.database.transactions import Reader
 from daysong.kernel.errors import VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, Result, Retry, action, mutation, query
-from daysong.kernel.ids import UserId
+from daysong.kernel.ids import DiaryId, GenerationId, UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.lanes import Lane
 from daysong.kernel.visible import trimmed
@@ -35,8 +35,7 @@ from daysong.vendors.openai.client import Diarist
 from daysong.vendors.vapi.client import Telephone
 from daysong.vendors.vapi.reports import Turn
 from daysong.workflows.songs import song_budget
-from daysong.workflows.songs.diary_to_song import request_suno_generation
-from daysong.workflows.songs.song_delivery import OneGeneration
+from daysong.workflows.songs.diary_to_song import begin_song
 
 log = logs.get_logger("calls")
 
@@ -214,11 +213,8 @@ async def begin_call_song(ctx: MutationContext, args: CallSong) -> str:
             args.diary_id, ctx.now, reason,
         )  # fmt: skip
         return "limit reached"
-    generation_id = await generations.insert(
-        ctx.db, owner=owner, diary_id=args.diary_id, charge_id=charge_id, style_hint=None, now=ctx.now
-    )
-    await budgets.claim(ctx.db, ctx.settings, args.reservation, generation_id, ctx.now)
-    await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id), account=owner)
+    new = generations.Beginning(GenerationId.new(ctx.now), owner, DiaryId(args.diary_id), charge_id)
+    await begin_song(ctx, new, args.reservation)
     return "begun"
 
 

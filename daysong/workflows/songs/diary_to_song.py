@@ -21,6 +21,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from daysong.features.diaries import functions as diaries
+from daysong.features.diaries.rules import checked
+from daysong.features.diaries.store import Written
 from daysong.features.music import generations, rules
 from daysong.features.subscriptions import accounts, revenuecat_billing
 from daysong.features.subscriptions.quotas import usage
@@ -28,7 +30,7 @@ from daysong.kernel import logs
 from daysong.kernel.errors import DatabaseUnavailable, ExpectedError, TooBusy, VendorError
 from daysong.kernel.functions.context import ActionContext, MutationContext
 from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, Retry, action, mutation
-from daysong.kernel.ids import DiaryId, UserId
+from daysong.kernel.ids import DiaryId, GenerationId, UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.errors import DEFERRED
 from daysong.kernel.limits.lanes import Lane
@@ -117,23 +119,34 @@ class PendingTracks(Args):
 async def begin_generation(ctx: MutationContext, args: BeginGeneration) -> Started:
     """Save the entry, charge the account, insert the generation and schedule its job, in one transaction."""
     owner = await accounts.of_caller(ctx)
-    diary_id = await diaries.save(ctx, owner, args.content, args.diary_id or None)
-    # A new entry has no generation.
-    if args.diary_id and await generations.live_for(ctx.db, diary_id):
-        return await _refused(ctx, owner, diary_id, "ALREADY_IN_PROGRESS", IN_PROGRESS)
-    if args.cap is not None and (await usage.quota_of(ctx.db, owner, ctx.now)).remaining:
+    content, diary_id = checked(args.content), None
+    if args.diary_id:
+        diary_id = await diaries.save(ctx, owner, content, args.diary_id)
+        if await generations.live_for(ctx.db, diary_id):
+            return await _refused(ctx, owner, diary_id, "ALREADY_IN_PROGRESS", IN_PROGRESS)
+    charge = await usage.affordable(ctx.db, owner, ctx.now)
+    if charge is None or args.cap is not None:
+        diary_id = diary_id or await diaries.save(ctx, owner, content, None)
+        if charge is None or args.cap is None:
+            return await _refused(ctx, owner, diary_id, "USAGE_LIMIT_REACHED", LIMIT_REACHED)
         return await _refused(ctx, owner, diary_id, "DAILY_LIMIT_REACHED", song_budget.reason_of(args.cap))
-    charge = await usage.charge_locked(ctx.db, owner, ctx.now)
-    if charge is None:
-        return await _refused(ctx, owner, diary_id, "USAGE_LIMIT_REACHED", LIMIT_REACHED)
-    hint = trimmed(args.style or "") or None
-    generation_id = await generations.insert(
-        ctx.db, owner=owner, diary_id=diary_id, charge_id=charge.id, style_hint=hint, now=ctx.now,
-        is_first=not args.diary_id,
+    new = generations.Beginning(
+        GenerationId.new(ctx.now), owner, diary_id or DiaryId.new(ctx.now), charge.id, charge=charge,
+        content=None if diary_id else content, style_hint=trimmed(args.style or "") or None,
     )  # fmt: skip
-    await budgets.claim(ctx.db, ctx.settings, args.reservation, generation_id, ctx.now, is_new=True)
-    await ctx.schedule(request_suno_generation, OneGeneration(generation_id=generation_id), account=owner)
-    return Started(diary_id=diary_id, success=True, remaining_quota=charge.remaining)
+    written = await begin_song(ctx, new, args.reservation)
+    if written is not None:
+        await diaries.with_reading(ctx, owner, written)
+    return Started(diary_id=new.diary_id, success=True, remaining_quota=charge.remaining)
+
+
+async def begin_song(
+    ctx: MutationContext, new: generations.Beginning, reservation: str | None
+) -> Written | None:  # fmt: skip
+    """Insert a generation and schedule its job; return the entry, if it is new."""
+    claimed = budgets.claimed(ctx.settings, reservation, new.id, ctx.now)
+    job = ctx.new_job(request_suno_generation, OneGeneration(generation_id=new.id), account=new.owner)
+    return await generations.begin(ctx.db, new._replace(claimed=claimed), ctx.now, job)
 
 
 @action(settled_by=begin_generation)

@@ -12,11 +12,9 @@ from daysong.features.subscriptions.quotas import usage
 from daysong.features.users import store as users
 from daysong.kernel.functions.context import ActionContext, MutationContext
 from daysong.kernel.functions.declarations import action, mutation
-from daysong.kernel.ids import ChargeId, GenerationId, UserId
-from daysong.kernel.limits import budgets
+from daysong.kernel.ids import ChargeId, DiaryId, GenerationId, UserId
 from daysong.workflows.songs import song_budget
-from daysong.workflows.songs.diary_to_song import request_suno_generation
-from daysong.workflows.songs.song_delivery import OneGeneration
+from daysong.workflows.songs.diary_to_song import begin_song
 from daysong.workflows.support import audit
 from daysong.workflows.support.audit import Outcome, Reason
 from daysong.workflows.support.songs import OneSong, SongNotFound, refusal, show_song
@@ -99,13 +97,11 @@ async def _begin(
     former = await ctx.db.fetchrow("select diary_id, style_hint from generations where id = $1", song_id)
     if former is None:
         raise SongNotFound
-    new = await generations.insert(
-        ctx.db, owner=owner, diary_id=former["diary_id"], charge_id=charge, style_hint=former["style_hint"],
-        now=ctx.now,
-    )  # fmt: skip
-    await budgets.claim(ctx.db, ctx.settings, reservation, new, ctx.now, is_new=True)
-    await ctx.schedule(request_suno_generation, OneGeneration(generation_id=new), account=owner)
-    return new
+    new = generations.Beginning(
+        GenerationId.new(ctx.now), owner, DiaryId(former["diary_id"]), charge, style_hint=former["style_hint"]
+    )
+    await begin_song(ctx, new, reservation)
+    return new.id
 
 
 @action

@@ -23,6 +23,23 @@ REFUNDS = Counter("daysong_refunds", "Refunded charges, by why", ["reason"])
 
 # The plan with the charges that can still count.
 QUOTA_SQL = f"select {status_columns('$2')} from subscriptions s where s.user_id = $1"  # noqa: S608
+_QUOTA_AND_MAILBOX_SQL = f"""
+    select {status_columns("$2")}, u.mailbox_hash
+    from subscriptions s join users u on u.id = s.user_id where s.user_id = $1"""  # noqa: S608
+
+
+def charge_ctes(charge: str, user: str, now: str, held: str, amount: str, mailbox: str) -> str:
+    """Return the CTEs that insert a charge, unless its parameter is null, and its use of a mailbox."""
+    return f"""
+    charge as (
+        insert into usage_charges (id, user_id, charged_at, held, amount)
+        select {charge}::text, {user}::text, {now}::timestamptz, {held}, {amount} where {charge} is not null),
+    free as (
+        insert into mailbox_usage (charge_id, mailbox_hash, charged_at, amount)
+        select {charge}, {mailbox}, {now}, {amount} where {mailbox}::bytea is not null)"""
+
+
+CHARGE_SQL = f"with {charge_ctes('$1', '$2', '$3', '$4::bool', '$5::int', '$6')} select"
 
 
 async def open_free_plan(db: Transaction, user_id: UserId, now: datetime) -> None:
@@ -38,17 +55,18 @@ async def quota_of(db: Reader, user_id: UserId, now: datetime) -> Quota:
 
 
 async def _quota_row(db: Reader, user_id: UserId, now: datetime) -> asyncpg.Record:
-    row = await db.fetchrow(QUOTA_SQL, user_id, now - LONGEST_PERIOD)
+    row = await db.fetchrow(_QUOTA_AND_MAILBOX_SQL, user_id, now - LONGEST_PERIOD)
     if row is None:
         raise DaysongError("the account has no subscription")
     return row
 
 
 class Charge(NamedTuple):
-    """A charge, and the songs left after it."""
+    """A charge, the songs left after it, and for a free song the hash of the mailbox that it counts for."""
 
     id: ChargeId
     remaining: int
+    mailbox: bytes | None = None
 
 
 async def charge(
@@ -74,27 +92,25 @@ async def charge_locked(
     By the account's lock concurrent charges count each other. For a free song the mailbox's lock is taken too, since
     all accounts of the mailbox count it.
     """
+    charge = await affordable(db, user_id, now, amount=amount)
+    if charge is not None:
+        await db.execute(CHARGE_SQL, charge.id, user_id, now, held, amount, charge.mailbox)
+    return charge
+
+
+async def affordable(db: Transaction, user_id: UserId, now: datetime, *, amount: int = 1) -> Charge | None:
+    """Return a charge that the caller inserts in this transaction, which holds the locks; None when fewer are left."""
     row = await _quota_row(db, user_id, now)
     left = quota_of_row(row, now)
     if left.remaining < amount:
         return None
-    charge_id = ChargeId.new(now)
-    mailbox = await db.fetchval("select mailbox_hash from users where id = $1", user_id) if left.is_free else None
+    mailbox = row["mailbox_hash"] if left.is_free else None
     if mailbox is not None:
         await lock_mailbox(db, mailbox)
         row = await _quota_row(db, user_id, now)
         if quota_of_row(row, now).remaining < amount:
             return None
-    await db.execute(
-        "insert into usage_charges (id, user_id, charged_at, held, amount) values ($1, $2, $3, $4, $5)",
-        charge_id, user_id, now, held, amount,
-    )  # fmt: skip
-    if mailbox is not None:
-        await db.execute(
-            "insert into mailbox_usage (charge_id, mailbox_hash, charged_at, amount) values ($1, $2, $3, $4)",
-            charge_id, mailbox, now, amount,
-        )  # fmt: skip
-    return Charge(charge_id, quota_of_row(row, now, charged_at=(now,) * amount).remaining)
+    return Charge(ChargeId.new(now), quota_of_row(row, now, charged_at=(now,) * amount).remaining, mailbox)
 
 
 async def keep_mailbox_usage(db: Transaction, user_id: UserId, account_hash: bytes) -> None:
