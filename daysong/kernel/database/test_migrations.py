@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,26 @@ create function verse() returns text language sql as $body$ select '
 create function twice(n integer) returns integer language sql begin atomic select n * 2; end;
 do $do$ begin insert into songs values (twice(2)); end $do$;
 """
+
+# What processes of the release before it would fail at, or lose. A file that does it names the release, as
+# migrations/README.md says.
+BREAKING = re.compile(
+    r"\b(?:drop\s+(?:table|column|view|function|type)|rename|truncate|delete\s+from|set\s+not\s+null|drop\s+default"
+    r"|alter\s+column\s+\w+\s+(?:set\s+data\s+)?type"
+    # A column that the former release does not fill in.
+    r"|add\s+(?:column\s+)?(?:if\s+not\s+exists\s+)?"
+    r"(?!(?:constraint|check|unique|primary|foreign|exclude)\b)\w+\s(?![^,;]*\b(?:default|generated)\b)[^,;]*\bnot\s+null"
+    r")\b",
+    re.IGNORECASE,
+)
+TRIGGER = re.compile(r"\bcreate\s+(?:or\s+replace\s+)?(?:constraint\s+)?trigger\b[^;]*", re.IGNORECASE)
+UNUSED_SINCE = re.compile(r"^-- Unused since release \S+: ", re.MULTILINE)
+
+
+def breaks_the_release_before(text: str) -> list[str]:
+    """Return the statements of a migration that processes of the release before it do not get over."""
+    statements = TRIGGER.sub(" ", migrations.NOT_A_STATEMENT.sub(" ", text))
+    return [] if UNUSED_SINCE.search(text) else BREAKING.findall(statements)
 
 
 @pytest.fixture
@@ -255,3 +276,31 @@ async def test_a_database_of_other_first_files_is_refused(blank: str, write: Cal
     for refused in (migrate, pending):
         with pytest.raises(MigrationError, match=r"0001_songs\.sql was applied .* delete the data folder"):
             await refused(blank, folder)
+
+
+@pytest.mark.parametrize("migration", read(FOLDER), ids=lambda migration: migration.name)
+def test_migrations_leave_the_release_before_them_running(migration: migrations.Migration) -> None:
+    """They only add: `daysong migrate` comes first, and the former processes serve on, also after a rollback."""
+    assert breaks_the_release_before(migration.text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "breaks"),
+    [
+        ("alter table songs drop column words;", True),
+        ("DROP TABLE songs;", True),
+        ("alter table songs rename title to name;", True),
+        ("alter table songs alter column id type bigint;", True),
+        ("alter table songs add key text not null, add mood text;", True),
+        ("update songs set id = 1; delete from songs;", True),
+        ("-- Unused since release 0.1.0: songs.words.\nalter table songs drop column words;", False),
+        ("alter table songs add column key text not null default 'c', add check (key is not null);", False),
+        ("alter table songs drop constraint songs_title_check, add check (title <> '');", False),
+        ("alter table songs alter column title drop not null;", False),
+        ("create function f() returns void language sql as $$ delete from songs $$; -- drop table songs", False),
+        ("create trigger t before update or delete or truncate on songs execute function f();", False),
+    ],
+)
+def test_a_migration_that_takes_something_away_names_the_release_that_used_it_last(text: str, breaks: bool) -> None:
+    """The line is a promise of its author: the release before this one does not use it any more."""
+    assert bool(breaks_the_release_before(text)) is breaks

@@ -65,12 +65,14 @@ class Readiness:
         """Return the migrations to apply. Errors: TimeoutError, or the error of the database."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._query())
+        # Another request may begin the next check before this one is resumed.
+        running = self._running
         # Not wait_for: a query on a dead connection does not end as soon as it is canceled.
-        done, _ = await asyncio.wait({self._running}, timeout=TIMEOUT)
+        done, _ = await asyncio.wait({running}, timeout=TIMEOUT)
         if not done:
-            self._running.add_done_callback(_ignore_error)
+            running.add_done_callback(_ignore_error)
             raise TimeoutError
-        return self._running.result()
+        return running.result()
 
     async def _query(self) -> Sequence[str]:
         database = self._runtime.database

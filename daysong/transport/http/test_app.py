@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import typing
@@ -23,6 +24,7 @@ from daysong.transport import refusals
 from daysong.transport.conftest import App, MakeApp
 from daysong.transport.http import app as http_app
 from daysong.transport.http import openapi
+from daysong.transport.http.health import Readiness
 from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio
@@ -234,6 +236,17 @@ async def test_with_pending_migrations_a_process_is_not_ready(make_app: MakeApp)
     app = await make_app(pending_migrations=pending)
     answer = await app.client.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "MigrationsPending")
+
+
+async def test_health_checks_that_overlap_each_get_the_result_of_theirs(app: App) -> None:
+    """Two proxies ask again as soon as they have an answer, so one begins a check before the other has read its own."""
+    readiness = Readiness(app.runtime, None)
+
+    async def poll() -> None:
+        for _ in range(3):
+            await readiness.require()
+
+    await asyncio.gather(poll(), poll())
 
 
 async def test_a_mounted_app_gets_all_paths_below_its_prefix(make_app: MakeApp) -> None:
