@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from daysong.transport.server.bodies import COMPLETE
 from daysong.transport.server.headers import announced_size
+from daysong.transport.server.outbox import Writer
 from daysong.transport.server.writing import StallTimeout
 
 LARGEST_HEAD = 64 * 1024  # bytes
@@ -24,7 +25,6 @@ UNREAD_BODY_TIMEOUT = 15.0  # seconds
 # passed on without parsing, and does not count.
 CHUNK = 4096
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-CONTINUE = b"HTTP/1.1 100 "
 BAD_REQUEST = "Invalid HTTP request received."
 NO_HOST = "HTTP/1.1 requests have exactly one Host header."
 
@@ -46,6 +46,7 @@ class Http(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Start the timeout of the first request."""
         super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", Writer(transport, self.loop))
         self.flow = _Flow(transport, self._resume)
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT, transport.close)
 
@@ -113,6 +114,7 @@ class Http(HttpToolsProtocol):
                 self.send_400_response(NO_HOST)
             elif self._should_upgrade():
                 after_upgrade, self._buffer = data[upgrade.args[0] :] + self._buffer, b""
+                self.transport = cast("Writer", self.transport).release()
                 self.handle_websocket_upgrade()
                 self.transport.resume_reading()
                 if after_upgrade:
@@ -158,9 +160,6 @@ class Http(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is before:
             return
-        response = _ResponseWriter(self.transport, self.on_response_complete)
-        self.cycle.transport = cast("asyncio.Transport", response)
-        self.cycle.on_response = response.complete
         self._body_left = announced_size(self.scope) or 0
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -195,40 +194,3 @@ async def _no_host(_scope: Any, _receive: Any, send: Any) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 400, "headers": headers})
     await send({"type": "http.response.body", "body": NO_HOST.encode()})
-
-
-class _ResponseWriter:
-    """The transport for a response: it writes the head together with the first chunk, which saves a system call."""
-
-    __slots__ = ("_head", "_on_response", "_started", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, on_response: Callable[[], None]) -> None:
-        self._transport = transport
-        self._on_response = on_response
-        self._head = b""
-        self._started = False
-
-    def write(self, data: bytes) -> None:
-        if not self._started and not data.startswith(CONTINUE):
-            self._started, self._head = True, data
-        elif self._head:
-            self._transport.writelines([self._head, data])
-            self._head = b""
-        else:
-            self._transport.write(data)
-
-    def complete(self) -> None:
-        self._flush()
-        self._on_response()
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def _flush(self) -> None:
-        if self._head:
-            self._transport.write(self._head)
-            self._head = b""

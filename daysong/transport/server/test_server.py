@@ -122,8 +122,11 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.send", "text": message["text"]})
 
 
+LARGE = 200_000  # bytes; more than is held back to be written with other responses
+
+
 async def various(scope: Any, receive: Any, send: Any) -> None:
-    """Responds by path: without a body, in chunks, with the request's body, or like `hello`."""
+    """Responds by path: without a body, in chunks, with the request's body, with a large one, or like `hello`."""
     if scope["path"] == "/empty":
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
@@ -139,6 +142,11 @@ async def various(scope: Any, receive: Any, send: Any) -> None:
             body, more = body + message["body"], message["more_body"]
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
         await send({"type": "http.response.body", "body": body})
+    elif scope["path"] == "/large":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % LARGE)]})
+        for _ in range(2):
+            await send({"type": "http.response.body", "body": b"l" * (LARGE // 2), "more_body": True})
+        await send({"type": "http.response.body"})
     else:
         await hello(scope, receive, send)
 
@@ -339,6 +347,19 @@ async def test_every_kind_of_response_is_complete_and_the_next_request_is_served
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
             for _ in range(2):
                 assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+async def test_responses_arrive_in_the_order_of_the_requests() -> None:
+    """Also when they are sent together, some are large, and the connection ends with the last."""
+    paths = (b"/", b"/large", b"/pieces", b"/")
+    async with serving(various) as served:
+        reader, writer = await served.connect()
+        requests = [b"GET %s HTTP/1.1\r\nHost: x\r\n" % path for path in paths]
+        writer.write(b"\r\n".join(requests) + b"Connection: close\r\n\r\n")
+        responses = (await read_all(reader)).split(b"HTTP/1.1 ")[1:]
+        bodies = [response.partition(b"\r\n\r\n")[2] for response in responses]
+        assert bodies == [b"hi", b"l" * LARGE, b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n", b"hi"]
         writer.close()
 
 

@@ -1,0 +1,76 @@
+"""Writes the responses that became ready in one turn of the event loop together.
+
+A write wakes a client that waits, which the kernel does at the writer's cost. With several clients in one process, such
+as a proxy, the first write wakes it, and the others find it awake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from weakref import WeakKeyDictionary
+
+# Bytes of a connection above which it is written at once, so that a response is not held in memory.
+LARGEST_WAITING = 64 * 1024
+
+
+class Outbox:
+    """The connections of an event loop with something to write."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Writer] = []
+
+    def add(self, writer: Writer, loop: asyncio.AbstractEventLoop) -> None:
+        """Flush `writer` at the next turn of the loop."""
+        if not self._waiting:
+            loop.call_soon(self._flush)
+        self._waiting.append(writer)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for writer in waiting:
+            writer.flush()
+
+
+_outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
+
+
+class Writer:
+    """A connection's transport, with writes through its loop's outbox. Everything else is the transport's own."""
+
+    __slots__ = ("_loop", "_outbox", "_parts", "_size", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._outbox = _outboxes.setdefault(loop, Outbox())
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Write behind what waits already."""
+        if not self._parts:
+            self._outbox.add(self, self._loop)
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > LARGEST_WAITING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        parts, self._parts, self._size = self._parts, [], 0
+        if parts and not self._transport.is_closing():
+            self._transport.writelines(parts)
+
+    def close(self) -> None:
+        """Write what waits, and close the connection."""
+        self.flush()
+        self._transport.close()
+
+    def release(self) -> asyncio.Transport:
+        """Write what waits, and return the transport itself."""
+        self.flush()
+        return self._transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
