@@ -88,14 +88,17 @@ class App:
             transactions_only=settings.database_direct_url is not None,
         )
         self.files = FileStore(settings.storage_url)
-        self.limits = Limits(settings, self.database)
+        self.limits = Limits(settings, self.database, clock)
         self.budget = Budget(settings, self.database, clock)
-        line = self.limits.line
+
+        def limits_of(vendor: str) -> dict[str, Any]:
+            return {"line": self.limits.line(vendor), "breaker": self.limits.breaker(vendor)}
+
         self._openai = OpenAI(
-            settings.openai, transport=transport, clock=clock, line=line("openai"), budget=self.budget
+            settings.openai, transport=transport, clock=clock, budget=self.budget, **limits_of("openai")
         )
-        self._suno = Suno(settings.suno, transport=transport, clock=clock, line=line("suno"))
-        self._kie = Kie(settings.kie, transport=transport, clock=clock, line=line("kie"))
+        self._suno = Suno(settings.suno, transport=transport, clock=clock, **limits_of("suno"))
+        self._kie = Kie(settings.kie, transport=transport, clock=clock, **limits_of("kie"))
         self._fetcher = FileFetcher(
             hosts=settings.suno.file_hosts,
             allowed_origins=settings.trusted_origins,
@@ -110,10 +113,10 @@ class App:
             clock=clock,
         )
         self._verifier = TokenVerifier(settings.clerk, transport=transport)
-        self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock, line=line("clerk"))
-        self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock, line=line("revenuecat"))
-        self._vapi = Vapi(settings.vapi, transport=transport, clock=clock, line=line("vapi"))
-        self._expo = Expo(settings.expo, transport=transport, clock=clock, line=line("expo"))
+        self._clerk_users = ClerkUsers(settings.clerk, transport=transport, clock=clock, **limits_of("clerk"))
+        self._revenuecat = RevenueCat(settings.revenuecat, transport=transport, clock=clock, **limits_of("revenuecat"))
+        self._vapi = Vapi(settings.vapi, transport=transport, clock=clock, **limits_of("vapi"))
+        self._expo = Expo(settings.expo, transport=transport, clock=clock, **limits_of("expo"))
         self._added = added_functions.load(settings)
         product = Registry(one for one in SURFACE if settings.offers(one.part))
         added = self._added.MODULES if self._added else ()
@@ -144,7 +147,11 @@ class App:
         )
         timetable = schedule.timetable(settings.off)
         self.worker = Worker(
-            self.runtime, timetable, runs_on_hold=schedule.RUNS_ON_HOLD, each_minute=schedule.EACH_MINUTE
+            self.runtime,
+            timetable,
+            runs_on_hold=schedule.RUNS_ON_HOLD,
+            each_minute=schedule.EACH_MINUTE,
+            outage=self.limits.outage,
         )
         self.metrics = MetricsPage(self.runtime, timetable, processes)
         self._authenticator = authenticator = Authenticator(self._verifier, settings.admin_keys, settings.hash_key)

@@ -24,6 +24,7 @@ from prometheus_client import Histogram
 
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.breakers import Breaker
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.monitoring import tracing
 from daysong.kernel.time.clock import SystemClock
@@ -62,13 +63,16 @@ def client(
     timeout: float = 30.0,
     transport: httpx2.AsyncBaseTransport | None = None,
     line: Line | None = None,
+    breaker: Breaker | None = None,
 ) -> VendorClient:
     """Return an HTTP client for one vendor. Its calls raise only VendorError; responses of any status are returned.
 
     `timeout` bounds the whole exchange. `transport` replaces the network (in tests, and for the sandbox).
-    With a `line`, calls wait for the vendor's rate limit first.
+    With a `line`, calls wait for the vendor's rate limit first; with a `breaker`, none is sent while it is open.
     """
-    return VendorClient(vendor, base_url=base_url, headers=headers, timeout=timeout, transport=transport, line=line)
+    return VendorClient(
+        vendor, base_url=base_url, headers=headers, timeout=timeout, transport=transport, line=line, breaker=breaker
+    )
 
 
 class VendorClient(httpx2.AsyncClient):
@@ -85,6 +89,7 @@ class VendorClient(httpx2.AsyncClient):
         direct: bool = False,
         private_paths: bool = False,
         line: Line | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         # A proxy from the environment cannot reach a vendor on this machine.
         trust_env = not direct and not _is_loopback(httpx2.URL(base_url).host)
@@ -100,9 +105,12 @@ class VendorClient(httpx2.AsyncClient):
         self._limit = timeout
         self._private_paths = private_paths
         self._line = line
+        self._breaker = breaker
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
-        """Send a request within the rate limit. Errors: VendorError; Deferred when the queue is too long.
+        """Send a request within the rate limit.
+
+        Errors: VendorError; Deferred when the line is too long, or the vendor has not answered lately.
 
         It has our request id, but no `traceparent`: a vendor would record a trace whose other spans it cannot see, and
         what we sample is no concern of it.
@@ -111,8 +119,25 @@ class VendorClient(httpx2.AsyncClient):
             return await self._send(request, stream=stream, **options)
 
     async def _send(self, request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
+        if self._breaker is not None:
+            self._breaker.check()
         if self._line is not None:
             await self._line.wait()
+        if self._breaker is None:
+            return await self._exchange(request, stream=stream, **options)
+        attempt = self._breaker.begin()
+        try:
+            response = await self._exchange(request, stream=stream, **options)
+            (attempt.failed if response.status_code >= FIRST_SERVER_ERROR else attempt.succeeded)()
+        except VendorError as error:
+            if not error.permanent:
+                attempt.failed()
+            raise
+        finally:
+            attempt.end()
+        return response
+
+    async def _exchange(self, request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
         if identifier := logs.request_id():
             request.headers["X-Request-Id"] = identifier
         started = time.perf_counter()

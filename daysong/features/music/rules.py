@@ -38,7 +38,7 @@ COMPOSING_DEADLINE = timedelta(minutes=30)
 UNNAMED_DEADLINE = timedelta(minutes=5)
 # Between looks at audio that is not there, or is none: what was announced may take a while to reach every server.
 CHECK_PAUSES = (timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=40), timedelta(seconds=80))
-# Longer than all tries of the writing job together: only a job that was lost runs into it.
+# Longer than all tries of the writing job together: only a job that was lost, or whose vendor is down, runs into it.
 WRITING_DEADLINE = timedelta(hours=1)
 
 
@@ -81,7 +81,8 @@ def is_overdue(
 def asks_too_much(retry_after: float | None, *, deferred: bool) -> bool:
     """Whether a pause of so many seconds fails a song at once: its owner should not wait for the refund.
 
-    A song that is `deferred` stands in our own line before a vendor, and gets all the time of writing.
+    A song that is `deferred` waits in our own line before a vendor, or for one that is down, and gets all the time of
+    writing.
     """
     limit = WRITING_DEADLINE if deferred else LONGEST_PAUSE
     return retry_after is not None and retry_after > limit.total_seconds()

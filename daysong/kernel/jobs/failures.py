@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from daysong.kernel import logs
-from daysong.kernel.errors import DaysongError
+from daysong.kernel.errors import DaysongError, VendorError
+from daysong.kernel.functions.registry import Function
+from daysong.kernel.limits.errors import Deferred
 
 
 class KilledTooOften(DaysongError):
@@ -26,3 +30,17 @@ def text_of(error: Exception) -> str | None:
     if isinstance(error, AttemptsExhausted):
         return None
     return (f"{type(error).__name__}: {error}" if isinstance(error, DaysongError) else logs.describe(error))[:500]
+
+
+def outage_deferral(
+    function: Function | None, error: Exception, outage: Callable[[str], float | None]
+) -> Deferred | None:
+    """Return the deferral of a job that failed while its vendor fails for all, so that it uses up no attempt.
+
+    None for any other failure. `outage` returns the seconds after which to ask a vendor again.
+    """
+    if function is None or function.retry.attempts == 1 or not isinstance(error, VendorError):
+        return None
+    if error.permanent or error.ambiguous or (pause := outage(error.vendor)) is None:
+        return None
+    return Deferred(error.vendor, max(pause, error.retry_after or 0.0))

@@ -22,7 +22,7 @@ from daysong.kernel.functions.declarations import Handler, Kind, NoArgs, Retry
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.jobs import metrics
-from daysong.kernel.jobs.failures import AttemptsExhausted, KilledTooOften, UnknownFunction, text_of
+from daysong.kernel.jobs.failures import AttemptsExhausted, KilledTooOften, UnknownFunction, outage_deferral, text_of
 from daysong.kernel.jobs.hold import Holding, OnHold
 from daysong.kernel.jobs.queue import Cron, Job, Superseded
 from daysong.kernel.jobs.ticking import Ticker
@@ -74,12 +74,14 @@ class Worker:
         at_once: int = AT_ONCE,
         runs_on_hold: Collection[Handler] = (),
         each_minute: Sequence[Handler] = (),
+        outage: Callable[[str], float | None] = lambda _vendor: None,
     ) -> None:
         """Run up to `at_once` (at least 20) jobs concurrently.
 
         A dead worker's jobs are redelivered after `heartbeat`; running jobs get `grace` to finish at shutdown.
         After a restore only jobs of `runs_on_hold` run until `daysong resume`. Every worker runs the actions of
-        `each_minute`, also then, and at the same time as others.
+        `each_minute`, also then, and at the same time as others. `outage` returns the seconds after which to ask a
+        vendor again that does not answer; None for any other.
         """
         self._runtime = runtime
         self._queue = runtime.queue
@@ -90,6 +92,7 @@ class Worker:
         self._manager: LaneManager | None = None
         self._holding = Holding(runtime.database, runs_on_hold)
         self.ticker = Ticker(runtime, timetable, self._holding, each_minute)
+        self._outage = outage
         self._stopping = asyncio.Event()
         self._resumed = asyncio.Event()
         self._resumed.set()
@@ -263,10 +266,14 @@ class Worker:
 
     async def _after_failure(self, job: Job, function: Function | None, error: Exception) -> str:
         """Store the outcome of a job that failed; return it for metrics."""
-        if isinstance(error, Deferred) and job.deferrals < MOST_DEFERRALS:
-            await self._defer(job, error)
-            return "deferred"
         error_text = text_of(error)
+        if job.deferrals < MOST_DEFERRALS:
+            if isinstance(error, Deferred):
+                await self._defer(job, error)
+                return "deferred"
+            if (pause := outage_deferral(function, error, self._outage)) is not None:
+                await self._defer(job, pause, error_text)
+                return "deferred"
         if isinstance(error, OnHold):
             await self._put_back(
                 job, failures=job.failures, delay=HOLD_PAUSE, error=error_text, deferrals=job.deferrals
@@ -306,12 +313,12 @@ class Worker:
             return "retried"
         return "dead"
 
-    async def _defer(self, job: Job, error: Deferred) -> None:
-        """Reschedule a job for which a vendor's line was too long, without counting a failure."""
+    async def _defer(self, job: Job, error: Deferred, error_text: str | None = None) -> None:
+        """Reschedule a job that a vendor could not serve now, without counting a failure."""
         log.info("job deferred", job=job.id, function=job.function, vendor=error.vendor)
         delay = timedelta(seconds=min(error.retry_after or 0.0, LONGEST_DEFERRAL))
         await self._put_back(
-            job, failures=job.failures, delay=delay, error=None, deferrals=job.deferrals + 1
+            job, failures=job.failures, delay=delay, error=error_text, deferrals=job.deferrals + 1
         )  # fmt: skip
 
     async def _mark_dead(self, job: Job, function: Function | None, error_text: str | None) -> None:

@@ -20,6 +20,7 @@ import msgspec
 
 from daysong.kernel import logs
 from daysong.kernel.errors import DaysongError, VendorError
+from daysong.kernel.limits.breakers import Breaker
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import ClerkSettings
 from daysong.kernel.time.clock import Clock, SystemClock, from_ms
@@ -254,6 +255,7 @@ class ClerkUsers:
         timeout: float = 30.0,
         clock: Clock | None = None,
         line: Line | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._has_key = settings.secret_key is not None
@@ -264,6 +266,7 @@ class ClerkUsers:
             timeout=timeout,
             transport=transport,
             line=line,
+            breaker=breaker,
         )
 
     async def close(self) -> None:

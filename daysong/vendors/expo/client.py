@@ -17,6 +17,7 @@ import msgspec
 
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.breakers import Breaker
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import ExpoSettings
@@ -97,6 +98,7 @@ class Expo:
         timeout: float = 30.0,
         clock: Clock | None = None,
         line: Line | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._line = line
@@ -108,6 +110,7 @@ class Expo:
             timeout=timeout,
             transport=transport,
             line=line,
+            breaker=breaker,
         )
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import httpx2
 
+from daysong.kernel.limits.breakers import Breaker
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import KieSettings
 from daysong.kernel.time.clock import Clock, SystemClock
@@ -67,6 +68,7 @@ class Kie:
         timeout: float = 30.0,
         clock: Clock | None = None,
         line: Line | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self.enabled = settings.api_key is not None
         self._http = client(
@@ -76,6 +78,7 @@ class Kie:
             timeout=timeout,
             transport=transport,
             line=line,
+            breaker=breaker,
         )
         self._api = Envelopes("kie", self._http, clock or SystemClock(), RULES, reason=failure_reason)
 

@@ -17,6 +17,7 @@ import msgspec
 
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.breakers import Breaker
 from daysong.kernel.limits.budgets import Budget
 from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lines import Line
@@ -101,6 +102,7 @@ class OpenAI:
         timeout: float = TIMEOUT,
         clock: Clock | None = None,
         line: Line | None = None,
+        breaker: Breaker | None = None,
         budget: Budget | None = None,
     ) -> None:
         self._model = settings.model
@@ -109,7 +111,9 @@ class OpenAI:
         self._budget = budget
         self._settings = settings
         self._timeout = timeout
-        self._http = client("openai", base_url=settings.base_url, timeout=timeout, transport=transport, line=line)
+        self._http = client(
+            "openai", base_url=settings.base_url, timeout=timeout, transport=transport, line=line, breaker=breaker
+        )
         self._api: openai.AsyncOpenAI | None = None
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.breakers import Breaker
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import RevenueCatSettings
 from daysong.kernel.time.clock import Clock, SystemClock, to_ms
@@ -50,6 +51,7 @@ class RevenueCat:
         timeout: float = TIMEOUT,
         clock: Clock | None = None,
         line: Line | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._key = settings.api_key
@@ -64,6 +66,7 @@ class RevenueCat:
             timeout=timeout,
             transport=transport,
             line=line,
+            breaker=breaker,
         )
 
     @property

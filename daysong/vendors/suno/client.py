@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import httpx2
 import msgspec
 
+from daysong.kernel.limits.breakers import Breaker
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import SunoSettings
 from daysong.kernel.time.clock import Clock, SystemClock
@@ -102,6 +103,7 @@ class Suno:
         timeout: float = 30.0,
         clock: Clock | None = None,
         line: Line | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self._model = settings.model
         self._http = client(
@@ -111,6 +113,7 @@ class Suno:
             timeout=timeout,
             transport=transport,
             line=line,
+            breaker=breaker,
         )
         self._api = Envelopes(
             "suno", self._http, clock or SystemClock(), RULES, reason=failure_reason, code=_effective_code

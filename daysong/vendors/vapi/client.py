@@ -17,6 +17,7 @@ import msgspec
 
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
+from daysong.kernel.limits.breakers import Breaker
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.settings import VapiSettings
 from daysong.kernel.time.clock import Clock, SystemClock
@@ -79,6 +80,7 @@ class Vapi:
         timeout: float = TIMEOUT,
         clock: Clock | None = None,
         line: Line | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._key = settings.api_key
@@ -91,6 +93,7 @@ class Vapi:
             timeout=timeout,
             transport=transport,
             line=line,
+            breaker=breaker,
         )
 
     @property
