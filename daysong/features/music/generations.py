@@ -69,25 +69,25 @@ async def begin(db: Transaction, new: Beginning, now: datetime, job: tuple[Any, 
     return Written(new.diary_id, row["version"], Setting(*row["flag"]))
 
 
-# $12 now, $13 owner, $14 entry, $15 its content, $16 charge to insert, $17 mailbox, $18 generation, $19 its charge,
-# $20 style hint, $21 secret, $22 tracks, $23 to $25 reservation, its new reference and end.
+# $13 now, $14 owner, $15 entry, $16 its content, $17 charge to insert, $18 mailbox, $19 generation, $20 its charge,
+# $21 style hint, $22 secret, $23 tracks, $24 to $26 reservation, its new reference and end.
 _BEGIN_SQL = job_sql(
     f"""
     entry as (
         insert into diaries (id, user_id, content, date, primary_music_id, created_at, updated_at)
-        select $14, $13, $15, $12, ($22::text[])[1], $12, $12 where $15::text is not null
+        select $15, $14, $16, $13, ($23::text[])[1], $13, $13 where $16::text is not null
         {RETURNING}),
-    {charge_ctes("$16", "$13", "$12", "true", "1", "$17")},
+    {charge_ctes("$17", "$14", "$13", "true", "1", "$18")},
     generation as (
         insert into generations
             (id, user_id, diary_id, charge_id, status, style_hint, callback_secret, created_at, updated_at)
-        values ($18::text, $13::text, $14::text, $19::text, 'queued', $20, $21, $12::timestamptz, $12)),
+        values ($19::text, $14::text, $15::text, $20::text, 'queued', $21, $22, $13::timestamptz, $13)),
     tracks as (
         insert into music (id, user_id, diary_id, generation_id, music_index, status, created_at, updated_at)
-        select track.id, $13, $14, $18, track.place - 1, 'pending', $12, $12
-        from unnest($22::text[]) with ordinality as track (id, place)),
+        select track.id, $14, $15, $19, track.place - 1, 'pending', $13, $13
+        from unnest($23::text[]) with ordinality as track (id, place)),
     claimed as (
-        update budget_reservations set reference = $24, expires_at = $25 where reference = $23),""",  # noqa: S608 - constants
+        update budget_reservations set reference = $25, expires_at = $26 where reference = $24),""",  # noqa: S608 - constants
     output="(select version from entry) as version, (select flag from entry) as flag",
 )
 
