@@ -143,6 +143,7 @@ class App:
                 Telephone: self._vapi,
                 Notifier: self._expo,
                 Budget: self.budget,
+                Limits: self.limits,
             },
         )
         timetable = schedule.timetable(settings.off)

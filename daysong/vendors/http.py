@@ -28,6 +28,8 @@ from daysong.kernel.limits.breakers import Breaker
 from daysong.kernel.limits.lines import Line
 from daysong.kernel.monitoring import tracing
 from daysong.kernel.time.clock import SystemClock
+from daysong.vendors import latency
+from daysong.vendors.latency import Sample
 
 CONNECT_TIMEOUT = 5.0
 
@@ -158,11 +160,14 @@ class VendorClient(httpx2.AsyncClient):
             await self._line.hold(seconds)
 
     def _note(self, request: httpx2.Request, outcome: int | str, started: float) -> None:
-        seconds = time.perf_counter() - started
+        now = time.perf_counter()
+        seconds = now - started
         kind = _outcome(outcome)
         _seconds(self._vendor, kind).observe(seconds)
         status = outcome if isinstance(outcome, int) else None
-        tracing.annotate(outcome=kind, status=status, failed=status is None or status >= FIRST_SERVER_ERROR)
+        failed = status is None or status >= FIRST_SERVER_ERROR
+        latency.note(self._vendor, Sample(now, seconds, failed))
+        tracing.annotate(outcome=kind, status=status, failed=failed)
         _log.info(
             "vendor call",
             vendor=self._vendor,

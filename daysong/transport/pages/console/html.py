@@ -22,8 +22,8 @@ TONES = {
         "draft", "warning", "in_grace",
     ),
     "bad": (
-        "dead", "failed", "stranded", "blocked", "banned", "locked", "deleted", "refused", "expired", "no-answer",
-        "busy",
+        "dead", "down", "failed", "stranded", "blocked", "banned", "locked", "deleted", "refused", "expired",
+        "no-answer", "busy",
     ),
 }  # fmt: skip
 _TONE = {word: tone for tone, words in TONES.items() for word in words}

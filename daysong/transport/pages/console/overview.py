@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from msgspec import UNSET
 
+from daysong.kernel.limits.breakers import CLOSED
+from daysong.kernel.limits.limits import Limits
 from daysong.kernel.limits.prices import ALL
 from daysong.transport.pages.console.html import (
     Html,
@@ -24,9 +27,13 @@ from daysong.transport.pages.console.html import (
 )
 from daysong.transport.pages.console.plots import bars, meter
 from daysong.transport.pages.console.visits import Screen, Visit, heading
+from daysong.vendors import latency
+from daysong.vendors.latency import Latency
 
 DAYS = 30
 LATE = 60.0  # seconds
+# The share of failed requests that is marked.
+MANY = 0.1
 # Micro-dollars from which cents do not matter.
 WHOLE_DOLLARS = 100_000_000
 
@@ -40,7 +47,7 @@ async def index(visit: Visit) -> Screen:
         _hold(state),
         el("div", _figures(days), class_="figures"),
         el("div", _queue(visit, state), _under_way(visit, state), class_="columns"),
-        el("div", _vendors(state), _webhooks(visit, state), class_="columns"),
+        el("div", _vendors(state, visit.runtime.services[Limits]), _webhooks(visit, state), class_="columns"),
         _numbers(days),
     )
     return Screen("Overview", "", content)
@@ -125,21 +132,44 @@ def _under_way(visit: Visit, state: Any) -> Html:
     )
 
 
-def _vendors(state: Any) -> Html:
+def _vendors(state: Any, limits: Limits) -> Html:
+    now = time.perf_counter()
     rows = []
     for vendor in state.vendors:
         money: Any = None
         if vendor.cap is not UNSET:
             words = f"{dollars(vendor.spent)} of {dollars(vendor.cap)}"
             money = el("span", meter(vendor.spent, vendor.cap, words), words, class_="metered")
-        line: Any = "open"
-        if vendor.paused is not UNSET:
+        line: Any = "at once"
+        breaker = limits.breakers.get(vendor.vendor)
+        if breaker is not None and breaker.state != CLOSED:
+            line = join(badge("down"), f" again in {age(breaker.wait() or 0)}")
+        elif vendor.paused is not UNSET:
             line = join(badge("paused"), " until ", exactly(vendor.paused))
         elif vendor.line >= 1:
             line = f"{age(vendor.line)} to wait"
         name = "In all" if vendor.vendor == ALL else vendor.vendor
-        rows.append((name, line if vendor.vendor != ALL else "", money or "no limit"))
-    return panel("Vendors", table("Vendors", ("Vendor", "Requests", "Today's money"), rows))
+        rows.append((
+            name, line if vendor.vendor != ALL else "", *_latency(latency.of_vendor(vendor.vendor, now)),
+            money or "no limit",
+        ))  # fmt: skip
+    heads = ("Vendor", "Requests", "#Median", "#p95", "#Failed", "Today's money")
+    about = "Breakers, times and failures of the last hour are of this process alone; metrics have those of all."
+    return panel("Vendors", table("Vendors", heads, rows), el("p", about, class_="soft"))
+
+
+def _latency(found: Latency | None) -> tuple[Any, ...]:
+    """Return the cells of a vendor's times, and the share of its requests that failed."""
+    if found is None:
+        return ("", "", "")
+    failed = f"{found.failed:.0%} of {found.requests:,}"
+    if found.failed > MANY:
+        return (_time(found.median), _time(found.p95), el("span", failed, class_="bad-text"))
+    return (_time(found.median), _time(found.p95), failed)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _webhooks(visit: Visit, state: Any) -> Html:

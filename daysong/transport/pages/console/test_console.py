@@ -16,6 +16,7 @@ import pytest
 
 from conftest import NOW
 from daysong.kernel.inbox import STATUSES
+from daysong.kernel.limits.breakers import Breaker
 from daysong.kernel.settings import read
 from daysong.transport.callers import gate
 from daysong.transport.callers.auth import Authenticator
@@ -24,7 +25,9 @@ from daysong.transport.pages.console import records
 from daysong.transport.pages.console.html import Html, el, join
 from daysong.transport.pages.console.routes import handlers, routes
 from daysong.transport.pages.console.sessions import Sessions
+from daysong.vendors import latency
 from daysong.vendors.clerk.client import TokenVerifier
+from daysong.vendors.latency import Sample
 from rehearsal.world import ADMIN_KEY, Person, World
 
 pytestmark = pytest.mark.anyio
@@ -74,6 +77,20 @@ async def operator(world: World) -> Operator:
     one = Operator(world)
     assert (await one.sign_in()).status_code == 303
     return one
+
+
+async def test_the_overview_shows_breakers_and_times_of_vendors(world: World, operator: Operator) -> None:
+    """Of this process, and it says so: which vendor is down, how long requests took, and how many failed."""
+    breaker = world.app.limits.breakers["suno"] = Breaker("suno", world.clock)
+    for _ in range(5):
+        breaker.begin().failed()
+    latency._samples.clear()
+    for seconds, failed in ((0.25, False), (1.5, True)):
+        latency.note("suno", Sample(time.perf_counter(), seconds, failed))
+    page = (await operator.get("")).text
+    row = re.sub(r"<[^>]+>", " ", next(row for row in page.split("<tr>") if ">suno<" in row))
+    assert " ".join(row.split()).startswith("suno down again in 5 s 250 ms 1.5 s 50% of 2 ")
+    assert "of this process alone" in page
 
 
 async def test_the_admin_key_opens_a_session_of_twelve_hours(world: World, operator: Operator) -> None:
