@@ -1,0 +1,51 @@
+"""Every command of the documents is typed by a script or a test, or the table says why it cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from rehearsal.documents.blocks import HOW, ROOT, ByTest, NotHere, Typed, collect, documents
+from rehearsal.world import World, free_port
+
+QUICK = ("README.md", "docs/APPS.md")
+
+
+def test_every_block_is_typed_or_says_why_not() -> None:
+    """A new block needs a line in `HOW`, and a line whose block is gone is removed."""
+    blocks = [block.key for document in documents() for block in collect(document)]
+    assert sorted(set(blocks) - HOW.keys()) == [], "add to HOW in rehearsal/documents/blocks.py"
+    assert sorted(HOW.keys() - set(blocks)) == []
+
+
+def test_tests_that_type_blocks_exist() -> None:
+    """Each names its document or the command; reasons are sentences."""
+    for (document, first), how in HOW.items():
+        if isinstance(how, ByTest):
+            text = (ROOT / how.test).read_text()
+            assert Path(document).name in text or first.split()[2] in text, first
+        elif isinstance(how, NotHere):
+            assert len(how.reason) > 20, first
+
+
+@pytest.mark.anyio
+@pytest.mark.slow
+@pytest.mark.parametrize("document", QUICK)
+async def test_commands_for_a_server_can_be_typed(document: str, database_url: str, tmp_path: Path) -> None:
+    """As they are printed, in the order of the document, in one shell; those of `script/typed` need more."""
+    typed = [block for block in collect(document) if isinstance(how := HOW[block.key], Typed) and how.quick]
+    async with World(database_url, tmp_path / "data", datetime.now(UTC), port=(port := free_port())) as world:
+        text = "\n".join(block.text for block in typed).replace("8000", str(port))
+        process = await asyncio.create_subprocess_exec(
+            "/bin/bash", "-euo", "pipefail", "-c", text,
+            cwd=tmp_path, env={"PATH": os.environ["PATH"]}, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        printed, _ = await process.communicate()
+        assert process.returncode == 0, printed.decode()
+        assert b'"status":"error"' not in printed
+        assert await world.asked("clerk", "/") is not None
