@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from rehearsal.documents import recipes
 from rehearsal.documents.blocks import HOW, ROOT, ByTest, NotHere, Typed, collect, documents
 from rehearsal.world import World, free_port
 
-QUICK = ("README.md", "docs/APPS.md")
+QUICK = ("README.md",)
 
 
 def test_every_block_is_typed_or_says_why_not() -> None:
@@ -30,6 +32,18 @@ def test_tests_that_type_blocks_exist() -> None:
             assert Path(document).name in text or first.split()[2] in text, first
         elif isinstance(how, NotHere):
             assert len(how.reason) > 20, first
+
+
+def test_the_recipes_fit_the_code(tmp_path: Path) -> None:
+    """The lines of docs/EXTENDING.md can be added to the files as they are now; `script/typed` runs them."""
+    document = ROOT / recipes.DOCUMENT
+    for name in recipes.changed(document):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for step in recipes.steps(document):
+        recipes.apply(step, tmp_path)
+    for path in tmp_path.rglob("*.py"):
+        compile(path.read_text(), str(path), "exec")
 
 
 @pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""The shell blocks of the documents, and what proves each: it is typed by a script or a test, or says why it cannot be."""
+"""The shell blocks of the documents, and what proves each: a script or a test types it, or a reason why none can."""
 
 from __future__ import annotations
 
@@ -77,8 +77,14 @@ HOW: Mapping[tuple[str, str], Typed | ByTest | NotHere] = {
         "docs/FIRST_SONG.md",
         'daysong call music:startDiaryMusicGeneration \'{"content": "Tea with Bob."}\' --as user_alice',
     ): Typed(),
-    ("docs/APPS.md", "export DAYSONG_URL=http://127.0.0.1:8000"): Typed(quick=True),
+    ("docs/APPS.md", "daysong dev"): Typed(until="daysong ready on"),
+    ("docs/APPS.md", "export DAYSONG_URL=http://127.0.0.1:8000"): Typed(),
+    ("docs/APPS.md", 'sh examples/first_song.sh "I walked home in the rain"'): Typed(),
     ("docs/APPS.md", "daysong functions --typescript > api.d.ts"): Typed(),
+    ("docs/EXTENDING.md", "script/setup --test"): Typed(),
+    ("docs/EXTENDING.md", "mkdir -p daysong/features/moods"): Typed(),
+    ("docs/EXTENDING.md", "daysong functions > docs/FUNCTIONS.md"): Typed(),
+    ("docs/EXTENDING.md", "mkdir -p daysong/vendors/weather/fixtures daysong/sandbox/weather"): Typed(),
     ("docs/BACKUP.md", "daysong backup backups/today"): ByTest("tests/test_backup_document.py"),
     ("docs/BACKUP.md", "daysong restore --recovered-at 2026-11-27T08:00:00Z"): Typed(),
     ("docs/VENDORS.md", "daysong doctor"): Typed(exit_code=1),  # no key is set where it is typed

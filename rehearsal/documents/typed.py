@@ -1,8 +1,8 @@
 """Types the commands of the documents into a shell, as they are printed, in an empty folder: `script/typed`.
 
-The folder gets a copy of the repository's files, and its own `.venv` by the first command that needs one. What is replaced
-are places: port 8000 by a free one, `/opt/daysong` by a folder. A command that serves is stopped when the next begins
-to serve, or the document ends.
+The folder gets a copy of the repository's files, and its own `.venv` by the first command that needs one. Only places
+are replaced: port 8000 by another, `/opt/daysong` by a folder. A command that serves is stopped when the next begins to
+serve, or the document ends. Of docs/EXTENDING.md, files are written and lines added as well, between the commands.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from rehearsal.documents import recipes
 from rehearsal.documents.blocks import HOW, ROOT, Block, Typed, collect, documents
 
 FIRST_PORT = 21300
@@ -88,7 +90,7 @@ class Shell:
         """End what serves."""
         if self._serving is not None:
             if self._serving.poll() is None:
-                os.killpg(self._serving.pid, signal.SIGINT)
+                os.killpg(self._serving.pid, signal.SIGTERM)
             self._serving.wait(60)
             self._serving = None
 
@@ -110,6 +112,17 @@ def copy_of_the_repository(folder: Path) -> None:
             shutil.copy(ROOT / name, folder / name)
 
 
+def steps_of(document: str, folder: Path) -> Iterator[Block]:
+    """Yield the blocks of a document; of recipes, what stands before each has been applied by then."""
+    if document != recipes.DOCUMENT:
+        yield from collect(document)
+        return
+    for step in recipes.steps(ROOT / document):
+        if step.kind == "sh":
+            yield Block(document, step.text)
+        recipes.apply(step, folder)
+
+
 def main() -> None:
     """Type the blocks of the documents that are named, or of all."""
     named = sys.argv[1:] or [*ORDER, *(name for name in documents() if name not in ORDER)]
@@ -123,7 +136,7 @@ def main() -> None:
         if named[0] != ORDER[0]:
             subprocess.run(["script/setup"], cwd=folder, check=True)  # noqa: S607
         for document in named:
-            for block in collect(document):
+            for block in steps_of(document, folder):
                 how = HOW[block.key]
                 if not isinstance(how, Typed):
                     continue
