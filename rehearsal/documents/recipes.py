@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -37,12 +36,25 @@ def apply(step: Step, folder: Path) -> None:
         (folder / step.path).parent.mkdir(parents=True, exist_ok=True)
         (folder / step.path).write_text(step.text, encoding="utf-8")
     elif step.kind == "diff":
-        done = subprocess.run(
-            ["/usr/bin/git", "apply", "-C1", "-"],
-            cwd=folder, input=step.text, text=True, capture_output=True, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise DoesNotApply(f"{DOCUMENT}: {done.stderr}")
+        for part in re.split(r"^(?=--- a/)", step.text, flags=re.MULTILINE)[1:]:
+            name, hunks = CHANGED.findall(part)[0], re.split(r"^@@ -(\d+).*\n", part, flags=re.MULTILINE)[1:]
+            lines = (folder / name).read_text(encoding="utf-8").splitlines()
+            for number, hunk in zip(hunks[::2], hunks[1::2], strict=True):
+                lines = _added(lines, hunk.splitlines(), int(number), name)
+            (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _added(lines: list[str], hunk: list[str], number: int, name: str) -> list[str]:
+    """Return the lines with a hunk applied, near its number. One of the lines around it may be another by now."""
+    hunk = [line or " " for line in hunk]
+    for without in (hunk, hunk[1:] if hunk[0][0] == " " else hunk, hunk[:-1] if hunk[-1][0] == " " else hunk):
+        before = [line[1:] for line in without if line[0] != "+"]
+        found = [at for at in range(len(lines)) if before and lines[at : at + len(before)] == before]
+        if found:
+            at = min(found, key=lambda one: abs(one - number))
+            return [*lines[:at], *(line[1:] for line in without if line[0] != "-"), *lines[at + len(before) :]]
+    shown = "\n".join(hunk)
+    raise DoesNotApply(f"{DOCUMENT}: {name} has changed where these lines belong:\n{shown}")
 
 
 def changed(document: Path) -> set[str]:
