@@ -28,7 +28,9 @@ from pathlib import Path
 import asyncpg
 
 from daysong.embedded.home import give_to_server
+from daysong.kernel import logs
 from daysong.kernel.database.migrations import migrate
+from daysong.kernel.functions.context import SYSTEM
 from rehearsal.processes.installed_postgres import InstalledPostgres, installed, running
 from rehearsal.processes.server import DAYSONG
 from rehearsal.world import World, free_port
@@ -37,8 +39,7 @@ DATABASE = "daysong"
 PROMOTED_WITHIN = 60.0  # seconds
 # As docs/BACKUP.md has it, and what this server is otherwise started without.
 ARCHIVING = {
-    "wal_level": "replica", "archive_mode": "on", "archive_timeout": "60", "full_page_writes": "on", "fsync": "on",
-    "synchronous_commit": "on",
+    "wal_level": "replica", "archive_mode": "on", "archive_timeout": "60", "full_page_writes": "on",
 }  # fmt: skip
 
 
@@ -72,9 +73,23 @@ async def live(world: World, server: InstalledPostgres, folder: Path) -> Lived:
     alice, bob = await world.person("alice"), await world.person("bob")
     entry = (await alice.mutation("diaries:createDiary", content="Before the base backup"))["_id"]
     song = await bob.song()
-    shared = await bob.mutation("sharing:createShareLink", musicId=song["_id"])
+    await bob.mutation("sharing:createShareLink", musicId=song["_id"])
+    [shared] = await bob.query("sharing:listSharedMusic")
     began = time.monotonic()
-    arguments = ("-D", str(folder / "base"), "-Ft", "-z", "-X", "none", "-U", "postgres", "-p", str(server.port))
+    arguments = (
+        "-D",
+        str(folder / "base"),
+        "-Ft",
+        "-z",
+        "-X",
+        "none",
+        "-c",
+        "fast",
+        "-U",
+        "postgres",
+        "-p",
+        str(server.port),
+    )
     await asyncio.to_thread(server.run, "pg_basebackup", *arguments, "-h", "127.0.0.1")
     size = (folder / "base" / "base.tar.gz").stat().st_size / 2**20
     say(f"base backup: {size:.1f} MiB in {time.monotonic() - began:.1f} s")
@@ -86,16 +101,19 @@ async def live(world: World, server: InstalledPostgres, folder: Path) -> Lived:
     say(f"the moment: {moment:%Y-%m-%dT%H:%M:%S.%fZ}")
     await alice.mutation("diaries:createDiary", content="After the moment")
     await alice.mutation("diaries:deleteDiary", diaryId=entry)
-    await bob.mutation("sharing:revokeShare", musicId=song["_id"])
+    await bob.mutation("sharing:revokeShare", sharedMusicId=shared["_id"])
     world.clock.move_to(datetime.now(UTC))
     await world.pass_time(timedelta(minutes=5))
+    await world.app.call("recovery:writeJournal", caller=SYSTEM)  # as each worker does every minute
     songs = await world.db.pool.fetch("select status from generations order by created_at")
     say(f"after the moment: an entry written, one deleted, a share revoked, songs {[row[0] for row in songs]}")
     await world.db.pool.execute("select pg_switch_wal()")
     async with asyncio.timeout(60):
-        while not await world.db.pool.fetchval("select last_archived_wal >= $1 from pg_stat_archiver", await _current(world)):
+        while not await world.db.pool.fetchval(
+            "select last_archived_wal >= $1 from pg_stat_archiver", await _current(world)
+        ):
             await asyncio.sleep(0.1)
-    return Lived(moment, entry, shared["shareId"])
+    return Lived(moment, entry, shared["_id"])
 
 
 async def _current(world: World) -> str:
@@ -159,7 +177,7 @@ async def verify(url: str, lived: Lived) -> None:
         require("what was written between base backup and moment is there", "After the base backup" in entries)
         require("what was written after the moment is not", "After the moment" not in entries)
         require("the entry that was deleted since is gone again", "Before the base backup" not in entries)
-        shares = await connection.fetchval("select count(*) from shared_music where share_id = $1", lived.share)
+        shares = await connection.fetchval("select count(*) from shared_music where id = $1", lived.share)
         require("the share that was revoked since is gone again", shares == 0)
         require("daysong is on hold", await connection.fetchval("select count(*) from holds") == 1)
     finally:
@@ -201,6 +219,7 @@ def main() -> None:
     found = parser.parse_args().bin or next(iter(installed()[::-1]), None)
     if found is None:
         sys.exit("script/recover needs an installed PostgreSQL: apt-get install postgresql-15")
+    logs.configure(readable=True, quiet=True)
     folder = Path(tempfile.mkdtemp(prefix="daysong-recover-"))
     folder.chmod(0o755)
     for name in ("archive", "base"):
