@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,8 +44,11 @@ def test_the_recipes_fit_the_code(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, tmp_path / name)
     for step in recipes.steps(document):
         recipes.apply(step, tmp_path)
-    for path in tmp_path.rglob("*.py"):
-        compile(path.read_text(), str(path), "exec")
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "ruff", "check", "--select=F", "--no-cache", "--isolated", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout  # no name is undefined
 
 
 @pytest.mark.anyio
