@@ -80,7 +80,7 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "daysong_queue_jobs": ("Jobs by state: due, scheduled for later, running, dead", ("function", "state")),
     "daysong_queue_oldest_seconds": ("How long the oldest job has been due", ("function",)),
     "daysong_cron_lag_seconds": (
-        "How long the next run of a cron, after the last that is done, has been due",
+        "How long the next run of a cron has been due: after the last that is done, or since this process began",
         ("cron",),
     ),
     "daysong_open": ("Songs, videos, calls and erasures under way, by status", ("kind", "status")),
@@ -109,6 +109,7 @@ class State:
         self._sizes: list[GaugeMetricFamily] = []
         self._read_at = self._sizes_read_at = float("-inf")
         self._reading = asyncio.Lock()
+        self._began = runtime.clock.now()
         settings = runtime.settings
         info = gauge("daysong_info")
         info.add_metric([version("daysong")], 1)
@@ -203,9 +204,9 @@ class State:
     def _lags(self, done: dict[str, datetime | None], now: datetime) -> list[tuple[tuple[str, ...], float]]:
         lags: list[tuple[tuple[str, ...], float]] = []
         for cron in self._timetable:
-            last = done.get(cron.name)
-            if last is not None:
-                lags.append(((cron.name,), max(0.0, (now - cron.next_tick(last)).total_seconds())))
+            # One that was never done, or so long ago that its job is deleted, is due since this process began.
+            last = done.get(cron.name) or self._began
+            lags.append(((cron.name,), max(0.0, (now - cron.next_tick(last)).total_seconds())))
         return lags
 
     async def _read_sizes(self) -> None:

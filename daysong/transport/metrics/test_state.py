@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import NOW
+from daysong.transport import schedule
 from daysong.transport.metrics import state
 from rehearsal.world import ADMIN_KEY, Person, World
 
@@ -73,7 +74,12 @@ async def test_g58_failures_refunds_and_dead_jobs_are_seen(world: World, alice: 
 
 
 async def test_g58_crons_that_do_not_run_lag(world: World) -> None:
-    """From when the run after the last one that is done was due."""
+    """From when the run after the last one that is done was due; one that was never done, since the process began."""
+    assert set((await series(world, "daysong_cron_lag_seconds")).values()) == {0}
+    world.clock.move_to(world.clock.now() + timedelta(minutes=2))
+    never = await series(world, "daysong_cron_lag_seconds")
+    assert len(never) == len(schedule.timetable())
+    assert never['daysong_cron_lag_seconds{cron="generation-sweeper"}'] == 60
     await world.pass_time(timedelta(minutes=5))
     lags = await series(world, "daysong_cron_lag_seconds")
     assert set(lags.values()) == {0}
