@@ -2,12 +2,11 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { findings, launch, ORIGIN, watched } from "./browser.mjs";
+import { faults, findings, launch, ORIGIN, watched } from "./browser.mjs";
 
 const { DAYSONG_ADMIN_KEY: KEY, DAYSONG_EMAIL: EMAIL, DAYSONG_ENTRY: ENTRY } = process.env;
 const HOME = `${ORIGIN}/console`;
 const DESK = { viewport: { width: 1280, height: 800 } };
-const PHONE = { width: 320, height: 640 };
 // What the browser says of a page with such a status, which tests here ask for.
 const REFUSED = /^console: Failed to load resource: the server responded with a status of 40[03]/;
 
@@ -102,25 +101,25 @@ test("a form with another token is refused, and nothing is done", async () => {
   assert.deepEqual([cookie.httpOnly, cookie.sameSite, cookie.path], [true, "Strict", "/console"]);
 });
 
-test("every page is accessible in both themes, at a desk and on a phone", async () => {
+test("every page is accessible in both themes and sizes, and with a zoom of 200 %", async () => {
   await page.goto(HOME);
   const paths = await page.locator("nav a").evaluateAll((links) => links.map((link) => link.pathname));
   await page.goto(`${HOME}/songs`);
-  const one = await page.locator("td a").first().evaluate((link) => link.pathname);
+  paths.push(await page.locator("td a").first().evaluate((link) => link.pathname));
   await page.goto(`${HOME}/webhooks`);
-  const event = await page.locator("td a").first().evaluate((link) => link.pathname);
-  for (const path of new Set([...paths, one, event])) {
-    await page.setViewportSize(DESK.viewport);
-    await page.goto(ORIGIN + path);
-    for (const summary of await page.locator("aside summary").all()) await summary.click();
-    await page.emulateMedia({ colorScheme: "light", reducedMotion: "reduce" });
-    assert.deepEqual(await findings(page), [], `${path}, at a desk, by day`);
-    await page.setViewportSize(PHONE);
-    await page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
-    assert.deepEqual(await findings(page), [], `${path}, on a phone, by night`);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    assert.ok(wide <= 0, `${path} is ${wide} px too wide for a phone`);
+  paths.push(await page.locator("td a").first().evaluate((link) => link.pathname));
+  const bad = [];
+  for (const path of new Set(paths)) {
+    // As it would be loaded, in the document that axe is in: the pages have one head, and no scripts.
+    const answer = await context.request.get(ORIGIN + path);
+    assert.equal(answer.status(), 200, path);
+    await page.evaluate((text) => {
+      document.body.replaceWith(document.adoptNode(new DOMParser().parseFromString(text, "text/html").body));
+      for (const details of document.querySelectorAll("aside details")) details.open = true;
+    }, await answer.text());
+    bad.push(...(await faults(page)).map((one) => `${path}: ${one}`));
   }
+  assert.deepEqual(bad, []);
 });
 
 test("signing out ends the session", async () => {

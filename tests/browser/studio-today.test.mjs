@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { findings, ORIGIN } from "./browser.mjs";
-import { as, call, chromium, DESK, enter, faults, PHONE, relayed, steer, until, visit } from "./studio.mjs";
+import { faults, findings, ORIGIN } from "./browser.mjs";
+import { as, call, chromium, DESK, enter, PHONE, relayed, steer, until, visit } from "./studio.mjs";
 
 let browser;
 before(async () => (browser = await chromium()));
@@ -243,7 +243,7 @@ test("the keyboard alone does it", () =>
     await page.locator(".entry-words", { hasText: "No mouse in sight?" }).waitFor();
   }));
 
-test("axe finds nothing serious, and nothing is too wide for a small phone", () =>
+test("front page, sign-in, Today and You are accessible in both themes and sizes, and with a zoom of 200 %", () =>
   visit(browser, `${ORIGIN}/`, DESK, async (page) => {
     await page.getByRole("heading", { name: "Tell your diary" }).waitFor();
     assert.deepEqual(await faults(page), [], "front");

@@ -1,6 +1,6 @@
 // What the tests of the studio share: people who are signed in, the server's functions, and a connection that breaks.
 
-import { findings, launch, ORIGIN, visit as open } from "./browser.mjs";
+import { launch, ORIGIN, visit as open } from "./browser.mjs";
 
 export const PATIENCE = 20_000; // ms; on a busy machine everything takes a while
 
@@ -36,21 +36,12 @@ export async function as(browser, name, path, options, act) {
   await visit(browser, `${ORIGIN}${path}`, { ...options, storageState }, act);
 }
 
-/** What axe finds serious or critical: on a desk in the light, and on a small phone in the dark. Nothing is too wide. */
-export async function faults(page) {
-  const found = [];
-  const before = page.viewportSize();
-  for (const [colorScheme, width, height] of [["light", 1280, 800], ["dark", 320, 640]]) {
-    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    await page.setViewportSize({ width, height });
-    found.push(...(await findings(page)).map((what) => `${colorScheme} ${width}: ${what}`));
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-    if (wide > width) found.push(`${width}: the page is ${wide} wide`);
-  }
-  await page.emulateMedia({ colorScheme: null, reducedMotion: null });
-  await page.setViewportSize(before);
-  return found;
-}
+/** Opens another page as a link would, without loading the document anew. */
+export const turn = (page, path) =>
+  page.evaluate((to) => {
+    history.pushState({ y: 0 }, "", to);
+    dispatchEvent(new PopStateEvent("popstate", { state: history.state }));
+  }, path);
 
 /** Signs in, and waits for Today. */
 export async function enter(page, name) {

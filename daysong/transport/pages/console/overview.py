@@ -86,7 +86,10 @@ def _figure(
         el("h2", title),
         el("p", el("strong", shown(sum(values))), el("span", f"{shown(values[-1])} today"), class_="sum"),
         bars(title, days, values, shown, marked=marked),
-        el("p", el("span", days[0][5:]), el("span", note or "\u00a0"), el("span", "today"), class_="axis"),
+        el(
+            "p", el("span", days[0][5:]), el("span", note or "\u00a0", class_="said" if note else None),
+            el("span", "today"), class_="axis",
+        ),  # fmt: skip
         class_="figure",
     )
 

@@ -111,7 +111,7 @@ export function monthGrid({ month, days, songs, time, today, chosen, onday }) {
         { class: `${classes} written${song ? " covered" : ""}`, type: "button", dataset: { date }, "aria-label": said, "aria-pressed": date === chosen, on: { click: () => onday(date) } },
         song && cover(song),
         h("span", { class: "number" }, number),
-        h("span", { class: "marks", "aria-hidden": "true" }, counts.entries > 1 && h("i", {}, counts.entries), counts.calls > 0 && !song && icon("phone")),
+        h("span", { class: "marks", "aria-hidden": "true" }, counts.entries > 1 && h("i", { dataset: { count: counts.entries } }), counts.calls > 0 && !song && icon("phone")),
       ),
     );
   }
