@@ -77,9 +77,9 @@ async def meet(world: World, name: str) -> None:
 
 
 async def of_selma(world: World) -> None:
-    """Insert what the studio's tests of songs and people start from: selma's 400 songs, with one of bob's."""
+    """Insert what the studio's tests of songs and people start from: selma's 2,000 songs, with one of bob's."""
     selma, bob = await world.person("selma"), await world.person("bob")
     link = await shared_songs.share(world, bob, "bob", title="Bob’s Harbour")
-    await fill(world, "selma", 400)
+    await fill(world, "selma", 2000)
     await selma.mutation("userSongs:addFromShare", shareId=link.url.rsplit("/", 1)[1])
     await meet(world, "selma")

@@ -7,8 +7,10 @@ import { chromium } from "playwright-core";
 const AXE = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 export const ORIGIN = process.env.DAYSONG_ORIGIN;
 
-export const launch = () =>
+/** `keepsPages`: for going back and forward, as browsers of people do; then `page.goBack` of playwright does not work. */
+export const launch = ({ keepsPages = false } = {}) =>
   chromium.launch({
+    ignoreDefaultArgs: keepsPages ? ["--disable-back-forward-cache"] : [],
     executablePath: process.env.DAYSONG_CHROMIUM,
     args: [
       "--headless",
@@ -148,8 +150,8 @@ function contents([within, withControls]) {
   for (let node = walk.nextNode(); node; node = walk.nextNode()) {
     const [text, parent] = [node.data.trim(), node.parentElement];
     // A long list has fewer of its rows in the document where the window is small, the cells of a table say their heads
-    // themselves, and the time of a song goes on.
-    if (!text || /^\d+:\d\d$/.test(text) || parent.closest(".virtual, .brand, thead, option, script, style, noscript") || !shown(parent)) continue;
+    // themselves, what the bar of the player leaves out is in its dialog, and the time of a song goes on.
+    if (!text || /^\d+:\d\d$/.test(text) || parent.closest(".virtual, .brand, .player-bar, thead, option, script, style, noscript") || !shown(parent)) continue;
     const range = document.createRange();
     range.selectNodeContents(node);
     const box = range.getBoundingClientRect();

@@ -43,6 +43,20 @@ export const turn = (page, path) =>
     dispatchEvent(new PopStateEvent("popstate", { state: history.state }));
   }, path);
 
+/** Resolves to a function that returns the milliseconds for which the page's thread has worked since it was last called. */
+export async function worked(page) {
+  // Not the time that passes: a busy machine delays frames, and makes none of them longer.
+  const inspected = await page.context().newCDPSession(page);
+  await inspected.send("Performance.enable", { timeDomain: "threadTicks" });
+  let before = 0;
+  return async () => {
+    const now = (await inspected.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value * 1000;
+    const longer = now - before;
+    before = now;
+    return longer;
+  };
+}
+
 /** Signs in, and waits for Today. */
 export async function enter(page, name) {
   await page.goto(`${ORIGIN}/sign-in`);

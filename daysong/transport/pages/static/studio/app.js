@@ -265,7 +265,9 @@ function follow(path, use) {
   });
 }
 
+let hasBegun = false;
 async function begin() {
+  hasBegun = true;
   drafts = createDrafts(session.subject);
   time.configure(JSON.parse(localStorage.getItem(KEPT_TIME) ?? "{}"));
   session.onend(ended);
@@ -345,8 +347,14 @@ async function run() {
 }
 
 
-// A page that the browser has kept, as after going back, does not know who has signed out or in meanwhile in other tabs.
-addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+// A page that the browser keeps for going back or forward. It goes on where it was, with what has changed meanwhile, unless
+// somebody has signed out or in since, on this page or in another tab.
+addEventListener("pagehide", ({ persisted }) => persisted && live.rest());
+addEventListener("pageshow", ({ persisted }) => {
+  if (!persisted) return;
+  if (hasBegun && !leaving && session.unchanged()) live.hurry();
+  else location.reload();
+});
 
 if ("serviceWorker" in navigator) {
   const workers = navigator.serviceWorker;

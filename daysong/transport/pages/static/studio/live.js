@@ -135,6 +135,12 @@ export function createLive(url, { connect = (address) => new WebSocket(address) 
     }, Math.max(10, limit - (now() - heardAt)));
   }
 
+  /** Closes the connection of a page that the browser keeps, which it does only without one; `hurry` opens another. */
+  function rest() {
+    if (socket) lost(socket, "Hidden");
+    clearTimeout(wait);
+  }
+
   function hurry() {
     if (socket || !fetchToken) return;
     failures = Math.min(failures, 1);
@@ -365,6 +371,8 @@ export function createLive(url, { connect = (address) => new WebSocket(address) 
   return {
     start,
     stop,
+    rest,
+    hurry,
     watch,
     query,
     mutation: (path, args) => ask("Mutation", path, args),

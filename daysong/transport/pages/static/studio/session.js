@@ -36,6 +36,8 @@ export function createSession(how) {
     get signedIn() {
       return own.signedIn;
     },
+    /** Whether who is signed in is surely the same as when this page was loaded. */
+    unchanged: () => own.unchanged(),
     /** The id of who is signed in, for what is kept on this device. */
     get subject() {
       return own.subject;
@@ -100,6 +102,7 @@ function sandbox(how, signal) {
 
   return {
     async start() {},
+    unchanged: () => read()?.sub === person?.sub,
     get signedIn() {
       return person !== null;
     },
@@ -145,8 +148,11 @@ function sandbox(how, signal) {
   };
 }
 
+// Clerk's cookie with the time at which somebody last signed in or out in this browser.
+const clerkChanged = () => document.cookie.split("; ").filter((cookie) => cookie.startsWith("__client_uat")).sort().join();
+
 function clerk(how, signal) {
-  let [script, was] = [null, null];
+  let [script, was, since] = [null, null, ""];
 
   function load(address, attributes = {}) {
     return new Promise((done, failed) => {
@@ -171,10 +177,12 @@ function clerk(how, signal) {
       const pages = { signInUrl: `${how.base}/sign-in`, signUpUrl: `${how.base}/sign-in` };
       await script.load({ ...pages, ...(signingIn && { ui: { ClerkUI: globalThis.__internal_ClerkUICtor } }) });
       was = script.user?.id ?? null;
+      since = clerkChanged();
       script.addListener(({ user }) => {
         if (was && user !== undefined && user?.id !== was) signal();
       });
     },
+    unchanged: () => since !== "" && clerkChanged() === since,
     get signedIn() {
       return Boolean(script?.session);
     },
