@@ -148,7 +148,7 @@ test("signing out removes the draft from the device; another person never sees i
   }));
 
 test("a song that fails says why, and that it was not counted; trying again makes it", () =>
-  as(browser, "unlucky", "/today", PHONE, async (page) => {
+  as(browser, "unlucky", "/today", DESK, async (page) => {
     await steer("suno", "faults", { callbackCode: 501 });
     await editor(page).fill("Nothing went right today.");
     await button(page, "Save and make a song").click();
@@ -256,6 +256,10 @@ test("front page, sign-in, Today and You are accessible in both themes and sizes
     await button(page, "Jazz").click();
     await button(page, "Save and make a song").click();
     await page.locator(".song-card").first().waitFor();
+    // What it says changes meanwhile.
+    assert.deepEqual(await faults(page, { zoom: false }), [], "Today, while the song is made");
+    await page.locator(".song-card.is-ready").waitFor();
+    await page.getByText("4 songs left").waitFor();
     assert.deepEqual(await faults(page), [], "Today");
     await page.getByRole("link", { name: "You" }).click();
     await page.locator(".plan h2").waitFor();
