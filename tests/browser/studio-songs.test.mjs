@@ -309,6 +309,9 @@ test("songs and people are accessible in both themes and sizes, and with a zoom 
     await page.getByRole("button", { name: /^Play The Long Way Home ?,/ }).click();
     await playing(page);
     await look("Songs");
+    // While it plays, every frame is drawn, and looking takes twice as long.
+    await page.keyboard.press("Space");
+    await page.waitForFunction(() => document.querySelector("#player audio").paused);
     await choose(page, FIRST, "Show the song");
     await page.locator(".song-words .line").first().waitFor();
     await look("a song");
@@ -321,6 +324,7 @@ test("songs and people are accessible in both themes and sizes, and with a zoom 
     await look("sharing", { within: "dialog.share" });
     await page.keyboard.press("Escape");
     await page.getByRole("button", { name: /^Now playing/ }).click();
+    await page.evaluate(() => (document.querySelector("#player audio").currentTime = 6));
     await page.locator(".now-playing .line.now").waitFor();
     await look("now playing", { within: "dialog.now-playing" });
     await page.getByRole("button", { name: "Queue" }).last().click();

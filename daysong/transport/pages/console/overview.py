@@ -86,12 +86,14 @@ def _figure(
         el("h2", title),
         el("p", el("strong", shown(sum(values))), el("span", f"{shown(values[-1])} today"), class_="sum"),
         bars(title, days, values, shown, marked=marked),
-        el(
-            "p", el("span", days[0][5:]), el("span", note or "\u00a0", class_="said" if note else None),
-            el("span", "today"), class_="axis",
-        ),  # fmt: skip
+        el("p", el("span", days[0][5:]), _noted(note), el("span", "today"), class_="axis"),
         class_="figure",
     )
+
+
+def _noted(note: str) -> Html:
+    """Return what stands between the ends of an axis: a note, which small screens show too, or a space."""
+    return el("span", note, class_="said") if note else el("span", "\u00a0")
 
 
 def _queue(visit: Visit, state: Any) -> Html:
