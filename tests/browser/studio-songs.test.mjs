@@ -324,8 +324,13 @@ test("songs and people are accessible in both themes and sizes, and with a zoom 
     await look("sharing", { within: "dialog.share" });
     await page.keyboard.press("Escape");
     await page.getByRole("button", { name: /^Now playing/ }).click();
-    await page.evaluate(() => (document.querySelector("#player audio").currentTime = 6));
+    await page.evaluate(() => {
+      const audio = document.querySelector("#player audio");
+      audio.currentTime = 6;
+      return audio.play();
+    });
     await page.locator(".now-playing .line.now").waitFor();
+    await page.evaluate(() => document.querySelector("#player audio").pause());
     await look("now playing", { within: "dialog.now-playing" });
     await page.getByRole("button", { name: "Queue" }).last().click();
     await look("the queue", { within: "dialog.now-playing" });
