@@ -68,3 +68,19 @@ def test_every_series_has_a_meaning() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| [^|]*\| (.*) \|$", metrics.document(), re.MULTILINE)
     assert len({name for name, _, _ in rows}) == len(rows) > 50
     assert all(about for _, _, about in rows)
+
+
+def test_the_page_of_vendors_is_complete() -> None:
+    """It names each setting of a vendor but addresses, and each proof is a line that `daysong doctor` prints."""
+    page = (ROOT / "docs/VENDORS.md").read_text(encoding="utf-8")
+    vendors = ("Clerk", "OpenAI", "Suno", "RevenueCat", "VAPI and calls", "Kie", "Expo")
+    names = [name for vendor in vendors for name in SETTINGS[vendor] if not name.endswith(("_BASE_URL", "_OLD"))]
+    assert [name for name in names if name not in page] == []
+    files = ("daysong/commands/doctor.py", "daysong/vendors/openai/client.py")
+    doctor = "".join((ROOT / name).read_text(encoding="utf-8") for name in files)
+    proofs = dict(re.findall(r"`✓ (\w+): ([^`]+)`", page))
+    assert proofs.keys() == {vendor.partition(" ")[0] for vendor in vendors}
+    for vendor, said in proofs.items():
+        assert f'("{vendor}", ' in doctor
+        words = max(re.split(r"https://\S+|[\d.]+|gpt-\S*", said), key=len).strip(" ;-")
+        assert words in doctor, said
