@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from daysong.cli import command_line
 from rehearsal.documents import recipes
 from rehearsal.documents.blocks import HOW, ROOT, ByTest, NotHere, Typed, collect, documents
 from rehearsal.world import World, free_port
 
 QUICK = ("README.md",)
+# What it prints is in backticks as well.
+COMMAND = re.compile(r"`daysong ((?!ready on)[a-z][^`]*)`")
 
 
 def test_every_block_is_typed_or_says_why_not() -> None:
@@ -34,6 +38,22 @@ def test_tests_that_type_blocks_exist() -> None:
             assert Path(document).name in text or first.split()[2] in text, first
         elif isinstance(how, NotHere):
             assert len(how.reason) > 20, first
+
+
+def test_commands_in_sentences_exist() -> None:
+    """Each `daysong …` in a sentence or a table is a command, and has the options that it is shown with."""
+    wrong = []
+    for document in documents():
+        for span in COMMAND.findall((ROOT / document).read_text(encoding="utf-8")):
+            chain, apps, rest = command_line.parse_commands(span.partition(">")[0].split())
+            command = apps[-1]
+            options = {"--help", "--version"}
+            if command.default_command is not None:
+                options |= {name for argument in command.assemble_argument_collection() for name in argument.names}
+            shown = {word.partition("=")[0] for word in rest if word.startswith("--")}
+            if not chain or (command.default_command is None and rest) or not shown <= options:
+                wrong.append((document, span))
+    assert wrong == []
 
 
 def test_the_recipes_fit_the_code(tmp_path: Path) -> None:
