@@ -6,7 +6,9 @@ import asyncio
 import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 import soundfile
@@ -14,6 +16,7 @@ from structlog.testing import capture_logs
 
 from daysong.features.subscriptions.rules import PLANS
 from daysong.kernel import logs
+from daysong.kernel.functions.context import SYSTEM
 from rehearsal.world import FunctionError, Person, World, compose
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
@@ -225,3 +228,32 @@ async def test_f24_timed_words_and_files_come_later_when_suno_is_slow_with_them(
     await world.pass_time(timedelta(minutes=10))
     [song] = await alice.query("music:listPlaylistMusic")
     assert song["lyricWithTime"]["alignedWords"]
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that are sent to PostgreSQL: each is a round trip."""
+    sent: list[str] = []
+
+    def noting(real: Any) -> Any:
+        async def note(self: Any, sql: str, *args: Any, **options: Any) -> Any:
+            sent.append(sql)
+            return await real(self, sql, *args, **options)
+
+        return note
+
+    for name in ("execute", "fetch", "fetchrow", "fetchval"):
+        monkeypatch.setattr(asyncpg.Connection, name, noting(getattr(asyncpg.Connection, name)))
+    return sent
+
+
+async def test_entries_and_songs_take_few_round_trips(world: World, alice: Person, statements: list[str]) -> None:
+    """One for an entry and one for the disk; a song's transaction has three besides its begin and commit."""
+    await world.app.call("featureFlags:setFlag", {"key": "event-extraction", "percent": 0}, caller=SYSTEM)
+    await alice.mutation("users:ensureCurrentUser")
+    await world.db.pool.execute("update users set email = null, mailbox_hash = null")
+    caller = world.acting_as("user_alice")
+    for name, round_trips in (("diaries:createDiary", 2), ("music:beginGeneration", 5)):
+        statements.clear()
+        await world.app.call(name, {"content": RAIN}, caller=caller)
+        assert len(statements) == round_trips, statements
