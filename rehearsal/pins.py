@@ -22,13 +22,15 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
-# Each has what the one before it has, in the same versions, and one more extra of pyproject.toml.
-FILES = (
-    ("requirements.txt", None),
-    ("requirements-dev.txt", "dev"),
-    ("requirements-test.txt", "test"),
-    ("requirements-bench.txt", "bench"),
+# Each has what the one before it has, in the same versions, and further extras of pyproject.toml.
+FILES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("requirements.txt", ()),
+    ("requirements-dev.txt", ("dev",)),
+    ("requirements-test.txt", ("otel", "test")),
+    ("requirements-bench.txt", ("bench",)),
 )
+# A file's name, the extras that it has besides those before it, and its text.
+Locked = tuple[str, tuple[str, ...], str]
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9_.-]+)(?:\[[^\]]*\])?(?P<rest>.*(?:\n[ \t]+--hash.*)*)", re.MULTILINE)
 # When each version gets its last security fix: PEP 664, 693, 719, 745.
 PYTHON_ENDS = {"3.11": date(2027, 10, 31), "3.12": date(2028, 10, 31), "3.13": date(2029, 10, 31),
@@ -55,13 +57,13 @@ def pins(text: str) -> list[Pin]:
     return found
 
 
-def objections(project: dict[str, Any], files: Sequence[tuple[str, str | None, str]], today: date) -> list[str]:
-    """Return what is wrong with the pins of `files` (name, extra, text), in the order of FILES."""
+def objections(project: dict[str, Any], files: Sequence[Locked], today: date) -> list[str]:
+    """Return what is wrong with the pins of `files`, which are in the order of FILES."""
     wrong: list[str] = []
     wanted: list[Requirement] = [Requirement(each) for each in project["dependencies"]]
     before: dict[str, set[Version | None]] = {}
-    for name, extra, text in files:
-        if extra is not None:
+    for name, extras, text in files:
+        for extra in extras:
             wanted += [Requirement(each) for each in project["optional-dependencies"][extra]]
         listed = pins(text)
         found: dict[str, set[Version | None]] = {}
@@ -93,10 +95,10 @@ def _faults(requirement: Requirement, found: dict[str, set[Version | None]]) -> 
     ]
 
 
-def locked(root: Path = ROOT) -> tuple[dict[str, Any], list[tuple[str, str | None, str]]]:
+def locked(root: Path = ROOT) -> tuple[dict[str, Any], list[Locked]]:
     """Return `project` of pyproject.toml, and the files as `objections` takes them."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    return project, [(name, extra, (root / name).read_text()) for name, extra in FILES]
+    return project, [(name, extras, (root / name).read_text()) for name, extras in FILES]
 
 
 class Audit(NamedTuple):

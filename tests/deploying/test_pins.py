@@ -43,14 +43,14 @@ def test_every_dependency_is_pinned_with_hashes_and_is_what_pyproject_asks_for()
 )
 def test_what_is_wrong_with_pins_is_named(first: str, second: str, objection: str | None) -> None:
     """Each fault by the file and the package."""
-    files = [("requirements.txt", None, first), ("requirements-dev.txt", "dev", second)]
+    files: list[pins.Locked] = [("requirements.txt", (), first), ("requirements-dev.txt", ("dev",), second)]
     found = pins.objections(PROJECT, files, TODAY)
     assert found == [] if objection is None else any(objection in each for each in found)
 
 
 def test_a_python_without_fixes_is_an_objection_half_a_year_before() -> None:
     """So that dropping it comes with a release in time."""
-    files = [("requirements.txt", None, GOOD)]
+    files: list[pins.Locked] = [("requirements.txt", (), GOOD)]
     assert pins.objections(PROJECT, files, date(2027, 6, 1)) == [
         "pyproject.toml: Python 3.11 gets no fixes after 2027-10-31"
     ]
