@@ -76,21 +76,10 @@ async def live(world: World, server: InstalledPostgres, folder: Path) -> Lived:
     await bob.mutation("sharing:createShareLink", musicId=song["_id"])
     [shared] = await bob.query("sharing:listSharedMusic")
     began = time.monotonic()
-    arguments = (
-        "-D",
-        str(folder / "base"),
-        "-Ft",
-        "-z",
-        "-X",
-        "none",
-        "-c",
-        "fast",
-        "-U",
-        "postgres",
-        "-p",
-        str(server.port),
-    )
-    await asyncio.to_thread(server.run, "pg_basebackup", *arguments, "-h", "127.0.0.1")
+    await asyncio.to_thread(
+        server.run, "pg_basebackup", "-D", str(folder / "base"), "-Ft", "-z", "-X", "none", "-c", "fast",
+        "-U", "postgres", "-p", str(server.port), "-h", "127.0.0.1",
+    )  # fmt: skip
     size = (folder / "base" / "base.tar.gz").stat().st_size / 2**20
     say(f"base backup: {size:.1f} MiB in {time.monotonic() - began:.1f} s")
     await alice.mutation("diaries:createDiary", content="After the base backup")

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(?:sh|console|bash|shell)\b[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-ANY_FENCE = re.compile(r"^ *```+ *(\w*)", re.MULTILINE)
 
 
 class Block(NamedTuple):

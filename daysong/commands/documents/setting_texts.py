@@ -290,7 +290,6 @@ DEFAULTS: Mapping[str, str] = {
     "DATABASE_STATEMENT_CACHE": "`100`; `0` with `DATABASE_DIRECT_URL`",
     "STORAGE_URL": "`files` in the data folder",
     "MEDIA_ACCEL": "none: daysong sends them",
-    "MEDIA_STORAGE": "free 500, others 20480",
     "DAYSONG_ADMIN_KEY": "`dev`: made once, in `admin-key` of the data folder",
     "DAYSONG_HASH_KEY": "`dev`: made once, in `hash-key` of the data folder",
     "CONSOLE": "on in development, off in production",
@@ -301,7 +300,6 @@ DEFAULTS: Mapping[str, str] = {
     "KIE_FILE_HOSTS": "none beyond those known",
     "REVENUECAT_PRODUCTS": "those in `features/subscriptions/rules.py`",
     "CALL_COUNTRIES": "the country of the line, which VAPI tells",
-    "CALL_MINUTES": "free 30, weekly 100, monthly and yearly 300",
 }
 
 # What the checks of the settings do not show by a missing value.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from daysong.commands.documents.setting_texts import DEFAULTS, REQUIRED, ROWS, SETTINGS
+from daysong.features.diary_media.rules import STORAGE
+from daysong.features.subscriptions.rules import PLANS, Tier
 from daysong.kernel.limits.prices import ALL, VENDORS, Costs
 from daysong.kernel.limits.rates import Rate
 from daysong.kernel.parts import PARTS
@@ -80,6 +82,8 @@ def document() -> str:
     defaults = recorder.found | {
         "OPENAI_MODEL": f"`{recorder.settings.openai.model}`",
         "SUNO_MODEL": f"`{recorder.settings.suno.model}`",
+        "CALL_MINUTES": _by_plan({tier: plan.minutes for tier, plan in PLANS.items()}),
+        "MEDIA_STORAGE": _by_plan(STORAGE),
         **DEFAULTS,
     }
     required = _required(recorder.missing) | dict(REQUIRED)
@@ -97,6 +101,10 @@ def document() -> str:
     parts.append("|---|---|---|---|\n")
     parts += [f"| `{rows}` | {ROWS[rows]} | {days} | {least} |\n" for rows, (days, least) in RETENTION_DAYS.items()]
     return "".join(parts)
+
+
+def _by_plan(granted: Mapping[Tier, int]) -> str:
+    return ", ".join(f"{plan} {count}" for plan, count in granted.items())
 
 
 def _required(always: set[str]) -> dict[str, str]:
