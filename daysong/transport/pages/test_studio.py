@@ -22,6 +22,13 @@ from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio
 
+# What modules use of a browser as they are loaded, for Node.
+BROWSER = """
+globalThis.document = new EventTarget();
+globalThis.addEventListener = () => {};
+Object.defineProperty(globalThis, "localStorage", { value: { __proto__: { removeItem() {}, setItem() {} } } });
+"""
+
 LARGEST = 150_000  # bytes of all scripts and styles, compressed
 
 
@@ -146,7 +153,8 @@ def run_module(name: str, more: str) -> Any:
     if (node := shutil.which("node")) is None:
         pytest.skip("Node is not installed")
     text = files("daysong.transport.pages").joinpath(f"static/studio/{name}").read_text("utf-8")
-    done = subprocess.run([node, "--input-type=module"], input=text + more, capture_output=True, text=True, check=True)  # noqa: S603
+    script = BROWSER + text + more
+    done = subprocess.run([node, "--input-type=module"], input=script, capture_output=True, text=True, check=True)  # noqa: S603
     return json.loads(done.stdout)
 
 
