@@ -11,10 +11,9 @@ import pytest
 
 from daysong.kernel.conftest import Kernel, MakeKernel
 from daysong.kernel.database import transactions as database_module
-from daysong.kernel.database.transactions import UNFLUSHED, Database, SecondStatement, Statement, Transaction, lock
+from daysong.kernel.database.transactions import Database, SecondStatement, Transaction, lock
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError, TooBusy
-from daysong.kernel.functions import runtime as runtime_module
-from daysong.kernel.functions.context import MutationContext, QueryContext, StatementContext
+from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, NoArgs, mutation, query
 from daysong.kernel.functions.registry import module
 from daysong.kernel.ids import DiaryId
@@ -81,19 +80,7 @@ async def two_looks(ctx: QueryContext, args: NoArgs) -> None:
     await ctx.db.fetchrow("select 2")
 
 
-def _begin_at_once(ctx: StatementContext, args: Named) -> Statement:
-    sql = f"insert into tally values ($1, 0) on conflict do nothing returning {UNFLUSHED}"  # noqa: S608
-    return Statement(sql, (args.name,), lambda _: "at once")
-
-
-@mutation(at_once=_begin_at_once)
-async def begin_tally(ctx: MutationContext, args: Named) -> str:
-    """Insert a tally, if there is none."""
-    await ctx.db.execute("insert into tally values ($1, 0) on conflict do nothing", args.name)
-    return "by the handler"
-
-
-room = module("tallies", internal=(count_up, register, note, one_look, two_looks, begin_tally))
+room = module("tallies", internal=(count_up, register, note, one_look, two_looks))
 
 
 @pytest.fixture
@@ -375,53 +362,3 @@ async def test_g59_a_reset_empties_the_schema_that_is_used(kernel: Kernel) -> No
     finally:
         await kernel.fetch(f'alter database "{urlsplit(kernel.url).path[1:]}" reset search_path')
         await kernel.fetch("drop schema elsewhere cascade")
-
-
-async def test_a_mutation_is_on_disk_when_it_returns(database_url: str) -> None:
-    """Although its own commit does not wait for the disk. Here the server writes to the log in time, without fsync."""
-    writer = await asyncpg.connect(database_url, server_settings={"synchronous_commit": "on"})
-    watcher = await asyncpg.connect(database_url)
-    for number in range(20):
-        await writer.execute(database_module.BEGIN)
-        await writer.execute("insert into feature_flags values ($1, 0, now(), now())", f"flag-{number}")
-        written = await writer.fetchval("select pg_current_wal_insert_lsn()")
-        await writer.execute(database_module.COMMIT)
-        assert await watcher.fetchval("select pg_current_wal_flush_lsn() >= $1::pg_lsn", written)
-        written = await writer.fetchval(
-            f"""with written as (update feature_flags set percent = $2 where key = $1 returning key)
-                select pg_current_wal_insert_lsn(), {UNFLUSHED} from written""",  # noqa: S608
-            f"flag-{number}", number,
-        )  # fmt: skip
-        assert await writer.fetchval("select current_setting('synchronous_commit')") == "on"
-        await writer.execute(database_module.FLUSH)
-        assert await watcher.fetchval("select pg_current_wal_flush_lsn() >= $1::pg_lsn", written)
-    await writer.close()
-    await watcher.close()
-
-
-async def test_a_mutation_may_be_one_statement(kernel: Kernel) -> None:
-    """The handler runs only when the statement has changed nothing; it is then not tried for some calls."""
-    assert await kernel.call(begin_tally, Named(name="alice")) == "at once"
-    assert await kernel.call(begin_tally, Named(name="alice")) == "by the handler"
-    assert await kernel.call(begin_tally, Named(name="bob")) == "by the handler"
-    for _ in range(runtime_module.UNTRIED - 1):
-        await kernel.call(begin_tally, Named(name="bob"))
-    assert await kernel.call(begin_tally, Named(name="charlie")) == "at once"
-    assert await kernel.value("select count(*) from tally") == 3
-
-
-async def test_a_statement_whose_answer_is_lost_is_run_again(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was committed, and the connection broke before it was known to be on disk."""
-    monkeypatch.setattr(
-        database_module, "FLUSH", "select pg_terminate_backend(pg_backend_pid()) from tally where count = 0"
-    )
-    tries = 0
-
-    async def work(tx: Transaction) -> int:
-        nonlocal tries
-        tries += 1
-        sql = "insert into tally values ('alice', 0) on conflict (name) do update set count = tally.count + 1"
-        return int(await tx.fetchval(f"{sql} returning count"))
-
-    assert await kernel.database.mutate(work, one_statement=True) == 1
-    assert tries == 2

@@ -10,7 +10,6 @@ import pytest
 from daysong.kernel import logs
 from daysong.kernel.conftest import NOW, Kernel, MakeKernel
 from daysong.kernel.errors import VendorError
-from daysong.kernel.jobs import worker as worker_module
 from daysong.kernel.jobs.conftest import (
     DIARY,
     Refused,
@@ -27,8 +26,8 @@ from daysong.kernel.jobs.conftest import (
     sweep,
     unreachable,
 )
+from daysong.kernel.jobs.outcomes import MAX_STARTS, MOST_WAITS
 from daysong.kernel.jobs.queue import Cron
-from daysong.kernel.jobs.worker import MAX_STARTS
 from daysong.kernel.limits.errors import Deferred
 
 pytestmark = pytest.mark.anyio
@@ -194,7 +193,7 @@ async def test_g57_a_job_of_a_newer_release_outlives_an_older_worker(kernel: Ker
     assert 10 < await kernel.drain(until=NOW + timedelta(hours=2)) < 30
     waiting = await kernel.job()
     assert (waiting["status"], waiting["failures"]) == ("queued", 0)
-    await kernel.fetch("update jobs set deferrals = $1", worker_module.MOST_WAITS)
+    await kernel.fetch("update jobs set deferrals = $1", MOST_WAITS)
     await kernel.drain(until=NOW + timedelta(hours=3))
     assert (await kernel.job())["status"] == "dead"
     await newer.queue.retry((await kernel.job())["id"], NOW)

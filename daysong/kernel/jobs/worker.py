@@ -16,29 +16,27 @@ from daysong.kernel import logs
 from daysong.kernel.database import job_queue
 from daysong.kernel.database.connections import Pool
 from daysong.kernel.database.transactions import Transaction, close_pool
-from daysong.kernel.errors import ExpectedError, VendorError
 from daysong.kernel.functions.context import SYSTEM
-from daysong.kernel.functions.declarations import Handler, Kind, NoArgs, Retry
+from daysong.kernel.functions.declarations import Handler, Kind, NoArgs
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.jobs import metrics
-from daysong.kernel.jobs.failures import AttemptsExhausted, KilledTooOften, UnknownFunction, outage_deferral, text_of
+from daysong.kernel.jobs.failures import AttemptsExhausted, KilledTooOften, UnknownFunction
 from daysong.kernel.jobs.hold import Holding, OnHold
+from daysong.kernel.jobs.outcomes import MAX_STARTS, Outcomes
 from daysong.kernel.jobs.queue import Cron, Job, Superseded
 from daysong.kernel.jobs.ticking import Ticker
-from daysong.kernel.limits.errors import Deferred
 from daysong.kernel.limits.lanes import Lane, slots, slots_of_account
 from daysong.kernel.limits.lines import on_behalf_of
 from daysong.kernel.monitoring import tracing
 from daysong.kernel.time.clock import MovableClock, using
-from daysong.kernel.time.clock_check import ClockWrong, require_agreement
+from daysong.kernel.time.clock_check import require_agreement
 
 if TYPE_CHECKING:
     from pgqueuer.domain.models import Job as QueueRow
 
     from daysong.kernel.jobs.lane_manager import LaneManager
 
-MAX_STARTS = 5
 HEARTBEAT = timedelta(seconds=30)
 GRACE = timedelta(seconds=20)
 # Most jobs wait for a vendor, so there may be more of them than connections.
@@ -46,14 +44,6 @@ AT_ONCE = 100
 LONGEST_RESTART_PAUSE = 30.0
 # Seconds until a job whose outcome could not be stored is redelivered.
 UNSETTLED_PAUSE = 5.0
-# How often, and for how many seconds at most, a job is deferred before a deferral counts as a failure.
-MOST_DEFERRALS = 200
-LONGEST_DEFERRAL = 900.0
-# A job of a newer release is deferred for up to 15 minutes at a time, for ten days in all.
-FIRST_WAIT = 15.0
-MOST_WAITS = 960
-# Between two looks of a job that waits for the end of a hold.
-HOLD_PAUSE = timedelta(minutes=1)
 # Seconds between checks, and in all, that a drain waits for jobs the worker loop is running.
 DRAIN_POLL, DRAIN_WAIT = 0.02, 20.0
 LISTENER_CHECK = timedelta(seconds=10)
@@ -92,7 +82,7 @@ class Worker:
         self._manager: LaneManager | None = None
         self._holding = Holding(runtime.database, runs_on_hold)
         self.ticker = Ticker(runtime, timetable, self._holding, each_minute)
-        self._outage = outage
+        self._outcomes = Outcomes(runtime, outage)
         self._stopping = asyncio.Event()
         self._resumed = asyncio.Event()
         self._resumed.set()
@@ -233,7 +223,7 @@ class Worker:
             except Superseded:
                 raise
             except Exception as error:  # noqa: BLE001 - a failure is an outcome to store
-                return await self._after_failure(job, function, error)
+                return await self._outcomes.after_failure(job, function, error)
         except Superseded:
             log.info("job ended elsewhere", job=job.id, function=job.function)
             return "superseded"
@@ -263,85 +253,6 @@ class Worker:
         else:
             await self._runtime.call(function, args, SYSTEM)
             await self._runtime.database.mutate(mark_done)
-
-    async def _after_failure(self, job: Job, function: Function | None, error: Exception) -> str:
-        """Store the outcome of a job that failed; return it for metrics."""
-        error_text = text_of(error)
-        if job.deferrals < MOST_DEFERRALS:
-            if isinstance(error, Deferred):
-                await self._defer(job, error)
-                return "deferred"
-            if (pause := outage_deferral(function, error, self._outage)) is not None:
-                await self._defer(job, pause, error_text)
-                return "deferred"
-        if isinstance(error, OnHold):
-            await self._put_back(
-                job, failures=job.failures, delay=HOLD_PAUSE, error=error_text, deferrals=job.deferrals
-            )  # fmt: skip
-            return "deferred"
-        if isinstance(error, UnknownFunction | ClockWrong) and job.deferrals < MOST_WAITS:
-            log.warning("job deferred", job=job.id, function=job.function, why=str(error))
-            wait = timedelta(seconds=min(FIRST_WAIT * 2 ** min(job.deferrals, 10), LONGEST_DEFERRAL))
-            await self._put_back(
-                job, failures=job.failures, delay=wait, error=error_text, deferrals=job.deferrals + 1
-            )  # fmt: skip
-            return "deferred"
-        final = isinstance(error, ExpectedError | KilledTooOften | AttemptsExhausted | UnknownFunction) or (
-            isinstance(error, VendorError) and error.permanent
-        )
-        retry = function.retry if function else Retry()
-        retry_after = error.retry_after if isinstance(error, VendorError) else None
-        failures = job.failures + 1
-        delay = None if final else retry.delay(failures, retry_after=retry_after, jitter=random.random())  # noqa: S311
-        if delay is not None:
-            log.warning("job failed, retry scheduled", job=job.id, function=job.function, error=logs.describe(error))
-            await self._put_back(job, failures=failures, delay=delay, error=error_text)
-            return "retried"
-        try:
-            await self._mark_dead(job, function, error_text)
-            log.error("job dead", job=job.id, function=job.function, error=logs.describe(error))
-        except Superseded:
-            raise
-        except Exception as another:  # noqa: BLE001 - a failing on_exhausted must end too
-            log.error("on_exhausted failed", job=job.id, error=logs.describe(another))  # noqa: TRY400
-            if failures >= retry.attempts + MAX_STARTS:
-                await self._mark_dead(job, None, error_text)
-                return "dead"
-            # Its attempts stay exhausted, so that only `on_exhausted` is retried.
-            used_up = max(failures, retry.attempts)
-            await self._put_back(job, failures=used_up, delay=retry.longest, error=error_text)
-            return "retried"
-        return "dead"
-
-    async def _defer(self, job: Job, error: Deferred, error_text: str | None = None) -> None:
-        """Reschedule a job that a vendor could not serve now, without counting a failure."""
-        log.info("job deferred", job=job.id, function=job.function, vendor=error.vendor)
-        delay = timedelta(seconds=min(error.retry_after or 0.0, LONGEST_DEFERRAL))
-        await self._put_back(
-            job, failures=job.failures, delay=delay, error=error_text, deferrals=job.deferrals + 1
-        )  # fmt: skip
-
-    async def _mark_dead(self, job: Job, function: Function | None, error_text: str | None) -> None:
-        async def mark_dead(tx: Transaction) -> None:
-            await self._queue.mark_dead(tx, job, self._runtime.clock.now(), error_text)
-
-        if function is None or function.on_exhausted is None:
-            await self._runtime.database.mutate(mark_dead)
-        else:
-            args = msgspec.convert(job.args, function.args_type)
-            await self._runtime.mutate(function.on_exhausted, args, SYSTEM, afterwards=mark_dead)
-
-    async def _put_back(
-        self, job: Job, *, failures: int, delay: timedelta, error: str | None, deferrals: int = 0
-    ) -> None:
-        due_at = self._runtime.clock.now() + delay
-
-        async def put_back(tx: Transaction) -> None:
-            await self._queue.put_back(
-                tx, job, failures=failures, due_at=due_at, delay=delay, error=error, deferrals=deferrals
-            )
-
-        await self._runtime.database.mutate(put_back)
 
     async def _tick_forever(self) -> None:
         while not self._stopping.is_set():
