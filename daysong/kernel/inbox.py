@@ -110,7 +110,10 @@ async def receive(runtime: Runtime, event: Event, handler: Handler | None, *, ou
 async def trace_of(runtime: Runtime, order: str) -> str | None:
     """Return the `traceparent` that the jobs of an order began with: a song's, a video's or a call's id."""
     found: str | None = await runtime.database.one_statement().fetchval(
-        "select traceparent from jobs where mentioned(args) ? $1 and traceparent is not null order by id limit 1", order
+        # Materialized, since a plan for any order would read the jobs by id until one mentions it.
+        """with found as materialized (select id, traceparent from jobs where mentioned(args) ? $1)
+           select traceparent from found where traceparent is not null order by id limit 1""",
+        order,
     )
     return found
 
