@@ -121,8 +121,7 @@ class VendorClient(httpx2.AsyncClient):
             return await self._send(request, stream=stream, **options)
 
     async def _send(self, request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
-        if self._breaker is not None:
-            self._breaker.check()
+        self.check()
         if self._line is not None:
             await self._line.wait()
         if self._breaker is None:
@@ -153,6 +152,11 @@ class VendorClient(httpx2.AsyncClient):
         if response.status_code in _ASKS_FOR_A_PAUSE and (pause := retry_after(response.headers, SystemClock().now())):
             await self.hold(pause)
         return response
+
+    def check(self) -> None:
+        """Raise Deferred while requests wait for a vendor that has not answered lately."""
+        if self._breaker is not None:
+            self._breaker.check()
 
     async def hold(self, seconds: float) -> None:
         """Pause all calls to the vendor, as it requested."""

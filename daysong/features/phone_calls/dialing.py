@@ -123,8 +123,10 @@ async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
 
 
 async def place_call(ctx: ActionContext, args: OneCall) -> None:
-    """Take a line and request the call from VAPI; do nothing when it may not be made, or not now."""
+    """Take a line and request the call from VAPI; do nothing when it may not be made, or not now. Errors: Deferred."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
+    # Before a line is taken, which begins one of the call's few attempts.
+    telephone.check()
     reserved = await money.reserve_call(ctx, account_of_call, args)
     due = DueCall(job_id=args.job_id, reservation=reserved.reservation, cap=reserved.cap)
     try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conftest import NOW
 from daysong.features.phone_calls.rules import STEPS
 from rehearsal.calls.due_calls import insert_due_settings
 from rehearsal.calls.phones import ALICES, BOBS, ROOM, answers, has_agreed, rings, until_due, wants_calls
@@ -121,6 +123,27 @@ async def test_f34_with_fewer_lines_at_vapi_than_we_think_each_call_waits_its_tu
     assert len(await rings(world)) == 12
     placed = [call for call in await world.asked("vapi", "/call") if call["method"] == "POST"]
     assert len(placed) < 12 * 12, "nor is VAPI asked over and over"
+
+
+async def test_a_call_waits_for_vapi_that_is_down_without_using_up_attempts(database_url: str, data_dir: Path) -> None:
+    """However often it is looked at while the breaker is open; then its first attempt rings."""
+    async with World(database_url, data_dir, NOW, {"DAYSONG_TEST_LIMITS": "1"}) as world:
+        alice = await world.person("alice")
+        await wants_calls(alice)
+        await has_agreed(world)
+        breaker = world.app.limits.breakers["vapi"]
+        await world.settle()
+        world.clock.move_to(NOW.replace(hour=20, minute=0) - timedelta(seconds=1))
+        for _ in range(5):
+            breaker.begin().failed()
+        for pause in (5, 10, 20, 40):
+            await world.pass_time(timedelta(seconds=pause - 1))
+            world.clock.forward(timedelta(seconds=1))
+            breaker.begin().failed()
+        assert ((await the_call(alice))["attempts"], await rings(world)) == (0, [])
+        await world.pass_time(timedelta(minutes=3))
+        job = await the_call(alice)
+        assert (job["status"], job["attempts"], len(await rings(world))) == ("completed", 1, 1)
 
 
 async def test_f34_what_is_refused_for_good_says_why(world: World, alice: Person) -> None:

@@ -58,6 +58,8 @@ class Telephone(Protocol):
     @property
     def configured(self) -> bool: ...
 
+    def check(self) -> None: ...
+
     async def call(self, *, number: str, assistant: Mapping[str, Any], job_id: str) -> str: ...
 
     async def get(self, call_id: str) -> Call | None: ...
@@ -104,6 +106,10 @@ class Vapi:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    def check(self) -> None:
+        """Raise Deferred while requests wait, since VAPI has not answered lately."""
+        self._http.check()
 
     async def call(self, *, number: str, assistant: Mapping[str, Any], job_id: str) -> str:
         """Call a number (E.164) with `assistant`; return the call's id, before it is answered.
