@@ -31,7 +31,7 @@ from asyncpg.transaction import Transaction
 from prometheus_client import Counter, Gauge, Histogram
 
 from daysong.kernel import logs
-from daysong.kernel.errors import DatabaseMisconfigured, DatabaseUnavailable, TooBusy
+from daysong.kernel.errors import DatabaseMisconfigured, DatabaseUnavailable, DaysongError, TooBusy
 
 STATEMENT_TIMEOUT = "20s"
 COMMAND_TIMEOUT = 25.0  # seconds; longer than STATEMENT_TIMEOUT, for a server that does not report it
@@ -72,6 +72,10 @@ GOING_DOWN = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.Ca
 STALE = (*BROKEN, *GOING_DOWN, asyncpg.ReadOnlySQLTransactionError, TimeoutError)
 
 log = logs.get_logger("database")
+
+
+class StatementMisused(DaysongError):
+    """A mistake in a call of a statement, such as a missing argument. The connection is intact."""
 
 
 class _LocalTransaction(Transaction):  # type: ignore[misc]  # asyncpg has no types
@@ -364,7 +368,9 @@ class _Lending:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         lent, self._lent = self._lent, None
-        if isinstance(error, STALE):
+        # asyncpg has one class for a broken connection and for a call that does not fit its statement.
+        is_misused = isinstance(error, asyncpg.InterfaceError) and lent._con is not None and not lent.is_closed()  # noqa: SLF001
+        if isinstance(error, STALE) and not is_misused:
             await self._pool.expire_connections()
         elif lent._con is not None:  # noqa: SLF001
             lent._con.heard_at = time.monotonic()  # noqa: SLF001
@@ -374,3 +380,5 @@ class _Lending:
             # The connection is closed by now; an earlier error takes precedence.
             if error is None:
                 raise
+        if is_misused:
+            raise StatementMisused("A statement and its arguments do not fit.") from error

@@ -15,7 +15,7 @@ import pytest
 
 from daysong.kernel import live
 from daysong.kernel.database import connections
-from daysong.kernel.database.connections import BROKEN, connect
+from daysong.kernel.database.connections import BROKEN, StatementMisused, connect
 from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.errors import DatabaseMisconfigured, DatabaseUnavailable, TooBusy
 from daysong.kernel.live import Live
@@ -77,6 +77,23 @@ async def test_g51_what_runs_when_the_server_falls_silent_is_cut(database: Datab
         await database.mutate(one)
     proxy.thaw()
     assert await database.mutate(one) == 1
+
+
+async def test_a_mistaken_statement_is_no_lost_connection(database: Database) -> None:
+    """It is neither retried nor answered like a database that is away, and connections are kept."""
+    before, tries = await database.pool.fetchval("select pg_backend_pid()"), 0
+
+    async def mistaken(tx: Transaction) -> None:
+        nonlocal tries
+        tries += 1
+        await tx.fetchval("select $1::text")
+
+    with pytest.raises(StatementMisused):
+        await database.mutate(mistaken)
+    with pytest.raises(StatementMisused):
+        await database.one_statement().fetchval("select 1", "one too many")
+    assert tries == 1
+    assert await database.pool.fetchval("select pg_backend_pid()") == before
 
 
 async def test_g51_the_listeners_loss_replaces_the_pools_connections(
