@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from bench import workers
 from daysong.features.phone_calls.schedule.planner import execute_scheduled_calls
 from daysong.kernel import logs
 from daysong.kernel.database.transactions import Transaction
@@ -57,14 +57,6 @@ async def empty(world: World) -> None:
     await world.db.empty()
 
 
-async def work(world: World) -> asyncio.subprocess.Process:
-    """Start a worker process."""
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from daysong.cli import main; main()", "work", env=world.environ(),
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-
-
 async def bench(sizes: list[int]) -> None:
     """Measure, and print a table."""
     with testing.server() as server:
@@ -72,14 +64,8 @@ async def bench(sizes: list[int]) -> None:
         async with World(url, Path(tempfile.mkdtemp()), datetime.now(UTC), port=free_port()) as world:
             # VAPI has a line for every call here, also for calls that never end.
             await world.steer("vapi", "limits", concurrency=1000)
-            workers = [await work(world) for _ in range(WORKERS)]
-            try:
+            async with workers.running(world, WORKERS):
                 await table(world, sizes)
-            finally:
-                for worker in workers:
-                    worker.terminate()
-                for worker in workers:
-                    await worker.wait()
 
 
 async def table(world: World, sizes: list[int]) -> None:

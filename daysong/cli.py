@@ -137,7 +137,7 @@ def work(
     from daysong.commands import work as command
 
     configured = starting.configured_for("work", sandbox_url if with_sandbox else None)
-    running.run(command.work(configured, metrics_host=metrics_host, metrics_port=metrics_port))
+    command.run(configured, metrics_host=metrics_host, metrics_port=metrics_port)
 
 
 @command_line.command

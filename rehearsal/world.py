@@ -26,7 +26,7 @@ from daysong.kernel.functions.raised import ANYWHERE, codes_of
 from daysong.kernel.functions.registry import Function, Registry, canonical
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import MovableClock
-from daysong.sandbox.app import Sandbox
+from daysong.sandbox.app import Pace, Sandbox
 from daysong.sandbox.clerk.api import KEYS_FILE, new_key
 from daysong.sandbox.kie.clips import Film, film, glimpse
 from daysong.sandbox.music.composer import compose
@@ -94,7 +94,8 @@ class World:
     """An app and everything around it; see the fixtures `world`, `alice`, `bob`, `charlie` and `anonymous`.
 
     With a `port`, it is also served there, so that other processes can take part. Suno hums and Kie shows one
-    second, which takes no time, unless they are given a composer and a film maker.
+    second, which takes no time, unless they are given a composer and a film maker. With a `pace`, Suno's songs go on by
+    themselves; without, `settle` delivers them.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class World:
         compose: Compose = hum,
         film: Film = glimpse,
         limits: Limits | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.origin = f"http://127.0.0.1:{port}" if port else ORIGIN
         self._port = port
@@ -115,7 +117,7 @@ class World:
         self.http = httpx2.AsyncClient(transport=self._transport, base_url=self.origin, trust_env=False)
         _give_signing_key(data_dir / "sandbox" / KEYS_FILE)
         self.sandbox = Sandbox(
-            self.origin, data_dir=data_dir, http=self.http, clock=self.clock, compose=compose, film=film
+            self.origin, data_dir=data_dir, pace=pace, http=self.http, clock=self.clock, compose=compose, film=film
         )
         self.settings = self._settings(database_url, data_dir, environ or {})
         self.app = composition.build(

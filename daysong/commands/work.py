@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import asyncpg
+import uvloop
 
 from daysong import app as composition
 from daysong.commands import environment
@@ -21,6 +22,12 @@ from daysong.kernel.settings import Settings
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two looks for a database that is away
 
 log = logs.get_logger("process")
+
+
+def run(configured: Settings, *, metrics_host: str, metrics_port: int | None) -> None:
+    """Run `work` to its end, on uvloop as the server does: a job is mostly small messages to and from PostgreSQL."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work(configured, metrics_host=metrics_host, metrics_port=metrics_port))
 
 
 async def work(configured: Settings, *, metrics_host: str, metrics_port: int | None) -> None:
