@@ -198,14 +198,15 @@ async def on_this_day(ctx: QueryContext, args: OnThisDay) -> list[DayOfAnEarlier
     day = rules.local_date(ctx.now, timezone) if args.date is UNSET else guess
     if args.date is UNSET:
         ctx.holds_until(rules.next_day(ctx.now, timezone))
+    written: dict[date, list[asyncpg.Record]] = defaultdict(list)
+    for row in rows:
+        written[rules.local_date(row["date"], timezone)].append(row)
     return [
-        DayOfAnEarlierYear(years_ago=found.years_ago, diaries=diaries)
-        for found in rules.anniversaries(day)
-        if (
-            diaries := [
-                store.shown(row, ctx.settings) for row in rows if rules.local_date(row["date"], timezone) in found.dates
-            ][:MOST_OF_A_DAY]
+        DayOfAnEarlierYear(
+            years_ago=found.years_ago, diaries=[store.shown(row, ctx.settings) for row in newest[:MOST_OF_A_DAY]]
         )
+        for found in rules.anniversaries(day)
+        if (newest := [row for each in sorted(found.dates, reverse=True) for row in written.get(each, ())])
     ]
 
 
