@@ -158,13 +158,14 @@ async def insert(db: Transaction, owner: UserId, content: str, now: datetime) ->
 
 
 # Inserts an entry of a caller whose account needs no change, and whose entries are not read: then there is no job. It
-# returns the id, also when it is run again. $1 to $4 are those of `unchanged`.
+# returns the id, also when it is run again, and when the first run has committed since this one began: only an update
+# sees a row of then. $1 to $4 are those of `unchanged`.
 INSERT_AT_ONCE_SQL = f"""
     with account as ({UNCHANGED_SQL}),
     entry as (
         insert into diaries (id, user_id, content, date, created_at, updated_at)
         select $5, id, $6, $7, $7, $7 from account where not {may_read_sql("account.id", "$8::int")}
-        on conflict (id) do nothing returning id)
+        on conflict (id) do update set id = excluded.id returning id)
     select id, {UNFLUSHED} from entry union all select id, {UNFLUSHED} from diaries where id = $5"""  # noqa: S608
 
 

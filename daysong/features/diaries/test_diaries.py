@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from daysong.features.diaries import store
 from daysong.features.diaries.rules import DiaryIsEmpty, DiaryTooLong, WriterNotFound
 from daysong.kernel.errors import ArgumentValidationError, Forbidden
-from daysong.kernel.functions.context import SYSTEM
+from daysong.kernel.functions.context import SYSTEM, StatementContext
 from daysong.kernel.time.clock import to_ms
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio
+
+WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 
 
 async def id_of(person: Person) -> str:
@@ -179,11 +182,30 @@ async def test_an_entry_waits_for_the_lock_of_its_account(world: World, alice: P
     async with database.pool.acquire() as other:
         await other.execute("begin; update users set deleted_at = now()")
         writing = asyncio.create_task(alice.mutation("diaries:createDiary", content="Rain"))
-        while not await database.pool.fetchval(
-            "select true from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-        ):
+        while not await database.pool.fetchval(WAITING):
             await asyncio.sleep(0)
         await other.execute("commit")
     with pytest.raises(FunctionError):
         await writing
     assert await database.pool.fetchval("select count(*) from diaries") == 0
+
+
+@pytest.mark.usefixtures("unread")
+async def test_a_statement_that_is_sent_again_while_the_first_still_runs_returns_its_entry(
+    world: World, alice: Person
+) -> None:
+    """Only the connection was lost, and the server goes on: otherwise the transaction after it adds another entry."""
+    await id_of(alice)
+    runtime = world.app.runtime
+    context = StatementContext(world.clock.now(), world.acting_as("user_alice"), runtime.settings)
+    statement = store.insert_at_once(context, "Rain")
+    pool = runtime.database.pool
+    async with pool.acquire() as other:
+        await other.execute("begin; update users set updated_at = now()")
+        sent = [asyncio.create_task(pool.fetchrow(statement.sql, *statement.args)) for _ in range(2)]
+        while await pool.fetchval(WAITING) < 2:
+            await asyncio.sleep(0)
+        await other.execute("commit")
+    rows = await asyncio.gather(*sent)
+    assert [row and statement.result(row) for row in rows] == [statement.args[4]] * 2
+    assert await pool.fetchval("select count(*) from diaries") == 1
