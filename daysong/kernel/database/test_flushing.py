@@ -7,7 +7,8 @@ import pytest
 
 from daysong.kernel.conftest import Kernel, MakeKernel
 from daysong.kernel.database import transactions as database_module
-from daysong.kernel.database.transactions import UNFLUSHED, Statement, Transaction
+from daysong.kernel.database.transactions import LOST, UNFLUSHED, Database, Statement, Transaction
+from daysong.kernel.errors import DatabaseUnavailable, TooBusy
 from daysong.kernel.functions import runtime as runtime_module
 from daysong.kernel.functions.context import MutationContext, StatementContext
 from daysong.kernel.functions.declarations import Args, mutation
@@ -91,3 +92,27 @@ async def test_a_statement_whose_answer_is_lost_is_run_again(kernel: Kernel, mon
 
     assert await kernel.database.mutate(work, one_statement=True) == 1
     assert tries == 2
+
+
+@pytest.mark.parametrize(
+    "then", [DatabaseUnavailable("No database answers."), TooBusy("No connection is free.")], ids=str
+)
+async def test_a_statement_that_may_have_been_committed_is_not_reported_as_undone(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, then: Exception
+) -> None:
+    """DatabaseUnavailable and TooBusy say that nothing was changed: a client that tries again would do it twice."""
+    monkeypatch.setattr(database_module, "FLUSH", "select pg_terminate_backend(pg_backend_pid())")
+
+    class Away:
+        """A pool whose server does not come back."""
+
+        def acquire(self) -> None:
+            raise then
+
+    pools = iter([kernel.database.pool, Away()])
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "pool", property(lambda _: next(pools)))
+        with pytest.raises(LOST) as lost:
+            await kernel.call(begin_tally, Named(name="alice"))
+    assert not isinstance(lost.value, DatabaseUnavailable)
+    assert await kernel.value("select count(*) from tally") == 1

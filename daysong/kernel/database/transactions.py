@@ -65,7 +65,8 @@ class Transaction(Reader, Protocol):
 class Statement(NamedTuple):
     """A statement that does a whole mutation, or changes nothing and returns no row.
 
-    It is idempotent, also after it was committed, and outputs UNFLUSHED. `result` returns the result of its row.
+    It is idempotent, also after it was committed or while it still runs on a lost connection, and outputs UNFLUSHED.
+    `result` returns the result of its row, which is not None.
     """
 
     sql: str
@@ -251,13 +252,29 @@ class Database:
         """Run `work` in a transaction, and retry it from the start after a deadlock or serialization failure.
 
         `work` may run several times and must not do anything that a rollback does not undo. Errors: TooBusy after
-        MAX_ATTEMPTS, DatabaseUnavailable when nothing was done for want of a database.
+        MAX_ATTEMPTS, DatabaseUnavailable when nothing was done for want of a database; any other of LOST when it may
+        have been.
 
         With `one_statement`, `work` is a single idempotent statement, which outputs UNFLUSHED: it needs no transaction
         block, which saves two round trips, and is retried after a lost connection although it may have been committed.
         What is not `durable` may be lost if the server crashes within a second. `name` is the function that metrics
         name.
         """
+        in_doubt: list[Exception] = []
+        try:
+            return await self._mutate(
+                work, isolation, in_doubt, one_statement=one_statement, durable=durable, name=name
+            )
+        except (DatabaseUnavailable, TooBusy) as error:
+            # They say that nothing was changed, so that clients try again; an earlier attempt may have been committed.
+            if in_doubt:
+                raise in_doubt[-1] from error
+            raise
+
+    async def _mutate(
+        self, work: Callable[[Transaction], Awaitable[T]], isolation: Isolation, in_doubt: list[Exception], *,
+        one_statement: bool, durable: bool, name: str,
+    ) -> T:  # fmt: skip
         lost: Exception | None = None
         for attempt in range(MAX_ATTEMPTS):
             connected = committing = False
@@ -266,6 +283,7 @@ class Database:
                 async with self.pool.acquire() as connection:
                     connected = True
                     if one_statement and not self._transactions_only:
+                        committing = True
                         done = await work(connection)
                         await connection.execute(FLUSH)
                         return done
@@ -285,6 +303,7 @@ class Database:
                 if (committing and not one_statement) or not connected:
                     raise
                 lost = error
+                in_doubt += [error] if committing else []
             else:
                 counting.commit(counted)
                 return result
