@@ -121,7 +121,8 @@ class VendorClient(httpx2.AsyncClient):
             return await self._send(request, stream=stream, **options)
 
     async def _send(self, request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
-        self.check()
+        if self._breaker is not None:
+            self._breaker.check()
         if self._line is not None:
             await self._line.wait()
         if self._breaker is None:
@@ -153,10 +154,10 @@ class VendorClient(httpx2.AsyncClient):
             await self.hold(pause)
         return response
 
-    def check(self) -> None:
-        """Raise Deferred while requests wait for a vendor that has not answered lately."""
-        if self._breaker is not None:
-            self._breaker.check()
+    @property
+    def is_available(self) -> bool:
+        """Whether a request would be sent now; False while the vendor has not answered lately."""
+        return self._breaker is None or self._breaker.wait() is None
 
     async def hold(self, seconds: float) -> None:
         """Pause all calls to the vendor, as it requested."""

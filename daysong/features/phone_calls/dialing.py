@@ -123,10 +123,12 @@ async def schedule_vapi_call(ctx: ActionContext, args: OneCall) -> None:
 
 
 async def place_call(ctx: ActionContext, args: OneCall) -> None:
-    """Take a line and request the call from VAPI; do nothing when it may not be made, or not now. Errors: Deferred."""
+    """Take a line and request the call from VAPI; do nothing when it may not be made, or not now."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface
-    # Before a line is taken, which begins one of the call's few attempts.
-    telephone.check()
+    if not telephone.is_available:
+        # Taking a line would begin one of its few attempts. It keeps waiting, and is dispatched again within a minute.
+        log.info("call waits for vapi", call=args.job_id)
+        return
     reserved = await money.reserve_call(ctx, account_of_call, args)
     due = DueCall(job_id=args.job_id, reservation=reserved.reservation, cap=reserved.cap)
     try:

@@ -58,7 +58,8 @@ class Telephone(Protocol):
     @property
     def configured(self) -> bool: ...
 
-    def check(self) -> None: ...
+    @property
+    def is_available(self) -> bool: ...
 
     async def call(self, *, number: str, assistant: Mapping[str, Any], job_id: str) -> str: ...
 
@@ -107,9 +108,10 @@ class Vapi:
         """Close the connections."""
         await self._http.aclose()
 
-    def check(self) -> None:
-        """Raise Deferred while requests wait, since VAPI has not answered lately."""
-        self._http.check()
+    @property
+    def is_available(self) -> bool:
+        """Whether a request would be sent now; False while VAPI has not answered lately."""
+        return self._http.is_available
 
     async def call(self, *, number: str, assistant: Mapping[str, Any], job_id: str) -> str:
         """Call a number (E.164) with `assistant`; return the call's id, before it is answered.
