@@ -37,10 +37,11 @@ def outage_deferral(
 ) -> Deferred | None:
     """Return the deferral of a job that failed while its vendor fails for all, so that it uses up no attempt.
 
-    None for any other failure. `outage` returns the seconds after which to ask a vendor again.
+    None for any other failure. An ambiguous one is deferred too: a job that must not repeat its order ends itself.
+    `outage` returns the seconds after which to ask a vendor again.
     """
     if function is None or function.retry.attempts == 1 or not isinstance(error, VendorError):
         return None
-    if error.permanent or error.ambiguous or (pause := outage(error.vendor)) is None:
+    if error.permanent or (pause := outage(error.vendor)) is None:
         return None
     return Deferred(error.vendor, max(pause, error.retry_after or 0.0))

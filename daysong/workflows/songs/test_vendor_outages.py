@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,10 +31,11 @@ async def state_of(world: World) -> tuple[str, str | None, int]:
     return row["status"], row["failure_reason"], await world.db.pool.fetchval("select count(*) from usage_refunds")
 
 
-async def test_a_song_outlasts_an_outage_of_openai(world: World) -> None:
+@pytest.mark.parametrize("fault", [{"status": 503}, {"drop": True}], ids=str)
+async def test_a_song_outlasts_an_outage_of_openai(world: World, fault: dict[str, Any]) -> None:
     """After twenty minutes it is made, and is charged once. Meanwhile OpenAI is asked ever more rarely."""
     alice = await world.person("alice")
-    await world.fault("openai", status=503)
+    await world.fault("openai", **fault)
     await alice.action("music:startDiaryMusicGeneration", content="Rain.")
     await world.pass_time(timedelta(minutes=20))
     assert await state_of(world) == ("writing", None, 0)
