@@ -68,11 +68,16 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True)
 class Retry:
-    """How often a job is retried after a transient failure, and with what backoff."""
+    """How often a job is retried after a transient failure, and with what backoff.
+
+    outlasts_outages  whether it waits for a vendor that is down without using up attempts. A poll does not: others
+                      follow it, and `on_exhausted` ends what is overdue.
+    """
 
     attempts: int = 8
     first: timedelta = timedelta(seconds=2)
     longest: timedelta = timedelta(minutes=5)
+    outlasts_outages: bool = True
 
     def delay(self, failures: int, *, retry_after: float | None, jitter: float) -> timedelta | None:
         """Return the backoff after that many failures; None when no attempt is left.

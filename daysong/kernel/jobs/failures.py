@@ -7,7 +7,7 @@ from collections.abc import Callable
 from daysong.kernel import logs
 from daysong.kernel.errors import DaysongError, VendorError
 from daysong.kernel.functions.registry import Function
-from daysong.kernel.limits.errors import Deferred
+from daysong.kernel.limits.errors import Deferred, VendorDown
 
 
 class KilledTooOften(DaysongError):
@@ -32,16 +32,18 @@ def text_of(error: Exception) -> str | None:
     return (f"{type(error).__name__}: {error}" if isinstance(error, DaysongError) else logs.describe(error))[:500]
 
 
-def outage_deferral(
-    function: Function | None, error: Exception, outage: Callable[[str], float | None]
-) -> Deferred | None:
-    """Return the deferral of a job that failed while its vendor fails for all, so that it uses up no attempt.
+def deferral(function: Function | None, error: Exception, outage: Callable[[str], float | None]) -> Deferred | None:
+    """Return the deferral of a job that waits in a vendor's line, or for a vendor that is down: it uses up no attempt.
 
     None for any other failure. An ambiguous one is deferred too: a job that must not repeat its order ends itself.
     `outage` returns the seconds after which to ask a vendor again.
     """
-    if function is None or function.retry.attempts == 1 or not isinstance(error, VendorError):
+    if isinstance(error, Deferred) and not isinstance(error, VendorDown):
+        return error
+    if function is None or not isinstance(error, VendorError) or not function.retry.outlasts_outages:
         return None
-    if error.permanent or (pause := outage(error.vendor)) is None:
+    if isinstance(error, VendorDown):
+        return error
+    if function.retry.attempts == 1 or error.permanent or (pause := outage(error.vendor)) is None:
         return None
     return Deferred(error.vendor, max(pause, error.retry_after or 0.0))

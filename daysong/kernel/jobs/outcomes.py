@@ -15,7 +15,7 @@ from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.declarations import Retry
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
-from daysong.kernel.jobs.failures import AttemptsExhausted, KilledTooOften, UnknownFunction, outage_deferral, text_of
+from daysong.kernel.jobs.failures import AttemptsExhausted, KilledTooOften, UnknownFunction, deferral, text_of
 from daysong.kernel.jobs.hold import OnHold
 from daysong.kernel.jobs.queue import Job, Superseded
 from daysong.kernel.limits.errors import Deferred
@@ -45,13 +45,11 @@ class Outcomes:
     async def after_failure(self, job: Job, function: Function | None, error: Exception) -> str:
         """Store the outcome of a job that failed; return it for metrics."""
         error_text = text_of(error)
-        if job.deferrals < MOST_DEFERRALS:
-            if isinstance(error, Deferred):
-                await self._defer(job, error)
-                return "deferred"
-            if (pause := outage_deferral(function, error, self._outage)) is not None:
-                await self._defer(job, pause, error_text)
-                return "deferred"
+        waits = deferral(function, error, self._outage)
+        if waits is not None and job.deferrals < MOST_DEFERRALS:
+            # A deferral says nothing that the error before it did not.
+            await self._defer(job, waits, None if waits is error else error_text)
+            return "deferred"
         if isinstance(error, OnHold):
             await self._put_back(
                 job, failures=job.failures, delay=HOLD_PAUSE, error=error_text, deferrals=job.deferrals

@@ -1,7 +1,7 @@
 """Circuit breakers: a vendor that does not answer is left alone for a while, by this process.
 
 A breaker opens after five failures in a row within a minute: no connection, no answer in time, or a status of 500 and
-above. While it is open, requests raise Deferred at once, so that jobs wait and use up no attempt. After a pause one
+above. While it is open, requests raise VendorDown at once, so that jobs wait and use up no attempt. After a pause one
 request is let through: its success closes the breaker, and its failure doubles the pause, up to two minutes.
 
 The rule is `admit`, `after_failure` and `after_success`; they are pure.
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from prometheus_client import Counter, Gauge
 
 from daysong.kernel import logs
-from daysong.kernel.limits.errors import Deferred
+from daysong.kernel.limits.errors import VendorDown
 from daysong.kernel.time.clock import Clock
 
 STATE = Gauge(
@@ -126,13 +126,13 @@ class Breaker:
         return None if self._state.opened_at is None else self.wait() or 0.0
 
     def check(self) -> None:
-        """Raise Deferred while requests wait."""
+        """Raise VendorDown while requests wait."""
         wait = self.wait()
         if wait is not None:
-            raise Deferred(self.vendor, wait, "it has not answered lately")
+            raise VendorDown(self.vendor, wait, "it has not answered lately")
 
     def begin(self) -> Attempt:
-        """Return the attempt of a request that is sent now. Errors: Deferred."""
+        """Return the attempt of a request that is sent now. Errors: VendorDown."""
         self.check()
         admission = admit(self._state, self._clock.now(), self._policy)
         self._set(admission.state)

@@ -48,3 +48,7 @@ class Deferred(VendorError):
             retry_after=retry_after,
             code=code,
         )
+
+
+class VendorDown(Deferred):
+    """The request was not sent because the vendor has not answered lately."""

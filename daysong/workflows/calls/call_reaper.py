@@ -10,7 +10,7 @@ from daysong.features.phone_calls.rules import LONGEST_CALL, REPORT_OVERDUE
 from daysong.features.subscriptions.quotas import minutes
 from daysong.kernel import logs
 from daysong.kernel.functions.context import ActionContext, MutationContext
-from daysong.kernel.functions.declarations import Args, NoArgs, action, mutation
+from daysong.kernel.functions.declarations import Args, NoArgs, Retry, action, mutation
 from daysong.kernel.limits.lanes import Lane
 from daysong.vendors.vapi.client import Telephone
 from daysong.vendors.vapi.reports import Call
@@ -69,7 +69,7 @@ async def give_up_poll(ctx: MutationContext, args: VapiCall) -> None:
         await _close(ctx, args.vapi_call_id)
 
 
-@action(on_exhausted=give_up_poll, lane=Lane.CALLS)
+@action(retry=Retry(outlasts_outages=False), on_exhausted=give_up_poll, lane=Lane.CALLS)
 async def poll_call(ctx: ActionContext, args: VapiCall) -> None:
     """Poll VAPI for a call. An idempotent job."""
     telephone: Telephone = ctx.vendor(Telephone)  # type: ignore[type-abstract]  # looked up by its interface

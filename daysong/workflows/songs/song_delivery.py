@@ -283,7 +283,7 @@ async def apply_poll(ctx: MutationContext, args: PolledTask) -> None:
         await fail_if_overdue(ctx, OneGeneration(generation_id=args.generation_id))
 
 
-@action(retry=Retry(attempts=3), on_exhausted=fail_if_overdue, lane=Lane.SONGS)
+@action(retry=Retry(attempts=3, outlasts_outages=False), on_exhausted=fail_if_overdue, lane=Lane.SONGS)
 async def poll_suno_task(ctx: ActionContext, args: OneGeneration) -> None:
     """Poll Suno for a generation's task, since its callback may be lost. A job."""
     task_id = await ctx.run_query(task_to_poll, args)

@@ -78,3 +78,19 @@ async def test_orders_are_not_lost_to_a_suno_that_is_down(world: World) -> None:
     assert await state_of(world) == ("ready", None, 0)
     orders = [call for call in await world.asked("suno") if call["path"] == "/api/v1/generate"]
     assert len(orders) == 1
+
+
+async def test_a_song_that_suno_cannot_be_asked_about_is_refunded_in_time(world: World) -> None:
+    """Its callback is lost and Suno is down: polls wait for no vendor, so that the deadline ends it as ever."""
+    alice = await world.person("alice")
+    await world.fault("suno", callbacks="lost")
+    await alice.action("music:startDiaryMusicGeneration", content="Rain.")
+    await world.settle()
+    assert await state_of(world) == ("composing", None, 0)
+    await world.fault("suno", status=503)
+    for _ in range(5):
+        world.app.limits.breakers["suno"].begin().failed()
+    await world.pass_time(timedelta(minutes=25))
+    assert await state_of(world) == ("composing", None, 0)
+    await world.pass_time(timedelta(minutes=20))
+    assert await state_of(world) == ("failed", TOO_LATE, 1)

@@ -134,7 +134,7 @@ async def awaited_video(ctx: QueryContext, args: OneVideo) -> AwaitedVideo | Non
     )
 
 
-@action(retry=Retry(attempts=3), on_exhausted=fail_video_if_overdue, lane=Lane.SONGS)
+@action(retry=Retry(attempts=3, outlasts_outages=False), on_exhausted=fail_video_if_overdue, lane=Lane.SONGS)
 async def check_video(ctx: ActionContext, args: OneTask) -> None:
     """Read the state of a video's task from Kie, and apply it. A job; after failures the sweeper polls again."""
     video = await ctx.run_query(awaited_video, OneVideo(video_id=args.video_id))
