@@ -90,7 +90,8 @@ async def test_a_song_that_suno_cannot_be_asked_about_is_refunded_in_time(world:
     await world.fault("suno", status=503)
     for _ in range(5):
         world.app.limits.breakers["suno"].begin().failed()
-    await world.pass_time(timedelta(minutes=25))
+    world.clock.forward(timedelta(minutes=25))
+    await world.pass_time(timedelta(minutes=2))
     assert await state_of(world) == ("composing", None, 0)
-    await world.pass_time(timedelta(minutes=20))
+    await world.pass_time(timedelta(minutes=14))
     assert await state_of(world) == ("failed", TOO_LATE, 1)
