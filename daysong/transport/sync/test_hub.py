@@ -14,6 +14,11 @@ import pytest
 from prometheus_client import REGISTRY
 
 from conftest import NOW
+from daysong.kernel.database.transactions import Database
+from daysong.kernel.functions.context import QueryContext
+from daysong.kernel.functions.declarations import NoArgs, query
+from daysong.kernel.functions.registry import module
+from daysong.kernel.time.clock import to_ms
 from daysong.transport.sync.hub import Limits
 from rehearsal import library
 from rehearsal.processes.frozen_proxy import proxy_to
@@ -26,10 +31,25 @@ pytestmark = pytest.mark.anyio
 DIARIES: tuple[str, dict[str, Any]] = ("diaries:listDiaries", {})
 
 
+@query
+async def time(ctx: QueryContext, args: NoArgs) -> float:
+    """Return the time, without saying until when it holds."""
+    return to_ms(ctx.now)
+
+
+# This file is the package of functions that the app adds.
+MODULES = (module("clock", public=(time,)),)
+
+
+async def create_tables(database: Database) -> None:
+    """Create none: the functions have no tables."""
+
+
 @asynccontextmanager
 async def served(database_url: str, data_dir: Path, **limits: Any) -> AsyncIterator[World]:
-    """The whole app, served on a port, with other limits than usual."""
-    world = World(database_url, data_dir, NOW, port=free_port(), limits=replace(Limits(), **limits))
+    """The whole app with the functions above, served on a port, with other limits than usual."""
+    added = {"DAYSONG_TEST_FUNCTIONS": __name__}
+    world = World(database_url, data_dir, NOW, added, port=free_port(), limits=replace(Limits(), **limits))
     async with world:
         yield world
 
@@ -321,7 +341,7 @@ async def test_a_renewed_token_runs_no_query_that_does_not_depend_on_the_time(
         renewed = await socket.receive(lambda message: bool(message["endVersion"]["identity"] == 2))
         assert renewed["modifications"] == []
         assert counted("daysong_sync_query_runs_total") == runs
-        await socket.subscribe(2, q3=("diaries:onThisDay", {}))
+        await socket.subscribe(2, q3=("clock:time", {}))
         await socket.transition(3)
         runs = counted("daysong_sync_query_runs_total")
         await socket.authenticate(2, token(alice))
