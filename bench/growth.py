@@ -10,8 +10,6 @@ one; what returns or counts more rows, because a span has more, is marked.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +18,6 @@ from typing import Any
 
 from bench import machine
 from daysong.embedded.server import EmbeddedPostgres
-from daysong.kernel import logs
 from daysong.kernel.database import migrations
 from rehearsal import long_diary
 from rehearsal.world import Person, World
@@ -81,14 +78,9 @@ async def bench(postgres: EmbeddedPostgres, folder: Path, sizes: list[int], roun
 def main() -> None:
     """Parse the arguments and measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--entries", type=int, nargs="+", default=[100, 10_000, 100_000])
+    parser.add_argument("--entries", type=int, nargs="+", default=[100, 10_000, 100_000], dest="sizes")
     parser.add_argument("--rounds", type=int, default=40)
-    options = parser.parse_args()
-    os.environ.pop("DATABASE_URL", None)
-    logs.configure(readable=True, quiet=True)
-    with machine.postgres("growth") as (postgres, folder):
-        print(machine.line())
-        asyncio.run(bench(postgres, folder, options.entries, options.rounds))
+    machine.measure("growth", parser, bench)
 
 
 if __name__ == "__main__":

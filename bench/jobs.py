@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ import asyncpg
 
 from bench import machine, workers
 from daysong.embedded.server import EmbeddedPostgres
-from daysong.kernel import logs
 from daysong.kernel.database import migrations
 from daysong.kernel.database.transactions import Transaction
 from daysong.workflows.songs.song_delivery import OneGeneration, fail_if_overdue
@@ -92,12 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=3000)
     parser.add_argument("--singles", type=int, default=200)
-    options = parser.parse_args()
-    os.environ.pop("DATABASE_URL", None)
-    logs.configure(readable=True, quiet=True)
-    with machine.postgres("jobs") as (postgres, folder):
-        print(machine.line())
-        asyncio.run(bench(postgres, folder, options.jobs, options.singles))
+    machine.measure("jobs", parser, bench)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from daysong.embedded import server as embedded
+from daysong.kernel import logs
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,6 +32,16 @@ def postgres(name: str) -> Iterator[tuple[embedded.EmbeddedPostgres, Path]]:
     finally:
         embedded.remove(folder / "postgres")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def measure(name: str, parser: argparse.ArgumentParser, bench: Callable[..., Coroutine[Any, Any, None]]) -> None:
+    """Parse the arguments, and call `bench` with a PostgreSQL, its folder, and each option by its name."""
+    options: dict[str, Any] = vars(parser.parse_args())
+    os.environ.pop("DATABASE_URL", None)
+    logs.configure(readable=True, quiet=True)
+    with postgres(name) as (running, folder):
+        print(line())
+        asyncio.run(bench(running, folder, **options))
 
 
 def line() -> str:

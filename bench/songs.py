@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,6 @@ import asyncpg
 
 from bench import machine, workers
 from daysong.embedded.server import EmbeddedPostgres
-from daysong.kernel import logs
 from daysong.kernel.database import migrations
 from daysong.sandbox.app import Pace
 from rehearsal.world import Person, World, free_port
@@ -107,12 +105,7 @@ def main() -> None:
     """Parse the arguments and measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--songs", type=int, default=300)
-    options = parser.parse_args()
-    os.environ.pop("DATABASE_URL", None)
-    logs.configure(readable=True, quiet=True)
-    with machine.postgres("songs") as (postgres, folder):
-        print(machine.line())
-        asyncio.run(bench(postgres, folder, options.songs))
+    machine.measure("songs", parser, bench)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,13 @@ def running(name: str, folder: Path, behind: Sequence[int], *, files: Path | Non
         process.wait(STOPS_WITHIN)
 
 
+def nginx(program: str, folder: Path) -> list[str]:
+    """Return how to run an nginx with the sites of `folder / "daysong.conf"`."""
+    settings = folder / "nginx.conf"
+    settings.write_text(AROUND.format(folder=folder, user="user root;" if os.geteuid() == 0 else ""))
+    return [program, "-p", str(folder), "-c", str(settings)]
+
+
 def _nginx(
     program: str, folder: Path, behind: Sequence[int], files: Path | None
 ) -> tuple[list[str], dict[str, str], Proxy]:
@@ -90,8 +97,7 @@ def _nginx(
         assert old in text
         text = text.replace(old, new)
     (folder / "daysong.conf").write_text(text)
-    (folder / "nginx.conf").write_text(AROUND.format(folder=folder, user="user root;" if os.geteuid() == 0 else ""))
-    command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    command = nginx(program, folder)
     assert subprocess.run([*command, "-t"], capture_output=True, check=False).returncode == 0  # noqa: S603
     return command, {}, Proxy(f"https://{HOST}:{port}", certificate)
 

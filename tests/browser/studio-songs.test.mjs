@@ -241,7 +241,7 @@ test("pages that the browser has kept go on: live, with what was written, and th
     await paused(".player");
     await page.getByRole("button", { name: "Play", exact: true }).click();
     await page.getByRole("button", { name: "Pause" }).waitFor();
-    // Somebody else has signed in, in another tab.
+    // Another user has signed in, in another tab.
     await page.evaluate(() => localStorage.setItem("daysong.session", JSON.stringify({ sub: "user_bob", name: "Bob" })));
     await page.evaluate(() => history.back());
     await page.waitForFunction(() => !globalThis.isKept && document.querySelector("textarea")?.value === "");

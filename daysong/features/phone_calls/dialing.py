@@ -19,11 +19,7 @@ from daysong.features.phone_calls.endings import found_no_line
 from daysong.features.phone_calls.numbers import consent
 from daysong.features.phone_calls.numbers.numbers import country_of
 from daysong.features.phone_calls.numbers.permission import NEEDS_COUNTRY, denial_reason
-from daysong.features.phone_calls.rules import (
-    ATTEMPT_PAUSE,
-    MOST_ATTEMPTS,
-    REASONS,
-)
+from daysong.features.phone_calls.rules import ATTEMPT_PAUSE, MOST_ATTEMPTS, REASONS
 from daysong.features.phone_calls.schedule.calendar import local_datetime
 from daysong.features.phone_calls.talk.assistant import Talk, assistant_for
 from daysong.features.subscriptions.quotas import minutes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from conftest import NOW
 from daysong.transport.server.proxies import Proxies, hops
+from rehearsal.processes import proxies
 from rehearsal.world import World, free_port
 
 TRUSTED = ("10.0.0.0/8", "2001:db8:1::/48", "127.0.0.9")
@@ -49,16 +49,16 @@ async def test_long_forged_headers_are_not_kept(headers: list[str]) -> None:
     kept: list[int] = []
 
     async def app(_scope: Any, _receive: Any, _send: Any) -> None:
-        kept.append(proxies._known.cache_info().currsize)
+        kept.append(layer._known.cache_info().currsize)
 
-    proxies = Proxies(cast("Any", app), TRUSTED)
+    layer = Proxies(cast("Any", app), TRUSTED)
     for recorded in (headers, ["203.0.113.5"]):
         scope = {
             "type": "http",
             "client": ("10.0.0.1", 5555),
             "headers": [(b"x-forwarded-for", value.encode()) for value in recorded],
         }
-        await proxies(cast("Any", scope), cast("Any", None), cast("Any", None))
+        await layer(cast("Any", scope), cast("Any", None), cast("Any", None))
     assert kept == [0, 1]
 
 
@@ -127,21 +127,14 @@ def test_only_the_last_entries_of_a_long_chain_are_read() -> None:
     assert (read[0], len(read)) == ("10.0.0.249", 32)
 
 
-CONFIGURATION = """
-    daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
-    events {{ worker_connections 64; }}
-    http {{
-        access_log off;
-        client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
-        uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
-        server {{
-            listen 127.0.0.1:{port};
-            location / {{
-                proxy_pass http://127.0.0.1:{behind}; proxy_bind 127.0.0.9; proxy_http_version 1.1;
-                proxy_set_header Host $http_host;
-                proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-                proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $http_connection;
-            }}
+SITE = """
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{behind}; proxy_bind 127.0.0.9; proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $http_connection;
         }}
     }}"""
 
@@ -157,13 +150,12 @@ async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
 @pytest.fixture
 def nginx(world: World, tmp_path: Path) -> Iterator[int]:
     """The port of an nginx in front of the world."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    program = proxies.program("nginx")
     if program is None:
         pytest.skip("there is no nginx here")
     port = free_port()
-    settings = tmp_path / "nginx.conf"
-    settings.write_text(CONFIGURATION.format(folder=tmp_path, port=port, behind=world.origin.rpartition(":")[2]))
-    process = subprocess.Popen([program, "-p", tmp_path, "-c", settings], stderr=subprocess.DEVNULL)  # noqa: S603
+    (tmp_path / "daysong.conf").write_text(SITE.format(port=port, behind=world.origin.rpartition(":")[2]))
+    process = subprocess.Popen(proxies.nginx(program, tmp_path), stderr=subprocess.DEVNULL)  # noqa: S603
     try:
         yield port
     finally:

@@ -348,7 +348,7 @@ async function run() {
 
 
 // A page that the browser keeps for going back or forward. It goes on where it was, with what has changed meanwhile, unless
-// somebody has signed out or in since, on this page or in another tab.
+// a user has signed out or in since, on this page or in another tab.
 addEventListener("pagehide", ({ persisted }) => persisted && live.rest());
 addEventListener("pageshow", ({ persisted }) => {
   if (!persisted) return;

@@ -148,7 +148,7 @@ function sandbox(how, signal) {
   };
 }
 
-// Clerk's cookie with the time at which somebody last signed in or out in this browser.
+// Clerk's cookie with the time of the last sign-in or sign-out in this browser.
 const clerkChanged = () => document.cookie.split("; ").filter((cookie) => cookie.startsWith("__client_uat")).sort().join();
 
 function clerk(how, signal) {
