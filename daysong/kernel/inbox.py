@@ -1,4 +1,4 @@
-"""The webhook inbox: stores an event and schedules its handler in one transaction, before the webhook is answered.
+"""The webhook inbox: stores an event and schedules its handler in one statement, before the webhook is answered.
 
 Each event is handled by a job, which is retried. An event whose job is dead stays as a dead letter, to be listed and
 replayed (`daysong webhooks`).
@@ -6,9 +6,12 @@ replayed (`daysong webhooks`).
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -46,13 +49,18 @@ _STORE_SQL = f"""
         (id, vendor, event_id, type, subject, about, body, received_at, handled_at, outcome)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) on conflict (vendor, event_id) do nothing
     returning id, {UNFLUSHED}"""  # noqa: S608 - a constant
-_STORE_WITH_JOB_SQL = job_sql(
-    """event as (
-        insert into webhook_events (id, vendor, event_id, type, subject, about, body, received_at, handler)
-        values ($13, $14, $15, $16, $17, $18, $19, $20, $6) on conflict (vendor, event_id) do nothing returning id),""",
-    "from event",
-    output=UNFLUSHED,
-)
+
+
+@functools.cache
+def _store_with_job_sql(condition: str) -> str:
+    return job_sql(
+        f"""event as (
+            insert into webhook_events (id, vendor, event_id, type, subject, about, body, received_at, handler)
+            select $13, $14, $15, $16, $17, $18, $19, $20, $6 {condition}
+            on conflict (vendor, event_id) do nothing returning id),""",
+        "from event",
+        output=UNFLUSHED,
+    )
 
 
 class OneEvent(Args):
@@ -76,6 +84,38 @@ class Event(Args):
     about: tuple[str, ...] = ()
 
 
+class UrlSecret(NamedTuple):
+    """The secret that a callback was sent with, for the row `id` of `table`, whose `callback_secret` it should be."""
+
+    table: str
+    id: str
+    given: str
+
+    @property
+    def condition(self) -> str:
+        """A condition of the statement that stores the event; its parameters are `values`.
+
+        It compares digests: how long that takes tells nothing of the secret.
+        """
+        return f"from {self.table} where id = $21 and sha256(convert_to(callback_secret, 'UTF8')) = $22"
+
+    @property
+    def values(self) -> tuple[str, bytes]:
+        """The parameters of `condition`."""
+        return self.id, hashlib.sha256(self.given.encode()).digest()
+
+    async def check(self, db: Reader) -> None:
+        """Compare it alone. Errors: WrongSecret, also when there is no such row."""
+        expected = await db.fetchval(f"select callback_secret from {self.table} where id = $1", self.id)  # noqa: S608
+        # Compared also for an unknown id, so that timing reveals nothing.
+        if not hmac.compare_digest((expected or "unknown").encode(), self.given.encode()) or expected is None:
+            raise WrongSecret("The secret in the callback URL is wrong")
+
+
+class WrongSecret(DaysongError):
+    """The secret of a callback is not that of its row, or there is no such row."""
+
+
 class NoSuchEvent(DaysongError):
     """There is no such event in the inbox, or it cannot be replayed."""
 
@@ -83,25 +123,33 @@ class NoSuchEvent(DaysongError):
 Handler = Callable[[MutationContext, OneEvent], Awaitable[Any]]
 
 
-async def receive(runtime: Runtime, event: Event, handler: Handler | None, *, outcome: str = "noted") -> bool:
+async def receive(
+    runtime: Runtime, event: Event, handler: Handler | None, *, outcome: str = "noted", secret: UrlSecret | None = None
+) -> bool:
     """Store a verified event and schedule `handler`; return False for a duplicate.
 
-    Without a handler the event is stored as handled, with that outcome.
+    Without a handler the event is stored as handled, with that outcome. With a `secret`, which needs a handler, it is
+    stored only if that is right. Errors: WrongSecret.
     """
 
     now = runtime.clock.now()
     identifier = EventId.new(now)
     about = dict.fromkeys([event.subject, *event.about] if event.subject else event.about)
     columns = (identifier, event.vendor, event.event_id, event.type, event.subject, list(about), event.body, now)
+    if handler is None:
+        sql, values = _STORE_SQL, (*columns, outcome)
+    else:
+        args = OneEvent(event_id=identifier)
+        job = runtime.queue.new_job(handler, args, due_at=now, key=_job_key(identifier, replays=0))
+        sql = _store_with_job_sql(secret.condition if secret else "")
+        values = (*job, *columns, *(secret.values if secret else ()))
 
     async def store(db: Transaction) -> bool:
-        if handler is None:
-            inserted = await db.fetchval(_STORE_SQL, *columns, outcome)
-        else:
-            args = OneEvent(event_id=identifier)
-            job = runtime.queue.new_job(handler, args, due_at=now, key=_job_key(identifier, replays=0))
-            inserted = await db.fetchval(_STORE_WITH_JOB_SQL, *job, *columns)
-        return inserted is not None
+        if await db.fetchval(sql, *values) is not None:
+            return True
+        if secret is not None:
+            await secret.check(db)
+        return False
 
     # The unique key makes it idempotent.
     return await runtime.database.mutate(store, one_statement=True)

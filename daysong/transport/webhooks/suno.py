@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.runtime import Runtime
-from daysong.kernel.ids import may_be_id
 from daysong.kernel.inbox import Event
 from daysong.transport.http.routes import Request, Route
 from daysong.transport.webhooks import receiving
 from daysong.transport.webhooks.receiving import Received
 from daysong.vendors.suno.answers import MalformedCallback, parse_callback
-from daysong.vendors.webhooks import UnsignedEvent
-from daysong.workflows.songs import song_delivery
-from daysong.workflows.songs.song_delivery import OneGeneration
 from daysong.workflows.vendor_events import handle_suno_event
 
 MAX_TASK_ID = 200
@@ -21,18 +16,7 @@ MAX_TASK_ID = 200
 def routes(runtime: Runtime) -> list[Route]:
     """Return the routes of Suno's callbacks."""
 
-    async def without_secret(_: Request) -> Received:
-        raise UnsignedEvent("The callback URL has no secret")
-
-    async def callback(request: Request) -> Received:
-        generation_id, secret = request.parameters["generation_id"], request.parameters["secret"]
-        expected = None
-        if may_be_id(generation_id):
-            expected = await runtime.run_query(
-                song_delivery.callback_secret, OneGeneration(generation_id=generation_id), SYSTEM
-            )
-        receiving.check_secret(secret, expected)
-        body = await request.body()
+    def parse(generation_id: str, body: bytes, _: Request) -> Received:
         parsed = parse_callback(body)
         if len(parsed.task_id) > MAX_TASK_ID:
             raise MalformedCallback("`data.task_id` is too long")
@@ -47,7 +31,5 @@ def routes(runtime: Runtime) -> list[Route]:
         log_fields = {"generation": generation_id, "stage": parsed.stage, "code": parsed.code}
         return Received(event, handle_suno_event, log_fields, order=generation_id)
 
-    return [
-        receiving.route(runtime, "suno", without_secret, path="/http/suno-webhook"),
-        receiving.route(runtime, "suno", callback, path="/http/suno-webhook/{generation_id}/{secret}"),
-    ]
+    path = "/http/suno-webhook/{generation_id}/{secret}"
+    return receiving.callback_routes(runtime, "suno", "generations", parse, path=path)

@@ -12,7 +12,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from daysong.kernel.database.transactions import FLUSH
 from daysong.kernel.inbox import MAX_BODY
+from rehearsal.statements import sent_statements
 from rehearsal.world import Person, World
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +111,31 @@ async def test_f14_a_callback_without_the_secret_is_refused_and_not_stored(
         assert (await generation.post(name, url)).status_code == httpx2.codes.UNAUTHORIZED
     assert await generation.state() == before
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 0
+
+
+async def test_a_stranger_learns_nothing_of_a_body_and_has_no_large_one_read(
+    world: World, generation: PendingGeneration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """401 before what is wrong with the body, too large or malformed; nothing waits for the disk."""
+    guess = f"{generation.url.rpartition('/')[0]}/guess"
+    sent = sent_statements(monkeypatch)
+    for body in (b"{not json", b"", b" " * 65_537, b" " * (MAX_BODY + 1), json.dumps(payload("callback-text", "t"))):
+        assert (await world.http.post(guess, content=body)).status_code == httpx2.codes.UNAUTHORIZED
+    assert FLUSH not in sent
+    # A repeated callback is told from a forged one.
+    for url, status in ((generation.url, httpx2.codes.OK), (guess, httpx2.codes.UNAUTHORIZED)) * 2:
+        assert (await generation.post("callback-text", url)).status_code == status
+    assert await world.db.pool.fetchval("select count(*) from webhook_events") == 1
+
+
+async def test_a_callback_is_two_statements(
+    world: World, generation: PendingGeneration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that compares the secret and stores the event with its job, and one that waits for the disk."""
+    sent = sent_statements(monkeypatch)
+    assert (await world.http.post(generation.url, json=payload("callback-text", "t"))).status_code == httpx2.codes.OK
+    assert ["insert into webhook_events" in sql for sql in sent] == [True, False]
+    assert sent[1] == FLUSH
 
 
 async def test_f14_a_ready_song_is_not_replaced_nor_failed_by_later_callbacks(

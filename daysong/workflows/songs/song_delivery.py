@@ -351,12 +351,3 @@ async def _next_poll(ctx: MutationContext, generation_id: str, polls: int, pause
     await ctx.db.execute(
         "update generations set polls = $2, next_poll_at = $3 where id = $1", generation_id, polls, ctx.now + pause
     )
-
-
-@query
-async def callback_secret(ctx: QueryContext, args: OneGeneration) -> str | None:
-    """Return the secret in a generation's callback URL."""
-    secret: str | None = await ctx.db.fetchval(
-        "select callback_secret from generations where id = $1", args.generation_id
-    )
-    return secret

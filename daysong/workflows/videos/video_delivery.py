@@ -266,10 +266,3 @@ async def _fail_soon(ctx: MutationContext, video_id: str) -> None:
     # Each in its own transaction, which holds one account's lock; at most one job in ten minutes.
     window = int(ctx.now.timestamp() // 600)
     await ctx.schedule(fail_video_if_overdue, OneTask(video_id=video_id), key=f"overdue {video_id} {window}")
-
-
-@query
-async def video_callback_secret(ctx: QueryContext, args: OneVideo) -> str | None:
-    """Return the secret in the callback URL of a video."""
-    secret: str | None = await ctx.db.fetchval("select callback_secret from music_videos where id = $1", args.video_id)
-    return secret
