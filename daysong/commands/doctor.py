@@ -8,8 +8,10 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import asyncpg
+import httpx2
 from rich.console import Console
 from rich.markup import escape
 
@@ -29,6 +31,7 @@ from daysong.vendors.expo.client import Expo
 from daysong.vendors.kie.client import Kie
 from daysong.vendors.openai.client import OpenAI
 from daysong.vendors.revenuecat.client import RevenueCat
+from daysong.vendors.signed_addresses import SignedAddresses
 from daysong.vendors.storage import FileStore
 from daysong.vendors.suno.client import Suno
 from daysong.vendors.vapi.client import Vapi
@@ -100,6 +103,7 @@ async def findings(
         ("Hash keys", lambda: _hash_keys(found), "DATABASE_URL"),
         ("Hold", lambda: _hold(found), "DATABASE_URL"),
         ("Files", lambda: _files(found), None),
+        *([("Redirects", lambda: redirects(found), "MEDIA_REDIRECT")] if found.media_redirect else []),
         ("Time zones", lambda: _zones(found), None),
         ("Clerk", lambda: _clerk(found), "CLERK_FRONTEND_API_URL"),
         ("OpenAI", lambda: _openai(found), "OPENAI_API_KEY"),
@@ -242,6 +246,34 @@ async def _files(found: Settings) -> str:
     await store.delete([PROBE])
     await asyncio.sleep(LETTING_GO)
     return f"written, read and deleted {size} bytes in {found.storage_url}"
+
+
+async def redirects(found: Settings) -> str:
+    """Fetch a part of a file as a client does that was redirected to the bucket."""
+    store, addresses = FileStore(found.storage_url), SignedAddresses(found.storage_url, found.media_redirect_endpoint)
+    await store.put(PROBE, b"probe", "text/plain")
+    try:
+        address = await addresses.address(PROBE)
+        target = urlsplit(address)
+        origin = f"{target.scheme}://{target.netloc}"
+        # A browser that was redirected names no origin.
+        headers = {"Range": "bytes=1-2", "Origin": "null"}
+        async with httpx2.AsyncClient(timeout=PATIENCE / 2) as http:
+            answer = await http.get(address, headers=headers)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise DaysongError(f"the bucket cannot be fetched from at {origin}: {type(error).__name__}") from None
+    finally:
+        await store.delete([PROBE])
+        await asyncio.sleep(LETTING_GO)
+    if (answer.status_code, answer.content) != (206, b"ro"):
+        raise DaysongError(
+            f"{origin} answers {answer.status_code} to a signed address, and not with the part asked for"
+        )
+    if found.production and target.scheme != "https":
+        raise DaysongError(f"{origin} is not https: set MEDIA_REDIRECT_ENDPOINT to where clients reach the bucket")
+    if answer.headers.get("access-control-allow-origin") not in {"*", "null"}:
+        raise NotUrgent(f"songs are fetched from {origin}, but its CORS does not let scripts of every origin read them")
+    return f"songs are fetched from {origin}"
 
 
 async def _clerk(found: Settings) -> str:

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from conftest import NOW
-from daysong.commands.doctor import doctor
+from daysong.commands.doctor import doctor, redirects
 from daysong.commands.environment import free_port
 from daysong.embedded.server import EmbeddedPostgres
 from daysong.kernel import logs
-from daysong.kernel.settings import unknown
+from daysong.kernel.errors import DaysongError
+from daysong.kernel.settings import read, unknown
 from rehearsal import databases as testing
+from rehearsal.processes import bucket
 from rehearsal.world import World
 
 pytestmark = pytest.mark.anyio
@@ -114,3 +116,27 @@ def test_g61_misspelt_settings_are_named_with_the_nearest_known_one() -> None:
         ("VAPI_SECRET", "VAPI_WEBHOOK_SECRET"),
     ]
     assert unknown({"OPENAI_ORGANIZATION": "1", "CALLBACK": "1", "SITE_PACKAGES": "1", "DATABASE": "1"}) == []
+
+
+async def test_doctor_fetches_from_the_bucket_by_a_signed_address(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From where clients reach it; the address is not shown, and nothing is left."""
+    with bucket.running(tmp_path / "bucket") as stored:
+        for name, value in stored.settings.items():
+            monkeypatch.setenv(name, value)
+
+        async def looked(environ: dict[str, str]) -> str:
+            found, _ = read({"DAYSONG_DATA_DIR": str(data_dir)} | stored.settings | {"MEDIA_REDIRECT": "1"} | environ)
+            try:
+                return await redirects(found)
+            except DaysongError as error:
+                return f"{type(error).__name__}: {error}"
+
+        endpoint = stored.settings["AWS_ENDPOINT"]
+        assert await looked({}) == f"songs are fetched from {endpoint}"
+        away = f"http://127.0.0.1:{free_port()}"
+        said = f"DaysongError: the bucket cannot be fetched from at {away}: ConnectError"
+        assert await looked({"MEDIA_REDIRECT_ENDPOINT": away}) == said
+        assert "set MEDIA_REDIRECT_ENDPOINT" in await looked({"DAYSONG_ENV": "production"})
+        assert stored.objects() == set()

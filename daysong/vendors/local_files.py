@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import cast
 
 # Linux: return only what is cached, and EAGAIN if nothing is.
 NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)
@@ -39,7 +40,20 @@ async def read(path: Path, start: int, end: int, chunk: int) -> AsyncGenerator[b
             reading.add_done_callback(lambda _: os.close(descriptor))
 
 
-def _read_cached(descriptor: int, buffer: memoryview, start: int) -> int:
+def read_cached(path: str, start: int, end: int) -> bytes | None:
+    """Return the bytes from `start` to `end` (exclusive), None if not all of them are cached. Errors: OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        buffer = bytearray(end - start)
+        if _read_cached(descriptor, buffer, start) < len(buffer):
+            return None
+    finally:
+        os.close(descriptor)
+    # Not copied: nothing else has the buffer.
+    return cast("bytes", buffer)
+
+
+def _read_cached(descriptor: int, buffer: memoryview | bytearray, start: int) -> int:
     """Read what is cached into the buffer, and return how much that was."""
     if NO_WAIT is None:
         return 0

@@ -1,22 +1,27 @@
 """A small S3 on a port of this machine, for tests: objects in a folder, with multipart uploads and ranges.
 
-It checks no signatures, and keeps what is sent on disk, so that a test measures the memory of the server alone.
+It checks the signatures of signed addresses, and of other requests only that there is one. It keeps what is sent on
+disk, so that a test measures the memory of the server alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from uuid import uuid4
 
 PIECE = 64 * 1024
+SECRET = "secret"  # noqa: S105
 
 
 class Bucket:
@@ -30,7 +35,7 @@ class Bucket:
             "AWS_ALLOW_HTTP": "true",
             "AWS_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
         }
 
     def objects(self) -> set[str]:
@@ -49,7 +54,7 @@ def running(folder: Path) -> Iterator[Bucket]:
         (folder / name).mkdir(parents=True)
     handler = type("Handler", (_Handler,), {"folder": folder})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield Bucket(folder, server.server_address[1])
@@ -128,6 +133,27 @@ class _Handler(BaseHTTPRequestHandler):
             path.unlink(missing_ok=True)
         self._reply(204)
 
+    def _may(self) -> bool:
+        """Return whether the request is signed in its header, or by a query that is valid for its method (SigV4)."""
+        url = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
+        signature = query.pop("X-Amz-Signature", None)
+        if signature is None:
+            return "authorization" in self.headers
+        at = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        if not at <= datetime.now(UTC) + timedelta(seconds=1) < at + timedelta(seconds=int(query["X-Amz-Expires"])):
+            return False
+        names = query["X-Amz-SignedHeaders"].split(";")
+        signed = "&".join(f"{quote(name, safe='')}={quote(query[name], safe='')}" for name in sorted(query))
+        headers = "".join(f"{name}:{self.headers[name]}\n" for name in names)
+        asked = f"{self.command}\n{url.path}\n{signed}\n{headers}\n{';'.join(names)}\nUNSIGNED-PAYLOAD"
+        scope = query["X-Amz-Credential"].partition("/")[2]
+        digest = hashlib.sha256(asked.encode()).hexdigest()
+        key = f"AWS4{SECRET}".encode()
+        for part in (*scope.split("/"), f"AWS4-HMAC-SHA256\n{query['X-Amz-Date']}\n{scope}\n{digest}"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        return key.hex() == signature
+
     def do_HEAD(self) -> None:
         """Describe an object."""
         self._send(body=False)
@@ -138,6 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, *, body: bool) -> None:
         path, _ = self._parsed()
+        if not self._may():
+            self._reply(403)
+            return
         if not path.is_file():
             self._reply(404)
             return
@@ -149,6 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
             206 if found else 200,
             Content_Length=str(end - start),
             ETag='"tag"',
+            Access_Control_Allow_Origin="*",
             Last_Modified="Mon, 23 Nov 2026 12:00:00 GMT",
             **ranged,
         )

@@ -51,6 +51,16 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
             "then sends songs, photos and videos itself (`X-Accel-Redirect`), as in "
             "[deploy/nginx/daysong.conf](../deploy/nginx/daysong.conf). Every client must come through that nginx"
         ),
+        "MEDIA_REDIRECT": (
+            "`1` to have songs, covers and music videos fetched from the bucket of `STORAGE_URL` (S3 alone): their "
+            "addresses redirect to a signed one, good for half an hour, which a revoked share or a deleted song "
+            "outlives by that time at most. Photos and videos of entries still come through daysong. "
+            "[What the bucket needs](DEPLOY_MANY.md#songs-from-the-bucket)"
+        ),
+        "MEDIA_REDIRECT_ENDPOINT": (
+            "where clients reach the bucket's server, such as `https://s3.example.com`, if that is not `AWS_ENDPOINT`; "
+            "the bucket's name follows in the path"
+        ),
         "MEDIA_STORAGE": "MiB of photos and videos, for plans that are to grant others: `plan=MiB,…`",
     },
     "Secrets and access": {
@@ -290,6 +300,8 @@ DEFAULTS: Mapping[str, str] = {
     "DATABASE_STATEMENT_CACHE": "`100`; `0` with `DATABASE_DIRECT_URL`",
     "STORAGE_URL": "`files` in the data folder",
     "MEDIA_ACCEL": "none: daysong sends them",
+    "MEDIA_REDIRECT": "off: daysong sends them",
+    "MEDIA_REDIRECT_ENDPOINT": "that of `AWS_ENDPOINT`, or Amazon's",
     "DAYSONG_ADMIN_KEY": "`dev`: made once, in `admin-key` of the data folder",
     "DAYSONG_HASH_KEY": "`dev`: made once, in `hash-key` of the data folder",
     "CONSOLE": "on in development, off in production",
@@ -310,6 +322,7 @@ REQUIRED: Mapping[str, str] = {
     "SITE_URL": "always; https in production",
     "SHARE_BASE_URL": "https in production",
     "STORAGE_URL": "with more than one machine",
+    "MEDIA_REDIRECT_ENDPOINT": "https in production",
     "DAYSONG_ADMIN_KEY": "always; 16 characters or more in production",
     "DAYSONG_HASH_KEY": "always; 16 characters or more in production",
     "DAYSONG_TEST": "refused in production",

@@ -216,6 +216,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     storage_url: str
     # An internal location of nginx that has the stored files; without it we send them ourselves.
     media_accel: str | None = None
+    # Whether songs are fetched from the bucket, by signed addresses, and where clients reach the bucket if elsewhere.
+    media_redirect: bool = False
+    media_redirect_endpoint: str | None = None
     admin_key: str
     admin_keys_old: tuple[str, ...] = ()
     # Networks of reverse proxies, whose forwarded client address is trusted.

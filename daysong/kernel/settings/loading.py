@@ -84,6 +84,8 @@ def _read(variables: Environment) -> Settings:
         share_base_url=variables.url("SHARE_BASE_URL", site_url, "the base address of share links"),
         storage_url=variables.optional("STORAGE_URL") or str(data_dir / "files"),
         media_accel=_accel(variables),
+        media_redirect=variables.flag("MEDIA_REDIRECT"),
+        media_redirect_endpoint=variables.url("MEDIA_REDIRECT_ENDPOINT", "", "") or None,
         admin_key=variables.required("DAYSONG_ADMIN_KEY", "the key for internal functions; any long random text"),
         admin_keys_old=variables.earlier("DAYSONG_ADMIN_KEY"),
         trusted_proxies=variables.networks("TRUSTED_PROXIES", ""),
@@ -172,6 +174,7 @@ def _read(variables: Environment) -> Settings:
         )
     if settings.test_functions is not None and not settings.test_mode:
         variables.problems.append(Problem("DAYSONG_TEST_FUNCTIONS", "needs test mode: set DAYSONG_TEST=1"))
+    _check_redirects(settings, variables.problems)
     if production:
         _check_production(settings, variables.problems)
     return settings
@@ -197,6 +200,16 @@ def _accel(variables: Environment) -> str | None:
     if "://" in (variables.optional("STORAGE_URL") or ""):
         variables.problems.append(Problem("MEDIA_ACCEL", "needs files in a folder, not in a bucket"))
     return path
+
+
+def _check_redirects(settings: Settings, problems: list[Problem]) -> None:
+    if settings.media_redirect and not settings.storage_url.startswith(("s3://", "s3a://")):
+        problems.append(Problem("MEDIA_REDIRECT", "needs files in a bucket: STORAGE_URL=s3://…"))
+    if (endpoint := settings.media_redirect_endpoint) is not None:
+        if not settings.media_redirect:
+            problems.append(Problem("MEDIA_REDIRECT_ENDPOINT", "is of no use without MEDIA_REDIRECT"))
+        elif settings.production and not endpoint.startswith("https://"):
+            problems.append(Problem("MEDIA_REDIRECT_ENDPOINT", "must be https in production"))
 
 
 def _check_production(settings: Settings, problems: list[Problem]) -> None:

@@ -142,7 +142,6 @@ def create(
             route_handlers=[
                 *openapi.handlers(described, settings),
                 *docs.handlers(described, assets, studio.sandbox_of(settings, assets)),
-                *media.handlers(runtime, files),
                 *share.handlers(runtime, assets),
                 *previews.handlers(runtime, files),
                 *site.handlers(assets),
@@ -169,8 +168,9 @@ def create(
 
     # Around the router, since its middleware does not see requests without a route.
     direct = [*api.routes(), *webhooks]
-    # Uploads have their own limits: a file takes longer than other bodies, and is not held in memory.
-    received = uploads.routes(runtime, files, gate)
+    # Uploads have their own limits: a file takes longer than other bodies, and is not held in memory. Media requests
+    # have no body.
+    received = [*uploads.routes(runtime, files, gate), *media.routes(runtime, files)]
     inner: ASGIApp = Mounts(Routes(received, BodyLimits(Routes(direct, cast("ASGIApp", others)))), mounts or {})
     if gate is not None:
         inner = GateKeeper(inner, gate, lambda scope: authenticator.is_admin(scope, runtime.clock.now()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 from daysong.kernel.visible import trimmed
@@ -35,6 +36,7 @@ LONGEST_NAME = 100  # characters; file systems take 255 bytes
 _UNSAFE = re.compile(r'[\\/:*?"<>|%\x00-\x1f\x7f-\x9f]+')
 
 
+@lru_cache(1000)
 def disposition(kind: str, title: str | None, content_type: str) -> str:
     """Return a Content-Disposition header; `kind` is inline or attachment. Without a title it has no file name."""
     name = file_name(title, content_type)

@@ -4,7 +4,9 @@
 /media/shared/<share>/audio  for every client (also .../cover), while the share is open; revalidated at each request
 /media/private/<file id>     photos and videos: with a signature, until it expires; features/diary_media/addresses.py
 
-With MEDIA_ACCEL, nginx sends the bytes: the response names the file in X-Accel-Redirect, and has no body.
+With MEDIA_ACCEL, nginx sends the bytes: the response names the file in X-Accel-Redirect, and has no body. With
+MEDIA_REDIRECT, the bucket sends those of songs: the response redirects to a signed address. Photos and videos of
+entries are never redirected, nor is what a browser must not display, or is to save under the song's title.
 
 With `?download=1` a browser saves the file instead of playing it; at a share's address, if its owner allows that.
 """
@@ -12,17 +14,11 @@ With `?download=1` a browser saves the file instead of playing it; at a share's 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-from typing import Literal, NamedTuple, cast
+from collections.abc import AsyncGenerator
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 import asyncpg
-from litestar import get
-from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, FromQuery
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from daysong.features.diary_media.addresses import is_media_address
 from daysong.features.sharing.rules import OPEN_SQL
@@ -32,11 +28,15 @@ from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.ids import may_be_id
 from daysong.transport.http.edge import is_head
 from daysong.transport.http.file_names import disposition
+from daysong.transport.http.ranges import OutOfRange, Span, requested_span
+from daysong.transport.http.routes import Reply, Request, Route
 from daysong.transport.refusals import Refused
+from daysong.vendors.signed_addresses import REUSED, SignedAddresses
 from daysong.vendors.storage import FileMissing, FileStore
 
 A_YEAR = 31_536_000
 REVALIDATE = "private, no-cache"
+NO_STORE = (b"cache-control", b"no-store")
 # Files of deleted songs and accounts are not served.
 FILE_SQL = """
     select f.id, f.content_type, f.size,
@@ -74,54 +74,19 @@ AN_HOUR = 3600
 
 # Types that a browser may display; others are always downloads.
 INLINE_TYPES = ("audio/", "image/", "video/")
+# An SVG can contain scripts, which must not run with our origin.
+SVG_POLICY = b"sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 log = logs.get_logger("media")
-
-
-class Span(NamedTuple):
-    """Bytes from `start` up to and not including `end`."""
-
-    start: int
-    end: int
-
-
-class OutOfRange(Exception):
-    """The requested range is outside of the file."""
-
-
-def requested_span(header: str | None, size: int) -> Span | None:
-    """Return the part of a file of `size` bytes that a Range header requests; None for the whole file.
-
-    Anything but a single byte range is ignored, as RFC 9110 allows. Errors: OutOfRange for a valid range without any
-    byte of the file.
-    """
-    found = re.fullmatch(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", header or "", re.IGNORECASE)
-    if found is None:
-        return None
-    first, last = (_number(digits) for digits in found.groups())
-    if first is None:
-        if last is None:
-            return None
-        if last == 0 or size == 0:
-            raise OutOfRange
-        return Span(max(0, size - last), size)
-    if last is not None and last < first:
-        return None
-    if first >= size:
-        raise OutOfRange
-    return Span(first, size if last is None else min(last + 1, size))
-
-
-def _number(digits: str) -> int | None:
-    # No file is that large, and Python refuses to parse thousands of digits.
-    return int(digits.lstrip("0")[:20] or "0") if digits else None
 
 
 class ServedFile(NamedTuple):
     """A file to serve, with the title for its download.
 
-    etag   identifies its content
-    cache  the Cache-Control header
+    etag       identifies its content
+    cache      the Cache-Control header
+    redirect   that of a redirect to the file's signed address; None when it is not redirected
+    may_save   whether `?download=1` has an effect
     """
 
     file_id: str
@@ -130,154 +95,164 @@ class ServedFile(NamedTuple):
     title: str | None
     etag: str
     cache: str
+    redirect: str | None = None
+    may_save: bool = True
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether a browser may display it."""
+        return self.content_type.lower().startswith(INLINE_TYPES)
+
+    @property
+    def is_svg(self) -> bool:
+        """Whether it may contain scripts."""
+        return "svg" in self.content_type.lower()
 
 
-def handlers(runtime: Runtime, files: FileStore) -> list[HTTPRouteHandler]:
+def routes(runtime: Runtime, files: FileStore) -> list[Route]:
     """Return the routes /media/<file id>, /media/shared/<share id>/{audio,cover} and /media/private/<file id>."""
-    database, accel = runtime.database, runtime.settings.media_accel
-
-    @get("/media/{file_id:str}")
-    async def media(file_id: FromPath[str]) -> ASGIApp:
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-            row = await database.pool.fetchrow(FILE_SQL, file_id) if may_be_id(file_id) else None
-            if row is None:
-                await _plain(send, 404, "Not Found")
-                return
-            cache = f"private, max-age={A_YEAR}, immutable"
-            await _serve(cast("HTTPScope", scope), send, _served(row, f'"{file_id}"', cache), files, accel)
-
-        return serve
-
-    @get("/media/shared/{share_id:str}/{what:str}")
-    async def shared(share_id: FromPath[str], what: FromPath[Literal["audio", "cover"]]) -> ASGIApp:
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-            row = await database.pool.fetchrow(SHARED_SQL, share_id, what) if may_be_id(share_id) else None
-            if row is not None and row["id"] is not None:
-                # Identifies the version without revealing the file's id.
-                etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
-                served = _served(row, f'"{etag}"', REVALIDATE)
-                may_save = row["allow_download"]
-                await _serve(cast("HTTPScope", scope), send, served, files, accel, may_save=may_save)
-            elif row is not None and urlsplit(row["url"] or "").scheme in {"http", "https"}:
-                # Not stored yet; the vendor's URL expires within two weeks.
-                headers = {"location": row["url"], "cache-control": "no-store", "referrer-policy": "no-referrer"}
-                await _plain(send, 302, "Found", headers)
-            else:
-                await _plain(send, 404, "Not Found", {"cache-control": "no-store"})
-
-        return serve
-
-    return [media, shared, _private(runtime, files)]
+    media = Media(runtime, files)
+    return [
+        Route("GET", "/media/{file_id}", media.own, 0),
+        Route("GET", "/media/shared/{share_id}/{what}", media.shared, 0),
+        Route("GET", "/media/private/{file_id}", media.private, 0),
+    ]
 
 
-def _private(runtime: Runtime, files: FileStore) -> HTTPRouteHandler:
-    @get("/media/private/{file_id:str}")
-    async def private(file_id: FromPath[str], expires: FromQuery[str] = "", signature: FromQuery[str] = "") -> ASGIApp:
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-            # Signed ids alone are looked up.
-            if not is_media_address(runtime.settings, file_id, expires, signature, runtime.clock.now()):
-                await _plain(send, 403, "This address is not valid, or has expired.", {"cache-control": "no-store"})
-                return
-            row = await runtime.database.pool.fetchrow(PRIVATE_SQL, file_id)
-            if row is None:
-                await _plain(send, 404, "Not Found", {"cache-control": "no-store"})
-                return
-            cache = f"private, max-age={AN_HOUR}"
-            served = _served(row, f'"{file_id}"', cache)
-            await _serve(cast("HTTPScope", scope), send, served, files, runtime.settings.media_accel)
+class Media:
+    """The handlers of these routes."""
 
-        return serve
+    def __init__(self, runtime: Runtime, files: FileStore) -> None:
+        settings = runtime.settings
+        self._runtime = runtime
+        self._files = files
+        self._accel = settings.media_accel
+        self._addresses = (
+            SignedAddresses(settings.storage_url, settings.media_redirect_endpoint) if settings.media_redirect else None
+        )
 
-    return private
+    async def own(self, request: Request) -> Reply:
+        """Serve a song's audio, cover or video."""
+        file_id = request.parameters["file_id"]
+        row = await self._runtime.database.pool.fetchrow(FILE_SQL, file_id) if may_be_id(file_id) else None
+        if row is None:
+            return _plain(404, "Not Found")
+        cache = f"private, max-age={A_YEAR}, immutable"
+        redirect = f"private, max-age={int(REUSED.total_seconds())}"
+        return await self._reply(request, _served(row, f'"{file_id}"', cache, redirect))
 
+    async def shared(self, request: Request) -> Reply:
+        """Serve the audio or cover of a shared song."""
+        share_id, what = request.parameters["share_id"], request.parameters["what"]
+        row = None
+        if may_be_id(share_id) and what in {"audio", "cover"}:
+            row = await self._runtime.database.pool.fetchrow(SHARED_SQL, share_id, what)
+        if row is not None and row["id"] is not None:
+            # Identifies the version without revealing the file's id.
+            etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
+            served = _served(row, f'"{etag}"', REVALIDATE, "no-store")
+            return await self._reply(request, served._replace(may_save=row["allow_download"]))
+        if row is not None and urlsplit(row["url"] or "").scheme in {"http", "https"}:
+            # Not stored yet; the vendor's URL expires within two weeks.
+            return _redirect(row["url"], "no-store")
+        return _plain(404, "Not Found", NO_STORE)
 
-def _served(row: asyncpg.Record, etag: str, cache: str) -> ServedFile:
-    return ServedFile(row["id"], row["content_type"], row["size"], row["title"], etag, cache)
+    async def private(self, request: Request) -> Reply:
+        """Serve a photo or video of an entry."""
+        file_id = request.parameters["file_id"]
+        expires, signature = request.query.get("expires", ""), request.query.get("signature", "")
+        # Signed ids alone are looked up.
+        if not is_media_address(self._runtime.settings, file_id, expires, signature, self._runtime.clock.now()):
+            return _plain(403, "This address is not valid, or has expired.", NO_STORE)
+        row = await self._runtime.database.pool.fetchrow(PRIVATE_SQL, file_id)
+        if row is None:
+            return _plain(404, "Not Found", NO_STORE)
+        return await self._reply(request, _served(row, f'"{file_id}"', f"private, max-age={AN_HOUR}"))
 
-
-async def _serve(
-    scope: HTTPScope, send: Send, served: ServedFile, files: FileStore, accel: str | None, *, may_save: bool = True
-) -> None:
-    file_id, size, etag = served.file_id, served.size, served.etag
-    headers = _headers(served, is_download=may_save and _is_download(scope))
-    if _matches(_header(scope, b"if-none-match"), etag):
-        await _start(send, 304, headers)
-        await _end(send)
-        return
-    if accel is not None:
-        # nginx answers the range that its client asks for.
-        await _start(send, 200, headers | {"x-accel-redirect": f"{accel}/{file_id}", "content-length": "0"})
-        await _end(send)
-        return
-    try:
-        span = requested_span(_range_header(scope, etag), size)
-    except OutOfRange:
-        await _plain(send, 416, "Range Not Satisfiable", {"content-range": f"bytes */{size}", "accept-ranges": "bytes"})
-        return
-    status = 206 if span else 200
-    if span:
-        headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{size}"
-    span = span or Span(0, size)
-    headers["content-length"] = str(span.end - span.start)
-    if is_head(scope):
-        await _start(send, status, headers)
-        await _end(send)
-    else:
-        await _stream(send, status, headers, file_id, files, span)
-
-
-async def _stream(send: Send, status: int, headers: dict[str, str], file_id: str, files: FileStore, span: Span) -> None:
-    # Closes the file also when the client disconnects.
-    async with aclosing(cast("_Closable", files.read(file_id, span.start, span.end))) as chunks:
+    async def _reply(self, request: Request, served: ServedFile) -> Reply:
+        size, etag, scope = served.size, served.etag, request.scope
+        is_download = served.may_save and b"download=1" in scope["query_string"].split(b"&")
+        headers = _headers(served, is_download=is_download)
+        if _matches(request.header(b"if-none-match"), etag):
+            return Reply(b"", 304, headers, is_json=False)
+        if self._accel is not None:
+            # nginx answers the range that its client asks for.
+            accel = (b"x-accel-redirect", f"{self._accel}/{served.file_id}".encode())
+            return Reply(b"", 200, (*headers, accel, (b"content-length", b"0")), is_json=False)
+        if (
+            self._addresses is not None
+            and served.redirect is not None
+            and not is_download
+            and _as_stored(request, served)
+        ):
+            try:
+                return _redirect(await self._addresses.address(served.file_id), served.redirect)
+            except VendorError as error:
+                raise _unavailable() from error
         try:
+            span = requested_span(_range_header(request, etag), size)
+        except OutOfRange:
+            return _plain(
+                416, "Range Not Satisfiable",
+                (b"content-range", b"bytes */%d" % size), (b"accept-ranges", b"bytes"),
+            )  # fmt: skip
+        status = 200
+        if span is not None:
+            status = 206
+            headers += ((b"content-range", b"bytes %d-%d/%d" % (span.start, span.end - 1, size)),)
+        start, end = span or Span(0, size)
+        headers += ((b"content-length", b"%d" % (end - start)),)
+        if is_head(scope):
+            return Reply(b"", status, headers, is_json=False)
+        return await self._content(served.file_id, start, end, status, headers)
+
+    async def _content(
+        self, file_id: str, start: int, end: int, status: int, headers: tuple[tuple[bytes, bytes], ...]
+    ) -> Reply:
+        try:
+            if (content := self._files.read_at_once(file_id, start, end)) is not None:
+                return Reply(content, status, headers, is_json=False)
+            chunks = cast("AsyncGenerator[bytes, None]", self._files.read(file_id, start, end))
             # Read before the headers are sent, while an error response is still possible.
             first = await anext(chunks, b"")
         except FileMissing:
             log.warning("a stored file is missing", file=file_id)
-            await _plain(send, 404, "Not Found")
-            return
+            return _plain(404, "Not Found")
         except VendorError as error:
-            raise Refused(503, "StorageUnavailable", "The file cannot be read right now.") from error
-        await _start(send, status, headers)
-        await send({"type": "http.response.body", "body": first, "more_body": True})
-        async for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await _end(send)
+            raise _unavailable() from error
+        return Reply(first, status, headers, is_json=False, rest=chunks)
 
 
-class _Closable(AsyncIterator[bytes]):
-    async def aclose(self) -> None: ...
+def _served(row: asyncpg.Record, etag: str, cache: str, redirect: str | None = None) -> ServedFile:
+    return ServedFile(row["id"], row["content_type"], row["size"], row["title"], etag, cache, redirect)
 
 
-def _is_download(scope: HTTPScope) -> bool:
-    return b"download=1" in scope["query_string"].split(b"&")
+def _as_stored(request: Request, served: ServedFile) -> bool:
+    """Return whether the bucket's response is as good as ours. A signed address is for GET alone."""
+    return served.is_inline and not served.is_svg and not is_head(request.scope)
 
 
-def _headers(served: ServedFile, *, is_download: bool) -> dict[str, str]:
-    content_type = served.content_type
-    is_inline = content_type.lower().startswith(INLINE_TYPES)
+def _headers(served: ServedFile, *, is_download: bool) -> tuple[tuple[bytes, bytes], ...]:
+    content_type, is_inline = served.content_type, served.is_inline
     kind = "inline" if is_inline and not is_download else "attachment"
-    headers = {
-        "content-type": content_type if is_inline else "application/octet-stream",
-        "content-disposition": disposition(kind, served.title, content_type),
-        "etag": served.etag,
-        "accept-ranges": "bytes",
-        "cache-control": served.cache,
-        "x-content-type-options": "nosniff",
-        "cross-origin-resource-policy": "cross-origin",
-    }
-    if "svg" in content_type.lower():
-        # An SVG can contain scripts, which must not run with our origin.
-        headers["content-security-policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    return headers
+    headers = (
+        (b"content-type", content_type.encode("latin-1") if is_inline else b"application/octet-stream"),
+        (b"content-disposition", disposition(kind, served.title, content_type).encode("latin-1")),
+        (b"etag", served.etag.encode()),
+        (b"accept-ranges", b"bytes"),
+        (b"cache-control", served.cache.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"cross-origin-resource-policy", b"cross-origin"),
+    )
+    return (*headers, (b"content-security-policy", SVG_POLICY)) if served.is_svg else headers
 
 
-def _range_header(scope: HTTPScope, etag: str) -> str | None:
+def _range_header(request: Request, etag: str) -> str | None:
     """Return the Range header, unless If-Range names another version or the method is HEAD."""
-    if is_head(scope):
+    if is_head(request.scope):
         return None
-    condition = _header(scope, b"if-range")
-    return _header(scope, b"range") if condition is None or condition.strip() == etag else None
+    condition = request.header(b"if-range")
+    return request.header(b"range") if condition is None or condition.strip() == etag else None
 
 
 def _matches(condition: str | None, etag: str) -> bool:
@@ -286,22 +261,18 @@ def _matches(condition: str | None, etag: str) -> bool:
     return "*" in condition or etag in (tag.strip().removeprefix("W/") for tag in condition.split(","))
 
 
-def _header(scope: HTTPScope, name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name), None)
+def _redirect(address: str, cache: str) -> Reply:
+    return _plain(
+        302, "Found",
+        (b"location", address.encode()), (b"cache-control", cache.encode()), (b"referrer-policy", b"no-referrer"),
+    )  # fmt: skip
 
 
-async def _start(send: Send, status: int, headers: dict[str, str]) -> None:
-    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-
-
-async def _end(send: Send) -> None:
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _plain(send: Send, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+def _plain(status: int, text: str, *headers: tuple[bytes, bytes]) -> Reply:
     body = text.encode()
-    await _start(
-        send, status, {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body)), **(headers or {})}
-    )
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    kind = (b"content-type", b"text/plain; charset=utf-8")
+    return Reply(body, status, (kind, (b"content-length", b"%d" % len(body)), *headers), is_json=False)
+
+
+def _unavailable() -> Refused:
+    return Refused(503, "StorageUnavailable", "The file cannot be read right now.")

@@ -1,12 +1,13 @@
-"""A small router for the hot paths, functions and webhooks, without Litestar's overhead.
+"""A small router for the hot paths, functions, webhooks, uploads and media, without Litestar's overhead.
 
-Litestar serves the rest: pages, media, documents, health.
+Litestar serves the rest: pages, documents, health.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl
@@ -24,11 +25,16 @@ _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
 class Reply(NamedTuple):
-    """A response: JSON, or an empty body."""
+    """A response: JSON, an empty body, or any other whose type and length are among the headers.
+
+    rest   what follows `body`, in parts
+    """
 
     body: bytes
     status: int = 200
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    is_json: bool = True
+    rest: AsyncGenerator[bytes, None] | None = None
 
 
 class Request:
@@ -49,6 +55,11 @@ class Request:
     def query(self) -> Mapping[str, str]:
         """The query parameters; of repeated ones, the last."""
         return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+    def header(self, name: bytes) -> str | None:
+        """Return the header of that lower-case name; of repeated ones, the first."""
+        value = headers_of(self.scope).get(name)
+        return None if value is None else value.decode("latin-1")
 
     @property
     def announced(self) -> int | None:
@@ -97,13 +108,15 @@ class Routes:
         self._fixed: dict[str, dict[str, Route]] = {}
         # By the first part of the path.
         self._patterns: dict[str, list[tuple[re.Pattern[str], dict[str, Route]]]] = {}
+        by_path: dict[str, dict[str, Route]] = {}
         for route in routes:
-            if route.path not in self._fixed:
-                self._fixed[route.path] = {}
+            if route.path not in by_path:
+                methods = by_path[route.path] = {}
                 if "{" in route.path:
-                    patterns = self._patterns.setdefault(_first_part(route.path), [])
-                    patterns.append((_pattern(route.path), self._fixed[route.path]))
-            self._fixed[route.path][route.method] = route
+                    self._patterns.setdefault(_first_part(route.path), []).append((_pattern(route.path), methods))
+                else:
+                    self._fixed[route.path] = methods
+            by_path[route.path][route.method] = route
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request."""
@@ -122,10 +135,18 @@ class Routes:
     ) -> None:
         reply = await _reply(methods, cast("Any", scope), receive, parameters)
         headers = list(reply.headers)
-        if reply.body:
+        if reply.body and reply.is_json:
             headers += (b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body, "more_body": False})
+        if reply.rest is None:
+            await send({"type": "http.response.body", "body": reply.body, "more_body": False})
+            return
+        # Closed also when the client disconnects.
+        async with aclosing(reply.rest) as rest:
+            await send({"type": "http.response.body", "body": reply.body, "more_body": True})
+            async for part in rest:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _find(self, path: str) -> tuple[dict[str, Route] | None, Mapping[str, str]]:
         if (found := self._fixed.get(path)) is not None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from daysong.kernel.errors import VendorError
 from daysong.kernel.ids import FileId, UserId
 from daysong.transport.conftest import NOW, App, MakeApp
-from daysong.transport.http.media import OutOfRange, Span, requested_span
+from daysong.transport.http.ranges import OutOfRange, Span, requested_span
 from daysong.vendors.storage import FileStore
 from rehearsal.world import Person, World
 
@@ -131,7 +131,7 @@ async def test_other_types_are_downloads(app: App, files: FileStore) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("file_id", ["file_unknown", "x" * 500, "a%00b", "..%2F..%2Fetc%2Fpasswd"])
+@pytest.mark.parametrize("file_id", ["file_unknown", "x" * 500, "a%00b", "..%2F..%2Fetc%2Fpasswd", "%7Bfile_id%7D"])
 async def test_an_unknown_file_is_a_404(app: App, file_id: str) -> None:
     answer = await app.client.get(f"/media/{file_id}")
     assert answer.status_code == 404
@@ -150,6 +150,9 @@ class Broken(FileStore):
 
     def __init__(self) -> None:
         pass
+
+    def read_at_once(self, key: str, start: int, end: int) -> bytes | None:  # noqa: ARG002
+        return None
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:  # noqa: ARG002
         if key:

@@ -47,6 +47,9 @@ class Assets:
         self.sockets = f"{'wss' if site.scheme == 'https' else 'ws'}://{site.netloc}"
         # Until media is stored here it comes from the vendor's hosts, which vary.
         self.media = f"'self' {origin} https:"
+        # `https:` allows redirects to a bucket; this is one on the same machine, for development.
+        if (bucket := urlsplit(settings.media_redirect_endpoint or "")).scheme == "http":
+            self.media += f" http://{bucket.netloc}"
 
     def address(self, name: str) -> str:
         """Return the address of a static file."""
