@@ -12,6 +12,7 @@ from litestar.types import ASGIApp, Scope
 
 from daysong.features.phone_calls.schedule import zones
 from daysong.kernel.database import job_queue, migrations
+from daysong.kernel.database.replica import Replica
 from daysong.kernel.database.transactions import Database
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import Caller
@@ -87,6 +88,14 @@ class App:
             statement_cache=settings.database_statement_cache,
             transactions_only=settings.database_direct_url is not None,
         )
+        self.replica = None
+        if settings.database_replica_url is not None:
+            self.replica = Replica(
+                settings.database_replica_url,
+                self.database,
+                max_lag=settings.database_replica_max_lag,
+                max_connections=settings.database_pool,
+            )
         self.files = FileStore(settings.storage_url)
         self.limits = Limits(settings, self.database, clock)
         self.budget = Budget(settings, self.database, clock)
@@ -125,6 +134,7 @@ class App:
             settings=settings,
             registry=registry,
             database=self.database,
+            replica=self.replica,
             queue=Queue(registry, self.database),
             clock=clock,
             services={
@@ -206,6 +216,8 @@ class App:
             # In a thread, while calls are served: what needs it first must not hold up the others.
             self._loading = asyncio.create_task(asyncio.to_thread(job_queue.load))
             await self.database.open()
+            if self.replica is not None:
+                await self.replica.open()
             if self._added is not None:
                 await self._added.create_tables(self.database)
 
@@ -216,6 +228,8 @@ class App:
             await self.hub.close()
             if self._loading is not None:
                 await asyncio.wait({self._loading})
+            if self.replica is not None:
+                await self.replica.close()
             await self.database.close()
             for client in (
                 self._openai, self._suno, self._fetcher, self._verifier, self._clerk_users, self._revenuecat,

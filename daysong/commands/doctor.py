@@ -19,7 +19,7 @@ from daysong.embedded import server as embedded
 from daysong.features.phone_calls.schedule import zones
 from daysong.features.subscriptions import purchases
 from daysong.kernel import logs, settings
-from daysong.kernel.database import connections, migrations
+from daysong.kernel.database import connections, migrations, replica
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError, VendorError
 from daysong.kernel.jobs import hold
 from daysong.kernel.parts import Part
@@ -97,6 +97,7 @@ async def findings(
     missing = {problem.name for problem in problems}
     checks: list[tuple[str, Check, str | None]] = [
         ("Database", lambda: _database(found), None),
+        ("Replica", lambda: _replica(found), "DATABASE_URL"),
         ("Schema", lambda: _schema(found), "DATABASE_URL"),
         ("Clock", lambda: _clock(found), "DATABASE_URL"),
         ("Earlier secrets", lambda: _earlier_secrets(found), None),
@@ -170,6 +171,20 @@ async def _looked_at(url: str) -> str:
     if read_only:
         raise DaysongError(f"PostgreSQL {version} cannot be written: it is a standby, or read-only for now")
     return f"PostgreSQL {version}, {most} connections at most"
+
+
+async def _replica(found: Settings) -> str:
+    url, primary_url = found.database_replica_url, found.listen_url
+    if url is None:
+        return "none: everything is read from the primary"
+    primary = await connections.connect(primary_url, name="daysong doctor", statement_cache=0)
+    try:
+        return await replica.inspect(primary, url, patience=found.database_replica_max_lag)
+    except (DatabaseUnavailable, replica.NotUsable) as error:
+        # Not DatabaseUnavailable: that is said of the primary.
+        raise NotUrgent(f"{error}; everything is read from the primary meanwhile".replace(".;", ";")) from error
+    finally:
+        await primary.close()
 
 
 async def _schema(found: Settings) -> str:

@@ -33,6 +33,7 @@ OTHERWISE = {
     "rate_limits": "one row a limit and key, for as long as it says something: kernel/limits",
     "reconciliation_runs": "one row",
     "audit_log": "what operators did, which cannot be deleted; a few rows a day, without a person",
+    "primary_timeline": "one row",
     "holds": "one row, until `daysong resume`",
 }
 

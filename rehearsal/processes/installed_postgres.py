@@ -53,6 +53,15 @@ class InstalledPostgres:
 
         asyncio.run(create())
 
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.run("pg_ctl", "start", "--pgdata=data", "--log=server.log", "--silent", "--wait")
+
+    def kill(self) -> None:
+        """Stop it as a crash would, if it runs."""
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self.run("pg_ctl", "stop", "--pgdata=data", "--silent", "--wait", "--mode=immediate")
+
     def run(self, program: str, *arguments: str) -> None:
         """Run a server program as the account that owns the cluster; CalledProcessError on failure."""
         account = server_account()
@@ -66,30 +75,59 @@ class InstalledPostgres:
 
 
 @contextmanager
+def standby_of(primary: InstalledPostgres) -> Iterator[InstalledPostgres]:
+    """Start a streaming standby of a server on a free local port; stop and delete it at the end."""
+    with _folder() as folder:
+        standby = InstalledPostgres(primary.programs, folder, _port())
+        standby.run("pg_basebackup", "--pgdata=data", "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+                    "--username=postgres", f"--host={HOST}", f"--port={primary.port}")  # fmt: skip
+        with (folder / "data" / "postgresql.auto.conf").open("a") as options:
+            options.write(f"port = {standby.port}\nunix_socket_directories = '{folder}'\n")
+        with _started(standby):
+            yield standby
+
+
+@contextmanager
 def running(programs: Path, **settings: str) -> Iterator[InstalledPostgres]:
     """Start a server with an empty cluster on a free local port; stop and delete it at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="daysong-postgres-"))
-    account = server_account()
-    if account is not None:
-        os.chown(folder, account.pw_uid, account.pw_gid)
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    server = InstalledPostgres(programs, folder, port)
-    options = {
-        "listen_addresses": HOST, "port": str(port), "unix_socket_directories": str(folder), "fsync": "off",
-        "synchronous_commit": "off", "full_page_writes": "off", "jit": "off",
-    } | settings  # fmt: skip
-    try:
+    with _folder() as folder:
+        server = InstalledPostgres(programs, folder, _port())
+        options = {
+            "listen_addresses": HOST, "port": str(server.port), "unix_socket_directories": str(folder), "fsync": "off",
+            "synchronous_commit": "off", "full_page_writes": "off", "jit": "off",
+        } | settings  # fmt: skip
         server.run("initdb", "--pgdata=data", "--username=postgres", "--auth=trust", "--encoding=UTF8",
                    "--locale=C", "--no-sync")  # fmt: skip
         (folder / "data" / "postgresql.auto.conf").write_text(
             "".join(f"{name} = '{value}'\n" for name, value in options.items())
         )
-        server.run("pg_ctl", "start", "--pgdata=data", "--log=server.log", "--silent", "--wait")
-        try:
+        with _started(server):
             yield server
-        finally:
-            server.run("pg_ctl", "stop", "--pgdata=data", "--silent", "--wait", "--mode=immediate")
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="daysong-postgres-"))
+    account = server_account()
+    if account is not None:
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _started(server: InstalledPostgres) -> Iterator[None]:
+    server.start()
+    try:
+        yield
+    finally:
+        server.kill()
+
+
+def _port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -53,6 +53,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     "Webhooks inbox": ("webhook_events",),
     "Jobs": ("jobs",),
     "Backup and restore": ("holds", "removals"),
+    "Replica": ("primary_timeline",),
     "Limits, costs and budgets": ("rate_limits", "vendor_costs", "budget_reservations", "budget_days"),
     "Answered mutations": ("answered_mutations",),
     "Operators": ("audit_log", "console_sessions"),

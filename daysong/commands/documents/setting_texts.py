@@ -35,10 +35,17 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
             "the same database without the pooler, for what a pooler in transaction mode cannot do: "
             "`LISTEN`, the queue, migrations. Setting it says that `DATABASE_URL` is such a pooler"
         ),
+        "DATABASE_REPLICA_URL": (
+            "one streaming standby of that database, without a pooler in transaction mode: shared songs, the blog and "
+            "statistics are read there, as [Scaling](SCALING.md#a-replica-for-reads) says"
+        ),
+        "DATABASE_REPLICA_MAX_LAG": (
+            "seconds that the replica may be behind: beyond, everything is read from the primary"
+        ),
         "DATABASE_POOL": (
             "connections of one `serve` (its processes share them) and of one `work`, which has 4 "
             "more for the queue; each process of `serve` also listens on one. Two releases side by "
-            "side fit into PostgreSQL's usual 100"
+            "side fit into PostgreSQL's usual 100. The replica has as many"
         ),
         "DATABASE_STATEMENT_CACHE": "prepared statements kept by each connection",
         "STORAGE_URL": (

@@ -99,28 +99,28 @@ DRAFT_SQL = f"""
     where p.preview_hash = $1 and p.status = 'draft'"""  # noqa: S608 - constants
 
 
-@query(reads=READS)
+@query(reads=READS, replica="current")
 async def list_published(ctx: QueryContext, args: NoArgs) -> list[Post]:  # noqa: ARG001
     """Return the published posts, newest first: at most the newest 500, and at most 4 MiB of them."""
     ctx.depends_on(CHANGES)
     return [shown(row) for row in await ctx.db.fetch(PUBLISHED_SQL)]
 
 
-@query(reads=READS)
+@query(reads=READS, replica="current")
 async def list_recent(ctx: QueryContext, args: ListRecent) -> list[Post]:
     """Return the newest published posts, three if `limit` does not say otherwise."""
     ctx.depends_on(CHANGES)
     return [shown(row) for row in await ctx.db.fetch(RECENT_SQL, args.limit)]
 
 
-@query(reads=READS)
+@query(reads=READS, replica="current")
 async def list_by_tag(ctx: QueryContext, args: ListByTag) -> list[Post]:
     """Return the published posts with a tag, newest first, at most 500 and 4 MiB."""
     ctx.depends_on(CHANGES)
     return [shown(row) for row in await ctx.db.fetch(TAG_SQL, rules.tag_key(args.tag))]
 
 
-@query(reads=READS)
+@query(reads=READS, replica="current")
 async def get_by_slug(ctx: QueryContext, args: GetBySlug) -> Post | None:
     """Return the published post that a slug leads to, or null.
 

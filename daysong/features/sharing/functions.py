@@ -115,7 +115,7 @@ def _check_shareable(track: asyncpg.Record | None, owner: UserId) -> None:
         raise MusicNotReady
 
 
-@query(reads=("shared_music", "music", "users"))
+@query(reads=("shared_music", "music", "users"), replica="current")
 async def get_shared_music(ctx: QueryContext, args: GetSharedMusic) -> SharedMusic | NothingShared:
     """Return the song behind a link to any caller, or `found: false`."""
     ctx.depends_on(args.share_id)

@@ -135,8 +135,9 @@ async def connect(
     command_timeout: float | None = COMMAND_TIMEOUT,
     statement_cache: int = 100,
     transactions_only: bool = False,
+    setting: str = "DATABASE_URL",
 ) -> Connection:
-    """Open a connection.
+    """Open a connection; errors name the `setting` that has its URL.
 
     Errors: DatabaseUnavailable when no server answers, DatabaseMisconfigured when it refuses the connection,
     asyncpg.TooManyConnectionsError as it is.
@@ -163,37 +164,38 @@ async def connect(
     except asyncpg.TooManyConnectionsError:
         raise
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise explained(error, url) from error
+        raise explained(error, url, setting) from error
     connection.heard_at = time.monotonic()
     opened: Connection = connection
     return opened
 
 
-def explained(error: Exception, url: str) -> DatabaseUnavailable:
+def explained(error: Exception, url: str, setting: str = "DATABASE_URL") -> DatabaseUnavailable:
     """Return an error that says why connecting failed and what to fix; it never contains the password."""
-    where = _host_of(url)
+    where = host_of(url)
     match error:
         case socket.gaierror() if error.errno != socket.EAI_AGAIN:
-            return DatabaseMisconfigured(f"DATABASE_URL: the host of {where} is not known. Is its name right?")
+            return DatabaseMisconfigured(f"{setting}: the host of {where} is not known. Is its name right?")
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
-            return DatabaseMisconfigured(f"DATABASE_URL: {where} does not let this user in: check user and password.")
+            return DatabaseMisconfigured(f"{setting}: {where} does not let this user in: check user and password.")
         case asyncpg.InvalidCatalogNameError():
-            return DatabaseMisconfigured(f"DATABASE_URL: {where} has no such database: create it, or name another.")
+            return DatabaseMisconfigured(f"{setting}: {where} has no such database: create it, or name another.")
         case asyncpg.InsufficientPrivilegeError():
             return DatabaseMisconfigured(
-                f"DATABASE_URL: {where} gives this user too few rights: it must own the database, or its schema public."
+                f"{setting}: {where} gives this user too few rights: it must own the database, or its schema public."
             )
         case OSError() | asyncpg.PostgresConnectionError() | asyncpg.OperatorInterventionError():
             return DatabaseUnavailable(f"No database answers at {where} ({type(error).__name__}). Is it running?")
         case asyncpg.PostgresError():
-            return DatabaseMisconfigured(f"DATABASE_URL: {where} refused the connection ({type(error).__name__}).")
+            return DatabaseMisconfigured(f"{setting}: {where} refused the connection ({type(error).__name__}).")
         case _:
             return DatabaseMisconfigured(
-                "DATABASE_URL: is no address of a database; it looks like postgresql://user:password@host:5432/name"
+                f"{setting}: is no address of a database; it looks like postgresql://user:password@host:5432/name"
             )
 
 
-def _host_of(url: str) -> str:
+def host_of(url: str) -> str:
+    """Return host and port of a database's URL."""
     try:
         address = urlsplit(url)
         host, port = address.hostname, address.port
@@ -236,10 +238,11 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
         init: Any = None,
         statement_cache: int = 100,
         transactions_only: bool = False,
+        setting: str = "DATABASE_URL",
     ) -> None:
         async def opening(*_: Any, **__: Any) -> Connection:
             return await connect(
-                url, name=name, statement_cache=statement_cache, transactions_only=transactions_only
+                url, name=name, statement_cache=statement_cache, transactions_only=transactions_only, setting=setting
             )  # fmt: skip
 
         super().__init__(

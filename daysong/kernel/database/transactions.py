@@ -77,7 +77,7 @@ class Statement(NamedTuple):
 class OneStatement:
     """A reader of a single statement, which is a snapshot without a transaction block."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool | asyncpg.Connection) -> None:
         self._pool = pool
         self._used = False
 
@@ -108,7 +108,8 @@ def _to_json(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str.__str__).decode()
 
 
-async def _prepare(connection: asyncpg.Connection) -> None:
+async def prepare(connection: asyncpg.Connection) -> None:
+    """Have a new connection encode and decode JSON."""
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode)
 
@@ -185,7 +186,7 @@ class Database:
             name="daysong",
             min_size=1,
             max_size=self._max_connections,
-            init=_prepare,
+            init=prepare,
             statement_cache=self._statement_cache,
             transactions_only=self._transactions_only,
         )

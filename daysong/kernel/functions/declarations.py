@@ -10,7 +10,7 @@ import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, TypeVar, cast, overload
+from typing import Annotated, Any, Literal, TypeVar, cast, overload
 
 import msgspec
 
@@ -26,6 +26,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 LONGEST_RETRY_AFTER = 24 * 3600.0
 Handler = Callable[..., Awaitable[Any]]
+# How much of the newest a query on a replica must show; see kernel/database/replica.py.
+OnReplica = Literal["current", "lagging"]
 AtOnce = Callable[[StatementContext, Any], Statement | None]
 Query = Callable[[QueryContext, A], Awaitable[R]]
 Mutation = Callable[[MutationContext, A], Awaitable[R]]
@@ -101,6 +103,8 @@ class Declaration:
 
     reads          the tables whose changes may change a query's result
     snapshot       a query of several statements, which see the same snapshot
+    replica        a query of one statement that is read on the replica, if there is one: what it shows is `current`, or
+                   `lagging` by seconds for those who act as no user
     retry          how its jobs are retried
     on_exhausted   the mutation that runs, with the same arguments, in the transaction that marks its job dead
     settled_by     the mutation that an action runs at most once and whose result it returns; clients may then call the
@@ -120,6 +124,7 @@ class Declaration:
     handler: Handler
     reads: tuple[str, ...] = ()
     snapshot: bool = False
+    replica: OnReplica | None = None
     retry: Retry = Retry()
     on_exhausted: Handler | None = None
     settled_by: Handler | None = None
@@ -162,7 +167,12 @@ def query(handler: Query[A, R], /) -> Query[A, R]: ...
 
 @overload
 def query(
-    *, reads: tuple[str, ...] = (), snapshot: bool = False, reader: type[Reader] = Reader, largest: int = LARGEST
+    *,
+    reads: tuple[str, ...] = (),
+    snapshot: bool = False,
+    replica: OnReplica | None = None,
+    reader: type[Reader] = Reader,
+    largest: int = LARGEST,
 ) -> Callable[[Query[A, R]], Query[A, R]]: ...
 
 

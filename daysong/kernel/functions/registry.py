@@ -135,7 +135,7 @@ def canonical(path: str) -> str:
 def _closed(function: Function, part: Part | None) -> Function:
     """Return a public function as clients find it while its part is off."""
     if function.kind is Kind.QUERY:
-        return replace(function, handler=closed_query(function.result_type), reads=(), snapshot=False)
+        return replace(function, handler=closed_query(function.result_type), reads=(), snapshot=False, replica=None)
     return replace(function, handler=closed_function(part))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from daysong.kernel.database.replica import Replica
 from daysong.kernel.database.transactions import Database, Isolation, Reader, Statement, Transaction
 from daysong.kernel.database.turns import Turns
 from daysong.kernel.functions.context import (
@@ -26,6 +27,7 @@ from daysong.kernel.time.clock import Clock, CurrentClock
 from daysong.kernel.time.timestamps import Timestamps
 
 Handler = Callable[..., Awaitable[Any]]
+T = TypeVar("T")
 
 # One holds the account's lock and one waits for it; more would only hold connections.
 MUTATIONS_OF_ONE_ACCOUNT = 2
@@ -46,10 +48,12 @@ class Runtime:
         queue: Queue,
         clock: Clock,
         services: Mapping[type, Any],
+        replica: Replica | None = None,
     ) -> None:
         self.settings = settings
         self.registry = registry
         self.database = database
+        self.replica = replica
         self.queue = queue
         self.clock = CurrentClock(clock)
         self.timestamps = Timestamps(clock)
@@ -76,6 +80,8 @@ class Runtime:
         """
         match function.kind:
             case Kind.QUERY:
+                if function.replica is not None and self.replica is not None:
+                    return await self._query_replica(self.replica, function, args, caller, notes)
                 return await self._query(function, args, caller, notes)
             case Kind.MUTATION:
                 return await self._mutation(function, args, caller, notes)
@@ -161,6 +167,26 @@ class Runtime:
                 return await self.query_on(db, function, args, caller, now=now, notes=notes)
         db = self.database.one_statement()
         return await self.query_on(db, function, args, caller, now=now, notes=notes)
+
+    async def _query_replica(
+        self, replica: Replica, function: Function, args: Any, caller: Caller, notes: Notes | None
+    ) -> Any:
+        may_lag = function.replica == "lagging"
+        if may_lag and caller.subject is not None:
+            return await self._query(function, args, caller, notes)
+        now, notes = self.clock.now(), notes or Notes()
+
+        async def work(db: Reader) -> Any:
+            notes.log_lines.clear()  # of an attempt that failed
+            return await self.query_on(db, function, args, caller, now=now, notes=notes)
+
+        return await replica.read(function.identifier, work, may_lag=may_lag)
+
+    async def read(self, name: str, work: Callable[[Reader], Awaitable[T]], *, may_lag: bool = False) -> T:
+        """Run one statement outside of functions, on the replica if there is one; see `Replica.read`."""
+        if self.replica is None:
+            return await work(self.database.one_statement())
+        return await self.replica.read(name, work, may_lag=may_lag)
 
     def _action_context(self, caller: Caller, notes: Notes | None, runner: Runner | None) -> ActionContext:
         return ActionContext(

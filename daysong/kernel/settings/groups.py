@@ -38,6 +38,7 @@ KIE_FILE_HOSTS = (
 # Connections per process; the processes of one `serve` share them. With `work` and those for notifications, two
 # releases side by side fit into PostgreSQL's default of 100.
 DATABASE_POOL = 16
+REPLICA_MAX_LAG = 2  # seconds
 STATEMENT_CACHE = 100
 # Days that rows are kept: default and minimum. workflows/retention.py defines the rows.
 RETENTION_DAYS = {
@@ -209,6 +210,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path
     database_url: str | None
     database_direct_url: str | None = None
+    database_replica_url: str | None = None
+    # Seconds that reads on the replica may be behind.
+    database_replica_max_lag: int = REPLICA_MAX_LAG
     database_pool: int = DATABASE_POOL
     database_statement_cache: int = STATEMENT_CACHE
     site_url: str

@@ -18,6 +18,7 @@ from daysong.kernel.settings.groups import (
     DATABASE_POOL,
     KIE_FILE_HOSTS,
     OPENAI_FEATURES,
+    REPLICA_MAX_LAG,
     STATEMENT_CACHE,
     SUNO_FILE_HOSTS,
     ClerkSettings,
@@ -75,6 +76,8 @@ def _read(variables: Environment) -> Settings:
         data_dir=data_dir,
         database_url=variables.optional("DATABASE_URL"),
         database_direct_url=(direct := variables.optional("DATABASE_DIRECT_URL")),
+        database_replica_url=variables.optional("DATABASE_REPLICA_URL"),
+        database_replica_max_lag=variables.whole("DATABASE_REPLICA_MAX_LAG", REPLICA_MAX_LAG, least=1, most=60),
         database_pool=variables.whole("DATABASE_POOL", DATABASE_POOL, least=2, most=1000),
         # A pooler in transaction mode loses prepared statements, unless configured to keep them.
         database_statement_cache=variables.whole(

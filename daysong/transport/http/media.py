@@ -134,7 +134,7 @@ class Media:
     async def own(self, request: Request) -> Reply:
         """Serve a song's audio, cover or video."""
         file_id = request.parameters["file_id"]
-        row = await self._runtime.database.pool.fetchrow(FILE_SQL, file_id) if may_be_id(file_id) else None
+        row = await self._find(FILE_SQL, file_id) if may_be_id(file_id) else None
         if row is None:
             return _plain(404, "Not Found")
         cache = f"private, max-age={A_YEAR}, immutable"
@@ -146,7 +146,7 @@ class Media:
         share_id, what = request.parameters["share_id"], request.parameters["what"]
         row = None
         if may_be_id(share_id) and what in {"audio", "cover"}:
-            row = await self._runtime.database.pool.fetchrow(SHARED_SQL, share_id, what)
+            row = await self._find(SHARED_SQL, share_id, what)
         if row is not None and row["id"] is not None:
             # Identifies the version without revealing the file's id.
             etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
@@ -164,10 +164,13 @@ class Media:
         # Signed ids alone are looked up.
         if not is_media_address(self._runtime.settings, file_id, expires, signature, self._runtime.clock.now()):
             return _plain(403, "This address is not valid, or has expired.", NO_STORE)
-        row = await self._runtime.database.pool.fetchrow(PRIVATE_SQL, file_id)
+        row = await self._find(PRIVATE_SQL, file_id)
         if row is None:
             return _plain(404, "Not Found", NO_STORE)
         return await self._reply(request, _served(row, f'"{file_id}"', f"private, max-age={AN_HOUR}"))
+
+    async def _find(self, sql: str, *args: str) -> asyncpg.Record | None:
+        return await self._runtime.read("media", lambda db: db.fetchrow(sql, *args))
 
     async def _reply(self, request: Request, served: ServedFile) -> Reply:
         size, etag, scope = served.size, served.etag, request.scope

@@ -212,8 +212,9 @@ class State:
     async def _read_sizes(self) -> None:
         """Read sizes, which takes longer on large databases; on failure the former ones stay."""
         try:
-            async with asyncio.timeout(PATIENCE), self._runtime.database.pool.acquire(timeout=PATIENCE) as db:
-                tables, files = await db.fetch(_TABLES_SQL), await db.fetch(_FILES_SQL)
+            async with asyncio.timeout(PATIENCE):
+                tables = await self._runtime.database.pool.fetch(_TABLES_SQL)
+                files = await self._runtime.read("sizes", lambda db: db.fetch(_FILES_SQL), may_lag=True)
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DaysongError) as error:
             log.warning("sizes not read", error=logs.describe(error))
             return

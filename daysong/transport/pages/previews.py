@@ -209,7 +209,7 @@ class Previews:
 
     async def cover_of(self, share_id: str) -> str | None:
         """Return the id of the cover's file; None without a usable one."""
-        row = await self._runtime.database.pool.fetchrow(SHARED_SQL, share_id, "cover")
+        row = await self._runtime.read("media", lambda db: db.fetchrow(SHARED_SQL, share_id, "cover"))
         return row["id"] if row is not None and (row["size"] or 0) <= LARGEST_COVER else None
 
     async def picture(self, key: str, song: Shared, file_id: str | None) -> bytes:

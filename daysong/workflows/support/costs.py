@@ -38,7 +38,7 @@ class Cost(Result):
     amount: int
 
 
-@query(reads=("vendor_costs",))
+@query(reads=("vendor_costs",), replica="lagging")
 async def list_costs(ctx: QueryContext, args: ListCosts) -> list[Cost]:
     """Return what vendors cost: days newest first, accounts and vendors by amount."""
     since = (ctx.now - timedelta(days=args.days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -122,7 +122,7 @@ DAYS_SQL = """
     left join bought using (day) left join spent using (day) order by day"""
 
 
-@query(reads=("generations", "call_sessions", "users", "subscription_log", "vendor_costs"))
+@query(reads=("generations", "call_sessions", "users", "subscription_log", "vendor_costs"), replica="lagging")
 async def count_days(ctx: QueryContext, args: CountDays) -> list[DayCounts]:
     """Return the counts of each day, oldest first."""
     today = ctx.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
