@@ -4,9 +4,11 @@ A client retries a request that got no response, with the same session id and re
 transaction inserts its answer, so the row exists if and only if the mutation committed. Concurrent runs, in one process
 or two, conflict on the row's key: one is rolled back, and returns the answer of the other.
 
-The row is looked up before the transaction begins, which only inserts it. So a run may fail because a concurrent run of
-the same request has committed (the entry to delete is gone): a failed run looks for the row again before it reports the
-failure.
+On a socket that is not its client's first, the row is looked up before the transaction begins, which only inserts it.
+So a run may fail because an earlier or concurrent run of the same request has committed (the entry to delete is gone):
+a failed run looks for the row before it reports the failure.
+
+A mutation of one statement inserts the row in that statement, which fails as a whole when there is one.
 
 Only the first caller gets the answer. For any other caller, also the same person under another sign-in, the request is
 refused and not run: one client's entry must not end up in another's diary. The caller is stored as a keyed hash, and
@@ -15,11 +17,13 @@ session ids are UUIDs, which other clients cannot guess.
 
 from __future__ import annotations
 
+import functools
 import hmac
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
-from daysong.kernel.database.transactions import Reader, Transaction
+from daysong.kernel.database.transactions import Reader, Statement, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import Caller, MutationContext
 from daysong.kernel.keys import any_equal
@@ -87,6 +91,22 @@ async def confirm(tx: Transaction) -> None:
     commit has succeeded, the standby has the earlier one too.
     """
     await tx.fetchval("select pg_logical_emit_message(true, 'daysong', 'answered')")
+
+
+def recorded(statement: Statement, request: Request, answer: Answer, caller: Caller, now: datetime) -> Statement:
+    """Return the statement with the answer in it. It fails (UniqueViolationError) when there is one already."""
+    writes = _recording(statement.writes, statement.done, len(statement.args))
+    row = (request.session_id, request.number, request.caller, caller.subject, answer.result, answer.ts, now)
+    return Statement(writes, "select from done", (*statement.args, *row), statement.result)
+
+
+@functools.cache
+def _recording(writes: str, done: str, count: int) -> str:
+    session, number, by, subject, result, ts, now = (f"${count + place}" for place in range(1, 8))
+    return f"""{writes}, done as ({done} limit 1), answered as (
+        insert into answered_mutations (session_id, request_id, caller, user_id, result, ts, answered_at)
+        select {session}, {number}, {by}, (select id from users where clerk_id = {subject}), {result}, {ts}, {now}
+        from done)"""  # noqa: S608 - constants
 
 
 async def record(ctx: MutationContext, request: Request, answer: Answer) -> int:

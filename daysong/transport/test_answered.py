@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import Any
 import pytest
 
 from conftest import NOW
+from daysong.kernel.database.connections import Connection, Pool
+from daysong.kernel.database.transactions import FLUSH
+from daysong.kernel.errors import DatabaseUnavailable
+from rehearsal.statements import sent_statements
 from rehearsal.sync_rules import check_messages
 from rehearsal.sync_socket import Message, SyncSocket, moment
 from rehearsal.world import Person, World, free_port
@@ -23,8 +28,9 @@ LIST: tuple[str, dict[str, Any]] = ("diaries:listDiaries", {})
 
 @pytest.fixture
 async def world(database_url: str, data_dir: Path) -> AsyncIterator[World]:
-    """The whole app, served on a port."""
+    """The whole app, served on a port. Entries are not read, so that saving one is one statement."""
     async with World(database_url, data_dir, NOW, port=free_port()) as whole:
+        await whole.db.pool.execute("insert into feature_flags values ('event-extraction', 0, now(), now())")
         yield whole
 
 
@@ -79,6 +85,66 @@ async def test_two_servers_that_get_a_request_at_the_same_time_run_it_once(
             assert one == two
             assert one["success"]
     assert len(await alice.query(*LIST[:1])) == 10
+
+
+async def test_a_mutation_and_its_answer_are_one_statement(
+    world: World, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one waits for the disk. On a later socket of the client a recorded answer is looked for first."""
+    async with SyncSocket(world.origin) as socket:
+        await ask(socket, alice)
+        sent = sent_statements(monkeypatch)
+        await socket.mutate(1, *WRITE)
+        await socket.response(1)
+        assert ["answered_mutations" in sql for sql in sent[:2]] == [True, False]
+        assert sent[1] == FLUSH
+    async with SyncSocket(world.origin, session=socket.session, connections=1) as later:
+        sent.clear()
+        await ask(later, alice, 2)
+        assert ["insert into answered_mutations" in sql for sql in sent[:3]] == [False, True, False]
+        assert sent[2] == FLUSH
+    assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 3
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["for a moment", "for longer"])
+async def test_a_mutation_whose_outcome_is_not_known_is_done_once(
+    world: World, alice: Person, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    """It was committed, and the connection broke before it was known to be on disk. The socket stays open."""
+    pool, lost = world.db.pool, False
+
+    async with SyncSocket(world.origin) as socket:
+        first = await ask(socket, alice)
+        real = Pool.acquire
+
+        def acquire(self: Pool, **options: Any) -> Any:
+            nonlocal lost
+            if lost:
+                lost = False
+                raise DatabaseUnavailable("No database answers.")
+            return real(self, **options)
+
+        async def execute(connection: Any, sql: str, *args: Any, **options: Any) -> Any:
+            nonlocal lost
+            if sql == FLUSH:
+                monkeypatch.setattr(Connection, "execute", execute_really)
+                lost = away
+                sql = "select pg_terminate_backend(pg_backend_pid())"
+            return await execute_really(connection, sql, *args, **options)
+
+        execute_really = Connection.execute
+        monkeypatch.setattr(Pool, "acquire", acquire)
+        monkeypatch.setattr(Connection, "execute", execute)
+        await socket.mutate(1, *WRITE)
+        answer = await socket.response(1)
+        assert answer["success"]
+        assert moment(answer["ts"]) > moment(first["ts"])
+        await socket.mutate(2, *WRITE)
+        assert (await socket.response(2))["success"]
+    assert await pool.fetchval("select count(*) from diaries") == 3
+    assert await pool.fetchval("select result from answered_mutations where request_id = 1") == json.dumps(
+        answer["result"], separators=(",", ":")
+    )
 
 
 async def test_a_concurrent_run_of_the_same_request_is_no_failure(world: World, twin: World, alice: Person) -> None:

@@ -117,8 +117,8 @@ async def with_reading(ctx: MutationContext, owner: UserId, written: store.Writt
 def _create_at_once(ctx: StatementContext, args: CreateDiary) -> Statement | None:
     if ctx.caller.subject is None or not args.content:
         return None
-    statement = store.insert_at_once(ctx, rules.checked(args.content))
-    return statement._replace(result=lambda row: Created(id=row["id"]))
+    diary_id = DiaryId.new(ctx.now)
+    return store.insert_at_once(ctx, diary_id, rules.checked(args.content), Created(id=diary_id))
 
 
 @mutation(at_once=_create_at_once)

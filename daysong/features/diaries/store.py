@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import asyncpg
 import msgspec
@@ -16,7 +16,7 @@ from daysong.features.memory.extraction import flag_sql, may_read_sql
 from daysong.features.pages import LARGEST_LIST, LARGEST_LIVE_PAGE, LONGEST_LIST, PageSql, json_bytes
 from daysong.features.users.callers import CALLERS_ID, IS_CALLER
 from daysong.features.users.store import UNCHANGED_SQL, unchanged
-from daysong.kernel.database.transactions import UNFLUSHED, Statement, Transaction
+from daysong.kernel.database.transactions import Statement, Transaction
 from daysong.kernel.errors import Forbidden
 from daysong.kernel.functions.context import StatementContext
 from daysong.kernel.functions.declarations import Result, given, stored
@@ -158,22 +158,22 @@ async def insert(db: Transaction, owner: UserId, content: str, now: datetime) ->
 
 
 # Inserts an entry of a caller whose account needs no change, and whose entries are not read: then there is no job. It
-# returns the id, also when it is run again, and when the first run has committed since this one began: only an update
-# sees a row of then. $1 to $4 are those of `unchanged`.
-INSERT_AT_ONCE_SQL = f"""
+# is done also when it is run again, and when the first run has committed since this one began: only an update sees a
+# row of then. $1 to $4 are those of `unchanged`.
+_INSERT_AT_ONCE = f"""
     with account as ({UNCHANGED_SQL}),
     entry as (
         insert into diaries (id, user_id, content, date, created_at, updated_at)
         select $5, id, $6, $7, $7, $7 from account where not {may_read_sql("account.id", "$8::int")}
-        on conflict (id) do update set id = excluded.id returning id)
-    select id, {UNFLUSHED} from entry union all select id, {UNFLUSHED} from diaries where id = $5"""  # noqa: S608
+        on conflict (id) do update set id = excluded.id returning id)"""  # noqa: S608
+_IS_INSERTED = "select id from entry union all select id from diaries where id = $5"
 
 
-def insert_at_once(ctx: StatementContext, content: str) -> Statement:
+def insert_at_once(ctx: StatementContext, diary_id: DiaryId, content: str, result: Any) -> Statement:
     """Return the statement that inserts an entry of the caller, dated now, if nothing else is to be done with it."""
     default = default_of(ctx.settings, EVENT_EXTRACTION)
-    args = (*unchanged(ctx.settings, ctx.caller), DiaryId.new(ctx.now), content, ctx.now, default)
-    return Statement(INSERT_AT_ONCE_SQL, args, lambda row: row["id"])
+    args = (*unchanged(ctx.settings, ctx.caller), diary_id, content, ctx.now, default)
+    return Statement(_INSERT_AT_ONCE, _IS_INSERTED, args, result)
 
 
 async def insert_of_call(

@@ -24,8 +24,8 @@ class Named(Args):
 
 
 def _begin_at_once(ctx: StatementContext, args: Named) -> Statement:
-    sql = f"insert into tally values ($1, 0) on conflict do nothing returning {UNFLUSHED}"  # noqa: S608
-    return Statement(sql, (args.name,), lambda _: "at once")
+    writes = "with begun as (insert into tally values ($1, 0) on conflict do nothing returning name)"
+    return Statement(writes, "select from begun", (args.name,), "at once")
 
 
 @mutation(at_once=_begin_at_once)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -35,6 +36,8 @@ COMMIT = f"commit; {FLUSH}"
 # An output column of a statement that `Database.mutate` runs as `one_statement`, which flushes after it. Without the
 # column it waits for the disk itself.
 UNFLUSHED = "set_config('synchronous_commit', 'off', true)"
+# An output column with the id of the transaction.
+TRANSACTION = "pg_current_xact_id()::text as transaction"
 
 MAX_ATTEMPTS = 12
 LOST = (*BROKEN, *GOING_DOWN)
@@ -63,15 +66,29 @@ class Transaction(Reader, Protocol):
 
 
 class Statement(NamedTuple):
-    """A statement that does a whole mutation, or changes nothing and returns no row.
+    """A statement that does a whole mutation, or changes nothing.
 
-    It is idempotent, also after it was committed or while it still runs on a lost connection, and outputs UNFLUSHED.
-    `result` returns the result of its row, which is not None.
+    It is idempotent, also after it was committed or while it still runs on a lost connection.
+
+    writes  its common table expressions: "with … as (insert …)"
+    done    a query that has a row if it was done, now or before
+    result  the mutation's result then
     """
 
-    sql: str
+    writes: str
+    done: str
     args: tuple[Any, ...]
-    result: Callable[[asyncpg.Record], Any]
+    result: Any
+
+    @property
+    def sql(self) -> str:
+        """The statement. Its row, if any, has the transaction's id and UNFLUSHED."""
+        return _whole(self.writes, self.done)
+
+
+@functools.cache
+def _whole(writes: str, done: str) -> str:
+    return f"{writes} select {TRANSACTION}, {UNFLUSHED} from ({done}) done limit 1"  # noqa: S608 - constants
 
 
 class OneStatement:

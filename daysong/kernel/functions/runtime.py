@@ -128,30 +128,33 @@ class Runtime:
             return await self.database.mutate(work, isolation=isolation, name=self.registry.name_of(handler))
 
     async def _mutation(self, function: Function, args: Any, caller: Caller, notes: Notes | None = None) -> Any:
-        if (at_once := function.at_once) is not None and self._is_tried(function):
-            statement = at_once(StatementContext(self.clock.now(), caller, self.settings), args)
-            if statement is not None and (done := await self._run_alone(statement, function, caller)) is not None:
-                return done
+        statement = self.statement_of(function, args, caller)
+        if statement is not None and await self.run_alone(statement, function, caller) is not None:
+            return statement.result
         return await self.mutate(function.handler, args, caller, notes=notes, isolation=function.isolation)
 
-    def _is_tried(self, function: Function) -> bool:
-        untried = self._untried.get(function.identifier, 0)
-        if untried:
+    def statement_of(self, function: Function, args: Any, caller: Caller) -> Statement | None:
+        """Return the statement that does the whole mutation, if there is one and it is worth a try."""
+        if function.at_once is None:
+            return None
+        if untried := self._untried.get(function.identifier, 0):
             self._untried[function.identifier] = untried - 1
-        return not untried
+            return None
+        return function.at_once(StatementContext(self.clock.now(), caller, self.settings), args)
 
-    async def _run_alone(self, statement: Statement, function: Function, caller: Caller) -> Any | None:
-        """Run the statement that does a whole mutation; None when it has changed nothing."""
+    async def run_alone(self, statement: Statement, function: Function, caller: Caller) -> int | None:
+        """Run the statement that does a whole mutation; return the transaction's id, None when it has done nothing."""
 
-        async def work(tx: Transaction) -> Any | None:
-            row = await tx.fetchrow(statement.sql, *statement.args)
-            return None if row is None else statement.result(row)
+        async def work(tx: Transaction) -> str | None:
+            found: str | None = await tx.fetchval(statement.sql, *statement.args)
+            return found
 
         async with self._turns.of(caller.subject):
-            done = await self.database.mutate(work, one_statement=True, name=function.identifier)
-        if done is None:
+            transaction = await self.database.mutate(work, one_statement=True, name=function.identifier)
+        if transaction is None:
             self._untried[function.identifier] = UNTRIED
-        return done
+            return None
+        return int(transaction)
 
     async def query_on(
         self, db: Reader, function: Function, args: Any, caller: Caller, *, now: datetime, notes: Notes

@@ -7,6 +7,8 @@ not see it. The snapshot of the Transition lists which transactions are visible:
     snapshot sees the commit, response not sent yet   wait until the response is sent; `ts` is the current time
     snapshot does not see the commit                  `ts` is the commit's `ts` minus one
 
+A mutation of one statement commits before its transaction is known: a Transition waits until it is.
+
 No database connection is held while waiting for a response.
 """
 
@@ -21,15 +23,16 @@ class Commit:
     """A mutation of this client with a chosen `ts`; `settled` once its response is sent or it is rolled back.
 
     `transaction` is set when known. To a snapshot, a rolled back transaction looks like a committed one: neither is in
-    progress.
+    progress. `in_doubt` while a snapshot may show it although its transaction is not known.
     """
 
-    __slots__ = ("settled", "transaction", "ts")
+    __slots__ = ("in_doubt", "settled", "transaction", "ts")
 
-    def __init__(self, ts: int) -> None:
+    def __init__(self, ts: int, *, in_doubt: bool) -> None:
         self.ts = ts
         self.transaction: int | None = None
         self.settled = False
+        self.in_doubt = in_doubt
 
     def visible_in(self, snapshot: Snapshot | None) -> bool:
         """Whether results of that snapshot show the commit."""
@@ -46,11 +49,16 @@ class Commits:
         self._wire = wire
         self._commits: list[Commit] = []
 
-    def add(self, ts: int | None = None) -> Commit:
+    def add(self, ts: int | None = None, *, in_doubt: bool = False) -> Commit:
         """Add a commit at `ts`, or at the next timestamp."""
-        commit = Commit(self._timestamps.next() if ts is None else ts)
+        commit = Commit(self._timestamps.next() if ts is None else ts, in_doubt=in_doubt)
         self._commits.append(commit)
         return commit
+
+    def identify(self, commit: Commit, transaction: int) -> None:
+        """Set the transaction of a commit that was in doubt."""
+        commit.transaction, commit.in_doubt = transaction, False
+        self._wire.notify_waiters()
 
     def roll_back(self, commit: Commit) -> None:
         """Remove a commit whose transaction was rolled back."""
@@ -75,6 +83,7 @@ class Commits:
     async def timestamp_for(self, snapshot: Snapshot | None, *, last: int) -> int | None:
         """Return the `ts` of a Transition with results of that snapshot; None when it would be before `last`."""
         for commit in list(self._commits):
+            await self._wire.wait_until(lambda commit=commit: commit.settled or not commit.in_doubt)  # type: ignore[misc]
             if commit.visible_in(snapshot):
                 await self._wire.wait_until(lambda commit=commit: commit.settled)  # type: ignore[misc]
         unseen = [commit.ts for commit in self._commits if not commit.visible_in(snapshot)]

@@ -17,6 +17,7 @@ import msgspec
 
 from daysong.kernel import logs, values
 from daysong.kernel.database.connections import BROKEN as CONNECTION_LOST
+from daysong.kernel.database.transactions import LOST, Statement
 from daysong.kernel.errors import ArgumentValidationError, DatabaseUnavailable
 from daysong.kernel.functions.arguments import ArgumentsTooLarge
 from daysong.kernel.functions.context import Caller, MutationContext, Notes
@@ -222,6 +223,8 @@ class _IdempotentMutation:
             self._key = answered.request_of(session.session_id, request.request_id, caller, keys)
         self._settled_by: Handler | None = None
         self._answer: Answer | None = None
+        # Whether an earlier run may have been committed.
+        self._in_doubt = False
 
     async def run_when_available(self, function: Function, args: Any) -> Answer:
         """Do the same as `run`, after waiting for the database if it is not available for moments."""
@@ -229,22 +232,27 @@ class _IdempotentMutation:
         while True:
             try:
                 return await self.run(function, args)
-            except DatabaseUnavailable as error:
-                # Nothing was done. Were the socket closed, the client could not get back until the database is.
-                if self._session.wire.ended or not await outage.wait(error):
-                    raise
+            except Exception as error:
+                # Were the socket closed, the client could not get back until the database is.
+                is_away = isinstance(error, DatabaseUnavailable) and not self._session.wire.ended
+                if is_away and await outage.wait(error):
+                    continue
+                if self._in_doubt:
+                    raise ConnectionError("The connection was lost, perhaps after a commit.") from error
+                raise
 
     async def run(self, function: Function, args: Any) -> Answer:
         """Return the answer of this run, or the recorded answer of an earlier one."""
         if function.repeatable:
             # A retry runs it again.
             self._key = None
-        try:
-            recorded = await self._recorded()
-        except (*CONNECTION_LOST, OSError) as error:
-            raise DatabaseUnavailable("The connection was lost before anything was done.") from error
-        if recorded is not None:
-            return recorded
+        if self._may_be_retry(function):
+            try:
+                recorded = await self._recorded()
+            except (*CONNECTION_LOST, OSError) as error:
+                raise DatabaseUnavailable("The connection was lost before anything was done.") from error
+            if recorded is not None:
+                return recorded
         if self._runtime.gate is not None:
             await self._runtime.gate(function, self._caller, self._session.viewer)
         try:
@@ -252,15 +260,26 @@ class _IdempotentMutation:
         except Exception as error:
             if isinstance(error, (*CONNECTION_LOST, OSError)) and not isinstance(error, ValueError):
                 raise
-            # A concurrent run of the same request may be the reason for the failure.
+            # An earlier or concurrent run of the same request may be the reason for the failure.
             recorded = await self._recorded()
             if recorded is None:
                 raise
             return recorded
 
+    def _may_be_retry(self, function: Function) -> bool:
+        """Whether to look for a recorded answer before anything is done.
+
+        Without that, a retry is found out when it records its answer, and is rolled back. Clients do not retry on their
+        first socket. What an action has done before its mutation would not be rolled back.
+        """
+        return self._session.has_reconnected or self._in_doubt or function.kind is not Kind.MUTATION
+
     async def _run(self, function: Function, args: Any) -> Answer:
         runtime = self._runtime
         if function.kind is Kind.MUTATION:
+            statement = runtime.statement_of(function, args, self._caller)
+            if statement is not None and (done := await self._run_alone(statement, function)) is not None:
+                return done
             _, answer = await self._mutate(function, args)
             return answer
         self._settled_by = function.settled_by
@@ -321,6 +340,34 @@ class _IdempotentMutation:
                 session.commits.roll_back(commit)
             raise
         return done
+
+    async def _run_alone(self, statement: Statement, function: Function) -> Answer | None:
+        """Run the statement that does the whole mutation and records its answer; None when it has done nothing."""
+        session, runtime = self._session, self._runtime
+        result = self._encoded(function, statement.result)
+        commit = session.commits.add(in_doubt=True)
+        answer = Answer(result, [], commit.ts)
+        if self._key is not None:
+            statement = answered.recorded(statement, self._key, answer, self._caller, runtime.clock.now())
+        try:
+            transaction = await runtime.run_alone(statement, function, self._caller)
+        except DatabaseUnavailable:
+            session.commits.roll_back(commit)
+            raise
+        except (*LOST, OSError) as error:
+            # The outcome is unknown: Transitions keep waiting for the commit.
+            if self._key is None:
+                raise
+            self._in_doubt = True
+            raise DatabaseUnavailable("The connection was lost; only one run can record the answer.") from error
+        except Exception:
+            session.commits.roll_back(commit)
+            raise
+        if transaction is None:
+            session.commits.roll_back(commit)
+            return None
+        session.commits.identify(commit, transaction)
+        return answer
 
     async def _recorded(self) -> Answer | None:
         """Return the recorded answer of an earlier run, if there is one."""

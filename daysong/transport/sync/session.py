@@ -66,17 +66,17 @@ class Session:
     """The state of one connection; a reconnecting client starts with a new one."""
 
     __slots__ = (
-        "_fresh_since", "_held", "_hold", "_identity", "_is_timed", "_owners", "_pace", "_queries",
-        "_query_set", "_removed", "_sent", "_skew", "_stale", "_timer", "_transition", "_transition_due", "_woken",
-        "address", "commits", "holds_until", "hub", "is_python", "session_id", "sign_in", "tables", "wire",
+        "_fresh_since", "_held", "_hold", "_identity", "_is_timed", "_owners", "_pace", "_queries", "_query_set",
+        "_removed", "_sent", "_skew", "_stale", "_timer", "_transition", "_transition_due", "_woken", "address",
+        "commits", "has_reconnected", "holds_until", "hub", "is_python", "session_id", "sign_in", "tables", "wire",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, wire: Wire, *, address: str, is_python: bool) -> None:
         self.hub = hub
         self.wire = wire
-        self.address = address
-        self.is_python = is_python
+        self.address, self.is_python = address, is_python
         self.session_id: str | None = None
+        self.has_reconnected = False
         self.sign_in: SignIn | None = None
         self.commits = Commits(hub.timestamps, wire)
         self.tables = NO_TABLES
@@ -90,8 +90,7 @@ class Session:
         self._transition_due = self._stale = self._woken = False
         self._transition: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._pace = Pace(hub.limits)
-        self._fresh_since = 0.0
+        self._pace, self._fresh_since = Pace(hub.limits), 0.0
         # Whether a result depends on the time without saying until when it holds, and until when all others do.
         self._is_timed = False
         self.holds_until: datetime | None = None
@@ -130,6 +129,7 @@ class Session:
             self.session_id = str(UUID(message.session_id))
         except ValueError:
             raise ProtocolError("sessionId must be a UUID") from None
+        self.has_reconnected = message.connection_count > 0
         now = to_ms(self.hub.runtime.clock.now())
         if message.client_ts is not None:
             self._skew = round(message.client_ts - now)

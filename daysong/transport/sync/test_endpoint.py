@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import NOW
+from daysong.kernel.database import transactions
 from rehearsal.sync_rules import Results, check_messages, settled
 from rehearsal.sync_socket import Message, SocketClosed, SyncSocket, moment
 from rehearsal.world import Person, World, free_port
@@ -134,6 +135,38 @@ async def test_a_response_comes_before_the_transition_that_shows_the_mutation(wo
         assert [m["requestId"] for m in answers] == list(range(10))
 
 
+async def save_in_one_statement(world: World) -> None:
+    """Have entries not read, so that saving one is one statement."""
+    await world.db.pool.execute("insert into feature_flags values ('event-extraction', 0, now(), now())")
+
+
+async def test_a_statement_that_is_committed_is_not_shown_before_its_response(
+    world: World, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others see its row, and its transaction is not known yet: it waits for the disk."""
+    await save_in_one_statement(world)
+    async with (
+        SyncSocket(world.origin) as socket,
+        SyncSocket(world.origin) as other,
+        world.db.pool.acquire() as connection,
+    ):
+        for one in (socket, other):
+            await one.connect()
+            await one.authenticate(0, token(alice))
+            await one.subscribe(0, q0=DIARIES)
+            await one.transition(1)
+        async with connection.transaction():
+            await connection.execute("select pg_advisory_xact_lock(7)")
+            monkeypatch.setattr(transactions, "FLUSH", "select pg_advisory_xact_lock(7)")
+            await socket.mutate(0, "diaries:createDiary", {"content": "Rain"})
+            await other.receive(lambda message: "Rain" in str(message))
+            await socket.subscribe(1)
+            with pytest.raises(TimeoutError):
+                await socket.receive(within=0.05)
+        await settled(socket, 1)
+        check_messages(socket.received, shows=shows_entry)
+
+
 async def test_a_failed_mutation_is_rolled_back_and_followed_by_a_transition(world: World, alice: Person) -> None:
     async with SyncSocket(world.origin) as socket:
         await socket.authenticate(0, token(alice))
@@ -150,7 +183,9 @@ async def test_a_failed_mutation_is_rolled_back_and_followed_by_a_transition(wor
 async def test_each_transition_shows_exactly_the_mutations_answered_before_it(
     world: World, alice: Person, seed: int
 ) -> None:
-    """Two sockets and HTTP calls change one user's rows concurrently, so that transactions are retried."""
+    """Two sockets and HTTP calls change one user's rows concurrently, in transactions or in single statements."""
+    if seed % 2:
+        await save_in_one_statement(world)
     dice = random.Random(seed)  # noqa: S311 - dice, not secrets
     each = 12
 
