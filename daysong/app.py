@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -11,7 +10,7 @@ import httpx2
 from litestar.types import ASGIApp, Scope
 
 from daysong.features.phone_calls.schedule import zones
-from daysong.kernel.database import job_queue, migrations
+from daysong.kernel.database import migrations
 from daysong.kernel.database.replica import Replica
 from daysong.kernel.database.transactions import Database
 from daysong.kernel.errors import DaysongError
@@ -194,7 +193,6 @@ class App:
             on_shutdown=[self.close],
         )
         self._users = 0
-        self._loading: asyncio.Task[None] | None = None
 
     def worker_asgi(self) -> WorkerApp:
         """Return the ASGI app of a process that only works: metrics and health."""
@@ -213,8 +211,6 @@ class App:
         """Connect to the database. The server and the worker of one process may both ask; the first one does."""
         self._users += 1
         if self._users == 1:
-            # In a thread, while calls are served: what needs it first must not hold up the others.
-            self._loading = asyncio.create_task(asyncio.to_thread(job_queue.load))
             await self.database.open()
             if self.replica is not None:
                 await self.replica.open()
@@ -226,8 +222,6 @@ class App:
         self._users -= 1
         if self._users == 0:
             await self.hub.close()
-            if self._loading is not None:
-                await asyncio.wait({self._loading})
             if self.replica is not None:
                 await self.replica.close()
             await self.database.close()

@@ -27,7 +27,6 @@ from litestar.types import ASGIApp
 from daysong import app as composition
 from daysong.commands import checks, signals
 from daysong.kernel import logs
-from daysong.kernel.database import job_queue
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.monitoring import trace_export
 from daysong.kernel.settings import Settings
@@ -116,8 +115,6 @@ class _Supervisor:
         connections = max(LEAST_CONNECTIONS, configured.database_pool // count)
         configured = msgspec.structs.replace(configured, database_pool=connections)
         self._app = composition.build(configured, processes=self._processes)
-        # Else each would import it.
-        job_queue.load()
         self._stops = signals.stops()
         self._pipe, self._held = os.pipe()
         # By process id, the number of each; and when those that do not run are started.

@@ -1,12 +1,14 @@
 """The statements of pgqueuer, the job queue library.
 
-Importing it takes 0.2 seconds, so it is loaded on first use; `App.open` does that in a thread.
+Importing it and pydantic takes 0.2 seconds and 11 MB, so only processes that work or migrate do it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import threading
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _loading = threading.Lock()
+_loaded = threading.Event()
 
 
 def load() -> None:
@@ -36,6 +39,29 @@ def load() -> None:
     """
     with _loading:
         importlib.import_module("pgqueuer.adapters.persistence.queries")
+        _loaded.set()
+
+
+async def load_aside() -> None:
+    """Do so in a thread, so that an event loop goes on."""
+    if not _loaded.is_set():
+        await asyncio.to_thread(load)
+
+
+def _mark() -> str:
+    return f"tables of pgqueuer {version('pgqueuer')}"
+
+
+async def mark_current(connection: asyncpg.Connection) -> None:
+    """Record at its table that the queue's schema is the one of the installed library."""
+    if not await is_marked_current(connection):
+        await connection.execute(f"comment on table pgqueuer is '{_mark()}'")
+
+
+async def is_marked_current(connection: asyncpg.Connection) -> bool:
+    """Return whether it is recorded; if not, only the library knows."""
+    found = await connection.fetchval("select obj_description(to_regclass('pgqueuer'), 'pg_class')")
+    return bool(found == _mark())
 
 
 def queries_on(connection: asyncpg.Connection) -> Queries:

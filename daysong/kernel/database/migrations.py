@@ -18,8 +18,7 @@ from typing import NamedTuple, TypeVar
 import asyncpg
 
 from daysong.kernel import logs
-from daysong.kernel.database import connections
-from daysong.kernel.database.job_queue import queries_on
+from daysong.kernel.database import connections, job_queue
 from daysong.kernel.database.server_support import require_supported
 from daysong.kernel.errors import DaysongError
 
@@ -95,8 +94,10 @@ async def pending(database: str | asyncpg.Connection, folder: Path = FOLDER) -> 
         await require_supported(connection)
         known = await connection.fetchval("select to_regclass($1) is not null", TABLE)
         names = [each.name for each in _not_applied(migrations, await _applied(connection) if known else {})]
-        if (await queries_on(connection).plan_upgrade()).statements:
-            names.append(JOB_QUEUE)
+        if not await job_queue.is_marked_current(connection):
+            await job_queue.load_aside()
+            if (await job_queue.queries_on(connection).plan_upgrade()).statements:
+                names.append(JOB_QUEUE)
     return names
 
 
@@ -186,11 +187,13 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
 
 
 async def _prepare_job_queue(connection: asyncpg.Connection) -> bool:
-    queue = queries_on(connection)
-    if not await queue.schema_is_installed():
+    queue = job_queue.queries_on(connection)
+    is_new = not await queue.schema_is_installed()
+    if is_new:
         await queue.install()
-        return True
-    return bool((await queue.apply_upgrade()).statements)
+    changed = is_new or bool((await queue.apply_upgrade()).statements)
+    await job_queue.mark_current(connection)
+    return changed
 
 
 @asynccontextmanager

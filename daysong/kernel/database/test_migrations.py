@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from daysong.embedded.server import EmbeddedPostgres
-from daysong.kernel.database import migrations
+from daysong.kernel.database import job_queue, migrations
 from daysong.kernel.database.migrations import FOLDER, MigrationError, migrate, pending, read
 from daysong.kernel.database.server_support import UnsupportedDatabase, objection
 from rehearsal import databases as testing
@@ -97,6 +97,20 @@ async def test_our_own_apply_once(blank: str) -> None:
     assert await pending(blank) == []
     assert await migrate(blank) == []
     assert await ask(blank, "select count(*) from pgqueuer") == 0
+
+
+async def test_the_queues_library_is_asked_only_where_its_version_is_not_recorded(
+    blank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a process that only serves never imports it; a database of an earlier release is recorded by `migrate`."""
+    await migrate(blank)
+    await ask(blank, "comment on table pgqueuer is null")
+    assert (await pending(blank), await migrate(blank)) == ([], [])
+    monkeypatch.setattr(job_queue, "queries_on", None)
+    assert await pending(blank) == []
+    await ask(blank, "comment on table pgqueuer is 'tables of pgqueuer 1.0'")
+    with pytest.raises(TypeError):
+        await pending(blank)
 
 
 async def test_a_connection_will_do_instead_of_an_address(blank: str) -> None:

@@ -21,7 +21,7 @@ import asyncpg
 import msgspec
 
 from daysong.kernel import logs, values
-from daysong.kernel.database.job_queue import ENQUEUE_JOB, queries_on
+from daysong.kernel.database.job_queue import ENQUEUE_JOB, load_aside, queries_on
 from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import OpenJob
@@ -335,6 +335,7 @@ def new_ticket() -> str:
 async def enqueue(tx: Transaction, job_id: str, ticket: str, delay: timedelta, lane: Lane) -> None:
     """Insert a queue row for that lane; `delay` counts from the database's clock, which delivery uses."""
     carried = f"{job_id}:{ticket}"
+    await load_aside()
     await queries_on(tx).enqueue(
         lane.value, carried.encode(), execute_after=max(delay, timedelta(0)), dedupe_key=carried
     )  # fmt: skip

@@ -132,7 +132,7 @@ class Worker:
 
     async def _work_with(self, pool: asyncpg.Pool) -> None:
         # Imported here, so that a process that only serves does not load pgqueuer's loop.
-        job_queue.load()
+        await job_queue.load_aside()
         from daysong.kernel.jobs.lane_manager import LaneManager  # noqa: PLC0415
 
         queries = job_queue.queries_on_pool(pool)
