@@ -99,23 +99,18 @@ def _with_names(handlers: Sequence[Handler | Named]) -> tuple[Named, ...]:
     return tuple(one if isinstance(one, Named) else Named(camel(one.__name__), one) for one in handlers)
 
 
-def _function(module: Module, one: Named, *, public: bool) -> Function:
-    declared = declaration_of(one.handler)
-    args_type, result_type = _types_of(one.handler)
+@cache
+def _function(identifier: str, handler: Handler, *, public: bool) -> Function:
+    """Return the function of a handler: the same one in all registries, of which an app has several."""
+    declared = declaration_of(handler)
+    hints = typing.get_type_hints(handler)
     return Function(
-        identifier=f"{module.name}:{one.name}",
+        identifier=identifier,
         public=public,
-        args_type=args_type,
-        result_type=result_type,
+        args_type=hints["args"],
+        result_type=hints["return"],
         **{field.name: getattr(declared, field.name) for field in fields(Declaration)},
     )
-
-
-@cache
-def _types_of(handler: Handler) -> tuple[Any, Any]:
-    """Return the types of a handler's arguments and result; an app has several registries."""
-    hints = typing.get_type_hints(handler)
-    return hints["args"], hints["return"]
 
 
 def camel(name: str) -> str:
@@ -149,8 +144,11 @@ class Registry:
         self._by_name: dict[str, Function] = {}
         self._by_handler: dict[Handler, Function] = {}
         for module in modules:
-            functions = [_function(module, one, public=True) for one in module.public]
-            functions += [_function(module, one, public=False) for one in module.internal]
+            functions = [
+                _function(f"{module.name}:{one.name}", one.handler, public=public)
+                for public, listed in ((True, module.public), (False, module.internal))
+                for one in listed
+            ]
             for function in functions:
                 if function.identifier in self._by_name or function.handler in self._by_handler:
                     raise DaysongError(f"{function.identifier} is listed twice")

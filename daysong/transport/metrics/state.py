@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -99,6 +100,10 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 log = logs.get_logger("metrics")
 
 
+# Reading the package's metadata takes five milliseconds, which tests with an app each would notice.
+_version = cache(version)
+
+
 class State:
     """Reads these gauges; see `families`."""
 
@@ -112,7 +117,7 @@ class State:
         self._began = runtime.clock.now()
         settings = runtime.settings
         info = gauge("daysong_info")
-        info.add_metric([version("daysong")], 1)
+        info.add_metric([_version("daysong")], 1)
         parts = gauge("daysong_part_on")
         for part in PARTS:
             parts.add_metric([part], settings.offers(part))
