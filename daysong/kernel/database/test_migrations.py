@@ -311,6 +311,7 @@ def test_migrations_leave_the_release_before_them_running(migration: migrations.
         ("alter table songs add column key text not null default 'c', add check (key is not null);", False),
         ("alter table songs drop constraint songs_title_check, add check (title <> '');", False),
         ("alter table songs alter column title drop not null;", False),
+        ("create index b on songs (id) where title is null; drop index a;", False),
         ("create function f() returns void language sql as $$ delete from songs $$; -- drop table songs", False),
         ("create trigger t before update or delete or truncate on songs execute function f();", False),
     ],

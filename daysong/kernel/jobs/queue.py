@@ -100,6 +100,20 @@ def job_sql(before: str = "", source: str = "", output: str = "") -> str:
 _SCHEDULE_SQL = job_sql()
 COLUMNS = "id, ticket, function, args, starts, failures, request_id, account, deferrals, traceparent"
 
+# In these, `finished_at is null` is the condition of the index; the status would keep updates from being HOT.
+TAKE_DUE_SQL = f"""
+    update jobs set status = 'running', starts = starts + 1, ticket = $2, started_at = greatest($3, due_at)
+    where id = (select id from jobs where finished_at is null and status = 'queued' and due_at <= $1
+                order by due_at, id limit 1 for update skip locked)
+    returning {COLUMNS}, due_at"""  # noqa: S608 - constants
+LOST_SQL = """
+    select id, function from jobs j
+    where finished_at is null and due_at < $1 and coalesce(started_at < $1, true)
+      and not exists (select from pgqueuer q
+                      where q.dedupe_key = j.id || ':' || j.ticket and q.status in ('queued', 'picked'))
+    order by due_at limit 500 for update skip locked"""
+PENDING_SQL = "select count(*) from jobs where finished_at is null"
+
 
 class Queue:
     """The jobs of an app: schedule, claim, finish, rescue, list."""
@@ -184,13 +198,7 @@ class Queue:
 
     async def take_due(self, until: datetime, now: datetime) -> tuple[Job, datetime] | None:
         """Claim the earliest queued job due at or before `until`, independent of the database's clock. For drains."""
-        row = await self._database.pool.fetchrow(
-            f"""update jobs set status = 'running', starts = starts + 1, ticket = $2, started_at = greatest($3, due_at)
-                where id = (select id from jobs where status = 'queued' and due_at <= $1
-                            order by due_at, id limit 1 for update skip locked)
-                returning {COLUMNS}, due_at""",  # noqa: S608
-            until, new_ticket(), now,
-        )  # fmt: skip
+        row = await self._database.pool.fetchrow(TAKE_DUE_SQL, until, new_ticket(), now)
         job = _job(row)
         return (job, row["due_at"]) if job and row else None
 
@@ -229,7 +237,7 @@ class Queue:
         """Mark a job as a dead letter, to be retried by hand. Without an `error` keeps the last. Errors: Superseded."""
         ended = await tx.fetchval(
             """update jobs set status = 'dead', finished_at = $4, failures = failures + 1,
-               last_error = coalesce($5, last_error)
+               last_error = coalesce($5, last_error, 'unknown')
                where id = $1 and ticket = $2 and starts = $3 and status = 'running' returning id""",
             job.id, job.ticket, job.starts, now, error,
         )  # fmt: skip
@@ -285,14 +293,7 @@ class Queue:
         """Requeue jobs whose queue row is lost (their worker died); return how many."""
 
         async def work(tx: Transaction) -> int:
-            lost = await tx.fetch(
-                """select id, function from jobs j
-                   where status in ('queued', 'running') and due_at < $1 and coalesce(started_at < $1, true)
-                     and not exists (select from pgqueuer q where q.dedupe_key = j.id || ':' || j.ticket
-                                     and q.status in ('queued', 'picked'))
-                   order by due_at limit 500 for update skip locked""",
-                now - RESCUE_AFTER,
-            )
+            lost = await tx.fetch(LOST_SQL, now - RESCUE_AFTER)
             for row in lost:
                 ticket = new_ticket()
                 await tx.execute("update jobs set status = 'queued', ticket = $2 where id = $1", row["id"], ticket)
@@ -312,9 +313,7 @@ class Queue:
 
     async def pending(self) -> int:
         """Return how many jobs are queued or running."""
-        count: int = await self._database.pool.fetchval(
-            "select count(*) from jobs where status in ('queued', 'running')"
-        )
+        count: int = await self._database.pool.fetchval(PENDING_SQL)
         return count
 
     async def list(self, status: str | None, limit: int) -> Sequence[asyncpg.Record]:

@@ -33,8 +33,10 @@ _JOBS_SQL = """
            count(*) filter (where status = 'queued' and due_at > $1) as scheduled,
            count(*) filter (where status = 'running') as running,
            coalesce(extract(epoch from $1 - min(due_at) filter (where status = 'queued' and due_at <= $1)), 0) as oldest
-    from jobs where status in ('queued', 'running') group by function"""
-_DEAD_SQL = "select function, count(*) as dead from jobs where status = 'dead' group by function"
+    from jobs where finished_at is null group by function"""
+_DEAD_SQL = (
+    "select function, count(*) as dead from jobs where status = 'dead' and last_error is not null group by function"
+)
 # The newest run of each cron that is done: its key is `name@tick`, so one index entry is read.
 _CRONS_SQL = """
     select c.name, last.due_at

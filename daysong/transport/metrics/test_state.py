@@ -10,8 +10,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import NOW
+from daysong.kernel.jobs import queue
 from daysong.transport import schedule
 from daysong.transport.metrics import state
+from daysong.workflows.support import overview
 from rehearsal.world import ADMIN_KEY, Person, World
 
 pytestmark = pytest.mark.anyio
@@ -66,8 +68,8 @@ async def test_g58_failures_refunds_and_dead_jobs_are_seen(world: World, alice: 
     after = await series(world, "daysong_(songs|refunds)_total")
     assert sum(after.values()) - sum(before.values()) == 3  # begun, failed, refunded
     await world.db.pool.execute(
-        "insert into jobs (id, ticket, function, args, status, due_at, finished_at) "
-        "values ('job_x', 't', 'x:y', '{}', 'dead', $1, $1)",
+        "insert into jobs (id, ticket, function, args, status, due_at, finished_at, last_error) "
+        "values ('job_x', 't', 'x:y', '{}', 'dead', $1, $1, 'OSError')",
         NOW,
     )
     assert (await series(world, "daysong_queue_jobs"))['daysong_queue_jobs{function="x:y",state="dead"}'] == 1
@@ -134,3 +136,46 @@ async def test_g58_a_worker_answers_for_itself(world: World, monkeypatch: pytest
         assert (await http.get("/metrics", headers={"Authorization": "Convex wrong"})).status_code == 403
         assert (await http.get("/metrics", headers=ADMIN)).status_code == 200
         assert (await http.get("/api/query")).status_code == 404
+
+
+async def test_jobs_are_looked_up_by_indexes_that_the_start_of_a_job_does_not_change(world: World) -> None:
+    """Among thousands that are done, those to be run, lost, or dead are found without reading the others."""
+    sources = {
+        queue.TAKE_DUE_SQL: "jobs_unfinished", queue.LOST_SQL: "jobs_unfinished", queue.PENDING_SQL: "jobs_unfinished",
+        state._JOBS_SQL: "jobs_unfinished", state._DEAD_SQL: "jobs_with_error",
+        overview.QUEUE_SQL: "jobs_with_error", overview.WAITING_SQL: "jobs_unfinished",
+        "delete from jobs where status = 'done' and finished_at < $1": "jobs_ended",
+        """select count(*) from jobs r
+           where r.account = 'a' and r.finished_at is null and r.status = 'running'""": "jobs_unfinished_of_account",
+    }  # fmt: skip
+    values = {"$1": f"'{NOW - timedelta(hours=3)}'::timestamptz", "$2": "'t'", "$3": f"'{NOW}'::timestamptz"}
+    async with world.db.pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            """insert into jobs (id, ticket, function, args, status, account, due_at, finished_at, last_error)
+               select 'job_' || n, 't', 'f', '{}', (array['done', 'dead', 'queued', 'running'])[kind + 1],
+                      'a' || n % 500, due, case when kind < 2 then due end, case kind when 1 then 'OSError' end
+               from (select n, $1::timestamptz - n * interval '1 second' as due,
+                            case when n % 500 < 4 then n % 500 else 0 end as kind from generate_series(1, 4000) n) j""",
+            NOW,
+        )
+        await connection.execute("analyze jobs")
+        for sql, index in sources.items():
+            text = re.sub(r"\$\d", lambda found: values[found[0]], sql)
+            plan = "\n".join(row[0] for row in await connection.fetch(f"explain {text}"))
+            assert f" using {index} on" in plan or f" on {index} " in plan, plan
+            assert "Seq Scan on jobs" not in plan, plan
+
+
+async def test_the_start_of_a_job_changes_no_column_of_an_index(world: World) -> None:
+    """So PostgreSQL writes a new version of the row to its page alone (HOT). Conditions of indexes count as well."""
+    indexed = await world.db.pool.fetch(
+        """select distinct attrelid::regclass::text || '.' || attname as name
+           from pg_depend join pg_index on indexrelid = objid and classid = 'pg_class'::regclass
+           join pg_attribute on attrelid = indrelid and attrelid = refobjid and attnum = refobjsubid
+           where attrelid in ('jobs'::regclass, 'generations'::regclass)"""
+    )
+    names = {row["name"] for row in indexed}
+    assert names >= {"jobs.due_at", "jobs.finished_at", "jobs.args", "generations.created_at"}
+    changed = {"jobs": ("status", "ticket", "starts", "started_at", "failures", "deferrals"),
+               "generations": ("updated_at", "asked_at", "lyric", "polls", "next_poll_at")}  # fmt: skip
+    assert names.isdisjoint({f"{table}.{column}" for table, columns in changed.items() for column in columns})

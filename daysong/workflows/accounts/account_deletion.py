@@ -377,7 +377,7 @@ async def resume_erasures(ctx: MutationContext, args: NoArgs) -> None:  # noqa: 
     rows = await ctx.db.fetch(
         """select erasure_id from users u
            where deleted_at < $1 and erasure_id is not null and not exists (
-             select from jobs j where mentioned(j.args) ? u.erasure_id and j.status in ('queued', 'running'))
+             select from jobs j where mentioned(j.args) ? u.erasure_id and j.finished_at is null)
            order by deleted_at limit $2""",
         ctx.now - STALLED_AFTER, RESUMED_AT_ONCE,
     )  # fmt: skip

@@ -134,13 +134,13 @@ QUEUE_SQL = """
     select count(*) filter (where status = 'queued') as queued,
            count(*) filter (where status = 'queued' and due_at <= $1) as due,
            count(*) filter (where status = 'running') as running,
-           (select count(*) from jobs where status = 'dead') as dead,
+           (select count(*) from jobs where status = 'dead' and last_error is not null) as dead,
            coalesce(extract(epoch from $1 - min(due_at) filter (where status = 'queued' and due_at <= $1)), 0)::float
              as oldest_due
-    from jobs where status in ('queued', 'running')"""
+    from jobs where finished_at is null"""
 WAITING_SQL = """
     select function, count(*) as jobs, extract(epoch from $1 - min(due_at))::float as oldest from jobs
-    where status in ('queued', 'running') and due_at <= $1 group by function order by 3 desc limit 20"""
+    where finished_at is null and due_at <= $1 group by function order by 3 desc limit 20"""
 STUCK_SQL = """
     select kind, status, count(*) as count, extract(epoch from $1 - min(at))::float as oldest,
            (array_agg(id order by at))[1] as oldest_id
