@@ -3,7 +3,9 @@
     script/bench media [--seconds 2] [--rounds 5] [--connections 8]
 
 One song of 4 MiB in a folder, answered whole, and in ranges of 256 KiB and of 64 KiB, as players ask. daysong looks up
-the file for each request; bench/bare_files.py does nothing but read it. Rounds are interleaved; ratios are medians.
+the file; bench/bare_files.py does nothing but read it. Rounds are interleaved; ratios are medians.
+
+Where nginx is installed, the same through it: what it passes on, and with MEDIA_ACCEL, where it sends the file itself.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -31,6 +33,7 @@ from bench.peers.client import cpu_of_tree
 from bench.peers.servers import environment_for
 from daysong.commands.environment import free_port
 from daysong.kernel.ids import FileId
+from rehearsal.processes import proxies
 from rehearsal.processes.server import DAYSONG, ROOT, Keys
 
 SIZE = 4 * 2**20
@@ -41,11 +44,27 @@ GOAL = 0.8
 MB = 1e6
 
 
+# A proxy without TLS, which would cost the client more than all else here.
+NGINX = """
+    upstream daysong {{ server 127.0.0.1:{behind}; keepalive 64; keepalive_requests 100000000; }}
+    server {{
+        listen 127.0.0.1:{port};
+        sendfile on;
+        tcp_nopush on;
+        keepalive_requests 100000000;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        location / {{ proxy_pass http://daysong; }}
+        location /stored/ {{ internal; alias {files}/; }}
+    }}"""
+
+
 class Measured(NamedTuple):
-    """MB a second, and ms of the server's CPU for each MB."""
+    """MB a second, and ms of CPU for each MB: the server's, and that of a proxy in front of it."""
 
     rate: float
     cpu: float
+    proxy: float = 0.0
 
 
 class _Download:
@@ -83,22 +102,28 @@ class _Download:
         return got
 
 
-def load(port: int, path: str, part: int | None, seconds: float, connections: int, server: int) -> Measured:
+def load(
+    port: int, path: str, part: int | None, seconds: float, connections: int, server: int, proxy: int | None = None
+) -> Measured:
     """Download for so many seconds, and measure."""
+
+    def cpus() -> tuple[float, float]:
+        return cpu_of_tree(server), cpu_of_tree(proxy) if proxy else 0.0
+
     poll, downloads = select.epoll(), {}
     for _ in range(connections):
         one = _Download(port, path, part)
         downloads[one.socket.fileno()] = one
         poll.register(one.socket.fileno(), select.EPOLLIN)
         one.ask()
-    received, before, started = 0, cpu_of_tree(server), time.perf_counter()
+    received, before, started = 0, cpus(), time.perf_counter()
     while (now := time.perf_counter()) < started + seconds:
         for descriptor, _ in poll.poll(1):
             received += downloads[descriptor].receive()
-    cpu = cpu_of_tree(server) - before
+    own, others = (after - earlier for earlier, after in zip(before, cpus(), strict=True))
     for one in downloads.values():
         one.socket.close()
-    return Measured(received / MB / (now - started), 1000 * cpu / (received / MB))
+    return Measured(received / MB / (now - started), 1000 * own / (received / MB), 1000 * others / (received / MB))
 
 
 @contextmanager
@@ -164,6 +189,38 @@ def bench(seconds: float, rounds: int, connections: int) -> None:
                     for _ in range(rounds)
                 ]
                 print(line(name, pairs))
+
+        def measuring(port: int, part: int | None, server: int, proxy: int) -> Measured:
+            return load(port, address, part, seconds, connections, server, proxy)
+
+        through_nginx(lambda port: [*DAYSONG, "serve", "--port", str(port)], environ, folder, file, measuring, rounds)
+
+
+def through_nginx(
+    serve: Callable[[int], list[str]], environ: dict[str, str], folder: Path, file: Path,
+    measuring: Callable[[int, int | None, int, int], Measured], rounds: int,
+) -> None:  # fmt: skip
+    """Measure what nginx passes on, and what it sends itself, and print a table."""
+    program = proxies.program("nginx")
+    if program is None:
+        print("nginx is not installed")
+        return
+    print("\nthrough nginx: MB/s, ms of daysong's CPU and of nginx's for each MB")
+    print(f"{'':20}{'passed on':>30}{'MEDIA_ACCEL':>30}")
+    with ExitStack() as stack:
+        sides = []
+        for name, more in (("passed", {}), ("accel", {"MEDIA_ACCEL": "/stored"})):
+            port, behind, settings = free_port(), free_port(), folder / name
+            settings.mkdir()
+            (settings / "daysong.conf").write_text(NGINX.format(port=port, behind=behind, files=file.parent))
+            server = stack.enter_context(running(serve(behind), environ | more, behind))
+            proxy = stack.enter_context(running(proxies.nginx(program, settings), environ, port))
+            sides.append((port, server, proxy))
+        for name, part in PARTS.items():
+            found = [[measuring(port, part, server, proxy) for port, server, proxy in sides] for _ in range(rounds)]
+            medians = [Measured(*map(median, zip(*side, strict=True))) for side in zip(*found, strict=True)]
+            shown = (f"{one.rate:7.0f} MB/s {one.cpu:5.2f} + {one.proxy:4.2f} ms/MB" for one in medians)
+            print(f"{name:20}{''.join(f'{text:>30}' for text in shown)}")
 
 
 def line(name: str, pairs: list[tuple[Measured, Measured]]) -> str:

@@ -8,12 +8,17 @@ With MEDIA_ACCEL, nginx sends the bytes: the response names the file in X-Accel-
 MEDIA_REDIRECT, the bucket sends those of songs: the response redirects to a signed address. Photos and videos of
 entries are never redirected, nor is what a browser must not display, or is to save under the song's title.
 
+A file that is fetched part by part is looked up for its first part, and every two seconds: a part from the middle that
+follows within that time is served as the rest of a whole file would be, whose response has begun.
+
 With `?download=1` a browser saves the file instead of playing it; at a share's address, if its owner allows that.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
@@ -72,6 +77,10 @@ PRIVATE_SQL = """
 # What is there never changes, but it may be deleted.
 AN_HOUR = 3600
 
+# Seconds after a look-up in which further parts of the file need none; and of how many files that is known.
+CONTINUES_FOR = 2.0
+MOST_CONTINUED = 2000
+
 # Types that a browser may display; others are always downloads.
 INLINE_TYPES = ("audio/", "image/", "video/")
 # An SVG can contain scripts, which must not run with our origin.
@@ -127,6 +136,7 @@ class Media:
         self._runtime = runtime
         self._files = files
         self._accel = settings.media_accel
+        self._found: OrderedDict[tuple[str, ...], tuple[asyncpg.Record, float]] = OrderedDict()
         self._addresses = (
             SignedAddresses(settings.storage_url, settings.media_redirect_endpoint) if settings.media_redirect else None
         )
@@ -134,7 +144,7 @@ class Media:
     async def own(self, request: Request) -> Reply:
         """Serve a song's audio, cover or video."""
         file_id = request.parameters["file_id"]
-        row = await self._find(FILE_SQL, file_id) if may_be_id(file_id) else None
+        row = await self._find(request, FILE_SQL, file_id) if may_be_id(file_id) else None
         if row is None:
             return _plain(404, "Not Found")
         cache = f"private, max-age={A_YEAR}, immutable"
@@ -146,7 +156,7 @@ class Media:
         share_id, what = request.parameters["share_id"], request.parameters["what"]
         row = None
         if may_be_id(share_id) and what in {"audio", "cover"}:
-            row = await self._find(SHARED_SQL, share_id, what)
+            row = await self._find(request, SHARED_SQL, share_id, what)
         if row is not None and row["id"] is not None:
             # Identifies the version without revealing the file's id.
             etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
@@ -164,13 +174,25 @@ class Media:
         # Signed ids alone are looked up.
         if not is_media_address(self._runtime.settings, file_id, expires, signature, self._runtime.clock.now()):
             return _plain(403, "This address is not valid, or has expired.", NO_STORE)
-        row = await self._find(PRIVATE_SQL, file_id)
+        row = await self._find(request, PRIVATE_SQL, file_id)
         if row is None:
             return _plain(404, "Not Found", NO_STORE)
         return await self._reply(request, _served(row, f'"{file_id}"', f"private, max-age={AN_HOUR}"))
 
-    async def _find(self, sql: str, *args: str) -> asyncpg.Record | None:
-        return await self._runtime.read("media", lambda db: db.fetchrow(sql, *args))
+    async def _find(self, request: Request, sql: str, *args: str) -> asyncpg.Record | None:
+        """Return the row of a file, None if it is not served."""
+        key, now, part = (sql, *args), time.monotonic(), request.header(b"range")
+        if part is not None and not part.startswith("bytes=0-"):
+            known, until = self._found.get(key, (None, now))
+            if now < until:
+                return known
+        row: asyncpg.Record | None = await self._runtime.read("media", lambda db: db.fetchrow(sql, *args))
+        self._found.pop(key, None)
+        if row is not None and part is not None:
+            self._found[key] = row, now + CONTINUES_FOR
+            if len(self._found) > MOST_CONTINUED:
+                self._found.popitem(last=False)
+        return row
 
     async def _reply(self, request: Request, served: ServedFile) -> Reply:
         size, etag, scope = served.size, served.etag, request.scope

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from daysong.kernel.errors import VendorError
 from daysong.kernel.ids import FileId, UserId
 from daysong.transport.conftest import NOW, App, MakeApp
+from daysong.transport.http import media
 from daysong.transport.http.ranges import OutOfRange, Span, requested_span
 from daysong.vendors.storage import FileStore
 from rehearsal.world import Person, World
@@ -165,6 +166,31 @@ async def test_an_unavailable_store_is_a_503(make_app: MakeApp, files: FileStore
     app = await make_app(files=Broken())
     answer = await app.client.get(await store_file(app, files))
     assert (answer.status_code, answer.json()["code"]) == (503, "StorageUnavailable")
+
+
+@pytest.mark.anyio
+async def test_further_parts_of_a_file_are_served_without_a_look_up_for_two_seconds(
+    app: App, files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once a look-up has found that it is gone; the first part and the whole are always looked up."""
+    address, pool = await store_file(app, files), app.runtime.database.pool
+
+    async def status(part: str | None) -> int:
+        return (await app.client.get(address, headers={"Range": f"bytes={part}"} if part else {})).status_code
+
+    monkeypatch.setattr(media, "CONTINUES_FOR", 3600.0)
+    assert [await status(part) for part in ("0-1", "2-9", "-5")] == [206] * 3
+    await pool.execute("update users set deleted_at = now()")
+    assert [await status(part) for part in ("2-9", "-5", "0-1", "2-9")] == [206, 206, 404, 404]
+    await pool.execute("update users set deleted_at = null")
+    assert [await status(part) for part in ("0-1", None)] == [206, 200]
+    await pool.execute("update users set deleted_at = now()")
+    assert await status("2-9") == 404  # the whole was looked up last: nothing continues
+    await pool.execute("update users set deleted_at = null")
+    monkeypatch.setattr(media, "CONTINUES_FOR", 0.0)
+    assert await status("0-1") == 206
+    await pool.execute("update users set deleted_at = now()")
+    assert await status("2-9") == 404
 
 
 @pytest.mark.anyio
