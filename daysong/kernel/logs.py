@@ -86,16 +86,18 @@ class _StdoutLogger(structlog.WriteLogger):
     fatal = failure = err = error = critical = exception = msg
 
 
-# Lines of requests, which are written together: a write for each would cost as much as the rest of a small request.
-_waiting: deque[str] = deque()
+# Lines of requests, which are encoded and written together: a write for each would cost as much as the rest of a small
+# request.
+_waiting: deque[dict[str, Any]] = deque()
+_encode_lines = msgspec.json.Encoder().encode_lines
 _MOST_WAITING = 1_000
 _LONGEST_WAIT = 0.05  # seconds
 _request_log = structlog.get_logger(part="http")
 _writes_json = False
 
 
-def request(**fields: Any) -> None:
-    """Log a request that was served, as `log.info("request", …)` would at a fifth of its cost."""
+def request(fields: dict[str, Any]) -> None:
+    """Log a request that was served, as `log.info("request", **fields)` would at a tenth of its cost."""
     if not _writes_json:
         _request_log.info("request", **fields)
         return
@@ -103,10 +105,10 @@ def request(**fields: Any) -> None:
     fields["event"] = "request"
     fields["request_id"] = _request_id.get()
     fields["level"] = "info"
-    fields["timestamp"] = SystemClock().now().isoformat()[:-6] + "Z"
+    fields["timestamp"] = SystemClock().now()
     if not _waiting:
         asyncio.get_running_loop().call_later(_LONGEST_WAIT, flush)
-    _waiting.append(msgspec.json.encode(fields).decode())
+    _waiting.append(fields)
     if len(_waiting) >= _MOST_WAITING:
         flush()
 
@@ -121,7 +123,7 @@ def flush() -> None:
         while True:
             lines.append(_waiting.popleft())
     with suppress(OSError, ValueError):
-        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.write(_encode_lines(lines).decode())
         sys.stdout.flush()
 
 

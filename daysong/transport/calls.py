@@ -101,7 +101,7 @@ async def call(
     with tracing.span("call"):
         try:
             function = runtime.registry.find(path, caller, kind)
-            if runtime.gate is not None:
+            if runtime.gate is not None and function.kind is not Kind.QUERY:
                 await runtime.gate(function, caller, viewer)
             value = await runtime.call(function, decode_args(function, args), caller, notes)
             result = Success(value, function, notes.log_lines)

@@ -27,6 +27,12 @@ async def encode(function: Function, value: Any, form: values.Format = "convex_e
     return await asyncio.get_running_loop().run_in_executor(_thread, results.exactly, value, form)
 
 
+def encode_small(function: Function, value: Any, form: values.Format) -> bytes | None:
+    """Encode a result of `function` in the calling thread; None when it is large. Errors: as for `encode`."""
+    encoder = function.encoder
+    return None if encoder.is_large(value) else encoder.encode(value, form)
+
+
 def encode_now(function: Function, value: Any, form: values.Format = "convex_encoded_json") -> bytes:
     """Encode a result of `function` in the calling thread."""
     return function.encoder.encode(value, form)

@@ -63,7 +63,7 @@ class Runtime:
         self._untried: dict[str, int] = {}
         # Set while a server that is about to stop still serves.
         self.is_draining = False
-        # Called before a client's function runs; may reject it with an ExpectedError.
+        # Called before a client's mutation or action runs; may reject it with an ExpectedError.
         self.gate: Callable[[Function, Caller, str], Awaitable[None]] | None = None
 
     async def call(

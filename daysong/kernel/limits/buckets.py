@@ -8,6 +8,7 @@ again when the rate may allow a request. So a rate is exact except for what proc
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -31,7 +32,7 @@ log = logs.get_logger("limits")
 
 
 class _Bucket:
-    """What this process knows of one caller; times are on the loop's clock.
+    """What this process knows of one caller; times are of `time.monotonic`.
 
     left          requests that are allowed until `good_until`
     counted       those of them that were not reserved: the next reservation includes the ones that were used
@@ -58,6 +59,11 @@ class Buckets:
 
     def takes(self, name: str, key: str, count: int = 1) -> bool:
         """Take `count` from a caller's bucket if this process may allow it by itself; False when `take` has to."""
+        bucket = self._known.get((name, key))
+        # As in `_served`, for all but the first requests of a caller in a tenth of a rate's time.
+        if bucket is not None and bucket.left >= count and time.monotonic() <= bucket.good_until:
+            bucket.left -= count
+            return True
         rate = self._rates.get(name)
         return rate is None or self._served(self._bucket(name, key), rate, count)
 
@@ -94,7 +100,7 @@ class Buckets:
     async def _reserve(self, name: str, key: str, rate: Rate, bucket: _Bucket, count: int) -> float:
         used, ahead = max(0, bucket.counted - bucket.left), max(count, rate.most // PART)
         reserved = await self._store.take(name, key, rate, used + ahead)
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if reserved is None:
             wait = max(rate.interval * count, await self._store.wait(name, key, rate), 0.05)
             bucket.left, bucket.closed_until = 0, now + wait
@@ -117,10 +123,10 @@ class Buckets:
         return bucket
 
     def _closed(self, bucket: _Bucket) -> float:
-        return max(0.0, bucket.closed_until - asyncio.get_running_loop().time())
+        return max(0.0, bucket.closed_until - time.monotonic())
 
     def _served(self, bucket: _Bucket, rate: Rate, count: int) -> bool:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if now > bucket.good_until:
             # After a refusal nothing is allowed before the next reservation, which includes what was counted.
             if bucket.closed_until:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeGuard, cast
@@ -20,10 +21,12 @@ from daysong.kernel.functions.context import Caller
 from daysong.kernel.keys import is_one_of
 from daysong.transport.callers.viewers import viewer_of
 from daysong.transport.refusals import Refused
+from daysong.transport.server.headers import values_of
 from daysong.vendors.clerk.client import InvalidToken, TokenVerifier
 
 LONGEST_HEADER = 20_000
 LONGEST_TEXT = 1_000
+KNOWN_TOKENS = 10_000
 WRONG_KEY = 403
 
 log = logs.get_logger("auth")
@@ -56,6 +59,8 @@ class Authenticator:
         self._verifier = verifier
         self._admin_keys = [_without_prefix(key) for key in admin_keys if key]
         self._viewers_secret = viewers_secret
+        # Callers by the hash of an Authorization header with a token, and from when until when they are valid.
+        self._known: dict[bytes, tuple[Caller, datetime, datetime]] = {}
         self.guard: Guard | None = None
 
     async def is_admin(self, scope: Scope, now: datetime) -> bool:
@@ -65,13 +70,25 @@ class Authenticator:
         except Refused:
             return False
 
+    def known(self, scope: Scope, now: datetime) -> Caller | None:
+        """Return the caller of an HTTP request whose token `caller` has verified, as long as it has not expired."""
+        found = values_of(scope, b"authorization")
+        known = self._known.get(hashlib.sha256(found[0]).digest()) if len(found) == 1 else None
+        return known[0] if known is not None and known[1] <= now < known[2] else None
+
+    def _remember(self, header: bytes, sign_in: SignIn, now: datetime) -> None:
+        if sign_in.expires_at is not None:
+            if len(self._known) >= KNOWN_TOKENS:
+                self._known.clear()
+            self._known[hashlib.sha256(header).digest()] = (sign_in.caller, now, sign_in.expires_at)
+
     async def caller(self, scope: Scope, now: datetime) -> Caller:
         """Return the caller of an HTTP request, by its Authorization header; without one, an anonymous viewer.
 
         Errors: Refused (401) for an invalid header or token, (403) for a wrong admin key, (503) when tokens cannot be
         verified now.
         """
-        found = [value for name, value in scope["headers"] if name == b"authorization"]
+        found = values_of(scope, b"authorization")
         if not found:
             client = scope.get("client")
             return self.viewer(client[0] if client else "", now)
@@ -81,7 +98,9 @@ class Authenticator:
         credentials = credentials.strip()
         match scheme.lower():
             case "bearer" if credentials:
-                return (await self.user(credentials, now)).caller
+                sign_in = await self.user(credentials, now)
+                self._remember(found[0], sign_in, now)
+                return sign_in.caller
             case "convex" if credentials:
                 client = scope.get("client")
                 viewer = self.viewer(client[0] if client else "", now).viewer

@@ -27,7 +27,6 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from daysong.kernel import logs
 from daysong.kernel.functions.context import Caller
-from daysong.kernel.functions.declarations import Kind
 from daysong.kernel.functions.registry import Function
 from daysong.kernel.functions.runtime import Runtime
 from daysong.kernel.limits.buckets import Buckets
@@ -91,6 +90,15 @@ class Gate:
 
     # HTTP
 
+    def counts(self, caller: Caller) -> bool:
+        """Count a function call over HTTP if this process may allow it by itself; False when `check_account` has to."""
+        return (
+            not self.enabled
+            or caller.subject is None
+            or caller.is_admin
+            or self.buckets.takes("requests_account", self._account(caller.subject))
+        )
+
     async def check_account(self, caller: Caller) -> None:
         """Count a function call over HTTP. Errors: Refused (429) when the account is over its limit."""
         if self.enabled and caller.subject is not None and not caller.is_admin:
@@ -105,7 +113,7 @@ class Gate:
 
     async def admit(self, function: Function, caller: Caller, viewer: str) -> None:
         """Count a mutation or action before it runs. Errors: RateLimited over a limit."""
-        if not self.enabled or caller.is_admin or function.kind is Kind.QUERY:
+        if not self.enabled or caller.is_admin:
             return
         name = FUNCTIONS.get(function.identifier, "writes")
         viewer = viewer or caller.viewer or "unknown"
@@ -187,27 +195,35 @@ class GateKeeper:
         self._gate = gate
         self._is_admin = is_admin
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request, or refuse it with Retry-After."""
         if scope["type"] != ScopeType.HTTP or not self._gate.enabled:
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         path: str = scope["path"]
-        if path == "/metrics" and not (self._gate.may_read_metrics(scope) or await self._is_admin(scope)):
-            await _send_refusal(Refused(403, "Forbidden", "Metrics are for METRICS_FROM and the admin key."), send)
-            return
+        if path == "/metrics" and not self._gate.may_read_metrics(scope):
+            return self._metrics(scope, receive, send)
         if path in UNLIMITED_PATHS:
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         viewer = self._gate.viewer(scope)
         if path.startswith(WEBHOOKS):
-            await self._webhook(viewer, scope, receive, send)
-            return
+            return self._webhook(viewer, scope, receive, send)
+        size = announced_size(scope) or 0
+        # Uploads charge their bytes themselves, once the signature of the address is checked.
+        counted = size if size > COUNTED_SIZE and not path.startswith(UPLOADS) else 0
+        if not counted and self._gate.buckets.takes("requests_viewer", viewer):
+            return self._app(scope, receive, send)
+        return self._charged(viewer, counted, scope, receive, send)
+
+    async def _metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if await self._is_admin(scope):
+            await self._app(scope, receive, send)
+        else:
+            await _send_refusal(Refused(403, "Forbidden", "Metrics are for METRICS_FROM and the admin key."), send)
+
+    async def _charged(self, viewer: str, size: int, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if not self._gate.buckets.takes("requests_viewer", viewer):
-                await self._gate.charge("requests_viewer", viewer)
-            # Uploads charge their bytes themselves, once the signature of the address is checked.
-            if (size := announced_size(scope) or 0) > COUNTED_SIZE and not path.startswith(UPLOADS):
+            await self._gate.charge("requests_viewer", viewer)
+            if size:
                 await self._gate.charge("bytes_viewer", viewer, size)
         except Refused as error:
             await _send_refusal(error, send)

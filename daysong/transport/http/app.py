@@ -171,7 +171,8 @@ def create(
     # Uploads have their own limits: a file takes longer than other bodies, and is not held in memory. Media requests
     # have no body.
     received = [*uploads.routes(runtime, files, gate), *media.routes(runtime, files)]
-    inner: ASGIApp = Mounts(Routes(received, BodyLimits(Routes(direct, cast("ASGIApp", others)))), mounts or {})
+    rest: ASGIApp = Routes(received, BodyLimits(cast("ASGIApp", others)))
+    inner: ASGIApp = Routes(direct, Mounts(rest, mounts) if mounts else rest, body_limits=True)
     if gate is not None:
         inner = GateKeeper(inner, gate, lambda scope: authenticator.is_admin(scope, runtime.clock.now()))
     outer: ASGIApp = cast("ASGIApp", Edge(inner))

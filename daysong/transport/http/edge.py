@@ -18,6 +18,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from daysong.kernel import logs
 from daysong.kernel.monitoring import tracing
 from daysong.kernel.monitoring.durations import Durations
+from daysong.transport.server.cycle import WHOLE
 from daysong.transport.server.headers import headers_of
 
 SECONDS = Durations(
@@ -44,7 +45,8 @@ MAX_AGE = (b"access-control-max-age", b"86400")
 
 def add_log_fields(scope: Scope, **fields: Any) -> None:
     """Add fields to the log line of the request."""
-    cast("MutableMapping[str, Any]", scope).setdefault(LOG_FIELDS, {}).update(fields)
+    state = cast("MutableMapping[str, Any]", scope)
+    state[LOG_FIELDS] = state[LOG_FIELDS] | fields if LOG_FIELDS in state else fields
 
 
 def is_head(scope: Scope) -> bool:
@@ -95,6 +97,7 @@ class Edge:
                 else:
                     if is_head:
                         state["method"], state[HEAD] = "GET", True
+                        state.pop(WHOLE, None)
                     await self._app(scope, receive, send_response)
             finally:
                 seconds = time.perf_counter() - started
@@ -104,8 +107,8 @@ class Edge:
                 SECONDS.observe((label, route, str(status)), seconds)
                 _describe(span, label, route, status)
                 if route not in QUIET_ROUTES:
-                    fields = state.get(LOG_FIELDS) or {}
-                    logs.request(method=method, route=route, status=status, ms=round(seconds * 1000, 1), **fields)
+                    line = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
+                    logs.request(line if (more := state.get(LOG_FIELDS)) is None else line | more)
 
 
 def _span(path: str, request_id: str) -> tracing.Span:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -28,7 +29,7 @@ from daysong.transport.callers.gate import Gate
 from daysong.transport.calls import Failure, Success
 from daysong.transport.encoding import ResultTooLarge
 from daysong.transport.http.edge import add_log_fields
-from daysong.transport.http.routes import Handler, Reply, Request, Route
+from daysong.transport.http.routes import Reply, Request, Route
 from daysong.transport.refusals import Refused, unavailable
 
 # Bytes of a body besides the largest arguments; also of a batch with all its queries.
@@ -39,6 +40,7 @@ MAX_BATCH = 100
 FORMATS = ("json", "convex_encoded_json")
 
 NO_ARGS = msgspec.Raw(b"{}")
+UNCHANGED = nullcontext()
 
 # Returns the clock of a request that sets its own, if the caller may.
 ClockFor = Callable[[Scope, Caller], Clock | None]
@@ -97,8 +99,9 @@ class FunctionsApi:
         self._clock_for = clock_for
 
     async def _caller(self, request: Request) -> tuple[Caller, Clock | None]:
-        caller = await self._authenticator.caller(request.scope, self._runtime.clock.now())
-        if self._gate is not None:
+        now = self._runtime.clock.now()
+        caller = self._authenticator.known(request.scope, now) or await self._authenticator.caller(request.scope, now)
+        if self._gate is not None and not self._gate.counts(caller):
             await self._gate.check_account(caller)
         return caller, self._clock_for(request.scope, caller) if self._clock_for else None
 
@@ -184,7 +187,7 @@ class FunctionsApi:
     ) -> Reply:
         form = _format(raw_format)
         viewer = "" if self._gate is None else self._gate.viewer(request.scope)
-        with using(clock) if clock else nullcontext():
+        with using(clock) if clock else UNCHANGED:
             result = await calls.call(self._runtime, path, args, caller, kind=kind, viewer=viewer)
         if isinstance(result, Failure) and result.malformed:
             raise Refused(400, result.malformed, result.message)
@@ -203,7 +206,10 @@ class FunctionsApi:
         """Return the response body; a result over `largest` bytes becomes a failure."""
         if isinstance(result, Success):
             try:
-                value = encoding.check_size(await encoding.encode(result.function, result.value, form), largest)
+                encoded = encoding.encode_small(result.function, result.value, form)
+                if encoded is None:
+                    encoded = await encoding.encode(result.function, result.value, form)
+                value = encoding.check_size(encoded, largest)
             except (TypeError, OverflowError, ResultTooLarge) as error:
                 result = calls.failure(error, result.function, production=self._runtime.settings.production)
             else:
@@ -222,14 +228,11 @@ class FunctionsApi:
         """Return the routes."""
         largest = largest_body(self._runtime.registry)
 
-        def kind_of_call(kind: Kind | None) -> Handler:
-            return lambda request: self.call(request, kind)
-
         return [
-            Route("POST", "/api/query", kind_of_call(Kind.QUERY), largest),
-            Route("POST", "/api/mutation", kind_of_call(Kind.MUTATION), largest),
-            Route("POST", "/api/action", kind_of_call(Kind.ACTION), largest),
-            Route("POST", "/api/function", kind_of_call(None), largest),
+            Route("POST", "/api/query", partial(self.call, kind=Kind.QUERY), largest),
+            Route("POST", "/api/mutation", partial(self.call, kind=Kind.MUTATION), largest),
+            Route("POST", "/api/action", partial(self.call, kind=Kind.ACTION), largest),
+            Route("POST", "/api/function", partial(self.call, kind=None), largest),
             Route("POST", "/api/run/{path:path}", self.run, largest),
             Route("GET", "/api/query", self.query_by_url, largest),
             Route("POST", "/api/query_batch", self.batch, largest),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl
 
@@ -18,6 +18,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from daysong.transport import refusals
 from daysong.transport.refusals import Refused
+from daysong.transport.server.bodies import COMPLETE, limited
+from daysong.transport.server.cycle import WHOLE
 from daysong.transport.server.headers import announced_size, headers_of
 
 _encode = msgspec.json.Encoder().encode
@@ -77,6 +79,9 @@ class Request:
         """Read the whole body. Errors: Refused (413) when it is too large."""
         if (self.announced or 0) > self._largest:
             raise too_large()
+        complete: bytes | None = cast("Any", self.scope).get(COMPLETE)
+        if complete is not None:
+            return complete
         parts: list[bytes] = []
         size, more = 0, True
         while more:
@@ -101,10 +106,11 @@ class Route(NamedTuple):
 
 
 class Routes:
-    """ASGI app: serves these routes, and passes all other requests on."""
+    """ASGI app: serves these routes, with the limits of bodies if wanted, and passes all other requests on."""
 
-    def __init__(self, routes: Iterable[Route], others: ASGIApp) -> None:
+    def __init__(self, routes: Iterable[Route], others: ASGIApp, *, body_limits: bool = False) -> None:
         self._others = others
+        self._body_limits = body_limits
         self._fixed: dict[str, dict[str, Route]] = {}
         # By the first part of the path.
         self._patterns: dict[str, list[tuple[re.Pattern[str], dict[str, Route]]]] = {}
@@ -123,21 +129,28 @@ class Routes:
         methods, parameters = self._find(scope["path"]) if scope["type"] == ScopeType.HTTP else (None, {})
         if methods is None:
             return self._others(scope, receive, send)
-        return self._serve(methods, scope, receive, send, parameters)
+        if self._body_limits and COMPLETE not in scope:
+            return limited(partial(self._serve, methods, parameters), scope, receive, send)
+        return self._serve(methods, parameters, scope, receive, send)
 
     async def _serve(
         self,
         methods: dict[str, Route],
+        parameters: Mapping[str, str],
         scope: Scope,
         receive: Receive,
         send: Send,
-        parameters: Mapping[str, str],
     ) -> None:
         reply = await _reply(methods, cast("Any", scope), receive, parameters)
         headers = list(reply.headers)
         if reply.body and reply.is_json:
             headers += (b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body))
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        start: Any = {"type": "http.response.start", "status": reply.status, "headers": headers}
+        if reply.body and reply.is_json and reply.rest is None and WHOLE in scope:
+            start[WHOLE] = reply.body
+            await send(start)
+            return
+        await send(start)
         if reply.rest is None:
             await send({"type": "http.response.body", "body": reply.body, "more_body": False})
             return

@@ -7,6 +7,7 @@ from typing import Any
 
 _KEY = "daysong.headers"
 _SIZE = "daysong.size"
+_MOST_DIGITS = 19
 
 
 def headers_of(scope: Any) -> Mapping[bytes, bytes]:
@@ -21,8 +22,16 @@ def headers_of(scope: Any) -> Mapping[bytes, bytes]:
 def announced_size(scope: Any) -> int | None:
     """Return the size of the body that was announced, if any."""
     state: MutableMapping[str, Any] = scope
-    if _SIZE not in state:
+    size: int | None = state.get(_SIZE, -1)
+    if size == -1:
         text = headers_of(scope).get(b"content-length", b"")
-        state[_SIZE] = int(text) if text.isdigit() and len(text) < 20 else None  # noqa: PLR2004 - digits
-    size: int | None = state[_SIZE]
+        size = state[_SIZE] = int(text) if text.isdigit() and len(text) <= _MOST_DIGITS else None
     return size
+
+
+def values_of(scope: Any, name: bytes) -> list[bytes]:
+    """Return all values of a header by its lower-case name."""
+    headers = headers_of(scope)
+    if len(headers) == len(scope["headers"]):  # none is repeated
+        return [headers[name]] if name in headers else []
+    return [value for each, value in scope["headers"] if each == name]

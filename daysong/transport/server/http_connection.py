@@ -7,13 +7,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any, cast
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from daysong.transport.server.bodies import COMPLETE
-from daysong.transport.server.headers import announced_size
+from daysong.transport.server.cycle import WHOLE, Cycle
+from daysong.transport.server.headers import announced_size, values_of
+from daysong.transport.server.held_bytes import SMALL
 from daysong.transport.server.outbox import Writer
 from daysong.transport.server.writing import StallTimeout
 
@@ -42,6 +45,8 @@ class Http(HttpToolsProtocol):
         self._body_left = 0
         self._stall_timeout: StallTimeout | None = None
         self._body_timer: asyncio.TimerHandle | None = None
+        # When the last response was complete; None while a request is being received or served.
+        self._idle_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Start the timeout of the first request."""
@@ -53,6 +58,7 @@ class Http(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Release timers and buffers."""
         self._end_head()
+        self._end_idle()
         self._buffer = b""
         if self._stall_timeout is not None:
             self._stall_timeout.end()
@@ -82,8 +88,11 @@ class Http(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> None:
         size = max(CHUNK, self._body_left)
-        self._buffer = data[size:]
         self._body_left = max(0, self._body_left - len(data))
+        if len(data) <= size:
+            self._parse(data)
+            return
+        self._buffer = data[size:]
         self._parse(data[:size])
         if self._buffer and not self.transport.is_closing():
             self.transport.pause_reading()
@@ -91,17 +100,15 @@ class Http(HttpToolsProtocol):
 
     def _resume(self) -> None:
         """Parse more of the buffered bytes, unless requests are waiting for their responses."""
-        if self.parser is None or self.transport.is_closing():
+        if not self._buffer or self.parser is None or self.transport.is_closing():
             return
         if self.flow.read_paused or self.pipeline:
-            if self._buffer:
-                self.transport.pause_reading()
+            self.transport.pause_reading()
             return
         buffered, self._buffer = self._buffer, b""
-        if buffered:
-            self._feed(buffered)
-            if not self._buffer and not self.flow.read_paused and not self.transport.is_closing():
-                self.transport.resume_reading()
+        self._feed(buffered)
+        if not self._buffer and not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _parse(self, data: bytes) -> None:
         """Parse like uvicorn, but keep the bytes after an upgrade request, and limit heads."""
@@ -113,6 +120,7 @@ class Http(HttpToolsProtocol):
             if _lacks_host(self.scope):
                 self.send_400_response(NO_HOST)
             elif self._should_upgrade():
+                self._end_idle()
                 after_upgrade, self._buffer = data[upgrade.args[0] :] + self._buffer, b""
                 self.transport = cast("Writer", self.transport).release()
                 self.handle_websocket_upgrade()
@@ -135,15 +143,51 @@ class Http(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
 
     def on_response_complete(self) -> None:
-        """After a response, start the timeout for the rest of a body that was not read."""
-        super().on_response_complete()
+        """After a response, serve the next request or wait for one, with a timeout; as uvicorn, with fewer timers.
+
+        The rest of a body that was not read has a timeout too.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._check_idle)
         if self.cycle.response_complete and self.cycle.more_body and self._body_timer is None:
             self._body_timer = self.loop.call_later(UNREAD_BODY_TIMEOUT, self.transport.close)
 
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def _check_idle(self) -> None:
+        """Close a connection that has been idle for too long. The timer goes on while requests come and go."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self._check_idle)
+        else:
+            self.transport.close()
+
+    def _end_idle(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
     def on_message_complete(self) -> None:
-        """Stop the timeout of the body."""
+        """Stop the timeout of the body, and pass a small one on at once."""
         super().on_message_complete()
-        cast("dict[str, Any]", self.scope)[COMPLETE] = True
+        cycle = self.cycle
+        if cycle is not None and cycle.scope is self.scope:
+            size = announced_size(self.scope) or 0
+            # Unless a part of it was passed on before.
+            if 0 < size < SMALL and len(cycle.body) == size:
+                cast("dict[str, Any]", self.scope)[COMPLETE] = bytes(cycle.body)
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None
@@ -154,13 +198,33 @@ class Http(HttpToolsProtocol):
         self._head = 0
 
     def on_headers_complete(self) -> None:
-        """Stop the head's timeout, and prepare the response."""
+        """Stop the head's timeout, and serve the request; as uvicorn, with our `Cycle`."""
         self._end_head()
-        before = self.cycle
-        super().on_headers_complete()
-        if self.cycle is before:
+        parser, scope = self.parser, cast("dict[str, Any]", self.scope)
+        version = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        if parser.should_upgrade() and self._should_upgrade():
             return
-        self._body_left = announced_size(self.scope) or 0
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        scope[WHOLE] = True
+        before = self.cycle
+        self.cycle = Cycle(
+            scope=self.scope, transport=self.transport, flow=self.flow, logger=self.logger,
+            access_logger=self.access_logger, access_log=False, default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(), expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(), on_response=self.on_response_complete,
+        )  # fmt: skip
+        self._body_left = announced_size(scope) or 0
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         super()._start_asgi_task(cycle, _no_host if _lacks_host(cycle.scope) else app)
@@ -180,12 +244,13 @@ class _Flow(FlowControl):
         self._resume = resume
 
     def resume_reading(self) -> None:
-        super().resume_reading()
+        if self.read_paused:
+            super().resume_reading()
         self._resume()
 
 
 def _lacks_host(scope: Any) -> bool:
-    hosts = [name for name, _ in scope["headers"]].count(b"host")
+    hosts = len(values_of(scope, b"host"))
     return hosts > 1 or (hosts == 0 and scope["http_version"] == "1.1")
 
 

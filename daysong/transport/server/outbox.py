@@ -62,6 +62,10 @@ class Writer:
         if parts and not self._transport.is_closing():
             self._transport.writelines(parts)
 
+    def is_closing(self) -> bool:
+        """Whether the connection is closing or closed."""
+        return self._transport.is_closing()
+
     def close(self) -> None:
         """Write what waits, and close the connection."""
         self.flush()

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from daysong.transport.server.headers import headers_of
+from daysong.transport.server.headers import headers_of, values_of
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -44,7 +44,7 @@ class Proxies:
         if self._trusted and (client := cast("Any", scope).get("client")):
             recorded: tuple[tuple[bytes, bytes], ...] = ()
             if not HEADERS.isdisjoint(headers_of(scope)):
-                recorded = tuple([header for header in scope["headers"] if header[0] in HEADERS])
+                recorded = tuple([(name, value) for name in HEADERS for value in values_of(scope, name)])
             short = not recorded or sum(len(value) + 1 for _, value in recorded) <= LONGEST_KNOWN
             found = (self._known if short else self._address_of)(client[0], recorded)
             if found is not None:
