@@ -89,7 +89,7 @@ HOW: Mapping[tuple[str, str], Typed | ByTest | NotHere] = {
     ("docs/VENDORS.md", "daysong doctor"): Typed(exit_code=1),  # no key is set where it is typed
     ("docs/DEPLOY.md", "apt-get install --yes python3-venv git postgresql nginx openssl"): ROOT_OF_A_MACHINE,
     ("docs/DEPLOY.md", "install -d -m 750 /etc/daysong"): ByTest("tests/deploying/test_deploy_document.py"),
-    ("docs/DEPLOY.md", "set -a; . /etc/daysong/daysong.env; set +a"): ByTest("tests/deploying/test_deploy_document.py"),
+    ("docs/DEPLOY.md", "daysong migrate"): ByTest("tests/deploying/test_deploy_document.py"),
     (
         "docs/DEPLOY.md",
         "cp /opt/daysong/src/deploy/systemd/daysong-*.service /etc/systemd/system/",
@@ -99,6 +99,10 @@ HOW: Mapping[tuple[str, str], Typed | ByTest | NotHere] = {
     ),
     ("docs/DEPLOY.md", "cp deploy/daysong.env.example deploy/daysong.env"): NotHere(
         "needs docker; script/image runs the image's steps"
+    ),
+    ("docs/BACKUP.md", "install -d -o daysong -m 700 /srv/backups"): ROOT_OF_A_MACHINE,
+    ("docs/BACKUP.md", "install -d -o 10001 -m 700 /srv/backups"): NotHere(
+        "needs docker, and the compose file running"
     ),
     ("docs/DEPLOY.md", "cd /opt/daysong/src && git fetch --tags && git checkout v0.1.0"): NotHere(
         "needs systemd and a later release; tests/deploying/test_proxies.py restarts behind a proxy"

@@ -42,15 +42,22 @@ async def test_g69_what_the_document_says_to_type_works(database_server: Embedde
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(CODE)} "$@"\n')
     program.chmod(0o755)
     ports = {"8000": str(free_port()), "9400": str(free_port())}
+    wrapper = tmp_path / "bin/daysong"
+    wrapper.parent.mkdir()
 
     def here(text: str) -> str:
         text = text.replace("/etc/daysong", str(settings.parent)).replace("/opt/daysong/src", str(ROOT))
         text = text.replace("/opt/daysong/bin/daysong", str(program))
         return re.sub("8000|9400", lambda port: ports[port[0]], text)
 
+    # As the user of this test: there is no user of the services here.
+    wrapper.write_text(here((ROOT / "deploy/systemd/daysong").read_text()).replace("runuser -u daysong -- ", ""))
+    wrapper.chmod(0o755)
+
     def typed(block: str) -> str:
         done = subprocess.run(  # noqa: S603 - our own document
             ["/bin/bash", "-euo", "pipefail", "-c", here(block)],
+            env=os.environ | {"PATH": f"{wrapper.parent}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
             timeout=60,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -103,3 +104,21 @@ def test_the_image_copies_what_there_is_and_does_not_run_as_root() -> None:
     assert re.search(r"^USER 10001$", text, re.MULTILINE)
     [command] = re.findall(r"^CMD (\[.*\])$", text, re.MULTILINE)
     options_of(msgspec.json.decode(command))
+
+
+def test_the_root_of_the_image_has_what_links_lead_to_and_what_programs_load(tmp_path: Path) -> None:
+    """A link and its target at the same places, relative or not; libraries with those that have no name in any file."""
+    names = runpy.run_path(str(DEPLOY / "image_root.py"))
+    real = tmp_path / "lib/libsong.so.1.2"
+    real.parent.mkdir()
+    real.write_text("song")
+    (real.parent / "libsong.so.1").symlink_to("libsong.so.1.2")
+    (tmp_path / "libsong.so").symlink_to(real.parent / "libsong.so.1")
+    names["copy"](tmp_path / "libsong.so", tmp_path / "root")
+    copied = tmp_path / "root" / real.relative_to("/")
+    assert copied.read_text() == "song"
+    assert (copied.parent / "libsong.so.1").readlink() == Path("libsong.so.1.2")
+    if shutil.which("ldd") is None:
+        pytest.skip("there is no ldd here")
+    libraries = {path.name for path in names["needed"]([Path(sys.executable).resolve()])}
+    assert {"libc.so.6", "libgcc_s.so.1"} <= libraries
