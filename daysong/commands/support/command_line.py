@@ -27,6 +27,8 @@ jobs = CommandLine(name="jobs", help="Scheduled runs of functions.")
 webhooks = CommandLine(name="webhooks", help="The events received from vendors, and their status.")
 GROUPS = (people, songs, calls, jobs, webhooks)
 
+# `-` is a value of these, as the help says.
+Person = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Reason = Annotated[str, Parameter(help="Why, for the audit log.")]
 Why = Annotated[str | None, Parameter(help="Why, for the audit log.")]
 ReadWhy = Annotated[str | None, Parameter(help="Why private texts are read: shows them, and is recorded.")]
@@ -43,7 +45,8 @@ class Which:
     """The options of what is listed newest first, of all accounts or of one."""
 
     of: Annotated[
-        str | None, Parameter(name="--of", help="Of this account alone; `-` reads it from standard input.")
+        str | None,
+        Parameter(name="--of", allow_leading_hyphen=True, help="Of this account alone; `-` reads it from stdin."),
     ] = None
     limit: Newest = 50
     json_: Json = False
@@ -54,7 +57,7 @@ NEWEST = Which()
 
 
 @people.command(name="find")
-def find_people(text: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
+def find_people(text: Person, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
     """Find accounts by what a person says of themselves, or by an id from a log."""
     from daysong.commands.support import people as command
 
@@ -62,7 +65,7 @@ def find_people(text: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR)
 
 
 @people.command(name="show")
-def show_person(person: str, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
+def show_person(person: Person, *, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
     """Show an account with its plan, ledger, songs, calls, devices, flags and costs, without private texts."""
     from daysong.commands.support import people as command
 
@@ -71,7 +74,7 @@ def show_person(person: str, *, json_: Json = False, data_dir: DataDir = DATA_DI
 
 @people.command(name="grant-songs")
 def grant_songs(
-    person: str,
+    person: Person,
     songs: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))],
     *,
     reason: Reason,
@@ -84,7 +87,7 @@ def grant_songs(
 
 @people.command(name="set-limit")
 def set_limit(
-    person: str,
+    person: Person,
     limit: Annotated[str, Parameter(help="A number, or `none` for that of the plan.")],
     *,
     reason: Reason,
@@ -104,20 +107,20 @@ def set_limit(
 
 
 @people.command(name="block")
-def block(person: str, *, reason: Reason, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
+def block(person: Person, *, reason: Reason, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
     """Sign a person out, and make no songs and calls for them."""
     _change("blockPerson", person, "blocked", json_, data_dir, reason=reason)
 
 
 @people.command(name="unblock")
-def unblock(person: str, *, reason: Reason, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
+def unblock(person: Person, *, reason: Reason, json_: Json = False, data_dir: DataDir = DATA_DIR) -> None:
     """End a block; a ban or lock at Clerk stays."""
     _change("unblockPerson", person, "unblocked", json_, data_dir, reason=reason)
 
 
 @people.command(name="erase")
 def erase(
-    person: str,
+    person: Person,
     *,
     reason: Reason,
     yes: Annotated[bool, Parameter(negative=(), help="It cannot be undone: this must be given.")] = False,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from daysong.commands.support import audit, jobs, people, songs
+from daysong.commands.support import audit, command_line, jobs, people, songs
 from daysong.kernel.errors import DaysongError
 from rehearsal.world import Person, World
 
@@ -91,3 +91,15 @@ async def test_an_account_is_changed_and_shown_in_lines(world: World, alice: Per
         await jobs.cancel_job(app, lines.append, "job_none", reason=None)
     await people.change(app, lines.append, "erasePerson", "user_alice", "closed", **plain)
     assert lines.pop() == "closed"
+
+
+@pytest.mark.parametrize("name", ["find", "show", "grant-songs", "set-limit", "block", "unblock", "erase"])
+def test_a_hyphen_is_taken_for_an_account(name: str) -> None:
+    """On the command line too, before and after the options."""
+    needed = [] if name in {"find", "show"} else ["--reason", "x"]
+    needed += {"grant-songs": ["--songs", "3"], "set-limit": ["--limit", "3"]}.get(name, [])
+    for words in ([name, "-", "--json", *needed], [name, "--json", *needed, "-"]):
+        _, bound, unused = command_line.people.parse_args(words, exit_on_error=False, print_error=False)
+        assert (bound.args[0], bound.kwargs["json_"], unused) == ("-", True, {})
+    _, bound, _ = command_line.songs.parse_args(["list", "--of", "-"], exit_on_error=False, print_error=False)
+    assert bound.arguments["which"].of == "-"
