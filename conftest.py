@@ -19,7 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "database: needs PostgreSQL; tests that ask for a database have it by themselves"
     )
-    config.addinivalue_line("markers", "slow: takes seconds; script/test runs it, script/check does not")
+    config.addinivalue_line("markers", "slow(seconds=5): script/test runs it, the longest first; script/check does not")
     if not hasattr(config, "workerinput"):
         testing.begin_run()
 
@@ -34,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "database_server" in getattr(item, "fixturenames", ()):
             item.add_marker("database")
+    # A long one that begins last would run alone at the end. Those that wait for other processes come early, too (they
+    # are in tests/, which `testpaths` names first): beside the others, which compute, they fill both processors.
+    items.sort(key=_seconds, reverse=True)
+
+
+def _seconds(item: pytest.Item) -> float:
+    slow = item.get_closest_marker("slow")
+    return float(slow.args[0] if slow.args else 5) if slow else 0.0
 
 
 @pytest.fixture

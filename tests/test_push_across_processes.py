@@ -19,7 +19,7 @@ from rehearsal.processes.server import Server
 from rehearsal.sync_socket import SyncSocket
 from rehearsal.world import Person, World, free_port
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.slow(12)]
 
 WITHIN = 0.250  # seconds from a write on one server to the push from the other, for 95 of 100
 WRITES = 60

@@ -11,7 +11,7 @@ from rehearsal import operators
 from rehearsal.world import ADMIN_KEY, World, free_port
 from tests.browser.suites import assert_passes, missing
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow(21)]
 
 LIMIT = 150  # seconds; on two cores it takes 20
 ENTRY = "I walked home in the rain and called my sister"

@@ -12,7 +12,7 @@ from rehearsal import shared_songs
 from rehearsal.world import World, free_port
 from tests.browser.suites import assert_passes, missing
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow(26)]
 
 LIMIT = 110  # seconds; on two busy cores it takes 23
 

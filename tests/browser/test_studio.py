@@ -14,7 +14,7 @@ from tests.browser.suites import assert_passes, missing
 
 LIMIT = 420  # seconds; on two idle cores it takes 60 to 80, on busy ones several times that
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(LIMIT + 30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow(130), pytest.mark.timeout(LIMIT + 30)]
 
 
 async def test_the_studio_in_a_browser(database_url: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rehearsal.world import ADMIN_KEY, World, free_port, public_functions
 from tests.conformance.test_node import HERE, node
 
 __all__ = ["node"]
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow(16)]
 
 # The oldest version that the apps have, a later one, and the newest there is.
 CLIENTS = ["convex-1-28", "convex-1-31", "convex"]

@@ -29,7 +29,7 @@ from rehearsal.processes import proxies, releases
 from rehearsal.processes.server import ADMIN_KEY, DAYSONG, ROOT, Server
 from rehearsal.world import free_port
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow(21)]
 
 HOST = "127.0.0.1"
 PEOPLE = 4

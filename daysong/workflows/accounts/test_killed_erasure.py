@@ -25,7 +25,7 @@ from rehearsal.owned_rows import fill_every_table, traces
 from rehearsal.processes.killing import let_another_worker_finish
 from rehearsal.world import World, free_port
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow(8)]
 
 ENTRIES = 4_000
 REAL_FILES = 300

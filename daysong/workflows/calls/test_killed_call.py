@@ -42,7 +42,7 @@ from rehearsal.processes import mortal_worker
 from rehearsal.processes.killing import Mortals, let_another_worker_finish, mortals, schedule
 from rehearsal.world import World, free_port
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow(17)]
 
 EXECUTOR, DIALLER, HANDLER = f"{ROOM}:executeScheduledCalls", f"{ROOM}:processCallJob", "webhooks:handleVapiEvent"
 DIARIST, COMPOSER = "callDiaryWorkflow:generateDiaryFromCall", "callDiaryWorkflow:generateMusicForCallDiary"
