@@ -113,7 +113,7 @@ async def test_a_burst_of_a_thousand_commits_costs_a_few_runs(world: World, alic
         await subscribed(socket, alice)
         runs = counted("daysong_sync_query_runs_total")
         owner = await world.db.pool.fetchval("select id from users where clerk_id = 'user_alice'")
-        # As fast as the database can: with a statement for each, a busy machine takes seconds, and runs the query often.
+        # As fast as the database can: with a statement for each, a busy machine takes seconds, with many runs.
         await world.db.pool.execute(
             f"""do $$ begin
                 for number in 0..999 loop
@@ -122,7 +122,7 @@ async def test_a_burst_of_a_thousand_commits_costs_a_few_runs(world: World, alic
                            now(), now();
                     commit;
                 end loop;
-            end $$"""  # noqa: S608 - an id of our own
+            end $$"""
         )
         await socket.receive(lists("Entry 999"))
         assert counted("daysong_sync_query_runs_total") - runs < 50
