@@ -18,12 +18,9 @@ ACCOUNT_SQL = f"select id from users u where {IS_CALLER} for no key update"  # n
 DIARY_SQL = "insert into diaries (id, user_id, content, date, created_at, updated_at) values ($1, $2, $3, $4, $4, $4)"
 QUOTA_SQL = f"select {status_columns('$2')} from subscriptions s where s.user_id = $1"  # noqa: S608 - a constant
 
-QUEUE = """queued as (
-        insert into pgqueuer (priority, entrypoint, payload, dedupe_key, status)
-        select 0, {lane}, convert_to(id || ':' || ticket, 'UTF8'), id || ':' || ticket, 'queued' from job
-        returning id, entrypoint, priority)
-    insert into pgqueuer_log (job_id, status, entrypoint, priority)
-    select id, 'queued', entrypoint, priority from queued"""
+QUEUE = """
+    insert into pgqueuer (priority, entrypoint, payload, dedupe_key, status)
+    select 0, {lane}, convert_to(id || ':' || ticket, 'UTF8'), id || ':' || ticket, 'queued' from job"""
 
 # $1 owner, $2 now, $3 diary, $4 content, $5 charge, $6 generation, $7 secret, $8 tracks, $9 job, $10 ticket
 SONG_SQL = f"""
@@ -41,7 +38,7 @@ SONG_SQL = f"""
     job as (
         insert into jobs (id, ticket, function, args, due_at)
         values ($9, $10, 'musicActions:requestSunoGeneration', jsonb_build_object('generationId', $6::text), $2)
-        returning id, ticket),
+        returning id, ticket)
     {QUEUE.format(lane="'daysong songs'")}"""  # noqa: S608 - constants
 
 # $1 id, $2 vendor, $3 vendor's id, $4 type, $5 subject, $6 about, $7 body, $8 now, $9 handler, $10 job, $11 ticket
@@ -52,5 +49,5 @@ EVENT_SQL = f"""
     job as (
         insert into jobs (id, ticket, function, args, due_at, unique_key)
         select $10, $11, $9, jsonb_build_object('eventId', id), $8, 'event ' || id || ' 0' from event
-        returning id, ticket),
+        returning id, ticket)
     {QUEUE.format(lane="'daysong'")}"""  # noqa: S608 - constants

@@ -25,7 +25,6 @@ from bench.peers.usual_models import (
     Job,
     Music,
     QueueItem,
-    QueueLog,
     SharedMusic,
     Subscription,
     UsageCharge,
@@ -278,7 +277,6 @@ async def add_job(session: AsyncSession, function: str, lane: str, args: dict[st
     )  # fmt: skip
     session.add_all([job, item])
     await session.flush()
-    session.add(QueueLog(job_id=item.id, priority=0, entrypoint=lane, status="queued"))
 
 
 @app.post("/songs")

@@ -203,13 +203,3 @@ class QueueItem(Base):
     dedupe_key: Mapped[str]
     status: Mapped[str] = mapped_column(STATUS)
     created: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class QueueLog(Base):
-    __tablename__ = "pgqueuer_log"
-
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    job_id: Mapped[int] = mapped_column(BigInteger)
-    priority: Mapped[int]
-    entrypoint: Mapped[str]
-    status: Mapped[str] = mapped_column(STATUS)

@@ -13,16 +13,25 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-# The end of a statement whose CTE `job` has the job's `id` if a job was inserted: what the library's `enqueue` writes
-# for one, in the same round trip. $1 the queue row's payload and dedupe key, $2 its entrypoint, $3 its delay.
+# The end of a statement whose CTE `job` has a row if a job was inserted: what the library's `enqueue` writes for one, but
+# for its log, in the same round trip. $1 the queue row's payload and dedupe key, $2 its entrypoint, $3 its delay.
 # test_queue.py compares it with the library's.
 ENQUEUE_JOB = """
-    queued as (
-        insert into pgqueuer (priority, entrypoint, payload, execute_after, dedupe_key, headers, status)
-        select 0, $2::text, convert_to($1::text, 'UTF8'), now() + $3::interval, $1::text, 'null', 'queued' from job
-        returning id, entrypoint, priority)
-    insert into pgqueuer_log (job_id, status, entrypoint, priority)
-    select id, 'queued', entrypoint, priority from queued returning true"""
+    insert into pgqueuer (priority, entrypoint, payload, execute_after, dedupe_key, headers, status)
+    select 0, $2::text, convert_to($1::text, 'UTF8'), now() + $3::interval, $1::text, 'null', 'queued' from job
+    returning true"""
+
+# The library logs each step of a job in a table with five indexes, and has no setting for it. Only rows with a traceback
+# are of use. Those of enqueuing stay, since the release before returns them.
+_LOG_LESS_SQL = """
+    create or replace function skip_queue_log() returns trigger language plpgsql as
+    $$
+    begin
+        return null;
+    end
+    $$;
+    create trigger skip_queue_log before insert on pgqueuer_log
+        for each row when (new.traceback is null and new.status <> 'queued') execute function skip_queue_log()"""
 
 if TYPE_CHECKING:
     from pgqueuer.adapters.persistence.queries import Queries
@@ -62,6 +71,13 @@ async def is_marked_current(connection: asyncpg.Connection) -> bool:
     """Return whether it is recorded; if not, only the library knows."""
     found = await connection.fetchval("select obj_description(to_regclass('pgqueuer'), 'pg_class')")
     return bool(found == _mark())
+
+
+async def log_less(connection: asyncpg.Connection) -> None:
+    """Keep the library from logging what no one reads: a third of the rows that a job writes."""
+    there = "select true from pg_trigger where tgrelid = 'pgqueuer_log'::regclass and tgname = 'skip_queue_log'"
+    if not await connection.fetchval(there):
+        await connection.execute(_LOG_LESS_SQL)
 
 
 def queries_on(connection: asyncpg.Connection) -> Queries:

@@ -192,6 +192,7 @@ async def _prepare_job_queue(connection: asyncpg.Connection) -> bool:
     if is_new:
         await queue.install()
     changed = is_new or bool((await queue.apply_upgrade()).statements)
+    await job_queue.log_less(connection)
     await job_queue.mark_current(connection)
     return changed
 

@@ -93,7 +93,7 @@ def job_sql(before: str = "", source: str = "", output: str = "") -> str:
             insert into jobs (id, ticket, function, args, due_at, unique_key, request_id, account,
                               traceparent)
             select $4, $5, $6, $7::jsonb, $8::timestamptz, $9, $10, $11, $12 {source}
-            on conflict (unique_key) do nothing returning id),
+            on conflict (unique_key) do nothing returning id)
         {ENQUEUE_JOB}{output and ", "}{output}"""
 
 

@@ -49,6 +49,7 @@ async def test_a_job_runs_as_soon_as_its_transaction_is_committed(kernel: Kernel
     assert len(await kernel.notes()) == 2
     assert await kernel.value("select count(*) from pgqueuer") == 0
     assert await kernel.value("select count(*) from pgqueuer_statistics") == 0
+    assert await kernel.value("select count(*) from pgqueuer_log") == 0, "its steps are not logged either"
 
 
 async def test_workers_share_jobs(make_kernel: MakeKernel) -> None:
