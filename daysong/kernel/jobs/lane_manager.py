@@ -1,12 +1,12 @@
-"""A pgqueuer queue manager that fills each lane separately, up to its free slots in this worker.
+"""A pgqueuer queue manager that fills each lane up to its free slots in this worker.
 
 pgqueuer limits concurrency per entrypoint over all workers, or per worker over all entrypoints. Lanes need a limit per
-entrypoint and worker, so each lane is dequeued by itself, for no more jobs than it has free slots.
+entrypoint and worker, so no statement dequeues more jobs than each of its lanes has free slots.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import timedelta
 
 from pgqueuer.core.qm import QueueManager
@@ -21,7 +21,7 @@ FULL_PAUSE = timedelta(seconds=0.25)
 
 
 class LaneManager(QueueManager):
-    """Dequeues jobs lane by lane. `slots` maps each entrypoint to its number of slots."""
+    """Dequeues jobs by lanes. `slots` maps each entrypoint to its number of slots."""
 
     def __init__(self, queries: RepositoryPort, slots: Mapping[str, int]) -> None:
         super().__init__(queries)
@@ -44,22 +44,37 @@ class LaneManager(QueueManager):
         found = True
         while found and not self.shutdown.is_set():
             found = False
+            # One statement for all lanes that could take a whole batch; mostly it finds little or nothing.
+            roomy = [lane for lane in self._slots if self.free(lane) >= batch_size]
+            together = await self._dequeue(roomy, batch_size, heartbeat_timeout) if roomy else []
+            for job in together:
+                found = True
+                yield job
+                self._started(job)
+            # After less than a batch, nothing else is due in these; after a whole one, no lane waits for another's.
             for lane in self._slots:
                 free = self.free(lane)
-                if free <= 0 or self.shutdown.is_set():
+                if free <= 0 or self.shutdown.is_set() or (lane in roomy and len(together) < batch_size):
                     continue
-                jobs = await self.queries.dequeue(
-                    batch_size=min(batch_size, free),
-                    entrypoints={lane: NO_LIMIT},
-                    queue_manager_id=self.queue_manager_id,
-                    global_concurrency_limit=None,
-                    heartbeat_timeout=heartbeat_timeout,
-                )
-                for job in jobs:
+                for job in await self._dequeue([lane], min(batch_size, free), heartbeat_timeout):
                     found = True
                     yield job
-                    # The consumer has started the job by now, unless it was running here already.
-                    self._lanes[job.id] = lane
+                    self._started(job)
+
+    async def _dequeue(
+        self, lanes: Sequence[QueueEntrypoint], most: int, heartbeat_timeout: timedelta
+    ) -> Sequence[QueueRow]:
+        return await self.queries.dequeue(
+            batch_size=most,
+            entrypoints=dict.fromkeys(lanes, NO_LIMIT),
+            queue_manager_id=self.queue_manager_id,
+            global_concurrency_limit=None,
+            heartbeat_timeout=heartbeat_timeout,
+        )
+
+    def _started(self, job: QueueRow) -> None:
+        # The consumer has started the job by now, unless it was running here already.
+        self._lanes[job.id] = job.entrypoint
 
     async def _effective_dequeue_timeout(self, dequeue_timeout: timedelta) -> timedelta:
         """Return how long to wait for notifications: briefly while a lane is full, else until the next job is due."""
