@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-# The end of a statement whose CTE `job` has a row if a job was inserted: what the library's `enqueue` writes for one, but
-# for its log, in the same round trip. $1 the queue row's payload and dedupe key, $2 its entrypoint, $3 its delay.
+# The end of a statement whose CTE `job` has a row if a job was inserted: what the library's `enqueue` writes, but for
+# its log, in the same round trip. $1 the queue row's payload and dedupe key, $2 its entrypoint, $3 its delay.
 # test_queue.py compares it with the library's.
 ENQUEUE_JOB = """
     insert into pgqueuer (priority, entrypoint, payload, execute_after, dedupe_key, headers, status)
     select 0, $2::text, convert_to($1::text, 'UTF8'), now() + $3::interval, $1::text, 'null', 'queued' from job
     returning true"""
 
-# The library logs each step of a job in a table with five indexes, and has no setting for it. Only rows with a traceback
-# are of use. Those of enqueuing stay, since the release before returns them.
+# The library logs each step of a job in a table with five indexes, and has no setting for it. Only tracebacks are of
+# use. The rows of enqueuing stay, since the release before returns them.
 _LOG_LESS_SQL = """
     create or replace function skip_queue_log() returns trigger language plpgsql as
     $$
