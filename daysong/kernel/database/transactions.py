@@ -155,6 +155,14 @@ def is_closed(db: Reader) -> bool:
     return bool(cast("Any", db).is_closed())
 
 
+async def _alone(work: Callable[[Transaction], Awaitable[T]], connection: asyncpg.Connection, *, durable: bool) -> T:
+    """Run one statement that is its own transaction; what it did is on disk afterwards, if it is to be."""
+    done = await work(connection)
+    if durable:
+        await connection.execute(FLUSH)
+    return done
+
+
 @asynccontextmanager
 async def _uncommitted(connection: asyncpg.Connection, begin: str) -> AsyncIterator[None]:
     """Begin a transaction, and roll it back after an error inside. Committing it is up to the caller."""
@@ -302,9 +310,7 @@ class Database:
                     connected = True
                     if one_statement and not self._transactions_only:
                         committing = True
-                        done = await work(connection)
-                        await connection.execute(FLUSH)
-                        return done
+                        return await _alone(work, connection, durable=durable)
                     async with _uncommitted(connection, self._begin(isolation)):
                         with counting.uncommitted() as counted:
                             result = await work(connection)

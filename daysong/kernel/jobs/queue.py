@@ -22,7 +22,7 @@ import msgspec
 
 from daysong.kernel import logs, values
 from daysong.kernel.database.job_queue import ENQUEUE_JOB, load_aside, queries_on
-from daysong.kernel.database.transactions import Database, Transaction
+from daysong.kernel.database.transactions import UNFLUSHED, Database, Transaction
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.functions.context import OpenJob
 from daysong.kernel.functions.declarations import Kind
@@ -203,10 +203,10 @@ class Queue:
         return (job, row["due_at"]) if job and row else None
 
     async def mark_done(self, tx: Transaction, job: Job, now: datetime) -> None:
-        """Mark a job as done, for a mutation in its own transaction. Errors: Superseded."""
+        """Mark a job as done, for a mutation in its own transaction; one statement. Errors: Superseded."""
         ended = await tx.fetchval(
-            """update jobs set status = 'done', finished_at = $3, last_error = null
-               where id = $1 and ticket = $2 and status = 'running' returning id""",
+            f"""update jobs set status = 'done', finished_at = $3, last_error = null
+                where id = $1 and ticket = $2 and status = 'running' returning id, {UNFLUSHED}""",  # noqa: S608
             job.id, job.ticket, now,
         )  # fmt: skip
         _check(ended)

@@ -252,7 +252,8 @@ class Worker:
             )
         else:
             await self._runtime.call(function, args, SYSTEM)
-            await self._runtime.database.mutate(mark_done)
+            # What the action did is on disk. If the server crashes before this is, the job runs again, as after a kill.
+            await self._runtime.database.mutate(mark_done, one_statement=True, durable=False)
 
     async def _tick_forever(self) -> None:
         while not self._stopping.is_set():
