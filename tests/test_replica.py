@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,7 +117,9 @@ async def shared_by(person: Person) -> str:
 
 async def doctors_finding(world: World) -> Any:
     """Return what `daysong doctor` finds about the replica."""
-    return next([one async for one in doctor.findings(world.settings, [], {}) if one.name == "Replica"].__iter__())
+    findings = doctor.findings(world.settings, [], {})
+    async with aclosing(findings):
+        return await anext(one async for one in findings if one.name == "Replica")
 
 
 async def test_public_reads_and_statistics_are_served_by_the_standby(stage: World, standby: asyncpg.Connection) -> None:

@@ -29,7 +29,7 @@ from prometheus_client import Counter, Gauge
 from daysong.kernel import logs
 from daysong.kernel.database.connections import BROKEN, Pool, StatementMisused, connect, host_of
 from daysong.kernel.database.transactions import Database, OneStatement, Reader, close_pool, prepare
-from daysong.kernel.errors import DaysongError, TooBusy
+from daysong.kernel.errors import DatabaseUnavailable, DaysongError, TooBusy
 
 T = TypeVar("T")
 Work = Callable[[Reader], Awaitable[T]]
@@ -239,22 +239,24 @@ class Replica:
 
     async def check(self) -> None:
         """Measure the lag, and decide whether the replica is used."""
+        asked_at, why = time.monotonic(), ""
         try:
-            await _within(self._measure(), CHECK_WITHIN)
-        except NotUsable as error:
+            await _within(self._measure(asked_at), CHECK_WITHIN)
+        except TimeoutError:
+            why = f"no measurement within {CHECK_WITHIN:.0f} second"
+        except (NotUsable, DatabaseUnavailable) as error:
             why = str(error)
         except FAILURES as error:
             why = logs.describe(error)
-        else:
-            why = ""
-        lag = time.monotonic() - self._lag.reached
+        lag = 0.0 if self._lag.reached == asked_at else time.monotonic() - self._lag.reached
+        if lag != float("inf"):
+            LAG.labels(self._address).set(lag)
         # Used again only when it is well below the limit, so that it is not decided anew each second.
         if not why and lag > (self._max_lag if self._is_used else self._max_lag / 2):
             why = f"it is {lag:.1f} seconds behind"
         self._decide(why)
 
-    async def _measure(self) -> None:
-        asked_at = time.monotonic()
+    async def _measure(self, asked_at: float) -> None:
         primary = await self._primary.pool.fetchrow(PRIMARY_SQL)
         if not primary["waits_for_disk"]:
             raise NotUsable("the primary acknowledges transactions before they are on disk: synchronous_commit is off")
@@ -274,7 +276,6 @@ class Replica:
         if standby["token"] != self._token:
             raise NotUsable("it does not follow the primary")
         self._lag.replayed(standby["wal"])
-        LAG.labels(self._address).set(0.0 if self._lag.reached == asked_at else time.monotonic() - self._lag.reached)
 
     def _decide(self, why: str) -> None:
         is_used = not why
