@@ -117,7 +117,7 @@ async def shared_by(person: Person) -> str:
 
 async def doctors_finding(world: World) -> Any:
     """Return what `daysong doctor` finds about the replica."""
-    findings = doctor.findings(world.settings, [], {})
+    findings: Any = doctor.findings(world.settings, [], {})
     async with aclosing(findings):
         return await anext(one async for one in findings if one.name == "Replica")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daysong.kernel.database.replica import Lag
@@ -28,6 +28,7 @@ def test_a_standby_that_lost_its_primary_falls_behind() -> None:
     assert lag.reached == 3.0
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30)), max_size=30))
 def test_the_standby_has_all_of_the_moment_that_it_has_reached(steps: list[tuple[int, int]]) -> None:
     """Whatever is written and replayed: nothing from before that moment is missing."""
