@@ -39,7 +39,9 @@ from daysong.transport.refusals import Refused
 from daysong.vendors.signed_addresses import REUSED, SignedAddresses
 from daysong.vendors.storage import FileMissing, FileStore
 
-A_YEAR = 31_536_000
+# A file's content never changes, and the same signed address is given for some minutes.
+CONTENT = "private, max-age=31536000, immutable"
+SAME_REDIRECT = f"private, max-age={int(REUSED.total_seconds())}"
 REVALIDATE = "private, no-cache"
 NO_STORE = (b"cache-control", b"no-store")
 # Files of deleted songs and accounts are not served.
@@ -147,9 +149,7 @@ class Media:
         row = await self._find(request, FILE_SQL, file_id) if may_be_id(file_id) else None
         if row is None:
             return _plain(404, "Not Found")
-        cache = f"private, max-age={A_YEAR}, immutable"
-        redirect = f"private, max-age={int(REUSED.total_seconds())}"
-        return await self._reply(request, _served(row, f'"{file_id}"', cache, redirect))
+        return await self._reply(request, _served(row, f'"{file_id}"', CONTENT, SAME_REDIRECT))
 
     async def shared(self, request: Request) -> Reply:
         """Serve the audio or cover of a shared song."""
