@@ -45,3 +45,14 @@ def test_g46_a_title_in_which_nothing_is_visible_is_none(title: str) -> None:
     """So that a song is shown as untitled, instead of with an empty line."""
     assert clean(title) == ""
     assert clean(f"{title}Rain{title}") == "Rain"
+
+
+@given(st.text(st.characters(max_codepoint=0x2100)))
+def test_cleaned_text_has_no_control_characters_but_tabs_and_line_ends(text: str) -> None:
+    """Everything else between the ends stays."""
+    cleaned = clean(text)
+    kept = "".join(
+        letter for letter in text.replace("\r\n", "\n").replace("\r", "\n") if letter in "\n\t" or letter >= " "
+    )
+    assert cleaned in kept
+    assert cleaned == clean(kept) == clean(cleaned)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from daysong.kernel.visible import trimmed
 
-_KEPT_CONTROLS = "\n\t"
+# All but the tab and the end of a line.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f]+")
 
 
 def fit(text: str, limit: int) -> str:
@@ -35,8 +37,7 @@ def clean(text: str) -> str:
 
     Empty when nothing in it is visible.
     """
-    plain = text.replace("\r\n", "\n").replace("\r", "\n")
-    return trimmed("".join(letter for letter in plain if letter >= " " or letter in _KEPT_CONTROLS))
+    return trimmed(_CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def storable(value: Any) -> Any:

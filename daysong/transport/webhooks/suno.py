@@ -17,7 +17,7 @@ def routes(runtime: Runtime) -> list[Route]:
     """Return the routes of Suno's callbacks."""
 
     def parse(generation_id: str, body: bytes, _: Request) -> Received:
-        parsed = parse_callback(body)
+        parsed = parse_callback(body, with_tracks=False)
         if len(parsed.task_id) > MAX_TASK_ID:
             raise MalformedCallback("`data.task_id` is too long")
         # Suno's events have no id, and a redelivery has another createTime; task and stage identify the event.

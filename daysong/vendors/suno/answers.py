@@ -121,10 +121,11 @@ def failure_reason(code: int | None) -> str:
     return _REASONS.get(code or 0, _OUR_FAULT)
 
 
-def parse_callback(body: bytes) -> SunoCallback:
+def parse_callback(body: bytes, *, with_tracks: bool = True) -> SunoCallback:
     """Return the callback in a request's body, which has `task_id` or `taskId`. Errors: MalformedCallback.
 
-    A failure may have no data; then `task_id` is empty.
+    A failure may have no data; then `task_id` is empty. Tracks are never malformed, so that who only checks a callback
+    can leave them out.
     """
     try:
         content = msgspec.json.decode(body)
@@ -156,7 +157,7 @@ def parse_callback(body: bytes) -> SunoCallback:
         task_id=task_id,
         stage=cast("Stage", stage),
         code=code,
-        tracks=() if failed else parse_tracks(data.get("data")),
+        tracks=parse_tracks(data.get("data")) if with_tracks and not failed else (),
         message=_text(content, "msg"),
         reason=failure_reason(code) if failed else "",
     )
