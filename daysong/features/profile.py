@@ -55,7 +55,7 @@ async def get_user_profile(ctx: QueryContext, args: NoArgs) -> Profile | None:  
         return None
     row = await ctx.db.fetchrow(PROFILE_SQL, ctx.caller.subject, ctx.now - LONGEST_PERIOD)
     has_plan = row is not None and row["subscription_id"] is not None
-    ctx.holds_until(minutes.talk_holds_until(row, ctx.now) if has_plan else MAX)
+    ctx.holds_until((lambda: minutes.talk_holds_until(row, ctx.now)) if has_plan else MAX)
     if row is None:
         return None
     return Profile(

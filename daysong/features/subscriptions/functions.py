@@ -112,7 +112,8 @@ async def _current(ctx: QueryContext, sql: str = CURRENT_SQL) -> asyncpg.Record 
     if row is None or row["subscription_id"] is None:
         ctx.holds_until(MAX)
         return None
-    ctx.holds_until((holds_until if sql is CURRENT_SQL else minutes.talk_holds_until)(row, ctx.now))
+    holds = holds_until if sql is CURRENT_SQL else minutes.talk_holds_until
+    ctx.holds_until(lambda: holds(row, ctx.now))
     return row
 
 

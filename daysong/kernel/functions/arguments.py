@@ -127,7 +127,7 @@ def replace_lone_surrogates(json: bytes) -> bytes:
 
 
 def _one_object(raw: bytes) -> bytes:
-    given = raw.strip(_SPACE)
+    given = raw.strip(_SPACE) if raw[:1] != b"{" else raw
     if given.startswith(b"["):
         given = given[1:-1].strip(_SPACE) or b"{}"
     if not given.startswith(b"{"):

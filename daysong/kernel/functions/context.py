@@ -61,11 +61,14 @@ class Notes:
     owners     of a query: owners of rows it depends on, besides the caller; see `ctx.depends_on`
     is_timed   whether a query has read the time
     until      until when its result holds while no row changes, if it has said so; see `ctx.holds_until`
+
+    is_subscribed  whether a query runs for a subscription
     """
 
-    __slots__ = ("is_timed", "journal", "log_lines", "owners", "until")
+    __slots__ = ("is_subscribed", "is_timed", "journal", "log_lines", "owners", "until")
 
-    def __init__(self, journal: str | None = None) -> None:
+    def __init__(self, journal: str | None = None, *, is_subscribed: bool = False) -> None:
+        self.is_subscribed = is_subscribed
         self.log_lines: list[str] = []
         self.journal = journal
         self.owners: set[str] = set()
@@ -147,8 +150,15 @@ class QueryContext(Logging):
         self._notes.is_timed = True
         return self._now
 
-    def holds_until(self, moment: datetime) -> None:
-        """Rerun the subscribed query at `moment`; before, only changed rows can change its result."""
+    def holds_until(self, moment: datetime | Callable[[], datetime]) -> None:
+        """Rerun the subscribed query at `moment`; before, only changed rows can change its result.
+
+        A function returns a moment that takes long to find; it is called for subscriptions only.
+        """
+        if not isinstance(moment, datetime):
+            if not self._notes.is_subscribed:
+                return
+            moment = moment()
         self._notes.until = min(moment, self._notes.until or moment)
 
     def depends_on(self, owner: str) -> None:

@@ -186,7 +186,7 @@ class Registry:
         function = self._by_name.get(identifier)
         if function is None or not (function.public or caller.is_admin):
             raise FunctionNotFound(f"Could not find public function for '{identifier}'.")
-        if kind is not None and kind not in function.accepted_as:
+        if kind is not None and kind is not function.kind and kind not in function.accepted_as:
             raise WrongFunctionKind(
                 f"Trying to execute {identifier} as {kind.value}, but it is defined as {function.kind.value}."
             )

@@ -9,7 +9,7 @@ token gains nothing. But a cookie identifies an operator at /console: its respon
 from __future__ import annotations
 
 import time
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, MutableMapping
 from typing import Any, cast
 
 from litestar.enums import ScopeType
@@ -76,7 +76,7 @@ class Edge:
         body_sent = False
         is_head = method == "HEAD"
 
-        async def send_response(message: Message) -> None:
+        def send_response(message: Message) -> Awaitable[None]:
             nonlocal status, body_sent
             if message["type"] == "http.response.start":
                 status = int(message["status"])
@@ -84,9 +84,9 @@ class Edge:
                 message["headers"] = [*headers, *added_headers]
             elif is_head and message["type"] == "http.response.body":
                 if body_sent:
-                    return
+                    return _nothing()
                 body_sent, message = True, {"type": "http.response.body", "body": b"", "more_body": False}
-            await send(message)
+            return send(message)
 
         # A client's own `traceparent` is not continued: anyone could have their requests traced, or join another trace.
         span = _span(scope["path"], identifier)
@@ -109,6 +109,10 @@ class Edge:
                 if route not in QUIET_ROUTES:
                     line = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
                     logs.request(line if (more := state.get(LOG_FIELDS)) is None else line | more)
+
+
+async def _nothing() -> None:
+    """Send nothing."""
 
 
 def _span(path: str, request_id: str) -> tracing.Span:

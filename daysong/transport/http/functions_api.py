@@ -103,7 +103,7 @@ class FunctionsApi:
         caller = self._authenticator.known(request.scope, now) or await self._authenticator.caller(request.scope, now)
         if self._gate is not None and not self._gate.counts(caller):
             await self._gate.check_account(caller)
-        return caller, self._clock_for(request.scope, caller) if self._clock_for else None
+        return caller, None if self._clock_for is None else self._clock_for(request.scope, caller)
 
     async def call(self, request: Request, kind: Kind | None) -> Reply:
         """Run the function named in the body, as `kind` if given."""

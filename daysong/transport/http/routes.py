@@ -77,11 +77,11 @@ class Request:
 
     async def body(self) -> bytes:
         """Read the whole body. Errors: Refused (413) when it is too large."""
+        complete: bytes | None = cast("Any", self.scope).get(COMPLETE)
+        if complete is not None and len(complete) <= self._largest:
+            return complete
         if (self.announced or 0) > self._largest:
             raise too_large()
-        complete: bytes | None = cast("Any", self.scope).get(COMPLETE)
-        if complete is not None:
-            return complete
         parts: list[bytes] = []
         size, more = 0, True
         while more:

@@ -42,7 +42,7 @@ class Http(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         # Received bytes that are not parsed yet.
         self._buffer = b""
-        self._body_left = 0
+        self._announced = self._body_left = 0
         self._stall_timeout: StallTimeout | None = None
         self._body_timer: asyncio.TimerHandle | None = None
         # When the last response was complete; None while a request is being received or served.
@@ -184,7 +184,7 @@ class Http(HttpToolsProtocol):
         super().on_message_complete()
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope:
-            size = announced_size(self.scope) or 0
+            size = self._announced
             # Unless a part of it was passed on before.
             if 0 < size < SMALL and len(cycle.body) == size:
                 cast("dict[str, Any]", self.scope)[COMPLETE] = bytes(cycle.body)
@@ -219,7 +219,7 @@ class Http(HttpToolsProtocol):
             message_event=asyncio.Event(), expect_100_continue=self.expect_100_continue,
             keep_alive=version != "1.0" and parser.should_keep_alive(), on_response=self.on_response_complete,
         )  # fmt: skip
-        self._body_left = announced_size(scope) or 0
+        self._announced = self._body_left = announced_size(scope) or 0
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:

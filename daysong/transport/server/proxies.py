@@ -43,9 +43,12 @@ class Proxies:
         """Serve a request or a connection."""
         if self._trusted and (client := cast("Any", scope).get("client")):
             recorded: tuple[tuple[bytes, bytes], ...] = ()
-            if not HEADERS.isdisjoint(headers_of(scope)):
+            headers = headers_of(scope)
+            if (value := headers.get(b"x-forwarded-for")) and len(headers) == len(scope["headers"]):  # none is repeated
+                recorded = ((b"x-forwarded-for", value),)
+            elif not HEADERS.isdisjoint(headers):
                 recorded = tuple([(name, value) for name in HEADERS for value in values_of(scope, name)])
-            short = not recorded or sum(len(value) + 1 for _, value in recorded) <= LONGEST_KNOWN
+            short = not recorded or sum([len(value) + 1 for _, value in recorded]) <= LONGEST_KNOWN
             found = (self._known if short else self._address_of)(client[0], recorded)
             if found is not None:
                 cast("dict[str, Any]", scope)["client"] = (found, 0)

@@ -128,7 +128,7 @@ async def _run(
             # Yield: a query that is refused awaits nothing.
             await asyncio.sleep(0)
             started = time.perf_counter()
-            notes = Notes(subscription.journal)
+            notes = Notes(subscription.journal, is_subscribed=True)
             with tracing.span("call"):
                 result = await _call(runtime, db, subscription, caller, notes, now=now, savepoints=savepoints)
                 calls.measure(result, started)

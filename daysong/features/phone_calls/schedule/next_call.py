@@ -58,7 +58,7 @@ async def get_next_call(ctx: QueryContext, args: NoArgs) -> NextCall | None:  # 
         ctx.holds_until(at)
     talk = None
     if row["subscription_id"] is not None:
-        ctx.holds_until(minutes.talk_holds_until(row, ctx.now))
+        ctx.holds_until(lambda: minutes.talk_holds_until(row, ctx.now))
         talk = minutes.talk_quota_of_row(row, ctx.settings.vapi.minutes, ctx.now)
     return NextCall(
         at=UNSET if at is None else to_ms(at),
