@@ -331,7 +331,7 @@ async def test_a_query_that_reads_the_time_says_until_when_it_holds(
         for function in queries:
             with subtests.test(f"{function.identifier} for {name}"):
                 for args in (arguments(function, alices), {}):
-                    notes = Notes()
+                    notes = Notes(is_subscribed=True)
                     with suppress(ExpectedError, ArgumentValidationError):
                         await world.app.runtime.call(function, function.parse(args), caller, notes)
                     assert not notes.is_timed or (notes.until is not None and notes.until > world.clock.now())

@@ -43,8 +43,8 @@ class Proxies:
         """Serve a request or a connection."""
         if self._trusted and (client := cast("Any", scope).get("client")):
             recorded: tuple[tuple[bytes, bytes], ...] = ()
-            headers = headers_of(scope)
-            if (value := headers.get(b"x-forwarded-for")) and len(headers) == len(scope["headers"]):  # none is repeated
+            headers, are_single = headers_of(scope), len(headers_of(scope)) == len(cast("Any", scope)["headers"])
+            if are_single and (value := headers.get(b"x-forwarded-for")):
                 recorded = ((b"x-forwarded-for", value),)
             elif not HEADERS.isdisjoint(headers):
                 recorded = tuple([(name, value) for name in HEADERS for value in values_of(scope, name)])
