@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from daysong.embedded import home
 from daysong.kernel.errors import DaysongError
@@ -40,14 +40,16 @@ class ProgramFailed(DaysongError):
 
 def libpq_environment(url: str) -> dict[str, str]:
     """Return a database URL as libpq's variables, so that no password is on a command line."""
-    parts = urlsplit(url)
-    account, _, hosts = parts.netloc.rpartition("@")
+    # By hand: newer Pythons refuse to split an address with several hosts of which one is in brackets.
+    address, _, query = url.partition("://")[2].partition("?")
+    netloc, _, database = address.partition("/")
+    account, _, hosts = netloc.rpartition("@")
     user, _, password = account.partition(":")
-    found = {"user": unquote(user), "password": unquote(password), "dbname": unquote(parts.path.lstrip("/"))}
+    found = {"user": unquote(user), "password": unquote(password), "dbname": unquote(database)}
     named = [re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(\d+))?", host) for host in hosts.split(",") if host]
     found["host"] = ",".join(unquote(one[1].strip("[]")) for one in named if one)
     found["port"] = ",".join(one[2] or "5432" for one in named if one)
-    found |= dict(parse_qsl(parts.query))
+    found |= dict(parse_qsl(query))
     return {VARIABLES[name]: value for name, value in found.items() if value and name in VARIABLES}
 
 
