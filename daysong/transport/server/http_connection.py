@@ -45,7 +45,7 @@ class Http(HttpToolsProtocol):
         self._announced = self._body_left = 0
         self._stall_timeout: StallTimeout | None = None
         self._body_timer: asyncio.TimerHandle | None = None
-        # When the last response was complete; None while a request is being received or served.
+        # Since when no request is being received or served; None while one is.
         self._idle_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
@@ -58,7 +58,7 @@ class Http(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Release timers and buffers."""
         self._end_head()
-        self._end_idle()
+        self._unset_keepalive_if_required()
         self._buffer = b""
         if self._stall_timeout is not None:
             self._stall_timeout.end()
@@ -112,7 +112,6 @@ class Http(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         """Parse like uvicorn, but keep the bytes after an upgrade request, and limit heads."""
-        self._unset_keepalive_if_required()
         before = self._head
         try:
             self.parser.feed_data(data)
@@ -120,7 +119,7 @@ class Http(HttpToolsProtocol):
             if _lacks_host(self.scope):
                 self.send_400_response(NO_HOST)
             elif self._should_upgrade():
-                self._end_idle()
+                self._unset_keepalive_if_required()
                 after_upgrade, self._buffer = data[upgrade.args[0] :] + self._buffer, b""
                 self.transport = cast("Writer", self.transport).release()
                 self.handle_websocket_upgrade()
@@ -153,15 +152,18 @@ class Http(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        elif not self.cycle.response_complete or self._head is not None:
+            pass  # The buffer had the next request, or began it.
+        elif self.cycle.more_body:
+            self._body_timer = self._body_timer or self.loop.call_later(UNREAD_BODY_TIMEOUT, self.transport.close)
         else:
-            self._idle_since = self.loop.time()
-            if self.timeout_keep_alive_task is None:
-                self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._check_idle)
-        if self.cycle.response_complete and self.cycle.more_body and self._body_timer is None:
-            self._body_timer = self.loop.call_later(UNREAD_BODY_TIMEOUT, self.transport.close)
+            self._begin_idle()
 
-    def _unset_keepalive_if_required(self) -> None:
-        self._idle_since = None
+    def _begin_idle(self) -> None:
+        """Wait for the next request, with a timeout that only its first byte ends, not an empty line before it."""
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._check_idle)
 
     def _check_idle(self) -> None:
         """Close a connection that has been idle for too long. The timer goes on while requests come and go."""
@@ -173,11 +175,6 @@ class Http(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(left, self._check_idle)
         else:
             self.transport.close()
-
-    def _end_idle(self) -> None:
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
 
     def on_message_complete(self) -> None:
         """Stop the timeout of the body, and pass a small one on at once."""
@@ -191,11 +188,13 @@ class Http(HttpToolsProtocol):
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None
+            self._begin_idle()
 
     def on_message_begin(self) -> None:
         """Start counting the bytes of a head."""
         super().on_message_begin()
         self._head = 0
+        self._idle_since = None
 
     def on_headers_complete(self) -> None:
         """Stop the head's timeout, and serve the request; as uvicorn, with our `Cycle`."""

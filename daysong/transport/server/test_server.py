@@ -197,6 +197,43 @@ async def test_a_request_head_not_completed_in_time_closes_the_connection(sent: 
 
 
 @pytest.mark.slow
+async def test_a_connection_is_idle_after_a_late_body_and_is_not_while_a_buffered_request_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is sent after a response keeps no connection open, but a request does, also one that came with another."""
+    monkeypatch.setattr(server_module, "KEEP_ALIVE", 0.1)
+    released = asyncio.Event()
+
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await released.wait()
+        await hello(scope, receive, send)
+
+    def request(more: bytes, path: bytes = b"/") -> bytes:
+        return b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + more + b"\r\n"
+
+    async with serving(answering) as served:
+        slow, writer = await served.connect()
+        large_head = b"X-Padding: " + b"x" * server_http.CHUNK + b"\r\n"
+        writer.write(request(large_head + b"Content-Length: 0\r\n") + request(b"Content-Length: 0\r\n", b"/slow"))
+        await slow.readuntil(b"hi")
+        for headers, late in (
+            (b"Content-Length: 0\r\n", b"\r\n"),
+            (b"Content-Length: 3\r\n", b"abc"),
+            (b"Transfer-Encoding: chunked\r\n", b"1\r\na\r\n0\r\n\r\n"),
+        ):
+            reader, other = await served.connect()
+            other.write(request(headers))
+            await reader.readuntil(b"hi")
+            other.write(late)
+            assert await read_all(reader) == b""
+            other.close()
+        released.set()
+        async with asyncio.timeout(20):
+            assert (await slow.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
 async def test_send_waits_for_the_client_to_read_and_gives_up_on_one_that_never_does(
     monkeypatch: Any,
 ) -> None:
