@@ -7,6 +7,7 @@ be counted which keys rows still need (`daysong doctor`). Hashes that were store
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import itertools
@@ -27,6 +28,18 @@ def any_equal(expected: Iterable[bytes], given: Iterable[bytes]) -> bool:
     """Whether one of the expected signatures is among the given ones; all are compared."""
     matches = [hmac.compare_digest(*pair) for pair in itertools.product(expected, given)]
     return any(matches)
+
+
+def signature(key: str, kind: str, text: str) -> str:
+    """Return the signature of an address of that kind; `text` is what the address grants."""
+    digest = hmac.digest(key.encode(), f"{kind} address {text}".encode("utf-8", "replace"), "sha256")
+    return base64.urlsafe_b64encode(digest[:24]).decode()
+
+
+def is_signature(given: str, keys: Iterable[str], kind: str, text: str) -> bool:
+    """Whether `given` is the signature of such an address by one of the keys."""
+    expected = [signature(key, kind, text).encode() for key in keys]
+    return any_equal(expected, [given.encode("utf-8", "replace")])
 
 
 @lru_cache(64)

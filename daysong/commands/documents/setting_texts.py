@@ -61,7 +61,8 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "MEDIA_REDIRECT": (
             "`1` to have songs, covers and music videos fetched from the bucket of `STORAGE_URL` (S3 alone): their "
             "addresses redirect to a signed one, good for half an hour, which a revoked share or a deleted song "
-            "outlives by that time at most. Photos and videos of entries still come through daysong. "
+            "outlives by that time at most. Owners' addresses are signed, too: an id alone opens no file. Photos and "
+            "videos of entries still come through daysong. "
             "[What the bucket needs](DEPLOY_MANY.md#songs-from-the-bucket)"
         ),
         "MEDIA_REDIRECT_ENDPOINT": (

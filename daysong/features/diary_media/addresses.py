@@ -8,13 +8,11 @@ The signature is the authorization: any client with an address may use it, as br
 
 from __future__ import annotations
 
-import base64
-import hmac
 from datetime import UTC, datetime, timedelta
 
 from daysong.features.diary_media.store import FIRST_PHOTO_SQL
 from daysong.kernel.database.transactions import Reader
-from daysong.kernel.keys import any_equal
+from daysong.kernel.keys import is_signature, signature
 from daysong.kernel.settings import Settings
 
 # An address holds for this time at least, and an hour more at most: within an hour a query shows the same address, so
@@ -27,12 +25,12 @@ LONGEST_SECOND = 12  # digits
 
 def upload_address(settings: Settings, upload_id: str) -> str:
     """Return the address that a file is uploaded to."""
-    return f"{settings.site_url}/uploads/{upload_id}/{_signature(settings.hash_key, 'upload', upload_id)}"
+    return f"{settings.site_url}/uploads/{upload_id}/{signature(settings.hash_key, 'upload', upload_id)}"
 
 
-def is_upload_address(settings: Settings, upload_id: str, signature: str) -> bool:
+def is_upload_address(settings: Settings, upload_id: str, given: str) -> bool:
     """Return whether we have signed an upload address."""
-    return _is_signed(settings, signature, "upload", upload_id)
+    return is_signature(given, settings.hash_keys, "upload", upload_id)
 
 
 def media_address(settings: Settings, file_id: str, now: datetime) -> str:
@@ -49,11 +47,12 @@ def _next_hour(now: datetime) -> int:
     return (int(now.timestamp()) // HOUR + 1) * HOUR
 
 
-def is_media_address(settings: Settings, file_id: str, expires: str, signature: str, now: datetime) -> bool:
+def is_media_address(settings: Settings, file_id: str, expires: str, given: str, now: datetime) -> bool:
     """Return whether we have signed the address of a file, and it has not expired."""
     if not (expires.isascii() and expires.isdecimal() and len(expires) <= LONGEST_SECOND):
         return False
-    return _is_signed(settings, signature, "media", f"{file_id} {expires}") and now.timestamp() < int(expires)
+    is_signed = is_signature(given, settings.hash_keys, "media", f"{file_id} {expires}")
+    return is_signed and now.timestamp() < int(expires)
 
 
 async def photo_address_for_vendor(db: Reader, settings: Settings, diary_id: str, now: datetime) -> str | None:
@@ -68,15 +67,5 @@ async def photo_address_for_vendor(db: Reader, settings: Settings, diary_id: str
 
 
 def _media_address(settings: Settings, file_id: str, expires: int) -> str:
-    signature = _signature(settings.hash_key, "media", f"{file_id} {expires}")
-    return f"{settings.site_url}/media/private/{file_id}?expires={expires}&signature={signature}"
-
-
-def _signature(key: str, kind: str, text: str) -> str:
-    digest = hmac.digest(key.encode(), f"{kind} address {text}".encode("utf-8", "replace"), "sha256")
-    return base64.urlsafe_b64encode(digest[:24]).decode()
-
-
-def _is_signed(settings: Settings, signature: str, kind: str, text: str) -> bool:
-    expected = [_signature(key, kind, text).encode() for key in settings.hash_keys]
-    return any_equal(expected, [signature.encode("utf-8", "replace")])
+    signed = signature(settings.hash_key, "media", f"{file_id} {expires}")
+    return f"{settings.site_url}/media/private/{file_id}?expires={expires}&signature={signed}"

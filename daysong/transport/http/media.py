@@ -1,6 +1,7 @@
 """Serves stored audio, cover art and videos of songs, and the photos and videos of entries.
 
-/media/<file id>             for owners; the unguessable id grants access, and the content never changes
+/media/<file id>             for owners; the unguessable id grants access, and the content never changes. With
+                             MEDIA_REDIRECT a signature follows the id (features/links.py)
 /media/shared/<share>/audio  for every client (also .../cover), while the share is open; revalidated at each request
 /media/private/<file id>     photos and videos: with a signature, until it expires; features/diary_media/addresses.py
 
@@ -9,7 +10,8 @@ MEDIA_REDIRECT, the bucket sends those of songs: the response redirects to a sig
 entries are never redirected, nor is what a browser must not display, or is to save under the song's title.
 
 A file that is fetched part by part is looked up for its first part, and every two seconds: a part from the middle that
-follows within that time is served as the rest of a whole file would be, whose response has begun.
+follows within that time is served as the rest of a whole file would be, whose response has begun. Shares and redirects
+are looked up each time: a share is closed at once, and a redirect is good for longer than two seconds.
 
 With `?download=1` a browser saves the file instead of playing it; at a share's address, if its owner allows that.
 """
@@ -26,6 +28,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from daysong.features.diary_media.addresses import is_media_address
+from daysong.features.links import opened_file
 from daysong.features.sharing.rules import OPEN_SQL
 from daysong.kernel import logs
 from daysong.kernel.errors import VendorError
@@ -138,15 +141,15 @@ class Media:
         self._runtime = runtime
         self._files = files
         self._accel = settings.media_accel
-        self._found: OrderedDict[tuple[str, ...], tuple[asyncpg.Record, float]] = OrderedDict()
+        self._found: OrderedDict[tuple[str, str], tuple[asyncpg.Record, float]] = OrderedDict()
         self._addresses = (
             SignedAddresses(settings.storage_url, settings.media_redirect_endpoint) if settings.media_redirect else None
         )
 
     async def own(self, request: Request) -> Reply:
         """Serve a song's audio, cover or video."""
-        file_id = request.parameters["file_id"]
-        row = await self._find(request, FILE_SQL, file_id) if may_be_id(file_id) else None
+        file_id = opened_file(self._runtime.settings, request.parameters["file_id"])
+        row = await self._find(request, FILE_SQL, file_id) if file_id is not None and may_be_id(file_id) else None
         if row is None:
             return _plain(404, "Not Found")
         return await self._reply(request, _served(row, f'"{file_id}"', CONTENT, SAME_REDIRECT))
@@ -156,7 +159,7 @@ class Media:
         share_id, what = request.parameters["share_id"], request.parameters["what"]
         row = None
         if may_be_id(share_id) and what in {"audio", "cover"}:
-            row = await self._find(request, SHARED_SQL, share_id, what)
+            row = await self._look_up(SHARED_SQL, share_id, what)
         if row is not None and row["id"] is not None:
             # Identifies the version without revealing the file's id.
             etag = hashlib.sha256(f"{share_id} {row['id']}".encode()).hexdigest()[:32]
@@ -179,14 +182,21 @@ class Media:
             return _plain(404, "Not Found", NO_STORE)
         return await self._reply(request, _served(row, f'"{file_id}"', f"private, max-age={AN_HOUR}"))
 
-    async def _find(self, request: Request, sql: str, *args: str) -> asyncpg.Record | None:
+    async def _look_up(self, sql: str, *args: str) -> asyncpg.Record | None:
         """Return the row of a file, None if it is not served."""
-        key, now, part = (sql, *args), time.monotonic(), request.header(b"range")
+        row: asyncpg.Record | None = await self._runtime.read("media", lambda db: db.fetchrow(sql, *args))
+        return row
+
+    async def _find(self, request: Request, sql: str, file_id: str) -> asyncpg.Record | None:
+        """Return the same, for a part from the middle as it was found within two seconds."""
+        if self._addresses is not None:
+            return await self._look_up(sql, file_id)
+        key, now, part = (sql, file_id), time.monotonic(), request.header(b"range")
         if part is not None and not part.startswith("bytes=0-"):
             known, until = self._found.get(key, (None, now))
             if now < until:
                 return known
-        row: asyncpg.Record | None = await self._runtime.read("media", lambda db: db.fetchrow(sql, *args))
+        row = await self._look_up(sql, file_id)
         self._found.pop(key, None)
         if row is not None and part is not None:
             self._found[key] = row, now + CONTINUES_FOR

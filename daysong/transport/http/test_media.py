@@ -194,6 +194,18 @@ async def test_further_parts_of_a_file_are_served_without_a_look_up_for_two_seco
 
 
 @pytest.mark.anyio
+async def test_further_parts_of_a_shared_song_are_looked_up(world: World, alice: Person) -> None:
+    """A revoked share is closed at once, also to a player that has just fetched a part."""
+    track = await alice.song()
+    link = await alice.mutation("sharing:createShareLink", musicId=track["_id"])
+    shared, parts = f"/media/shared/{link['shareId']}/audio", ("bytes=0-1", "bytes=2-3")
+    assert {(await world.http.get(shared, headers={"Range": part})).status_code for part in parts} == {206}
+    [row] = await alice.query("sharing:listSharedMusic")
+    await alice.mutation("sharing:revokeShare", sharedMusicId=row["_id"])
+    assert {(await world.http.get(shared, headers={"Range": part})).status_code for part in parts} == {404}
+
+
+@pytest.mark.anyio
 async def test_a_file_cannot_be_posted(app: App, files: FileStore) -> None:
     assert (await app.client.post(await store_file(app, files))).status_code == 405
 

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from conftest import NOW
+from daysong.features.links import media_url
 from daysong.kernel.settings import read
 from daysong.transport.pages.assets import Assets
 from daysong.vendors import signed_addresses
@@ -60,12 +61,19 @@ async def song(world: World, alice: Person) -> Song:
     return song
 
 
+def address_of(world: World, file_id: str) -> str:
+    """Return the address that the owner's app has of a song's file."""
+    address = media_url(world.settings, file_id, None)
+    assert address is not None
+    return urlsplit(address).path
+
+
 async def test_a_player_fetches_parts_of_a_song_from_the_bucket(
     world: World, alice: Person, song: Song, http: httpx2.AsyncClient
 ) -> None:
     """By its owner's address and by that of a share; the signed address is good for further ranges, for GET alone."""
     link = await alice.mutation("sharing:createShareLink", musicId=song.music_id)
-    paths = [f"/media/{song.file_id}", f"/media/shared/{link['shareId']}/audio"]
+    paths = [address_of(world, song.file_id), f"/media/shared/{link['shareId']}/audio"]
     found = [await http.get(path, headers={"Range": "bytes=5-9"}, follow_redirects=True) for path in paths]
     assert [(one.status_code, one.content) for one in found] == [(206, SOUND[5:10])] * 2
     own, shared = (one.history[0] for one in found)
@@ -86,7 +94,7 @@ async def test_the_signed_address_is_for_who_may_hear_the_song_and_in_no_log(
 ) -> None:
     """A revoked share and a deleted song redirect nowhere."""
     link = await alice.mutation("sharing:createShareLink", musicId=song.music_id)
-    own, shared = f"/media/{song.file_id}", f"/media/shared/{link['shareId']}/audio"
+    own, shared = address_of(world, song.file_id), f"/media/shared/{link['shareId']}/audio"
     capsys.readouterr()
     assert [(await http.get(path)).status_code for path in (own, shared)] == [302, 302]
     assert "/media/{file_id}" in (logged := "".join(capsys.readouterr()))
@@ -99,11 +107,29 @@ async def test_the_signed_address_is_for_who_may_hear_the_song_and_in_no_log(
     assert (await http.get(own)).status_code == 404
 
 
+async def test_the_address_of_the_bucket_opens_nothing_once_the_share_is_revoked(
+    world: World, alice: Person, song: Song, http: httpx2.AsyncClient
+) -> None:
+    """A listener finds the file's id in it: the id alone is not the owner's address, and a further part no redirect."""
+    link = await alice.mutation("sharing:createShareLink", musicId=song.music_id)
+    shared, middle = f"/media/shared/{link['shareId']}/audio", {"Range": "bytes=5-9"}
+    assert song.file_id in (await http.get(shared, headers={"Range": "bytes=0-"})).headers["location"]
+    [row] = await alice.query("sharing:listSharedMusic")
+    await alice.mutation("sharing:revokeShare", sharedMusicId=row["_id"])
+    own = (await alice.query("music:getMusic", musicId=song.music_id))["audioUrl"]
+    guessed = (song.file_id, f"{song.file_id}.", f"{song.file_id}.x", own.rpartition("/")[2] + "x", "x." + own[-32:])
+    assert {(await http.get(f"/media/{name}")).status_code for name in guessed} == {404}
+    assert (await http.get(shared, headers=middle)).status_code == 404
+    assert [(await http.get(urlsplit(own).path, headers=headers)).status_code for headers in ({}, middle)] == [302, 302]
+    await alice.mutation("music:softDeleteMusic", musicId=song.music_id)
+    assert (await http.get(urlsplit(own).path, headers=middle)).status_code == 404
+
+
 async def test_what_the_bucket_would_answer_otherwise_comes_from_us(
     world: World, song: Song, http: httpx2.AsyncClient
 ) -> None:
     """HEAD, what the client has already, downloads with the song's title, and types that browsers must not display."""
-    own = f"/media/{song.file_id}"
+    own = address_of(world, song.file_id)
     head = await http.head(own)
     assert (head.status_code, head.headers["content-length"]) == (200, str(len(SOUND)))
     assert (await http.get(own, headers={"If-None-Match": head.headers["etag"]})).status_code == 304
