@@ -96,9 +96,10 @@ class Edge:
                     await _preflight(request_headers.get(b"access-control-request-headers"), send_response)
                 else:
                     if is_head:
-                        state["method"], state[HEAD] = "GET", True
+                        # A copy: by the method in its own, the server expects no body of the announced length.
+                        state = {**state, "method": "GET", HEAD: True}
                         state.pop(WHOLE, None)
-                    await self._app(scope, receive, send_response)
+                    await self._app(cast("Scope", state), receive, send_response)
             finally:
                 seconds = time.perf_counter() - started
                 # Client-supplied methods and paths never become metric labels.
