@@ -24,8 +24,8 @@ def opened_file(settings: Settings, name: str) -> str | None:
 
     With MEDIA_REDIRECT the id alone is not enough: a listener of a share finds it in the bucket's address.
     """
-    file_id, _, signed = name.partition(".")
-    if settings.media_redirect and not is_signature(signed, settings.hash_keys, OWN, file_id):
+    file_id, dot, signed = name.partition(".")
+    if (dot or settings.media_redirect) and not is_signature(signed, settings.hash_keys, OWN, file_id):
         return None
     return file_id
 

@@ -132,7 +132,9 @@ async def test_other_types_are_downloads(app: App, files: FileStore) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("file_id", ["file_unknown", "x" * 500, "a%00b", "..%2F..%2Fetc%2Fpasswd", "%7Bfile_id%7D"])
+@pytest.mark.parametrize(
+    "file_id", ["file_unknown", "x" * 500, "a%00b", "..%2F..%2Fetc%2Fpasswd", "%7Bfile_id%7D", "file_unknown.x"]
+)
 async def test_an_unknown_file_is_a_404(app: App, file_id: str) -> None:
     answer = await app.client.get(f"/media/{file_id}")
     assert answer.status_code == 404
