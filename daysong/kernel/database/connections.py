@@ -163,7 +163,8 @@ async def connect(
             raise
     except asyncpg.TooManyConnectionsError:
         raise
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+    # OverflowError: a port over 65535.
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, OverflowError) as error:
         raise explained(error, url, setting) from error
     connection.heard_at = time.monotonic()
     opened: Connection = connection

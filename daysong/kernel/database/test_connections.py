@@ -178,6 +178,7 @@ async def test_g50_a_spell_of_read_only_leaves_nothing_behind(database: Database
         ("postgresql://alice:hunter2@127.0.0.1:9/daysong", r"127\.0\.0\.1:9 \(ConnectionRefusedError\)"),
         ("postgresql://alice:hunter2@nowhere.invalid/daysong", "nowhere.invalid:5432 is not known"),
         ("mysql://alice:hunter2@127.0.0.1/daysong", "is no address"),
+        ("postgresql://alice:hunter2@127.0.0.1:99999/daysong", "is no address"),
     ],
 )
 async def test_g55_a_database_that_cannot_be_reached_is_told_of_in_a_line(url: str, says: str) -> None:
