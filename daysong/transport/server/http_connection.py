@@ -39,6 +39,8 @@ class Http(HttpToolsProtocol):
         super().__init__(*args, **more)
         # Bytes of an incomplete head.
         self._head: int | None = None
+        # Bytes received since the head or the last of the body: trailers, chunk headers, empty lines.
+        self._trailing = 0
         self._head_timer: asyncio.TimerHandle | None = None
         # Received bytes that are not parsed yet.
         self._buffer = b""
@@ -113,6 +115,7 @@ class Http(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         """Parse like uvicorn, but keep the bytes after an upgrade request, and limit heads."""
         before = self._head
+        self._trailing += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -131,13 +134,17 @@ class Http(HttpToolsProtocol):
             self._end_head()
             self.send_400_response(BAD_REQUEST)
             return
-        if self._head is None:
-            return
-        if before is not None:
-            self._head += len(data)
-            if self._head > LARGEST_HEAD or len(self.headers) > MOST_HEADERS:
-                self.transport.write(TOO_LARGE)
-                self.transport.close()
+        if self._head is not None:
+            self._limit_head(0 if before is None else len(data))
+        elif self._trailing > LARGEST_HEAD:
+            self.transport.close()
+
+    def _limit_head(self, more: int) -> None:
+        """Count `more` bytes of a head that had begun before them, and start its timeout."""
+        self._head = (self._head or 0) + more
+        if more and (self._head > LARGEST_HEAD or len(self.headers) > MOST_HEADERS):
+            self.transport.write(TOO_LARGE)
+            self.transport.close()
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
 
@@ -176,6 +183,11 @@ class Http(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def on_body(self, body: bytes) -> None:
+        """Add to the body."""
+        self._trailing = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Stop the timeout of the body, and pass a small one on at once."""
         super().on_message_complete()
@@ -199,12 +211,15 @@ class Http(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop the head's timeout, and serve the request; as uvicorn, with our `Cycle`."""
         self._end_head()
+        self._trailing = 0
         parser, scope = self.parser, cast("dict[str, Any]", self.scope)
         version = parser.get_http_version()
         scope["method"] = parser.get_method().decode("ascii")
         scope["http_version"] = version
         if parser.should_upgrade() and self._should_upgrade():
             return
+        # Trailers go to another list: among the headers they would pass for those that a proxy adds.
+        self.headers = []
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         scope["path"] = unquote(path) if "%" in path else path

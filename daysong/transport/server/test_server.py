@@ -235,6 +235,31 @@ async def test_a_connection_is_idle_after_a_late_body_and_is_not_while_a_buffere
         writer.close()
 
 
+async def test_trailers_are_no_headers_and_are_limited() -> None:
+    """A client could choose its address by them behind a proxy that passes them on, or fill the memory."""
+    seen: list[list[tuple[bytes, bytes]]] = []
+
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        while (event := await receive()).get("more_body"):
+            pass
+        seen.append(scope["headers"])
+        if event["type"] == "http.request":
+            await hello(scope, receive, send)
+
+    begun = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+    async with serving(reading) as served:
+        reader, writer = await served.connect()
+        writer.write(begun + b"X-Forwarded-For: 198.51.100.1\r\n\r\n")
+        assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
+        assert seen == [[(b"host", b"x"), (b"transfer-encoding", b"chunked")]]
+        writer.close()
+        for endless in (b"A: b\r\n" * 1_000, b"A: " + b"b" * 6_000):
+            reader, writer = await served.connect()
+            writer.write(begun + endless * 20)
+            assert await read_all(reader) == b""
+            writer.close()
+
+
 async def test_send_waits_for_the_client_to_read_and_gives_up_on_one_that_never_does(
     monkeypatch: Any,
 ) -> None:
