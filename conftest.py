@@ -7,12 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from daysong.embedded.server import EmbeddedPostgres
 from rehearsal import databases as testing
 from rehearsal import memories
 from rehearsal.billing import admin_of
 from rehearsal.world import Person, World
+
+# How long one example takes says more of the machine, and of a library's first import, than of the rule.
+settings.register_profile("daysong", deadline=None)
+settings.load_profile("daysong")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -19,10 +19,11 @@ pytestmark = pytest.mark.anyio
 CLIENTS = 50
 RETRYABLE = {1006, 1011, 1012, 1013}
 MUTATIONS = 16  # of each client: increments and entries in turn
+IN_FLIGHT = 6  # of each client: some are still to be sent when a server is killed, however fast it is
 
 
 class Client:
-    """A client that sends all its mutations at once, and sends them again after reconnecting.
+    """A client with several mutations in flight, which it sends again after reconnecting.
 
     Like the official client, it resends requests without a response, and those whose response no Transition has shown
     yet.
@@ -63,10 +64,11 @@ class Client:
             await socket.connect()
             await socket.authenticate(0, self._token)
             await socket.subscribe(0, q0=("counter:get", {"key": self.key}), q1=("diaries:listDiaries", {}))
-            for number in range(MUTATIONS):
-                if number not in self._shown:
-                    await socket.mutate(number, *self.request(number))
+            unsent = [number for number in range(MUTATIONS) if number not in self._shown]
             while len(self._shown) < MUTATIONS:
+                while unsent and unsent[0] < len(self.answers) + IN_FLIGHT:
+                    number = unsent.pop(0)
+                    await socket.mutate(number, *self.request(number))
                 self._note(await socket.receive(within=60))
 
     def _note(self, message: Message) -> None:

@@ -186,7 +186,7 @@ def test_without_words_the_song_is_an_instrumental(lyrics: str) -> None:
     assert 30 <= planned(lyrics).duration <= 75
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     lyrics=any_lyrics, style=st.sampled_from(["", "sad", "happy pop", "jazz waltz", "angry punk", "50 bpm", "180 bpm"])
 )
@@ -248,7 +248,7 @@ def test_a_style_may_name_tempo_meter_and_singer() -> None:
     assert "strings" in character.instruments
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(title=st.text(st.characters(), max_size=120), style=st.sampled_from(["sad", "happy", "angry rock", "calm", ""]))
 def test_g68_a_cover_is_a_square_png_whatever_the_title(title: str, style: str) -> None:
     """Every reader of PNG can show it, and previews do."""
