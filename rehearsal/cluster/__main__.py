@@ -28,6 +28,7 @@ from rehearsal.cluster.cluster import FIRST_PORT, MOTO, Cluster
 from rehearsal.cluster.configs import ports_from
 from rehearsal.cluster.journeys import Observations, Person
 from rehearsal.cluster.report import Figures, Kill, counted, in_progress
+from rehearsal.cluster.sharing import Sharing, places
 
 PAUSE = 1.5  # seconds, about, between two entries of a person over HTTP, and over the socket
 SONGS_WITHIN = 330.0  # seconds: a callback that was lost is asked for after three minutes
@@ -51,7 +52,12 @@ class Run:
         async with httpx2.AsyncClient(
             base_url=self._cluster.origin, trust_env=False, timeout=timeout, limits=limits
         ) as http:
-            people = await self._signed_in(http)
+            people = [
+                Person(number, self._cluster.origin, http, await self._token(number), self.observed)
+                for number in range(self._count)
+            ]
+            sharing = Sharing(http, await self._token(self._count))
+            share = await sharing.song()
             began = time.monotonic()
             span = 2 * self._calm + 60
             using = [
@@ -59,9 +65,11 @@ class Run:
                 for person in people
                 for work in (person.write(PAUSE), person.live(PAUSE), person.sing(span / 4))
             ]
+            using.append(asyncio.create_task(sharing.change(share)))
             try:
                 await self._kill_twice()
             finally:
+                sharing.stop()
                 for person in people:
                     person.stop()
                 done, late = await asyncio.wait(using, timeout=30)
@@ -74,16 +82,14 @@ class Run:
             ready = await self._until_sung()
         doctor = json.loads((await asyncio.to_thread(self._cluster.command, "doctor", "--json", check=False)).stdout)
         figures = await counted(self._cluster, self.observed, self.kills, used)
+        figures.add_reads(sharing.reads, await places([f"{serve.origin}/metrics" for serve in self._cluster.serves]))
         return figures.with_end(ready, doctor)
 
-    async def _signed_in(self, http: httpx2.AsyncClient) -> list[Person]:
-        people = []
+    async def _token(self, number: int) -> str:
+        """Sign a user in; return the session's token."""
+        who = {"sub": f"user_cluster_{number}", "email": f"cluster{number}@example.test", "ttl": 86_400}
         async with httpx2.AsyncClient(base_url=self._cluster.vendors, trust_env=False) as vendors:
-            for number in range(self._count):
-                who = {"sub": f"user_cluster_{number}", "email": f"cluster{number}@example.test", "ttl": 86_400}
-                answer = (await vendors.post("/sandbox/clerk/sign-in", json=who)).raise_for_status()
-                people.append(Person(number, self._cluster.origin, http, answer.json()["jwt"], self.observed))
-        return people
+            return str((await vendors.post("/sandbox/clerk/sign-in", json=who)).raise_for_status().json()["jwt"])
 
     async def _kill_twice(self) -> None:
         cluster = self._cluster

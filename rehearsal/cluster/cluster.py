@@ -72,6 +72,7 @@ class Cluster:
             "PYTHONPATH": str(ROOT),
             "DATABASE_URL": f"postgresql://{DATABASE}@{HOST}:{ports.pooler}/{DATABASE}",
             "DATABASE_DIRECT_URL": f"postgresql://{DATABASE}@{HOST}:{ports.primary}/{DATABASE}",
+            "DATABASE_REPLICA_URL": f"postgresql://{DATABASE}@{HOST}:{ports.standbys}/{DATABASE}",
             "DATABASE_POOL": "12",
             "DAYSONG_DATA_DIR": str(self.folder / "daysong"),
             "DAYSONG_ADMIN_KEY": ADMIN_KEY,

@@ -28,6 +28,7 @@ class Ports(NamedTuple):
     etcd: tuple[tuple[int, int], ...]
     nodes: tuple[tuple[int, int], ...]
     primary: int
+    standbys: int
     pooler: int
     web: int
     serves: tuple[int, ...]
@@ -43,6 +44,7 @@ def ports_from(first: int, *, etcd: int = 3, nodes: int = 3, serves: int = 2, wo
         etcd=tuple((next(numbers), next(numbers)) for _ in range(etcd)),
         nodes=tuple((next(numbers), next(numbers)) for _ in range(nodes)),
         primary=next(numbers),
+        standbys=next(numbers),
         pooler=next(numbers),
         web=next(numbers),
         serves=tuple(next(numbers) for _ in range(serves)),
@@ -107,7 +109,9 @@ def patroni(node: Node, etcd: list[str], programs: Path) -> str:
 
 
 def haproxy(ports: Ports, nodes: list[Node]) -> str:
-    """Return a configuration that leads to the primary at one port, and to the servers that are ready at another."""
+    """Return a configuration that leads to the primary at one port, to its standbys at another, and to the servers that
+    are ready at a third.
+    """
     databases = "\n".join(f"    server {node.name} {HOST}:{node.postgres} check port {node.rest}" for node in nodes)
     serves = "\n".join(f"    server serve{at} {HOST}:{port} check" for at, port in enumerate(ports.serves, 1))
     return f"""global
@@ -124,6 +128,16 @@ listen primary
     bind {HOST}:{ports.primary}
     mode tcp
     option httpchk GET /primary
+    http-check expect status 200
+    default-server inter 300ms fall 2 rise 1 on-marked-down shutdown-sessions
+{databases}
+
+# /replica answers 200 on a standby that runs.
+listen standbys
+    bind {HOST}:{ports.standbys}
+    mode tcp
+    balance leastconn
+    option httpchk GET /replica
     http-check expect status 200
     default-server inter 300ms fall 2 rise 1 on-marked-down shutdown-sessions
 {databases}

@@ -16,6 +16,7 @@ import asyncpg
 from rehearsal.cluster.cluster import Cluster
 from rehearsal.cluster.configs import Node
 from rehearsal.cluster.journeys import Observations
+from rehearsal.cluster.sharing import SharedReads
 
 BACK_WITHIN = 10.0  # seconds
 WINDOW = 30.0  # seconds after a kill whose failures are its
@@ -43,6 +44,14 @@ class Figures:
     def add(self, what: str, figure: object) -> None:
         """Add a row."""
         self.rows.append((what, str(figure)))
+
+    def add_reads(self, reads: SharedReads, places: dict[str, int]) -> None:
+        """Add what strangers saw of the shared song, and where they read it."""
+        told = f"{reads.right + reads.stale} after {reads.changes} changes, {reads.stale} stale, {reads.failed} failed"
+        self.add("reads of a shared song", told)
+        self.add("of these on a standby, on the primary", f"{places['replica']}, {places['primary']}")
+        self.checks["no read shows what was before a change"] = reads.stale == 0
+        self.checks["a standby answers"] = places["replica"] > 0
 
     def with_end(self, ready: float, doctor: dict[str, Any]) -> Self:
         """Add what is known at the very end."""
@@ -152,7 +161,10 @@ async def _add_songs(figures: Figures, observed: Observations, connection: Any, 
     ready = sum(row["status"] == "ready" for row in rows)
     refunds = sum(row["refunds"] for row in rows)
     once = charges == len(rows) and all(count == 1 for count in songs.values()) and not set(observed.songs) - set(songs)
-    figures.add("songs", f"{len(observed.songs)} acknowledged, {len(rows)} begun, {ready} ready, {refunds} refunded")
+    figures.add(
+        "songs, and the shared one",
+        f"{len(observed.songs)} acknowledged, {len(rows)} begun, {ready} ready, {refunds} refunded",
+    )
     figures.add("charges, orders at Suno", f"{charges}, {sum(asked.values())}")
     figures.checks["every song is charged once"] = once
     figures.checks["no song is ordered twice"] = all(count <= 1 for count in asked.values())
