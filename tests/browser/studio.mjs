@@ -1,5 +1,7 @@
 // What the tests of the studio share: people who are signed in, the server's functions, and a connection that breaks.
 
+import assert from "node:assert/strict";
+
 import { launch, ORIGIN, visit as open } from "./browser.mjs";
 
 export const PATIENCE = 20_000; // ms; on a busy machine everything takes a while
@@ -55,6 +57,15 @@ export async function worked(page) {
     before = now;
     return longer;
   };
+}
+
+/**
+ * Asserts that frames took less than 100 ms of the page's thread. One may take more, as one of many did on a busy machine
+ * (110 ms): a page that draws too much is slow at every step.
+ */
+export function assertQuick(works) {
+  const slow = works.filter((ms) => ms >= 100);
+  assert.ok(slow.length <= 1, `frames took ${slow.join(", ")} ms`);
 }
 
 /** Signs in, and waits for Today. */
