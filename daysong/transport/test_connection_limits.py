@@ -19,18 +19,8 @@ from daysong.transport.server import socket_connection as server_sockets
 from daysong.transport.server import writing as server_writing
 from daysong.transport.server.bodies import BodyLimits
 from daysong.transport.server.held_bytes import SMALL, UNREAD, UNSENT, Budget, Hold
-from daysong.transport.server.test_server import (
-    CLOSE,
-    TEXT,
-    UPGRADE,
-    frame,
-    hello,
-    read_all,
-    read_frame,
-    serving,
-    until,
-    various,
-)
+from daysong.transport.server.test_server import CLOSE, TEXT, frame, hello, read_frame, various
+from rehearsal.processes.served import UPGRADE, read_all, serving, until
 from rehearsal.sync_socket import SocketClosed, SyncSocket
 from rehearsal.world import World, free_port
 

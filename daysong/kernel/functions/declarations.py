@@ -177,7 +177,12 @@ def query(
 
 
 def query(handler: Handler | None = None, /, **options: Any) -> Any:
-    """Declare a query: one SQL statement, or several on one snapshot; see `Declaration`."""
+    """Declare a query: one SQL statement, or several on one snapshot; see `Declaration`.
+
+    Errors: DaysongError for several statements on a replica, whose connection has no transaction.
+    """
+    if options.get("snapshot") and options.get("replica"):
+        raise DaysongError("a query on a replica is one statement")
     return _declare(handler, Kind.QUERY, **options)
 
 

@@ -123,6 +123,12 @@ def test_what_is_declared_stands_in_the_registry() -> None:
     assert registry.of(sing_1st_line).on_exhausted is give_up
 
 
+def test_several_statements_are_not_read_on_a_replica() -> None:
+    """It is refused when it is declared, not when the second statement fails."""
+    with pytest.raises(DaysongError, match="one statement"):
+        query(snapshot=True, replica="current")
+
+
 @mutation
 async def an_unregistered_function(ctx: MutationContext, args: NoArgs) -> None:
     """A function of no module."""

@@ -122,7 +122,7 @@ async def test_a_stranger_learns_nothing_of_a_body_and_has_no_large_one_read(
     for body in (b"{not json", b"", b" " * 65_537, b" " * (MAX_BODY + 1), json.dumps(payload("callback-text", "t"))):
         assert (await world.http.post(guess, content=body)).status_code == httpx2.codes.UNAUTHORIZED
     assert FLUSH not in sent
-    # A repeated callback is told from a forged one.
+    # A repeated callback is accepted, a forged one is not.
     for url, status in ((generation.url, httpx2.codes.OK), (guess, httpx2.codes.UNAUTHORIZED)) * 2:
         assert (await generation.post("callback-text", url)).status_code == status
     assert await world.db.pool.fetchval("select count(*) from webhook_events") == 1
