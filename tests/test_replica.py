@@ -114,6 +114,19 @@ async def shared_by(person: Person) -> str:
     return str((await person.mutation("sharing:createShareLink", musicId=song["_id"]))["shareId"])
 
 
+async def until_read(world: World, standby: asyncpg.Connection, function: str, sql: str) -> None:
+    """Call a function until the standby says itself that it ran the statement last.
+
+    The background's measurement may have used the same connection since.
+    """
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            await world.app.call(function, caller=SYSTEM)
+            last = await standby.fetch("select query from pg_stat_activity where application_name = 'replica'")
+            if any(sql in row["query"] for row in last):
+                return
+
+
 async def doctors_finding(world: World) -> Any:
     """Return what `daysong doctor` finds about the replica."""
     findings: Any = doctor.findings(world.settings, [], {})
@@ -141,9 +154,7 @@ async def test_public_reads_and_statistics_are_served_by_the_standby(stage: Worl
         assert (await anonymous.query("blog:getBySlug", slug=post["slug"]))["title"] == "Rain"
         assert len(await anonymous.query("blog:listPublished")) == 1
         await stage.app.call("support/overview:countDays", caller=SYSTEM)
-        await stage.app.call("support/overview:listCosts", caller=SYSTEM)
-    last = await standby.fetch("select query from pg_stat_activity where application_name = 'replica'")
-    assert any("from vendor_costs" in row["query"] for row in last)
+        await until_read(stage, standby, "support/overview:listCosts", "from vendor_costs")
     # The view that the page counted is on the primary.
     assert await stage.db.pool.fetchval("select count(*) from share_viewers") == 1
     assert len(await alice.query("diaries:listDiaries")) == 1
