@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -48,8 +47,7 @@ PUBLIC_ERRORS = (ArgumentValidationError, FunctionNotFound, WrongFunctionKind)
 UNAVAILABLE = "unavailable"
 
 
-@dataclass(frozen=True, slots=True)
-class Success:
+class Success(msgspec.Struct, frozen=True):
     """The function returned `value`, which is not encoded, and wrote `log_lines`."""
 
     value: Any
@@ -57,8 +55,7 @@ class Success:
     log_lines: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """The function failed, or the call was refused. `data` is set for an expected error.
 
     function   the function, if it was found
@@ -98,7 +95,7 @@ async def call(
     started = time.perf_counter()
     notes = Notes()
     result: Success | Failure
-    with tracing.span("call"):
+    with tracing.span("call") if tracing.enabled else tracing.OFF:
         try:
             function = runtime.registry.find(path, caller, kind)
             if runtime.gate is not None and function.kind is not Kind.QUERY:
@@ -117,9 +114,9 @@ def measure(result: Success | Failure, started: float) -> None:
         outcome = (
             "success" if isinstance(result, Success) else "expected" if result.data is not None else result.outcome
         )
-        name, kind = result.function.identifier, result.function.kind.value
+        name, kind = result.function.identifier, result.function.kind_name
         SECONDS.observe((name, kind, outcome), time.perf_counter() - started)
-        if tracing.is_on():
+        if tracing.enabled:
             failed = outcome in {UNAVAILABLE, "failed"}
             tracing.annotate(name, function=name, kind=kind, outcome=outcome, failed=failed)
 

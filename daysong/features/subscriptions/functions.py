@@ -132,10 +132,11 @@ def _snapshot(quota: Quota) -> Snapshot:
 @query
 async def get_plans(ctx: QueryContext, args: NoArgs) -> list[PlanOffered]:  # noqa: ARG001
     """Return all plans, in ascending order; the free one alone while the part `billing` is off."""
+    has_billing = ctx.settings.offers("billing")
     return [
         PlanOffered(tier=tier, music_limit=plan.sold_songs, period_days=plan.sold_days, price=plan.price)
         for tier, plan in PLANS.items()
-        if tier == "free" or ctx.settings.offers("billing")
+        if tier == "free" or has_billing
     ]
 
 

@@ -74,7 +74,7 @@ class Reader:
         """
         if len(raw) > self._largest:
             raise ArgumentsTooLarge(self._largest)
-        given = _one_object(raw)
+        given = raw if raw.startswith(b"{") else _one_object(raw)
         try:
             if self._decoder is None or _is_unusual(given):
                 return self._decode_slowly(given)
@@ -127,7 +127,7 @@ def replace_lone_surrogates(json: bytes) -> bytes:
 
 
 def _one_object(raw: bytes) -> bytes:
-    given = raw.strip(_SPACE) if raw[:1] != b"{" else raw
+    given = raw.strip(_SPACE)
     if given.startswith(b"["):
         given = given[1:-1].strip(_SPACE) or b"{}"
     if not given.startswith(b"{"):

@@ -27,6 +27,8 @@ class Function(Declaration):
     public: bool
     args_type: type[msgspec.Struct]
     result_type: Any
+    # The name of its kind, for logs and metrics.
+    kind_name: str
 
     def decode(self, raw: bytes) -> Any:
         """Decode typed arguments from valid JSON: an object, or an array of at most one object.
@@ -109,6 +111,7 @@ def _function(identifier: str, handler: Handler, *, public: bool) -> Function:
         public=public,
         args_type=hints["args"],
         result_type=hints["return"],
+        kind_name=declared.kind.value,
         **{field.name: getattr(declared, field.name) for field in fields(Declaration)},
     )
 

@@ -66,14 +66,14 @@ class Runtime:
         # Called before a client's mutation or action runs; may reject it with an ExpectedError.
         self.gate: Callable[[Function, Caller, str], Awaitable[None]] | None = None
 
-    async def call(
+    def call(
         self,
         function: Function,
         args: Any,
         caller: Caller,
         notes: Notes | None = None,
         runner: Runner | None = None,
-    ) -> Any:
+    ) -> Awaitable[Any]:
         """Run `function` with typed `args` and return its result object.
 
         `notes` collect its log lines and dependencies, and `runner` runs the queries and mutations of an action.
@@ -81,12 +81,12 @@ class Runtime:
         match function.kind:
             case Kind.QUERY:
                 if function.replica is not None and self.replica is not None:
-                    return await self._query_replica(self.replica, function, args, caller, notes)
-                return await self._query(function, args, caller, notes)
+                    return self._query_replica(self.replica, function, args, caller, notes)
+                return self._query(function, args, caller, notes)
             case Kind.MUTATION:
-                return await self._mutation(function, args, caller, notes)
+                return self._mutation(function, args, caller, notes)
             case Kind.ACTION:
-                return await function.handler(self._action_context(caller, notes, runner), args)
+                return function.handler(self._action_context(caller, notes, runner), args)
 
     async def run_query(self, handler: Handler, args: Any, caller: Caller) -> Any:
         """Run a registered query by its handler."""
@@ -156,20 +156,23 @@ class Runtime:
             return None
         return int(transaction)
 
-    async def query_on(
+    def query_on(
         self, db: Reader, function: Function, args: Any, caller: Caller, *, now: datetime, notes: Notes
-    ) -> Any:
+    ) -> Awaitable[Any]:
         """Run a query on an open snapshot."""
         context = QueryContext(db=db, now=now, caller=caller, settings=self.settings, notes=notes)
-        return await function.handler(context, args)
+        return function.handler(context, args)
 
-    async def _query(self, function: Function, args: Any, caller: Caller, notes: Notes | None = None) -> Any:
+    def _query(self, function: Function, args: Any, caller: Caller, notes: Notes | None = None) -> Awaitable[Any]:
         now, notes = self.clock.now(), notes or Notes()
         if function.snapshot:
-            async with self.database.snapshot() as db:
-                return await self.query_on(db, function, args, caller, now=now, notes=notes)
+            return self._query_snapshot(function, args, caller, now, notes)
         db = self.database.one_statement()
-        return await self.query_on(db, function, args, caller, now=now, notes=notes)
+        return self.query_on(db, function, args, caller, now=now, notes=notes)
+
+    async def _query_snapshot(self, function: Function, args: Any, caller: Caller, now: datetime, notes: Notes) -> Any:
+        async with self.database.snapshot() as db:
+            return await self.query_on(db, function, args, caller, now=now, notes=notes)
 
     async def _query_replica(
         self, replica: Replica, function: Function, args: Any, caller: Caller, notes: Notes | None
@@ -203,4 +206,4 @@ class Runtime:
 
 
 def _span_of(function: Function) -> tracing.Span:
-    return tracing.span(function.identifier, function=function.identifier, kind=function.kind.value)
+    return tracing.span(function.identifier, function=function.identifier, kind=function.kind_name)

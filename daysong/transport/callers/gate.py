@@ -19,7 +19,7 @@ import ipaddress
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from litestar.enums import ScopeType
@@ -78,10 +78,10 @@ class Gate:
 
     def viewer(self, scope: Scope | None, address: str = "") -> str:
         """Return the viewer id of the request's address; all unknown addresses share one."""
-        state = cast("dict[str, Any]", {"client": (address, 0)} if scope is None else scope)
+        state: Any = {"client": (address, 0)} if scope is None else scope
         found: str | None = state.get(VIEWER)
         if found is None:
-            viewer = viewer_of(cast("Scope", state), self._runtime.clock.now(), self._secret)
+            viewer = viewer_of(state, self._runtime.clock.now(), self._secret)
             found = state[VIEWER] = viewer or "unknown"
         return found
 

@@ -9,7 +9,7 @@ token gains nothing. But a cookie identifies an operator at /console: its respon
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import Awaitable
 from typing import Any, cast
 
 from litestar.enums import ScopeType
@@ -43,10 +43,9 @@ ALLOWED_METHODS = (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATC
 MAX_AGE = (b"access-control-max-age", b"86400")
 
 
-def add_log_fields(scope: Scope, **fields: Any) -> None:
+def add_log_fields(scope: Any, **fields: Any) -> None:
     """Add fields to the log line of the request."""
-    state = cast("MutableMapping[str, Any]", scope)
-    state[LOG_FIELDS] = state[LOG_FIELDS] | fields if LOG_FIELDS in state else fields
+    scope[LOG_FIELDS] = scope[LOG_FIELDS] | fields if LOG_FIELDS in scope else fields
 
 
 def is_head(scope: Scope) -> bool:
@@ -60,19 +59,29 @@ class Edge:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request; WebSocket connections pass through."""
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
-            return
-        identifier, method, status, started = logs.new_request_id(), scope["method"], 500, time.perf_counter()
+            return self._app(scope, receive, send)
+        # Requests of monitoring would be most of all traces of a quiet server.
+        if tracing.enabled and scope["path"] not in QUIET_ROUTES:
+            return self._traced(scope, receive, send)
+        return self._serve(logs.new_request_id(), scope, receive, send)
+
+    async def _traced(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A client's own `traceparent` is not continued: anyone could have their requests traced, or join another trace.
+        identifier = logs.new_request_id()
+        with tracing.span("HTTP", "server", parent=None, request=identifier):
+            await self._serve(identifier, scope, receive, send)
+
+    async def _serve(self, identifier: str, scope: Any, receive: Receive, send: Send) -> None:
+        method, status, started = scope["method"], 500, time.perf_counter()
         request_headers = headers_of(scope)
         is_shared = not scope["path"].startswith(OWN_PAGES)
         origin = request_headers.get(b"origin") if is_shared else None
         added_headers = [(b"x-request-id", identifier.encode()), VARY]
         if origin:
             added_headers += ((b"access-control-allow-origin", origin), *ALLOWED)
-        state = cast("MutableMapping[str, Any]", scope)
         body_sent = False
         is_head = method == "HEAD"
 
@@ -88,43 +97,33 @@ class Edge:
                 body_sent, message = True, {"type": "http.response.body", "body": b"", "more_body": False}
             return send(message)
 
-        # A client's own `traceparent` is not continued: anyone could have their requests traced, or join another trace.
-        span = _span(scope["path"], identifier)
-        with logs.request_scope(identifier), span:
-            try:
-                if method == "OPTIONS" and origin and b"access-control-request-method" in request_headers:
-                    await _preflight(request_headers.get(b"access-control-request-headers"), send_response)
-                else:
-                    if is_head:
-                        # A copy: by the method in its own, the server expects no body of the announced length.
-                        state = {**state, "method": "GET", HEAD: True}
-                        state.pop(WHOLE, None)
-                    await self._app(cast("Scope", state), receive, send_response)
-            finally:
-                seconds = time.perf_counter() - started
-                # Client-supplied methods and paths never become metric labels.
-                route = state.get("path_template", "none")
-                label = method if method in METHODS else "other"
-                SECONDS.observe((label, route, str(status)), seconds)
-                _describe(span, label, route, status)
-                if route not in QUIET_ROUTES:
-                    line = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
-                    logs.request(line if (more := state.get(LOG_FIELDS)) is None else line | more)
+        token = logs.REQUEST_ID.set(identifier)
+        try:
+            if method == "OPTIONS" and origin and b"access-control-request-method" in request_headers:
+                await _preflight(request_headers.get(b"access-control-request-headers"), send_response)
+            else:
+                if is_head:
+                    # A copy: by the method in its own, the server expects no body of the announced length.
+                    scope = {**scope, "method": "GET", HEAD: True}
+                    scope.pop(WHOLE, None)
+                await self._app(scope, receive, send_response)
+        finally:
+            seconds = time.perf_counter() - started
+            # Client-supplied methods and paths never become metric labels.
+            route = scope.get("path_template", "none")
+            label = method if method in METHODS else "other"
+            SECONDS.observe((label, route, str(status)), seconds)
+            if tracing.enabled:
+                failed = status >= 500  # noqa: PLR2004 - an HTTP status
+                tracing.annotate(f"{label} {route}", method=label, route=route, status=status, failed=failed)
+            if route not in QUIET_ROUTES:
+                line = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
+                logs.request(line if (more := scope.get(LOG_FIELDS)) is None else line | more)
+            logs.REQUEST_ID.reset(token)
 
 
 async def _nothing() -> None:
     """Send nothing."""
-
-
-def _span(path: str, request_id: str) -> tracing.Span:
-    # Those would be most of all traces of a quiet server.
-    return tracing.OFF if path in QUIET_ROUTES else tracing.span("HTTP", "server", parent=None, request=request_id)
-
-
-def _describe(span: tracing.Span, method: str, route: str, status: int) -> None:
-    if span is not tracing.OFF:
-        failed = status >= 500  # noqa: PLR2004 - an HTTP status
-        tracing.annotate(f"{method} {route}", method=method, route=route, status=status, failed=failed)
 
 
 def _allow_head(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

@@ -7,10 +7,9 @@ request that is refused earlier gets a 4xx with `{code, message}`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from litestar.types import Scope
@@ -37,10 +36,11 @@ ENVELOPE = 64 * 1024
 # Bytes of one result, and of all results of a batch.
 LARGEST_RESULT = 16 * 2**20
 MAX_BATCH = 100
-FORMATS = ("json", "convex_encoded_json")
+FORMATS: Mapping[str | None, values.Format] = {
+    None: "json", "json": "json", "convex_encoded_json": "convex_encoded_json",
+}  # fmt: skip
 
 NO_ARGS = msgspec.Raw(b"{}")
-UNCHANGED = nullcontext()
 
 # Returns the clock of a request that sets its own, if the caller may.
 ClockFor = Callable[[Scope, Caller], Clock | None]
@@ -98,56 +98,63 @@ class FunctionsApi:
         self._authenticator = authenticator
         self._clock_for = clock_for
 
-    async def _caller(self, request: Request) -> tuple[Caller, Clock | None]:
+    def _known(self, request: Request) -> Caller | None:
+        """Return the caller of a request whose token is known and whose call is within the limit; None for others."""
+        caller = self._authenticator.known(request.scope, self._runtime.clock.now())
+        return None if caller is None or (self._gate is not None and not self._gate.counts(caller)) else caller
+
+    async def _caller(self, request: Request) -> Caller:
         now = self._runtime.clock.now()
         caller = self._authenticator.known(request.scope, now) or await self._authenticator.caller(request.scope, now)
         if self._gate is not None and not self._gate.counts(caller):
             await self._gate.check_account(caller)
-        return caller, None if self._clock_for is None else self._clock_for(request.scope, caller)
+        return caller
 
     async def call(self, request: Request, kind: Kind | None) -> Reply:
         """Run the function named in the body, as `kind` if given."""
-        caller, clock = await self._caller(request)
-        body = _decoded(_call, await request.body())
-        return await self._answer(request, _path_of(body), body.args, body.format, caller, kind, clock)
+        caller = self._known(request) or await self._caller(request)
+        raw = request.complete()
+        body = _decoded(_call, await request.body() if raw is None else raw)
+        return await self._answer(request, _path_of(body), body.args, body.format, caller, kind)
 
     async def run(self, request: Request) -> Reply:
         """Run the function named in the URL: `<module>/<function>`."""
-        caller, clock = await self._caller(request)
+        caller = await self._caller(request)
         raw = await request.body()
         body = _decoded(_run, raw) if raw else Run()
         module, slash, name = request.parameters["path"].rpartition("/")
         identifier = f"{module}:{name}" if slash else name
-        return await self._answer(request, identifier, body.args, body.format, caller, None, clock)
+        return await self._answer(request, identifier, body.args, body.format, caller, None)
 
     async def query_by_url(self, request: Request) -> Reply:
         """Run a query named in the URL's parameters, with arguments as JSON."""
         path, args, form = (request.query.get(name) for name in ("path", "args", "format"))
         if path is None:
             raise Refused(400, "BadRequest", "The parameter path is missing")
-        caller, clock = await self._caller(request)
+        caller = await self._caller(request)
         arguments = _decoded(_arguments, args.encode()) if args else NO_ARGS
-        reply = await self._answer(request, path, arguments, form, caller, Kind.QUERY, clock)
-        return reply._replace(headers=((b"cache-control", b"private, no-store"),))
+        reply = await self._answer(request, path, arguments, form, caller, Kind.QUERY)
+        return msgspec.structs.replace(reply, headers=((b"cache-control", b"private, no-store"),))
 
     async def query_at(self, request: Request) -> Reply:
         """Run a query at a timestamp. The newest state is used, which includes every earlier one."""
-        caller, clock = await self._caller(request)
+        caller = await self._caller(request)
         body = _decoded(_call_at, await request.body())
         try:
             timestamps.decode(body.ts)
         except ValueError:
             raise Refused(400, "BadTimestamp", "ts must be base64 of 8 bytes") from None
-        return await self._answer(request, _path_of(body), body.args, body.format, caller, Kind.QUERY, clock)
+        return await self._answer(request, _path_of(body), body.args, body.format, caller, Kind.QUERY)
 
     async def batch(self, request: Request) -> Reply:
         """Run several queries in one snapshot. After a database error in one, the rest fail too."""
-        caller, clock = await self._caller(request)
+        caller = await self._caller(request)
         queries = _decoded(_batch, await request.body()).queries
         if len(queries) > MAX_BATCH:
             raise Refused(400, "TooManyQueries", f"at most {MAX_BATCH} queries at once")
         parsed = [(_path_of(query), query.args, _format(query.format)) for query in queries]
         runtime = self._runtime
+        clock = None if self._clock_for is None else self._clock_for(request.scope, caller)
         now = (clock or runtime.clock).now()
         results: list[bytes] = []
         budget = LARGEST_RESULT
@@ -183,19 +190,26 @@ class FunctionsApi:
         raw_format: str | None,
         caller: Caller,
         kind: Kind | None,
-        clock: Clock | None,
     ) -> Reply:
         form = _format(raw_format)
-        viewer = "" if self._gate is None else self._gate.viewer(request.scope)
-        with using(clock) if clock else UNCHANGED:
-            result = await calls.call(self._runtime, path, args, caller, kind=kind, viewer=viewer)
-        if isinstance(result, Failure) and result.malformed:
-            raise Refused(400, result.malformed, result.message)
-        outcome = result.outcome if isinstance(result, Failure) else "success"
+        # A query is not counted by address.
+        viewer = "" if self._gate is None or kind is Kind.QUERY else self._gate.viewer(request.scope)
+        clock = None if self._clock_for is None else self._clock_for(request.scope, caller)
+        called = calls.call(self._runtime, path, args, caller, kind=kind, viewer=viewer)
+        if clock is None:
+            result = await called
+        else:
+            with using(clock):
+                result = await called
+        outcome = "success"
+        if isinstance(result, Failure):
+            if result.malformed:
+                raise Refused(400, result.malformed, result.message)
+            outcome = result.outcome
         if (function := result.function) is None:
             add_log_fields(request.scope, outcome=outcome)
         else:
-            add_log_fields(request.scope, function=function.identifier, kind=function.kind.value, outcome=outcome)
+            add_log_fields(request.scope, function=function.identifier, kind=function.kind_name, outcome=outcome)
         if isinstance(result, Failure) and result.is_transient:
             raise unavailable()
         return Reply(await self._encode_result(result, form))
@@ -264,8 +278,6 @@ def _path_of(body: Call) -> str:
 
 
 def _format(name: str | None) -> values.Format:
-    if name is None:
-        return "json"
-    if name not in FORMATS:
-        raise Refused(400, "BadFormat", f"format must be one of {', '.join(FORMATS)}")
-    return cast("values.Format", name)
+    if (found := FORMATS.get(name)) is None:
+        raise Refused(400, "BadFormat", f"format must be one of {', '.join(filter(None, FORMATS))}")
+    return found

@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import cached_property, partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -23,10 +23,11 @@ from daysong.transport.server.cycle import WHOLE
 from daysong.transport.server.headers import announced_size, headers_of
 
 _encode = msgspec.json.Encoder().encode
+NO_PARAMETERS: Mapping[str, str] = {}
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True):
     """A response: JSON, an empty body, or any other whose type and length are among the headers.
 
     rest   what follows `body`, in parts
@@ -42,7 +43,7 @@ class Reply(NamedTuple):
 class Request:
     """A request of one of these routes; its body has at most `largest` bytes."""
 
-    def __init__(self, scope: Scope, receive: Receive, parameters: Mapping[str, str], largest: int) -> None:
+    def __init__(self, scope: Any, receive: Receive, parameters: Mapping[str, str], largest: int) -> None:
         self.scope = scope
         self.parameters = parameters
         self._receive = receive
@@ -75,10 +76,14 @@ class Request:
             raise Refused(400, "BadRequest", "The request has ended before its body")
         return event.get("body", b""), event.get("more_body", False)
 
+    def complete(self) -> bytes | None:
+        """Return the whole body if it is small and has arrived; `body` returns it too."""
+        complete: bytes | None = self.scope.get(COMPLETE)
+        return complete if complete is not None and len(complete) <= self._largest else None
+
     async def body(self) -> bytes:
         """Read the whole body. Errors: Refused (413) when it is too large."""
-        complete: bytes | None = cast("Any", self.scope).get(COMPLETE)
-        if complete is not None and len(complete) <= self._largest:
+        if (complete := self.complete()) is not None:
             return complete
         if (self.announced or 0) > self._largest:
             raise too_large()
@@ -126,8 +131,10 @@ class Routes:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request."""
-        methods, parameters = self._find(scope["path"]) if scope["type"] == ScopeType.HTTP else (None, {})
+        methods, parameters = self._fixed.get(scope["path"]), NO_PARAMETERS
         if methods is None:
+            methods, parameters = self._match(scope["path"])
+        if methods is None or scope["type"] != ScopeType.HTTP:
             return self._others(scope, receive, send)
         if self._body_limits and COMPLETE not in scope:
             return limited(partial(self._serve, methods, parameters), scope, receive, send)
@@ -137,11 +144,19 @@ class Routes:
         self,
         methods: dict[str, Route],
         parameters: Mapping[str, str],
-        scope: Scope,
+        scope: Any,
         receive: Receive,
         send: Send,
     ) -> None:
-        reply = await _reply(methods, cast("Any", scope), receive, parameters)
+        route = methods.get(scope["method"])
+        if route is None:
+            reply = _other_method(methods, scope["method"])
+        else:
+            scope["path_template"] = route.path
+            try:
+                reply = await route.handler(Request(scope, receive, parameters, route.largest))
+            except Exception as error:  # noqa: BLE001 - every error becomes a response
+                reply = _refusal(error)
         headers = list(reply.headers)
         if reply.body and reply.is_json:
             headers += (b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body))
@@ -161,31 +176,27 @@ class Routes:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _find(self, path: str) -> tuple[dict[str, Route] | None, Mapping[str, str]]:
-        if (found := self._fixed.get(path)) is not None:
-            return found, {}
+    def _match(self, path: str) -> tuple[dict[str, Route] | None, Mapping[str, str]]:
+        """Return the methods of a path that is not written as one of the fixed ones, and its parameters."""
         if "//" in path or path.endswith("/"):
             path = re.sub("/+", "/", path).rstrip("/")
         for pattern, methods in self._patterns.get(_first_part(path), ()):
             if match := pattern.fullmatch(path):
                 return methods, match.groupdict()
-        return self._fixed.get(path), {}
+        return self._fixed.get(path), NO_PARAMETERS
 
 
-async def _reply(methods: dict[str, Route], scope: Any, receive: Receive, parameters: Mapping[str, str]) -> Reply:
-    route = methods.get(scope["method"])
-    if route is None:
-        allowed = (b"allow", ", ".join(["OPTIONS", *methods]).encode())
-        if scope["method"] == "OPTIONS":
-            return Reply(b"", 204, (allowed,))
-        return json_reply(405, "MethodNotAllowed", "Method Not Allowed", allowed)
-    scope["path_template"] = route.path
-    try:
-        return await route.handler(Request(scope, receive, parameters, route.largest))
-    except Exception as error:  # noqa: BLE001 - every error becomes a response
-        refused = refusals.refusal(error)
-        headers = () if refused.retry_after is None else ((b"retry-after", b"%d" % refused.retry_after),)
-        return json_reply(refused.status, refused.code, refused.message, *headers)
+def _other_method(methods: dict[str, Route], method: str) -> Reply:
+    allowed = (b"allow", ", ".join(["OPTIONS", *methods]).encode())
+    if method == "OPTIONS":
+        return Reply(b"", 204, (allowed,))
+    return json_reply(405, "MethodNotAllowed", "Method Not Allowed", allowed)
+
+
+def _refusal(error: Exception) -> Reply:
+    refused = refusals.refusal(error)
+    headers = () if refused.retry_after is None else ((b"retry-after", b"%d" % refused.retry_after),)
+    return json_reply(refused.status, refused.code, refused.message, *headers)
 
 
 def json_reply(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> Reply:

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from daysong.transport.server.bodies import COMPLETE
 from daysong.transport.server.cycle import WHOLE, Cycle
-from daysong.transport.server.headers import announced_size, values_of
+from daysong.transport.server.headers import announced_size, headers_of, values_of
 from daysong.transport.server.held_bytes import SMALL
 from daysong.transport.server.outbox import Writer
 from daysong.transport.server.writing import StallTimeout
@@ -85,15 +85,13 @@ class Http(HttpToolsProtocol):
         """Parse received bytes, or buffer them behind earlier ones."""
         if self._buffer:
             self._buffer += data
-        else:
-            self._feed(data)
-
-    def _feed(self, data: bytes) -> None:
-        size = max(CHUNK, self._body_left)
-        self._body_left = max(0, self._body_left - len(data))
-        if len(data) <= size:
+            return
+        size, body = len(data), self._body_left
+        self._body_left = body - size if body > size else 0
+        if size <= CHUNK or size <= body:
             self._parse(data)
             return
+        size = max(CHUNK, body)
         self._buffer = data[size:]
         self._parse(data[:size])
         if self._buffer and not self.transport.is_closing():
@@ -108,7 +106,7 @@ class Http(HttpToolsProtocol):
             self.transport.pause_reading()
             return
         buffered, self._buffer = self._buffer, b""
-        self._feed(buffered)
+        self.data_received(buffered)
         if not self._buffer and not self.flow.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -156,7 +154,8 @@ class Http(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self._buffer or self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif not self.cycle.response_complete or self._head is not None:
@@ -196,7 +195,7 @@ class Http(HttpToolsProtocol):
             size = self._announced
             # Unless a part of it was passed on before.
             if 0 < size < SMALL and len(cycle.body) == size:
-                cast("dict[str, Any]", self.scope)[COMPLETE] = bytes(cycle.body)
+                cycle.scope[COMPLETE] = bytes(cycle.body)  # type: ignore[literal-required] # ours
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None
@@ -212,7 +211,8 @@ class Http(HttpToolsProtocol):
         """Stop the head's timeout, and serve the request; as uvicorn, with our `Cycle`."""
         self._end_head()
         self._trailing = 0
-        parser, scope = self.parser, cast("dict[str, Any]", self.scope)
+        parser = self.parser
+        scope: Any = self.scope
         version = parser.get_http_version()
         scope["method"] = parser.get_method().decode("ascii")
         scope["http_version"] = version
@@ -264,6 +264,9 @@ class _Flow(FlowControl):
 
 
 def _lacks_host(scope: Any) -> bool:
+    headers = headers_of(scope)
+    if b"host" in headers and len(headers) == len(scope["headers"]):  # none is repeated
+        return False
     hosts = len(values_of(scope, b"host"))
     return hosts > 1 or (hosts == 0 and scope["http_version"] == "1.1")
 

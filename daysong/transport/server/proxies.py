@@ -11,9 +11,9 @@ import ipaddress
 import re
 from collections.abc import Awaitable, Iterable
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Send
 
 from daysong.transport.server.headers import headers_of, values_of
 
@@ -39,19 +39,19 @@ class Proxies:
         # Cached, since it takes longer than all else that is done for an address, and most come again.
         self._known = lru_cache(10_000)(self._address_of)
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def __call__(self, scope: Any, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request or a connection."""
-        if self._trusted and (client := cast("Any", scope).get("client")):
+        if self._trusted and (client := scope.get("client")):
             recorded: tuple[tuple[bytes, bytes], ...] = ()
-            headers, are_single = headers_of(scope), len(headers_of(scope)) == len(cast("Any", scope)["headers"])
-            if are_single and (value := headers.get(b"x-forwarded-for")):
-                recorded = ((b"x-forwarded-for", value),)
+            size, headers = 0, headers_of(scope)
+            if (value := headers.get(b"x-forwarded-for")) and len(headers) == len(scope["headers"]):
+                recorded, size = ((b"x-forwarded-for", value),), len(value)
             elif not HEADERS.isdisjoint(headers):
                 recorded = tuple([(name, value) for name in HEADERS for value in values_of(scope, name)])
-            short = not recorded or sum([len(value) + 1 for _, value in recorded]) <= LONGEST_KNOWN
-            found = (self._known if short else self._address_of)(client[0], recorded)
+                size = sum([len(value) + 1 for _, value in recorded])
+            found = (self._known if size <= LONGEST_KNOWN else self._address_of)(client[0], recorded)
             if found is not None:
-                cast("dict[str, Any]", scope)["client"] = (found, 0)
+                scope["client"] = (found, 0)
         return self._app(scope, receive, send)
 
     def _address_of(self, peer: str, headers: tuple[tuple[bytes, bytes], ...]) -> str | None:
