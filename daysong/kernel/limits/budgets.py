@@ -3,8 +3,8 @@
 The expected price of paid work is reserved before the work begins. Each cost uses up part of the reservation; the
 remainder is released or expires. A day's counter is the sum of its costs and open reservations.
 
-A reservation is made in its own short transaction under the counter's lock, in one batch for all requests waiting in
-this process. So no cap is exceeded under concurrency, and the lock is held for nothing else. The exception is
+A reservation is made by one statement under the counter's lock, in one batch for all requests waiting in this process.
+So no cap is exceeded under concurrency, and the lock is held for nothing else. The exception is
 `reserve_within`, for work that starts and is answered in one transaction. Costs are recorded without that lock;
 `recount` makes the counter exact again, every five minutes and before a refusal.
 """
@@ -28,7 +28,7 @@ from daysong.kernel import logs
 from daysong.kernel.database.transactions import LOST, Database, Transaction
 from daysong.kernel.errors import DatabaseUnavailable, DaysongError
 from daysong.kernel.limits import counters
-from daysong.kernel.limits.counters import ACCOUNT, Answer, Wish
+from daysong.kernel.limits.counters import ACCOUNT, Answer, Decided, Wish
 from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.marks import account_mark
 from daysong.kernel.limits.prices import Purchase
@@ -133,11 +133,12 @@ async def reserve_within(
         return Answer(reserved)
     await release(tx, settings, subject)
     wishes = [Wish(purchase, account_mark(settings.hash_key, account), reference)]
-    [answer] = await counters.decide(tx, settings.costs, wishes, now, now + CLAIMED)
+    [answer], due = await counters.decide(tx, settings.costs, wishes, now, now + CLAIMED)
     if answer.cap is not None and answer.cap != ACCOUNT:
         # The counter may be inexact, so recount before refusing. The sum of an account is always exact.
         await counters.recount(tx, settings.costs, now)
-        [answer] = await counters.decide(tx, settings.costs, wishes, now, now + CLAIMED)
+        [answer], due = await counters.decide(tx, settings.costs, wishes, now, now + CLAIMED)
+    await counters.warn(tx, due, settings.costs, now)
     if answer.cap is not None:
         REFUSALS.labels(answer.cap).inc()
     return answer
@@ -246,8 +247,7 @@ class Budget:
 
     async def recount(self) -> None:
         """Make today's counter exact, raise alarms that are due, and delete expired reservations."""
-        async with self._database.pool.acquire() as connection, connection.transaction():
-            await counters.recount(connection, self._costs, self._clock.now())
+        await self._database.mutate(lambda tx: counters.recount(tx, self._costs, self._clock.now()))
 
     async def _run(self) -> None:
         try:
@@ -287,11 +287,15 @@ class Budget:
         wishes = [Wish(wanted.purchase, wanted.account, secrets.token_hex(12)) for wanted in batch]
         now = self._clock.now()
 
-        async def work(tx: Transaction) -> list[Answer]:
+        async def work(tx: Transaction) -> Decided:
             return await counters.decide(tx, self._costs, wishes, now, now + UNCLAIMED)
 
-        # What it is reserved for is committed later, to the same log. A crash before forgets both.
-        return await self._database.mutate(work, durable=False)
+        # The work is committed, before any vendor is asked, to the same log, so the reservation is on disk then. Work
+        # that begins after a crash which lost its reservation counts from its first cost on.
+        answers, due = await self._database.mutate(work, one_statement=True, durable=False)
+        if due:
+            await counters.warn(self._database.pool, due, self._costs, now)
+        return answers
 
 
 def _for_callers(failure: Exception) -> Exception:

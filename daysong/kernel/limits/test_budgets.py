@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import msgspec
 import pytest
@@ -13,7 +15,7 @@ from daysong.kernel.conftest import settings
 from daysong.kernel.database.transactions import Database, Transaction
 from daysong.kernel.limits import budgets, counters
 from daysong.kernel.limits.budgets import Budget, paid_for
-from daysong.kernel.limits.counters import Answer
+from daysong.kernel.limits.counters import Answer, Wish
 from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.prices import Costs, Purchase
 from daysong.kernel.settings import Settings
@@ -163,3 +165,87 @@ async def test_money_that_was_not_taken_is_there_again(databases: tuple[Database
     await budget.recount()
     assert await counter(database) == SONG
     assert await database.pool.fetchval("select count(*) from vendor_costs") == 0
+
+
+WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+
+
+async def test_a_reservation_counts_what_was_committed_while_it_waited(databases: tuple[Database, Database]) -> None:
+    """It waits for the day's lock, and sums up the account only then: the snapshot of before would grant the song."""
+    configured = capped(account=SONG, all=100 * SONG)
+    first, second = (Budget(configured, database, MovableClock(NOW)) for database in databases)
+    await first.reserve(Purchase.SONG, "bob")  # the day's rows are there
+    async with databases[0].pool.acquire() as connection, connection.transaction():
+        answer = await budgets.reserve_within(
+            connection, configured, Purchase.SONG, account="alice", subject="call_1", now=NOW
+        )
+        waiting = asyncio.create_task(second.reserve(Purchase.SONG, "alice"))
+        while not await databases[1].pool.fetchval(WAITING):
+            await asyncio.sleep(0)
+    assert answer.cap is None
+    assert (await waiting).cap == "account"
+    assert await counter(databases[0]) == 2 * SONG
+
+
+async def test_a_batch_that_is_decided_again_reserves_nothing_more(databases: tuple[Database, Database]) -> None:
+    """As when the connection is lost after the statement was committed."""
+    database, costs = databases[0], capped(all=SONG + 1).costs
+    wishes = [Wish(Purchase.SONG, "alice", "one"), Wish(Purchase.SONG, None, "two")]
+    for _ in range(2):
+        decided = await counters.decide(database.one_statement(), costs, wishes, NOW, NOW + timedelta(minutes=5))
+        assert decided.answers == [Answer("one"), Answer(None, "all")]
+        assert decided.due == ["all"]
+    assert await counter(database) == SONG
+    assert await database.pool.fetchval("select sum(amount) from budget_reservations") == SONG
+
+
+@pytest.mark.parametrize("counted", [False, True])
+async def test_a_vendor_that_is_new_today_has_its_cap(databases: tuple[Database, Database], *, counted: bool) -> None:
+    """A release that adds a vendor starts when the others have their rows of the day."""
+    database = databases[0]
+    budget = Budget(capped(suno=2 * SUNO), database, MovableClock(NOW))
+    assert (await budget.reserve(Purchase.CALL, None)).cap is None
+    await database.pool.execute("delete from budget_days where vendor = 'suno'")
+    if counted:
+        await budget.recount()
+    answers = [await budget.reserve(Purchase.SONG, None) for _ in range(3)]
+    assert [answer.cap for answer in answers] == [None, None, "suno"]
+    assert await counter(database, "suno") == 2 * SUNO
+
+
+async def test_reservations_are_those_of_one_after_the_other(databases: tuple[Database, Database]) -> None:
+    """Whatever is wanted by whom, in what batches and with what caps: as decided one by one, in their order."""
+    database, random = databases[0], Random(7)  # noqa: S311
+    for number in range(40):
+        caps = {name: random.randrange(1_200_000) for name in (*_CAPS, "account") if random.random() < 0.4}
+        costs, now, used = dataclasses.replace(Costs(), caps=caps), NOW + timedelta(days=number), Counter[str]()
+        for batch in range(3):
+            wishes = [
+                Wish(random.choice(list(Purchase)), random.choice(["alice", "bob", None]), f"{number} {batch} {place}")
+                for place in range(random.randrange(1, 5))
+            ]
+            expected = [_decided(costs, wish, used) for wish in wishes]
+            decided = await counters.decide(database.one_statement(), costs, wishes, now, now + timedelta(minutes=5))
+            assert decided.answers == expected
+    rows = await database.pool.fetch(
+        """select d.day from budget_days d where d.amount <> (
+             select coalesce(sum(r.amount), 0) from budget_reservations r
+             where r.day = d.day and (r.vendor = d.vendor or d.vendor = 'all'))"""
+    )
+    assert rows == []
+
+
+_CAPS = ("openai", "suno", "vapi", "kie", "all")
+
+
+def _decided(costs: Costs, wish: Wish, used: Counter[str]) -> Answer:
+    """The answer to one wish, and what is used after it, by vendor and account."""
+    prices = costs.prices(wish.purchase)
+    price = sum(prices.values())
+    amounts = {"account": (f"of {wish.account}", price)} if wish.account else {}
+    amounts |= {vendor: (vendor, amount) for vendor, amount in (prices | {"all": price}).items()}
+    for cap, (name, amount) in amounts.items():
+        if cap in costs.caps and used[name] + amount > costs.caps[cap]:
+            return Answer(None, cap)
+    used.update(dict(amounts.values()))
+    return Answer(wish.reference)
