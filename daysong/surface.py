@@ -42,7 +42,7 @@ from daysong.workflows.calls import call_reaper, call_reports, call_to_diary, ca
 from daysong.workflows.moving import songs as moving_songs
 from daysong.workflows.push import sending
 from daysong.workflows.recovery import journal, removing, resuming
-from daysong.workflows.songs import diary_to_song, song_budget, song_delivery, song_files
+from daysong.workflows.songs import diary_to_song, song_budget, song_delivery, song_files, song_quota
 from daysong.workflows.support import audit, overview, people_actions, publishing, rerun
 from daysong.workflows.support import calls as support_calls
 from daysong.workflows.support import costs as support_costs
@@ -123,8 +123,8 @@ SURFACE = (
             playback.list_tracks, library.soft_delete_music, diary_to_song.start_diary_music_generation,
         ),
         internal=(
-            playback.generation_progress, diary_to_song.begin_generation, diary_to_song.give_up,
-            diary_to_song.start_writing, diary_to_song.save_lyrics, diary_to_song.mark_requested,
+            playback.generation_progress, song_quota.current_person_and_song, diary_to_song.begin_generation,
+            diary_to_song.give_up, diary_to_song.start_writing, diary_to_song.save_lyrics, diary_to_song.mark_requested,
             diary_to_song.mark_rejected, diary_to_song.create_pending_music_records,
             diary_to_song.fail_generation, song_budget.account_of_caller, song_delivery.fail_if_overdue,
             song_delivery.fail_if_audio_is_overdue, song_delivery.check_audio, song_delivery.settle_audio,

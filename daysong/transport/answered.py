@@ -97,7 +97,7 @@ def recorded(statement: Statement, request: Request, answer: Answer, caller: Cal
     """Return the statement with the answer in it. It fails (UniqueViolationError) when there is one already."""
     writes = _recording(statement.writes, statement.done, len(statement.args))
     row = (request.session_id, request.number, request.caller, caller.subject, answer.result, answer.ts, now)
-    return Statement(writes, "select from done", (*statement.args, *row), statement.result)
+    return statement._replace(writes=writes, done="select from done", args=(*statement.args, *row))
 
 
 @functools.cache

@@ -174,7 +174,12 @@ async def test_requests_of_different_users_do_not_roll_each_other_back(world: Wo
     assert await world.db.pool.fetchval("select count(*) from answered_mutations") == 80
 
 
-async def test_an_action_called_as_a_mutation_is_idempotent_too(world: World, alice: Person) -> None:
+@pytest.mark.usefixtures("unread_entries")
+@pytest.mark.parametrize("limit", [None, 50])
+async def test_an_action_called_as_a_mutation_is_idempotent_too(world: World, alice: Person, limit: int | None) -> None:
+    """In a transaction, and in one statement, which a limit of one's own allows."""
+    await alice.mutation("users:ensureCurrentUser")
+    await world.db.pool.execute("update subscriptions set custom_music_limit = $1", limit)
     what = ("music:startDiaryMusicGeneration", {"content": "Rain"})
     async with SyncSocket(world.origin) as socket:
         first = await ask(socket, alice, 0, what)

@@ -15,7 +15,7 @@ from daysong.features.links import media_url
 from daysong.features.memory.extraction import flag_sql, may_read_sql
 from daysong.features.pages import LARGEST_LIST, LARGEST_LIVE_PAGE, LONGEST_LIST, PageSql, json_bytes
 from daysong.features.users.callers import CALLERS_ID, IS_CALLER
-from daysong.features.users.store import UNCHANGED_SQL, unchanged
+from daysong.features.users.store import unchanged, unchanged_sql
 from daysong.kernel.database.transactions import Statement, Transaction
 from daysong.kernel.errors import Forbidden
 from daysong.kernel.functions.context import StatementContext
@@ -161,7 +161,7 @@ async def insert(db: Transaction, owner: UserId, content: str, now: datetime) ->
 # is done also when it is run again, and when the first run has committed since this one began: only an update sees a
 # row of then. $1 to $4 are those of `unchanged`.
 _INSERT_AT_ONCE = f"""
-    with account as ({UNCHANGED_SQL}),
+    with account as ({unchanged_sql(1)}),
     entry as (
         insert into diaries (id, user_id, content, date, created_at, updated_at)
         select $5, id, $6, $7, $7, $7 from account where not {may_read_sql("account.id", "$8::int")}

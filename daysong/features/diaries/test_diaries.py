@@ -198,7 +198,7 @@ async def test_a_statement_that_is_sent_again_while_the_first_still_runs_returns
     """Only the connection was lost, and the server goes on: otherwise the transaction after it adds another entry."""
     await id_of(alice)
     runtime = world.app.runtime
-    context = StatementContext(world.clock.now(), world.acting_as("user_alice"), runtime.settings)
+    context = StatementContext(world.clock.now(), world.acting_as("user_alice"), runtime.settings, runtime.queue)
     statement = store.insert_at_once(context, DiaryId.new(context.now), "Rain", None)
     pool = runtime.database.pool
     async with pool.acquire() as other:

@@ -13,14 +13,18 @@ import asyncpg
 from prometheus_client import Counter
 
 from daysong.features.diaries.store import RETURNING, Written
-from daysong.features.feature_flags.flags import Setting
+from daysong.features.feature_flags.flags import EVENT_EXTRACTION, Setting, default_of
+from daysong.features.memory.extraction import may_read_sql
 from daysong.features.music.rules import ANSWER_LOST, LIVE, STEPS, TRACKS_PER_SONG, Status
 from daysong.features.subscriptions.quotas import usage
 from daysong.features.subscriptions.quotas.usage import Charge, charge_ctes
+from daysong.features.subscriptions.rules import LONGEST_PERIOD
 from daysong.features.users import store as users
-from daysong.kernel.database.transactions import Transaction
+from daysong.features.users.store import unchanged, unchanged_sql
+from daysong.kernel.database.transactions import Statement, Transaction
+from daysong.kernel.functions.context import StatementContext
 from daysong.kernel.ids import ChargeId, DiaryId, GenerationId, MusicId, UserId
-from daysong.kernel.jobs.queue import job_sql
+from daysong.kernel.jobs.queue import job_ctes, job_sql
 from daysong.kernel.monitoring.counting import count, label
 
 SONGS = Counter("daysong_songs", "Songs that were begun, and how they ended", ["outcome", "code"])
@@ -56,12 +60,7 @@ async def begin(db: Transaction, new: Beginning, now: datetime, job: tuple[Any, 
     `job` are the parameters of `job_sql`. A unique index lets only one live generation of a diary commit. Returns the
     entry, if it is new.
     """
-    tracks = [MusicId.new(now) for _ in range(TRACKS_PER_SONG)]
-    row: Any = await db.fetchrow(
-        _BEGIN_SQL, *job, now, new.owner, new.diary_id, new.content, new.charge and new.charge.id,
-        new.charge and new.charge.mailbox, new.id, new.charge_id, new.style_hint, secrets.token_urlsafe(32), tracks,
-        *new.claimed,
-    )  # fmt: skip
+    row: Any = await db.fetchrow(_BEGIN_SQL, *_begin_args(new, now, job))
     count(SONGS.labels("begun", ""))
     if new.content is None:
         await choose_song(db, new.diary_id, now)
@@ -69,27 +68,65 @@ async def begin(db: Transaction, new: Beginning, now: datetime, job: tuple[Any, 
     return Written(new.diary_id, row["version"], Setting(*row["flag"]))
 
 
-# $13 now, $14 owner, $15 entry, $16 its content, $17 charge to insert, $18 mailbox, $19 generation, $20 its charge,
-# $21 style hint, $22 secret, $23 tracks, $24 to $26 reservation, its new reference and end.
-_BEGIN_SQL = job_sql(
-    f"""
+def _begin_ctes(source: str) -> str:
+    """Return the CTEs that insert a generation and what it begins with; with a `source` only if that has a row.
+
+    $13 now, $14 owner, $15 entry, $16 its content, $17 charge to insert, $18 mailbox, $19 generation, $20 its charge,
+    $21 style hint, $22 secret, $23 tracks, $24 to $26 reservation, its new reference and end.
+    """
+    return f"""
     entry as (
         insert into diaries (id, user_id, content, date, primary_music_id, created_at, updated_at)
-        select $15, $14, $16, $13, ($23::text[])[1], $13, $13 where $16::text is not null
+        select $15, $14, $16, $13, ($23::text[])[1], $13, $13 {source} where $16::text is not null
         {RETURNING}),
-    {charge_ctes("$17", "$14", "$13", "true", "1", "$18")},
+    {charge_ctes("$17", "$14", "$13", "true", "1", "$18", source)},
     generation as (
         insert into generations
             (id, user_id, diary_id, charge_id, status, style_hint, callback_secret, created_at, updated_at)
-        values ($19::text, $14::text, $15::text, $20::text, 'queued', $21, $22, $13::timestamptz, $13)),
+        select $19::text, $14::text, $15::text, $20::text, 'queued', $21, $22, $13::timestamptz, $13 {source}),
     tracks as (
         insert into music (id, user_id, diary_id, generation_id, music_index, status, created_at, updated_at)
         select track.id, $14, $15, $19, track.place - 1, 'pending', $13, $13
-        from unnest($23::text[]) with ordinality as track (id, place)),
+        from unnest($23::text[]) with ordinality as track (id, place) {source and f"where exists (select {source})"}),
     claimed as (
-        update budget_reservations set reference = $25, expires_at = $26 where reference = $24),""",  # noqa: S608 - constants
-    output="(select version from entry) as version, (select flag from entry) as flag",
-)
+        update budget_reservations set reference = $25, expires_at = $26 {source} where reference = $24),"""  # noqa: S608
+
+
+_BEGIN_SQL = job_sql(
+    _begin_ctes(""), output="(select version from entry) as version, (select flag from entry) as flag"
+)  # fmt: skip
+
+# Begins a song of a new entry, if the account needs no change, has as many charges as are known, and its entries are not
+# read. The charges are read under the lock. All else that a quota depends on may be of before: it is not changed under
+# the lock, or the song counts as begun before the change. $27 to $30 are those of `unchanged`, $31 to $33 since when
+# charges are counted, their number, and the flag's default. It is done also when it is run again: the function sees a
+# charge that the first run has committed since this one began.
+_BEGIN_AT_ONCE = f"""
+    with account as ({unchanged_sql(27)}),
+    charged as (select id, charges_of(id, $31, $17) as charges from account where id = $14),
+    begun as (
+        select id from charged where charges = $32 and not {may_read_sql("charged.id", "$33::int")}),
+    {_begin_ctes("from begun")} {job_ctes("from begun")}"""  # noqa: S608
+_IS_BEGUN = """
+    select from begun union all select from charged where charges is null
+    union all select from usage_charges where id = $17"""
+
+
+def begin_at_once(
+    ctx: StatementContext, new: Beginning, now: datetime, charges: int, job: tuple[Any, ...], result: Any
+) -> Statement:
+    """Return the statement that begins a song of a new entry of the caller, who has so many charges at `now`."""
+    args = (*_begin_args(new, now, job), *unchanged(ctx.settings, ctx.caller), now - LONGEST_PERIOD, charges)
+    default = default_of(ctx.settings, EVENT_EXTRACTION)
+    return Statement(_BEGIN_AT_ONCE, _IS_BEGUN, (*args, default), result, (SONGS.labels("begun", ""),))
+
+
+def _begin_args(new: Beginning, now: datetime, job: tuple[Any, ...]) -> tuple[Any, ...]:
+    charge_id, mailbox = (new.charge.id, new.charge.mailbox) if new.charge else (None, None)
+    return (
+        *job, now, new.owner, new.diary_id, new.content, charge_id, mailbox, new.id, new.charge_id, new.style_hint,
+        secrets.token_urlsafe(32), [MusicId.new(now) for _ in range(TRACKS_PER_SONG)], *new.claimed,
+    )  # fmt: skip
 
 
 async def insert_tracks(db: Transaction, generation_id: str, now: datetime) -> None:

@@ -219,9 +219,14 @@ async def current_person(ctx: QueryContext, args: NoArgs) -> Subscriber | None: 
            from users u join subscriptions s on s.user_id = u.id where u.clerk_id = $1 and u.deleted_at is null""",
         ctx.caller.subject,
     )
-    if row is not None and row["suspension"] is not None:
+    return None if row is None else subscriber_of(row)
+
+
+def subscriber_of(row: Any) -> Subscriber:
+    """Return the caller of a row. Unauthorized while suspended."""
+    if row["suspension"] is not None:
         raise Unauthorized
-    return None if row is None else _subscriber(row)
+    return _subscriber(row)
 
 
 def _subscriber(row: Any) -> Subscriber:
@@ -239,16 +244,21 @@ async def refresh_user_if_stale(ctx: ActionContext, user_id: str) -> bool:
     return bool(found) and await refresh_if_stale(ctx, found[0])
 
 
+def is_stale(ctx: ActionContext, subscriber: Subscriber) -> bool:
+    """Return whether RevenueCat can be asked, and its last answer is older than 15 minutes."""
+    verified_at = subscriber.verified_at
+    return ctx.settings.revenuecat.api_key is not None and (
+        verified_at is None or to_ms(ctx.now) - verified_at > MAX_AGE / timedelta(milliseconds=1)
+    )
+
+
 async def refresh_if_stale(ctx: ActionContext, subscriber: Subscriber) -> bool:
     """Fetch the user's purchases if the last answer is older than 15 minutes.
 
     Returns whether the entitlements are that fresh. Takes at most 3 seconds, and never fails with RevenueCat.
     """
-    if ctx.settings.revenuecat.api_key is None:
-        return False
-    verified_at = subscriber.verified_at
-    if verified_at is not None and to_ms(ctx.now) - verified_at <= MAX_AGE / timedelta(milliseconds=1):
-        return True
+    if not is_stale(ctx, subscriber):
+        return ctx.settings.revenuecat.api_key is not None
     try:
         async with asyncio.timeout(TIMEOUT):
             answer = await fetch(ctx, subscriber)

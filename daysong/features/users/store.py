@@ -132,19 +132,24 @@ async def _insert(ctx: MutationContext, clerk_id: str, *, email: str | None, nam
     return Account(user_id, is_new=True, email_is_new=email is not None)
 
 
-# Locks the caller's account and returns its id, if `of_caller` would change nothing and the account has a plan. Its
-# parameters are those of `unchanged`.
-UNCHANGED_SQL = """
+def unchanged_sql(first: int) -> str:
+    """Return SQL that locks the caller's account and returns its id.
+
+    It has no row if `of_caller` would change something, or the account has no plan. Its four parameters, from the
+    `first` on, are those of `unchanged`.
+    """
+    clerk_id, email, name, hashes = (f"${first + place}" for place in range(4))
+    return f"""
     select id from users
-    where clerk_id = $1 and deleted_at is null and suspension is null
-      and ($2::text is null or (email = $2 and mailbox_hash = any($4::bytea[])))
-      and ($3::text is null or name = $3) and (email is null) = (mailbox_hash is null)
+    where clerk_id = {clerk_id} and deleted_at is null and suspension is null
+      and ({email}::text is null or (email = {email} and mailbox_hash = any({hashes}::bytea[])))
+      and ({name}::text is null or name = {name}) and (email is null) = (mailbox_hash is null)
       and exists (select from subscriptions where user_id = users.id)
-    for no key update"""
+    for no key update"""  # noqa: S608 - numbers of parameters
 
 
 def unchanged(settings: Settings, caller: Caller) -> tuple[Any, ...]:
-    """Return the first four parameters of a statement with UNCHANGED_SQL."""
+    """Return the four parameters of `unchanged_sql`."""
     email = caller.email or None
     hashes = [] if email is None else tombstones.email_hashes(settings, email)
     return caller.subject, email, caller.name or None, hashes

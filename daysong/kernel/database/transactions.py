@@ -70,15 +70,17 @@ class Statement(NamedTuple):
 
     It is idempotent, also after it was committed or while it still runs on a lost connection.
 
-    writes  its common table expressions: "with … as (insert …)"
-    done    a query that has a row if it was done, now or before
-    result  the mutation's result then
+    writes    its common table expressions: "with … as (insert …)"
+    done      a query that has a row if it was done, now or before
+    result    the mutation's result then
+    counters  what to count then
     """
 
     writes: str
     done: str
     args: tuple[Any, ...]
     result: Any
+    counters: tuple[Counter, ...] = ()
 
     @property
     def sql(self) -> str:

@@ -173,12 +173,23 @@ class QueryContext(Logging):
         self._notes.journal = journal
 
 
+def _mark(settings: Settings, account: str | None) -> str | None:
+    return None if account is None else account_mark(settings.hash_key, account)
+
+
 class StatementContext(NamedTuple):
-    """What a mutation's `at_once` may depend on: the time, the caller, the settings."""
+    """What a mutation's `at_once` may depend on: the time, the caller, the settings; and new jobs."""
 
     now: datetime
     caller: Caller
     settings: Settings
+    jobs: Scheduler
+
+    def new_job(
+        self, handler: Callable[..., Awaitable[R]], args: msgspec.Struct, *, account: str | None = None
+    ) -> tuple[Any, ...]:
+        """Return the parameters of `job_ctes` for a job that is due at once."""
+        return self.jobs.new_job(handler, args, due_at=self.now, account=_mark(self.settings, account))
 
 
 class MutationContext(Logging):
@@ -218,17 +229,14 @@ class MutationContext(Logging):
         round-robin.
         """
         await self.jobs.schedule(
-            self.db, handler, args, due_at=self.now + delay, delay=delay, key=key, account=self._mark(account)
+            self.db, handler, args, due_at=self.now + delay, delay=delay, key=key, account=_mark(self.settings, account)
         )  # fmt: skip
 
     def new_job(
         self, handler: Callable[..., Awaitable[R]], args: msgspec.Struct, *, account: str | None = None
     ) -> tuple[Any, ...]:
         """Return the parameters of `job_sql` for a job that is due at once, for a statement that also does more."""
-        return self.jobs.new_job(handler, args, due_at=self.now, account=self._mark(account))
-
-    def _mark(self, account: str | None) -> str | None:
-        return None if account is None else account_mark(self.settings.hash_key, account)
+        return self.jobs.new_job(handler, args, due_at=self.now, account=_mark(self.settings, account))
 
 
 class ActionContext(Logging):

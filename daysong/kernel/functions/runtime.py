@@ -140,7 +140,7 @@ class Runtime:
         if untried := self._untried.get(function.identifier, 0):
             self._untried[function.identifier] = untried - 1
             return None
-        return function.at_once(StatementContext(self.clock.now(), caller, self.settings), args)
+        return function.at_once(StatementContext(self.clock.now(), caller, self.settings, self.queue), args)
 
     async def run_alone(self, statement: Statement, function: Function, caller: Caller) -> int | None:
         """Run the statement that does a whole mutation; return the transaction's id, None when it has done nothing."""
@@ -154,6 +154,8 @@ class Runtime:
         if transaction is None:
             self._untried[function.identifier] = UNTRIED
             return None
+        for counter in statement.counters:
+            counter.inc()
         return int(transaction)
 
     def query_on(

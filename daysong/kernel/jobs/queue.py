@@ -88,13 +88,20 @@ def job_sql(before: str = "", source: str = "", output: str = "") -> str:
     `before` are further CTEs, whose parameters begin at $13. With a `source`, such as `from event`, there is a job only
     if that has a row. The statement returns a row if there is a job, with a further column `output`.
     """
-    return f"""
-        with {before} job as (
+    return f"with {before} {_job_cte(source)} {ENQUEUE_JOB}{output and ', '}{output}"
+
+
+def job_ctes(source: str) -> str:
+    """Return the same as common table expressions."""
+    return f"{_job_cte(source)}, queued as ({ENQUEUE_JOB})"
+
+
+def _job_cte(source: str) -> str:
+    return f"""job as (
             insert into jobs (id, ticket, function, args, due_at, unique_key, request_id, account,
                               traceparent)
             select $4, $5, $6, $7::jsonb, $8::timestamptz, $9, $10, $11, $12 {source}
-            on conflict (unique_key) do nothing returning id)
-        {ENQUEUE_JOB}{output and ", "}{output}"""
+            on conflict (unique_key) do nothing returning id)"""
 
 
 _SCHEDULE_SQL = job_sql()

@@ -298,7 +298,12 @@ class _IdempotentMutation:
         """For an action: run a mutation; the one that settles the action runs at most once."""
         if handler is not self._settled_by:
             return await self._runtime.run_mutation(handler, args, caller)
-        value, self._answer = await self._mutate(self._runtime.registry.of(handler), args)
+        function = self._runtime.registry.of(handler)
+        statement = self._runtime.statement_of(function, args, self._caller)
+        if statement is not None and (done := await self._run_alone(statement, function)) is not None:
+            self._answer = done
+            return statement.result
+        value, self._answer = await self._mutate(function, args)
         return value
 
     async def _mutate(self, function: Function, args: Any) -> tuple[Any, Answer]:
@@ -346,7 +351,7 @@ class _IdempotentMutation:
         session, runtime = self._session, self._runtime
         result = self._encoded(function, statement.result)
         commit = session.commits.add(in_doubt=True)
-        answer = Answer(result, [], commit.ts)
+        answer = Answer(result, list(self._notes.log_lines), commit.ts)
         if self._key is not None:
             statement = answered.recorded(statement, self._key, answer, self._caller, runtime.clock.now())
         try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated, Literal
 
 import asyncpg
@@ -26,20 +27,24 @@ from daysong.features.diaries.store import Written
 from daysong.features.music import generations, rules
 from daysong.features.subscriptions import accounts, revenuecat_billing
 from daysong.features.subscriptions.quotas import usage
+from daysong.features.subscriptions.quotas.usage import Charge
 from daysong.kernel import logs
+from daysong.kernel.database.transactions import Statement
 from daysong.kernel.errors import DatabaseUnavailable, ExpectedError, TooBusy, VendorError
-from daysong.kernel.functions.context import ActionContext, MutationContext
+from daysong.kernel.functions.context import ActionContext, MutationContext, StatementContext
 from daysong.kernel.functions.declarations import Args, IdText, NoArgs, Result, Retry, action, mutation
-from daysong.kernel.ids import DiaryId, GenerationId, UserId
+from daysong.kernel.ids import ChargeId, DiaryId, GenerationId, UserId
 from daysong.kernel.limits import budgets
 from daysong.kernel.limits.errors import DEFERRED
 from daysong.kernel.limits.lanes import Lane
+from daysong.kernel.time.clock import from_ms
 from daysong.kernel.visible import trimmed
 from daysong.vendors.openai.client import LyricsWriter
 from daysong.vendors.openai.lyrics import Lyrics, final_style
 from daysong.vendors.suno.client import SongMaker
 from daysong.workflows.songs import song_budget, song_delivery, song_endings
 from daysong.workflows.songs.song_delivery import OneGeneration
+from daysong.workflows.songs.song_quota import AffordableSong, current_person_and_song
 
 log = logs.get_logger("songs")
 
@@ -79,6 +84,13 @@ class BeginGeneration(StartGeneration):
     cap: str | None = None
 
 
+class BeginAffordable(BeginGeneration, kw_only=True):
+    """A generation of an account that can afford it, unless it was charged since."""
+
+    owner: str
+    song: AffordableSong
+
+
 class Started(Result):
     """The saved entry, and whether a song was started; `code` and `reason` say why not."""
 
@@ -115,7 +127,28 @@ class PendingTracks(Args):
     task_id: str | None = None
 
 
-@mutation
+def _begin_at_once(ctx: StatementContext, args: BeginGeneration) -> Statement | None:
+    if not isinstance(args, BeginAffordable) or args.cap is not None or args.diary_id:
+        return None
+    song, now = args.song, from_ms(args.song.at)
+    charge = Charge(ChargeId.new(now), int(song.remaining))
+    new = _beginning(UserId(args.owner), None, charge, args, now)
+    new = new._replace(claimed=budgets.claimed(ctx.settings, args.reservation, new.id, now))
+    job = ctx.new_job(request_suno_generation, OneGeneration(generation_id=new.id), account=new.owner)
+    result = Started(diary_id=new.diary_id, success=True, remaining_quota=charge.remaining)
+    return generations.begin_at_once(ctx, new, now, song.charges, job, result)
+
+
+def _beginning(
+    owner: UserId, diary_id: DiaryId | None, charge: Charge, args: BeginGeneration, now: datetime
+) -> generations.Beginning:
+    return generations.Beginning(
+        GenerationId.new(now), owner, diary_id or DiaryId.new(now), charge.id, charge=charge,
+        content=None if diary_id else checked(args.content), style_hint=trimmed(args.style or "") or None,
+    )  # fmt: skip
+
+
+@mutation(at_once=_begin_at_once)
 async def begin_generation(ctx: MutationContext, args: BeginGeneration) -> Started:
     """Save the entry, charge the account, insert the generation and schedule its job, in one transaction."""
     owner = await accounts.of_caller(ctx)
@@ -130,10 +163,7 @@ async def begin_generation(ctx: MutationContext, args: BeginGeneration) -> Start
         if charge is None or args.cap is None:
             return await _refused(ctx, owner, diary_id, "USAGE_LIMIT_REACHED", LIMIT_REACHED)
         return await _refused(ctx, owner, diary_id, "DAILY_LIMIT_REACHED", song_budget.reason_of(args.cap))
-    new = generations.Beginning(
-        GenerationId.new(ctx.now), owner, diary_id or DiaryId.new(ctx.now), charge.id, charge=charge,
-        content=None if diary_id else content, style_hint=trimmed(args.style or "") or None,
-    )  # fmt: skip
+    new = _beginning(owner, diary_id, charge, args, ctx.now)
     written = await begin_song(ctx, new, args.reservation)
     if written is not None:
         await diaries.with_reading(ctx, owner, written)
@@ -155,15 +185,18 @@ async def start_diary_music_generation(ctx: ActionContext, args: StartGeneration
 
     The entry is saved even when no song is started; `code` says why. Errors as for creating an entry.
     """
-    person = await ctx.run_query(revenuecat_billing.current_person, NoArgs())
-    if person is not None:
+    person = await ctx.run_query(current_person_and_song, NoArgs())
+    if person is not None and revenuecat_billing.is_stale(ctx, person):
         await revenuecat_billing.refresh_if_stale(ctx, person)
+        person = await ctx.run_query(current_person_and_song, NoArgs())
     reserved = await song_budget.reserve_song(ctx, None if person is None else person.user_id)
+    asked = {**msgspec.structs.asdict(args), "reservation": reserved.reservation, "cap": reserved.cap}
+    if person is not None and person.song is not None:
+        begin: BeginGeneration = BeginAffordable(**asked, owner=person.user_id, song=person.song)
+    else:
+        begin = BeginGeneration(**asked)
     try:
-        started = await ctx.run_mutation(
-            begin_generation,
-            BeginGeneration(**msgspec.structs.asdict(args), reservation=reserved.reservation, cap=reserved.cap),
-        )
+        started = await ctx.run_mutation(begin_generation, begin)
     except ExpectedError:
         await song_budget.cancel(ctx, reserved)
         raise

@@ -12,16 +12,28 @@ import asyncpg
 import httpx2
 import pytest
 import soundfile
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from daysong.features.subscriptions.rules import PLANS
 from daysong.kernel import logs
+from daysong.kernel.errors import Unauthorized
 from daysong.kernel.functions.context import SYSTEM
+from daysong.kernel.functions.declarations import NoArgs
+from daysong.workflows.songs import diary_to_song, song_quota
 from rehearsal.world import FunctionError, Person, World, compose
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
 RAIN = "I walked home in the rain and called my sister"
+
+
+WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+
+
+def begun() -> float:
+    """The songs that were begun, as counted for metrics."""
+    return REGISTRY.get_sample_value("daysong_songs_total", {"outcome": "begun", "code": ""}) or 0
 
 
 async def used(world: World) -> int:
@@ -248,12 +260,109 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def test_entries_and_songs_take_few_round_trips(world: World, alice: Person, statements: list[str]) -> None:
-    """One for an entry and one for the disk; a song's transaction has three besides its begin and commit."""
+    """One for an entry and one for the disk; a song's transaction has three besides its begin and commit.
+
+    For a plan without a mailbox's lock, one finds the account and its quota, and the song is as an entry. Here
+    limits are off: another one reserves money.
+    """
     await world.app.call("featureFlags:setFlag", {"key": "event-extraction", "percent": 0}, caller=SYSTEM)
     await alice.mutation("users:ensureCurrentUser")
     await world.db.pool.execute("update users set email = null, mailbox_hash = null")
     caller = world.acting_as("user_alice")
-    for name, round_trips in (("diaries:createDiary", 2), ("music:beginGeneration", 5)):
+    # The first start asks RevenueCat.
+    await world.app.call("music:startDiaryMusicGeneration", {"content": RAIN}, caller=caller)
+    for name, round_trips in (
+        ("diaries:createDiary", 2), ("music:beginGeneration", 5), ("music:startDiaryMusicGeneration", 3),
+    ):  # fmt: skip
         statements.clear()
         await world.app.call(name, {"content": RAIN}, caller=caller)
         assert len(statements) == round_trips, statements
+
+
+@pytest.fixture
+async def one_song_left(world: World, alice: Person) -> World:
+    """The world, in which Alice's plan has a limit of its own, so that no mailbox is locked: one song."""
+    await alice.mutation("users:ensureCurrentUser")
+    await world.db.pool.execute("update subscriptions set custom_music_limit = 1")
+    return world
+
+
+async def test_a_song_begun_by_one_statement_is_as_in_a_transaction(one_song_left: World, alice: Person) -> None:
+    """With its entry, tracks, job, charge and counter; it becomes a song that plays."""
+    before = begun()
+    started = await alice.action("music:startDiaryMusicGeneration", content=RAIN, style="slow")
+    assert (started["success"], started["remainingQuota"]) == (True, 0)
+    assert begun() == before + 1
+    row = await one_song_left.db.pool.fetchrow(
+        "select g.style_hint, g.status from generations g join jobs j on j.args->>'generationId' = g.id"
+    )
+    assert tuple(row) == ("slow", "queued")
+    await one_song_left.settle()
+    diary = await alice.query("diaries:getDiary", diaryId=started["diaryId"])
+    assert (diary["content"], diary["primaryMusic"]["status"]) == (RAIN, "ready")
+    refused = await alice.action("music:startDiaryMusicGeneration", content=RAIN)
+    assert (refused["success"], refused["code"]) == (False, "USAGE_LIMIT_REACHED")
+
+
+async def test_a_song_charged_while_a_start_waits_is_counted(one_song_left: World, alice: Person) -> None:
+    """The statement has the snapshot of before its wait for the account's lock; the charges are of after."""
+    pool = one_song_left.db.pool
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("select from users for no key update")
+        starting = asyncio.create_task(alice.action("music:startDiaryMusicGeneration", content=RAIN))
+        while not await pool.fetchval(WAITING):
+            await asyncio.sleep(0)
+        await other.execute(
+            "insert into usage_charges (id, user_id, charged_at) select 'charge_1', id, $1 from users",
+            one_song_left.clock.now(),
+        )
+    refused = await starting
+    assert (refused["success"], refused["code"]) == (False, "USAGE_LIMIT_REACHED")
+    assert await used(one_song_left) == 1
+
+
+async def test_a_start_sent_again_while_the_first_still_runs_is_one_song(one_song_left: World) -> None:
+    """Only the connection was lost, and the server goes on."""
+    runtime, pool = one_song_left.app.runtime, one_song_left.db.pool
+    caller = one_song_left.acting_as("user_alice")
+    person = await runtime.run_query(song_quota.current_person_and_song, NoArgs(), caller)
+    assert person.song is not None
+    begin = diary_to_song.BeginAffordable(content=RAIN, owner=person.user_id, song=person.song)
+    statement = runtime.statement_of(runtime.registry.of(diary_to_song.begin_generation), begin, caller)
+    assert statement is not None
+    async with pool.acquire() as other:
+        await other.execute("begin; update users set updated_at = now()")
+        sent = [asyncio.create_task(pool.fetchrow(statement.sql, *statement.args)) for _ in range(2)]
+        while await pool.fetchval(WAITING) < 2:
+            await asyncio.sleep(0)
+        await other.execute("commit")
+    assert None not in await asyncio.gather(*sent)
+    await pool.execute("update users set suspension = 'banned'")
+    assert await pool.fetchrow(statement.sql, *statement.args) is not None, "it was begun before"
+    for table in ("diaries", "generations", "usage_charges", "jobs"):
+        assert await pool.fetchval(f"select count(*) from {table}") == 1  # noqa: S608
+
+
+async def test_many_starts_by_one_statement_never_go_past_the_limit(one_song_left: World, alice: Person) -> None:
+    """Of twenty at once that all saw the last song exactly one succeeds, whichever way the others then take."""
+    runtime = one_song_left.app.runtime
+    caller = one_song_left.acting_as("user_alice")
+    person = await runtime.run_query(song_quota.current_person_and_song, NoArgs(), caller)
+    begin = diary_to_song.BeginAffordable(content=RAIN, owner=person.user_id, song=person.song)
+    starts = await asyncio.gather(
+        *(runtime.run_mutation(diary_to_song.begin_generation, begin, caller) for _ in range(20))
+    )
+    assert sum(start.success for start in starts) == 1
+    assert await used(one_song_left) == 1
+
+
+async def test_a_suspension_since_the_quota_was_read_is_seen(one_song_left: World) -> None:
+    """The account is checked under its lock."""
+    runtime = one_song_left.app.runtime
+    caller = one_song_left.acting_as("user_alice")
+    person = await runtime.run_query(song_quota.current_person_and_song, NoArgs(), caller)
+    await one_song_left.db.pool.execute("update users set suspension = 'banned'")
+    begin = diary_to_song.BeginAffordable(content=RAIN, owner=person.user_id, song=person.song)
+    with pytest.raises(Unauthorized):
+        await runtime.run_mutation(diary_to_song.begin_generation, begin, caller)
+    assert await used(one_song_left) == 0

@@ -23,9 +23,16 @@ async def poor(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
         yield whole
 
 
-async def test_g03_no_song_is_begun_beyond_the_days_budget(poor: World) -> None:
-    """The entry is saved, nothing is charged, and the reason is one a person understands; tomorrow there are songs."""
+@pytest.mark.parametrize("limit", [None, 50])
+async def test_g03_no_song_is_begun_beyond_the_days_budget(poor: World, limit: int | None) -> None:
+    """The entry is saved, nothing is charged, and the reason is one a person understands; tomorrow there are songs.
+
+    In a transaction, and in one statement, which a limit of one's own allows.
+    """
     alice, bob = await poor.person("alice"), await poor.person("bob")
+    for person in (alice, bob):
+        await person.mutation("users:ensureCurrentUser")
+    await poor.db.pool.execute("update subscriptions set custom_music_limit = $1", limit)
     answers = [
         await person.action("music:startDiaryMusicGeneration", content="Rain.")
         for person in (alice, alice, alice, bob, bob)
@@ -39,6 +46,8 @@ async def test_g03_no_song_is_begun_beyond_the_days_budget(poor: World) -> None:
     ]
     assert (answers[2]["success"], answers[2]["reason"]) == (False, OWN_LIMIT)
     assert (answers[4]["success"], answers[4]["reason"]) == (False, COMMON_LIMIT)
+    claimed = "select count(distinct reference) from budget_reservations where expires_at > $1"
+    assert await poor.db.pool.fetchval(claimed, poor.clock.now() + timedelta(hours=1)) == 3
     assert len(await alice.query("diaries:listDiaries")) == 3
     assert (await alice.query("usage:getCurrentUserUsage"))["musicGenerationsUsed"] == 2
     poor.clock.move_to(NOW + timedelta(days=1))

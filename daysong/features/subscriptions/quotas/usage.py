@@ -23,20 +23,27 @@ REFUNDS = Counter("daysong_refunds", "Refunded charges, by why", ["reason"])
 
 # The plan with the charges that can still count.
 QUOTA_SQL = f"select {status_columns('$2')} from subscriptions s where s.user_id = $1"  # noqa: S608
+# A column with the number of these charges, refunded ones too, as the function `charges_of` of the schema returns it.
+# Charges are never removed from an account in use, except by an import: the same number means the same charges.
+CHARGES_SO_FAR = """(
+    select count(*) from usage_charges c where c.user_id = s.user_id and c.charged_at > $2) as charges_so_far"""
 _QUOTA_AND_MAILBOX_SQL = f"""
     select {status_columns("$2")}, u.mailbox_hash
     from subscriptions s join users u on u.id = s.user_id where s.user_id = $1"""  # noqa: S608
 
 
-def charge_ctes(charge: str, user: str, now: str, held: str, amount: str, mailbox: str) -> str:
-    """Return the CTEs that insert a charge, unless its parameter is null, and its use of a mailbox."""
+def charge_ctes(charge: str, user: str, now: str, held: str, amount: str, mailbox: str, source: str = "") -> str:
+    """Return the CTEs that insert a charge, unless its parameter is null, and its use of a mailbox.
+
+    With a `source`, such as `from account`, only if that has a row.
+    """
     return f"""
     charge as (
         insert into usage_charges (id, user_id, charged_at, held, amount)
-        select {charge}::text, {user}::text, {now}::timestamptz, {held}, {amount} where {charge} is not null),
+        select {charge}::text, {user}::text, {now}::timestamptz, {held}, {amount} {source} where {charge} is not null),
     free as (
         insert into mailbox_usage (charge_id, mailbox_hash, charged_at, amount)
-        select {charge}, {mailbox}, {now}, {amount} where {mailbox}::bytea is not null)"""
+        select {charge}, {mailbox}, {now}, {amount} {source} where {mailbox}::bytea is not null)"""
 
 
 CHARGE_SQL = f"with {charge_ctes('$1', '$2', '$3', '$4::bool', '$5::int', '$6')} select"
@@ -100,17 +107,20 @@ async def charge_locked(
 
 async def affordable(db: Transaction, user_id: UserId, now: datetime, *, amount: int = 1) -> Charge | None:
     """Return a charge that the caller inserts in this transaction, which holds the locks; None when fewer are left."""
-    row = await _quota_row(db, user_id, now)
+    found = charge_of(await _quota_row(db, user_id, now), now, amount)
+    if found is None or found.mailbox is None:
+        return found
+    await lock_mailbox(db, found.mailbox)
+    return charge_of(await _quota_row(db, user_id, now), now, amount)
+
+
+def charge_of(row: asyncpg.Record, now: datetime, amount: int = 1) -> Charge | None:
+    """Return the charge that the quota of a row, with `status_columns` and the mailbox, allows; None without one."""
     left = quota_of_row(row, now)
     if left.remaining < amount:
         return None
-    mailbox = row["mailbox_hash"] if left.is_free else None
-    if mailbox is not None:
-        await lock_mailbox(db, mailbox)
-        row = await _quota_row(db, user_id, now)
-        if quota_of_row(row, now).remaining < amount:
-            return None
-    return Charge(ChargeId.new(now), quota_of_row(row, now, charged_at=(now,) * amount).remaining, mailbox)
+    remaining = quota_of_row(row, now, charged_at=(now,) * amount).remaining
+    return Charge(ChargeId.new(now), remaining, row["mailbox_hash"] if left.is_free else None)
 
 
 async def keep_mailbox_usage(db: Transaction, user_id: UserId, account_hash: bytes) -> None:
