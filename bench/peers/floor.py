@@ -115,11 +115,11 @@ def entry(row: asyncpg.Record) -> Entry:
         )
     return Entry(
         id=row["id"],
-        creation_time=to_ms(row["created_at"]),
+        creation_time=row["created_ms"],
         user_id=row["user_id"],
         content=row["content"],
-        date=to_ms(row["date"]),
-        updated_at=to_ms(row["updated_at"]),
+        date=row["date_ms"],
+        updated_at=row["updated_ms"],
         title=given(row["title"]),
         primary_music_id=given(row["music_id"]),
         primary_music=song,

@@ -19,6 +19,8 @@ from daysong.kernel.errors import DaysongError
 
 Format = Literal["convex_encoded_json", "json"]
 
+# The types of single values that are no numbers, and are the same in JSON.
+NO_NUMBERS = frozenset({str, bool, type(None), msgspec.UnsetType})
 INT64_BYTES = 8
 MAX_NESTING = 64
 MAX_FIELD_NAME = 1024
@@ -155,6 +157,11 @@ def plain(
     value: Any, int64: Callable[[Int64], Any] = int, stored: Callable[[StoredJson], Any] = StoredJson.decoded
 ) -> Any:
     """Convert structs to dicts, lists, strings and numbers by their wire names; typed ids become plain strings."""
+    return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=hook(int64, stored))
+
+
+def hook(int64: Callable[[Int64], Any], stored: Callable[[StoredJson], Any]) -> Callable[[Any], Any]:
+    """Return the function that makes what msgspec can encode of what it cannot. Errors: TypeError."""
 
     def other(part: Any) -> Any:
         if isinstance(part, Int64):
@@ -165,7 +172,7 @@ def plain(
             return str.__str__(part)
         raise _formless(part)
 
-    return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=other)
+    return other
 
 
 def encode_number(value: Any, form: Format) -> Any:
@@ -175,6 +182,14 @@ def encode_number(value: Any, form: Format) -> Any:
     if kind is float:
         return value if 0 < value < math.inf else _encode_float(value, form)
     return float(value) if kind is int else value
+
+
+def is_plain_number(value: Any) -> bool:
+    """Whether a value is a float whose JSON is its form on the wire in both formats, or no number."""
+    kind = type(value)
+    if kind is float:
+        return 0 < value < math.inf or not _needs_wrapper(value)
+    return kind in NO_NUMBERS
 
 
 def _formless(value: Any) -> TypeError:

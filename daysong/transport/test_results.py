@@ -17,6 +17,7 @@ from daysong.kernel.functions import results
 from daysong.kernel.functions.declarations import Result
 from daysong.kernel.functions.registry import Function, Registry
 from daysong.kernel.functions.results import ResultEncoder
+from daysong.kernel.ids import DiaryId
 from daysong.kernel.values import Format, Int64, StoredJson
 from daysong.surface import SURFACE
 
@@ -26,12 +27,12 @@ PUBLIC = {function.identifier: function for function in Registry(SURFACE) if fun
 numbers = st.one_of(
     st.floats(), st.integers(), st.sampled_from([-0.0, 0, 0.0, 1e308, 5e-324, 2**53 + 1, -(2**63), 10**30])
 )
+# Those that need no conversion.
+plain_numbers = st.floats(allow_nan=False, allow_infinity=False).filter(lambda number: str(number) != "-0.0")
 SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     None: st.none(),
     type(None): st.none(),
     msgspec.UnsetType: st.just(msgspec.UNSET),
-    int: numbers,
-    float: numbers,
     bool: st.booleans(),
     # Compact, so that it is the same to the byte.
     StoredJson: st.sampled_from(['{"words":[{"at":1.5,"word":"é"}]}', "[]", '"x"']).map(StoredJson),
@@ -43,7 +44,7 @@ class Word(Result):
     """A part of a result."""
 
     text: str
-    place: int
+    place: float
     sung_at: float | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -57,23 +58,25 @@ class Mixed(Result):
     lines: list[Any] | None = None
 
 
-def anything(kind: Any) -> st.SearchStrategy[Any]:
-    """Values of a result type, with any kind of number where it has numbers."""
+def anything(kind: Any, number: st.SearchStrategy[float] = numbers) -> st.SearchStrategy[Any]:
+    """Values of a result type, with these numbers where it has numbers."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in {typing.Union, types.UnionType}:
-        return st.one_of([anything(one) for one in inner])
+        return st.one_of([anything(one, number) for one in inner])
     if origin is list or (origin is tuple and inner[1:] == (...,)):
-        return st.lists(anything(inner[0]), max_size=3).map(origin)
+        return st.lists(anything(inner[0], number), max_size=3).map(origin)
     if origin is dict:
-        return st.dictionaries(anything(inner[0]), anything(inner[1]), max_size=3)
+        return st.dictionaries(anything(inner[0], number), anything(inner[1], number), max_size=3)
     if origin is typing.Literal:
         return st.sampled_from(inner)
     if kind in SIMPLE:
         return SIMPLE[kind]
+    if kind in {int, float}:
+        return number
     if issubclass(kind, str):
         return st.text(st.characters(codec="utf-8"), max_size=5).map(kind)
     hints = typing.get_type_hints(kind)
-    return st.builds(kind, **{name: anything(hints[name]) for name in kind.__struct_fields__})
+    return st.builds(kind, **{name: anything(hints[name], number) for name in kind.__struct_fields__})
 
 
 def outcome(encode: Any, *args: Any) -> Any:
@@ -88,9 +91,9 @@ def outcome(encode: Any, *args: Any) -> Any:
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_every_public_function_is_encoded_as_by_the_exact_encoder(name: str, data: st.DataObject) -> None:
-    """To the byte, in both formats: NaN, -0.0, integers as floats, those beyond 2^53, NUL."""
+    """To the byte, in both formats: NaN, -0.0, integers as floats, those beyond 2^53, NUL; and without such numbers."""
     function: Function = PUBLIC[name]
-    value = data.draw(anything(function.result_type))
+    value = data.draw(anything(function.result_type, data.draw(st.sampled_from([numbers, plain_numbers]))))
     for form in FORMS:
         encoded = outcome(function.encoder.encode, value, form)
         assert encoded == outcome(results.exactly, value, form)
@@ -125,6 +128,72 @@ def test_numbers_are_converted_at_every_depth_of_a_type(value: Any, form: Format
     encoder = ResultEncoder(dict[str, list[Word] | Word | float] | tuple[float, ...])
     assert encoder.is_planned
     assert outcome(encoder.encode, value, form) == outcome(results.exactly, value, form)
+
+
+class LongWord(Word):
+    """A part of a result with more numbers than what it is a kind of."""
+
+    lengths: list[int] | None = None
+
+
+class Numberless(Result):
+    """A part of a result that can hold no numbers."""
+
+    text: str
+
+
+NUMBERS: list[Any] = [
+    -0.0,
+    math.nan,
+    math.inf,
+    -math.inf,
+    5,
+    -5,
+    2**60,
+    Int64(7),
+    0.0,
+    -1.5,
+    2.5,
+    True,
+    None,
+    "5",
+]
+UNIONS = Word | LongWord | Numberless | list[str] | list[float] | dict[str, str] | dict[str, float] | StoredJson | None
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("number", NUMBERS, ids=repr)
+def test_no_number_is_sent_without_a_look(number: Any, form: Format) -> None:
+    """Wherever it stands: in a subclass, in a list or object of a union, alone, in a dict in place of a struct."""
+    for kind, value in (
+        (float, number),
+        (list[float], [1.5, number]),
+        (tuple[float, ...], (1.5, number)),
+        (dict[str, float], {"a": 1.5, "b": number}),
+        (Word, Word("a", number)),
+        (Word, Word("a", 1.5, number)),
+        (Word, {"text": "a", "place": number}),
+        (list[Word | None], [None, Word("a", 1.5), Word("b", 1.5, number)]),
+        (dict[str, list[Word]], {"a": [], "b": [Word("b", number)]}),
+        (UNIONS, LongWord("a", number)),
+        (UNIONS, LongWord("a", 1.5, lengths=[number])),
+        (UNIONS, Word("a", number)),
+        (UNIONS, [1.5, number]),
+        (UNIONS, {"a": 1.5, "b": number}),
+        (list[str] | float, number),
+        (Numberless | float, number),
+        (StoredJson | float, number),
+    ):
+        assert outcome(ResultEncoder(kind).encode, value, form) == outcome(results.exactly, value, form), kind
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_typed_ids_and_omitted_fields_are_encoded_with_plain_numbers(form: Format) -> None:
+    value = [Word(DiaryId("diary_1"), 1.5, UNSET), Word("é\0", 0.0, 1e300)]
+    assert ResultEncoder(list[Word]).encode(value, form) == results.exactly(value, form)
+    assert results.exactly(value, form) == (
+        b'[{"text":"diary_1","place":1.5},{"text":"\xc3\xa9\\u0000","place":0.0,"sungAt":1e300}]'
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from daysong.kernel.functions.context import StatementContext
 from daysong.kernel.functions.declarations import Result, given, stored
 from daysong.kernel.ids import DiaryId, UserId
 from daysong.kernel.settings import Settings
-from daysong.kernel.time.clock import to_ms
+from daysong.kernel.time.clock import ms_sql
 from daysong.kernel.values import StoredJson
 
 
@@ -54,9 +54,13 @@ class Diary(Result):
     primary_music: PrimaryMusic | UnsetType = UNSET
 
 
-COLUMNS = """d.id, d.created_at, d.user_id, d.title, d.content, d.date, d.updated_at,
+COLUMNS = f"""d.id, d.user_id, d.title, d.content, d.date, {ms_sql("d.date")} as date_ms,
+           {ms_sql("d.created_at")} as created_ms, {ms_sql("d.updated_at")} as updated_ms,
            m.id as music_id, m.status, m.failure_reason, m.title as music_title,
            m.image_url, m.image_file_id, m.audio_url, m.stream_url, m.audio_file_id, m.duration, m.lyric"""
+# What `shown` reads of them.
+SHOWN = """id, user_id, title, content, created_ms, date_ms, updated_ms, music_id, status, failure_reason, music_title,
+           image_url, image_file_id, audio_url, stream_url, audio_file_id, duration, lyric"""
 
 # A soft-deleted song is not served with its entry.
 DIARY_SQL = f"""
@@ -72,7 +76,7 @@ HAS_WORDS = "content <> ''"
 
 # The newest entries of a person, as many as fit.
 LIST_SQL = f"""
-    select * from (
+    select {SHOWN} from (
         select {COLUMNS}, sum({BYTES}) over (order by d.date desc, d.id desc rows unbounded preceding) as bytes_so_far
         from (select * from diaries
               where user_id = {CALLERS_ID} and {HAS_WORDS}
@@ -85,7 +89,7 @@ LIST_SQL = f"""
 # let PostgreSQL walk the index from the place on and stop, whatever it thinks of how many rows there are.
 PAGE = PageSql(
     f"""
-    select * from (
+    select {SHOWN}, date, bytes_so_far from (
         select *, sum(bytes) over newest as bytes_so_far, first_value(bytes) over newest as bytes_of_first
         from (select {COLUMNS}, {BYTES} as bytes
               from (select * from diaries
@@ -106,11 +110,11 @@ def shown(row: asyncpg.Record, settings: Settings) -> Diary:
     """The entry of a row of one of the statements above."""
     return Diary(
         id=row["id"],
-        creation_time=to_ms(row["created_at"]),
+        creation_time=row["created_ms"],
         user_id=row["user_id"],
         content=row["content"],
-        date=to_ms(row["date"]),
-        updated_at=to_ms(row["updated_at"]),
+        date=row["date_ms"],
+        updated_at=row["updated_ms"],
         title=given(row["title"]),
         primary_music_id=given(row["music_id"]),
         primary_music=UNSET if row["music_id"] is None else _primary_music(row, settings),

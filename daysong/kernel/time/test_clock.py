@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daysong.kernel.time.clock import EPOCH, CurrentClock, MovableClock, SystemClock, from_ms, to_ms, using
+from daysong.kernel.time.clock import EPOCH, CurrentClock, MovableClock, SystemClock, from_ms, ms_sql, to_ms, using
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -49,6 +51,33 @@ def test_the_wire_counts_milliseconds_since_the_epoch() -> None:
 def test_milliseconds_come_back_exactly(moment: datetime) -> None:
     """A time that went over the wire is the same time."""
     assert from_ms(to_ms(moment)) == moment
+
+
+@pytest.mark.anyio
+async def test_postgresql_computes_the_same_milliseconds(database_url: str) -> None:
+    """To the last bit: random microseconds of many years, around the epoch, and where the way to compute changes."""
+    chosen = random.Random(7)  # noqa: S311 - a test's
+    edges = [
+        EPOCH,
+        datetime(1900, 1, 1, tzinfo=UTC),
+        datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC),
+        datetime(2100, 1, 1, tzinfo=UTC),
+    ]
+    times = [edge + timedelta(microseconds=step) for edge in edges for step in (-1000, -999, -1, 0, 1, 7, 500, 999)]
+    for first, last in ((1, 9998), (1900, 2100), (1969, 1971), (2020, 2040), (2090, 2099)):
+        since = datetime(first, 1, 1, tzinfo=UTC)
+        span = (datetime(last + 1, 1, 1, tzinfo=UTC) - since) // timedelta(microseconds=1)
+        times += [since + timedelta(microseconds=chosen.randrange(span)) for _ in range(2_000)]
+    connection = await asyncpg.connect(database_url)
+    try:
+        found = await connection.fetchval(
+            f"select array_agg({ms_sql('time')} order by n) from unnest($1::timestamptz[]) with ordinality t (time, n)",  # noqa: S608
+            [*times, None],
+        )
+    finally:
+        await connection.close()
+    assert found == [*map(to_ms, times), None]
+    assert {type(milliseconds) for milliseconds in found} == {float, type(None)}
 
 
 @pytest.mark.parametrize("milliseconds", [1e20, -1e20, 1e308, math.inf, -math.inf, math.nan])
