@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from obstore.store import LocalStore, from_url
 
 from daysong.kernel.errors import DaysongError, VendorError
 from daysong.vendors import local_files
+from daysong.vendors.local_files import OpenFiles, Part
 
 CHUNK = 256 * 1024
 PAGE = 1000
@@ -87,6 +88,7 @@ class FileStore:
     def __init__(self, location: str | Path) -> None:
         address = str(location)
         self._folder: Path | None = None
+        self._open = OpenFiles()
         if "://" in address and not address.startswith("file://"):
             self._store = from_url(address)
         else:
@@ -102,6 +104,8 @@ class FileStore:
             await obstore.put_async(self._store, key, content, attributes=attributes)
         except BaseError as error:
             raise _failure(error) from error
+        finally:
+            self._forget(key)
 
     @asynccontextmanager
     async def receive(self) -> AsyncIterator[IncomingFile]:
@@ -143,6 +147,8 @@ class FileStore:
                 await asyncio.to_thread(_move, file, self._folder / key)
         except (BaseError, OSError) as error:
             raise _failure(error) from error
+        finally:
+            self._forget(key)
 
     async def size(self, key: str) -> int:
         """Return the size of a file in bytes. Errors: FileMissing."""
@@ -161,15 +167,10 @@ class FileStore:
         end = await self.size(key) if end is None else end
         if start >= end:
             return
-        if self._folder is not None and PLAIN.fullmatch(key):
-            try:
-                async with aclosing(local_files.read(self._folder / key, start, end, CHUNK)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-            except FileNotFoundError as error:
-                raise FileMissing(key) from error
-            except OSError as error:
-                raise _failure(error) from error
+        if self._is_local(key):
+            async with aclosing(self.parts(key, start, end)) as parts:
+                async for part in parts:
+                    yield await part.read() if isinstance(part, Part) else part
             return
         try:
             found = await obstore.get_async(self._store, key, options={"range": (start, end)})
@@ -182,19 +183,47 @@ class FileStore:
                 return
             raise _failure(error) from error
 
-    def read_at_once(self, key: str, start: int, end: int) -> bytes | None:
-        """Return the bytes from `start` to `end` (exclusive) if that takes no time; else None: `read` is to be used.
+    async def parts(self, key: str, start: int, end: int) -> AsyncGenerator[Part | bytes, None]:
+        """Yield the same; of a file in a folder, what the page cache has as parts of the file.
 
-        It takes none for a part of a file in a folder that the page cache has. Errors: FileMissing, VendorError.
+        Errors: FileMissing, VendorError.
         """
-        if self._folder is None or not 0 < end - start <= CHUNK or not PLAIN.fullmatch(key):
-            return None
+        if not self._is_local(key):
+            async for chunk in self.read(key, start, end):
+                yield chunk
+            return
         try:
-            return local_files.read_cached(self._prefix + key, start, end)
+            file = self._open.open(self._prefix + key)
+            async with aclosing(local_files.parts(file, start, end, CHUNK)) as parts:
+                async for part in parts:
+                    yield part
         except FileNotFoundError as error:
             raise FileMissing(key) from error
         except OSError as error:
             raise _failure(error) from error
+
+    def at_once(self, key: str, start: int, end: int) -> Part | bytes | None:
+        """Return the bytes from `start` to `end` (exclusive) if that takes no time; else None: `parts` is to be used.
+
+        It takes none for a part of a file in a folder that the page cache has. Errors: FileMissing, VendorError.
+        """
+        if not 0 < end - start <= CHUNK or not self._is_local(key):
+            return None
+        try:
+            part = self._open.open(self._prefix + key).at_once(start, end)
+        except FileNotFoundError as error:
+            raise FileMissing(key) from error
+        except OSError as error:
+            raise _failure(error) from error
+        return part if isinstance(part, Part) or len(part) == end - start else None
+
+    def _is_local(self, key: str) -> bool:
+        return self._folder is not None and PLAIN.fullmatch(key) is not None
+
+    def _forget(self, key: str) -> None:
+        """Open another file under that key when it is read next."""
+        if self._folder is not None:
+            self._open.forget(self._prefix + key)
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete files; missing ones are ignored."""
@@ -208,6 +237,8 @@ class FileStore:
                     return
                 except BaseError as error:
                     raise _failure(error) from error
+                finally:
+                    self._forget(key)
 
         await asyncio.gather(*map(delete, keys))
 

@@ -186,3 +186,38 @@ async def test_what_is_not_cached_is_read_in_a_thread(tmp_path: Path, monkeypatc
     gone.cancel()
     with pytest.raises(asyncio.CancelledError):
         await gone
+
+
+async def test_a_file_is_kept_open_for_a_short_time_and_not_after_it_was_replaced_or_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the next part need not open it; at most 64 files."""
+    store, opened = FileStore(tmp_path), []
+
+    def opens(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        opened.append(path)
+        return open_file(path, flags, mode, dir_fd=dir_fd)
+
+    open_file = os.open
+    monkeypatch.setattr(os, "open", opens)
+    await store.put("song", SONG, "audio/mpeg")
+    for start in (0, 1, 2):
+        assert await contents(store, "song", start, 300_000) == SONG[start:300_000]
+    assert len(opened) == 1
+    await store.put("song", SONG[::-1], "audio/mpeg")
+    assert await contents(store, "song", 0, 300_000) == SONG[::-1][:300_000]
+    await store.delete(["song"])
+    with pytest.raises(FileMissing):
+        store.at_once("song", 0, 1)
+    monkeypatch.setattr(local_files, "MOST_OPEN", 0)
+    await store.put("song", SONG, "audio/mpeg")
+    opened.clear()
+    assert [store.at_once("song", 0, 1) for _ in range(2)] == [SONG[:1]] * 2
+    assert len(opened) == 2
+    monkeypatch.setattr(local_files, "MOST_OPEN", 64)
+    monkeypatch.setattr(local_files, "STAYS_OPEN", 0.0)
+    store.at_once("song", 0, 1)
+    await asyncio.sleep(0.001)
+    opened.clear()
+    store.at_once("song", 0, 1)
+    assert len(opened) == 1

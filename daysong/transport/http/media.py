@@ -21,8 +21,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -39,6 +38,7 @@ from daysong.transport.http.file_names import disposition
 from daysong.transport.http.ranges import OutOfRange, Span, requested_span
 from daysong.transport.http.routes import Reply, Request, Route
 from daysong.transport.refusals import Refused
+from daysong.transport.server.headers import headers_of
 from daysong.vendors.signed_addresses import REUSED, SignedAddresses
 from daysong.vendors.storage import FileMissing, FileStore
 
@@ -111,6 +111,8 @@ class ServedFile(NamedTuple):
     cache: str
     redirect: str | None = None
     may_save: bool = True
+    # Of each of its parts that is not a download.
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def is_inline(self) -> bool:
@@ -141,7 +143,7 @@ class Media:
         self._runtime = runtime
         self._files = files
         self._accel = settings.media_accel
-        self._found: OrderedDict[tuple[str, str], tuple[asyncpg.Record, float]] = OrderedDict()
+        self._found: OrderedDict[tuple[str, str], tuple[ServedFile, float]] = OrderedDict()
         self._addresses = (
             SignedAddresses(settings.storage_url, settings.media_redirect_endpoint) if settings.media_redirect else None
         )
@@ -149,10 +151,10 @@ class Media:
     async def own(self, request: Request) -> Reply:
         """Serve a song's audio, cover or video."""
         file_id = opened_file(self._runtime.settings, request.parameters["file_id"])
-        row = await self._find(request, FILE_SQL, file_id) if file_id is not None and may_be_id(file_id) else None
-        if row is None:
+        if file_id is None or not may_be_id(file_id):
             return _plain(404, "Not Found")
-        return await self._reply(request, _served(row, f'"{file_id}"', CONTENT, SAME_REDIRECT))
+        served = await self._find(request, FILE_SQL, file_id, CONTENT, SAME_REDIRECT)
+        return _plain(404, "Not Found") if served is None else await self._reply(request, served)
 
     async def shared(self, request: Request) -> Reply:
         """Serve the audio or cover of a shared song."""
@@ -177,37 +179,37 @@ class Media:
         # Signed ids alone are looked up.
         if not is_media_address(self._runtime.settings, file_id, expires, signature, self._runtime.clock.now()):
             return _plain(403, "This address is not valid, or has expired.", NO_STORE)
-        row = await self._find(request, PRIVATE_SQL, file_id)
-        if row is None:
-            return _plain(404, "Not Found", NO_STORE)
-        return await self._reply(request, _served(row, f'"{file_id}"', f"private, max-age={AN_HOUR}"))
+        served = await self._find(request, PRIVATE_SQL, file_id, f"private, max-age={AN_HOUR}")
+        return _plain(404, "Not Found", NO_STORE) if served is None else await self._reply(request, served)
 
     async def _look_up(self, sql: str, *args: str) -> asyncpg.Record | None:
         """Return the row of a file, None if it is not served."""
         row: asyncpg.Record | None = await self._runtime.read("media", lambda db: db.fetchrow(sql, *args))
         return row
 
-    async def _find(self, request: Request, sql: str, file_id: str) -> asyncpg.Record | None:
-        """Return the same, for a part from the middle as it was found within two seconds."""
-        if self._addresses is not None:
-            return await self._look_up(sql, file_id)
-        key, now, part = (sql, file_id), time.monotonic(), request.header(b"range")
-        if part is not None and not part.startswith("bytes=0-"):
+    async def _find(
+        self, request: Request, sql: str, file_id: str, cache: str, redirect: str | None = None
+    ) -> ServedFile | None:
+        """Return a file whose content never changes; for a part from the middle as it was found within two seconds."""
+        key, now, part = (sql, file_id), time.monotonic(), headers_of(request.scope).get(b"range")
+        continues = part is not None and self._addresses is None
+        if part is not None and continues and not part.startswith(b"bytes=0-"):
             known, until = self._found.get(key, (None, now))
             if now < until:
                 return known
         row = await self._look_up(sql, file_id)
+        served = None if row is None else _served(row, f'"{file_id}"', cache, redirect)
         self._found.pop(key, None)
-        if row is not None and part is not None:
-            self._found[key] = row, now + CONTINUES_FOR
+        if served is not None and continues:
+            self._found[key] = served, now + CONTINUES_FOR
             if len(self._found) > MOST_CONTINUED:
                 self._found.popitem(last=False)
-        return row
+        return served
 
     async def _reply(self, request: Request, served: ServedFile) -> Reply:
         size, etag, scope = served.size, served.etag, request.scope
         is_download = served.may_save and b"download=1" in scope["query_string"].split(b"&")
-        headers = _headers(served, is_download=is_download)
+        headers = _headers(served, "attachment") if is_download else served.headers
         if _matches(request.header(b"if-none-match"), etag):
             return Reply(b"", 304, headers, is_json=False)
         if self._accel is not None:
@@ -245,21 +247,22 @@ class Media:
         self, file_id: str, start: int, end: int, status: int, headers: tuple[tuple[bytes, bytes], ...]
     ) -> Reply:
         try:
-            if (content := self._files.read_at_once(file_id, start, end)) is not None:
-                return Reply(content, status, headers, is_json=False)
-            chunks = cast("AsyncGenerator[bytes, None]", self._files.read(file_id, start, end))
+            if (part := self._files.at_once(file_id, start, end)) is not None:
+                return Reply(part, status, headers, is_json=False)
+            parts = self._files.parts(file_id, start, end)
             # Read before the headers are sent, while an error response is still possible.
-            first = await anext(chunks, b"")
+            first = await anext(parts, b"")
         except FileMissing:
             log.warning("a stored file is missing", file=file_id)
             return _plain(404, "Not Found")
         except VendorError as error:
             raise _unavailable() from error
-        return Reply(first, status, headers, is_json=False, rest=chunks)
+        return Reply(first, status, headers, is_json=False, rest=parts)
 
 
 def _served(row: asyncpg.Record, etag: str, cache: str, redirect: str | None = None) -> ServedFile:
-    return ServedFile(row["id"], row["content_type"], row["size"], row["title"], etag, cache, redirect)
+    served = ServedFile(row["id"], row["content_type"], row["size"], row["title"], etag, cache, redirect)
+    return served._replace(headers=_headers(served, "inline" if served.is_inline else "attachment"))
 
 
 def _as_stored(request: Request, served: ServedFile) -> bool:
@@ -267,11 +270,10 @@ def _as_stored(request: Request, served: ServedFile) -> bool:
     return served.is_inline and not served.is_svg and not is_head(request.scope)
 
 
-def _headers(served: ServedFile, *, is_download: bool) -> tuple[tuple[bytes, bytes], ...]:
-    content_type, is_inline = served.content_type, served.is_inline
-    kind = "inline" if is_inline and not is_download else "attachment"
+def _headers(served: ServedFile, kind: str) -> tuple[tuple[bytes, bytes], ...]:
+    content_type = served.content_type
     headers = (
-        (b"content-type", content_type.encode("latin-1") if is_inline else b"application/octet-stream"),
+        (b"content-type", content_type.encode("latin-1") if served.is_inline else b"application/octet-stream"),
         (b"content-disposition", disposition(kind, served.title, content_type).encode("latin-1")),
         (b"etag", served.etag.encode()),
         (b"accept-ranges", b"bytes"),
@@ -284,10 +286,11 @@ def _headers(served: ServedFile, *, is_download: bool) -> tuple[tuple[bytes, byt
 
 def _range_header(request: Request, etag: str) -> str | None:
     """Return the Range header, unless If-Range names another version or the method is HEAD."""
-    if is_head(request.scope):
+    wanted = request.header(b"range")
+    if wanted is None or is_head(request.scope):
         return None
     condition = request.header(b"if-range")
-    return request.header(b"range") if condition is None or condition.strip() == etag else None
+    return wanted if condition is None or condition.strip() == etag else None
 
 
 def _matches(condition: str | None, etag: str) -> bool:

@@ -25,10 +25,10 @@ def requested_span(header: str | None, size: int) -> Span | None:
     Anything but a single byte range is ignored, as RFC 9110 allows. Errors: OutOfRange for a valid range without any
     byte of the file.
     """
-    found = _RANGE.fullmatch(header or "")
+    found = None if header is None else _RANGE.fullmatch(header)
     if found is None:
         return None
-    first, last = (_number(digits) for digits in found.groups())
+    first, last = _number(found[1]), _number(found[2])
     if first is None:
         if last is None:
             return None

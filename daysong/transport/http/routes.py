@@ -21,6 +21,7 @@ from daysong.transport.refusals import Refused
 from daysong.transport.server.bodies import COMPLETE, limited
 from daysong.transport.server.cycle import WHOLE
 from daysong.transport.server.headers import announced_size, headers_of
+from daysong.vendors.local_files import Part
 
 _encode = msgspec.json.Encoder().encode
 NO_PARAMETERS: Mapping[str, str] = {}
@@ -33,11 +34,11 @@ class Reply(msgspec.Struct, frozen=True):
     rest   what follows `body`, in parts
     """
 
-    body: bytes
+    body: bytes | Part
     status: int = 200
     headers: tuple[tuple[bytes, bytes], ...] = ()
     is_json: bool = True
-    rest: AsyncGenerator[bytes, None] | None = None
+    rest: AsyncGenerator[bytes | Part, None] | None = None
 
 
 class Request:
@@ -158,23 +159,20 @@ class Routes:
             except Exception as error:  # noqa: BLE001 - every error becomes a response
                 reply = _refusal(error)
         headers = list(reply.headers)
-        if reply.body and reply.is_json:
+        if reply.is_json and reply.body:
             headers += (b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body))
         start: Any = {"type": "http.response.start", "status": reply.status, "headers": headers}
-        if reply.body and reply.is_json and reply.rest is None and WHOLE in scope:
-            start[WHOLE] = reply.body
+        body, rest = reply.body, reply.rest
+        if rest is not None:
+            await _send_parts(body, rest, start, scope, send)
+        elif body and WHOLE in scope:
+            start[WHOLE] = body
             await send(start)
-            return
-        await send(start)
-        if reply.rest is None:
-            await send({"type": "http.response.body", "body": reply.body, "more_body": False})
-            return
-        # Closed also when the client disconnects.
-        async with aclosing(reply.rest) as rest:
-            await send({"type": "http.response.body", "body": reply.body, "more_body": True})
-            async for part in rest:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            if isinstance(body, Part):
+                body = await body.read()
+            await send(start)
+            await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def _match(self, path: str) -> tuple[dict[str, Route] | None, Mapping[str, str]]:
         """Return the methods of a path that is not written as one of the fixed ones, and its parameters."""
@@ -197,6 +195,21 @@ def _refusal(error: Exception) -> Reply:
     refused = refusals.refusal(error)
     headers = () if refused.retry_after is None else ((b"retry-after", b"%d" % refused.retry_after),)
     return json_reply(refused.status, refused.code, refused.message, *headers)
+
+
+async def _send_parts(
+    body: bytes | Part, rest: AsyncGenerator[bytes | Part, None], start: Any, scope: Scope, send: Send
+) -> None:
+    # Closed also when the client disconnects.
+    async with aclosing(rest):
+        await send(start)
+        part: Any = body
+        while part is not None:
+            if isinstance(part, Part) and WHOLE not in scope:
+                part = await part.read()
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            part = await anext(rest, None)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def json_reply(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> Reply:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,7 @@ from daysong.kernel.ids import FileId, UserId
 from daysong.transport.conftest import NOW, App, MakeApp
 from daysong.transport.http import media
 from daysong.transport.http.ranges import OutOfRange, Span, requested_span
+from daysong.vendors.local_files import Part
 from daysong.vendors.storage import FileStore
 from rehearsal.world import Person, World
 
@@ -154,10 +155,10 @@ class Broken(FileStore):
     def __init__(self) -> None:
         pass
 
-    def read_at_once(self, key: str, start: int, end: int) -> bytes | None:  # noqa: ARG002
+    def at_once(self, key: str, start: int, end: int) -> Part | bytes | None:  # noqa: ARG002
         return None
 
-    async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:  # noqa: ARG002
+    async def parts(self, key: str, start: int, end: int) -> AsyncGenerator[Part | bytes, None]:  # noqa: ARG002
         if key:
             raise VendorError("storage", "away", permanent=False)
         yield b""

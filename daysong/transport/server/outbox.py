@@ -7,8 +7,12 @@ as a proxy, the first write wakes it, and the others find it awake.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import Any
 from weakref import WeakKeyDictionary
+
+from daysong.vendors.local_files import Part
 
 # Bytes of a connection above which it is written at once, so that a response is not held in memory.
 LARGEST_WAITING = 64 * 1024
@@ -35,10 +39,18 @@ class Outbox:
 _outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
 
 
+class _Borrowed(socket.socket):
+    """The socket of a transport, which closes it: its own object has no way to say that more follows what is sent."""
+
+    def __del__(self) -> None:
+        """Leave it open; it may be another's by now."""
+        self.detach()
+
+
 class Writer:
     """A connection's transport, with writes through its loop's outbox. Everything else is the transport's own."""
 
-    __slots__ = ("_loop", "_outbox", "_parts", "_size", "_transport")
+    __slots__ = ("_connection", "_loop", "_outbox", "_parts", "_size", "_transport")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -46,6 +58,7 @@ class Writer:
         self._outbox = _outboxes.setdefault(loop, Outbox())
         self._parts: list[bytes] = []
         self._size = 0
+        self._connection: _Borrowed | None = None
 
     def write(self, data: bytes) -> None:
         """Write behind what waits already."""
@@ -55,6 +68,31 @@ class Writer:
         self._size += len(data)
         if self._size > LARGEST_WAITING:
             self.flush()
+
+    def send_part(self, head: bytes, part: Part) -> int:
+        """Write `head`, hand as much of a part of a file to the kernel as it takes, and return how much that was.
+
+        It takes none while earlier bytes wait. The part is not copied: the kernel sends its pages of the file.
+        """
+        transport = self._transport
+        if self._parts or transport.get_write_buffer_size() or transport.is_closing():
+            self.write(head)
+            return 0
+        connection = self._connection
+        if connection is None:
+            found = transport.get_extra_info("socket")
+            connection = self._connection = _Borrowed(found.family, found.type, found.proto, fileno=found.fileno())
+        written = sent = 0
+        try:
+            written = connection.send(head, socket.MSG_MORE) if head else 0
+            if written == len(head):
+                sent = os.sendfile(connection.fileno(), part.file.descriptor, part.start, part.end - part.start)
+        except OSError:
+            # The kernel has no room, or the client has gone, which the transport finds out by itself.
+            pass
+        if written < len(head):
+            self.write(head[written:])
+        return sent
 
     def flush(self) -> None:
         """Write what waits."""
