@@ -115,6 +115,7 @@ def serve(
     sandbox_url: SandboxUrl | None = None,
 ) -> None:
     """Serve HTTP. Any number of machines may serve one database, which must have been migrated."""
+    running.without_collections()
     from daysong.commands import environment, starting
     from daysong.commands import serve as command
 
@@ -133,6 +134,7 @@ def work(
     sandbox_url: SandboxUrl = f"http://{LOOPBACK}:{DEFAULT_PORT}",
 ) -> None:
     """Run jobs and crons. Any number of machines may work on one database."""
+    running.without_collections()
     from daysong.commands import starting
     from daysong.commands import work as command
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +11,11 @@ if TYPE_CHECKING:
     from daysong.app import App
 
 T = TypeVar("T")
+
+
+def without_collections() -> None:
+    """Collect no garbage until the app is built: what is imported and built stays, and is not scanned for it."""
+    gc.disable()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -37,6 +37,8 @@ async def work(configured: Settings, *, metrics_host: str, metrics_port: int | N
     """
     stop = environment.until_asked_to_stop()
     app = composition.build(configured)
+    # The database may be away for long.
+    gc.enable()
     with trace_export.exporting(os.environ):
         async with _metrics(app, metrics_host, metrics_port):
             if await _opened(app, configured, stop):
@@ -68,8 +70,7 @@ async def _no_sockets() -> None:
 
 async def _work(app: composition.App, configured: Settings, stop: asyncio.Event) -> None:
     app.report()
-    # As in the server: collections then scan only what jobs have made.
-    gc.collect()
+    # As in the server: collections scan only what jobs have made.
     gc.freeze()
     working = asyncio.create_task(app.worker.run_forever(configured.listen_url))
     stopping = asyncio.create_task(stop.wait())

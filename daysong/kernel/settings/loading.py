@@ -53,10 +53,9 @@ def unknown(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     known = variables.known | {f"{name}_FILE" for name in variables.known} | OTHERWISE_KNOWN
     beginnings = tuple({f"{name.partition('_')[0]}_" for name in variables.known})
     found = []
-    for name in sorted(environ):
+    for name in sorted(environ.keys() - known):
         least = SIMILAR if name.startswith(beginnings) else VERY_SIMILAR
-        nearest = difflib.get_close_matches(name, known, 1, least)
-        if name not in known and nearest:
+        if nearest := difflib.get_close_matches(name, known, 1, least):
             found.append((name, nearest[0]))
     return found
 

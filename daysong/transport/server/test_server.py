@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -80,6 +81,17 @@ async def various(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body"})
     else:
         await hello(scope, receive, send)
+
+
+async def test_garbage_is_collected_again_once_a_server_has_started() -> None:
+    """`daysong serve` starts without, since what is imported and built stays."""
+    gc.disable()
+    try:
+        server_module.freeze_startup_objects()
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 async def test_responses_do_not_name_the_server_software() -> None:
