@@ -31,6 +31,7 @@ from daysong.commands.options import (
     WithSandbox,
 )
 from daysong.commands.support import command_line as support
+from daysong.kernel import garbage
 from daysong.kernel.errors import DaysongError
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def serve(
     sandbox_url: SandboxUrl | None = None,
 ) -> None:
     """Serve HTTP. Any number of machines may serve one database, which must have been migrated."""
-    running.without_collections()
+    garbage.pause()
     from daysong.commands import environment, starting
     from daysong.commands import serve as command
 
@@ -134,7 +135,7 @@ def work(
     sandbox_url: SandboxUrl = f"http://{LOOPBACK}:{DEFAULT_PORT}",
 ) -> None:
     """Run jobs and crons. Any number of machines may work on one database."""
-    running.without_collections()
+    garbage.pause()
     from daysong.commands import starting
     from daysong.commands import work as command
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,11 +10,6 @@ if TYPE_CHECKING:
     from daysong.app import App
 
 T = TypeVar("T")
-
-
-def without_collections() -> None:
-    """Collect no garbage until the app is built: what is imported and built stays, and is not scanned for it."""
-    gc.disable()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -26,12 +26,12 @@ from litestar.types import ASGIApp
 
 from daysong import app as composition
 from daysong.commands import checks, signals
-from daysong.kernel import logs
+from daysong.kernel import garbage, logs
 from daysong.kernel.errors import DaysongError
 from daysong.kernel.monitoring import trace_export
 from daysong.kernel.settings import Settings
 from daysong.transport.metrics.processes import Processes
-from daysong.transport.server.server import Server, freeze_startup_objects, listen
+from daysong.transport.server.server import Server, listen
 
 PAUSE = 1.0  # seconds before a process that died is followed by another
 LEAST_CONNECTIONS = 2
@@ -78,7 +78,7 @@ async def _serve(listener: socket.socket, configured: Settings, *, drain: float,
 async def _serve_app(app: composition.App, listener: socket.socket, parent: int | None, drain: float) -> None:
     app.checks = checks.of(app.settings)
     server = Server(app.asgi, lifespan=True, close_sockets=app.hub.close_sockets, message=app.hub.largest_message)
-    freeze_startup_objects()
+    garbage.settle()
     loop = asyncio.get_running_loop()
 
     def asked() -> None:
@@ -132,7 +132,7 @@ class _Supervisor:
         for each in (*self._stops, signal.SIGCHLD):
             signal.signal(each, _ignore)
         inherited = (woken, wake, self._held, held.fileno())
-        freeze_startup_objects()
+        garbage.settle()
         deadline = float("inf")
         while self._running or not self._stopping:
             now = time.monotonic()

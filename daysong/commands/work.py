@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +12,7 @@ import uvloop
 
 from daysong import app as composition
 from daysong.commands import environment
-from daysong.kernel import logs
+from daysong.kernel import garbage, logs
 from daysong.kernel.database.transactions import LOST
 from daysong.kernel.errors import DatabaseMisconfigured, DatabaseUnavailable
 from daysong.kernel.monitoring import trace_export
@@ -38,7 +37,7 @@ async def work(configured: Settings, *, metrics_host: str, metrics_port: int | N
     stop = environment.until_asked_to_stop()
     app = composition.build(configured)
     # The database may be away for long.
-    gc.enable()
+    garbage.settle()
     with trace_export.exporting(os.environ):
         async with _metrics(app, metrics_host, metrics_port):
             if await _opened(app, configured, stop):
@@ -70,8 +69,7 @@ async def _no_sockets() -> None:
 
 async def _work(app: composition.App, configured: Settings, stop: asyncio.Event) -> None:
     app.report()
-    # As in the server: collections scan only what jobs have made.
-    gc.freeze()
+    garbage.settle()
     working = asyncio.create_task(app.worker.run_forever(configured.listen_url))
     stopping = asyncio.create_task(stop.wait())
     try:

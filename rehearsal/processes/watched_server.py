@@ -23,7 +23,7 @@ import uvloop
 
 from daysong import app as composition
 from daysong.commands import environment
-from daysong.kernel import logs
+from daysong.kernel import garbage, logs
 from daysong.transport.server import server as http
 from rehearsal.processes.server import Server
 
@@ -115,7 +115,7 @@ async def main(port: int) -> None:
     logs.configure(readable=False, quiet=True)
     app = composition.build(environment.configured())
     server = http.Server(app.asgi, lifespan=True, close_sockets=app.hub.close_sockets, message=app.hub.largest_message)
-    http.freeze_startup_objects()
+    garbage.settle()
     loop = asyncio.get_running_loop()
     for number in STOPS:
         loop.add_signal_handler(number, server.stop)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -67,15 +66,6 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
             raise PortTaken(f"Cannot listen on port {port} of {host}. Choose another with --port.") from error
         stack.pop_all()
         return listener
-
-
-def freeze_startup_objects() -> None:
-    """Exclude the objects that exist now from garbage collection, since scanning them would block the event loop.
-
-    Nor are they scanned now: hardly any is garbage, and to look for it takes 50 ms.
-    """
-    gc.freeze()
-    gc.enable()
 
 
 # Turns of the event loop in which waiting connections are accepted before a server stops listening.

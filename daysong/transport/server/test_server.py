@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from conftest import NOW
+from daysong.kernel import garbage
 from daysong.transport.http.edge import Edge
 from daysong.transport.server import http_connection as server_http
 from daysong.transport.server import server as server_module
@@ -85,12 +86,13 @@ async def various(scope: Any, receive: Any, send: Any) -> None:
 
 async def test_garbage_is_collected_again_once_a_server_has_started() -> None:
     """`daysong serve` starts without, since what is imported and built stays."""
-    gc.disable()
+    before = gc.get_threshold()
+    garbage.pause()
     try:
-        server_module.freeze_startup_objects()
+        garbage.settle()
         assert gc.isenabled()
     finally:
-        gc.enable()
+        gc.set_threshold(*before)
         gc.unfreeze()
 
 
