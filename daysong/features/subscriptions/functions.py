@@ -134,7 +134,7 @@ async def get_plans(ctx: QueryContext, args: NoArgs) -> list[PlanOffered]:  # no
     """Return all plans, in ascending order; the free one alone while the part `billing` is off."""
     has_billing = ctx.settings.offers("billing")
     return [
-        PlanOffered(tier=tier, music_limit=plan.sold_songs, period_days=plan.sold_days, price=plan.price)
+        PlanOffered(tier, float(plan.sold_songs), float(plan.sold_days), plan.price)
         for tier, plan in PLANS.items()
         if tier == "free" or has_billing
     ]

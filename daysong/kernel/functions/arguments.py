@@ -29,6 +29,8 @@ _SPACE = b" \t\r\n"
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 # Integers of 16 digits may exceed 2^53.
 _LONG = b"0" * 16
+# Bytes of an object in which neither those nor an escaped NUL character have room.
+_LONGEST_USUAL = 12
 _ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 # Escapes of lone surrogates. Requires that no backslash is escaped by another one.
 _LONE = re.compile(
@@ -76,7 +78,7 @@ class Reader:
             raise ArgumentsTooLarge(self._largest)
         given = raw if raw.startswith(b"{") else _one_object(raw)
         try:
-            if self._decoder is None or _is_unusual(given):
+            if self._decoder is None or (len(given) > _LONGEST_USUAL and _is_unusual(given)):
                 return self._decode_slowly(given)
             try:
                 return self._decoder.decode(given)

@@ -209,7 +209,9 @@ class Http(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Stop the head's timeout, and serve the request; as uvicorn, with our `Cycle`."""
-        self._end_head()
+        self._head = None
+        if self._head_timer is not None:
+            self._end_head()
         self._trailing = 0
         parser = self.parser
         scope: Any = self.scope
