@@ -31,6 +31,7 @@ from daysong.kernel.functions.context import QueryContext
 from daysong.kernel.functions.declarations import NoArgs, Result, given, query
 from daysong.kernel.ids import UserSongId
 from daysong.kernel.settings import Settings
+from daysong.kernel.time.clock import ms_sql
 
 READS = ("user_songs", "shared_music", "music", "diaries", "users")
 
@@ -74,8 +75,9 @@ JOINS = f"""
     left join shared_music s on s.id = l.shared_music_id
     left join users u on u.id = m.user_id and not {OWNED}
     left join diaries d on d.id = m.diary_id and {OWNED}"""
-COLUMNS = f"""l.id, l.created_at, l.ownership_type, l.linked_from_music_index, s.share_id, {SHOWS} as shows,
-    case when {OWNED} then m.updated_at else l.updated_at end as updated_at,
+COLUMNS = f"""l.id, l.ownership_type, l.linked_from_music_index, s.share_id, {SHOWS} as shows,
+    {ms_sql("l.created_at")} as created_ms,
+    case when {OWNED} then {ms_sql("m.updated_at")} else {ms_sql("l.updated_at")} end as updated_ms,
     case when {OWNED} then m.id else l.id end as shown_id,
     case when {OWNED} then m.status else 'ready' end as status,
     case when {OWNED} then m.failure_reason end as failure_reason,
@@ -90,7 +92,7 @@ COLUMNS = f"""l.id, l.created_at, l.ownership_type, l.linked_from_music_index, s
     m.id is null or m.deleted_at is not null or u.deleted_at is not null as is_deleted,
     case when not {OWNED} then m.user_id end as owner,
     case when u.deleted_at is null and u.show_name_on_shares then u.name end as owner_name,
-    d.date as diary_date, d.title as diary_title"""
+    {ms_sql("d.date")} as diary_ms, d.title as diary_title"""
 
 # The newest songs of a person, as many as fit; then timed words, newest first, into the bytes that are left.
 PLAYLIST_SQL = f"""
@@ -115,7 +117,7 @@ PAGE = PageSql(
     f"""
     select * from (
         select *, sum(bytes) over newest as bytes_so_far, first_value(bytes) over newest as bytes_of_first
-        from (select {COLUMNS}, d.content as diary_content, {json_bytes(*TEXTS, "d.content")} as bytes
+        from (select {COLUMNS}, l.created_at, d.content as diary_content, {json_bytes(*TEXTS, "d.content")} as bytes
               from (select * from user_songs
                     where user_id = {CALLERS_ID}
                       and (created_at, id) < ($2, $3) and (created_at, id) >= ($4, $5)

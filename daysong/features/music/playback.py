@@ -15,7 +15,7 @@ from daysong.features.users.callers import IS_CALLER
 from daysong.kernel.functions.context import MutationContext, QueryContext
 from daysong.kernel.functions.declarations import Args, IdText, Result, given, query, stored
 from daysong.kernel.settings import Settings
-from daysong.kernel.time.clock import to_ms
+from daysong.kernel.time.clock import ms_sql, to_ms
 from daysong.kernel.values import StoredJson
 
 
@@ -69,9 +69,10 @@ class Track(PlaylistItem, kw_only=True):
     progress: Progress
 
 
-SONG_COLUMNS = """m.id, m.created_at, m.updated_at, m.status, m.failure_reason, m.diary_id, m.title,
-           m.image_url, m.image_file_id, m.audio_url, m.stream_url, m.audio_file_id, m.duration, m.lyric"""
-COLUMNS = f"{SONG_COLUMNS}, d.date as diary_date, d.content as diary_content, d.title as diary_title"
+COLUMNS = f"""m.id, {ms_sql("m.created_at")} as created_ms, {ms_sql("m.updated_at")} as updated_ms,
+           m.status, m.failure_reason, m.diary_id, m.title,
+           m.image_url, m.image_file_id, m.audio_url, m.stream_url, m.audio_file_id, m.duration, m.lyric,
+           {ms_sql("d.date")} as diary_ms, d.content as diary_content, d.title as diary_title"""
 
 # Of an entry, the playlist shows the beginning.
 SHOWN_CONTENT = 2_000
@@ -112,10 +113,10 @@ def track_fields(row: asyncpg.Record, settings: Settings) -> dict[str, Any]:
     """The fields of a track, from a row of one of the statements above."""
     return {
         "id": row["id"],
-        "creation_time": to_ms(row["created_at"]),
+        "creation_time": row["created_ms"],
         "status": row["status"],
-        "created_at": to_ms(row["created_at"]),
-        "updated_at": to_ms(row["updated_at"]),
+        "created_at": row["created_ms"],
+        "updated_at": row["updated_ms"],
         "reason": given(row["failure_reason"]),
         "diary_id": given(row["diary_id"]),
         "title": given(row["title"]),
@@ -124,7 +125,7 @@ def track_fields(row: asyncpg.Record, settings: Settings) -> dict[str, Any]:
         "duration": given(row["duration"]),
         "lyric": given(row["lyric"]),
         "lyric_with_time": stored(row.get("lyric_with_time")),
-        "diary_date": UNSET if row["diary_date"] is None else to_ms(row["diary_date"]),
+        "diary_date": given(row["diary_ms"]),
         "diary_content": given(row["diary_content"]),
         "diary_title": given(row["diary_title"]),
     }
