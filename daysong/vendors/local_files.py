@@ -9,6 +9,7 @@ import asyncio
 import errno
 import mmap
 import os
+import time
 from collections.abc import AsyncGenerator, Callable
 from functools import cache
 from typing import NamedTuple, cast
@@ -50,12 +51,14 @@ class Part(NamedTuple):
 class LocalFile:
     """An open file, which is closed with the last reference to it."""
 
-    __slots__ = ("_cached", "descriptor")
+    __slots__ = ("_cached", "_known_until", "descriptor")
 
     def __init__(self, path: str) -> None:
         # Not in a thread: that would take longer than all else about a small part of a file.
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        # The bytes at its beginning that the page cache had when it was opened, if that was all of a small file.
+        # The bytes at its beginning that the page cache had when it was opened, if that was all of a small file. It may
+        # have them no more while a slow client is still reading.
+        self._known_until = time.monotonic() + STAYS_OPEN
         size = os.fstat(self.descriptor).st_size
         self._cached = size if 0 < size <= SMALL and self._is_cached(0, size) else 0
 
@@ -66,9 +69,10 @@ class LocalFile:
 
     def at_once(self, start: int, end: int) -> Part | bytes:
         """Return what the page cache has from `start` to `end` (exclusive): a part of all, or some bytes, or none."""
-        if end - start >= LEAST_PART and (end <= self._cached or self._is_cached(start, end)):
-            return Part(self, start, end)
-        return self.read_cached(start, end)
+        if end - start < LEAST_PART:
+            return self.read_cached(start, end)
+        is_known = end <= self._cached and time.monotonic() < self._known_until
+        return Part(self, start, end) if is_known or self._is_cached(start, end) else self.read_cached(start, end)
 
     def read_cached(self, start: int, end: int) -> bytes:
         """Return the bytes that are cached. Errors: OSError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from daysong.kernel.errors import VendorError
 from daysong.vendors import local_files
+from daysong.vendors.local_files import Part
 from daysong.vendors.storage import CHUNK, FileMissing, FileStore, IncomingFile
 
 pytestmark = pytest.mark.anyio
@@ -221,3 +223,27 @@ async def test_a_file_is_kept_open_for_a_short_time_and_not_after_it_was_replace
     opened.clear()
     store.at_once("song", 0, 1)
     assert len(opened) == 1
+
+
+async def test_what_the_page_cache_had_is_not_relied_on_for_longer_than_a_file_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that reads slowly must not make the server wait for the disk."""
+    (tmp_path / "song").write_bytes(SONG)
+    asked: list[int] = []
+
+    def count(_: int, start: int, size: int) -> int:
+        asked.append(start)
+        return -(-size // mmap.PAGESIZE)
+
+    monkeypatch.setattr(local_files, "_cached_pages", lambda: count)
+    file = local_files.LocalFile(str(tmp_path / "song"))
+    assert file.at_once(0, CHUNK) == Part(file, 0, CHUNK)
+    assert asked == [0]
+    monkeypatch.setattr(local_files, "STAYS_OPEN", 0.0)
+    file = local_files.LocalFile(str(tmp_path / "song"))
+    assert [file.at_once(0, CHUNK), file.at_once(CHUNK, 2 * CHUNK)] == [
+        Part(file, 0, CHUNK),
+        Part(file, CHUNK, 2 * CHUNK),
+    ]
+    assert asked[1:] == [0, 0, CHUNK]

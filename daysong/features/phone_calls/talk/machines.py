@@ -10,6 +10,7 @@ when every turn of the called side has such a phrase, and little else is said:
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -47,9 +48,9 @@ def machine_on(turns: Sequence[Turn]) -> Machine | None:
     if not any(KINDS[kind].unambiguous for kind in kinds):
         return None
     others = " | ".join(beside)
-    if sum(map(len, beside)) > LONGEST_GREETING or TELLS.search(others) or ANSWERS.search(others):
+    if sum(map(len, beside)) > LONGEST_GREETING or re.search(TELLS, others) or re.search(ANSWERS, others):
         return None
-    if len(kinds) == 1 and (_words(others) > WORDS_BESIDE_ONE or FIRST_PERSON.search(others)):
+    if len(kinds) == 1 and (_words(others) > WORDS_BESIDE_ONE or re.search(FIRST_PERSON, others)):
         return None
     return _which(kinds) if _words(others) <= WORDS_BESIDE_SEVERAL else None
 
@@ -72,7 +73,7 @@ def _phrases_in(text: str) -> tuple[set[str], str]:
     found: set[str] = set()
     spans: list[tuple[int, int]] = []
     for name, kind in KINDS.items():
-        here = [match.span() for match in kind.pattern.finditer(text)]
+        here = [match.span() for match in re.finditer(kind.pattern, text)]
         if here:
             found.add(name)
             spans += here
