@@ -40,6 +40,13 @@ class PlanOffered(Result):
     price: float
 
 
+_OFFERED = [
+    PlanOffered(tier=tier, music_limit=float(plan.sold_songs), period_days=float(plan.sold_days), price=plan.price)
+    for tier, plan in PLANS.items()
+]
+_OFFERED_FREE = [plan for plan in _OFFERED if plan.tier == "free"]
+
+
 class CurrentUsage(Result):
     """Songs and call minutes used and left in a period; `period_start` and `period_end` in ms.
 
@@ -132,12 +139,7 @@ def _snapshot(quota: Quota) -> Snapshot:
 @query
 async def get_plans(ctx: QueryContext, args: NoArgs) -> list[PlanOffered]:  # noqa: ARG001
     """Return all plans, in ascending order; the free one alone while the part `billing` is off."""
-    has_billing = ctx.settings.offers("billing")
-    return [
-        PlanOffered(tier, float(plan.sold_songs), float(plan.sold_days), plan.price)
-        for tier, plan in PLANS.items()
-        if tier == "free" or has_billing
-    ]
+    return _OFFERED if ctx.settings.offers("billing") else _OFFERED_FREE
 
 
 @query(reads=READS)
