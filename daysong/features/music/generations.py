@@ -96,11 +96,11 @@ _BEGIN_SQL = job_sql(
     _begin_ctes(""), output="(select version from entry) as version, (select flag from entry) as flag"
 )  # fmt: skip
 
-# Begins a song of a new entry, if the account needs no change, has as many charges as are known, and its entries are not
-# read. The charges are read under the lock. All else that a quota depends on may be of before: it is not changed under
-# the lock, or the song counts as begun before the change. $27 to $30 are those of `unchanged`, $31 to $33 since when
-# charges are counted, their number, and the flag's default. It is done also when it is run again: the function sees a
-# charge that the first run has committed since this one began.
+# Begins a song of a new entry, if the account needs no change and has as many charges as are known, and its entries
+# are not read. Charges are counted under the lock. All else that a quota depends on may be of before: it is not
+# changed under the lock, or the song counts as begun before the change. It is done also when it is run again, and
+# when the first run has committed since this one began: the function sees its charge. $27 to $30 are those of
+# `unchanged`, $31 to $33 since when charges are counted, their number, and the flag's default.
 _BEGIN_AT_ONCE = f"""
     with account as ({unchanged_sql(27)}),
     charged as (select id, charges_of(id, $31, $17) as charges from account where id = $14),

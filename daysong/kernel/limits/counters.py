@@ -31,7 +31,8 @@ log = logs.get_logger("costs")
 # As the function wants them: the sum of all is the last.
 _VENDORS = (*VENDORS, ALL)
 _RESERVE_SQL = f"select reached, used, is_warned, {UNFLUSHED} from reserve_budget($1, $2, $3, $4, $5, $6, $7, $8)"  # noqa: S608
-_DAY_SQL = "select vendor, amount, warned from budget_days where day = $1 and vendor = any($2) order by vendor for update"
+_DAY_SQL = """
+    select vendor, amount, warned from budget_days where day = $1 and vendor = any($2) order by vendor for update"""
 _WARN_SQL = """
     update budget_days set warned = true where day = $1 and vendor = any($2) and not warned returning vendor, amount"""
 _COUNT_SQL = """
