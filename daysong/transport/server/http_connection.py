@@ -119,6 +119,9 @@ class Http(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             if _lacks_host(self.scope):
                 self.send_400_response(NO_HOST)
+            elif self._should_upgrade() and self.cycle and not self.cycle.response_complete:
+                # What is left of that response would go among the frames, and past the limit of what waits unread.
+                self.transport.close()
             elif self._should_upgrade():
                 self._unset_keepalive_if_required()
                 after_upgrade, self._buffer = data[upgrade.args[0] :] + self._buffer, b""

@@ -16,7 +16,7 @@ from daysong.transport.server import writing
 from daysong.vendors import local_files
 from daysong.vendors.local_files import Part
 from daysong.vendors.storage import CHUNK, FileStore
-from rehearsal.processes.served import App, read_all, serving, until
+from rehearsal.processes.served import UPGRADE, App, read_all, serving, until
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,14 @@ def app(folder: Path) -> App:
         parts = files.parts("song", start, end)
         return Reply(await anext(parts), 200, headers, is_json=False, rest=parts)
 
-    return cast("App", Edge(Routes([Route("GET", "/song/{start}/{end}", serve, 0)], cast("Any", None))))
+    return cast("App", Edge(Routes([Route("GET", "/song/{start}/{end}", serve, 0)], accept)))
+
+
+async def accept(_scope: Any, receive: Any, send: Any) -> None:
+    """Accepts a socket."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await receive()
 
 
 def asking(start: int, end: int, more: bytes = b"") -> bytes:
@@ -136,4 +143,20 @@ async def test_a_file_that_became_shorter_ends_the_connection(song: Path) -> Non
         reader, writer = await served.connect()
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await read_all(reader)).partition(b"\r\n\r\n")[2] == SONG[:1000]
+        writer.close()
+
+
+async def test_an_upgrade_request_behind_a_response_that_is_not_finished_closes_the_connection(song: Path) -> None:
+    """The rest of the response is not written among the frames of the socket, nor held for a client that reads late."""
+    async with serving(app(song.parent)) as served:
+        for end in (CHUNK, len(SONG)):
+            reader, writer = await served.connect()
+            writer.write(asking(0, end) + UPGRADE)
+            assert b"HTTP/1.1 101" not in await read_all(reader)
+            writer.close()
+        reader, writer = await served.connect()
+        writer.write(asking(0, CHUNK))
+        await body(reader, CHUNK)
+        writer.write(UPGRADE)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
         writer.close()
