@@ -277,9 +277,6 @@ class _IdempotentMutation:
     async def _run(self, function: Function, args: Any) -> Answer:
         runtime = self._runtime
         if function.kind is Kind.MUTATION:
-            statement = runtime.statement_of(function, args, self._caller)
-            if statement is not None and (done := await self._run_alone(statement, function)) is not None:
-                return done
             _, answer = await self._mutate(function, args)
             return answer
         self._settled_by = function.settled_by
@@ -298,16 +295,18 @@ class _IdempotentMutation:
         """For an action: run a mutation; the one that settles the action runs at most once."""
         if handler is not self._settled_by:
             return await self._runtime.run_mutation(handler, args, caller)
-        function = self._runtime.registry.of(handler)
-        statement = self._runtime.statement_of(function, args, self._caller)
-        if statement is not None and (done := await self._run_alone(statement, function)) is not None:
-            self._answer = done
-            return statement.result
-        value, self._answer = await self._mutate(function, args)
+        value, self._answer = await self._mutate(self._runtime.registry.of(handler), args)
         return value
 
     async def _mutate(self, function: Function, args: Any) -> tuple[Any, Answer]:
-        """Run the mutation; return its result, and the answer recorded in its transaction."""
+        """Run the mutation, as one statement if it can be; return its result, and the answer recorded with it."""
+        statement = self._runtime.statement_of(function, args, self._caller)
+        if statement is not None and (answer := await self._run_alone(statement, function)) is not None:
+            return statement.result, answer
+        return await self._transact(function, args)
+
+    async def _transact(self, function: Function, args: Any) -> tuple[Any, Answer]:
+        """Run the mutation in a transaction; return its result, and the answer recorded in it."""
         session, notes = self._session, self._notes
         commit: Commit | None = None
 
