@@ -30,7 +30,7 @@ _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 # Integers of 16 digits may exceed 2^53.
 _LONG = b"0" * 16
 # Bytes of an object in which neither those nor an escaped NUL character have room.
-_LONGEST_USUAL = 12
+_LONGEST_USUAL = 11
 _ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 # Escapes of lone surrogates. Requires that no backslash is escaped by another one.
 _LONE = re.compile(

@@ -98,6 +98,7 @@ def test_infinity_fits_a_float() -> None:
         ('{"text":"a\\u0000"}', r"NUL character - at `\$\.text"),
         ('{"text":5}', "Expected `str`"),
         ('{"other":1}', "unknown field `other`"),
+        ('{"\\u0000":1}', "cannot be a field name"),
         ('{"count":{"$odd":1}}', "no value encoding"),
         ('{"count":1e999}', "out of range"),
         ('{"count":{"$integer":"x"}}', "not base64"),
