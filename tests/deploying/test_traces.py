@@ -6,13 +6,14 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from daysong.kernel import logs
 from daysong.kernel.monitoring import trace_export, tracing
+from daysong.transport.http.edge import Edge
 from rehearsal.calls.phones import ALICES, answers, has_agreed, until_due, wants_calls
 from rehearsal.world import ADMIN_KEY, HASH_KEY, Person, World
 
@@ -165,6 +166,21 @@ async def test_a_call_continues_its_trace_with_its_report(world: World, alice: P
     places = [names.index(name) for name in in_order]
     assert places == sorted(places), names
     assert "suno" in names
+
+
+async def test_a_health_check_has_no_span_and_changes_no_other(collector: Collector) -> None:
+    """A pipelined one starts in the context of the request before it, whose span may be the current one."""
+
+    async def unready(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+
+    async def ignore(_: Any) -> None:
+        return
+
+    with tracing.span("before", parent=None):
+        scope: Any = {"type": "http", "method": "GET", "path": "/readyz", "headers": []}
+        await Edge(cast("Any", unready))(scope, cast("Any", None), ignore)
+    assert [(span.name, attributes(span)) for span in collector.spans()] == [("before", {})]
 
 
 def test_traces_are_off_without_a_collector_or_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

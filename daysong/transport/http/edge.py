@@ -63,18 +63,20 @@ class Edge:
         """Serve a request; WebSocket connections pass through."""
         if scope["type"] != ScopeType.HTTP:
             return self._app(scope, receive, send)
+        identifier = logs.new_request_id()
         # Requests of monitoring would be most of all traces of a quiet server.
         if tracing.enabled and scope["path"] not in QUIET_ROUTES:
-            return self._traced(scope, receive, send)
-        return self._serve(logs.new_request_id(), scope, receive, send)
+            return self._traced(identifier, scope, receive, send)
+        return self._serve(identifier, scope, receive, send)
 
-    async def _traced(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _traced(self, identifier: str, scope: Scope, receive: Receive, send: Send) -> None:
         # A client's own `traceparent` is not continued: anyone could have their requests traced, or join another trace.
-        identifier = logs.new_request_id()
         with tracing.span("HTTP", "server", parent=None, request=identifier):
-            await self._serve(identifier, scope, receive, send)
+            await self._serve(identifier, scope, receive, send, is_traced=True)
 
-    async def _serve(self, identifier: str, scope: Any, receive: Receive, send: Send) -> None:
+    async def _serve(
+        self, identifier: str, scope: Any, receive: Receive, send: Send, *, is_traced: bool = False
+    ) -> None:
         method, status, started = scope["method"], 500, time.perf_counter()
         request_headers = headers_of(scope)
         is_shared = not scope["path"].startswith(OWN_PAGES)
@@ -113,7 +115,8 @@ class Edge:
             route = scope.get("path_template", "none")
             label = method if method in METHODS else "other"
             SECONDS.observe((label, route, str(status)), seconds)
-            if tracing.enabled:
+            # Without a span of its own, the current one may be another request's: pipelined ones share their context.
+            if is_traced:
                 failed = status >= 500  # noqa: PLR2004 - an HTTP status
                 tracing.annotate(f"{label} {route}", method=label, route=route, status=status, failed=failed)
             if route not in QUIET_ROUTES:
