@@ -207,9 +207,7 @@ def _list(item: Plan) -> Plan:
         return [fix_item(one, form) for one in value] if isinstance(value, list | tuple) else value  # type: ignore[misc]
 
     def count(value: Any) -> int:
-        if not isinstance(value, list | tuple):
-            return 1
-        return len(value) * item.most if item.size is None else _sum(value, item)
+        return _sum(value, item) if isinstance(value, list | tuple) else 1
 
     def is_plain(value: Any) -> bool:
         if not isinstance(value, list | tuple):

@@ -106,7 +106,7 @@ class FunctionsApi:
     async def _caller(self, request: Request) -> Caller:
         now = self._runtime.clock.now()
         caller = self._authenticator.known(request.scope, now) or await self._authenticator.caller(request.scope, now)
-        if self._gate is not None and not self._gate.counts(caller):
+        if self._gate is not None:
             await self._gate.check_account(caller)
         return caller
 
