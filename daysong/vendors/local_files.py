@@ -40,10 +40,11 @@ class Part(NamedTuple):
     async def read(self, sent: int = 0) -> bytes:
         """Return the bytes after the first `sent`, fewer at the end of the file. Errors: OSError."""
         start, read = self.start + sent, b""
-        # The page cache may have lost some of them.
-        while start < self.end and (found := self.file.read_cached(start, self.end)):
-            start, read = start + len(found), read + found
-        while start < self.end and (found := await self.file.read(start, self.end)):
+        while start < self.end:
+            # The page cache may have lost some of them.
+            found = self.file.read_cached(start, self.end) or await self.file.read(start, self.end)
+            if not found:
+                break
             start, read = start + len(found), read + found
         return read
 
@@ -89,7 +90,7 @@ class LocalFile:
         return cast("bytes", buffer) if size == len(buffer) else bytes(buffer[:size])
 
     async def read(self, start: int, end: int) -> bytes:
-        """Read the bytes in a thread, which keeps the file open also when nobody waits any more. Errors: OSError."""
+        """Read the bytes in a thread, which keeps the file open also when its caller was canceled. Errors: OSError."""
         return await asyncio.to_thread(self._read, start, end)
 
     def _read(self, start: int, end: int) -> bytes:

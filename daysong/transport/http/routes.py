@@ -200,12 +200,14 @@ def _refusal(error: Exception) -> Reply:
 async def _send_parts(
     body: bytes | Part, rest: AsyncGenerator[bytes | Part, None], start: Any, scope: Scope, send: Send
 ) -> None:
+    connection: Any = scope.get(WHOLE)
     # Closed also when the client disconnects.
     async with aclosing(rest):
         await send(start)
         part: Any = body
-        while part is not None:
-            if isinstance(part, Part) and WHOLE not in scope:
+        # What a client that has gone would not receive is not read.
+        while part is not None and (connection is None or not connection.is_lost):
+            if isinstance(part, Part) and connection is None:
                 part = await part.read()
             await send({"type": "http.response.body", "body": part, "more_body": True})
             part = await anext(rest, None)

@@ -9,10 +9,10 @@ from uvicorn.protocols.http.httptools_impl import HEADER_VALUE_RE, STATUS_LINE, 
 from daysong.transport.server.outbox import LARGEST_WAITING, Writer
 from daysong.vendors.local_files import Part
 
-# In a scope: the server takes a message `http.response.start` that has the whole body under this name, which must not
-# be empty. Its headers have lower-case names that need no check, and a Content-Length; the connection is kept. A layer
-# that changes bodies removes it from the scope. With it, a body may also be a `Part` of a file, whose Content-Length
-# was announced.
+# In a scope, the connection's `Writer`: the server takes a message `http.response.start` that has the whole body under
+# this name, which must not be empty. Its headers have lower-case names that need no check, and a Content-Length; the
+# connection is kept. A layer that changes bodies removes it from the scope. With it, a body may also be a `Part` of a
+# file, whose Content-Length was announced.
 WHOLE = "daysong.whole"
 
 

@@ -49,6 +49,8 @@ class Http(HttpToolsProtocol):
         self._body_timer: asyncio.TimerHandle | None = None
         # Since when no request is being received or served; None while one is.
         self._idle_since: float | None = None
+        # The request that is served, which is not the last one if more are pipelined.
+        self._served: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Start the timeout of the first request."""
@@ -58,7 +60,7 @@ class Http(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release timers and buffers."""
+        """Release timers and buffers, and let the request that is served know."""
         self._end_head()
         self._unset_keepalive_if_required()
         self._buffer = b""
@@ -66,6 +68,9 @@ class Http(HttpToolsProtocol):
             self._stall_timeout.end()
         if self._body_timer is not None:
             self._body_timer.cancel()
+        if self._served is not None:
+            self.cycle = self._served
+            cast("Writer", self.transport).is_lost = True
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -230,7 +235,7 @@ class Http(HttpToolsProtocol):
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
-        scope[WHOLE] = True
+        scope[WHOLE] = self.transport
         before = self.cycle
         self.cycle = Cycle(
             scope=self.scope, transport=self.transport, flow=self.flow, logger=self.logger,
@@ -246,6 +251,7 @@ class Http(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._served = cycle
         super()._start_asgi_task(cycle, _no_host if _lacks_host(cycle.scope) else app)
 
     def _end_head(self) -> None:

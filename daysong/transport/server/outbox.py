@@ -48,9 +48,12 @@ class _Borrowed(socket.socket):
 
 
 class Writer:
-    """A connection's transport, with writes through its loop's outbox. Everything else is the transport's own."""
+    """A connection's transport, with writes through its loop's outbox. Everything else is the transport's own.
 
-    __slots__ = ("_connection", "_loop", "_outbox", "_parts", "_size", "_transport")
+    is_lost   whether the connection has ended: what is written has no reader
+    """
+
+    __slots__ = ("_connection", "_loop", "_outbox", "_parts", "_size", "_transport", "is_lost")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -59,6 +62,7 @@ class Writer:
         self._parts: list[bytes] = []
         self._size = 0
         self._connection: _Borrowed | None = None
+        self.is_lost = False
 
     def write(self, data: bytes) -> None:
         """Write behind what waits already."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncGenerator
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -160,3 +161,27 @@ async def test_an_upgrade_request_behind_a_response_that_is_not_finished_closes_
         writer.write(UPGRADE)
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
         writer.close()
+
+
+@pytest.mark.parametrize("more", [b"", asking(0, 1)], ids=["alone", "with a request behind it"])
+async def test_what_a_client_that_has_gone_would_not_receive_is_not_read(more: bytes) -> None:
+    """A long file of a bucket would be fetched to its end for nothing."""
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield bytes(CHUNK)
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async def serve(_: Request) -> Reply:
+        return Reply(b"1", 200, ((b"content-length", b"%d" % 2**50),), is_json=False, rest=endless())
+
+    async with serving(cast("App", Routes([Route("GET", "/song/{start}/{end}", serve, 0)], accept))) as served:
+        reader, writer = await served.connect()
+        writer.write(asking(0, 2) + more)
+        await reader.readuntil(b"\r\n\r\n1")
+        writer.transport.abort()
+        await asyncio.wait_for(ended.wait(), 20)
