@@ -12,6 +12,7 @@ import socket
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from daysong.transport.server.writing import StallTimeout
 from daysong.vendors.local_files import Part
 
 # Bytes of a connection above which it is written at once, so that a response is not held in memory.
@@ -109,9 +110,13 @@ class Writer:
         return self._transport.is_closing()
 
     def close(self) -> None:
-        """Write what waits, and close the connection."""
+        """Write what waits, and close the connection once it is sent, or the client reads nothing."""
         self.flush()
-        self._transport.close()
+        transport = self._transport
+        transport.close()
+        # So little that writing is not paused would otherwise wait for ever.
+        if transport.get_write_buffer_size():
+            StallTimeout(transport, "").begin()
 
     def release(self) -> asyncio.Transport:
         """Write what waits, and return the transport itself."""

@@ -132,6 +132,24 @@ async def test_a_client_that_never_reads_is_disconnected_and_the_file_closed(
         writer.transport.abort()
 
 
+async def test_a_closed_connection_ends_although_its_client_reads_nothing(
+    song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if so little waits that writing is not paused, for which there is a timeout."""
+    monkeypatch.setattr(writing, "CHECK_INTERVAL", 0.02)
+    monkeypatch.setattr(writing, "STALL_TIMEOUT", 0.05)
+    async with serving(app(song.parent)) as served:
+        _, writer = await served.connect()
+        cast("Any", writer.transport).pause_reading()
+        await until(lambda: served.connections == 1)
+        transport: Any = next(iter(served.server.server_state.connections)).transport
+        transport.set_write_buffer_limits(2 * len(SONG))
+        transport.write(SONG)
+        transport.close()
+        await until(lambda: served.connections == 0)
+        writer.transport.abort()
+
+
 async def test_a_file_that_became_shorter_ends_the_connection(song: Path) -> None:
     """The client is never given other bytes than it was promised."""
     file = local_files.LocalFile(str(song))

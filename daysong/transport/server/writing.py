@@ -12,7 +12,7 @@ STALL_TIMEOUT = 30.0
 
 
 class StallTimeout:
-    """Watches a connection while writing is paused, and aborts it when the client reads nothing."""
+    """Watches a connection while writing is paused, or to its end, and aborts it when the client reads nothing."""
 
     __slots__ = ("_address", "_left", "_loop", "_since", "_timer", "_transport")
 
@@ -43,6 +43,8 @@ class StallTimeout:
     def _check(self) -> None:
         self._timer = None
         left, now = self._transport.get_write_buffer_size(), self._loop.time()
+        if not left:
+            return
         if left < self._left:
             self._left, self._since = left, now
         elif UNSENT.crowded(self._address) or now - self._since >= STALL_TIMEOUT:
