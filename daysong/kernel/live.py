@@ -26,7 +26,7 @@ ANY_OWNER = "*"
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
-# Seconds between pings of the listening connection, which detect a dead one.
+# Seconds between pings of the listening connection, which detect a dead one, and in which it must answer.
 PING_TIMEOUT = 3.0
 
 NOTIFIED = Counter("daysong_live_notifications_total", "Notifications of changed rows that reached this process")
@@ -104,7 +104,9 @@ class Live:
             try:
                 connection = await connections.connect(self._url, name="daysong live")
                 try:
-                    await connection.add_listener(CHANNEL, self._on_notification)
+                    # The server may fall silent just then, and nothing else would end the wait.
+                    async with asyncio.timeout(PING_TIMEOUT):
+                        await connection.add_listener(CHANNEL, self._on_notification)
                     self.touch_everything()
                     pause = FIRST_PAUSE
                     await self._until_lost(connection)

@@ -123,6 +123,32 @@ async def test_g51_the_listeners_loss_replaces_the_pools_connections(
         await listening.close()
 
 
+async def test_g51_a_server_that_falls_silent_before_it_listens_is_lost(
+    proxy: FrozenProxy, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listening connection does not wait for the answer for ever."""
+    monkeypatch.setattr(live, "PING_TIMEOUT", 0.1)
+    noticed = asyncio.Event()
+    connected = connections.connect
+
+    async def connected_to_silence(url: str, *, name: str) -> asyncpg.Connection:
+        connection = await connected(url, name=name)
+        proxy.freeze()
+        return connection
+
+    async def lost() -> None:
+        noticed.set()
+
+    monkeypatch.setattr(connections, "connect", connected_to_silence)
+    listening = Live(proxy.url(database_url), lost=lost)
+    listening.open()
+    try:
+        async with asyncio.timeout(BUSY_MACHINE):
+            await noticed.wait()
+    finally:
+        await listening.close()
+
+
 async def test_g51_the_kernel_watches_every_connection(proxy: FrozenProxy, database_url: str) -> None:
     """A peer that acknowledges nothing is given up after about ten seconds, by whichever loop runs."""
     connection = await connect(proxy.url(database_url), name="test")
