@@ -115,7 +115,7 @@ FUNCTIONS: Sequence[Measurable] = (
     Measurable(
         "getPlans",
         "no database",
-        READ._replace(of_floor=0.6),
+        READ._replace(of_floor=0.6, of_usual=None),
         False,
         _call("query", "billing:getPlans"),
         _get(lambda _: "/plans"),
