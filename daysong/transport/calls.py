@@ -95,7 +95,7 @@ async def call(
     started = time.perf_counter()
     notes = Notes()
     result: Success | Failure
-    with tracing.span("call") if tracing.enabled else tracing.OFF:
+    with tracing.span("call"):
         try:
             function = runtime.registry.find(path, caller, kind)
             if runtime.gate is not None and function.kind is not Kind.QUERY:
@@ -116,7 +116,7 @@ def measure(result: Success | Failure, started: float) -> None:
         )
         name, kind = result.function.identifier, result.function.kind_name
         SECONDS.observe((name, kind, outcome), time.perf_counter() - started)
-        if tracing.enabled:
+        if tracing.is_on():
             failed = outcome in {UNAVAILABLE, "failed"}
             tracing.annotate(name, function=name, kind=kind, outcome=outcome, failed=failed)
 

@@ -191,7 +191,7 @@ def test_traces_are_off_without_a_collector_or_the_extra(monkeypatch: pytest.Mon
         {"OTEL_SERVICE_NAME": "songs"},
     ):  # fmt: skip
         assert trace_export.start(environ) is None
-        assert not tracing.enabled
+        assert not tracing.is_on()
     assert "http/protobuf" in (trace_export.start(asked | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}) or "")
     monkeypatch.setattr(trace_export, "is_installed", lambda: False)
     assert trace_export.INSTALL in (trace_export.start(asked) or "")

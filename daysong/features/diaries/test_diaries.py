@@ -14,11 +14,10 @@ from daysong.kernel.errors import ArgumentValidationError, Forbidden
 from daysong.kernel.functions.context import SYSTEM, StatementContext
 from daysong.kernel.ids import DiaryId
 from daysong.kernel.time.clock import to_ms
+from rehearsal.statements import sent_twice, until_waiting
 from rehearsal.world import FunctionError, Person, World
 
 pytestmark = pytest.mark.anyio
-
-WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 
 
 async def id_of(person: Person) -> str:
@@ -183,8 +182,7 @@ async def test_an_entry_waits_for_the_lock_of_its_account(world: World, alice: P
     async with database.pool.acquire() as other:
         await other.execute("begin; update users set deleted_at = now()")
         writing = asyncio.create_task(alice.mutation("diaries:createDiary", content="Rain"))
-        while not await database.pool.fetchval(WAITING):
-            await asyncio.sleep(0)
+        await until_waiting(database.pool)
         await other.execute("commit")
     with pytest.raises(FunctionError):
         await writing
@@ -201,12 +199,5 @@ async def test_a_statement_that_is_sent_again_while_the_first_still_runs_returns
     context = StatementContext(world.clock.now(), world.acting_as("user_alice"), runtime.settings, runtime.queue)
     statement = store.insert_at_once(context, DiaryId.new(context.now), "Rain", None)
     pool = runtime.database.pool
-    async with pool.acquire() as other:
-        await other.execute("begin; update users set updated_at = now()")
-        sent = [asyncio.create_task(pool.fetchrow(statement.sql, *statement.args)) for _ in range(2)]
-        while await pool.fetchval(WAITING) < 2:
-            await asyncio.sleep(0)
-        await other.execute("commit")
-    rows = await asyncio.gather(*sent)
-    assert None not in rows
+    assert None not in await sent_twice(pool, statement)
     assert await pool.fetchval("select count(*) from diaries") == 1

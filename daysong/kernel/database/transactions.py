@@ -253,7 +253,7 @@ class Database:
 
     def one_statement(self) -> OneStatement:
         """Return a reader for a query of one statement."""
-        return OneStatement(self._pool or self.pool)
+        return OneStatement(self.pool)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:

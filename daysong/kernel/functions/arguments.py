@@ -29,8 +29,6 @@ _SPACE = b" \t\r\n"
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 # Integers of 16 digits may exceed 2^53.
 _LONG = b"0" * 16
-# Bytes of an object in which neither those nor an escaped NUL character have room.
-_LONGEST_USUAL = 11
 _ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 # Escapes of lone surrogates. Requires that no backslash is escaped by another one.
 _LONE = re.compile(
@@ -76,9 +74,9 @@ class Reader:
         """
         if len(raw) > self._largest:
             raise ArgumentsTooLarge(self._largest)
-        given = raw if raw.startswith(b"{") else _one_object(raw)
+        given = _one_object(raw)
         try:
-            if self._decoder is None or (len(given) > _LONGEST_USUAL and _is_unusual(given)):
+            if self._decoder is None or _is_unusual(given):
                 return self._decode_slowly(given)
             try:
                 return self._decoder.decode(given)
@@ -129,7 +127,7 @@ def replace_lone_surrogates(json: bytes) -> bytes:
 
 
 def _one_object(raw: bytes) -> bytes:
-    given = raw.strip(_SPACE)
+    given = raw.strip(_SPACE) if raw[:1] != b"{" else raw
     if given.startswith(b"["):
         given = given[1:-1].strip(_SPACE) or b"{}"
     if not given.startswith(b"{"):

@@ -27,8 +27,6 @@ class Function(Declaration):
     public: bool
     args_type: type[msgspec.Struct]
     result_type: Any
-    # The name of its kind, for logs and metrics.
-    kind_name: str
 
     def decode(self, raw: bytes) -> Any:
         """Decode typed arguments from valid JSON: an object, or an array of at most one object.
@@ -46,6 +44,11 @@ class Function(Declaration):
             return self._arguments.convert(decoded)
         except msgspec.ValidationError as error:
             raise ArgumentValidationError(explain(allowed(self.args_type, str(error)))) from None
+
+    @cached_property
+    def kind_name(self) -> str:
+        """The name of its kind, for logs and metrics."""
+        return str(self.kind.value)
 
     @cached_property
     def encoder(self) -> ResultEncoder:
@@ -111,7 +114,6 @@ def _function(identifier: str, handler: Handler, *, public: bool) -> Function:
         public=public,
         args_type=hints["args"],
         result_type=hints["return"],
-        kind_name=declared.kind.value,
         **{field.name: getattr(declared, field.name) for field in fields(Declaration)},
     )
 

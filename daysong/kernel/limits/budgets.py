@@ -293,8 +293,7 @@ class Budget:
         # The work is committed, before any vendor is asked, to the same log, so the reservation is on disk then. Work
         # that begins after a crash which lost its reservation counts from its first cost on.
         answers, due = await self._database.mutate(work, one_statement=True, durable=False)
-        if due:
-            await counters.warn(self._database.pool, due, self._costs, now)
+        await counters.warn(self._database.pool, due, self._costs, now)
         return answers
 
 

@@ -20,6 +20,7 @@ from daysong.kernel.limits.errors import DailyLimitReached
 from daysong.kernel.limits.prices import Costs, Purchase
 from daysong.kernel.settings import Settings
 from daysong.kernel.time.clock import MovableClock
+from rehearsal.statements import until_waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -167,9 +168,6 @@ async def test_money_that_was_not_taken_is_there_again(databases: tuple[Database
     assert await database.pool.fetchval("select count(*) from vendor_costs") == 0
 
 
-WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-
-
 async def test_a_reservation_counts_what_was_committed_while_it_waited(databases: tuple[Database, Database]) -> None:
     """It waits for the day's lock, and sums up the account only then: the snapshot of before would grant the song."""
     configured = capped(account=SONG, all=100 * SONG)
@@ -180,8 +178,7 @@ async def test_a_reservation_counts_what_was_committed_while_it_waited(databases
             connection, configured, Purchase.SONG, account="alice", subject="call_1", now=NOW
         )
         waiting = asyncio.create_task(second.reserve(Purchase.SONG, "alice"))
-        while not await databases[1].pool.fetchval(WAITING):
-            await asyncio.sleep(0)
+        await until_waiting(databases[1].pool)
     assert answer.cap is None
     assert (await waiting).cap == "account"
     assert await counter(databases[0]) == 2 * SONG

@@ -30,7 +30,7 @@ def exporting(environ: Mapping[str, str]) -> Iterator[None]:
 
 def start(environ: Mapping[str, str]) -> str | None:
     """Make spans from now on if the environment asks for it; return why not, if it does and that is not possible."""
-    if tracing.enabled or not is_wanted(environ):
+    if tracing.is_on() or not is_wanted(environ):
         return None
     if environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf") != "http/protobuf":
         return "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf"

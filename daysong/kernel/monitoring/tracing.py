@@ -66,8 +66,6 @@ class _Off:
 
 OFF = _Off()
 _tracer: Tracer | None = None
-# Whether spans are made. To be read only; every request does, so it is no function.
-enabled = False
 
 
 def span(name: str, role: Role = "internal", *, parent: str | None = CURRENT, **attributes: Value) -> Span:
@@ -89,15 +87,20 @@ def current() -> str | None:
     return None if _tracer is None else _tracer.current()
 
 
+def is_on() -> bool:
+    """Whether spans are made."""
+    return _tracer is not None
+
+
 def use(tracer: Tracer) -> None:
     """Make spans by this tracer from now on."""
-    global _tracer, enabled  # like logging, of the process
-    _tracer, enabled = tracer, True
+    global _tracer  # noqa: PLW0603 - like logging, of the process
+    _tracer = tracer
 
 
 def stop() -> None:
     """Make no more spans, and send those that are waiting."""
-    global _tracer, enabled
-    stopped, _tracer, enabled = _tracer, None, False
+    global _tracer
+    stopped, _tracer = _tracer, None
     if stopped is not None:
         stopped.stop()

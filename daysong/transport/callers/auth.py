@@ -21,7 +21,7 @@ from daysong.kernel.functions.context import Caller
 from daysong.kernel.keys import is_one_of
 from daysong.transport.callers.viewers import viewer_of
 from daysong.transport.refusals import Refused
-from daysong.transport.server.headers import headers_of, values_of
+from daysong.transport.server.headers import only_value, values_of
 from daysong.vendors.clerk.client import InvalidToken, TokenVerifier
 
 LONGEST_HEADER = 20_000
@@ -72,11 +72,8 @@ class Authenticator:
 
     def known(self, scope: Any, now: datetime) -> Caller | None:
         """Return the caller of an HTTP request whose token `caller` has verified, as long as it has not expired."""
-        headers = headers_of(scope)
-        header = headers.get(b"authorization")
-        if header is None or (len(headers) != len(scope["headers"]) and len(values_of(scope, b"authorization")) > 1):
-            return None
-        known = self._known.get(hashlib.sha256(header).digest())
+        header = only_value(scope, b"authorization")
+        known = None if header is None else self._known.get(hashlib.sha256(header).digest())
         return known[0] if known is not None and known[1] <= now < known[2] else None
 
     def _remember(self, header: bytes, sign_in: SignIn, now: datetime) -> None:

@@ -65,7 +65,7 @@ class Edge:
             return self._app(scope, receive, send)
         identifier = logs.new_request_id()
         # Requests of monitoring would be most of all traces of a quiet server.
-        if tracing.enabled and scope["path"] not in QUIET_ROUTES:
+        if tracing.is_on() and scope["path"] not in QUIET_ROUTES:
             return self._traced(identifier, scope, receive, send)
         return self._serve(identifier, scope, receive, send)
 

@@ -113,8 +113,7 @@ class FunctionsApi:
     async def call(self, request: Request, kind: Kind | None) -> Reply:
         """Run the function named in the body, as `kind` if given."""
         caller = self._known(request) or await self._caller(request)
-        raw = request.complete()
-        body = _decoded(_call, await request.body() if raw is None else raw)
+        body = _decoded(_call, await request.body())
         return await self._answer(request, _path_of(body), body.args, body.format, caller, kind)
 
     async def run(self, request: Request) -> Reply:

@@ -77,14 +77,10 @@ class Request:
             raise Refused(400, "BadRequest", "The request has ended before its body")
         return event.get("body", b""), event.get("more_body", False)
 
-    def complete(self) -> bytes | None:
-        """Return the whole body if it is small and has arrived; `body` returns it too."""
-        complete: bytes | None = self.scope.get(COMPLETE)
-        return complete if complete is not None and len(complete) <= self._largest else None
-
     async def body(self) -> bytes:
         """Read the whole body. Errors: Refused (413) when it is too large."""
-        if (complete := self.complete()) is not None:
+        complete: bytes | None = self.scope.get(COMPLETE)
+        if complete is not None and len(complete) <= self._largest:
             return complete
         if (self.announced or 0) > self._largest:
             raise too_large()

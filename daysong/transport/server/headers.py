@@ -29,6 +29,14 @@ def announced_size(scope: Any) -> int | None:
     return size
 
 
+def only_value(scope: Any, name: bytes) -> bytes | None:
+    """Return the value of a header by its lower-case name; None if there is none, or it is repeated."""
+    value = headers_of(scope).get(name)
+    if value is None or len(headers_of(scope)) == len(scope["headers"]):  # none is repeated
+        return value
+    return value if len(values_of(scope, name)) == 1 else None
+
+
 def values_of(scope: Any, name: bytes) -> list[bytes]:
     """Return all values of a header by its lower-case name."""
     headers = headers_of(scope)

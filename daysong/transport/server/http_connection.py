@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from daysong.transport.server.bodies import COMPLETE
 from daysong.transport.server.cycle import WHOLE, Cycle
-from daysong.transport.server.headers import announced_size, headers_of, values_of
+from daysong.transport.server.headers import announced_size, headers_of, only_value
 from daysong.transport.server.held_bytes import SMALL
 from daysong.transport.server.outbox import Writer
 from daysong.transport.server.writing import StallTimeout
@@ -217,9 +217,7 @@ class Http(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Stop the head's timeout, and serve the request; as uvicorn, with our `Cycle`."""
-        self._head = None
-        if self._head_timer is not None:
-            self._end_head()
+        self._end_head()
         self._trailing = 0
         parser = self.parser
         scope: Any = self.scope
@@ -275,11 +273,9 @@ class _Flow(FlowControl):
 
 
 def _lacks_host(scope: Any) -> bool:
-    headers = headers_of(scope)
-    if b"host" in headers and len(headers) == len(scope["headers"]):  # none is repeated
+    if only_value(scope, b"host") is not None:
         return False
-    hosts = len(values_of(scope, b"host"))
-    return hosts > 1 or (hosts == 0 and scope["http_version"] == "1.1")
+    return b"host" in headers_of(scope) or scope["http_version"] == "1.1"
 
 
 async def _no_host(_scope: Any, _receive: Any, send: Any) -> None:

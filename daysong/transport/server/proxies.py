@@ -15,7 +15,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Receive, Send
 
-from daysong.transport.server.headers import headers_of, values_of
+from daysong.transport.server.headers import headers_of, only_value, values_of
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -43,10 +43,10 @@ class Proxies:
         """Serve a request or a connection."""
         if self._trusted and (client := scope.get("client")):
             recorded: tuple[tuple[bytes, bytes], ...] = ()
-            size, headers = 0, headers_of(scope)
-            if (value := headers.get(b"x-forwarded-for")) and len(headers) == len(scope["headers"]):
+            size = 0
+            if value := only_value(scope, b"x-forwarded-for"):
                 recorded, size = ((b"x-forwarded-for", value),), len(value)
-            elif not HEADERS.isdisjoint(headers):
+            elif not HEADERS.isdisjoint(headers_of(scope)):
                 recorded = tuple([(name, value) for name in HEADERS for value in values_of(scope, name)])
                 size = sum([len(value) + 1 for _, value in recorded])
             found = (self._known if size <= LONGEST_KNOWN else self._address_of)(client[0], recorded)

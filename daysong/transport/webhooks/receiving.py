@@ -97,7 +97,7 @@ async def _store(runtime: Runtime, vendor: str, received: Received) -> Reply:
 
 async def _trace_of(runtime: Runtime, received: Received) -> str | None:
     found = None
-    if tracing.enabled and received.order is not None and may_be_id(received.order):
+    if tracing.is_on() and received.order is not None and may_be_id(received.order):
         found = await inbox.trace_of(runtime, received.order)
     return found or tracing.CURRENT
 
@@ -124,7 +124,7 @@ def callback_routes(runtime: Runtime, vendor: str, table: str, parse: Parse, *, 
         async def check() -> None:
             await secret.check(runtime.database.one_statement())
 
-        if tracing.enabled or request.announced is None or request.announced > LARGE:
+        if tracing.is_on() or request.announced is None or request.announced > LARGE:
             await check()
         body = await request.body()
         try:

@@ -21,14 +21,12 @@ from daysong.kernel.errors import Unauthorized
 from daysong.kernel.functions.context import SYSTEM
 from daysong.kernel.functions.declarations import NoArgs
 from daysong.workflows.songs import diary_to_song, song_quota
+from rehearsal.statements import sent_twice, until_waiting
 from rehearsal.world import FunctionError, Person, World, compose
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unread_entries")]
 
 RAIN = "I walked home in the rain and called my sister"
-
-
-WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 
 
 def begun() -> float:
@@ -310,8 +308,7 @@ async def test_a_song_charged_while_a_start_waits_is_counted(one_song_left: Worl
     async with pool.acquire() as other, other.transaction():
         await other.execute("select from users for no key update")
         starting = asyncio.create_task(alice.action("music:startDiaryMusicGeneration", content=RAIN))
-        while not await pool.fetchval(WAITING):
-            await asyncio.sleep(0)
+        await until_waiting(pool)
         await other.execute(
             "insert into usage_charges (id, user_id, charged_at) select 'charge_1', id, $1 from users",
             one_song_left.clock.now(),
@@ -330,13 +327,7 @@ async def test_a_start_sent_again_while_the_first_still_runs_is_one_song(one_son
     begin = diary_to_song.BeginAffordable(content=RAIN, owner=person.user_id, song=person.song)
     statement = runtime.statement_of(runtime.registry.of(diary_to_song.begin_generation), begin, caller)
     assert statement is not None
-    async with pool.acquire() as other:
-        await other.execute("begin; update users set updated_at = now()")
-        sent = [asyncio.create_task(pool.fetchrow(statement.sql, *statement.args)) for _ in range(2)]
-        while await pool.fetchval(WAITING) < 2:
-            await asyncio.sleep(0)
-        await other.execute("commit")
-    assert None not in await asyncio.gather(*sent)
+    assert None not in await sent_twice(pool, statement)
     await pool.execute("update users set suspension = 'banned'")
     assert await pool.fetchrow(statement.sql, *statement.args) is not None, "it was begun before"
     for table in ("diaries", "generations", "usage_charges", "jobs"):
